@@ -1,0 +1,122 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The one image transform, shared by training and runtime so that both see equal bits.
+
+decode (any common ROS encoding to RGB) → crop → resize → (H, W, 3) uint8, and then
+:func:`normalise` to the float image that the encoder reads. The uint8 image is what training
+caches; everything here is deterministic numpy and OpenCV.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from lewm_ros.errors import ObservationError
+
+#: ImageNet statistics, as the published model uses (le-wm utils.py), for RGB in [0, 1].
+MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
+STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
+
+# encoding: (dtype, channels, conversion to RGB or None for "as it is")
+_ENCODINGS = {
+    'rgb8': (np.uint8, 3, None),
+    '8UC3': (np.uint8, 3, None),
+    'bgr8': (np.uint8, 3, cv2.COLOR_BGR2RGB),
+    'rgba8': (np.uint8, 4, cv2.COLOR_RGBA2RGB),
+    'bgra8': (np.uint8, 4, cv2.COLOR_BGRA2RGB),
+    'mono8': (np.uint8, 1, cv2.COLOR_GRAY2RGB),
+    '8UC1': (np.uint8, 1, cv2.COLOR_GRAY2RGB),
+    'mono16': (np.uint16, 1, cv2.COLOR_GRAY2RGB),
+    'yuv422_yuy2': (np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
+    'uyvy': (np.uint8, 2, cv2.COLOR_YUV2RGB_UYVY),
+    # OpenCV names a Bayer pattern by its second row, hence the swapped letters.
+    'bayer_rggb8': (np.uint8, 1, cv2.COLOR_BayerBG2RGB),
+    'bayer_bggr8': (np.uint8, 1, cv2.COLOR_BayerRG2RGB),
+    'bayer_gbrg8': (np.uint8, 1, cv2.COLOR_BayerGR2RGB),
+    'bayer_grbg8': (np.uint8, 1, cv2.COLOR_BayerGB2RGB),
+}
+ENCODINGS = tuple(_ENCODINGS)
+
+
+def decode(
+    encoding: str, height: int, width: int, step: int, data: object, big_endian: bool = False
+) -> np.ndarray:
+    """Turn the fields of a sensor_msgs/Image into RGB, (height, width, 3) uint8.
+
+    ``data`` is any buffer of bytes; ``step`` is the row length in bytes, padding included.
+    Raises ObservationError for an unknown encoding or sizes that disagree.
+    """
+    if encoding not in _ENCODINGS:
+        raise ObservationError(
+            f"image encoding '{encoding}' is not supported: expected one of {list(ENCODINGS)}"
+        )
+    dtype, channels, conversion = _ENCODINGS[encoding]
+    raw = np.frombuffer(data, dtype=np.uint8)  # type: ignore[call-overload]
+    row = width * channels * np.dtype(dtype).itemsize
+    if height <= 0 or width <= 0:
+        raise ObservationError(f'image is {width}x{height} pixels: expected at least 1x1')
+    if step < row:
+        raise ObservationError(
+            f'image step is {step} bytes: a row of {width} {encoding} pixels needs {row}'
+        )
+    if raw.size != height * step:
+        raise ObservationError(
+            f'image has {raw.size} bytes: height {height} x step {step} needs {height * step}'
+        )
+    pixels = np.ascontiguousarray(raw.reshape(height, step)[:, :row])
+    if dtype is np.uint16:
+        words = pixels.view('>u2' if big_endian else '<u2')
+        pixels = (words >> 8).astype(np.uint8)
+    pixels = pixels.reshape(height, width, channels)
+    return pixels if conversion is None else cv2.cvtColor(pixels, conversion)
+
+
+def decode_compressed(data: object) -> np.ndarray:
+    """Decode a JPEG or PNG (sensor_msgs/CompressedImage data) to RGB, (H, W, 3) uint8."""
+    buffer = np.frombuffer(data, dtype=np.uint8)  # type: ignore[call-overload]
+    image = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if buffer.size else None
+    if image is None:
+        raise ObservationError(
+            f'compressed image of {buffer.size} bytes cannot be decoded: expected JPEG or PNG'
+        )
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def prepare(
+    rgb: np.ndarray, size: int, crop: tuple[int, int, int, int] | None = None
+) -> np.ndarray:
+    """Crop (x, y, width, height in [px]) and resize RGB uint8 to (size, size, 3) uint8.
+
+    Resizing is by area when shrinking and bilinear when enlarging; the aspect ratio is not
+    kept, so choose a square crop. Raises ObservationError where the crop does not fit.
+    """
+    height, width = rgb.shape[:2]
+    if crop is not None:
+        x, y, w, h = crop
+        if x + w > width or y + h > height:
+            raise ObservationError(
+                f'camera.crop {list(crop)} does not fit an image of {width}x{height} pixels'
+            )
+        rgb = rgb[y : y + h, x : x + w]
+        height, width = h, w
+    if (height, width) != (size, size):
+        shrink = height >= size and width >= size
+        rgb = cv2.resize(
+            rgb, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
+        )
+    return np.ascontiguousarray(rgb)
+
+
+def normalise(image: np.ndarray) -> np.ndarray:
+    """Turn prepared images (..., S, S, 3) uint8 into (..., 3, S, S) float32.
+
+    (value / 255 − mean) / std with ImageNet statistics. A table of the 256 possible values is
+    looked up, so every caller gets equal bits whatever the batch.
+    """
+    return np.stack([_TABLE[c][image[..., c]] for c in range(3)], axis=-3)
+
+
+_TABLE = ((np.arange(256, dtype=np.float32)[None] / 255 - MEAN[:, None]) / STD[:, None]).astype(
+    np.float32
+)
