@@ -1,0 +1,108 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The numbers that make a LeWorldModel; two presets of one set of classes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lewm_ros.errors import ModelError
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Architecture of a LeWorldModel. Sizes are in elements, ``image_size`` in [px]."""
+
+    image_size: int
+    encoder: str  #: 'vit' (published) or 'conv' (small CPUs)
+    encoder_width: int
+    latent_size: int
+    projector_hidden: int
+    predictor_width: int
+    predictor_depth: int
+    predictor_heads: int
+    predictor_head_size: int
+    predictor_mlp: int
+    action_size: int
+    frameskip: int = 5  #: k, control ticks in a block
+    history: int = 3  #: H, frames of context
+    action_smoothed: int = 10
+    action_hidden: int = 768
+    dropout: float = 0.1
+    patch_size: int = 14  #: ViT only
+    encoder_depth: int = 12  #: ViT only
+    encoder_heads: int = 3  #: ViT only
+    encoder_mlp: int = 768  #: ViT only
+
+    def __post_init__(self) -> None:
+        if self.encoder not in ('vit', 'conv'):
+            raise ModelError(f"encoder is {self.encoder!r}: expected 'vit' or 'conv'")
+        for key, value in asdict(self).items():
+            if key in ('encoder', 'dropout'):
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65536:
+                raise ModelError(f'{key} is {value!r}: expected a whole number in [1, 65536]')
+        if not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout < 1:
+            raise ModelError(f'dropout is {self.dropout!r}: expected a number in [0, 1)')
+        step = self.patch_size if self.encoder == 'vit' else 16
+        if self.image_size % step:
+            raise ModelError(
+                f'image_size is {self.image_size}: expected a multiple of {step} for the '
+                f'{self.encoder} encoder'
+            )
+
+    @classmethod
+    def parse(cls, data: Any) -> ModelConfig:
+        """Build from plain data (a manifest). Raises ModelError for a missing or unknown key."""
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise ModelError(f'architecture does not fit this version: {error}') from error
+
+    @property
+    def block_size(self) -> int:
+        """Length of a flattened action block, k·A."""
+        return self.frameskip * self.action_size
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that :meth:`parse` reads back."""
+        return asdict(self)
+
+
+def paper(action_size: int) -> ModelConfig:
+    """Return the published network (arXiv 2603.19312 section 3.1; 18.0 M parameters)."""
+    return ModelConfig(
+        image_size=224,
+        encoder='vit',
+        encoder_width=192,
+        latent_size=192,
+        projector_hidden=2048,
+        predictor_width=192,
+        predictor_depth=6,
+        predictor_heads=16,
+        predictor_head_size=64,
+        predictor_mlp=2048,
+        action_size=action_size,
+    )
+
+
+def small(action_size: int) -> ModelConfig:
+    """Return a network that trains on two CPU cores in well under an hour (64 px)."""
+    return ModelConfig(
+        image_size=64,
+        encoder='conv',
+        encoder_width=192,
+        latent_size=64,
+        projector_hidden=512,
+        predictor_width=128,
+        predictor_depth=3,
+        predictor_heads=4,
+        predictor_head_size=32,
+        predictor_mlp=512,
+        action_size=action_size,
+        action_hidden=256,
+    )
+
+
+PRESETS = {'paper': paper, 'small': small}

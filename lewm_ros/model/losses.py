@@ -1,0 +1,46 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The two losses of LeWM: next-latent prediction and SIGReg (paper section 3.1)."""
+
+from __future__ import annotations
+
+import torch
+
+
+def prediction_loss(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean squared error over all entries; gradients flow into both (no stop-gradient)."""
+    return (predicted - target).square().mean()
+
+
+def random_directions(
+    size: int, count: int, generator: torch.Generator | None = None, device: str = 'cpu'
+) -> torch.Tensor:
+    """Draw (D, M) random unit columns, fresh for every step."""
+    directions = torch.randn(size, count, generator=generator, device=device)
+    return directions / directions.norm(dim=0)
+
+
+def sigreg(z: torch.Tensor, directions: torch.Tensor, knots: int = 17) -> torch.Tensor:
+    """Sketched isotropic Gaussian regularisation, as in the official code.
+
+    For each time step and direction the empirical characteristic function of the projected
+    batch is compared with that of N(0, 1) at ``knots`` points of [0, 3] (the code's range; the
+    paper says [0.2, 4]), weighted by exp(−t²/2) and integrated by the trapezoid rule, doubled
+    for symmetry, times the batch size.
+
+    Args:
+        z: (T, B, D) latents, float32.
+        directions: (D, M) unit columns.
+        knots: integration points.
+
+    Returns:
+        Scalar: about 1 for a standard normal batch whatever B, growing with B otherwise.
+
+    """
+    t = torch.linspace(0, 3, knots, device=z.device)
+    target = torch.exp(-t.square() / 2)
+    weights = torch.full_like(t, 2 * 3 / (knots - 1))
+    weights[[0, -1]] /= 2
+    angle = (z @ directions)[..., None] * t
+    error = (angle.cos().mean(1) - target).square() + angle.sin().mean(1).square()
+    return (error @ (weights * target)).mean() * z.shape[1]

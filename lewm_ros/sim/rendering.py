@@ -1,0 +1,80 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Headless MuJoCo rendering: picks a GL backend before mujoco is imported.
+
+Two traps are designed around (seen with mujoco 3.17 on Mesa): shadows and multisampling cost
+5 to 30 times the rest of a software render, so the models switch both off; and a Renderer that
+is garbage-collected after a second one was made leaves the second returning noise, so each
+process keeps one at a time.
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from lewm_ros.errors import SimulationError
+
+_open_renderer: Any = None
+
+
+def load_mujoco() -> ModuleType:
+    """Import mujoco with a working offscreen backend chosen.
+
+    Keeps a MUJOCO_GL that the user set. Raises SimulationError naming the package to install.
+    """
+    if not os.environ.get('MUJOCO_GL'):
+        for backend, library in (('osmesa', 'OSMesa'), ('egl', 'EGL')):
+            if ctypes.util.find_library(library):
+                os.environ['MUJOCO_GL'] = backend
+                break
+        else:
+            raise SimulationError(
+                'no offscreen OpenGL library found: install libosmesa6 '
+                '(apt-get install libosmesa6), or libegl1 and libgl1-mesa-dri'
+            )
+    # llvmpipe would otherwise take every core away from the planner.
+    os.environ.setdefault('LP_NUM_THREADS', '1')
+    try:
+        import mujoco
+    except ImportError as error:
+        raise SimulationError(f'mujoco cannot be imported ({error}): pip install mujoco') from error
+    return mujoco
+
+
+class Camera:
+    """An offscreen camera of one MuJoCo model; the process may hold one at a time."""
+
+    def __init__(self, model: Any, name: str, size: int) -> None:
+        global _open_renderer
+        mujoco = load_mujoco()
+        if _open_renderer is not None:
+            raise SimulationError('a camera is open in this process: close it first')
+        try:
+            self._renderer = mujoco.Renderer(model, height=size, width=size)
+        except Exception as error:  # mujoco raises plain and GL-specific types here
+            raise SimulationError(
+                f'cannot open an offscreen renderer with MUJOCO_GL={os.environ["MUJOCO_GL"]} '
+                f'({error}): install libosmesa6 or set MUJOCO_GL=egl'
+            ) from error
+        _open_renderer = self._renderer
+        flags = self._renderer.scene.flags
+        flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+        flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+        self._name = name
+
+    def render(self, data: Any) -> np.ndarray:
+        """Return the picture of this state, (S, S, 3) uint8 RGB."""
+        self._renderer.update_scene(data, camera=self._name)
+        return self._renderer.render()
+
+    def close(self) -> None:
+        """Free the GL context. Safe to call twice."""
+        global _open_renderer
+        if _open_renderer is self._renderer:
+            self._renderer.close()
+            _open_renderer = None
