@@ -1,0 +1,109 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+#
+# `make` lists the targets. Each sets up what it needs first, once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+.PHONY: help setup demo soak test lint bench clean stale
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# A sourced ROS 2 installation would put its own Python packages before those of the venv.
+unexport PYTHONPATH AMENT_PREFIX_PATH
+
+help:
+	@cat <<-'TEXT'
+	make setup   install everything into .venv (Debian or Ubuntu, x86_64, Python 3.11 or newer)
+	make demo    run the simulated arm with the shipped bundle; results go to .demo/
+	make soak    the same with ten more nominal minutes
+	make test    run all tests
+	make lint    ruff and mypy
+	make bench   measure the engines and the planner on this machine
+	make clean   remove .venv, .demo, builds and caches; data/ and runs/ stay
+	Another Python: make PYTHON=python3.12 setup
+	TEXT
+
+demo: setup
+	$(BIN)/lewm up demo --namespace lewm
+
+soak: setup
+	$(BIN)/lewm up demo --namespace lewm --soak
+
+test: setup
+	$(BIN)/python -m pytest -q test
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/lewm benchmark
+
+clean:
+	rm -rf $(VENV) .demo build install log *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- Set-up -------------------------------------------------------------------------------
+# The stamp says that set-up finished, and in which folder: a venv does not survive being moved.
+
+STAMP := $(VENV)/.lewm_ros
+setup: $(STAMP)
+ifneq ($(file <$(STAMP)),$(CURDIR))
+$(STAMP): stale
+endif
+
+$(STAMP): setup.py setup.cfg pyproject.toml package.xml constraints.txt
+	@say() { echo "set-up: $$*"; }
+	fail() { say "$$*" >&2; exit 1; }
+	as_root() { if [ "$$(id -u)" = 0 ]; then "$$@"; else sudo -n "$$@"; fi; }
+	apt_install() {
+	    command -v apt-get >/dev/null && as_root true 2>/dev/null || return 1
+	    say "installing $$* with apt-get"
+	    as_root apt-get update -qq || say 'apt-get update failed, trying with the lists at hand'
+	    as_root env DEBIAN_FRONTEND=noninteractive \
+	        apt-get install -y -qq --no-install-recommends "$$@"
+	}
+	new_enough='import sys; sys.exit(sys.version_info < (3, 11))'
+
+	[ "$$(uname -sm)" = 'Linux x86_64' ] || fail "PyPI has ROS 2 for Linux on x86_64 only, this" \
+	    "is $$(uname -sm): install ROS 2 (Jazzy or newer) and use colcon build, see README.md"
+	$(PYTHON) -c "$$new_enough" 2>/dev/null || fail "'$(PYTHON)' is" \
+	    "$$($(PYTHON) --version 2>&1 || true): Python 3.11 or newer is needed, for example" \
+	    'make PYTHON=python3.12 setup'
+
+	if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then
+	    package=$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+	    apt_install "$$package" || fail "Python's venv module is missing and cannot be installed" \
+	        "from here: run 'apt-get install $$package' as root, then make again"
+	fi
+	has_gl='from ctypes.util import find_library as f; import sys; sys.exit(not (f("OSMesa") or f("EGL")))'
+	if ! $(PYTHON) -c "$$has_gl"; then
+	    apt_install libosmesa6 || apt_install libegl1 libgl1-mesa-dri || say 'no OpenGL library' \
+	        "for rendering, the simulator will not run: run 'apt-get install libosmesa6' (or" \
+	        'libegl1 and libgl1-mesa-dri) as root. Going on without.'
+	fi
+
+	if [ -e $@ ] && [ "$$(<$@)" != '$(CURDIR)' ]; then rm -rf $(VENV); fi
+	rm -f $@
+	if ! $(BIN)/python -c "import pip; $$new_enough" 2>/dev/null; then
+	    say "making $(VENV) with $$($(PYTHON) --version)"
+	    $(PYTHON) -m venv --clear $(VENV)
+	fi
+
+	engine=cpu other=onnxruntime-gpu
+	if nvidia-smi >/dev/null 2>&1; then engine=gpu other=onnxruntime; fi
+	if $(BIN)/python -m pip show -q "$$other" 2>/dev/null; then
+	    # Both share one folder, and together they hide CUDA: start again with neither.
+	    $(BIN)/python -m pip uninstall -q -y onnxruntime onnxruntime-gpu
+	fi
+	say "installing lewm_ros[$$engine,sim,train,ros,test] into $(VENV)"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
+	    -e ".[$$engine,sim,train,ros,test]"
+	echo '$(CURDIR)' > $@
+	say 'done'

@@ -1,0 +1,232 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""What a bundle says about its model: sizes, statistics, contract, provenance, thresholds.
+
+Plain data that checks itself; :mod:`lewm_ros.bundle` puts it on disk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+import hashlib
+import json
+import math
+from numbers import Real
+import re
+from typing import Any
+
+import numpy as np
+
+from lewm_ros.contract import Contract
+from lewm_ros.errors import BundleError, ContractError
+
+SCHEMA_VERSION = 1
+MANIFEST = 'manifest.json'
+WEIGHTS = 'weights.safetensors'
+ENCODER = 'encoder.onnx'
+ROLLOUT = 'rollout.onnx'
+FILES = (WEIGHTS, ENCODER, ROLLOUT)
+
+#: Keys that say where a model comes from or what was measured with it, not what it computes.
+DESCRIPTIVE = ('name', 'provenance', 'calibration', 'surprise_scale')
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A surprise threshold, and the nominal data and model it holds for."""
+
+    alpha: float  #: chance that a nominal window holds a false alarm
+    threshold: float  #: of the score
+    window: float  #: [s]
+    windows: int  #: nominal windows that it was computed from
+    policy: str  #: what drove the robot in them
+    model_hash: str  #: :attr:`Manifest.model_hash` of the model that scored them
+
+    def __post_init__(self) -> None:
+        for key in ('alpha', 'threshold', 'window'):
+            object.__setattr__(self, key, _number(f'calibration.{key}', getattr(self, key)))
+        if self.alpha >= 1:
+            raise BundleError(f'calibration.alpha is {self.alpha}: expected a number in (0, 1)')
+        _integer('calibration.windows', self.windows, 10**9)
+        _string('calibration.policy', self.policy)
+        _sha256('calibration.model_hash', self.model_hash)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything about a model except its weights. Raises BundleError naming a wrong key."""
+
+    name: str
+    architecture: dict[str, Any]  #: plain numbers and names for ``lewm_ros.model.ModelConfig``
+    image_size: int  #: S [px]
+    frameskip: int  #: k, control ticks in a block
+    history: int  #: H, frames of context
+    horizon: int  #: N, blocks of the rollout graph
+    latent_size: int  #: D
+    action_mean: tuple[float, ...]  #: (A,) of one tick's action, contract units
+    action_std: tuple[float, ...]  #: (A,) likewise, above 0
+    contract: Contract
+    camera_period: float  #: [s], median of the training data
+    provenance: dict[str, Any] = field(default_factory=dict)
+    surprise_scale: tuple[float, ...] | None = None  #: (D,) nominal mean squared error
+    calibration: tuple[Calibration, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)  #: name → SHA-256; set when written
+
+    def __post_init__(self) -> None:
+        _string('name', self.name)
+        for key, high in (
+            ('image_size', 4096),
+            ('frameskip', 1000),
+            ('history', 1000),
+            ('horizon', 1000),
+            ('latent_size', 1 << 20),
+        ):
+            object.__setattr__(self, key, _integer(key, getattr(self, key), high))
+        if not isinstance(self.contract, Contract):
+            raise BundleError(f'contract is {self.contract!r}: expected a robot contract')
+        size = self.contract.action.size
+        for key, length, positive in (
+            ('action_mean', size, False),
+            ('action_std', size, True),
+            ('surprise_scale', self.latent_size, True),
+        ):
+            value = getattr(self, key)
+            if value is not None or key != 'surprise_scale':
+                object.__setattr__(self, key, _vector(key, value, length, positive))
+        object.__setattr__(self, 'camera_period', _number('camera_period', self.camera_period))
+        for key in ('architecture', 'provenance'):
+            object.__setattr__(self, key, _plain(key, getattr(self, key)))
+        self._check_architecture(size)
+        alphas = [c.alpha for c in self.calibration]
+        if len(set(alphas)) != len(alphas):
+            raise BundleError(f'calibration has an alpha twice: {alphas}; expected one for each')
+        object.__setattr__(self, 'calibration', tuple(self.calibration))
+        if self.files:
+            _check_files(self.files)
+
+    def _check_architecture(self, action_size: int) -> None:
+        for key, ours in (
+            ('image_size', self.image_size),
+            ('frameskip', self.frameskip),
+            ('history', self.history),
+            ('latent_size', self.latent_size),
+            ('action_size', action_size),
+        ):
+            if key in self.architecture and self.architecture[key] != ours:
+                raise BundleError(
+                    f'architecture.{key} is {self.architecture[key]!r}, the rest of the manifest '
+                    f'says {ours}: they must be equal'
+                )
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Manifest:
+        """Build a manifest from parsed JSON, every key known and present."""
+        if not isinstance(data, dict):
+            raise BundleError(f'holds {type(data).__name__}: expected a JSON object')
+        version = data.get('schema_version')
+        if version != SCHEMA_VERSION or isinstance(version, bool):
+            raise BundleError(
+                f'schema_version is {version!r}: this version of lewm_ros reads {SCHEMA_VERSION}'
+            )
+        values = {k: v for k, v in data.items() if k != 'schema_version'}
+        _check_keys('manifest', values, cls)
+        try:
+            values['contract'] = Contract.parse(values['contract'])
+        except ContractError as error:
+            raise BundleError(f'contract: {error}') from error
+        calibration = values['calibration']
+        if not isinstance(calibration, list):
+            raise BundleError(f'calibration is {calibration!r}: expected a list')
+        for entry in calibration:
+            _check_keys('calibration', entry, Calibration)
+        values['calibration'] = tuple(Calibration(**entry) for entry in calibration)
+        _check_files(values['files'])
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, as :meth:`from_dict` reads it."""
+        data = {f.name: getattr(self, f.name) for f in fields(self)}
+        data['contract'] = self.contract.to_dict()
+        data['calibration'] = [asdict(c) for c in self.calibration]
+        return {'schema_version': SCHEMA_VERSION, **data}
+
+    @property
+    def model_hash(self) -> str:
+        """SHA-256 (hex) of all that decides what the model computes, files included."""
+        data = {k: v for k, v in self.to_dict().items() if k not in DESCRIPTIVE}
+        text = json.dumps(data, sort_keys=True, separators=(',', ':'), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_keys(key: str, data: Any, kind: type) -> None:
+    if not isinstance(data, dict):
+        raise BundleError(f'{key} is {data!r}: expected a mapping')
+    known = [f.name for f in fields(kind)]
+    unknown = sorted(set(data) - set(known))
+    if unknown:
+        raise BundleError(f"{key} has unknown key '{unknown[0]}': expected {known}")
+    missing = [name for name in known if name not in data]
+    if missing:
+        raise BundleError(f"{key} lacks '{missing[0]}'")
+
+
+def _check_files(files: Any) -> None:
+    # Comparing with the three names also keeps out '..', '/' and everything else in a name.
+    if not isinstance(files, dict) or set(files) != set(FILES):
+        names = sorted(files) if isinstance(files, dict) else files
+        raise BundleError(f'files lists {names!r}: expected exactly {list(FILES)}')
+    for name, digest in files.items():
+        _sha256(f'files.{name}', digest)
+
+
+def _sha256(key: str, value: Any) -> None:
+    if not isinstance(value, str) or not re.fullmatch(r'[0-9a-f]{64}', value):
+        raise BundleError(f'{key} is {value!r}: expected a SHA-256 in 64 lower-case hex digits')
+
+
+def _string(key: str, value: Any) -> None:
+    if not isinstance(value, str) or not value:
+        raise BundleError(f'{key} is {value!r}: expected a name')
+
+
+def _integer(key: str, value: Any, high: int) -> int:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, np.integer))
+        or not 1 <= value <= high
+    ):
+        raise BundleError(f'{key} is {value!r}: expected a whole number in [1, {high}]')
+    return int(value)
+
+
+def _number(key: str, value: Any) -> float:
+    if not _is_finite(value) or value <= 0:
+        raise BundleError(f'{key} is {value!r}: expected a finite number above 0')
+    return float(value)
+
+
+def _vector(key: str, value: Any, length: int, positive: bool) -> tuple[float, ...]:
+    if not isinstance(value, (list, tuple)) or len(value) != length:
+        count = f'has {len(value)} entries' if isinstance(value, (list, tuple)) else 'is no list'
+        raise BundleError(f'{key} {count}: expected {length}')
+    for index, entry in enumerate(value):
+        if not _is_finite(entry) or (positive and entry <= 0):
+            limit = ' above 0' if positive else ''
+            raise BundleError(f'{key}[{index}] is {entry!r}: expected a finite number{limit}')
+    return tuple(float(v) for v in value)
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+    except OverflowError:  # a whole number too large for a float
+        return False
+
+
+def _plain(key: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BundleError(f'{key} is {value!r}: expected a mapping')
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BundleError(f'{key} is not plain JSON data ({error})') from error

@@ -1,0 +1,144 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Runs nodes in one process, and ends them cleanly on SIGINT, SIGTERM or a node's own wish.
+
+``python -m lewm_ros.nodes.compose NODE... [--ros-args ...]`` runs nodes by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+import signal
+import sys
+from types import FrameType
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+
+from lewm_ros.bringup import NODES, Override
+from lewm_ros.errors import BringupError, LewmError
+from lewm_ros.nodes.base import LewmNode
+
+#: How soon a signal is noticed while no callback runs [s].
+_POLL = 0.1
+
+
+class StopSignals:
+    """Turns SIGINT and SIGTERM into a flag, for good.
+
+    The handlers stay until the process ends: under a launcher a second SIGINT arrives in the
+    middle of the teardown, and the default handler would kill it there.
+    """
+
+    def __init__(self) -> None:
+        self.seen = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.seen = True
+
+
+def run(
+    nodes: Sequence[tuple[str, type[LewmNode]]],
+    args: Sequence[str] = (),
+    overrides: Sequence[Override] = (),
+    exit_on_failure: bool = False,
+) -> int:
+    """Run nodes in one executor until a signal, or until one of them finishes.
+
+    Args:
+        nodes: (name, class) in the order of start; they end in reverse.
+        args: command line for rclpy, with ``--ros-args``.
+        overrides: parameter values for single nodes.
+        exit_on_failure: end with status 2 when a node cannot be configured or activated;
+            otherwise it stays unconfigured and can be tried again.
+
+    Returns:
+        The exit status: 0 after a signal, what a node finished with, or 2.
+
+    Raises:
+        LewmError: a node's parameters are wrong.
+
+    """
+    stop = StopSignals()
+    # rclpy's own handlers would shut the context down at once, and with it the way to publish
+    # the stop command.
+    rclpy.init(args=list(args), signal_handler_options=SignalHandlerOptions.NO)
+    running: list[LewmNode] = []
+    status = 0
+    try:
+        executor = SingleThreadedExecutor()
+        for name, kind in nodes:
+            node = kind(name, cli_args=_arguments(name, overrides))
+            running.append(node)
+            _check_declared(node, name, overrides)
+            executor.add_node(node)
+        while not stop.seen:
+            executor.spin_once(timeout_sec=_POLL)
+            asked = [n.finished for n in running if n.finished is not None]
+            if asked:
+                status = max(asked)
+                break
+            if exit_on_failure and any(n.failure is not None for n in running):
+                status = 2
+                break
+    finally:
+        for node in reversed(running):
+            node.trigger_shutdown()
+        for node in reversed(running):
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return status
+
+
+def main_of(name: str) -> int:
+    """Run one node as a program of its own: what the console scripts call."""
+    try:
+        return run([(name, node_class(name))], sys.argv)
+    except LewmError as error:
+        print(f'{name}: error: {error}', file=sys.stderr)
+        return 2
+
+
+def node_class(name: str) -> type[LewmNode]:
+    """Import the class of a node named in :data:`lewm_ros.bringup.NODES`."""
+    module, _, attribute = NODES[name].partition(':')
+    return getattr(import_module(module), attribute)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the nodes named on the command line, each with the process's ROS arguments."""
+    argv = sys.argv if argv is None else argv
+    names = remove_ros_args(list(argv))[1:]
+    unknown = [n for n in names if n not in NODES]
+    if unknown or not names:
+        print(f'error: node {unknown}: expected some of {list(NODES)}', file=sys.stderr)
+        return 2
+    try:
+        return run([(n, node_class(n)) for n in names], argv, exit_on_failure=True)
+    except LewmError as error:
+        print(f'lewm: error: {error}', file=sys.stderr)
+        return 2
+
+
+def _arguments(name: str, overrides: Sequence[Override]) -> list[str] | None:
+    own = [o for o in overrides if o.node == name]
+    return ['--ros-args', *(a for o in own for a in o.arguments())] if own else None
+
+
+def _check_declared(node: LewmNode, name: str, overrides: Sequence[Override]) -> None:
+    """ROS ignores a parameter that no node declares; typed by hand it is a mistake."""
+    for override in overrides:
+        if override.node == name and not node.has_parameter(override.parameter):
+            raise BringupError(
+                f"{name} has no parameter '{override.parameter}': expected one of "
+                f'{sorted(node.params)}'
+            )
+
+
+if __name__ == '__main__':
+    sys.exit(main())

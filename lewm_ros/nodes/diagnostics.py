@@ -1,0 +1,101 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""What a node reports of itself: conditions that come and go, and figures, on /diagnostics."""
+
+from __future__ import annotations
+
+from collections import deque
+import threading
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+import numpy as np
+from rclpy.node import Node
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+class Conditions:
+    """Named conditions of a node; each is logged when it begins and when it ends.
+
+    Safe to call from any thread.
+
+    Args:
+        node: whose logger is used.
+
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._logger = node.get_logger()
+        self._lock = threading.Lock()
+        self._active: dict[str, tuple[int, str]] = {}
+
+    def set(self, key: str, text: str | None, level: bytes = WARN) -> None:
+        """Begin or refresh the condition ``key`` with a text, or end it with None."""
+        with self._lock:
+            before = self._active.pop(key, None)
+            if text is not None:
+                self._active[key] = (_number(level), text)
+        if text is not None and before is None:
+            log = self._logger.error if level == ERROR else self._logger.warning
+            log(text)
+        elif text is None and before is not None:
+            self._logger.info(f'over: {before[1]}')
+
+    def clear(self) -> None:
+        """Forget all conditions silently (the node was cleaned up)."""
+        with self._lock:
+            self._active.clear()
+
+    @property
+    def level(self) -> int:
+        """The worst level among the active conditions: 0, 1 or 2."""
+        with self._lock:
+            return max((level for level, _ in self._active.values()), default=0)
+
+    @property
+    def text(self) -> str:
+        """All active texts, the worst first; 'ok' if there is none."""
+        with self._lock:
+            active = sorted(self._active.values(), key=lambda item: -item[0])
+        return '; '.join(text for _, text in active) or 'ok'
+
+
+class Recent:
+    """The last values of a figure, and percentiles of them. Appending is thread safe."""
+
+    def __init__(self, length: int = 4096) -> None:
+        self._values: deque[float] = deque(maxlen=length)
+
+    def add(self, value: float) -> None:
+        """Append a value."""
+        self._values.append(value)
+
+    def percentile(self, percent: float) -> float:
+        """Return a percentile of the values kept; NaN if there are none."""
+        values = list(self._values)
+        return float(np.percentile(values, percent)) if values else float('nan')
+
+
+def status_message(
+    node: Node, level: int, text: str, hardware: str, values: dict[str, Any]
+) -> DiagnosticArray:
+    """Make a /diagnostics message with one status named after the node."""
+    status = DiagnosticStatus(
+        level=bytes([level]),
+        name=node.get_fully_qualified_name().lstrip('/'),
+        message=text,
+        hardware_id=hardware,
+        values=[KeyValue(key=k, value=_show(v)) for k, v in values.items()],
+    )
+    message = DiagnosticArray(status=[status])
+    message.header.stamp = node.get_clock().now().to_msg()
+    return message
+
+
+def _number(level: bytes) -> int:
+    return level[0] if isinstance(level, bytes) else int(level)
+
+
+def _show(value: Any) -> str:
+    return f'{value:.6g}' if isinstance(value, float) else str(value)

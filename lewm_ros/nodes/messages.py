@@ -1,0 +1,208 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""ROS messages to numpy and back. Stamps are int nanoseconds everywhere else."""
+
+from __future__ import annotations
+
+from array import array
+from importlib import import_module
+import re
+from typing import Any
+
+from builtin_interfaces.msg import Duration, Time
+import numpy as np
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from lewm_ros.contract import Action, Channel, read_fields, write_fields
+from lewm_ros.errors import ObservationError
+from lewm_ros.history import NANOSECOND
+from lewm_ros.imaging import decode, decode_compressed
+
+LATENT_ENCODING = '32FC1'
+#: Where a trajectory point carries an action of each kind.
+_POINT_FIELD = {'position': 'positions', 'velocity': 'velocities', 'effort': 'effort'}
+
+
+def stamp_of(message: Any) -> int:
+    """Header stamp [ns]; 0 where the message has no header or a zero stamp."""
+    header = getattr(message, 'header', None)
+    return 0 if header is None else to_ns(header.stamp)
+
+
+def to_ns(stamp: Any) -> int:
+    """builtin_interfaces Time or Duration → [ns]."""
+    return stamp.sec * NANOSECOND + stamp.nanosec
+
+
+def to_time(stamp: int) -> Time:
+    """[ns] → builtin_interfaces/Time."""
+    seconds, rest = divmod(stamp, NANOSECOND)
+    return Time(sec=seconds, nanosec=rest)
+
+
+def header(stamp: int, frame_id: str = '') -> Header:
+    """Make a header from a stamp [ns]."""
+    return Header(stamp=to_time(stamp), frame_id=frame_id)
+
+
+def message_class(name: str) -> type:
+    """Import the class of a type name such as sensor_msgs/msg/Image."""
+    package, _, kind = name.rpartition('/')
+    return getattr(import_module(package.replace('/', '.')), kind)
+
+
+def rgb(message: Any) -> np.ndarray:
+    """sensor_msgs Image or CompressedImage → RGB (H, W, 3) uint8. Raises ObservationError."""
+    if hasattr(message, 'format'):
+        return decode_compressed(message.data)
+    return decode(
+        message.encoding,
+        message.height,
+        message.width,
+        message.step,
+        message.data,
+        bool(message.is_bigendian),
+    )
+
+
+def image_message(picture: np.ndarray, head: Header) -> Image:
+    """RGB (H, W, 3) uint8 → sensor_msgs/Image, rgb8."""
+    height, width = picture.shape[:2]
+    return Image(
+        header=head,
+        height=height,
+        width=width,
+        encoding='rgb8',
+        step=3 * width,
+        data=_bytes(picture),
+    )
+
+
+def vector_message(vector: np.ndarray, head: Header) -> Image:
+    """Numbers (D,), float → sensor_msgs/Image 32FC1 of one row: latents, contributions."""
+    data = np.ascontiguousarray(vector, dtype='<f4')
+    return Image(
+        header=head,
+        height=1,
+        width=data.size,
+        encoding=LATENT_ENCODING,
+        step=4 * data.size,
+        data=_bytes(data),
+    )
+
+
+def vector(message: Image, size: int) -> np.ndarray:
+    """sensor_msgs/Image of :func:`vector_message` → (size,) float32.
+
+    Raises ObservationError for another shape or encoding, or numbers that are not finite.
+    """
+    if message.encoding != LATENT_ENCODING or message.height != 1 or message.width != size:
+        raise ObservationError(
+            f'latent is {message.height}x{message.width} {message.encoding}: expected 1x{size} '
+            f'{LATENT_ENCODING} from an encoder with the same bundle'
+        )
+    dtype = '>f4' if message.is_bigendian else '<f4'
+    data = np.frombuffer(message.data, dtype=dtype)
+    if data.size != size or not np.isfinite(data).all():
+        raise ObservationError(f'latent of {size} numbers is cut short or not finite')
+    return data.astype(np.float32)
+
+
+def plan_message(
+    start: int, period: int, actions: np.ndarray, action: Action
+) -> JointTrajectory:
+    """Commands (n, A) in contract units, one per tick from ``start`` [ns] on → a plan.
+
+    ``period`` [ns] is the duration of a tick.
+    """
+    name = _POINT_FIELD[action.kind]
+    points = []
+    for index, command in enumerate(actions):
+        seconds, rest = divmod(index * period, NANOSECOND)
+        point = JointTrajectoryPoint(time_from_start=Duration(sec=seconds, nanosec=rest))
+        setattr(point, name, [float(v) for v in command])
+        points.append(point)
+    return JointTrajectory(header=header(start), joint_names=list(action.names), points=points)
+
+
+def read_plan(
+    message: JointTrajectory, action: Action, period: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Plan → stamps (n,) int64 [ns], commands (n, A) float64, end [ns].
+
+    The last command lasts as long as the one before it, or ``period`` [ns] if it is alone.
+    Raises ObservationError for other names, sizes, times or numbers than a plan may have.
+    """
+    if tuple(message.joint_names) != action.names:
+        raise ObservationError(
+            f'plan has names {list(message.joint_names)}: expected {list(action.names)}'
+        )
+    if not message.points:
+        raise ObservationError('plan has no points: expected one per control tick')
+    field = _POINT_FIELD[action.kind]
+    rows = [getattr(point, field) for point in message.points]
+    if any(len(row) != action.size for row in rows):
+        sizes = sorted({len(row) for row in rows})
+        raise ObservationError(
+            f'plan has points with {sizes} {field}: expected {action.size} each'
+        )
+    commands = np.array(rows, dtype=float)
+    if not np.isfinite(commands).all():
+        raise ObservationError('plan has commands that are not finite')
+    start = stamp_of(message)
+    if start == 0:
+        raise ObservationError('plan has no start: expected header.stamp to be set')
+    offsets = np.array([to_ns(p.time_from_start) for p in message.points], dtype=np.int64)
+    steps = np.diff(offsets)
+    if offsets[0] < 0 or (steps <= 0).any():
+        raise ObservationError('plan has points whose time_from_start does not ascend')
+    last = int(steps[-1]) if len(steps) else period
+    stamps = start + offsets
+    return stamps, commands, int(stamps[-1]) + last
+
+
+def action_message(values: np.ndarray, action: Action, stamp: int) -> Any:
+    """Command (A,) in contract units → a message of the contract's action type."""
+    message = message_class(action.type)()
+    write_fields(message, action.fields, values)
+    if hasattr(message, 'header'):
+        message.header.stamp = to_time(stamp)
+    if action.type == 'sensor_msgs/msg/JointState':
+        message.name = _joint_names(action)
+    return message
+
+
+def executed_channel(action: Action) -> Channel:
+    """Where the command as applied is read: the robot's own report if it has one."""
+    return action if action.executed is None else action.executed
+
+
+def read_action(message: Any, action: Action, received: int) -> tuple[int, np.ndarray]:
+    """Message of :func:`executed_channel` → when it takes effect [ns], command (A,) float64.
+
+    The stamp is the header's, or the receive time, plus ``action.delay``: the training reader
+    does the same. Raises ObservationError where a number is not finite.
+    """
+    values = read_fields(message, executed_channel(action).fields)
+    if not np.isfinite(values).all():
+        raise ObservationError(f'action {values.tolist()} is not finite')
+    stamp = stamp_of(message) or received
+    return stamp + round(action.delay * NANOSECOND), values
+
+
+def _joint_names(action: Action) -> list[str]:
+    """Names by position in the message: fields may list its entries in any order."""
+    places = [int(match[1]) for f in action.fields if (match := re.search(r'\[(\d+)\]', f))]
+    names = [''] * (max(places, default=-1) + 1)
+    for place, name in zip(places, action.names):
+        names[place] = name
+    return names
+
+
+def _bytes(values: np.ndarray) -> array:
+    """The one form of uint8[] that every distribution's message classes take without a copy."""
+    data = array('B')
+    data.frombytes(np.ascontiguousarray(values).tobytes())
+    return data

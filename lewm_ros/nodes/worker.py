@@ -1,0 +1,85 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""A thread that does the heavy work which callbacks only ask for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+import threading
+from typing import Generic, TypeVar
+
+T = TypeVar('T')
+
+
+class Worker(Generic[T]):
+    """One thread and bounded slots of requests: in a full slot the newest wins.
+
+    With ``capacity`` 1 a slot is the one-slot request of encoder and planner; larger, it is
+    the queue of the surprise node. Requests that were pushed out are counted in ``skipped``.
+    An exception of ``work`` is handed to ``on_error``, counted in ``errors``, and the thread
+    goes on.
+
+    Args:
+        name: of the thread.
+        work: called with each request, on the thread.
+        on_error: called with the exception, on the thread.
+        capacity: requests kept per slot.
+
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[T], None],
+        on_error: Callable[[Exception], None],
+        capacity: int = 1,
+    ) -> None:
+        self.skipped = 0
+        self.errors = 0
+        self._work = work
+        self._on_error = on_error
+        self._capacity = capacity
+        self._pending: dict[str, deque[T]] = {}
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def request(self, item: T, slot: str = '') -> None:
+        """Ask for work on ``item``; never blocks for longer than a lock is held."""
+        with self._wake:
+            pending = self._pending.setdefault(slot, deque())
+            if len(pending) >= self._capacity:
+                pending.popleft()
+                self.skipped += 1
+            pending.append(item)
+            self._wake.notify()
+
+    def stop(self, timeout: float = 2.0) -> bool:
+        """Drop what is pending and end the thread. False if it is still busy after [s]."""
+        with self._wake:
+            self._stopping = True
+            self._pending.clear()
+            self._wake.notify()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._pending and not self._stopping:
+                    self._wake.wait()
+                if self._stopping:
+                    return
+                # Slots take turns: the one served goes to the end of the row.
+                slot = next(iter(self._pending))
+                pending = self._pending.pop(slot)
+                item = pending.popleft()
+                if pending:
+                    self._pending[slot] = pending
+            try:
+                self._work(item)
+            except Exception as error:
+                self.errors += 1
+                self._on_error(error)

@@ -1,0 +1,18 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Planning in latent space: numpy in, numpy out; no ROS, no torch."""
+
+from lewm_ros.planning.cem import CEM, CEMConfig, Solution
+from lewm_ros.planning.costs import goal_cost, weights
+from lewm_ros.planning.receding_horizon import Plan, PlannerConfig, RecedingHorizonPlanner
+
+__all__ = [
+    'CEM',
+    'CEMConfig',
+    'Plan',
+    'PlannerConfig',
+    'RecedingHorizonPlanner',
+    'Solution',
+    'goal_cost',
+    'weights',
+]

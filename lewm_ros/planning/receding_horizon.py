@@ -1,0 +1,240 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Receding-horizon planning in latent space: context and goal in, a stamped plan out.
+
+A plan stands on the latent with stamp t. Its first block, [t, t + block), is what is being
+executed while it is computed, so it is fixed; the free part starts at t + block. The next
+search starts from the last plan, shifted by the time that has passed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import math
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lewm_ros.contract import Contract
+from lewm_ros.errors import ModelError
+from lewm_ros.history import NANOSECOND, Context, held_average
+from lewm_ros.planning.cem import CEM, CEMConfig, Cost, Solution
+from lewm_ros.planning.costs import goal_cost, weights
+
+if TYPE_CHECKING:  # both are handed in; planning imports no file format and no runtime
+    from lewm_ros.bundle import Bundle
+    from lewm_ros.engines import Engine
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """Settings of the planner. A search is cold when there is no plan to start from."""
+
+    horizon: int  #: N, blocks; the first is the committed one
+    samples: int
+    elites: int
+    iterations: int
+    cold_samples: int
+    cold_iterations: int
+    std: float = 1.0  #: spread of a cold search, normalised actions
+    warm_std: float = 0.5  #: spread of a warm search
+    keep_elites: int = 5  #: elites of the last plan tried in a warm search
+    cost: str = 'ramp'
+    execute: int = 1  #: blocks of a plan played before a new one is asked for
+    deadline_fraction: float = 0.7  #: part of a block that a plan may take
+    clip: bool = True  #: keep candidates and plan within the contract's limits
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.horizon < 2:
+            raise ModelError(
+                f'horizon is {self.horizon} blocks: expected at least 2, a committed and a free one'
+            )
+        if not 1 <= self.execute < self.horizon:
+            raise ModelError(
+                f'execute is {self.execute} blocks: expected 1 to {self.horizon - 1}, below the '
+                'horizon'
+            )
+        for key in ('std', 'warm_std', 'deadline_fraction'):
+            value = getattr(self, key)
+            if not (math.isfinite(value) and value > 0):
+                raise ModelError(f'{key} is {value}: expected a finite number above 0')
+        if self.seed < 0:
+            raise ModelError(f'seed is {self.seed}: expected 0 or above')
+        weights(self.cost, self.horizon)
+        self.search(warm=False)
+        self.search(warm=True)
+
+    def search(self, warm: bool) -> CEMConfig:
+        """Return the sizes of a cold or a warm search."""
+        if warm:
+            return CEMConfig(self.samples, self.elites, self.iterations, self.keep_elites)
+        return CEMConfig(self.cold_samples, self.elites, self.cold_iterations, self.keep_elites)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Commands for the time from ``start`` on, one per control tick."""
+
+    start: int  #: [ns], the context's stamp plus one block
+    period: int  #: control period [ns]
+    actions: np.ndarray  #: ((N − 1)·k, A) float64, contract units
+    cost: float  #: of this plan
+    spread: float  #: standard deviation of the elites' costs
+    iterations: int
+    rollouts: int  #: candidates evaluated
+    warm: bool  #: started from the last plan
+    deadline_missed: bool  #: iterations were left out because the budget was spent
+
+    @property
+    def end(self) -> int:
+        """End of the last tick [ns]."""
+        return self.start + len(self.actions) * self.period
+
+
+class RecedingHorizonPlanner:
+    """Plans one robot's actions towards a goal latent.
+
+    Not thread safe. Equal calls after :meth:`reset` give equal plans, unless a budget ends a
+    search early.
+
+    Args:
+        bundle: what ``engine`` runs.
+        contract: the robot; its limits may be tighter than the bundle's.
+        engine: from ``lewm_ros.engines.load_engine``.
+        config: settings.
+
+    Raises ContractError if the robot is not the bundle's, ModelError if the bundle's rollout
+    is shorter than ``config.horizon``.
+
+    """
+
+    def __init__(
+        self, bundle: Bundle, contract: Contract, engine: Engine, config: PlannerConfig
+    ) -> None:
+        contract.check_against_bundle(bundle.contract)
+        if config.horizon > bundle.manifest.horizon:
+            raise ModelError(
+                f'horizon is {config.horizon} blocks: the rollout of bundle {bundle.path} has '
+                f'{bundle.manifest.horizon}; choose a shorter one'
+            )
+        self.config = config
+        self.budget = config.deadline_fraction * bundle.block  #: for a live plan [s]
+        self._bundle = bundle
+        self._engine = engine
+        self._bounds = contract.action.bounds
+        self._ticks = bundle.manifest.frameskip
+        self._free = config.horizon - 1
+        self._size = contract.action.size
+        self._block = round(bundle.block * NANOSECOND)
+        self._period = round(contract.period * NANOSECOND)
+        low, high = (np.tile(bundle.normalise(bound), self._ticks) for bound in self._bounds)
+        self._low = low if config.clip else np.full_like(low, -np.inf)
+        self._high = high if config.clip else np.full_like(high, np.inf)
+        self._weights = weights(config.cost, config.horizon)
+        self._cold = CEM(config.search(warm=False))
+        self._warm = CEM(config.search(warm=True))
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the last plan (new episode): the next search is cold."""
+        self._rng = np.random.default_rng(self.config.seed)
+        self._goal: np.ndarray | None = None
+        self._last: tuple[int, np.ndarray] | None = None  # start, (ticks, 1 + E, A) normalised
+
+    def plan(
+        self,
+        context: Context,
+        committed: np.ndarray,
+        goal: np.ndarray,
+        budget: float | None = None,
+    ) -> Plan:
+        """Search for the best commands after the committed block.
+
+        Args:
+            context: what the model reads now.
+            committed: (k, A) commands that are and will be executed over
+                [context.stamp, context.stamp + block), averaged per tick, contract units.
+            goal: (D,) latent of the goal image; a changed one makes the search cold.
+            budget: time that this call may take [s]; live, use :attr:`budget`. None for no
+                limit.
+
+        Raises ModelError if an input has the wrong shape or nothing finite comes out of it.
+
+        """
+        deadline = None if budget is None else time.perf_counter() + budget
+        if np.shape(committed) != (self._ticks, self._size):
+            raise ModelError(
+                f'committed actions have shape {np.shape(committed)}: expected '
+                f'{(self._ticks, self._size)}, one row per tick of a block'
+            )
+        if not (np.isfinite(committed).all() and np.isfinite(goal).all()):
+            raise ModelError('the committed actions or the goal hold NaN: expected finite numbers')
+        if self._goal is None or not np.array_equal(goal, self._goal):
+            self._goal, self._last = np.array(goal), None
+        start = context.stamp + self._block
+        seeds = self._shifted(start)
+        warm = seeds is not None
+        solution = (self._warm if warm else self._cold).solve(
+            self._cost(context, committed, goal),
+            self._low,
+            self._high,
+            mean=np.zeros((self._free, self._ticks * self._size)) if seeds is None else seeds[0],
+            std=self.config.warm_std if warm else self.config.std,
+            extra=None if seeds is None else seeds[1:],
+            rng=self._rng,
+            deadline=deadline,
+        )
+        self._remember(start, solution)
+        actions = self._bundle.denormalise(solution.mean.reshape(-1, self._size))
+        if self.config.clip:  # again: mapping back rounds, and limits are limits
+            actions = np.clip(actions, *self._bounds)
+        return Plan(
+            start=start,
+            period=self._period,
+            actions=actions,
+            cost=solution.cost,
+            spread=solution.spread,
+            iterations=solution.iterations,
+            rollouts=solution.rollouts,
+            warm=warm,
+            deadline_missed=solution.cut,
+        )
+
+    def _cost(self, context: Context, committed: np.ndarray, goal: np.ndarray) -> Cost:
+        first = self._bundle.normalise(committed).reshape(-1)
+        past = self._bundle.normalise_block(context.past).astype(np.float32)
+        latents = np.asarray(context.latents, dtype=np.float32)
+
+        def cost(candidates: np.ndarray) -> np.ndarray:
+            shape = (len(candidates), self.config.horizon, first.size)
+            actions = np.empty(shape, dtype=np.float32)
+            actions[:, 0] = first
+            actions[:, 1:] = candidates
+            return goal_cost(self._engine.rollout(latents, past, actions), goal, self._weights)
+
+        return cost
+
+    def _remember(self, start: int, solution: Solution) -> None:
+        tracks = np.concatenate([solution.mean[None], solution.elites])
+        tracks = tracks.reshape(len(tracks), -1, self._size)
+        self._last = start, tracks.transpose(1, 0, 2)
+
+    def _shifted(self, start: int) -> np.ndarray | None:
+        """Last mean and elites from ``start`` [ns] on, (1 + E, N − 1, k·A); None if unusable.
+
+        They are held signals, so any shift in time is an average over the new ticks; beyond
+        their end the mean action (normalised 0) stands.
+        """
+        if self._last is None:
+            return None
+        began, tracks = self._last
+        ticks, count, size = tracks.shape
+        if not began <= start < began + ticks * self._period:
+            return None
+        held = np.concatenate([tracks.reshape(ticks, -1), np.zeros((1, count * size))])
+        stamps = began + self._period * np.arange(ticks + 1)
+        edges = start + self._period * np.arange(ticks + 1)
+        moved = held_average(stamps, held, edges).reshape(ticks, count, size)
+        return moved.transpose(1, 0, 2).reshape(count, self._free, -1)

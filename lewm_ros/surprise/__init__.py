@@ -1,0 +1,17 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Surprise: score, calibrated threshold, events. Numpy only; no ROS, no torch."""
+
+from lewm_ros.surprise.calibration import conformal_threshold, window_maxima, windows_needed
+from lewm_ros.surprise.events import Event, EventDetector
+from lewm_ros.surprise.score import contributions, score
+
+__all__ = [
+    'Event',
+    'EventDetector',
+    'conformal_threshold',
+    'contributions',
+    'score',
+    'window_maxima',
+    'windows_needed',
+]

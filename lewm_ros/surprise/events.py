@@ -1,0 +1,102 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""From a stream of surprise scores to events with a start, a peak and an end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+import math
+
+from lewm_ros.errors import CalibrationError
+from lewm_ros.history import NANOSECOND
+
+
+@dataclass(frozen=True)
+class Event:
+    """One anomaly. Stamps are those of the frames [ns]."""
+
+    id: int  #: 1, 2, ... in the order of their start
+    start: int  #: first score above the threshold
+    peak: int  #: highest score so far
+    peak_score: float
+    threshold: float
+    alpha: float | None  #: false-alarm chance per window that the threshold promises
+    end: int | None = None  #: first of the low scores that ended it; None while it lasts
+
+
+class EventDetector:
+    """Raises an event above the threshold, ends it after a time below a lower one.
+
+    Args:
+        threshold: of the score; an event starts above it.
+        release: fraction of the threshold; scores below it are low.
+        hold: how long scores must stay low until an event ends [s].
+        alpha: noted in the events.
+
+    Raises CalibrationError for values that make no sense.
+
+    """
+
+    def __init__(
+        self,
+        threshold: float,
+        release: float = 0.5,
+        hold: float = 0.5,
+        alpha: float | None = None,
+    ) -> None:
+        if not (math.isfinite(threshold) and threshold > 0):
+            raise CalibrationError(f'threshold is {threshold}: expected a finite score above 0')
+        if not 0 < release <= 1:
+            raise CalibrationError(f'release is {release}: expected a fraction in (0, 1]')
+        if not (math.isfinite(hold) and hold >= 0):
+            raise CalibrationError(f'hold is {hold} s: expected a finite time, 0 or above')
+        self.threshold = threshold
+        self.release = release
+        self.hold = hold
+        self.alpha = alpha
+        self.event: Event | None = None  #: the one that lasts
+        self.count = 0  #: events so far
+        self._newest = 0
+        self._low_since: int | None = None
+
+    def update(self, stamp: int, score: float) -> list[Event]:
+        """Take the score of the frame at ``stamp`` [ns].
+
+        A score that is not a number counts as infinite: a broken observation is no normal one.
+        A stamp before the last one (a clock that jumped) ends the event first.
+
+        Returns:
+            The edges: an event with ``end`` None where one starts, with ``end`` set where one
+            ended; mostly nothing.
+
+        """
+        score = math.inf if math.isnan(score) else float(score)
+        edges = self.reset() if stamp < self._newest else []
+        self._newest = stamp
+        if self.event is None:
+            if score > self.threshold:
+                self.count += 1
+                self.event = Event(self.count, stamp, stamp, score, self.threshold, self.alpha)
+                self._low_since = None
+                edges.append(self.event)
+            return edges
+        if score > self.event.peak_score:
+            self.event = replace(self.event, peak=stamp, peak_score=score)
+        if score >= self.release * self.threshold:
+            self._low_since = None
+            return edges
+        if self._low_since is None:
+            self._low_since = stamp
+        if stamp - self._low_since >= self.hold * NANOSECOND:
+            edges.append(self._finish(self.event, self._low_since))
+        return edges
+
+    def reset(self) -> list[Event]:
+        """End an event that lasts, at the last stamp (new episode). Returns its edge, if any."""
+        edges = [] if self.event is None else [self._finish(self.event, self._newest)]
+        self._newest = 0
+        return edges
+
+    def _finish(self, event: Event, end: int) -> Event:
+        self.event = None
+        return replace(event, end=end)

@@ -1,0 +1,80 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Package description for pip and colcon (ament_python)."""
+
+import os
+
+from setuptools import find_packages, setup
+
+NAME = 'lewm_ros'
+NODES = ('encoder', 'planner', 'controller', 'surprise', 'sim', 'trial')
+
+
+def share(*folders):
+    """List the files under ``folders`` with the folder of share/lewm_ros that each goes to."""
+    return [
+        (f'share/{NAME}/{root}', [f'{root}/{file}' for file in sorted(files)])
+        for folder in folders
+        for root, _, files in os.walk(folder)
+        if files and not root.endswith('__pycache__')
+    ]
+
+
+# PyPI has ROS 2 for x86_64 Linux. `launch` is absent on purpose: PyPI's package of that name is
+# another program; the ROS one comes with a ROS installation (package.xml).
+ROS = [
+    'ros-rclpy[fastrtps]',
+    'ros-ament-index-python',
+    'ros-diagnostic-msgs',
+    'ros-geometry-msgs',
+    'ros-lifecycle-msgs',
+    'ros-nav-msgs',
+    'ros-rcl-interfaces',
+    'ros-sensor-msgs',
+    'ros-std-msgs',
+    'ros-std-srvs',
+    'ros-trajectory-msgs',
+]
+
+setup(
+    name=NAME,
+    version='0.1.0',
+    description='LeWorldModel on robots: latent world-model control and surprise for ROS 2',
+    author='The lewm_ros developers',
+    maintainer='The lewm_ros developers',
+    maintainer_email='lewm-ros@example.org',
+    license='Apache-2.0',
+    license_files=['LICENSE'],
+    python_requires='>=3.11',
+    packages=[*find_packages(include=[NAME, f'{NAME}.*']), 'lewm_training'],
+    package_dir={'lewm_training': 'training'},
+    package_data={NAME: ['py.typed', 'sim/*.xml']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
+        (f'share/{NAME}', ['package.xml']),
+        *share('config', 'launch', 'models'),
+    ],
+    zip_safe=False,
+    install_requires=['numpy', 'opencv-python-headless', 'pyyaml'],
+    extras_require={
+        'cpu': ['onnxruntime'],
+        'gpu': ['onnxruntime-gpu'],
+        'sim': ['mujoco>=3.17,<4'],
+        'train': ['torch', 'safetensors', 'onnx', 'onnxscript', 'rosbags', 'matplotlib', 'tqdm'],
+        'ros': ROS,
+        'test': [
+            'pytest',
+            'pytest-timeout',
+            'ruff',
+            'mypy',
+            'catkin-pkg',
+            'colcon-common-extensions',
+        ],
+    },
+    entry_points={
+        'console_scripts': [
+            'lewm = lewm_ros.cli:main',
+            *(f'{node}_node = lewm_ros.nodes.{node}:main' for node in NODES),
+        ]
+    },
+)

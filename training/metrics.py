@@ -1,0 +1,62 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Health of a latent space, and BatchNorm statistics that can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+
+def latent_std(z: torch.Tensor) -> float:
+    """Mean over dimensions of the standard deviation over (N, D) latents; near 1 is healthy."""
+    return z.float().std(dim=0).mean().item()
+
+
+def effective_rank(z: torch.Tensor) -> float:
+    """Exponential of the entropy of the covariance's normalised spectrum of (N, D) latents."""
+    z = z.float() - z.float().mean(dim=0)
+    spectrum = torch.linalg.svdvals(z).square()
+    share = spectrum / spectrum.sum().clamp_min(1e-12)
+    return torch.exp(-(share * share.clamp_min(1e-12).log()).sum()).item()
+
+
+@torch.no_grad()
+def reestimate_batchnorm(
+    model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]
+) -> None:
+    """Replace running statistics by plain averages over some batches; leaves eval mode on.
+
+    Running averages lag behind features whose mean is many times their spread, which made
+    evaluation losses hundreds of times the training loss (lewm.md section 3).
+    """
+    model.eval()
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative average
+        norm.train()
+    for pixels, actions in batches:
+        model.predict(model.encode(pixels)[:, :-1], actions)
+    for norm, momentum in zip(norms, momenta):
+        norm.momentum = momentum
+        norm.eval()
+
+
+def linear_probe(
+    train: torch.Tensor, train_target: torch.Tensor, test: torch.Tensor, target: torch.Tensor
+) -> list[float]:
+    """R² of a ridge regression from latents (N, D) to targets (N, X), one per target."""
+    mean = train.mean(dim=0)
+    x = torch.cat([train - mean, torch.ones(len(train), 1)], dim=1).double()
+    y = train_target.double()
+    ridge = 1e-3 * torch.eye(x.shape[1], dtype=torch.float64) * len(x)
+    ridge[-1, -1] = 0
+    weights = torch.linalg.solve(x.T @ x + ridge, x.T @ y)
+    predicted = torch.cat([test - mean, torch.ones(len(test), 1)], dim=1).double() @ weights
+    residual = (predicted - target).square().sum(dim=0)
+    total = (target - target.double().mean(dim=0)).square().sum(dim=0)
+    return (1 - residual / total).tolist()
