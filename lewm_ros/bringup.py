@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+import re
 import signal
 import subprocess
 import sys
 import time
+from types import FrameType
+
+import yaml
 
 from lewm_ros.bundle import Bundle
 from lewm_ros.contract import Contract
 from lewm_ros.errors import BringupError
 from lewm_ros.share import find
-from lewm_ros.sim import make_task
 
 #: Every node: name → where its class is. Console scripts have the same names.
 NODES = {
@@ -29,3 +33,218 @@ NODES = {
     'sim_node': 'lewm_ros.nodes.sim:SimNode',
     'trial_node': 'lewm_ros.nodes.trial:TrialNode',
 }
+
+_PLAN = ('encoder_node', 'planner_node', 'surprise_node', 'controller_node')
+
+#: What `lewm up` and the launch files start, in the order of start; nodes end in reverse, so
+#: that the controller's stop command comes first.
+GROUPS = {
+    'plan': _PLAN,
+    'surprise': ('encoder_node', 'surprise_node'),
+    'demo': ('sim_node', *_PLAN, 'trial_node'),
+}
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A launch argument; `lewm up` has an option of the same meaning."""
+
+    name: str
+    default: str
+    description: str
+    choices: tuple[str, ...] = ()
+
+
+ARGUMENTS = (
+    Argument('bundle', 'reacher', 'Trained bundle: a folder, or a name under models/.'),
+    Argument(
+        'contract',
+        '',
+        "Robot contract: a YAML file, or a name under config/robots. Empty: the bundle's own.",
+    ),
+    Argument(
+        'params_file',
+        'live',
+        'Parameter file: a YAML file, or a name under config/presets.',
+    ),
+    Argument('namespace', 'lewm', 'Namespace of all nodes and of their relative topics.'),
+    Argument('use_sim_time', 'false', 'Follow /clock, not the system clock.', ('true', 'false')),
+    Argument(
+        'autostart',
+        'true',
+        'Configure and activate the nodes at start, without a lifecycle manager.',
+        ('true', 'false'),
+    ),
+    Argument('rviz', 'false', 'Start rviz2 with the camera and goal images.', ('true', 'false')),
+    Argument(
+        'log_level', 'info', 'Lowest severity logged.', ('debug', 'info', 'warn', 'error')
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Override:
+    """A parameter of one node, given by hand as ``node.parameter:=value``."""
+
+    node: str
+    parameter: str
+    value: str
+
+    @classmethod
+    def parse(cls, text: str, nodes: Sequence[str]) -> Override:
+        """Read ``node.parameter:=value``. Raises BringupError naming the nodes that there are."""
+        match = re.fullmatch(r'(\w+)\.([\w.]+):=(.*)', text, re.DOTALL)
+        if not match:
+            raise BringupError(f"'{text}': expected node.parameter:=value")
+        if match[1] not in nodes:
+            raise BringupError(f"'{text}': no node {match[1]} here: expected one of {list(nodes)}")
+        return cls(*match.groups())
+
+    def arguments(self) -> list[str]:
+        """Return the arguments for the node's own process, after ``--ros-args``."""
+        return ['-p', f'{self.parameter}:={self.value}']
+
+
+@dataclass(frozen=True)
+class Bringup:
+    """A group of nodes with everything looked up and checked.
+
+    ``parameters`` go to every node, ``params_file`` is read after them by node name.
+    """
+
+    nodes: tuple[str, ...]
+    parameters: dict[str, str | bool]
+    params_file: Path
+    remappings: dict[str, tuple[tuple[str, str], ...]]
+
+    @classmethod
+    def of(
+        cls,
+        group: str,
+        bundle: str,
+        contract: str = '',
+        params_file: str = 'live',
+        use_sim_time: bool = False,
+        autostart: bool = True,
+    ) -> Bringup:
+        """Look everything up. Raises LewmError naming what is missing or does not agree."""
+        path = find('bundle', bundle)
+        trained = Bundle.load(path).contract
+        robot = trained
+        contract_path = ''
+        if contract:
+            contract_path = str(find('contract', contract))
+            robot = Contract.load(contract_path)
+            robot.check_against_bundle(trained)
+        nodes = GROUPS[group]
+        parameters: dict[str, str | bool] = {
+            'bundle': str(path),
+            'contract': contract_path,
+            'use_sim_time': use_sim_time,
+            'autostart': autostart,
+        }
+        image = ('image', robot.camera.topic)
+        if robot.camera.type == 'sensor_msgs/msg/CompressedImage':
+            image = ('image/compressed', robot.camera.topic)
+        return cls(nodes, parameters, _params_file(params_file), {'encoder_node': (image,)})
+
+    def ros_arguments(self, namespace: str, log_level: str) -> list[str]:
+        """Return the command line that any number of these nodes understand in one process."""
+        arguments = ['--ros-args', '-r', f'__ns:=/{namespace.strip("/")}']
+        arguments += ['--log-level', log_level]
+        for name, value in self.parameters.items():
+            arguments += ['-p', f'{name}:={_yaml(value)}']
+        arguments += ['--params-file', str(self.params_file)]
+        for node, rules in self.remappings.items():
+            for ours, theirs in rules:
+                arguments += ['-r', f'{node}:{ours}:={theirs}']
+        return arguments
+
+    def commands(
+        self, namespace: str, log_level: str, overrides: Sequence[Override] = ()
+    ) -> dict[str, list[str]]:
+        """Return the command line of one process for each node."""
+        shared = self.ros_arguments(namespace, log_level)
+        return {
+            node: [
+                sys.executable,
+                '-m',
+                'lewm_ros.nodes.compose',
+                node,
+                *shared,
+                *(a for o in overrides if o.node == node for a in o.arguments()),
+            ]
+            for node in self.nodes
+        }
+
+
+def supervise(commands: dict[str, list[str]], grace: float = 5.0) -> int:
+    """Run one process per node until one ends or a signal comes, then end them all.
+
+    Args:
+        commands: by node name.
+        grace: how long they may take to end after SIGINT [s] before they are killed.
+
+    Returns:
+        The exit status of the process that ended first; 0 after a signal.
+
+    """
+    signals: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        signals.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    status = 0
+    try:
+        for name, command in commands.items():
+            running[name] = subprocess.Popen(command)
+        while not signals:
+            ended = [n for n, process in running.items() if process.poll() is not None]
+            if ended:
+                status = running[ended[0]].returncode
+                print(f'lewm: {ended[0]} ended with status {status}', file=sys.stderr)
+                break
+            time.sleep(0.1)
+    finally:
+        _end(list(running.values()), grace)
+    return status if status >= 0 else 128 - status
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]], grace: float) -> None:
+    # Last started, first ended: the controller says its stop before the encoder goes.
+    for process in reversed(processes):
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+    deadline = time.monotonic() + grace
+    for process in processes:
+        try:
+            process.wait(max(deadline - time.monotonic(), 0.01))
+        except subprocess.TimeoutExpired:
+            print(f'lewm: killing {process.args!r}', file=sys.stderr)
+            process.kill()
+            process.wait()
+
+
+def _params_file(name: str) -> Path:
+    """Find and check a parameter file: ROS would start with defaults where it is missing."""
+    path = find('preset', name)
+    try:
+        data = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BringupError(
+            f'parameter file {path}: cannot be read ({" ".join(str(error).split())})'
+        ) from error
+    if not isinstance(data, dict) or not data:
+        raise BringupError(f'parameter file {path}: expected node names with ros__parameters')
+    for node, body in data.items():
+        if not isinstance(body, dict) or not isinstance(body.get('ros__parameters'), dict):
+            raise BringupError(f"parameter file {path}: '{node}' lacks ros__parameters")
+    return path
+
+
+def _yaml(value: str | bool) -> str:
+    """Write a value so that ROS's YAML parser reads back the same type: '' and '5' as text."""
+    return str(value).lower() if isinstance(value, bool) else f"'{value}'"

@@ -47,7 +47,7 @@ class Camera:
         _topic('camera.topic', self.topic)
         _one_of('camera.type', self.type, IMAGE_TYPES)
         if self.crop is not None:
-            crop = tuple(self.crop)
+            crop = tuple(self.crop) if isinstance(self.crop, (list, tuple)) else (self.crop,)
             if (
                 len(crop) != 4
                 or not all(isinstance(v, int) and v >= 0 for v in crop)
@@ -81,6 +81,12 @@ class Channel:
                 )
 
 
+class Executed(Channel):
+    """The command as the robot reports having applied it."""
+
+    key = 'action.executed'
+
+
 @dataclass(frozen=True)
 class Action(Channel):
     """The command. Arrays of this class have one entry per dimension, in contract units."""
@@ -92,7 +98,7 @@ class Action(Channel):
     high: tuple[float, ...] = ()
     max_step: tuple[float, ...] | None = None
     delay: float = 0.0
-    executed: Channel | None = None
+    executed: Executed | None = None
 
     key = 'action'
 
@@ -118,7 +124,7 @@ class Action(Channel):
         }
         if self.max_step is not None:
             sized['max_step'] = self.max_step
-            if min(self.max_step) <= 0:
+            if not all(step > 0 for step in self.max_step):
                 raise ContractError(
                     f'action.max_step is {list(self.max_step)}: expected numbers above 0'
                 )
@@ -215,8 +221,8 @@ class Contract:
         top['camera'] = Camera(**_mapping('camera', top['camera'], Camera))
         action = _mapping('action', top['action'], Action)
         if action.get('executed') is not None:
-            action['executed'] = Channel(
-                **_mapping('action.executed', action['executed'], Channel)
+            action['executed'] = Executed(
+                **_mapping('action.executed', action['executed'], Executed)
             )
         top['action'] = Action(**action)
         top['rates'] = Rates(**_mapping('rates', top['rates'], Rates))
@@ -277,15 +283,15 @@ def read_fields(message: Any, paths: tuple[str, ...]) -> np.ndarray:
     values = np.empty(len(paths))
     for index, path in enumerate(paths):
         value = message
-        for name, item in _steps(path):
-            try:
+        try:
+            for name, item in _steps(path):
                 value = getattr(value, name)
                 value = value if item is None else value[item]
-            except (AttributeError, IndexError) as error:
-                raise ContractError(
-                    f"a {type(message).__name__} message has no '{path}' ({error})"
-                ) from error
-        values[index] = value
+            values[index] = value
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            raise ContractError(
+                f"a {type(message).__name__} message has no number at '{path}' ({error})"
+            ) from error
     return values
 
 
@@ -322,7 +328,8 @@ def _mapping(key: str, data: Any, kind: type) -> dict[str, Any]:
     unknown = sorted(set(map(str, data)) - set(known))
     if unknown:
         raise ContractError(f'{key} has unknown key {unknown[0]!r}: expected {sorted(known)}')
-    missing = [n for n, f in known.items() if n not in data and not _has_default(f)]
+    # `camera:` with nothing after it is null in YAML, and as good as absent.
+    missing = [n for n, f in known.items() if data.get(n) is None and not _has_default(f)]
     if missing:
         raise ContractError(f'{key} lacks {missing[0]!r}')
     return {k: v for k, v in data.items() if v is not None or known[k].default is None}

@@ -56,6 +56,8 @@ def decode(
     row = width * channels * np.dtype(dtype).itemsize
     if height <= 0 or width <= 0:
         raise ObservationError(f'image is {width}x{height} pixels: expected at least 1x1')
+    if channels == 2 and width % 2:  # YUV 4:2:2: two pixels share their colour
+        raise ObservationError(f'image is {width} pixels wide: {encoding} needs an even width')
     if step < row:
         raise ObservationError(
             f'image step is {step} bytes: a row of {width} {encoding} pixels needs {row}'

@@ -71,6 +71,11 @@ class Recent:
         """Append a value."""
         self._values.append(value)
 
+    @property
+    def last(self) -> float:
+        """The newest value; NaN if there is none."""
+        return self._values[-1] if self._values else float('nan')
+
     def percentile(self, percent: float) -> float:
         """Return a percentile of the values kept; NaN if there are none."""
         values = list(self._values)

@@ -129,11 +129,11 @@ def plan_message(
 
 def read_plan(
     message: JointTrajectory, action: Action, period: int
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Plan → stamps (n,) int64 [ns], commands (n, A) float64, end [ns].
+) -> tuple[int, int, np.ndarray]:
+    """Plan → start [ns], duration of a tick [ns], commands (n, A) float64 in contract units.
 
-    The last command lasts as long as the one before it, or ``period`` [ns] if it is alone.
-    Raises ObservationError for other names, sizes, times or numbers than a plan may have.
+    ``period`` [ns] is the duration of a single command. Raises ObservationError for other
+    names, sizes, times or numbers than a plan may have.
     """
     if tuple(message.joint_names) != action.names:
         raise ObservationError(
@@ -143,8 +143,8 @@ def read_plan(
         raise ObservationError('plan has no points: expected one per control tick')
     field = _POINT_FIELD[action.kind]
     rows = [getattr(point, field) for point in message.points]
-    if any(len(row) != action.size for row in rows):
-        sizes = sorted({len(row) for row in rows})
+    sizes = sorted({len(row) for row in rows})
+    if sizes != [action.size]:
         raise ObservationError(
             f'plan has points with {sizes} {field}: expected {action.size} each'
         )
@@ -152,15 +152,18 @@ def read_plan(
     if not np.isfinite(commands).all():
         raise ObservationError('plan has commands that are not finite')
     start = stamp_of(message)
-    if start == 0:
+    if start <= 0:
         raise ObservationError('plan has no start: expected header.stamp to be set')
     offsets = np.array([to_ns(p.time_from_start) for p in message.points], dtype=np.int64)
-    steps = np.diff(offsets)
-    if offsets[0] < 0 or (steps <= 0).any():
-        raise ObservationError('plan has points whose time_from_start does not ascend')
-    last = int(steps[-1]) if len(steps) else period
-    stamps = start + offsets
-    return stamps, commands, int(stamps[-1]) + last
+    if len(offsets) > 1:
+        period = int(offsets[-1] - offsets[0]) // (len(offsets) - 1)
+    even = offsets[0] + period * np.arange(len(offsets))
+    if offsets[0] < 0 or period <= 0 or (np.abs(offsets - even) > period // 10).any():
+        raise ObservationError(
+            'plan has points that are not evenly spaced in time_from_start: expected one per '
+            'control tick'
+        )
+    return start + int(offsets[0]), period, commands
 
 
 def action_message(values: np.ndarray, action: Action, stamp: int) -> Any:

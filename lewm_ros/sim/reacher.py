@@ -51,7 +51,7 @@ class Reacher:
         """Put the arm at rest in a random pose, in its normal colours."""
         self._mujoco.mj_resetData(self.model, self.data)
         self.model.geom_rgba[:] = self._rgba
-        self.data.qpos[:] = self._random_pose()
+        self.data.qpos[:] = self.random_pose(self.rng)
         self._mujoco.mj_forward(self.model, self.data)
 
     @property
@@ -80,7 +80,7 @@ class Reacher:
     def sample_goal(self, least: float = 0.5) -> np.ndarray:
         """Draw a goal pose (2,) [rad] at least ``least`` away from the arm in some joint."""
         while True:
-            goal = self._random_pose()
+            goal = self.random_pose(self.rng)
             if self.errors(goal).max() >= least:
                 return goal
 
@@ -97,6 +97,11 @@ class Reacher:
     def errors(self, goal: np.ndarray) -> np.ndarray:
         """Distance of each joint to a pose, (2,) [rad]; angles wrap around."""
         return self.pose_errors(self.data.qpos, goal)
+
+    @classmethod
+    def random_pose(cls, rng: np.random.Generator) -> np.ndarray:
+        """Draw joint angles (2,) [rad]."""
+        return np.array([rng.uniform(-np.pi, np.pi), rng.uniform(-cls.ELBOW, cls.ELBOW)])
 
     @staticmethod
     def pose_errors(pose: np.ndarray, goal: np.ndarray) -> np.ndarray:
@@ -125,8 +130,3 @@ class Reacher:
             raise SimulationError(
                 f'perturbation {kind!r} is unknown: expected one of {list(PERTURBATIONS)}'
             )
-
-    def _random_pose(self) -> np.ndarray:
-        return np.array(
-            [self.rng.uniform(-np.pi, np.pi), self.rng.uniform(-self.ELBOW, self.ELBOW)]
-        )

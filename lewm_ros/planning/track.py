@@ -81,3 +81,22 @@ class Track:
             first = self._values[0] if len(self._values) else np.full(self._size, np.nan)
         stamps = np.concatenate([[start], self._stamps[at + 1 :]]).astype(np.int64)
         return stamps, np.concatenate([first[None], self._values[at + 1 :]])
+
+    def expected(
+        self, stamps: np.ndarray, values: np.ndarray, now: int, edges: np.ndarray
+    ) -> np.ndarray:
+        """What is and will be executed between edges, averaged, (m, A).
+
+        Args:
+            stamps: (n,) int64 [ns] of the commands executed so far, ascending.
+            values: (n, A) those commands.
+            now: [ns]; up to here the executed commands count, from here on the track.
+            edges: (m + 1,) int64 [ns].
+
+        NaN where an edge lies before the first known command.
+
+        """
+        done = stamps < now
+        later, planned = self.held(now)
+        line = np.concatenate([stamps[done], later])
+        return held_average(line, np.concatenate([values[done], planned]), edges)

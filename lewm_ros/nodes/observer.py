@@ -1,0 +1,135 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The base of the nodes that read latents: one stream of observations, checked and kept."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+from sensor_msgs.msg import Image
+from std_msgs.msg import String, UInt32
+
+from lewm_ros.engines import ENGINES, load_engine
+from lewm_ros.history import NANOSECOND, History
+from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
+from lewm_ros.nodes.messages import (
+    executed_channel,
+    message_class,
+    read_action,
+    stamp_of,
+    vector,
+)
+from lewm_ros.nodes.parameters import Parameter
+
+ENGINE = Parameter('engine', 'onnxruntime', 'What runs the model.', choices=ENGINES)
+
+
+class ObserverNode(LewmNode):
+    """Keeps the history of latents and executed actions of the present episode.
+
+    No latent is taken before the encoder has announced the same model as this node's bundle.
+    Everything kept is cleared when the episode changes, the model changes or the clock jumps
+    back; ``self.generation`` counts these. ``self.lock`` guards the history, and everything
+    that callbacks share with a worker.
+    """
+
+    #: How far back beyond the context the history reaches [s].
+    AHEAD = 0.0
+
+    def configure(self) -> None:
+        """Load bundle, contract and engine."""
+        self.bundle, self.contract = self.load_bundle()
+        self.engine = load_engine(self.bundle, self.params['engine'], self._threads())
+        self.block = round(self.bundle.block * NANOSECOND)
+        self.camera_period = round(self.bundle.manifest.camera_period * NANOSECOND)
+
+    def activate(self) -> None:
+        """Start with an empty history."""
+        manifest = self.bundle.manifest
+        self.lock = threading.Lock()
+        self.generation = 0
+        self.history = History(
+            length=manifest.history,
+            parts=manifest.frameskip,
+            block=self.bundle.block,
+            period=manifest.camera_period,
+            action_size=self.contract.action.size,
+            ahead=self.AHEAD,
+        )
+        self._model: str | None = None
+        self._episode: int | None = None
+        executed = executed_channel(self.contract.action)
+        self.subscribe(String, 'model', self._on_model, LATCHED)
+        self.subscribe(UInt32, 'episode', self._on_episode, LATCHED)
+        self.subscribe(message_class(executed.type), executed.topic, self._on_action, STREAM)
+        self.subscribe(Image, 'latent', self._on_latent, STREAM)
+
+    def cleanup(self) -> None:
+        """Drop the engine."""
+        self.engine = None  # type: ignore[assignment]
+
+    def observed(self, stamp: int, latent: np.ndarray) -> None:
+        """Take note of a new latent (D,) that is in the history now. Must not compute."""
+
+    def forgotten(self) -> None:
+        """Take note that the history was cleared; called with the lock held."""
+
+    @property
+    def model_agrees(self) -> bool:
+        """Whether the encoder runs the model of this node's bundle."""
+        return self._model == self.bundle.hash
+
+    def _threads(self) -> int:
+        return 1
+
+    def _forget(self) -> None:
+        with self.lock:
+            self.history.clear()
+            self.generation += 1
+            self.forgotten()
+
+    def _on_model(self, message: String, received: int) -> None:
+        if self._model not in (None, message.data):
+            self._forget()
+        self._model = message.data
+        text = None
+        if not self.model_agrees:
+            text = (
+                f'the encoder runs model {message.data[:12]}, this node {self.bundle.hash[:12]} '
+                f'({self.bundle.path}): no latent is used until both have the same bundle'
+            )
+        self.conditions.set('model', text)
+
+    def _on_episode(self, message: UInt32, received: int) -> None:
+        if self._episode not in (None, message.data):
+            self._forget()
+        self._episode = message.data
+
+    def _on_action(self, message: Any, received: int) -> None:
+        stamp, values = read_action(message, self.contract.action, received)
+        with self.lock:
+            self.history.append_action(stamp, values)
+
+    def _on_latent(self, message: Image, received: int) -> None:
+        if not self.model_agrees:
+            if self._model is None:
+                self.conditions.set(
+                    'model',
+                    f'latents come, but no model is announced on '
+                    f'{self.resolve_topic_name("model")}: none is used until it is',
+                )
+            return
+        latent = vector(message, self.bundle.manifest.latent_size)
+        stamp = stamp_of(message) or received
+        newest = self.history.newest
+        if newest is not None and stamp < newest - self.block:
+            self.get_logger().warning(
+                f'time jumped back by {(newest - stamp) / NANOSECOND:.2f} s: history cleared'
+            )
+            self._forget()
+        with self.lock:
+            new = self.history.append_latent(stamp, latent)
+        if new:
+            self.observed(stamp, latent)

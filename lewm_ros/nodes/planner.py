@@ -1,0 +1,220 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""planner_node: latents and a goal latent in, stamped plans out; never a command."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+import os
+import time
+from typing import Any
+
+import numpy as np
+from sensor_msgs.msg import Image
+from trajectory_msgs.msg import JointTrajectory
+
+from lewm_ros.history import NANOSECOND, Context
+from lewm_ros.nodes.base import LATCHED, NEWEST
+from lewm_ros.nodes.compose import main_of
+from lewm_ros.nodes.diagnostics import Recent
+from lewm_ros.nodes.messages import plan_message, vector
+from lewm_ros.nodes.observer import ENGINE, ObserverNode
+from lewm_ros.nodes.parameters import Parameter
+from lewm_ros.planning import Plan, PlannerConfig, RecedingHorizonPlanner
+from lewm_ros.planning.costs import KINDS
+from lewm_ros.planning.playback import Playback
+
+#: Without a usable context for this long, the node says what is missing [s].
+PATIENCE = 2.0
+
+_SEARCH = (
+    Parameter('horizon', 5, 'Length of a plan, committed block included [blocks].', 2, 1000),
+    Parameter('samples', 64, 'Candidates in an iteration of a warm search.', 1, 100_000),
+    Parameter('elites', 10, 'Best candidates that the next mean comes from.', 1, 100_000),
+    Parameter('iterations', 3, 'Iterations of a warm search.', 1, 1000),
+    Parameter('cold_samples', 128, 'Candidates in an iteration of a cold search.', 1, 100_000),
+    Parameter('cold_iterations', 5, 'Iterations of a cold search.', 1, 1000),
+    Parameter('std', 1.0, 'Spread of a cold search [standard deviations of the data].', 0.01, 10.0),
+    Parameter('warm_std', 0.5, 'Spread of a warm search [same].', 0.01, 10.0),
+    Parameter('keep_elites', 5, 'Elites of the last plan tried again in a warm search.', 0, 1000),
+    Parameter('cost', 'ramp', 'Weight of the distance to the goal over the plan.', choices=KINDS),
+    Parameter('execute', 1, 'Blocks played before a new plan is asked for.', 1, 999),
+    Parameter('deadline_fraction', 0.7, 'Part of a block that a plan may take.', 0.01, 100.0),
+    Parameter('clip', True, 'Keep candidates within the limits of the contract.'),
+    Parameter('seed', 0, 'Seed of the search.', 0, 2**31 - 1),
+)
+
+
+class PlannerNode(ObserverNode):
+    """Plans on a worker whenever enough of the last plan is played, or the goal changed."""
+
+    PARAMETERS = (
+        ENGINE,
+        Parameter('threads', 0, 'Threads of a rollout; 0: all cores but one.', 0, 256),
+        *_SEARCH,
+    )
+
+    def configure(self) -> None:
+        """Build the planner and run both sizes of rollout once: first calls are slow."""
+        super().configure()
+        names = [f.name for f in fields(PlannerConfig)]
+        self._config = PlannerConfig(**{n: self.params[n] for n in names})
+        self._planner = RecedingHorizonPlanner(
+            self.bundle, self.contract, self.engine, self._config
+        )
+        manifest = self.bundle.manifest
+        block = manifest.frameskip * self.contract.action.size
+        for samples in (self._config.cold_samples, self._config.samples):
+            self.engine.rollout(
+                np.zeros((manifest.history, manifest.latent_size), np.float32),
+                np.zeros((manifest.history - 1, block), np.float32),
+                np.zeros((samples, self._config.horizon, block), np.float32),
+            )
+        self._plan = self.publisher(JointTrajectory, 'plan', NEWEST)
+
+    def activate(self) -> None:
+        """Wait for a goal and for enough frames."""
+        self._goal: np.ndarray | None = None
+        self._asked: int | None = None  # stamp of the latent that a plan was last asked on
+        self._planned_in = -1  # generation that the planner's memory belongs to
+        self._playback = Playback(self.contract.action.size)
+        self._fruitless_since: float | None = None
+        self._plans = self._late = self._missed = self._windows_missing = 0
+        self._last: Plan | None = None
+        self._plan_ms, self._age_ms = Recent(), Recent()
+        self._worker = self.worker('planner', self._work)
+        super().activate()
+        self.subscribe(Image, 'goal_latent', self._on_goal, LATCHED)
+
+    def report(self) -> dict[str, Any]:
+        """Figures of the planner."""
+        last = self._last
+        return {
+            'plans': self._plans,
+            'plan_ms_last': self._plan_ms.last,
+            'plan_ms_p50': self._plan_ms.percentile(50),
+            'plan_ms_p95': self._plan_ms.percentile(95),
+            'plan_age_ms_p95': self._age_ms.percentile(95),
+            'late_plans': self._late,
+            'deadline_missed': self._missed,
+            'skipped': self._worker.skipped,
+            'windows_missing': self._windows_missing,
+            'goal': 'set' if self._goal is not None else 'none',
+            'plan_cost': float('nan') if last is None else last.cost,
+            'rollouts': 0 if last is None else last.rollouts,
+            'warm': last is not None and last.warm,
+            'engine': f'{self.engine.name} ({self.engine.provider})',
+            'bundle': self.bundle.hash[:12],
+        }
+
+    def _threads(self) -> int:
+        return self.params['threads'] or max((os.cpu_count() or 1) - 1, 1)
+
+    def _on_goal(self, message: Image, received: int) -> None:
+        goal = vector(message, self.bundle.manifest.latent_size)
+        with self.lock:
+            if self._goal is not None and np.array_equal(goal, self._goal):
+                return
+            self._goal = goal
+            newest = self.history.newest
+        if newest is not None:
+            self._ask(newest)
+
+    def observed(self, stamp: int, latent: np.ndarray) -> None:
+        """Ask for a plan when the last one has been played for ``execute`` blocks."""
+        with self.lock:
+            if self.contract.stop.mode == 'hold' and not len(self.history.actions()[0]):
+                # A holding controller sends nothing before its first plan, and without any
+                # action there would never be one: the model's mean action stands in.
+                self.history.append_action(stamp, np.array(self.bundle.manifest.action_mean))
+            # Frames are a camera period apart: the one nearest to the due time counts.
+            due = (
+                self._asked is None
+                or stamp >= self._asked + self._config.execute * self.block
+                - self.camera_period // 2
+            )
+        if self._goal is not None and due:
+            self._ask(stamp)
+
+    def forgotten(self) -> None:
+        """Drop the plans with the history; the goal stays."""
+        self._playback.clear()
+        self._asked = None
+
+    def _ask(self, stamp: int) -> None:
+        self._asked = stamp
+        self._worker.request(time.perf_counter())
+
+    def _work(self, asked: float) -> None:
+        started = time.perf_counter()
+        with self.lock:
+            generation, goal = self.generation, self._goal
+            situation = self._situation()
+            self._asked = None if situation is None else situation[0].stamp
+        if situation is None or goal is None:
+            self._note_fruitless()
+            return
+        context, committed = situation
+        if self._planned_in != generation:
+            self._planner.reset()
+            self._planned_in = generation
+        budget = max(self._planner.budget - (started - asked), 0.0)
+        plan = self._planner.plan(context, committed, goal, budget)
+        message = plan_message(plan.start, plan.period, plan.actions, self.contract.action)
+        with self.lock:
+            if generation != self.generation:  # it belongs to a past episode
+                return
+            self._playback.add(plan.start, plan.period, plan.actions)
+        self._plan.publish(message)
+        self._note(plan, context, 1000 * (time.perf_counter() - started))
+
+    def _situation(self) -> tuple[Context, np.ndarray] | None:
+        """Return the newest context and the commands (k, A) committed after it, if known."""
+        newest = self.history.newest
+        context = None if newest is None else self.history.context(newest)
+        if context is None:
+            return None
+        parts = self.bundle.manifest.frameskip
+        edges = context.stamp + self.block * np.arange(parts + 1) // parts
+        stamps, values = self.history.actions()
+        committed = self._playback.expected(stamps, values, self.now(), edges)
+        self._playback.forget(context.stamp)
+        return None if committed is None else (context, committed)
+
+    def _note(self, plan: Plan, context: Context, milliseconds: float) -> None:
+        now = self.now()
+        self._last = plan
+        self._plans += 1
+        self._missed += plan.deadline_missed
+        self._plan_ms.add(milliseconds)
+        self._age_ms.add((now - context.stamp) * 1000 / NANOSECOND)
+        late = now > plan.start
+        self._late += late
+        self._fruitless_since = None
+        self.conditions.set('context', None)
+        self.conditions.set(
+            'late',
+            f'the last plan was published {(now - plan.start) / NANOSECOND:.3f} s after its '
+            'start: lower samples or iterations, or free the processor'
+            if late
+            else None,
+        )
+
+    def _note_fruitless(self) -> None:
+        self._windows_missing += 1
+        now = time.monotonic()
+        if self._fruitless_since is None:
+            self._fruitless_since = now
+        elif now - self._fruitless_since > PATIENCE:
+            manifest = self.bundle.manifest
+            self.conditions.set(
+                'context',
+                f'no plan for {now - self._fruitless_since:.0f} s: it needs {manifest.history} '
+                f'frames {self.bundle.block:g} s apart and the commands since the first on '
+                f'{self.resolve_topic_name(self.contract.action.topic)}',
+            )
+
+
+def main() -> int:
+    """Run the node as a program."""
+    return main_of('planner_node')

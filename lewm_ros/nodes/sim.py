@@ -1,0 +1,206 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""sim_node: a simulated robot with a camera, in real time, behind the contract's topics.
+
+The physics is integrated lazily: commands are noted with their time, and each camera tick
+advances the simulation up to now under the command that was held at every physics step.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float64MultiArray, Header, String, UInt32
+from std_srvs.srv import Trigger
+
+from lewm_ros.contract import Contract, read_fields
+from lewm_ros.errors import ContractError, SimulationError
+from lewm_ros.history import NANOSECOND
+from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
+from lewm_ros.nodes.compose import main_of
+from lewm_ros.nodes.messages import header, image_message, message_class
+from lewm_ros.nodes.parameters import Parameter
+from lewm_ros.share import find
+from lewm_ros.sim import TASKS, make_task
+
+FRAME_ID = 'camera_optical'
+#: A command counts as zero when it is not renewed for this long: a driver's timeout [ns].
+COMMAND_TIMEOUT = NANOSECOND // 2
+#: Further behind than this the simulation gives the lost time up [ns].
+BEHIND = NANOSECOND // 2
+
+
+class Clockwork:
+    """A simulated task driven along real time by stamped commands.
+
+    Args:
+        task: of :mod:`lewm_ros.sim`.
+        size: A.
+        now: the time [ns] at which the simulation stands.
+
+    """
+
+    def __init__(self, task: Any, size: int, now: int) -> None:
+        self.reached = now
+        self.re_anchors = 0
+        self._task = task
+        self._rest = np.zeros(size)
+        self._step = round(task.timestep * NANOSECOND)
+        self._commands: deque[tuple[int, np.ndarray]] = deque()
+
+    def command(self, stamp: int, values: np.ndarray) -> None:
+        """Note a command (A,) that is held from ``stamp`` [ns] on."""
+        if not self._commands or stamp > self._commands[-1][0]:
+            self._commands.append((stamp, values))
+
+    def anchor(self, now: int) -> None:
+        """Stand at ``now`` [ns] without having lived through the time between."""
+        self.reached = now
+        self._commands.clear()
+
+    def advance(self, now: int) -> None:
+        """Integrate up to ``now`` [ns], in whole physics steps."""
+        if not 0 <= now - self.reached <= BEHIND:
+            self.re_anchors += 1
+            self.anchor(now)
+        while now - self.reached >= self._step:
+            command, until = self._held()
+            steps = -(-(until - self.reached) // self._step)
+            steps = max(1, min(steps, (now - self.reached) // self._step))
+            self._task.step(command, steps)
+            self.reached += steps * self._step
+
+    def _held(self) -> tuple[np.ndarray, int]:
+        """Return the command held at the time reached, and until when [ns] it is."""
+        while len(self._commands) > 1 and self._commands[1][0] <= self.reached:
+            self._commands.popleft()
+        forever = self.reached + BEHIND
+        if not self._commands:
+            return self._rest, forever
+        stamp, values = self._commands[0]
+        if stamp > self.reached:
+            return self._rest, stamp
+        if self.reached - stamp >= COMMAND_TIMEOUT:
+            return self._rest, self._commands[1][0] if len(self._commands) > 1 else forever
+        ends = [stamp + COMMAND_TIMEOUT, *(s for s, _ in list(self._commands)[1:2])]
+        return values, min(ends)
+
+
+class SimNode(LewmNode):
+    """Camera, joint states and episodes of a simulated task."""
+
+    PARAMETERS = (
+        Parameter('task', 'reacher', 'Simulated task.', choices=TASKS),
+        Parameter('seed', 0, 'Seed of the task.', low=0, high=2**31 - 1),
+        Parameter('camera_rate', 20.0, 'Frames per second [Hz].', low=0.5, high=200.0),
+        Parameter('image_size', 64, 'Height and width of a frame [px].', low=16, high=1024),
+    )
+
+    _task: Any = None
+
+    def configure(self) -> None:
+        """Build the task and the publishers of the robot."""
+        params = self.params
+        self._task = make_task(params['task'], params['image_size'], params['seed'])
+        self._contract = self._load_contract()
+        self._hardware = self._contract.name
+        state = self._contract.state
+        self._image = self.publisher(Image, self._contract.camera.topic, STREAM)
+        self._joints = self.publisher(
+            JointState, 'joint_states' if state is None else state.topic, STREAM
+        )
+        self._episodes = self.publisher(UInt32, 'episode', LATCHED)
+        self._goal_image = self.publisher(Image, 'goal_image', LATCHED)
+        self._perturbed = self.publisher(Header, 'sim/perturbed', STREAM)
+
+    def activate(self) -> None:
+        """Begin the first episode and let time run."""
+        self._clockwork = Clockwork(self._task, self._contract.action.size, self.now())
+        self._perturbations: list[str] = []
+        self._frames = 0
+        self._episode = 0
+        action = self._contract.action
+        self.subscribe(message_class(action.type), action.topic, self._on_action, NEWEST)
+        self.subscribe(Float64MultiArray, 'sim/goal', self._on_goal, STREAM)
+        self.subscribe(String, 'sim/perturb', self._on_perturb, STREAM)
+        self._reset_service = self.create_service(Trigger, 'sim/reset', self._on_reset)
+        self._begin_episode()
+        self.every(1.0 / self.params['camera_rate'], self._tick)
+
+    def deactivate(self) -> None:
+        """Let the world stand still."""
+        self.destroy_service(self._reset_service)
+
+    def cleanup(self) -> None:
+        """Free the renderer."""
+        if self._task is not None:
+            self._task.close()
+            self._task = None
+
+    def report(self) -> dict[str, Any]:
+        """Figures of the simulation."""
+        return {
+            'task': self.params['task'],
+            'frames': self._frames,
+            'episode': self._episode,
+            're_anchors': self._clockwork.re_anchors,
+        }
+
+    def _load_contract(self) -> Contract:
+        name = self.params['contract'] or self._task.contract
+        contract = Contract.load(find('contract', name))
+        if contract.camera.type != 'sensor_msgs/msg/Image':
+            raise ContractError(
+                f'camera.type is {contract.camera.type}: the simulator publishes '
+                'sensor_msgs/msg/Image'
+            )
+        return contract
+
+    def _begin_episode(self) -> None:
+        self._episode += 1
+        self._episodes.publish(UInt32(data=self._episode))
+
+    def _on_action(self, message: Any, received: int) -> None:
+        self._clockwork.command(received, read_fields(message, self._contract.action.fields))
+
+    def _on_goal(self, message: Float64MultiArray, received: int) -> None:
+        picture = self._task.set_goal(np.array(message.data))
+        self._goal_image.publish(image_message(picture, header(received, FRAME_ID)))
+
+    def _on_perturb(self, message: String, received: int) -> None:
+        self._perturbations.append(message.data)
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Any:
+        self._task.reset()
+        self._clockwork.anchor(self.now())
+        self._begin_episode()
+        response.success = True
+        response.message = f'episode {self._episode}'
+        return response
+
+    def _tick(self) -> None:
+        self._clockwork.advance(self.now())
+        stamp = self._clockwork.reached
+        kinds, self._perturbations = self._perturbations, []
+        for kind in kinds:
+            try:
+                self._task.perturb(kind)
+            except SimulationError as error:
+                self.get_logger().error(str(error))
+            else:
+                self._perturbed.publish(header(stamp, kind))
+        picture = self._task.render()
+        self._image.publish(image_message(picture, header(stamp, FRAME_ID)))
+        joints = JointState(header=header(stamp), name=list(self._contract.action.names))
+        position, velocity = np.split(self._task.state(), 2)
+        joints.position, joints.velocity = position.tolist(), velocity.tolist()
+        self._joints.publish(joints)
+        self._frames += 1
+
+
+def main() -> int:
+    """Run the node as a program."""
+    return main_of('sim_node')

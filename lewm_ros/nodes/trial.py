@@ -1,0 +1,339 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""trial_node: sets goals, breaks the simulated world, judges, and writes the report.
+
+The course of a trial is a generator: each ``yield`` waits for the next tick of the node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+import numpy as np
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float32, Float64MultiArray, Header, String
+from trajectory_msgs.msg import JointTrajectory
+
+from lewm_ros.contract import read_fields
+from lewm_ros.errors import BringupError
+from lewm_ros.history import NANOSECOND
+from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
+from lewm_ros.nodes.compose import main_of
+from lewm_ros.nodes.messages import plan_message, rgb, stamp_of
+from lewm_ros.nodes.parameters import Parameter
+from lewm_ros.report import GoalResult, Teleport, TrialRecord, describe, write_report
+from lewm_ros.sim.reacher import Reacher
+
+TICK = 0.02  #: [s]
+READY_TIMEOUT = 60.0  #: for frames, surprise and diagnostics to arrive [s]
+LEAST_ERROR = 0.5  #: a goal starts at least this far away in some joint [rad]
+EVENT_TIMEOUT = 0.5  #: within which a teleport has to raise an event [s]
+SETTLE = 2.0  #: for surprise after a change of who drives [s]
+
+
+class TrialNode(LewmNode):
+    """Runs the planner on random goals, then a random policy, then teleports."""
+
+    PARAMETERS = (
+        Parameter('goals', 20, 'Goals for the planner.', low=0, high=10_000),
+        Parameter('random_goals', 20, 'Goals for the random policy.', low=0, high=10_000),
+        Parameter('teleports', 20, 'Teleports while the planner drives.', low=0, high=10_000),
+        Parameter('goal_seconds', 6.0, 'Time for each goal [s].', low=0.5, high=600.0),
+        Parameter(
+            'nominal_seconds',
+            0.0,
+            'Extra time of undisturbed driving to count false alarms in [s].',
+            low=0.0,
+            high=1e6,
+        ),
+        Parameter('out', '.demo', 'Folder for summary.json, summary.png and film.gif.'),
+        Parameter('seed', 0, 'Seed of goals and of the random policy.', low=0, high=2**31 - 1),
+    )
+
+    def configure(self) -> None:
+        """Read the contract; a trial judges a simulated task by its true state."""
+        bundle, self._contract = self.load_bundle()
+        if self._contract.state is None:
+            raise BringupError(
+                f'contract {self._contract.name} has no state: a trial needs it to judge success'
+            )
+        self._block = round(bundle.block * NANOSECOND)
+        self._goal_topic = self.publisher(Float64MultiArray, 'sim/goal', STREAM)
+        self._perturb = self.publisher(String, 'sim/perturb', STREAM)
+        self._plan = self.publisher(JointTrajectory, 'plan', NEWEST)
+
+    def activate(self) -> None:
+        """Listen to everything and begin."""
+        self.record = TrialRecord()
+        self._rng = np.random.default_rng(self.params['seed'])
+        self._start = self.now()
+        self._pose: np.ndarray | None = None
+        self._goal: np.ndarray | None = None
+        self._goal_image: np.ndarray | None = None
+        self._filming = self._planner_drives = False
+        self._reached_at: int | None = None
+        self._events: list[tuple[int, int]] = []  # (received, frame stamp) of opened events
+        self._event_open = False
+        self._perturbed: list[int] = []
+        self._figures: dict[str, dict[str, str]] = {}
+        state = self._contract.state
+        self.subscribe(JointState, state.topic, self._on_state, STREAM)
+        self.subscribe(Image, self._contract.camera.topic, self._on_image, STREAM)
+        self.subscribe(Image, 'goal_image', self._on_goal_image, LATCHED)
+        self.subscribe(Float32, 'surprise', self._on_surprise, STREAM)
+        self.subscribe(Float32, 'surprise/threshold', self._on_threshold, LATCHED)
+        self.subscribe(DiagnosticArray, 'anomaly', self._on_anomaly, LATCHED)
+        self.subscribe(JointTrajectory, 'plan', self._on_plan, NEWEST)
+        self.subscribe(Header, 'sim/perturbed', self._on_perturbed, STREAM)
+        self.subscribe(DiagnosticArray, '/diagnostics', self._on_diagnostics, STREAM)
+        self._planner = self.create_client(ChangeState, 'planner_node/change_state')
+        self._course = self._trial()
+        self.every(TICK, self._advance)
+
+    def deactivate(self) -> None:
+        """Let go of the planner's service."""
+        self.destroy_client(self._planner)
+
+    def report(self) -> dict[str, Any]:
+        """How far the trial is."""
+        return {
+            'goals': len(self.record.goals),
+            'random_goals': len(self.record.random_goals),
+            'teleports': len(self.record.teleports),
+        }
+
+    # The course
+
+    def _advance(self) -> None:
+        try:
+            next(self._course)
+        except StopIteration:
+            self.finish(0)
+        except BringupError as error:
+            self.get_logger().error(str(error))
+            self.finish(2)
+
+    def _trial(self) -> Iterator[None]:
+        params, record = self.params, self.record
+        yield from self._until(self._ready, READY_TIMEOUT)
+        yield from self._nominal(params['goals'], params['nominal_seconds'])
+        if params['random_goals']:
+            yield from self._change_planner(Transition.TRANSITION_DEACTIVATE)
+            for number in range(params['random_goals']):
+                yield from self._reach(drive=self._drive_at_random)
+                self._say('random', number, params['random_goals'], record.random_goals[-1])
+            yield from self._change_planner(Transition.TRANSITION_ACTIVATE)
+        if params['teleports']:
+            yield from self._wait(SETTLE)
+            yield from self._teleports(params['teleports'])
+        summary = write_report(Path(params['out']), record)
+        print('\n'.join(['', *describe(summary), f'report in {params["out"]}/']), flush=True)
+
+    def _ready(self) -> str | None:
+        """What is still missing before the trial can begin."""
+        if self._pose is None:
+            return f'no state on {self._contract.state.topic}'
+        if not self.record.surprise:
+            return 'no surprise score: is the encoder running?'
+        for node in ('planner_node', 'controller_node'):
+            if self._figures.get(node, {}).get('lifecycle') != 'active':
+                return f'{node} is not active'
+        return None
+
+    def _nominal(self, goals: int, extra: float) -> Iterator[None]:
+        """Goals, then extra time, all undisturbed: success, command stream, false alarms."""
+        record = self.record
+        yield from self._wait(SETTLE)
+        began, before, events = self.now(), self._counters(), len(self._events)
+        self._planner_drives = True
+        for number in range(goals):
+            self._filming = number == 0 or not record.goals[-1].reached
+            if self._filming:
+                record.film.clear()
+            yield from self._reach()
+            if self._filming:
+                self._filming = False
+                record.goal_image = self._goal_image
+            self._say('goal', number, goals, record.goals[-1])
+        until = self.now() + round(extra * NANOSECOND)
+        done = len(record.goals)
+        while self.now() < until:
+            yield from self._reach()
+            print(f'nominal: {(until - self.now()) / NANOSECOND:.0f} s to go, '
+                  f'{len(self._events) - events} events', flush=True)
+        del record.goals[done:]  # the extra time counts false alarms, not successes
+        yield from self._wait(1.2)  # for the diagnostics of the last second
+        self._planner_drives = False
+        after = self._counters()
+        record.ticks = after['ticks'] - before['ticks']
+        record.ticks_on_time = after['ticks_on_time'] - before['ticks_on_time']
+        record.late_plans = after['late_plans'] - before['late_plans']
+        record.nominal_seconds = (self.now() - began) / NANOSECOND
+        record.nominal_events = len(self._events) - events
+        record.plan_figures = {
+            key: float(self._figures['planner_node'][key])
+            for key in ('plan_ms_p50', 'plan_ms_p95')
+        }
+
+    def _reach(self, drive: Callable[[], None] | None = None) -> Iterator[None]:
+        """Set one goal and wait its time out; success latches at any state received."""
+        results = self.record.goals if drive is None else self.record.random_goals
+        while True:
+            goal = Reacher.random_pose(self._rng)
+            if Reacher.pose_errors(self._pose, goal).max() >= LEAST_ERROR:
+                break
+        self._reached_at = None
+        self._goal = goal
+        self._goal_topic.publish(Float64MultiArray(data=goal.tolist()))
+        began = self.now()
+        while self.now() < began + round(self.params['goal_seconds'] * NANOSECOND):
+            if drive is not None:
+                drive()
+            yield
+        error = Reacher.pose_errors(self._pose, goal)
+        seconds = None if self._reached_at is None else (self._reached_at - began) / NANOSECOND
+        results.append(
+            GoalResult(
+                seconds is not None,
+                seconds,
+                bool((error < Reacher.TOLERANCE).all()),
+                float(error.max()),
+            )
+        )
+
+    def _drive_at_random(self) -> None:
+        """Uniform commands at every control tick, as the paper's random policy."""
+        now = self.now()
+        period = round(self._contract.period * NANOSECOND)
+        if now < getattr(self, '_random_until', 0):
+            return
+        low, high = self._contract.action.bounds
+        actions = self._rng.uniform(low, high, (20, self._contract.action.size))
+        self._plan.publish(plan_message(now, period, actions, self._contract.action))
+        self._random_until = now + len(actions) * period
+
+    def _teleports(self, count: int) -> Iterator[None]:
+        """Teleports at random moments while the planner drives to one goal after another."""
+        for number in range(count):
+            goal = Reacher.random_pose(self._rng)
+            self._goal = goal
+            self._goal_topic.publish(Float64MultiArray(data=goal.tolist()))
+            yield from self._wait(self._rng.uniform(1.5, 3.0))
+            while self._event_open:  # a new event can only open after the last one ended
+                yield
+            self._perturbed.clear()
+            self._perturb.publish(String(data='teleport'))
+            yield from self._until(
+                lambda: None if self._perturbed else 'the simulator did not teleport', 5.0
+            )
+            stamp = self._perturbed[0]
+            yield from self._wait(1.5)
+            result = self._judge_teleport(stamp)
+            self.record.teleports.append(result)
+            shown = 'no event' if result.delay_ms is None else f'event after {result.delay_ms:.0f} ms'
+            print(f'teleport {number + 1}/{count}: surprise {result.before:.1f} before, '
+                  f'{result.after:.1f} after, {shown}', flush=True)
+
+    def _judge_teleport(self, stamp: int) -> Teleport:
+        at = (stamp - self._start) / NANOSECOND
+        self.record.teleport_times.append(at)
+        scores = self.record.surprise
+        before = [s for t, s in scores if at - 1 <= t < at]
+        after = [s for t, s in scores if at <= t < at + 1]
+        delays = [
+            (received - stamp) / 1e6
+            for received, frame in self._events
+            if frame >= stamp and received - stamp <= EVENT_TIMEOUT * NANOSECOND
+        ]
+        return Teleport(
+            stamp, max(before, default=0.0), max(after, default=0.0), min(delays, default=None)
+        )
+
+    def _change_planner(self, transition: int) -> Iterator[None]:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        future = self._planner.call_async(request)
+        yield from self._until(
+            lambda: None if future.done() else 'planner_node does not answer change_state', 10.0
+        )
+        if not future.result().success:
+            raise BringupError('planner_node refused to change its lifecycle state')
+
+    def _wait(self, seconds: float) -> Iterator[None]:
+        until = self.now() + round(seconds * NANOSECOND)
+        while self.now() < until:
+            yield
+
+    def _until(self, missing: Callable[[], str | None], timeout: float) -> Iterator[None]:
+        """Wait until nothing is missing. Raises BringupError saying what was, at the end."""
+        until = self.now() + round(timeout * NANOSECOND)
+        while (lack := missing()) is not None:
+            if self.now() > until:
+                raise BringupError(f'gave up after {timeout:g} s: {lack}')
+            yield
+
+    def _counters(self) -> dict[str, int]:
+        controller = self._figures.get('controller_node', {})
+        planner = self._figures.get('planner_node', {})
+        return {
+            'ticks': int(controller.get('ticks', 0)),
+            'ticks_on_time': int(controller.get('ticks_on_time', 0)),
+            'late_plans': int(planner.get('late_plans', 0)),
+        }
+
+    def _say(self, what: str, number: int, count: int, result: GoalResult) -> None:
+        shown = f'reached after {result.seconds:.1f} s' if result.reached else 'missed'
+        print(f'{what} {number + 1}/{count}: {shown}, final error {result.final_error:.3f} rad',
+              flush=True)
+
+    # What is heard
+
+    def _on_state(self, message: JointState, received: int) -> None:
+        state = read_fields(message, self._contract.state.fields)
+        self._pose = state[: self._contract.action.size]
+        if self._goal is not None and self._reached_at is None:
+            error = Reacher.pose_errors(self._pose, self._goal)
+            if (error < Reacher.TOLERANCE).all():
+                self._reached_at = received
+
+    def _on_image(self, message: Image, received: int) -> None:
+        if self._filming:
+            self.record.film.append(rgb(message))
+
+    def _on_goal_image(self, message: Image, received: int) -> None:
+        self._goal_image = rgb(message)
+
+    def _on_surprise(self, message: Float32, received: int) -> None:
+        self.record.surprise.append(((received - self._start) / NANOSECOND, message.data))
+
+    def _on_threshold(self, message: Float32, received: int) -> None:
+        self.record.threshold = float(message.data)
+
+    def _on_anomaly(self, message: DiagnosticArray, received: int) -> None:
+        values = {v.key: v.value for s in message.status for v in s.values}
+        self._event_open = not values['end']
+        if self._event_open:
+            self._events.append((received, stamp_of(message)))
+
+    def _on_plan(self, message: JointTrajectory, received: int) -> None:
+        if self._planner_drives:
+            age = (received - stamp_of(message) + self._block) / 1e6
+            self.record.plans.append(((received - self._start) / NANOSECOND, age))
+
+    def _on_perturbed(self, message: Header, received: int) -> None:
+        self._perturbed.append(message.stamp.sec * NANOSECOND + message.stamp.nanosec)
+
+    def _on_diagnostics(self, message: DiagnosticArray, received: int) -> None:
+        for status in message.status:
+            for node in ('planner_node', 'controller_node'):
+                if node in status.name:
+                    self._figures[node] = {v.key: v.value for v in status.values}
+
+
+def main() -> int:
+    """Run the node as a program."""
+    return main_of('trial_node')

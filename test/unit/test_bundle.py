@@ -1,0 +1,343 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Bundles: what is written is read back, and nothing broken or hostile is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+import json
+from pathlib import Path
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lewm_ros.bundle import (
+    CARD,
+    FILES,
+    MANIFEST,
+    Bundle,
+    Calibration,
+    Manifest,
+    rewrite_manifest,
+    write_bundle,
+)
+from lewm_ros.contract import Contract
+from lewm_ros.errors import BundleError, ModelError
+
+CONTENT: dict[str, bytes | Path] = {name: f'content of {name}'.encode() for name in FILES}
+
+
+@pytest.fixture
+def manifest(reacher_contract: Contract) -> Manifest:
+    """Return a manifest of a two-dimensional action, five ticks to a block."""
+    return Manifest(
+        name='example',
+        architecture={'width': 16, 'sizes': (1, 2)},
+        image_size=64,
+        frameskip=5,
+        history=3,
+        horizon=6,
+        latent_size=4,
+        action_mean=(0.1, -0.2),
+        action_std=(0.5, 2.0),
+        contract=reacher_contract,
+        camera_period=0.05,
+        provenance={'seed': 1},
+    )
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, manifest: Manifest) -> Bundle:
+    """Return a bundle just written."""
+    return write_bundle(tmp_path / 'example', manifest, CONTENT)
+
+
+def edit(bundle: Bundle, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change the parsed manifest in place and write it back."""
+    data = json.loads((bundle.path / MANIFEST).read_text())
+    change(data)
+    (bundle.path / MANIFEST).write_text(json.dumps(data))
+
+
+def refusal(path: Path) -> str:
+    """Load and return the message of the refusal, which is one line with the path."""
+    with pytest.raises(BundleError) as caught:
+        Bundle.load(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert '\n' not in message
+    return message
+
+
+def calibration(bundle: Bundle, alpha: float = 0.1) -> Calibration:
+    """Return a calibration of this bundle."""
+    return Calibration(alpha, 3.5, 10.0, 200, 'planner', bundle.hash)
+
+
+def test_what_was_written_is_loaded(bundle: Bundle, manifest: Manifest) -> None:
+    """Loading returns the manifest as written, plus the files' hashes."""
+    loaded = Bundle.load(bundle.path)
+    assert replace(loaded.manifest, files={}) == manifest
+    assert sorted(loaded.manifest.files) == sorted(FILES)
+    assert loaded.read('encoder.onnx') == CONTENT['encoder.onnx']
+    assert loaded.contract == manifest.contract
+    assert loaded.block == pytest.approx(0.25)
+
+
+def test_folder_holds_nothing_else(bundle: Bundle) -> None:
+    """No temporary file is left in the folder or beside it."""
+    assert {p.name for p in bundle.path.iterdir()} == {*FILES, MANIFEST}
+    assert [p.name for p in bundle.path.parent.iterdir()] == ['example']
+
+
+def test_a_model_card_may_lie_in_the_folder(tmp_path: Path, manifest: Manifest) -> None:
+    """The card is written and allowed, and is not hashed: its text may be edited."""
+    written = write_bundle(tmp_path / 'b', manifest, {**CONTENT, CARD: b'# Card'})
+    (written.path / CARD).write_text('edited')
+    assert Bundle.load(written.path).hash == written.hash
+
+
+def test_writing_replaces_the_old_bundle_as_a_whole(bundle: Bundle, manifest: Manifest) -> None:
+    """A file of the old bundle does not survive, and no old folder stays beside."""
+    (bundle.path / CARD).write_text('old card')
+    again = write_bundle(bundle.path, replace(manifest, name='second'), CONTENT)
+    assert again.manifest.name == 'second'
+    assert not (again.path / CARD).exists()
+    assert [p.name for p in again.path.parent.iterdir()] == ['example']
+
+
+def test_failed_writing_leaves_the_old_bundle(bundle: Bundle, manifest: Manifest) -> None:
+    """A source file that cannot be read leaves everything as it was."""
+    files = {**CONTENT, 'encoder.onnx': bundle.path / 'absent'}
+    with pytest.raises(FileNotFoundError):
+        write_bundle(bundle.path, manifest, files)
+    assert Bundle.load(bundle.path).hash == bundle.hash
+    assert [p.name for p in bundle.path.parent.iterdir()] == ['example']
+
+
+def test_writing_never_replaces_another_folder(tmp_path: Path, manifest: Manifest) -> None:
+    """A folder that is no bundle is not deleted, whatever the command line said."""
+    (tmp_path / 'thesis.txt').write_text('precious')
+    with pytest.raises(BundleError, match='is no bundle'):
+        write_bundle(tmp_path, manifest, CONTENT)
+    assert (tmp_path / 'thesis.txt').read_text() == 'precious'
+
+
+@pytest.mark.parametrize('name', ['../evil', 'a/b', 'code.pkl'])
+def test_only_known_files_are_written(tmp_path: Path, manifest: Manifest, name: str) -> None:
+    """A name that a bundle does not have is refused before anything is written."""
+    with pytest.raises(BundleError, match='given files'):
+        write_bundle(tmp_path / 'b', manifest, {**CONTENT, name: b''})
+    assert not list(tmp_path.iterdir())
+
+
+def test_hash_is_of_the_model_only(bundle: Bundle, manifest: Manifest) -> None:
+    """Name, provenance, calibration and scale leave the hash; statistics and files change it."""
+    same = replace(
+        bundle.manifest,
+        name='other',
+        provenance={'seed': 2},
+        surprise_scale=(1.0,) * 4,
+        calibration=(calibration(bundle),),
+    )
+    assert same.model_hash == bundle.hash
+    assert replace(bundle.manifest, action_std=(0.5, 2.1)).model_hash != bundle.hash
+    other = write_bundle(bundle.path, manifest, {**CONTENT, 'encoder.onnx': b'other'})
+    assert other.hash != bundle.hash
+
+
+def test_rewriting_keeps_the_model(bundle: Bundle) -> None:
+    """A calibration can be added; a manifest of another model is refused."""
+    entry = calibration(bundle)
+    written = rewrite_manifest(bundle.path, replace(bundle.manifest, calibration=(entry,)))
+    assert written.calibration_for(0.1) == entry
+    assert written.calibration_for(0.2) is None
+    assert {p.name for p in bundle.path.iterdir()} == {*FILES, MANIFEST}
+    assert [p.name for p in bundle.path.parent.iterdir()] == ['example']
+    with pytest.raises(BundleError, match='another model|new manifest is of model'):
+        rewrite_manifest(bundle.path, replace(bundle.manifest, frameskip=4))
+
+
+def test_calibration_of_another_model_is_refused(bundle: Bundle) -> None:
+    """A threshold computed with other weights is never used."""
+    entry = replace(calibration(bundle), model_hash='0' * 64)
+    stale = replace(bundle, manifest=replace(bundle.manifest, calibration=(entry,)))
+    with pytest.raises(BundleError, match='calibrate again'):
+        stale.calibration_for(0.1)
+
+
+def test_normalising_and_back(bundle: Bundle) -> None:
+    """Ticks and blocks use the same statistics, and the inverse restores the value."""
+    ticks = np.array([[0.6, 1.8], [0.1, -0.2]])
+    assert bundle.normalise(ticks) == pytest.approx(np.array([[1.0, 1.0], [0.0, 0.0]]))
+    block = np.tile([0.6, 1.8], 5)
+    assert bundle.normalise_block(block) == pytest.approx(np.ones(10))
+    assert bundle.denormalise(bundle.normalise(ticks)) == pytest.approx(ticks)
+    assert bundle.denormalise_block(bundle.normalise_block(block)) == pytest.approx(block)
+
+
+@pytest.mark.parametrize('shape', [(), (1,), (3,), (2, 10)])
+def test_normalising_refuses_other_sizes(bundle: Bundle, shape: tuple[int, ...]) -> None:
+    """A wrong last axis is named and never broadcast."""
+    with pytest.raises(ModelError, match=r'expected \(..., 2\)'):
+        bundle.normalise(np.zeros(shape))
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    """A path that is not there is named with what belongs there."""
+    assert 'no such folder' in refusal(tmp_path / 'absent')
+
+
+@pytest.mark.parametrize('name', [MANIFEST, *FILES])
+def test_missing_file(bundle: Bundle, name: str) -> None:
+    """Each missing file is named."""
+    (bundle.path / name).unlink()
+    assert f'{name} is missing' in refusal(bundle.path)
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_tampered_byte(bundle: Bundle, name: str) -> None:
+    """One changed byte of any file is found."""
+    data = bytearray((bundle.path / name).read_bytes())
+    data[3] ^= 1
+    (bundle.path / name).write_bytes(data)
+    assert f'{name} has SHA-256' in refusal(bundle.path)
+
+
+def test_change_after_loading(bundle: Bundle) -> None:
+    """A file swapped between the check and its use is found when it is read."""
+    (bundle.path / 'encoder.onnx').write_bytes(b'swapped')
+    with pytest.raises(BundleError, match='encoder.onnx has SHA-256'):
+        bundle.read('encoder.onnx')
+
+
+@pytest.mark.parametrize('name', ['../../etc/passwd', 'sub/weights.safetensors', 'extra.onnx'])
+def test_listed_name_outside_the_folder(bundle: Bundle, name: str) -> None:
+    """A manifest cannot make anything but the known plain files be read."""
+    edit(bundle, lambda data: data['files'].update({name: '0' * 64}))
+    assert name in refusal(bundle.path)
+
+
+@pytest.mark.parametrize('name', ['evil.py', 'encoder.onnx.data', '.hidden'])
+def test_unlisted_file(bundle: Bundle, name: str) -> None:
+    """A file that no hash covers is refused by name."""
+    (bundle.path / name).write_bytes(b'')
+    assert f"'{name}'" in refusal(bundle.path)
+
+
+def test_link_out_of_the_folder(bundle: Bundle, tmp_path: Path) -> None:
+    """A file that is a link to elsewhere is refused, even with the right content."""
+    (bundle.path / 'encoder.onnx').rename(tmp_path / 'elsewhere')
+    (bundle.path / 'encoder.onnx').symlink_to(tmp_path / 'elsewhere')
+    assert 'encoder.onnx is a link' in refusal(bundle.path)
+
+
+def test_bundle_installed_by_links(bundle: Bundle, tmp_path: Path) -> None:
+    """A bundle of which every file is a link into one other folder loads (symlink install)."""
+    linked = tmp_path / 'install'
+    linked.mkdir()
+    for file in bundle.path.iterdir():
+        (linked / file.name).symlink_to(file)
+    loaded = Bundle.load(linked)
+    assert loaded.hash == bundle.hash
+    entry = calibration(bundle)
+    rewrite_manifest(linked, replace(loaded.manifest, calibration=(entry,)))
+    assert (linked / MANIFEST).is_symlink()
+    assert Bundle.load(bundle.path).calibration_for(0.1) == entry
+
+
+def test_folder_in_place_of_a_file(bundle: Bundle) -> None:
+    """A folder with a file's name is no file."""
+    (bundle.path / 'encoder.onnx').unlink()
+    (bundle.path / 'encoder.onnx').mkdir()
+    assert 'encoder.onnx is missing or no plain file' in refusal(bundle.path)
+
+
+@pytest.mark.parametrize('text', ['', '{', '[1]', '[' * 5000, '\ud800'.encode('utf-8', 'surrogatepass')])
+def test_manifest_that_is_no_json_object(bundle: Bundle, text: str | bytes) -> None:
+    """Broken, deeply nested and wrongly encoded text ends in one line."""
+    (bundle.path / MANIFEST).write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert MANIFEST in refusal(bundle.path)
+
+
+def test_huge_manifest(bundle: Bundle) -> None:
+    """A manifest above the limit is not even parsed."""
+    with (bundle.path / MANIFEST).open('a') as file:
+        file.write(' ' * (1 << 20))
+    assert 'expected at most 1048576' in refusal(bundle.path)
+
+
+@pytest.mark.parametrize('version', [0, 2, '1', None, True])
+def test_unknown_schema_version(bundle: Bundle, version: object) -> None:
+    """The version found and the one that is read are both named."""
+    edit(bundle, lambda data: data.update(schema_version=version))
+    assert f'schema_version is {version!r}' in refusal(bundle.path)
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        ({'action_std': [0.5, float('nan')]}, 'action_std[1] is nan'),
+        ({'action_std': [0.5, 0.0]}, 'action_std[1] is 0.0'),
+        ({'action_std': [-1.0, 1.0]}, 'action_std[0] is -1.0'),
+        ({'action_std': [10**400, 1.0]}, 'action_std[0]'),
+        ({'action_std': [True, 1.0]}, 'action_std[0] is True'),
+        ({'action_std': None}, 'action_std is no list'),
+        ({'action_mean': [float('inf'), 0.0]}, 'action_mean[0] is inf'),
+        ({'action_mean': [0.0]}, 'action_mean has 1 entries: expected 2'),
+        ({'surprise_scale': [1.0] * 3}, 'surprise_scale has 3 entries: expected 4'),
+        ({'surprise_scale': [1.0, 1.0, 0.0, 1.0]}, 'surprise_scale[2] is 0.0'),
+        ({'horizon': 0}, 'horizon is 0'),
+        ({'frameskip': 2.5}, 'frameskip is 2.5'),
+        ({'history': True}, 'history is True'),
+        ({'image_size': 10**300}, 'image_size is 1'),
+        ({'camera_period': 0}, 'camera_period is 0'),
+        ({'camera_period': '0.05'}, "camera_period is '0.05'"),
+        ({'name': ''}, "name is ''"),
+        ({'architecture': []}, 'architecture is []'),
+        ({'architecture': {'latent_size': 5}}, 'architecture.latent_size is 5'),
+        ({'contract': {}}, 'contract: '),
+        ({'files': []}, 'files lists []'),
+        ({'calibration': {}}, 'calibration is {}'),
+        ({'calibration': [{'alpha': 0.1}]}, "calibration lacks 'threshold'"),
+        ({'_target_': 'os.system'}, "unknown key '_target_'"),
+    ],
+)
+def test_wrong_value_is_named(bundle: Bundle, change: dict[str, Any], words: str) -> None:
+    """Every value that cannot be right is refused with its key."""
+    edit(bundle, lambda data: data.update(change))
+    assert words in refusal(bundle.path)
+
+
+@pytest.mark.parametrize('key', ['action_std', 'contract', 'files', 'provenance', 'calibration'])
+def test_missing_key_is_named(bundle: Bundle, key: str) -> None:
+    """No key has a default when a manifest is read."""
+    edit(bundle, lambda data: data.pop(key))
+    assert f"lacks '{key}'" in refusal(bundle.path)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [('alpha', 1.0), ('alpha', 0), ('threshold', float('inf')), ('windows', -1), ('policy', ''),
+     ('model_hash', 'abc')],
+)
+def test_wrong_calibration_is_named(bundle: Bundle, key: str, value: object) -> None:
+    """A calibration checks itself."""
+    with pytest.raises(BundleError, match=f'calibration.{key}'):
+        replace(calibration(bundle), **{key: value})
+
+
+def test_two_calibrations_for_one_alpha(bundle: Bundle) -> None:
+    """Which of two thresholds holds is never guessed."""
+    entry = calibration(bundle)
+    with pytest.raises(BundleError, match='alpha twice'):
+        replace(bundle.manifest, calibration=(entry, replace(entry, threshold=4.0)))
+
+
+def test_copy_of_a_bundle_is_a_bundle(bundle: Bundle, tmp_path: Path) -> None:
+    """A bundle does not depend on where it lies."""
+    shutil.copytree(bundle.path, tmp_path / 'copy')
+    assert Bundle.load(tmp_path / 'copy').hash == bundle.hash

@@ -1,0 +1,228 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The cross-entropy method on problems whose answers are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import time
+
+import numpy as np
+import pytest
+
+from lewm_ros.errors import ModelError
+from lewm_ros.planning.cem import CEM, CEMConfig, Solution
+
+STEPS, SIZE = 4, 2
+TARGET = np.array([[0.5, -0.5], [0.2, 0.1], [-0.3, 0.8], [0.0, -0.9]])
+LOW, HIGH = np.full(SIZE, -1.0), np.full(SIZE, 1.0)
+CONFIG = CEMConfig(samples=64, elites=8, iterations=12, keep=5)
+
+
+def distance(candidates: np.ndarray) -> np.ndarray:
+    """Return the squared distance to TARGET."""
+    return ((candidates - TARGET) ** 2).sum(axis=(1, 2))
+
+
+def solve(config: CEMConfig = CONFIG, **changes: object) -> Solution:
+    """Solve the quadratic problem from zero, but for what is changed."""
+    arguments: dict[str, object] = {
+        'cost': distance,
+        'low': LOW,
+        'high': HIGH,
+        'mean': np.zeros((STEPS, SIZE)),
+        'std': 1.0,
+        'extra': None,
+        'rng': np.random.default_rng(0),
+    }
+    return CEM(config).solve(**{**arguments, **changes})  # type: ignore[arg-type]
+
+
+def test_finds_the_minimum_of_a_quadratic() -> None:
+    """Every number of the sequence comes within 0.05 of the known answer."""
+    solution = solve(CEMConfig(128, 12, 20))
+    assert solution.mean == pytest.approx(TARGET, abs=0.05)
+    assert solution.cost == pytest.approx(distance(solution.mean[None])[0])
+    assert solution.iterations == 20
+    assert solution.rollouts == 20 * 128 + 1
+
+
+def test_drives_a_linear_system_to_its_goal() -> None:
+    """A double integrator, 8 steps of bounded force, ends at rest at 1.0."""
+
+    def arrival(candidates: np.ndarray) -> np.ndarray:
+        position = np.zeros(len(candidates))
+        velocity = np.zeros(len(candidates))
+        for force in candidates[:, :, 0].T:
+            velocity = velocity + 0.2 * force
+            position = position + velocity
+        return (position - 1.0) ** 2 + velocity**2
+
+    solution = solve(
+        CEMConfig(200, 20, 30),
+        cost=arrival,
+        mean=np.zeros((8, 1)),
+        low=np.array([-0.5]),
+        high=np.array([0.5]),
+    )
+    assert solution.cost < 1e-3
+    assert np.abs(solution.mean).max() <= 0.5
+
+
+def test_never_leaves_the_bounds() -> None:
+    """Candidates, elites and the answer keep within bounds that the optimum lies outside of."""
+    seen = []
+
+    def cost(candidates: np.ndarray) -> np.ndarray:
+        seen.append(candidates.copy())
+        return distance(candidates)
+
+    low, high = np.array([-0.1, -0.2]), np.array([0.3, 0.2])
+    solution = solve(cost=cost, low=low, high=high, mean=np.full((STEPS, SIZE), 9.0))
+    everything = np.concatenate([*seen, solution.elites, solution.mean[None]])
+    assert (everything >= low).all()
+    assert (everything <= high).all()
+    assert solution.mean == pytest.approx(np.clip(TARGET, low, high), abs=0.05)
+
+
+def test_first_sample_is_the_mean() -> None:
+    """What the search starts from is itself tried."""
+    first = []
+
+    def cost(candidates: np.ndarray) -> np.ndarray:
+        first.append(candidates[0].copy())
+        return distance(candidates)
+
+    mean = np.full((STEPS, SIZE), 0.25)
+    solve(cost=cost, mean=mean)
+    assert np.array_equal(first[0], mean)
+
+
+def test_elites_by_hand() -> None:
+    """The next mean is the elites' mean: two best of five given sequences."""
+    values = np.array([3.0, 1.0, 4.0, 2.0])[:, None, None]
+    seen = []
+
+    def cost(candidates: np.ndarray) -> np.ndarray:
+        seen.append(candidates.copy())
+        return np.abs(candidates[:, 0, 0])
+
+    solution = CEM(CEMConfig(samples=5, elites=2, iterations=1, keep=2)).solve(
+        cost, -np.inf, np.inf, np.full((1, 1), 9.0), 1.0, values, np.random.default_rng(0)
+    )
+    assert seen[0].ravel().tolist() == [9.0, 3.0, 1.0, 4.0, 2.0]
+    assert solution.elites.ravel().tolist() == [1.0, 2.0]
+    assert solution.mean.tolist() == [[1.5]]
+    assert solution.cost == 1.5
+    assert solution.spread == 0.5
+
+
+def test_equal_seeds_give_equal_bits() -> None:
+    """The generator handed in is the only source of randomness."""
+    one, two = (solve(rng=np.random.default_rng(7)) for _ in range(2))
+    assert np.array_equal(one.mean, two.mean)
+    assert one.cost == two.cost
+    assert not np.array_equal(one.mean, solve(rng=np.random.default_rng(8)).mean)
+
+
+@pytest.mark.parametrize('seed', range(10))
+def test_warm_start_never_gets_worse(seed: int) -> None:
+    """Starting from the answer with few samples returns nothing worse than the answer."""
+    small = CEMConfig(samples=12, elites=6, iterations=1)
+    solution = solve(small, mean=TARGET, std=0.5, rng=np.random.default_rng(seed))
+    assert solution.cost <= distance(TARGET[None])[0]
+
+
+def test_kept_elites_pull_the_search() -> None:
+    """Good sequences from elsewhere are found although the noise alone would not find them."""
+    extra = TARGET + np.random.default_rng(1).normal(scale=0.01, size=(5, STEPS, SIZE))
+    small = CEMConfig(samples=16, elites=5, iterations=1)
+    assert solve(small, extra=extra, std=0.1).cost < 0.01 < solve(small, std=0.1).cost
+
+
+def test_more_kept_elites_than_samples() -> None:
+    """Extra sequences never push out the mean or change the number of samples."""
+    sizes = []
+
+    def cost(candidates: np.ndarray) -> np.ndarray:
+        sizes.append(len(candidates))
+        return distance(candidates)
+
+    solve(CEMConfig(4, 2, 1, keep=2), cost=cost, extra=np.zeros((9, STEPS, SIZE)))
+    assert sizes == [4, 1]
+
+
+@pytest.mark.parametrize('broken', [np.nan, np.inf, -np.inf])
+def test_costs_that_are_not_finite_are_never_chosen(broken: float) -> None:
+    """Half of the space is forbidden that way; the answer lies in the other half."""
+
+    def cost(candidates: np.ndarray) -> np.ndarray:
+        return np.where(candidates[:, 0, 0] > 0.3, broken, distance(candidates))
+
+    solution = solve(CEMConfig(128, 12, 20), cost=cost)
+    assert np.isfinite(solution.mean).all()
+    assert np.isfinite(solution.cost)
+    assert 0.2 < solution.mean[0, 0] <= 0.3
+
+
+def test_a_sample_is_returned_where_every_mean_is_broken() -> None:
+    """If only single samples have a cost, the best of them is the answer."""
+
+    def cost(candidates: np.ndarray) -> np.ndarray:
+        costs = distance(candidates)
+        costs[0] = np.nan
+        return costs
+
+    solution = solve(cost=cost)
+    assert np.isfinite(solution.cost)
+    assert np.array_equal(solution.mean, solution.elites[0])
+
+
+def test_nothing_finite_is_an_error() -> None:
+    """A broken model gives no plan, and says so."""
+    with pytest.raises(ModelError, match='none of 64 candidate plans has a finite cost'):
+        solve(cost=lambda candidates: np.full(len(candidates), np.nan))
+
+
+def test_costs_of_the_wrong_shape_are_refused() -> None:
+    """Both shapes are named."""
+    with pytest.raises(ModelError, match=r'\(64, 4, 2\) for 64'):
+        solve(cost=lambda candidates: candidates)
+
+
+def test_deadline_is_kept() -> None:
+    """With 50 ms a call and 400 ms, the search ends in time, cut, with what it has."""
+
+    def slow(candidates: np.ndarray) -> np.ndarray:
+        time.sleep(0.05)
+        return distance(candidates)
+
+    started = time.perf_counter()
+    solution = solve(replace(CONFIG, iterations=1000), cost=slow, deadline=started + 0.4)
+    # Half a call of grace, for a machine that wakes sleepers late.
+    assert time.perf_counter() - started < 0.425
+    assert solution.cut
+    assert 2 <= solution.iterations <= 7
+    assert solution.cost < distance(np.zeros((1, STEPS, SIZE)))[0]
+
+
+def test_one_iteration_runs_whatever_the_deadline() -> None:
+    """A deadline in the past still gives an answer, marked as cut."""
+    solution = solve(deadline=time.perf_counter() - 1)
+    assert solution.iterations == 1
+    assert solution.cut
+
+
+def test_search_that_ends_by_itself_is_not_cut() -> None:
+    """Cut means that iterations are missing, not that a deadline was set."""
+    assert not solve(deadline=time.perf_counter() + 60).cut
+    assert not solve(replace(CONFIG, iterations=1), deadline=0.0).cut
+
+
+@pytest.mark.parametrize(
+    'sizes', [(4, 5, 1, 1), (4, 0, 1, 0), (4, 2, 0, 1), (4, 2, 1, 3), (4, 2, 1, -1)]
+)
+def test_sizes_that_make_no_sense_are_refused(sizes: tuple[int, int, int, int]) -> None:
+    """More elites than samples, no elites, no iterations, more kept than elites."""
+    with pytest.raises(ModelError, match='expected'):
+        CEMConfig(*sizes)

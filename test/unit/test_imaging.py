@@ -1,0 +1,218 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The image transform: every encoding against hand-made pixels, and equal bits everywhere."""
+
+from __future__ import annotations
+
+import array
+
+import cv2
+import numpy as np
+import pytest
+
+from lewm_ros.errors import ObservationError
+from lewm_ros.imaging import (
+    ENCODINGS,
+    MEAN,
+    STD,
+    decode,
+    decode_compressed,
+    normalise,
+    prepare,
+)
+
+RED, GREEN, BLUE = 200, 100, 50
+#: 2 rows of 3 different pixels, RGB.
+PIXELS = np.array(
+    [[[255, 0, 10], [20, 230, 30], [40, 50, 210]], [[1, 2, 3], [250, 251, 252], [90, 80, 70]]],
+    dtype=np.uint8,
+)
+GREY = np.array([[0, 100, 255], [7, 8, 9]], dtype=np.uint8)
+ALPHA = np.full((2, 3, 1), 77, dtype=np.uint8)
+
+
+def packed(pixels: np.ndarray, padding: int = 0) -> tuple[int, int, int, bytes]:
+    """Height, width, step and data of an image message whose rows end in ``padding`` bytes."""
+    height, width = pixels.shape[:2]
+    rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(height, -1)
+    # The padding is bright, so that reading it as pixels would show.
+    padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=199)
+    return height, width, padded.shape[1], padded.tobytes()
+
+
+@pytest.mark.parametrize('padding', [0, 1, 5, 64])
+@pytest.mark.parametrize(
+    ('encoding', 'pixels', 'expected'),
+    [
+        ('rgb8', PIXELS, PIXELS),
+        ('8UC3', PIXELS, PIXELS),
+        ('bgr8', PIXELS[..., ::-1], PIXELS),
+        ('rgba8', np.concatenate([PIXELS, ALPHA], axis=2), PIXELS),
+        ('bgra8', np.concatenate([PIXELS[..., ::-1], ALPHA], axis=2), PIXELS),
+        ('mono8', GREY, np.repeat(GREY[..., None], 3, axis=2)),
+        ('8UC1', GREY, np.repeat(GREY[..., None], 3, axis=2)),
+        # The high byte is the brightness, whatever the low byte.
+        ('mono16', GREY.astype('<u2') * 256 + 201, np.repeat(GREY[..., None], 3, axis=2)),
+    ],
+)
+def test_plain_encodings_give_exact_rgb(encoding, pixels, expected, padding):
+    """Each plain encoding decodes to the very pixels, with and without row padding."""
+    image = decode(encoding, *packed(pixels, padding))
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, expected)
+
+
+def test_big_endian_mono16_is_not_byte_swapped():
+    """is_bigendian decides which byte is the high one."""
+    words = (GREY.astype(np.uint16) * 256 + 201).astype('>u2')
+    image = decode('mono16', *packed(words, padding=3), big_endian=True)
+    np.testing.assert_array_equal(image, np.repeat(GREY[..., None], 3, axis=2))
+    swapped = decode('mono16', *packed(words), big_endian=False)
+    assert (swapped == 201).all()
+
+
+@pytest.mark.parametrize(
+    ('encoding', 'tile'),
+    [
+        ('bayer_rggb8', [[RED, GREEN], [GREEN, BLUE]]),
+        ('bayer_bggr8', [[BLUE, GREEN], [GREEN, RED]]),
+        ('bayer_gbrg8', [[GREEN, BLUE], [RED, GREEN]]),
+        ('bayer_grbg8', [[GREEN, RED], [BLUE, GREEN]]),
+    ],
+)
+def test_bayer_patterns_name_their_first_row(encoding, tile):
+    """A sensor that sees one colour everywhere decodes to that colour, red in the red channel."""
+    raw = np.tile(np.array(tile, dtype=np.uint8), (4, 5))
+    image = decode(encoding, *packed(raw, padding=2))
+    assert image.shape == (8, 10, 3)
+    assert (image == [RED, GREEN, BLUE]).all()
+
+
+@pytest.mark.parametrize(('encoding', 'order'), [('yuv422_yuy2', 'yuyv'), ('uyvy', 'uyvy')])
+def test_yuv_is_red_where_v_is_high(encoding, order):
+    """BT.601 red, a grey and a blue come out as such in both byte orders."""
+    values = {'red': (81, 90, 240), 'grey': (126, 128, 128), 'blue': (41, 240, 110)}
+    expected = {'red': (255, 0, 0), 'grey': (128, 128, 128), 'blue': (0, 0, 255)}
+    for colour, (y, u, v) in values.items():
+        data = bytes({'y': y, 'u': u, 'v': v}[letter] for letter in order)
+        image = decode(encoding, 1, 2, 4, data)
+        assert np.abs(image.astype(int) - expected[colour]).max() <= 3, colour
+
+
+def test_every_listed_encoding_decodes():
+    """No encoding in the table fails, and each gives (H, W, 3) uint8."""
+    sizes = {'rgb8': 3, '8UC3': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono16': 2}
+    for encoding in ENCODINGS:
+        size = sizes.get(encoding, 2 if 'yuv' in encoding or 'yvy' in encoding else 1)
+        image = decode(encoding, 4, 6, 6 * size, bytes(24 * size))
+        assert (image.shape, image.dtype) == ((4, 6, 3), np.uint8), encoding
+
+
+@pytest.mark.parametrize('kind', [bytes, bytearray, memoryview, lambda d: array.array('B', d)])
+def test_any_byte_buffer_is_read(kind):
+    """Data may be what rclpy (array.array) or rosbags (memoryview, numpy) hands over."""
+    height, width, step, data = packed(PIXELS)
+    np.testing.assert_array_equal(decode('rgb8', height, width, step, kind(data)), PIXELS)
+    view = np.frombuffer(data, dtype=np.uint8)
+    np.testing.assert_array_equal(decode('rgb8', height, width, step, view), PIXELS)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'names'),
+    [
+        (('rgb16', 2, 2, 12, bytes(24)), ("'rgb16'", 'bgr8')),
+        (('', 2, 2, 6, bytes(12)), ("''", 'rgb8')),
+        (('rgb8', 2, 2, 5, bytes(10)), ('step is 5', 'needs 6')),
+        (('mono16', 2, 3, 5, bytes(10)), ('step is 5', 'needs 6')),
+        (('rgb8', 2, 2, 6, bytes(11)), ('11 bytes', 'needs 12')),
+        (('rgb8', 2, 2, 6, bytes(13)), ('13 bytes', 'needs 12')),
+        (('rgb8', 2, 2, 6, b''), ('0 bytes', 'needs 12')),
+        (('rgb8', 0, 2, 6, b''), ('2x0', 'at least 1x1')),
+        (('rgb8', 2, 0, 0, b''), ('0x2', 'at least 1x1')),
+        (('yuv422_yuy2', 2, 3, 6, bytes(12)), ('3 pixels wide', 'even width')),
+    ],
+)
+def test_image_that_disagrees_with_itself_is_refused(arguments, names):
+    """An unknown encoding or sizes that do not fit raise one line with the numbers."""
+    with pytest.raises(ObservationError) as caught:
+        decode(*arguments)
+    for name in names:
+        assert name in str(caught.value)
+    assert '\n' not in str(caught.value)
+
+
+def test_png_decodes_exactly_and_jpeg_closely():
+    """Compressed images arrive as RGB: PNG to the bit, JPEG within a few grey levels."""
+    ramp = np.linspace(0, 255, 48, dtype=np.uint8)
+    rgb = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None], np.uint8(90)), axis=-1)
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    png = cv2.imencode('.png', bgr)[1].tobytes()
+    np.testing.assert_array_equal(decode_compressed(png), rgb)
+    jpeg = array.array('B', cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes())
+    assert np.abs(decode_compressed(jpeg).astype(int) - rgb).mean() < 3
+
+
+def test_grey_png_becomes_three_equal_channels():
+    """A one-channel PNG gives RGB with equal channels."""
+    image = decode_compressed(cv2.imencode('.png', GREY)[1].tobytes())
+    np.testing.assert_array_equal(image, np.repeat(GREY[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize('data', [b'', b'no picture at all', bytes(300)])
+def test_undecodable_compressed_image_is_refused(data):
+    """Bytes that are no JPEG or PNG are refused with their number."""
+    with pytest.raises(ObservationError, match=f'{len(data)} bytes.*JPEG or PNG'):
+        decode_compressed(data)
+
+
+def test_crop_takes_x_before_y():
+    """The crop is (x, y, width, height), and of the right size nothing is resampled."""
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    cropped = prepare(image, 16, crop=(31, 7, 16, 16))
+    np.testing.assert_array_equal(cropped, image[7:23, 31:47])
+    assert cropped.flags.c_contiguous
+
+
+@pytest.mark.parametrize('crop', [(50, 0, 11, 16), (0, 30, 16, 11), (60, 40, 1, 1)])
+def test_crop_outside_the_image_is_refused(crop):
+    """A crop that leaves the picture names itself and the picture's size."""
+    with pytest.raises(ObservationError) as caught:
+        prepare(np.zeros((40, 60, 3), dtype=np.uint8), 16, crop=crop)
+    assert str(list(crop)) in str(caught.value)
+    assert '60x40' in str(caught.value)
+
+
+@pytest.mark.parametrize('shape', [(480, 640), (64, 64), (30, 40), (64, 32), (200, 64), (1, 1)])
+@pytest.mark.parametrize('size', [64, 224])
+def test_prepared_image_has_the_model_size(shape, size):
+    """Any picture becomes (size, size, 3) uint8, contiguous; one colour stays that colour."""
+    image = np.full((*shape, 3), (10, 120, 240), dtype=np.uint8)
+    ready = prepare(image, size)
+    assert (ready.shape, ready.dtype) == ((size, size, 3), np.uint8)
+    assert ready.flags.c_contiguous
+    assert (ready == (10, 120, 240)).all()
+
+
+def test_shrinking_averages_areas():
+    """Halving a checkerboard of single pixels gives its mean, not every other pixel."""
+    board = (np.indices((8, 8)).sum(axis=0) % 2 * 200).astype(np.uint8)
+    assert (prepare(np.repeat(board[..., None], 3, axis=2), 4) == 100).all()
+
+
+def test_normalise_is_the_published_formula():
+    """Every value of every channel equals (x / 255 − mean) / std, to float32 rounding."""
+    every = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    image = np.stack([every, every.T, every[::-1]], axis=-1)
+    expected = (image.astype(np.float64) / 255 - MEAN) / STD
+    result = normalise(image)
+    assert (result.shape, result.dtype) == ((3, 16, 16), np.float32)
+    np.testing.assert_allclose(result, expected.transpose(2, 0, 1), rtol=0, atol=1e-6)
+
+
+def test_normalise_gives_equal_bits_alone_and_in_a_batch():
+    """Training normalises batches, the robot single frames: the bits are the same."""
+    images = np.random.default_rng(1).integers(0, 256, (4, 3, 20, 20, 3), dtype=np.uint8)
+    batch = normalise(images)
+    assert batch.shape == (4, 3, 3, 20, 20)
+    for i, j in np.ndindex(4, 3):
+        assert normalise(images[i, j]).tobytes() == batch[i, j].tobytes()

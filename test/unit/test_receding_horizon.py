@@ -1,0 +1,379 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The planner on a linear system whose latents are its state, and on a real bundle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from lewm_ros.bundle import FILES, Bundle, Manifest, write_bundle
+from lewm_ros.contract import Contract
+from lewm_ros.engines import load_engine
+from lewm_ros.errors import ContractError, ModelError
+from lewm_ros.history import NANOSECOND, Context
+from lewm_ros.planning import Plan, PlannerConfig, RecedingHorizonPlanner
+
+TICKS, SIZE, LATENT = 5, 2, 4
+BLOCK = NANOSECOND // 4
+PERIOD = NANOSECOND // 20
+CONFIG = PlannerConfig(
+    horizon=5, samples=64, elites=8, iterations=6, cold_samples=128, cold_iterations=12
+)
+REST = np.zeros(LATENT, dtype=np.float32)
+GOAL = np.array([0.6, -0.4, 0.0, 0.0], dtype=np.float32)
+
+
+class PointMass:
+    """An exact model: latent (x, y, vx, vy), commands are forces, one tick is 0.05 s."""
+
+    name = 'point mass'
+    provider = 'numpy'
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.calls: list[np.ndarray] = []
+
+    def encode(self, image: np.ndarray) -> np.ndarray:
+        """There is no camera."""
+        raise NotImplementedError
+
+    def rollout(self, context: np.ndarray, past: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """(H, D), (H − 1, k·A), (S, N, k·A) → (S, N, D)."""
+        self.calls.append(actions.copy())
+        forces = self.bundle.denormalise_block(actions).reshape(*actions.shape[:2], TICKS, SIZE)
+        state = np.tile(context[-1], (len(actions), 1)).astype(float)
+        latents = []
+        for block in range(actions.shape[1]):
+            for tick in range(TICKS):
+                state[:, 2:] += 0.15 * forces[:, block, tick]
+                state[:, :2] += 0.05 * state[:, 2:]
+            latents.append(state.copy())
+        return np.stack(latents, axis=1).astype(np.float32)
+
+
+@pytest.fixture(scope='module')
+def bundle(tmp_path_factory: pytest.TempPathFactory, reacher_contract: Contract) -> Bundle:
+    """Return a bundle with the statistics of the point mass; its graphs are not used."""
+    manifest = Manifest(
+        name='point mass',
+        architecture={},
+        image_size=64,
+        frameskip=TICKS,
+        history=2,
+        horizon=6,
+        latent_size=LATENT,
+        action_mean=(0.1, -0.2),
+        action_std=(0.4, 0.5),
+        contract=reacher_contract,
+        camera_period=0.05,
+    )
+    folder = tmp_path_factory.mktemp('bundles') / 'point'
+    return write_bundle(folder, manifest, dict.fromkeys(FILES, b'-'))
+
+
+@pytest.fixture
+def engine(bundle: Bundle) -> PointMass:
+    """Return the exact model."""
+    return PointMass(bundle)
+
+
+@pytest.fixture
+def planner(bundle: Bundle, engine: PointMass) -> RecedingHorizonPlanner:
+    """Return a planner for it."""
+    return RecedingHorizonPlanner(bundle, bundle.contract, engine, CONFIG)
+
+
+def at(state: np.ndarray, stamp: int = NANOSECOND) -> Context:
+    """Return the context of a state reached without commands."""
+    return Context(stamp, np.stack([state, state]), np.zeros((1, TICKS * SIZE)))
+
+
+def idle() -> np.ndarray:
+    """Return a committed block of no force."""
+    return np.zeros((TICKS, SIZE))
+
+
+def same(one: Plan, two: Plan) -> bool:
+    """Whether two plans hold equal bits."""
+    return np.array_equal(one.actions, two.actions) and one.cost == two.cost
+
+
+def test_plan_has_the_promised_form(planner: RecedingHorizonPlanner) -> None:
+    """It starts one block after the context and has one command per free tick, in bounds."""
+    plan = planner.plan(at(REST, stamp=7 * NANOSECOND), idle(), GOAL)
+    assert plan.start == 7 * NANOSECOND + BLOCK
+    assert plan.period == PERIOD
+    assert plan.actions.shape == (4 * TICKS, SIZE)
+    assert plan.end == plan.start + 4 * BLOCK
+    assert np.isfinite(plan.actions).all()
+    assert np.abs(plan.actions).max() <= 1.0
+    assert (plan.warm, plan.iterations, plan.rollouts) == (False, 12, 12 * 128 + 1)
+    assert not plan.deadline_missed
+    assert plan.spread >= 0
+
+
+def test_reaches_the_goal_in_closed_loop(
+    planner: RecedingHorizonPlanner, engine: PointMass, bundle: Bundle
+) -> None:
+    """Replanning every block from the newest state, one block late, it arrives and stays."""
+    state, committed, stamp = REST, idle(), NANOSECOND
+    for step in range(24):
+        plan = planner.plan(at(state, stamp), committed, GOAL)
+        assert plan.warm == (step > 0)
+        executed = bundle.normalise(committed).reshape(1, 1, -1)
+        state = engine.rollout(np.stack([state, state]), np.zeros((1, 10)), executed)[0, 0]
+        committed, stamp = plan.actions[:TICKS], stamp + BLOCK
+    assert state[:2] == pytest.approx(GOAL[:2], abs=0.05)
+    assert state[2:] == pytest.approx([0, 0], abs=0.2)
+
+
+def test_every_candidate_begins_with_the_committed_block(
+    planner: RecedingHorizonPlanner, engine: PointMass, bundle: Bundle
+) -> None:
+    """What is already being executed is not searched over."""
+    committed = np.linspace(-0.5, 0.5, TICKS * SIZE).reshape(TICKS, SIZE)
+    planner.plan(at(REST), committed, GOAL)
+    expected = bundle.normalise(committed).reshape(-1).astype(np.float32)
+    for actions in engine.calls:
+        assert actions.dtype == np.float32
+        assert actions.shape[1:] == (CONFIG.horizon, TICKS * SIZE)
+        assert (actions[:, 0] == expected).all()
+
+
+def test_tighter_limits_of_the_robot_hold(bundle: Bundle, engine: PointMass) -> None:
+    """The robot's own limits bound the plan exactly, not those of the training data."""
+    action = replace(bundle.contract.action, low=(-0.2, -0.1), high=(0.3, 0.1))
+    contract = replace(bundle.contract, action=action)
+    planner = RecedingHorizonPlanner(bundle, contract, engine, CONFIG)
+    actions = planner.plan(at(REST), idle(), GOAL).actions
+    assert (actions >= [-0.2, -0.1]).all()
+    assert (actions <= [0.3, 0.1]).all()
+    assert actions[:, 0].max() == pytest.approx(0.3, abs=0.02)
+
+
+def test_without_clipping_a_plan_may_leave_the_limits(bundle: Bundle, engine: PointMass) -> None:
+    """clip=False is the published planner; the controller clips then."""
+    planner = RecedingHorizonPlanner(bundle, bundle.contract, engine, replace(CONFIG, clip=False))
+    assert np.abs(planner.plan(at(REST), idle(), 9 * GOAL).actions).max() > 1.0
+
+
+def test_equal_seeds_give_equal_plans(bundle: Bundle, engine: PointMass) -> None:
+    """Two planners, and one planner after a reset, repeat themselves; another seed differs."""
+
+    def plans(planner: RecedingHorizonPlanner) -> list[Plan]:
+        return [planner.plan(at(REST, NANOSECOND + i * BLOCK), idle(), GOAL) for i in range(3)]
+
+    first, second, other = (
+        RecedingHorizonPlanner(bundle, bundle.contract, engine, replace(CONFIG, seed=seed))
+        for seed in (3, 3, 4)
+    )
+    expected = plans(first)
+    first.reset()
+    assert all(map(same, expected, plans(second)))
+    assert all(map(same, expected, plans(first)))
+    assert not same(expected[0], plans(other)[0])
+
+
+def test_warm_start_is_not_worse_than_keeping_the_plan(
+    bundle: Bundle, engine: PointMass
+) -> None:
+    """With hardly any search, replanning at the same stamp never raises the cost."""
+    config = replace(CONFIG, samples=8, elites=5, iterations=1)
+    planner = RecedingHorizonPlanner(bundle, bundle.contract, engine, config)
+    costs = [planner.plan(at(REST), idle(), GOAL).cost for _ in range(10)]
+    assert (np.diff(costs) <= 1e-9).all()
+
+
+@pytest.mark.parametrize('ticks', [0, 1, 5, 8, 19])
+def test_warm_start_shifts_by_the_time_that_passed(
+    planner: RecedingHorizonPlanner, engine: PointMass, bundle: Bundle, ticks: int
+) -> None:
+    """The first candidate is the old plan from now on, then the mean action."""
+    old = planner.plan(at(REST), idle(), GOAL)
+    engine.calls.clear()
+    plan = planner.plan(at(REST, NANOSECOND + ticks * PERIOD), idle(), GOAL)
+    assert plan.warm
+    first = bundle.denormalise_block(engine.calls[0][0, 1:]).reshape(-1, SIZE)
+    expected = np.concatenate([old.actions[ticks:], np.tile([0.1, -0.2], (ticks, 1))])
+    assert first == pytest.approx(expected, abs=1e-5)
+
+
+def test_warm_start_between_ticks(
+    planner: RecedingHorizonPlanner, engine: PointMass, bundle: Bundle
+) -> None:
+    """A shift by half a tick averages the held commands of both."""
+    old = planner.plan(at(REST), idle(), GOAL)
+    engine.calls.clear()
+    planner.plan(at(REST, NANOSECOND + PERIOD // 2), idle(), GOAL)
+    first = bundle.denormalise_block(engine.calls[0][0, 1:]).reshape(-1, SIZE)
+    held = np.concatenate([old.actions, [[0.1, -0.2]]])
+    assert first == pytest.approx((held[:-1] + held[1:]) / 2, abs=1e-5)
+
+
+def test_kept_elites_are_tried(planner: RecedingHorizonPlanner, engine: PointMass) -> None:
+    """The best candidates of the last search are in the next one's first iteration."""
+    planner.plan(at(REST), idle(), GOAL)
+    last = engine.calls[-2][:, 1:]
+    engine.calls.clear()
+    planner.plan(at(REST), idle(), GOAL)
+    kept = engine.calls[0][1 : 1 + CONFIG.keep_elites, 1:]
+    for sequence in kept:
+        assert np.abs(last - sequence).max(axis=(1, 2)).min() < 1e-5
+
+
+@pytest.mark.parametrize('stamp', [NANOSECOND - 1, NANOSECOND + 4 * BLOCK])
+def test_plan_of_another_time_is_no_warm_start(
+    planner: RecedingHorizonPlanner, stamp: int
+) -> None:
+    """A clock that went back, and a plan that has run out, start cold."""
+    planner.plan(at(REST), idle(), GOAL)
+    assert not planner.plan(at(REST, stamp), idle(), GOAL).warm
+
+
+def test_new_goal_and_reset_start_cold(planner: RecedingHorizonPlanner) -> None:
+    """An equal goal in another array stays warm; another goal and a reset do not."""
+    planner.plan(at(REST), idle(), GOAL)
+    assert planner.plan(at(REST), idle(), GOAL.copy()).warm
+    assert not planner.plan(at(REST), idle(), GOAL + 0.1).warm
+    planner.reset()
+    assert not planner.plan(at(REST), idle(), GOAL + 0.1).warm
+
+
+def test_goal_is_not_shared_with_the_caller(planner: RecedingHorizonPlanner) -> None:
+    """A caller that reuses its goal array for a new goal gets a cold search."""
+    goal = GOAL.copy()
+    planner.plan(at(REST), idle(), goal)
+    goal[0] = -0.5
+    assert not planner.plan(at(REST), idle(), goal).warm
+
+
+def test_budget_cuts_the_search(bundle: Bundle) -> None:
+    """A model of 50 ms a call and a budget of 0.3 s: a plan in time, marked as cut."""
+
+    class Slow(PointMass):
+        def rollout(
+            self, context: np.ndarray, past: np.ndarray, actions: np.ndarray
+        ) -> np.ndarray:
+            time.sleep(0.05)
+            return super().rollout(context, past, actions)
+
+    planner = RecedingHorizonPlanner(bundle, bundle.contract, Slow(bundle), CONFIG)
+    assert planner.budget == pytest.approx(0.7 * 0.25)
+    started = time.perf_counter()
+    plan = planner.plan(at(REST), idle(), GOAL, budget=0.3)
+    assert time.perf_counter() - started < 0.35
+    assert plan.deadline_missed
+    assert 1 <= plan.iterations < CONFIG.cold_iterations
+
+
+@pytest.mark.parametrize('share', [0.5, 1.0])
+def test_model_that_returns_nan(bundle: Bundle, share: float) -> None:
+    """Half broken rollouts still give a clean plan; all broken ones an error, then no state."""
+
+    class Broken(PointMass):
+        share = 0.0
+
+        def rollout(
+            self, context: np.ndarray, past: np.ndarray, actions: np.ndarray
+        ) -> np.ndarray:
+            latents = super().rollout(context, past, actions)
+            latents[len(latents) - round(self.share * len(latents)) :] = np.nan
+            return latents
+
+    engine = Broken(bundle)
+    planner = RecedingHorizonPlanner(bundle, bundle.contract, engine, CONFIG)
+    engine.share = share
+    if share == 1.0:
+        with pytest.raises(ModelError, match='finite cost'):
+            planner.plan(at(REST), idle(), GOAL)
+        engine.share = 0.0
+    assert np.isfinite(planner.plan(at(REST), idle(), GOAL).actions).all()
+
+
+def test_committed_block_of_the_wrong_shape(planner: RecedingHorizonPlanner) -> None:
+    """A flattened block is refused with both shapes."""
+    with pytest.raises(ModelError, match=r'\(10,\): expected \(5, 2\)'):
+        planner.plan(at(REST), idle().reshape(-1), GOAL)
+
+
+@pytest.mark.parametrize('broken', ['committed', 'goal'])
+def test_inputs_that_are_not_finite(planner: RecedingHorizonPlanner, broken: str) -> None:
+    """An unknown command or a broken goal is refused before the model runs."""
+    committed, goal = idle(), GOAL.copy()
+    (committed if broken == 'committed' else goal)[0] = np.nan
+    with pytest.raises(ModelError, match='NaN'):
+        planner.plan(at(REST), committed, goal)
+
+
+def test_robot_of_another_kind_is_refused(bundle: Bundle, engine: PointMass) -> None:
+    """The contract is compared with the bundle's before anything is planned."""
+    contract = replace(bundle.contract, rates=replace(bundle.contract.rates, control=10.0))
+    with pytest.raises(ContractError, match='rates.control'):
+        RecedingHorizonPlanner(bundle, contract, engine, CONFIG)
+
+
+def test_horizon_beyond_the_bundle_is_refused(bundle: Bundle, engine: PointMass) -> None:
+    """Both horizons are named."""
+    with pytest.raises(ModelError, match='horizon is 7 blocks.*has 6'):
+        RecedingHorizonPlanner(bundle, bundle.contract, engine, replace(CONFIG, horizon=7))
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'horizon': 1},
+        {'execute': 0},
+        {'execute': 5},
+        {'std': 0.0},
+        {'warm_std': float('nan')},
+        {'deadline_fraction': float('inf')},
+        {'seed': -1},
+        {'cost': 'mean'},
+        {'elites': 65},
+        {'cold_iterations': 0},
+        {'keep_elites': 9},
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(change: dict[str, object]) -> None:
+    """The settings check themselves."""
+    with pytest.raises(ModelError, match='expected'):
+        replace(CONFIG, **change)  # type: ignore[arg-type]
+
+
+def test_plans_with_a_real_bundle(tiny_bundle: Bundle) -> None:
+    """Through onnxruntime, a search beats the average command for a goal it can reach."""
+    engine = load_engine(tiny_bundle)
+    manifest = tiny_bundle.manifest
+    rng = np.random.default_rng(0)
+    latents = np.stack(
+        [engine.encode(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)) for _ in range(3)]
+    )
+    past = rng.normal(size=(2, TICKS * SIZE)).astype(np.float32)
+    wanted = rng.normal(size=(1, 5, TICKS * SIZE)).astype(np.float32)
+    goal = engine.rollout(latents, past, wanted)[0, -1]
+    context = Context(NANOSECOND, latents, tiny_bundle.denormalise_block(past))
+    config = replace(CONFIG, horizon=manifest.horizon, cost='terminal')
+    planner = RecedingHorizonPlanner(tiny_bundle, tiny_bundle.contract, engine, config)
+    committed = tiny_bundle.denormalise_block(wanted[0, 0]).reshape(TICKS, SIZE)
+    plan = planner.plan(context, committed, goal)
+    average = wanted.copy()
+    average[:, 1:] = 0
+    idle_cost = ((engine.rollout(latents, past, average)[0, -1] - goal) ** 2).sum()
+    assert plan.cost < 0.5 * idle_cost
+    assert planner.plan(context, committed, goal).cost <= plan.cost
+
+
+def test_planning_needs_no_engine() -> None:
+    """Importing the planner imports neither the engines nor torch."""
+    code = (
+        'import sys, lewm_ros.planning; '
+        "print([m for m in ('torch', 'onnxruntime', 'lewm_ros.engines') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == '[]'

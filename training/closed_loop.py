@@ -1,0 +1,134 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The planner driving a simulated task that waits for it, frame by frame as on a robot.
+
+The same history, planner and track as in the nodes, without ROS and without a clock: a plan is
+there at once, but its free part still starts one block after the frame it stands on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import yaml
+
+from lewm_ros.bundle import Bundle
+from lewm_ros.contract import Contract
+from lewm_ros.engines import Engine, load_engine
+from lewm_ros.errors import BringupError
+from lewm_ros.history import NANOSECOND, History
+from lewm_ros.imaging import prepare
+from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner
+from lewm_ros.planning.track import Track
+from lewm_ros.share import find
+
+
+def planner_config(preset: str, seed: int) -> PlannerConfig:
+    """Read the planner's settings from the same preset that the nodes get."""
+    path = find('preset', preset)
+    try:
+        given = yaml.safe_load(path.read_text())['/**/planner_node']['ros__parameters']
+    except (KeyError, TypeError, yaml.YAMLError) as error:
+        raise BringupError(f'preset {path}: no parameters of planner_node ({error})') from error
+    known = {f.name for f in fields(PlannerConfig)}
+    return PlannerConfig(**{k: v for k, v in given.items() if k in known} | {'seed': seed})
+
+
+class PlannerPolicy:
+    """Encodes frames, plans towards a goal picture, plays the plan.
+
+    Args:
+        bundle: the model.
+        contract: the robot.
+        engine: runs the bundle.
+        config: of the planner.
+        new_goal: called at the start of an episode and then every ``goal_seconds``; returns a
+            goal picture (S, S, 3) uint8.
+        goal_seconds: [s].
+
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        contract: Contract,
+        engine: Engine,
+        config: PlannerConfig,
+        new_goal: Any,
+        goal_seconds: float = float('inf'),
+    ) -> None:
+        manifest = bundle.manifest
+        self._engine, self._config, self._size = engine, config, manifest.image_size
+        self._crop = contract.camera.crop
+        self._planner = RecedingHorizonPlanner(bundle, contract, engine, config)
+        self._history = History(
+            manifest.history, manifest.frameskip, bundle.block, manifest.camera_period,
+            contract.action.size,
+        )
+        self._track = Track(contract.action.size)
+        self._period = round(contract.period * NANOSECOND)
+        self._block = round(bundle.block * NANOSECOND)
+        self._ticks = manifest.frameskip
+        self._new_goal, self._goal_seconds = new_goal, goal_seconds
+        self.plans = 0
+        self.reset()
+
+    @classmethod
+    def from_bundle(
+        cls,
+        name: str,
+        task: Any,
+        contract: Contract,
+        seed: int,
+        preset: str = 'live',
+        goal_seconds: float = 6.0,
+    ) -> PlannerPolicy:
+        """Drive ``task`` to a new random goal every ``goal_seconds`` [s]."""
+        bundle = Bundle.load(find('bundle', name))
+        return cls(
+            bundle, contract, load_engine(bundle), planner_config(preset, seed),
+            lambda: task.set_goal(task.sample_goal()), goal_seconds,
+        )
+
+    def reset(self) -> None:
+        """Begin an episode: nothing remembered, the next frame asks for a goal."""
+        self._history.clear()
+        self._planner.reset()
+        self._track.clear()
+        self._goal: np.ndarray | None = None
+        self._goal_due = self._plan_due = 0
+
+    def observe(self, stamp: int, image: np.ndarray) -> None:
+        """See a frame, and plan if a block has passed since the last plan."""
+        if self._goal is None or stamp >= self._goal_due:
+            self._goal = self._encode(self._new_goal())
+            self._plan_due = stamp
+            if self._goal_seconds < float('inf'):
+                self._goal_due = stamp + round(self._goal_seconds * NANOSECOND)
+            else:
+                self._goal_due = np.iinfo(np.int64).max
+        self._history.append_latent(stamp, self._encode(image))
+        if stamp < self._plan_due:
+            return
+        context = self._history.context(stamp)
+        if context is None:
+            return
+        edges = stamp + self._block * np.arange(self._ticks + 1) // self._ticks
+        committed = self._track.expected(*self._history.actions(), stamp, edges)
+        plan = self._planner.plan(context, committed, self._goal)
+        stamps = plan.start + plan.period * np.arange(len(plan.actions))
+        self._track.splice(stamps, plan.actions, plan.end)
+        self._plan_due = stamp + self._config.execute * self._block
+        self.plans += 1
+
+    def act(self, stamp: int) -> np.ndarray:
+        """Return the plan's command for the control period from ``stamp`` on."""
+        command = self._track.command(stamp, stamp + self._period)
+        self._history.append_action(stamp, command)
+        self._track.forget_before(stamp)
+        return command
+
+    def _encode(self, image: np.ndarray) -> np.ndarray:
+        return self._engine.encode(prepare(image, self._size, self._crop))

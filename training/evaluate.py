@@ -1,0 +1,102 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""`lewm evaluate BUNDLE`: closed-loop success in simulation, the simulator waiting."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from lewm_ros.bundle import Bundle
+from lewm_ros.contract import Contract
+from lewm_ros.engines import load_engine
+from lewm_ros.share import find
+from lewm_ros.sim import TASKS, make_task
+from lewm_ros.statistics import wilson
+from lewm_training.closed_loop import PlannerPolicy, planner_config
+from lewm_training.collect import START, Policy, UniformPolicy, simulate
+
+
+def run_goals(
+    task: Any,
+    contract: Contract,
+    policy: Policy,
+    goals: list[np.ndarray],
+    seconds: float,
+    camera_rate: float,
+    seed: int,
+) -> dict[str, Any]:
+    """Drive the arm from a fresh random pose to each goal in turn.
+
+    Success latches at any frame, as in the paper; ``within_at_end`` counts those still there.
+    """
+    rng = np.random.default_rng(seed)
+    reached, within, errors = 0, 0, []
+    for goal in tqdm(goals, desc='evaluate', unit='goal'):
+        task.reset()
+        while task.errors(goal).max() < 0.5:  # not already reached
+            task.reset()
+        task.set_goal(goal)
+        phase = rng.uniform(0, contract.period)
+        latched = False
+        for kind, _, _ in simulate(task, contract, policy, seconds, camera_rate, phase, START):
+            latched = latched or (kind == 'state' and task.reached())
+        reached += latched
+        within += task.reached()
+        errors.append(float(task.errors(goal).max()))
+    low, high = wilson(reached, len(goals))
+    return {
+        'episodes': len(goals),
+        'successes': reached,
+        'success_low': low,
+        'success_high': high,
+        'within_at_end': within,
+        'final_error_median': float(np.median(errors)),
+    }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument('bundle', help='bundle folder or name')
+    parser.add_argument('--task', choices=TASKS, default='reacher')
+    parser.add_argument('--goals', type=int, default=40, help='goals (default 40)')
+    parser.add_argument('--seconds', type=float, default=6.0, help='for each [s] (default 6)')
+    parser.add_argument('--preset', default='live', help='planner preset (default live)')
+    parser.add_argument('--engine', default='onnxruntime', help='onnxruntime or torch')
+    parser.add_argument('--seed', type=int, default=1000)
+    parser.add_argument('--json', action='store_true', help='figures as JSON on standard output')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure the planner and the random policy on the same goals."""
+    bundle = Bundle.load(find('bundle', args.bundle))
+    contract = bundle.contract
+    task = make_task(args.task, bundle.manifest.image_size, args.seed)
+    engine = load_engine(bundle, args.engine)
+    goals = [task.sample_goal(least=0.0) for _ in range(args.goals)]
+    rate = 1 / bundle.manifest.camera_period
+    planner = PlannerPolicy(
+        bundle, contract, engine, planner_config(args.preset, args.seed),
+        lambda: task.set_goal(task.goal),
+    )
+    uniform = UniformPolicy(contract, np.random.default_rng(args.seed))
+    results = {
+        name: run_goals(task, contract, policy, goals, args.seconds, rate, args.seed)
+        for name, policy in (('planner', planner), ('random', uniform))
+    }
+    task.close()
+    if args.json:
+        print(json.dumps(results))
+        return 0
+    for name, r in results.items():
+        print(
+            f'{name}: {r["successes"]}/{r["episodes"]} reached '
+            f'(95 % interval {r["success_low"]:.2f} to {r["success_high"]:.2f}), '
+            f'{r["within_at_end"]} still there after {args.seconds:g} s, '
+            f'median final error {r["final_error_median"]:.3f} rad'
+        )
+    return 0
