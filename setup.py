@@ -10,7 +10,7 @@ NAME = 'lewm_ros'
 NODES = ('encoder', 'planner', 'controller', 'surprise', 'sim', 'trial')
 
 
-def share(*folders):
+def share(*folders: str) -> list[tuple[str, list[str]]]:
     """List the files under ``folders`` with the folder of share/lewm_ros that each goes to."""
     return [
         (f'share/{NAME}/{root}', [f'{root}/{file}' for file in sorted(files)])
@@ -25,6 +25,7 @@ def share(*folders):
 ROS = [
     'ros-rclpy[fastrtps]',
     'ros-ament-index-python',
+    'ros-builtin-interfaces',
     'ros-diagnostic-msgs',
     'ros-geometry-msgs',
     'ros-lifecycle-msgs',
@@ -60,7 +61,16 @@ setup(
         'cpu': ['onnxruntime'],
         'gpu': ['onnxruntime-gpu'],
         'sim': ['mujoco>=3.17,<4'],
-        'train': ['torch', 'safetensors', 'onnx', 'onnxscript', 'rosbags', 'matplotlib', 'tqdm'],
+        'train': [
+            'torch',
+            'safetensors',
+            'onnx',
+            'onnxscript',
+            'rosbags',
+            'matplotlib',
+            'pillow',
+            'tqdm',
+        ],
         'ros': ROS,
         'test': [
             'pytest',

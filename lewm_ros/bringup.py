@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from types import FrameType
+from typing import Any
 
 import yaml
 
@@ -100,8 +101,11 @@ class Override:
             raise BringupError(f"'{text}': no node {match[1]} here: expected one of {list(nodes)}")
         return cls(*match.groups())
 
+    def __str__(self) -> str:
+        return f'{self.node}.{self.parameter}:={self.value}'
+
     def arguments(self) -> list[str]:
-        """Return the arguments for the node's own process, after ``--ros-args``."""
+        """Return the node's own ROS arguments; unlike global ones they beat a params file."""
         return ['-p', f'{self.parameter}:={self.value}']
 
 
@@ -109,7 +113,7 @@ class Override:
 class Bringup:
     """A group of nodes with everything looked up and checked.
 
-    ``parameters`` go to every node, ``params_file`` is read after them by node name.
+    ``parameters`` go to every node; ``params_file`` is read after them.
     """
 
     nodes: tuple[str, ...]
@@ -171,11 +175,35 @@ class Bringup:
                 '-m',
                 'lewm_ros.nodes.compose',
                 node,
+                *(a for o in overrides if o.node == node for a in ('-p', str(o))),
                 *shared,
-                *(a for o in overrides if o.node == node for a in o.arguments()),
             ]
             for node in self.nodes
         }
+
+
+class StopSignals:
+    """Turns SIGINT and SIGTERM into a flag, and later into nothing.
+
+    Under a launcher a second SIGINT arrives in the middle of the teardown, or of Python's own,
+    and the default handler would kill the process there.
+    """
+
+    def __init__(self) -> None:
+        self.seen = False
+        self._handle(self._note)
+
+    def ignore(self) -> None:
+        """Ignore both signals from now on: the process is ending."""
+        self._handle(signal.SIG_IGN)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.seen = True
+
+    @staticmethod
+    def _handle(handler: Any) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, handler)
 
 
 def supervise(commands: dict[str, list[str]], grace: float = 5.0) -> int:
@@ -189,19 +217,13 @@ def supervise(commands: dict[str, list[str]], grace: float = 5.0) -> int:
         The exit status of the process that ended first; 0 after a signal.
 
     """
-    signals: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        signals.append(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, note)
+    signals = StopSignals()
     running: dict[str, subprocess.Popen[bytes]] = {}
     status = 0
     try:
         for name, command in commands.items():
             running[name] = subprocess.Popen(command)
-        while not signals:
+        while not signals.seen:
             ended = [n for n, process in running.items() if process.poll() is not None]
             if ended:
                 status = running[ended[0]].returncode
@@ -209,6 +231,7 @@ def supervise(commands: dict[str, list[str]], grace: float = 5.0) -> int:
                 break
             time.sleep(0.1)
     finally:
+        signals.ignore()
         _end(list(running.values()), grace)
     return status if status >= 0 else 128 - status
 

@@ -195,6 +195,18 @@ class History:
         latents = np.stack([self._latents[i][1] for i in index])
         return Context(newest, latents, past)
 
+    def transition(self, stamp: int) -> tuple[Context, np.ndarray] | None:
+        """Return what the frame of ``stamp`` [ns] is to be predicted from.
+
+        The context one block back, and the block (k·A,) executed since; None where either is
+        incomplete.
+        """
+        context = self.context(stamp - self.block)
+        if context is None:
+            return None
+        executed = self.executed(np.array([context.stamp, stamp]))[0]
+        return None if np.isnan(executed).any() else (context, executed)
+
     def executed(self, frames: np.ndarray) -> np.ndarray:
         """Blocks (F − 1, k·A) executed between frame stamps (F,); NaN where unknown."""
         stamps, values = self.actions()

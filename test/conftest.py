@@ -21,9 +21,7 @@ def reacher_contract() -> Contract:
 
 
 @pytest.fixture(scope='session')
-def tiny_bundle(
-    tmp_path_factory: pytest.TempPathFactory, reacher_contract: Contract
-) -> Bundle:
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, reacher_contract: Contract) -> Bundle:
     """Return a bundle of a very small network with random weights, written by the exporter.
 
     32 px, D 8, k 5, H 3, N 5. Tests that change it work on a copy of its folder.
@@ -50,12 +48,14 @@ def tiny_bundle(
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = LeWorldModel(config)
-        # As created, actions have no effect (AdaLN starts at zero) and BatchNorm does nothing:
-        # a graph that dropped either would pass for right.
+        # As created, actions have no effect (AdaLN starts at zero), images hardly any, and
+        # BatchNorm does nothing: a graph that dropped one of them would pass for right.
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if 'adaLN' in name:
-                    parameter.normal_(std=0.3)
+                    parameter.normal_()
+                elif name.startswith('encoder.') and parameter.ndim > 1:
+                    parameter.mul_(2.5)
             for name, buffer in model.named_buffers():
                 if name.endswith('running_mean'):
                     buffer.normal_(std=0.1)

@@ -21,7 +21,7 @@ from lewm_ros.errors import BringupError
 from lewm_ros.history import NANOSECOND, History
 from lewm_ros.imaging import prepare
 from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner
-from lewm_ros.planning.track import Track
+from lewm_ros.planning.playback import Playback
 from lewm_ros.share import find
 
 
@@ -67,7 +67,8 @@ class PlannerPolicy:
             manifest.history, manifest.frameskip, bundle.block, manifest.camera_period,
             contract.action.size,
         )
-        self._track = Track(contract.action.size)
+        self._playback = Playback(contract.action.size)
+        self._rest = np.zeros(contract.action.size)
         self._period = round(contract.period * NANOSECOND)
         self._block = round(bundle.block * NANOSECOND)
         self._ticks = manifest.frameskip
@@ -96,7 +97,7 @@ class PlannerPolicy:
         """Begin an episode: nothing remembered, the next frame asks for a goal."""
         self._history.clear()
         self._planner.reset()
-        self._track.clear()
+        self._playback.clear()
         self._goal: np.ndarray | None = None
         self._goal_due = self._plan_due = 0
 
@@ -116,18 +117,21 @@ class PlannerPolicy:
         if context is None:
             return
         edges = stamp + self._block * np.arange(self._ticks + 1) // self._ticks
-        committed = self._track.expected(*self._history.actions(), stamp, edges)
+        committed = self._playback.expected(*self._history.actions(), stamp, edges)
+        if committed is None:
+            return
         plan = self._planner.plan(context, committed, self._goal)
-        stamps = plan.start + plan.period * np.arange(len(plan.actions))
-        self._track.splice(stamps, plan.actions, plan.end)
+        self._playback.add(plan.start, plan.period, plan.actions)
         self._plan_due = stamp + self._config.execute * self._block
         self.plans += 1
 
     def act(self, stamp: int) -> np.ndarray:
         """Return the plan's command for the control period from ``stamp`` on."""
-        command = self._track.command(stamp, stamp + self._period)
+        command = self._playback.command(stamp, self._period)
+        if command is None:
+            command = self._rest
         self._history.append_action(stamp, command)
-        self._track.forget_before(stamp)
+        self._playback.forget(stamp)
         return command
 
     def _encode(self, image: np.ndarray) -> np.ndarray:

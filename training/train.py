@@ -10,6 +10,7 @@ import csv
 from dataclasses import asdict, replace
 import json
 import logging
+import math
 import os
 from pathlib import Path
 import sys
@@ -114,7 +115,7 @@ class Trainer:
         if step < warm:
             return self.recipe.rate * (step + 1) / warm
         share = (step - warm) / max(1, self.recipe.steps - warm)
-        return self.recipe.rate * 0.5 * (1 + np.cos(np.pi * min(1.0, share)))
+        return self.recipe.rate * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
 
     def batch(self, chosen: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Pixels (B, F, 3, S, S) and normalised blocks (B, F − 1, k·A) of some windows."""

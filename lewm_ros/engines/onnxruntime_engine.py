@@ -40,10 +40,6 @@ class OnnxRuntimeEngine:
             'past': [manifest.history - 1, block],
             'actions': [None, manifest.horizon, block],
         }
-        # With one frame of context there are no past blocks, and exporters drop the input.
-        self._has_past = len(self._rollout.get_inputs()) == 3 or manifest.history > 1
-        if not self._has_past:
-            del inputs['past']
         _check(bundle, ROLLOUT, self._rollout.get_inputs(), inputs)
         outputs: dict[str, list[int | None]] = {'latents': [None, manifest.horizon, latent]}
         _check(bundle, ROLLOUT, self._rollout.get_outputs(), outputs)
@@ -62,8 +58,6 @@ class OnnxRuntimeEngine:
             padded[:, :steps] = actions
             actions = padded
         feed = {'context': context, 'past': past, 'actions': actions}
-        if not self._has_past:
-            del feed['past']
         feed = {name: np.ascontiguousarray(array, np.float32) for name, array in feed.items()}
         return self._rollout.run(None, feed)[0][:, :steps]
 

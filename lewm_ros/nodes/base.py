@@ -176,7 +176,8 @@ class LewmNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load everything; on an error log one line, release all and stay unconfigured."""
-        if not self._try(self.configure):
+        self.failure = self._try(self.configure)
+        if self.failure is not None:
             self._release()
             return FAILURE
         return super().on_configure(state)
@@ -185,7 +186,8 @@ class LewmNode(LifecycleNode):
         """Enable the publishers, then start."""
         result = super().on_activate(state)
         self._active = True
-        if not self._try(self.activate):
+        self.failure = self._try(self.activate)
+        if self.failure is not None:
             self._end_activity()
             super().on_deactivate(state)
             return FAILURE
@@ -218,19 +220,17 @@ class LewmNode(LifecycleNode):
         if self.trigger_configure() == SUCCESS:
             self.trigger_activate()
 
-    def _try(self, hook: Callable[[], None]) -> bool:
-        """Run a hook; rclpy would swallow its exception without a word."""
+    def _try(self, hook: Callable[[], None]) -> str | None:
+        """Run a hook and return what went wrong; rclpy would swallow it without a word."""
         try:
             hook()
         except LewmError as error:
-            self.failure = str(error)
-            self.get_logger().error(self.failure)
+            self.get_logger().error(str(error))
+            return str(error)
         except Exception as error:
-            self.failure = f'{type(error).__name__}: {error}'
             self.get_logger().error(traceback.format_exc())
-        else:
-            self.failure = None
-        return self.failure is None
+            return f'{type(error).__name__}: {error}'
+        return None
 
     def _end_activity(self) -> None:
         if not self._active:

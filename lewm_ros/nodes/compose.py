@@ -2,44 +2,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs nodes in one process, and ends them cleanly on SIGINT, SIGTERM or a node's own wish.
 
-``python -m lewm_ros.nodes.compose NODE... [--ros-args ...]`` runs nodes by name.
+``python -m lewm_ros.nodes.compose NODE... [-p NODE.PARAMETER:=VALUE] [--ros-args ...]`` runs
+nodes by name.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from importlib import import_module
-import signal
 import sys
-from types import FrameType
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
-from lewm_ros.bringup import NODES, Override
+from lewm_ros.bringup import NODES, Override, StopSignals
 from lewm_ros.errors import BringupError, LewmError
 from lewm_ros.nodes.base import LewmNode
 
 #: How soon a signal is noticed while no callback runs [s].
 _POLL = 0.1
-
-
-class StopSignals:
-    """Turns SIGINT and SIGTERM into a flag, for good.
-
-    The handlers stay until the process ends: under a launcher a second SIGINT arrives in the
-    middle of the teardown, and the default handler would kill it there.
-    """
-
-    def __init__(self) -> None:
-        self.seen = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.seen = True
 
 
 def run(
@@ -64,7 +48,7 @@ def run(
         LewmError: a node's parameters are wrong.
 
     """
-    stop = StopSignals()
+    signals = StopSignals()
     # rclpy's own handlers would shut the context down at once, and with it the way to publish
     # the stop command.
     rclpy.init(args=list(args), signal_handler_options=SignalHandlerOptions.NO)
@@ -77,7 +61,7 @@ def run(
             running.append(node)
             _check_declared(node, name, overrides)
             executor.add_node(node)
-        while not stop.seen:
+        while not signals.seen:
             executor.spin_once(timeout_sec=_POLL)
             asked = [n.finished for n in running if n.finished is not None]
             if asked:
@@ -87,11 +71,13 @@ def run(
                 status = 2
                 break
     finally:
+        signals.ignore()
         for node in reversed(running):
             node.trigger_shutdown()
         for node in reversed(running):
             node.destroy_node()
-        rclpy.try_shutdown()
+        # With "uninstall" rclpy would put the default handlers in place of ours.
+        rclpy.try_shutdown(uninstall_handlers=False)
     return status
 
 
@@ -112,14 +98,15 @@ def node_class(name: str) -> type[LewmNode]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the nodes named on the command line, each with the process's ROS arguments."""
-    argv = sys.argv if argv is None else argv
-    names = remove_ros_args(list(argv))[1:]
-    unknown = [n for n in names if n not in NODES]
-    if unknown or not names:
-        print(f'error: node {unknown}: expected some of {list(NODES)}', file=sys.stderr)
-        return 2
+    argv = list(sys.argv if argv is None else argv)
+    parser = argparse.ArgumentParser(prog='lewm_ros.nodes.compose')
+    parser.add_argument('nodes', nargs='+', choices=NODES)
+    parser.add_argument('-p', '--parameter', action='append', default=[])
+    args = parser.parse_args(remove_ros_args(argv)[1:])
     try:
-        return run([(n, node_class(n)) for n in names], argv, exit_on_failure=True)
+        overrides = [Override.parse(text, args.nodes) for text in args.parameter]
+        nodes = [(name, node_class(name)) for name in args.nodes]
+        return run(nodes, argv, overrides, exit_on_failure=True)
     except LewmError as error:
         print(f'lewm: error: {error}', file=sys.stderr)
         return 2

@@ -74,6 +74,7 @@ class PlannerNode(ObserverNode):
 
     def activate(self) -> None:
         """Wait for a goal and for enough frames."""
+        self._hold = self.contract.stop.mode == 'hold'
         self._goal: np.ndarray | None = None
         self._asked: int | None = None  # stamp of the latent that a plan was last asked on
         self._planned_in = -1  # generation that the planner's memory belongs to
@@ -123,7 +124,7 @@ class PlannerNode(ObserverNode):
     def observed(self, stamp: int, latent: np.ndarray) -> None:
         """Ask for a plan when the last one has been played for ``execute`` blocks."""
         with self.lock:
-            if self.contract.stop.mode == 'hold' and not len(self.history.actions()[0]):
+            if self._hold and not len(self.history.actions()[0]):
                 # A holding controller sends nothing before its first plan, and without any
                 # action there would never be one: the model's mean action stands in.
                 self.history.append_action(stamp, np.array(self.bundle.manifest.action_mean))
@@ -176,8 +177,7 @@ class PlannerNode(ObserverNode):
             return None
         parts = self.bundle.manifest.frameskip
         edges = context.stamp + self.block * np.arange(parts + 1) // parts
-        stamps, values = self.history.actions()
-        committed = self._playback.expected(stamps, values, self.now(), edges)
+        committed = self._playback.expected(*self.history.actions(), self.now(), edges)
         self._playback.forget(context.stamp)
         return None if committed is None else (context, committed)
 

@@ -31,7 +31,6 @@ from lewm_ros.sim.reacher import Reacher
 
 TICK = 0.02  #: [s]
 READY_TIMEOUT = 60.0  #: for frames, surprise and diagnostics to arrive [s]
-LEAST_ERROR = 0.5  #: a goal starts at least this far away in some joint [rad]
 EVENT_TIMEOUT = 0.5  #: within which a teleport has to raise an event [s]
 SETTLE = 2.0  #: for surprise after a change of who drives [s]
 
@@ -183,13 +182,7 @@ class TrialNode(LewmNode):
     def _reach(self, drive: Callable[[], None] | None = None) -> Iterator[None]:
         """Set one goal and wait its time out; success latches at any state received."""
         results = self.record.goals if drive is None else self.record.random_goals
-        while True:
-            goal = Reacher.random_pose(self._rng)
-            if Reacher.pose_errors(self._pose, goal).max() >= LEAST_ERROR:
-                break
-        self._reached_at = None
-        self._goal = goal
-        self._goal_topic.publish(Float64MultiArray(data=goal.tolist()))
+        goal = self._set_goal()
         began = self.now()
         while self.now() < began + round(self.params['goal_seconds'] * NANOSECOND):
             if drive is not None:
@@ -206,6 +199,13 @@ class TrialNode(LewmNode):
             )
         )
 
+    def _set_goal(self) -> np.ndarray:
+        goal = Reacher.goal_near(self._pose, self._rng)
+        self._reached_at = None
+        self._goal = goal
+        self._goal_topic.publish(Float64MultiArray(data=goal.tolist()))
+        return goal
+
     def _drive_at_random(self) -> None:
         """Uniform commands at every control tick, as the paper's random policy."""
         now = self.now()
@@ -220,9 +220,7 @@ class TrialNode(LewmNode):
     def _teleports(self, count: int) -> Iterator[None]:
         """Teleports at random moments while the planner drives to one goal after another."""
         for number in range(count):
-            goal = Reacher.random_pose(self._rng)
-            self._goal = goal
-            self._goal_topic.publish(Float64MultiArray(data=goal.tolist()))
+            self._set_goal()
             yield from self._wait(self._rng.uniform(1.5, 3.0))
             while self._event_open:  # a new event can only open after the last one ended
                 yield

@@ -68,8 +68,8 @@ class CEM:
     def solve(
         self,
         cost: Cost,
-        low: np.ndarray,
-        high: np.ndarray,
+        low: np.ndarray | float,
+        high: np.ndarray | float,
         mean: np.ndarray,
         std: np.ndarray | float,
         extra: np.ndarray | None,

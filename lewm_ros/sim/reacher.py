@@ -31,6 +31,7 @@ class Reacher:
     contract = 'reacher.yaml'
     TOLERANCE = 0.1  #: [rad]
     ELBOW = 2.3  #: goals and resets keep the elbow within ± this [rad]
+    NEAR, FAR = 0.5, 1.2  #: distance of a new goal, largest joint difference [rad]
 
     def __init__(self, image_size: int = 64, seed: int = 0) -> None:
         self._mujoco = load_mujoco()
@@ -77,11 +78,20 @@ class Reacher:
         """Angles and velocities, (4,) float64 [rad, rad, rad/s, rad/s]."""
         return np.concatenate([self.data.qpos, self.data.qvel])
 
-    def sample_goal(self, least: float = 0.5) -> np.ndarray:
-        """Draw a goal pose (2,) [rad] at least ``least`` away from the arm in some joint."""
+    def sample_goal(self) -> np.ndarray:
+        """Draw a goal pose (2,) [rad] for the arm as it stands; see :meth:`goal_near`."""
+        return self.goal_near(self.data.qpos, self.rng)
+
+    @classmethod
+    def goal_near(cls, pose: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draw a goal pose (2,) [rad] that is not reached yet but within a plan's reach.
+
+        No joint is further than ``FAR`` from ``pose`` and one is at least ``NEAR`` away: the
+        paper, too, takes goals that a plan's length of 25 steps can reach.
+        """
         while True:
-            goal = self.random_pose(self.rng)
-            if self.errors(goal).max() >= least:
+            goal = np.asarray(pose) + rng.uniform(-cls.FAR, cls.FAR, 2)
+            if abs(goal[1]) <= cls.ELBOW and cls.pose_errors(pose, goal).max() >= cls.NEAR:
                 return goal
 
     def set_goal(self, goal: np.ndarray) -> np.ndarray:

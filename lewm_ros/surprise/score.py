@@ -4,9 +4,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from lewm_ros.errors import ModelError
+from lewm_ros.history import Context
+
+if TYPE_CHECKING:  # both are handed in
+    from lewm_ros.bundle import Bundle
+    from lewm_ros.engines import Engine
+
+
+def predict(bundle: Bundle, engine: Engine, context: Context, executed: np.ndarray) -> np.ndarray:
+    """Latent (D,) one block after the context, under the block (k·A,) that was executed.
+
+    Context and block are in contract units, as :meth:`History.transition` returns them.
+    """
+    past = bundle.normalise_block(context.past).astype(np.float32)
+    actions = bundle.normalise_block(executed).astype(np.float32)
+    return engine.rollout(context.latents, past, actions[None, None])[0, 0]
 
 
 def contributions(predicted: np.ndarray, observed: np.ndarray, scale: np.ndarray) -> np.ndarray:

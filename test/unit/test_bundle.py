@@ -157,7 +157,7 @@ def test_rewriting_keeps_the_model(bundle: Bundle) -> None:
     assert written.calibration_for(0.2) is None
     assert {p.name for p in bundle.path.iterdir()} == {*FILES, MANIFEST}
     assert [p.name for p in bundle.path.parent.iterdir()] == ['example']
-    with pytest.raises(BundleError, match='another model|new manifest is of model'):
+    with pytest.raises(BundleError, match='new manifest is of model'):
         rewrite_manifest(bundle.path, replace(bundle.manifest, frameskip=4))
 
 
@@ -210,7 +210,7 @@ def test_tampered_byte(bundle: Bundle, name: str) -> None:
 def test_change_after_loading(bundle: Bundle) -> None:
     """A file swapped between the check and its use is found when it is read."""
     (bundle.path / 'encoder.onnx').write_bytes(b'swapped')
-    with pytest.raises(BundleError, match='encoder.onnx has SHA-256'):
+    with pytest.raises(BundleError, match=r'encoder\.onnx has SHA-256'):
         bundle.read('encoder.onnx')
 
 
@@ -256,7 +256,9 @@ def test_folder_in_place_of_a_file(bundle: Bundle) -> None:
     assert 'encoder.onnx is missing or no plain file' in refusal(bundle.path)
 
 
-@pytest.mark.parametrize('text', ['', '{', '[1]', '[' * 5000, '\ud800'.encode('utf-8', 'surrogatepass')])
+@pytest.mark.parametrize(
+    'text', ['', '{', '[1]', '[' * 5000, '\ud800'.encode('utf-8', 'surrogatepass')]
+)
 def test_manifest_that_is_no_json_object(bundle: Bundle, text: str | bytes) -> None:
     """Broken, deeply nested and wrongly encoded text ends in one line."""
     (bundle.path / MANIFEST).write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -321,10 +323,16 @@ def test_missing_key_is_named(bundle: Bundle, key: str) -> None:
 
 @pytest.mark.parametrize(
     ('key', 'value'),
-    [('alpha', 1.0), ('alpha', 0), ('threshold', float('inf')), ('windows', -1), ('policy', ''),
-     ('model_hash', 'abc')],
+    [
+        ('alpha', 1.0),
+        ('alpha', 0),
+        ('threshold', float('inf')),
+        ('windows', -1),
+        ('policy', ''),
+        ('model_hash', 'abc'),
+    ],
 )
-def test_wrong_calibration_is_named(bundle: Bundle, key: str, value: object) -> None:
+def test_wrong_calibration_is_named(bundle: Bundle, key: str, value: Any) -> None:
     """A calibration checks itself."""
     with pytest.raises(BundleError, match=f'calibration.{key}'):
         replace(calibration(bundle), **{key: value})

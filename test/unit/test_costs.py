@@ -45,9 +45,7 @@ def test_one_broken_rollout_does_not_touch_the_others() -> None:
 @pytest.mark.parametrize(
     ('latents', 'goal', 'count'), [((4, 3), 3, 4), ((2, 4, 3), 2, 4), ((2, 4, 3), 3, 5)]
 )
-def test_sizes_that_disagree_are_refused(
-    latents: tuple[int, ...], goal: int, count: int
-) -> None:
+def test_sizes_that_disagree_are_refused(latents: tuple[int, ...], goal: int, count: int) -> None:
     """Nothing is broadcast by accident."""
     with pytest.raises(ModelError, match='expected'):
         goal_cost(np.zeros(latents), np.zeros(goal), np.ones(count))

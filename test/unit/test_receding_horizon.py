@@ -180,9 +180,7 @@ def test_equal_seeds_give_equal_plans(bundle: Bundle, engine: PointMass) -> None
     assert not same(expected[0], plans(other)[0])
 
 
-def test_warm_start_is_not_worse_than_keeping_the_plan(
-    bundle: Bundle, engine: PointMass
-) -> None:
+def test_warm_start_is_not_worse_than_keeping_the_plan(bundle: Bundle, engine: PointMass) -> None:
     """With hardly any search, replanning at the same stamp never raises the cost."""
     config = replace(CONFIG, samples=8, elites=5, iterations=1)
     planner = RecedingHorizonPlanner(bundle, bundle.contract, engine, config)
@@ -228,9 +226,7 @@ def test_kept_elites_are_tried(planner: RecedingHorizonPlanner, engine: PointMas
 
 
 @pytest.mark.parametrize('stamp', [NANOSECOND - 1, NANOSECOND + 4 * BLOCK])
-def test_plan_of_another_time_is_no_warm_start(
-    planner: RecedingHorizonPlanner, stamp: int
-) -> None:
+def test_plan_of_another_time_is_no_warm_start(planner: RecedingHorizonPlanner, stamp: int) -> None:
     """A clock that went back, and a plan that has run out, start cold."""
     planner.plan(at(REST), idle(), GOAL)
     assert not planner.plan(at(REST, stamp), idle(), GOAL).warm
@@ -257,9 +253,7 @@ def test_budget_cuts_the_search(bundle: Bundle) -> None:
     """A model of 50 ms a call and a budget of 0.3 s: a plan in time, marked as cut."""
 
     class Slow(PointMass):
-        def rollout(
-            self, context: np.ndarray, past: np.ndarray, actions: np.ndarray
-        ) -> np.ndarray:
+        def rollout(self, context: np.ndarray, past: np.ndarray, actions: np.ndarray) -> np.ndarray:
             time.sleep(0.05)
             return super().rollout(context, past, actions)
 
@@ -279,9 +273,7 @@ def test_model_that_returns_nan(bundle: Bundle, share: float) -> None:
     class Broken(PointMass):
         share = 0.0
 
-        def rollout(
-            self, context: np.ndarray, past: np.ndarray, actions: np.ndarray
-        ) -> np.ndarray:
+        def rollout(self, context: np.ndarray, past: np.ndarray, actions: np.ndarray) -> np.ndarray:
             latents = super().rollout(context, past, actions)
             latents[len(latents) - round(self.share * len(latents)) :] = np.nan
             return latents
@@ -314,13 +306,13 @@ def test_inputs_that_are_not_finite(planner: RecedingHorizonPlanner, broken: str
 def test_robot_of_another_kind_is_refused(bundle: Bundle, engine: PointMass) -> None:
     """The contract is compared with the bundle's before anything is planned."""
     contract = replace(bundle.contract, rates=replace(bundle.contract.rates, control=10.0))
-    with pytest.raises(ContractError, match='rates.control'):
+    with pytest.raises(ContractError, match=r'rates\.control'):
         RecedingHorizonPlanner(bundle, contract, engine, CONFIG)
 
 
 def test_horizon_beyond_the_bundle_is_refused(bundle: Bundle, engine: PointMass) -> None:
     """Both horizons are named."""
-    with pytest.raises(ModelError, match='horizon is 7 blocks.*has 6'):
+    with pytest.raises(ModelError, match=r'horizon is 7 blocks.*has 6'):
         RecedingHorizonPlanner(bundle, bundle.contract, engine, replace(CONFIG, horizon=7))
 
 

@@ -1,0 +1,61 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""What the launch files share. Needs ``launch``, which comes with a ROS 2 installation only."""
+
+from __future__ import annotations
+
+from launch import LaunchContext, LaunchDescription
+from launch.action import Action
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from lewm_ros.bringup import ARGUMENTS, Bringup
+from lewm_ros.share import PACKAGE, find
+
+
+def description(group: str) -> LaunchDescription:
+    """Declare the arguments, and start a group of nodes once they are known."""
+    declared = [
+        DeclareLaunchArgument(
+            a.name,
+            default_value=a.default,
+            description=a.description,
+            # An empty list of choices would allow nothing.
+            choices=list(a.choices) or None,
+        )
+        for a in ARGUMENTS
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=_start, args=[group])])
+
+
+def _start(context: LaunchContext, group: str) -> list[Action]:
+    given = {a.name: LaunchConfiguration(a.name).perform(context) for a in ARGUMENTS}
+    bringup = Bringup.of(
+        group,
+        given['bundle'],
+        given['contract'],
+        given['params_file'],
+        use_sim_time=given['use_sim_time'] == 'true',
+        autostart=given['autostart'] == 'true',
+    )
+    nodes: list[Action] = [
+        Node(
+            package=PACKAGE,
+            executable=name,
+            name=name,
+            namespace=given['namespace'],
+            parameters=[str(bringup.params_file), bringup.parameters],
+            remappings=list(bringup.remappings.get(name, ())),
+            arguments=['--ros-args', '--log-level', given['log_level']],
+            output='screen',
+            # The trial is over when it says so; everything else runs until it is stopped.
+            on_exit=Shutdown() if name == 'trial_node' else None,
+        )
+        for name in bringup.nodes
+    ]
+    if given['rviz'] == 'true':
+        nodes.append(
+            Node(package='rviz2', executable='rviz2', arguments=['-d', str(find('rviz', 'lewm'))])
+        )
+    return nodes

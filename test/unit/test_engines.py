@@ -1,0 +1,300 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Both engines run a bundle alike, and refuse what does not fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+import pytest
+
+from lewm_ros.bundle import FILES, Bundle, Manifest, write_bundle
+from lewm_ros.engines import ENGINES, Engine, load_engine
+from lewm_ros.errors import BundleError, EngineError, ModelError
+
+TOLERANCE = 1e-4  # of the largest value
+
+
+@pytest.fixture(scope='module')
+def engines(tiny_bundle: Bundle) -> dict[str, Engine]:
+    """Return every engine, running the same bundle."""
+    return {name: load_engine(tiny_bundle, name) for name in ENGINES}
+
+
+def inputs(samples: int, steps: int = 5, seed: int = 0) -> tuple[np.ndarray, ...]:
+    """Return context (3, 8), past (2, 10) and actions (samples, steps, 10)."""
+    rng = np.random.default_rng(seed)
+    shapes = ((3, 8), (2, 10), (samples, steps, 10))
+    return tuple(rng.normal(size=shape).astype(np.float32) for shape in shapes)
+
+
+def error(value: np.ndarray, reference: np.ndarray) -> float:
+    """Return the largest difference, relative to the largest reference value."""
+    assert value.shape == reference.shape
+    assert value.dtype == reference.dtype == np.float32
+    return float(np.abs(value - reference).max() / np.abs(reference).max())
+
+
+def with_files(bundle: Bundle, folder: Path, **graphs: bytes) -> Bundle:
+    """Return a copy of a bundle with other graphs, its hashes made to fit."""
+    files = {name: bundle.read(name) for name in FILES}
+    for name, data in graphs.items():
+        files[f'{name}.onnx'] = data
+    return write_bundle(folder / 'changed', replace(bundle.manifest, files={}), dict(files))
+
+
+def external_model(location: str) -> bytes:
+    """Return a graph that adds to its input a constant kept at ``location``."""
+    constant = numpy_helper.from_array(np.zeros((1, 8), dtype=np.float32), 'constant')
+    onnx.external_data_helper.set_external_data(constant, location, offset=0, length=32)
+    constant.ClearField('raw_data')
+    value = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8]) for name in ('x', 'latent')
+    ]
+    node = helper.make_node('Add', ['x', 'constant'], ['latent'])
+    graph = helper.make_graph([node], 'g', value[:1], value[1:], [constant])
+    return helper.make_model(graph).SerializeToString()
+
+
+def test_engines_name_themselves(engines: dict[str, Engine]) -> None:
+    """Name and provider say what runs."""
+    assert {name: engine.name for name, engine in engines.items()} == {n: n for n in ENGINES}
+    assert engines['onnxruntime'].provider.endswith('ExecutionProvider')
+    assert engines['torch'].provider in ('cpu', 'cuda')
+
+
+def test_latents_agree(engines: dict[str, Engine]) -> None:
+    """Images give the same latents, and different images different ones."""
+    rng = np.random.default_rng(0)
+    latents = []
+    for brightest in (255, 60, 5):
+        image = rng.integers(0, brightest, (32, 32, 3), dtype=np.uint8)
+        latents.append(engines['torch'].encode(image))
+        assert error(engines['onnxruntime'].encode(image), latents[-1]) < TOLERANCE
+        assert latents[-1].shape == (8,)
+    assert error(latents[0], latents[1]) > 100 * TOLERANCE
+
+
+@pytest.mark.parametrize('samples', [1, 7, 64])
+@pytest.mark.parametrize('steps', [1, 3, 5])
+def test_rollouts_agree(engines: dict[str, Engine], samples: int, steps: int) -> None:
+    """Any number of samples and any horizon up to the graph's give the same latents."""
+    arrays = inputs(samples, steps)
+    expected = engines['torch'].rollout(*arrays)
+    assert expected.shape == (samples, steps, 8)
+    assert error(engines['onnxruntime'].rollout(*arrays), expected) < TOLERANCE
+
+
+@pytest.mark.parametrize('name', ENGINES)
+def test_shorter_horizon_is_a_prefix(engines: dict[str, Engine], name: str) -> None:
+    """What comes later in a plan does not change what it leads to before."""
+    context, past, actions = inputs(7)
+    whole = engines[name].rollout(context, past, actions)
+    for steps in range(1, 5):
+        part = engines[name].rollout(context, past, actions[:, :steps])
+        assert error(part, np.ascontiguousarray(whole[:, :steps])) < 1e-6
+
+
+@pytest.mark.parametrize('name', ENGINES)
+def test_samples_are_independent(engines: dict[str, Engine], name: str) -> None:
+    """A sample's latents do not depend on the samples beside it, except for rounding."""
+    context, past, actions = inputs(64)
+    whole = engines[name].rollout(context, past, actions)
+    alone = engines[name].rollout(context, past, actions[5:6])
+    assert error(alone, whole[5:6]) < 1e-5
+
+
+@pytest.mark.parametrize('name', ENGINES)
+@pytest.mark.parametrize('changed', [0, 1, 2])
+def test_every_input_matters(engines: dict[str, Engine], name: str, changed: int) -> None:
+    """Context, past and actions all change the prediction: no input is dropped."""
+    arrays = list(inputs(2))
+    before = engines[name].rollout(*arrays)
+    arrays[changed] = inputs(2, seed=1)[changed]
+    assert error(engines[name].rollout(*arrays), before) > 100 * TOLERANCE
+
+
+@pytest.mark.parametrize('name', ENGINES)
+def test_any_layout_and_float_type(engines: dict[str, Engine], name: str) -> None:
+    """Strided and float64 arrays give what contiguous float32 ones give."""
+    arrays = inputs(3)
+    strange = [np.asfortranarray(array.astype(float)) for array in arrays]
+    assert error(engines[name].rollout(*strange), engines[name].rollout(*arrays)) < 1e-6
+
+
+@pytest.mark.parametrize('name', ENGINES)
+@pytest.mark.parametrize(
+    ('which', 'shape', 'words'),
+    [
+        (0, (2, 8), r'context has shape \(2, 8\): the model reads \(3, 8\)'),
+        (1, (2, 9), r'past has shape \(2, 9\): the model reads \(2, 10\)'),
+        (2, (4, 6, 10), r'actions have shape \(4, 6, 10\).*N in \[1, 5\]'),
+        (2, (4, 0, 10), r'actions have shape \(4, 0, 10\)'),
+        (2, (0, 5, 10), r'actions have shape \(0, 5, 10\)'),
+        (2, (5, 10), r'actions have shape \(5, 10\)'),
+        (2, (4, 5, 2), r'actions have shape \(4, 5, 2\)'),
+    ],
+)
+def test_wrong_shapes_are_named(
+    engines: dict[str, Engine], name: str, which: int, shape: tuple[int, ...], words: str
+) -> None:
+    """Both shapes are in the message."""
+    arrays = list(inputs(4))
+    arrays[which] = np.zeros(shape, dtype=np.float32)
+    with pytest.raises(ModelError, match=words):
+        engines[name].rollout(*arrays)
+
+
+@pytest.mark.parametrize('name', ENGINES)
+@pytest.mark.parametrize(
+    ('shape', 'kind'), [((64, 64, 3), 'uint8'), ((3, 32, 32), 'uint8'), ((32, 32, 3), 'float32')]
+)
+def test_wrong_image_is_named(
+    engines: dict[str, Engine], name: str, shape: tuple[int, ...], kind: str
+) -> None:
+    """A raw, transposed or already normalised image is refused."""
+    with pytest.raises(ModelError, match=r'image has shape .*the model reads \(32, 32, 3\), uint8'):
+        engines[name].encode(np.zeros(shape, dtype=kind))
+
+
+def test_unknown_engine_is_refused_by_name(tiny_bundle: Bundle) -> None:
+    """The choices are named; so is a number of threads that makes no sense."""
+    with pytest.raises(EngineError, match=r"'tflite'.*onnxruntime.*torch"):
+        load_engine(tiny_bundle, 'tflite')
+    with pytest.raises(EngineError, match='threads is 0'):
+        load_engine(tiny_bundle, threads=0)
+
+
+def test_onnxruntime_engine_needs_no_torch(tiny_bundle: Bundle) -> None:
+    """A fresh process that encodes and rolls out has not imported torch."""
+    code = f"""
+import sys
+import numpy as np
+from lewm_ros.bundle import Bundle
+from lewm_ros.engines import load_engine
+engine = load_engine(Bundle.load({str(tiny_bundle.path)!r}))
+engine.encode(np.zeros((32, 32, 3), np.uint8))
+engine.rollout(np.zeros((3, 8)), np.zeros((2, 10)), np.zeros((4, 5, 10)))
+heavy = ('torch', 'onnx', 'safetensors', 'lewm_ros.model', 'rclpy')
+print([name for name in heavy if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == '[]'
+
+
+@pytest.mark.parametrize(
+    ('engine', 'module', 'extras'),
+    [
+        ('onnxruntime', 'onnxruntime', ('lewm_ros[cpu]', 'lewm_ros[gpu]')),
+        ('torch', 'torch', ('lewm_ros[train]',)),
+        ('torch', 'safetensors', ('lewm_ros[train]',)),
+    ],
+)
+def test_missing_package_names_what_to_install(
+    tiny_bundle: Bundle, engine: str, module: str, extras: tuple[str, ...]
+) -> None:
+    """Where the engine's package cannot be imported, the error names the extras."""
+    code = f"""
+import sys
+sys.modules[{module!r}] = None  # Python's own way to make an import fail
+from lewm_ros.bundle import Bundle
+from lewm_ros.engines import load_engine
+from lewm_ros.errors import EngineError
+try:
+    load_engine(Bundle.load({str(tiny_bundle.path)!r}), {engine!r})
+except EngineError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    for extra in extras:
+        assert extra in done.stdout
+
+
+@pytest.mark.parametrize('location', ['weights.safetensors', '../secret', '/etc/passwd'])
+def test_tensor_outside_the_file_is_refused(
+    tiny_bundle: Bundle, tmp_path: Path, location: str
+) -> None:
+    """A graph cannot make anything else be read, with right hashes or not."""
+    bundle = with_files(tiny_bundle, tmp_path, encoder=external_model(location))
+    with pytest.raises(EngineError, match=r'encoder.onnx keeps tensors outside the file'):
+        load_engine(bundle)
+
+
+def test_tensor_outside_the_file_in_unusual_bytes(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """The same entry with padded numbers, which parsers accept, is found as well."""
+    plain = helper.make_model(helper.make_graph([], 'g', [], [])).SerializeToString()
+    entry = onnx.StringStringEntryProto(key='location', value='x').SerializeToString()
+    padded = entry.replace(b'\x0a\x08', b'\x8a\x00\x88\x80\x00', 1)
+    assert onnx.StringStringEntryProto.FromString(padded).key == 'location'
+    bundle = with_files(tiny_bundle, tmp_path, encoder=plain + padded)
+    with pytest.raises(EngineError, match='keeps tensors outside'):
+        load_engine(bundle)
+
+
+def test_custom_operator_is_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """An operator of nobody's domain does not load."""
+    model = onnx.load_from_string(tiny_bundle.read('encoder.onnx'))
+    model.graph.node[0].domain = 'example.evil'
+    model.opset_import.append(helper.make_opsetid('example.evil', 1))
+    bundle = with_files(tiny_bundle, tmp_path, encoder=model.SerializeToString())
+    with pytest.raises(EngineError, match=r'onnxruntime cannot load encoder\.onnx'):
+        load_engine(bundle)
+
+
+def test_file_that_is_no_graph(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """Noise with a right hash ends in one line naming the file."""
+    bundle = with_files(tiny_bundle, tmp_path, rollout=b'\x00noise')
+    with pytest.raises(EngineError, match=r'rollout\.onnx') as caught:
+        load_engine(bundle)
+    assert '\n' not in str(caught.value)
+
+
+def test_swapped_graphs(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """A graph with other inputs than the manifest's is refused with both."""
+    bundle = with_files(tiny_bundle, tmp_path, encoder=tiny_bundle.read('rollout.onnx'))
+    with pytest.raises(EngineError, match=r"encoder.onnx has .* 'pixels'"):
+        load_engine(bundle)
+
+
+def changed(manifest: Manifest, **values: Any) -> Manifest:
+    """Return a manifest with other sizes, architecture included."""
+    return replace(manifest, files={}, architecture={**manifest.architecture, **values}, **values)
+
+
+def test_manifest_of_another_model(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """Sizes that the files do not have are refused by both engines, with the file's name."""
+    files: dict[str, bytes | Path] = {name: tiny_bundle.path / name for name in FILES}
+    manifest = changed(tiny_bundle.manifest, history=4)
+    bundle = write_bundle(tmp_path / 'other', manifest, files)
+    with pytest.raises(EngineError, match=r"rollout.onnx has .*\[3, 8\] for 'context'.*\[4, 8\]"):
+        load_engine(bundle)
+    with pytest.raises(BundleError, match=r'weights\.safetensors does not fit'):
+        load_engine(bundle, 'torch')
+
+
+def test_architecture_of_another_version(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """An unknown key of the architecture is an error of the bundle, not a crash."""
+    files: dict[str, bytes | Path] = {name: tiny_bundle.path / name for name in FILES}
+    architecture = {**tiny_bundle.manifest.architecture, 'gadgets': 3}
+    manifest = replace(tiny_bundle.manifest, files={}, architecture=architecture)
+    bundle = write_bundle(tmp_path / 'other', manifest, files)
+    with pytest.raises(BundleError, match='gadgets'):
+        load_engine(bundle, 'torch')
+
+
+@pytest.mark.parametrize('data', [b'', b'\xff' * 64, b'\x08\x00\x00\x00\x00\x00\x00\x00{}      '])
+def test_weights_that_are_none(tiny_bundle: Bundle, tmp_path: Path, data: bytes) -> None:
+    """Empty, noisy and weightless files end in one line."""
+    files = {name: tiny_bundle.read(name) for name in FILES}
+    files['weights.safetensors'] = data
+    bundle = write_bundle(tmp_path / 'w', replace(tiny_bundle.manifest, files={}), dict(files))
+    with pytest.raises(BundleError, match=r'weights\.safetensors does not fit') as caught:
+        load_engine(bundle, 'torch')
+    assert '\n' not in str(caught.value)

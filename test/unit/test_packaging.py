@@ -1,0 +1,221 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The package's own description: versions, dependencies, entry points, files and pins agree."""
+
+from __future__ import annotations
+
+import ast
+from importlib.util import find_spec
+import os
+from pathlib import Path
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+from catkin_pkg.package import Package, parse_package
+import pytest
+
+import lewm_ros
+from lewm_ros import bringup, contract
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Import name → name on PyPI, where they differ.
+ON_PYPI = {'PIL': 'pillow', 'cv2': 'opencv-python-headless', 'yaml': 'pyyaml'}
+#: Import name → rosdep key of what the runtime needs and every distribution has.
+ROSDEP = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy', 'yaml': 'python3-yaml'}
+
+
+def plain(requirement: str) -> str:
+    """Name of a requirement, without extras and version, in PyPI's normal form."""
+    return re.split(r'[\[<>=!~; ]', requirement, maxsplit=1)[0].lower().replace('_', '-')
+
+
+@pytest.fixture(scope='module')
+def setup_py() -> SimpleNamespace:
+    """What setup.py hands to setuptools, by running it up to there."""
+    code = (
+        'import setuptools, sys; from distutils.core import run_setup;'
+        'd = run_setup("setup.py", stop_after="init");'
+        'print(repr({k: getattr(d, k) for k in ("packages", "package_dir", "package_data",'
+        ' "data_files", "entry_points", "install_requires", "extras_require")}'
+        ' | {"version": d.get_version(), "license": d.get_license()}))'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return SimpleNamespace(**ast.literal_eval(done.stdout.splitlines()[-1]))
+
+
+@pytest.fixture(scope='module')
+def package_xml() -> Package:
+    """The parsed and validated package.xml."""
+    package = parse_package(str(ROOT / 'package.xml'))
+    warnings: list[str] = []
+    package.validate(warnings)
+    assert not warnings
+    return package
+
+
+def imported_packages(*folders: str) -> set[str]:
+    """Top-level names of everything that is imported under these folders."""
+    names = set()
+    for path in (p for folder in folders for p in (ROOT / folder).rglob('*.py')):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split('.')[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.split('.')[0])
+    return names - set(sys.stdlib_module_names) - {'lewm_ros', 'lewm_training'}
+
+
+def ros_packages() -> set[str]:
+    """ROS packages that the nodes import or that a contract may name a message type of."""
+    types = {*contract.IMAGE_TYPES, *contract.ACTION_TYPES, *contract.STATE_TYPES}
+    named = {name.split('/')[0] for name in types}
+    ros = re.compile(r'.*_msgs|std_srvs|rclpy|(rcl|builtin)_interfaces|ament_index_python')
+    return named | {name for name in imported_packages('lewm_ros') if ros.fullmatch(name)}
+
+
+def test_versions_and_licence_agree(setup_py, package_xml):
+    """package.xml, setup.py and the package itself give one version and one licence."""
+    assert package_xml.version == setup_py.version == lewm_ros.__version__
+    assert package_xml.licenses == [setup_py.license] == ['Apache-2.0']
+    assert package_xml.licenses[0].file == 'LICENSE'
+    licence = (ROOT / 'LICENSE').read_text()
+    assert 'Apache License' in licence
+    assert 'END OF TERMS AND CONDITIONS' in licence
+
+
+def test_package_xml_is_an_ament_python_package(package_xml):
+    """Format 3, the right build type and a maintainer that can be written to."""
+    assert package_xml.package_format == 3
+    assert package_xml.get_build_type() == 'ament_python'
+    assert all(re.fullmatch(r'[^@ ]+@[^@ ]+\.\w+', m.email) for m in package_xml.maintainers)
+
+
+def test_changelog_knows_the_version_or_what_is_forthcoming():
+    """The newest entry of the catkin changelog is this version's or the forthcoming one's."""
+    text = (ROOT / 'CHANGELOG.rst').read_text()
+    newest = re.search(r'^(\S+)(?: \(\d{4}-\d{2}-\d{2}\))?\n-+$', text, re.MULTILINE)
+    assert newest
+    assert newest[1] in ('Forthcoming', lewm_ros.__version__)
+
+
+def test_ros_dependencies_are_declared_for_both_ways_to_install(setup_py, package_xml):
+    """What is imported of ROS is in package.xml (rosdep) and in the [ros] extra (PyPI)."""
+    keys = {d.name for d in package_xml.exec_depends}
+    wheels = {plain(r) for r in setup_py.extras_require['ros']}
+    for name in ros_packages():
+        assert name in keys
+        assert f'ros-{name.replace("_", "-")}' in wheels
+    assert {d.replace('ros-', '', 1).replace('-', '_') for d in wheels} == ros_packages()
+
+
+def test_launch_comes_with_ros_only(setup_py, package_xml):
+    """launch and launch_ros are in package.xml and never a pip requirement."""
+    assert {'launch', 'launch_ros'} <= {d.name for d in package_xml.exec_depends}
+    wanted = [*setup_py.install_requires, *sum(setup_py.extras_require.values(), [])]
+    assert not [r for r in wanted if 'launch' in plain(r)]
+
+
+def test_every_import_has_a_requirement(setup_py, package_xml):
+    """Whatever the package and training import can be installed from what setup.py names."""
+    wanted = [*setup_py.install_requires, *sum(setup_py.extras_require.values(), [])]
+    known = {plain(r) for r in wanted}
+    names = imported_packages('lewm_ros', 'training') - ros_packages() - {'launch', 'launch_ros'}
+    missing = {n for n in names if ON_PYPI.get(n, n.replace('_', '-')) not in known}
+    assert not missing - {'cv_bridge'}
+    assert {plain(r) for r in setup_py.install_requires} == {ON_PYPI.get(n, n) for n in ROSDEP}
+    assert set(ROSDEP.values()) <= {d.name for d in package_xml.exec_depends}
+
+
+def test_onnxruntime_is_chosen_by_extra(setup_py):
+    """CPU and GPU builds exclude each other, so neither is a base requirement."""
+    assert not [r for r in setup_py.install_requires if 'onnx' in r]
+    assert [plain(r) for r in setup_py.extras_require['cpu']] == ['onnxruntime']
+    assert [plain(r) for r in setup_py.extras_require['gpu']] == ['onnxruntime-gpu']
+
+
+def test_entry_points_name_functions_that_exist(setup_py):
+    """Each console script's module defines its function; bringup starts the same nodes."""
+    scripts = dict(s.split(' = ') for s in setup_py.entry_points['console_scripts'])
+    for target in scripts.values():
+        module, function = target.split(':')
+        tree = ast.parse((ROOT / f'{module.replace(".", "/")}.py').read_text())
+        defined = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+        assert function in defined, target
+    nodes = {name: target.split(':')[0] for name, target in bringup.NODES.items()}
+    assert {n: t.split(':')[0] for n, t in scripts.items() if n != 'lewm'} == nodes
+
+
+def test_every_module_is_in_a_package_that_is_installed(setup_py):
+    """No folder with Python files is left out, for example for want of an __init__.py."""
+    places = {'lewm_ros': 'lewm_ros', 'training': 'lewm_training'}
+    for top, name in places.items():
+        for path in (ROOT / top).rglob('*.py'):
+            inner = path.parent.relative_to(ROOT / top).parts
+            assert '.'.join([name, *inner]) in setup_py.packages, path
+    assert setup_py.package_dir['lewm_training'] == 'training'
+
+
+def test_every_data_file_is_installed(setup_py):
+    """Contracts, presets, launch files, models, MJCF and the type marker all travel."""
+    share = 'share/lewm_ros'
+    installed = {
+        f'{folder}/{Path(file).name}' for folder, files in setup_py.data_files for file in files
+    }
+    expected = {
+        f'{share}/{path.relative_to(ROOT)}'
+        for folder in ('config', 'launch', 'models')
+        for path in (ROOT / folder).rglob('*')
+        if path.is_file() and path.parent.name != '__pycache__'
+    }
+    assert f'{share}/config/robots/reacher.yaml' in expected
+    marker = 'share/ament_index/resource_index/packages/lewm_ros'
+    assert installed == expected | {f'{share}/package.xml', marker}
+    patterns = setup_py.package_data['lewm_ros']
+    found = {p for pattern in patterns for p in (ROOT / 'lewm_ros').glob(pattern)}
+    other = {
+        p for p in (ROOT / 'lewm_ros').rglob('*') if p.is_file() and p.suffix not in ('.py', '.pyc')
+    }
+    assert found == other
+
+
+def test_constraints_pin_every_direct_requirement(setup_py):
+    """Each requirement has one exact pin that it allows, and no pin is left over."""
+    lines = (ROOT / 'constraints.txt').read_text().splitlines()
+    pins = [line for line in lines if line and not line.startswith('#')]
+    assert all(re.fullmatch(r'[\w.-]+==[\w.+]+', pin) for pin in pins)
+    wanted = [*setup_py.install_requires, *sum(setup_py.extras_require.values(), [])]
+    build_tools = {'setuptools', 'colcon-core'}
+    assert {plain(p) for p in pins} == {plain(r) for r in wanted} | build_tools
+
+
+def test_installed_versions_are_the_pinned_ones():
+    """The environment of this test is the one that the constraints describe."""
+    if not Path(sys.prefix, '.lewm_ros').exists():
+        pytest.skip('not the environment that `make setup` builds')
+    from importlib.metadata import PackageNotFoundError, version
+
+    for pin in re.findall(r'^([\w.-]+)==(\S+)$', (ROOT / 'constraints.txt').read_text(), re.M):
+        name, wanted = pin
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            assert name in ('onnxruntime', 'onnxruntime-gpu')
+            continue
+        assert found.split('+')[0] == wanted, name
+
+
+def test_continuous_integration_runs_the_tests():
+    """.ci/run is executable and calls `make test`."""
+    script = ROOT / '.ci' / 'run'
+    assert os.access(script, os.X_OK)
+    assert 'make test' in script.read_text()
+
+
+def test_type_marker_is_there():
+    """Type checkers of other packages see the annotations (PEP 561)."""
+    package = Path(find_spec('lewm_ros').origin).parent
+    assert (package / 'py.typed').is_file()

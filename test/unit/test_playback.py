@@ -1,0 +1,65 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Plans on one time line: who plays when, and nothing where nothing is planned."""
+
+import numpy as np
+
+from lewm_ros.planning.playback import Playback
+
+TICK = 50_000_000
+
+
+def line(*plans):
+    playback = Playback(1)
+    for start, values in plans:
+        playback.add(start * TICK, TICK, np.array(values, dtype=float)[:, None])
+    return playback
+
+
+def played(playback, *ticks):
+    commands = [playback.command(round(t * TICK), TICK) for t in ticks]
+    return [None if c is None else round(float(c[0]), 9) for c in commands]
+
+
+def test_a_plan_is_played_by_time_and_ends():
+    """Each tick gets its own command; before and after the plan there is none."""
+    assert played(line((10, [1, 2, 3])), 9, 10, 11, 12, 13) == [None, 1, 2, 3, None]
+
+
+def test_off_the_grid_the_command_is_the_average_so_nothing_is_delayed():
+    """A player a quarter tick late mixes two commands; at the end only what is planned counts."""
+    assert played(line((10, [1, 2, 3])), 10.25, 12.5) == [1.25, 3]
+
+
+def test_a_newer_plan_takes_over_at_its_start_and_not_before():
+    """Plans overlap all the time: the newer one is for later."""
+    playback = line((10, [1, 1, 1, 1]), (12, [5, 5, 5]))
+    assert played(playback, 11, 12, 14, 15) == [1, 5, 5, None]
+
+
+def test_nothing_is_played_between_two_plans():
+    """A gap is a stop, not the last command for ever."""
+    assert played(line((10, [1]), (12, [5])), 10, 11, 12) == [1, None, 5]
+
+
+def test_forgetting_keeps_the_tick_that_is_playing():
+    """Only what has ended is dropped."""
+    playback = line((10, [1, 2, 3]))
+    playback.forget(11 * TICK + 1)
+    assert played(playback, 10, 11, 12) == [None, 2, 3]
+
+
+def test_the_expected_block_joins_executed_commands_and_the_plan():
+    """10.0 to 10.5 the command 7, 10.5 to 11 the command 8, then the plan's 2."""
+    playback = line((10, [1, 2, 3]))
+    executed = np.array([9, 10]) * TICK + TICK // 2
+    edges = np.array([10, 11, 12]) * TICK
+    block = playback.expected(executed, np.array([[7.0], [8.0]]), int(executed[-1]), edges)
+    assert np.allclose(block[:, 0], [7.5, 2.0])
+
+
+def test_what_was_executed_before_the_first_known_command_is_unknown():
+    """No guess is made about the time before the first command."""
+    playback = line((10, [1, 2, 3]))
+    edges = np.array([5, 6]) * TICK
+    assert playback.expected(np.empty(0, dtype=np.int64), np.empty((0, 1)), 0, edges) is None
