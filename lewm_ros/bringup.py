@@ -77,9 +77,7 @@ ARGUMENTS = (
         ('true', 'false'),
     ),
     Argument('rviz', 'false', 'Start rviz2 with the camera and goal images.', ('true', 'false')),
-    Argument(
-        'log_level', 'info', 'Lowest severity logged.', ('debug', 'info', 'warn', 'error')
-    ),
+    Argument('log_level', 'info', 'Lowest severity logged.', ('debug', 'info', 'warn', 'error')),
 )
 
 

@@ -60,8 +60,7 @@ def find(kind: str, name: str) -> Path:
                 return candidate
     known = sorted(p.name.removesuffix(suffix) for p in root.glob(f'[!.]*{suffix}'))
     raise error(
-        f"{kind} '{name}': no such path, and no such name in {root}, which has "
-        f'{known or "nothing"}'
+        f"{kind} '{name}': no such path, and no such name in {root}, which has {known or 'nothing'}"
     )
 
 

@@ -19,6 +19,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import MessageInfo
 
 from lewm_ros.bundle import Bundle
 from lewm_ros.contract import Contract
@@ -79,9 +80,7 @@ class LewmNode(LifecycleNode):
         self.create_timer(_LEVEL_PERIOD, self._maybe_report, clock=self._steady)
         if self.params['autostart']:
             # From the executor, not from here: a subclass is still being constructed.
-            self._autostart_timer = self.create_timer(
-                0.001, self._autostart, clock=self._steady
-            )
+            self._autostart_timer = self.create_timer(0.001, self._autostart, clock=self._steady)
 
     # Hooks
 
@@ -125,7 +124,7 @@ class LewmNode(LifecycleNode):
 
     def publisher(self, kind: type, topic: str, qos: QoSProfile) -> Any:
         """Create a publisher that lives until cleanup and is silent while inactive."""
-        publisher = self.create_lifecycle_publisher(kind, topic, qos)
+        publisher: Any = self.create_lifecycle_publisher(kind, topic, qos)
         self._publishers_made.append(publisher)
         return publisher
 
@@ -135,7 +134,7 @@ class LewmNode(LifecycleNode):
         """Subscribe until deactivation; the callback gets the message and receive time [ns]."""
         guarded = self._guarded(callback)
 
-        def receive(message: Any, info: dict[str, Any]) -> None:
+        def receive(message: Any, info: MessageInfo) -> None:
             now = self.now()
             received = info.get('received_timestamp') or now
             # The middleware stamps on arrival, before the executor comes round to it; but on

@@ -41,9 +41,7 @@ class ControllerNode(LewmNode):
         self._contract = self.load_contract()
         self._action = self._contract.action
         self._period = round(self._contract.period * NANOSECOND)
-        self._command = self.publisher(
-            message_class(self._action.type), self._action.topic, NEWEST
-        )
+        self._command = self.publisher(message_class(self._action.type), self._action.topic, NEWEST)
 
     def activate(self) -> None:
         """Start the stream of commands."""

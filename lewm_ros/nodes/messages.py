@@ -110,9 +110,7 @@ def vector(message: Image, size: int) -> np.ndarray:
     return data.astype(np.float32)
 
 
-def plan_message(
-    start: int, period: int, actions: np.ndarray, action: Action
-) -> JointTrajectory:
+def plan_message(start: int, period: int, actions: np.ndarray, action: Action) -> JointTrajectory:
     """Commands (n, A) in contract units, one per tick from ``start`` [ns] on → a plan.
 
     ``period`` [ns] is the duration of a tick.
@@ -127,9 +125,7 @@ def plan_message(
     return JointTrajectory(header=header(start), joint_names=list(action.names), points=points)
 
 
-def read_plan(
-    message: JointTrajectory, action: Action, period: int
-) -> tuple[int, int, np.ndarray]:
+def read_plan(message: JointTrajectory, action: Action, period: int) -> tuple[int, int, np.ndarray]:
     """Plan → start [ns], duration of a tick [ns], commands (n, A) float64 in contract units.
 
     ``period`` [ns] is the duration of a single command. Raises ObservationError for other
@@ -145,9 +141,7 @@ def read_plan(
     rows = [getattr(point, field) for point in message.points]
     sizes = sorted({len(row) for row in rows})
     if sizes != [action.size]:
-        raise ObservationError(
-            f'plan has points with {sizes} {field}: expected {action.size} each'
-        )
+        raise ObservationError(f'plan has points with {sizes} {field}: expected {action.size} each')
     commands = np.array(rows, dtype=float)
     if not np.isfinite(commands).all():
         raise ObservationError('plan has commands that are not finite')

@@ -17,8 +17,12 @@ from rclpy.node import Node
 
 from lewm_ros.errors import BringupError
 
-_TYPE_NAMES = {bool: 'true or false', int: 'a whole number', float: 'a number with a point, '
-               'such as 2.0', str: 'a text'}
+_TYPE_NAMES = {
+    bool: 'true or false',
+    int: 'a whole number',
+    float: 'a number with a point, such as 2.0',
+    str: 'a text',
+}
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def declare(node: Node, parameters: tuple[Parameter, ...]) -> dict[str, Any]:
     values = {}
     for parameter in parameters:
         try:
-            value = node.declare_parameter(
+            value: Any = node.declare_parameter(
                 parameter.name, parameter.default, parameter.descriptor()
             ).value
         except InvalidParameterTypeException as error:

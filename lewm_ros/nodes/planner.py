@@ -131,8 +131,8 @@ class PlannerNode(ObserverNode):
             # Frames are a camera period apart: the one nearest to the due time counts.
             due = (
                 self._asked is None
-                or stamp >= self._asked + self._config.execute * self.block
-                - self.camera_period // 2
+                or stamp
+                >= self._asked + self._config.execute * self.block - self.camera_period // 2
             )
         if self._goal is not None and due:
             self._ask(stamp)

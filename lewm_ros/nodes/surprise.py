@@ -137,9 +137,7 @@ class SurpriseNode(ObserverNode):
             return
         self._publish(stamp, self._contribute(context, executed, latent))
 
-    def _contribute(
-        self, context: Context, executed: np.ndarray, latent: np.ndarray
-    ) -> np.ndarray:
+    def _contribute(self, context: Context, executed: np.ndarray, latent: np.ndarray) -> np.ndarray:
         """Contribution (D,) of each dimension to the score of this latent."""
         predicted = self.engine.rollout(
             context.latents,
@@ -164,15 +162,12 @@ class SurpriseNode(ObserverNode):
             text = (
                 f'anomaly {event.id} opened: surprise {score:.3g} above {event.threshold:.3g}'
                 if opened
-                else f'anomaly {event.id} closed after {seconds:.2f} s, '
-                f'peak {event.peak_score:.3g}'
+                else f'anomaly {event.id} closed after {seconds:.2f} s, peak {event.peak_score:.3g}'
             )
             self.get_logger().warning(text)
             self._anomaly.publish(self._event_message(event, stamp, score, text))
 
-    def _event_message(
-        self, event: Event, stamp: int, score: float, text: str
-    ) -> DiagnosticArray:
+    def _event_message(self, event: Event, stamp: int, score: float, text: str) -> DiagnosticArray:
         values = {
             'id': event.id,
             'start': event.start,

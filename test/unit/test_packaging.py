@@ -13,7 +13,6 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-from catkin_pkg.package import Package, parse_package
 import pytest
 
 import lewm_ros
@@ -48,8 +47,10 @@ def setup_py() -> SimpleNamespace:
 
 
 @pytest.fixture(scope='module')
-def package_xml() -> Package:
+def package_xml():
     """The parsed and validated package.xml."""
+    from catkin_pkg.package import parse_package
+
     package = parse_package(str(ROOT / 'package.xml'))
     warnings: list[str] = []
     package.validate(warnings)
