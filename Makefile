@@ -73,9 +73,9 @@ $(STAMP): setup.py setup.cfg pyproject.toml package.xml constraints.txt
 
 	[ "$$(uname -sm)" = 'Linux x86_64' ] || fail "PyPI has ROS 2 for Linux on x86_64 only, this" \
 	    "is $$(uname -sm): install ROS 2 (Jazzy or newer) and use colcon build, see README.md"
-	$(PYTHON) -c "$$new_enough" 2>/dev/null || fail "'$(PYTHON)' is" \
-	    "$$($(PYTHON) --version 2>&1 || true): Python 3.11 or newer is needed, for example" \
-	    'make PYTHON=python3.12 setup'
+	found=$$($(PYTHON) --version 2>/dev/null || echo 'not found')
+	$(PYTHON) -c "$$new_enough" 2>/dev/null || fail "'$(PYTHON)' is $$found: Python 3.11 or" \
+	    'newer is needed, for example make PYTHON=python3.12 setup'
 
 	if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then
 	    package=$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
@@ -92,7 +92,7 @@ $(STAMP): setup.py setup.cfg pyproject.toml package.xml constraints.txt
 	if [ -e $@ ] && [ "$$(<$@)" != '$(CURDIR)' ]; then rm -rf $(VENV); fi
 	rm -f $@
 	if ! $(BIN)/python -c "import pip; $$new_enough" 2>/dev/null; then
-	    say "making $(VENV) with $$($(PYTHON) --version)"
+	    say "making $(VENV) with $$found"
 	    $(PYTHON) -m venv --clear $(VENV)
 	fi
 

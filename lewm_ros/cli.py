@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from importlib import import_module
+import logging
 import sys
 
 from lewm_ros import __version__
@@ -18,9 +19,8 @@ from lewm_ros.errors import BringupError, LewmError
 TRAINING = {
     'collect': 'record simulated episodes of a task into a rosbag2 bag',
     'train': 'train a model from bags',
-    'evaluate': 'measure a bundle: probes, prediction, closed loop in waiting simulation',
+    'evaluate': 'measure a bundle: success in waiting simulation, linear probes',
     'calibrate': 'compute surprise thresholds from nominal bags',
-    'export': 'write a bundle from a training checkpoint',
 }
 
 
@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done. 2: bad input, one line on stderr. 130: interrupted.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
     try:
         args = _parser(argv).parse_args(argv)
         return args.run(args)

@@ -25,7 +25,13 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.rosbag2 import (
+    CompressionFormat,
+    CompressionMode,
+    ReaderError,
+    StoragePlugin,
+    Writer,
+)
 from rosbags.typesys import Stores, get_typestore
 import yaml
 
@@ -84,7 +90,7 @@ def read_episodes(
         try:
             with AnyReader([path], default_typestore=TYPES) as reader:
                 yield from _read_bag(reader, path, contract, size, report)
-        except AnyReaderError as error:
+        except (AnyReaderError, ReaderError, OSError) as error:
             raise BagError(f'bag {path}: cannot be read as rosbag2 ({error})') from error
 
 

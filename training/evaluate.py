@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from lewm_ros.sim import TASKS, make_task
 from lewm_ros.statistics import wilson
 from lewm_training.closed_loop import PlannerPolicy, planner_config
 from lewm_training.collect import START, Policy, UniformPolicy, simulate
+from lewm_training.probe import probe_bags
 
 
 def run_goals(
@@ -69,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--preset', default='live', help='planner preset (default live)')
     parser.add_argument('--engine', default='onnxruntime', help='onnxruntime or torch')
     parser.add_argument('--seed', type=int, default=1000)
+    parser.add_argument('--probe', nargs='+', type=Path, help='bags to fit linear probes on')
     parser.add_argument('--json', action='store_true', help='figures as JSON on standard output')
 
 
@@ -84,19 +87,24 @@ def run(args: argparse.Namespace) -> int:
         lambda: task.set_goal(task.goal),
     )
     uniform = UniformPolicy(contract, np.random.default_rng(args.seed))
-    results = {
+    results: dict[str, Any] = {
         name: run_goals(task, contract, policy, args.goals, args.seconds, rate, args.seed)
         for name, policy in (('planner', planner), ('random', uniform))
     }
     task.close()
+    if args.probe:
+        results['probe_r2'] = probe_bags(bundle, engine, args.probe)
     if args.json:
         print(json.dumps(results))
         return 0
-    for name, r in results.items():
+    for name in ('planner', 'random'):
+        r = results[name]
         print(
             f'{name}: {r["successes"]}/{r["episodes"]} reached '
             f'(95 % interval {r["success_low"]:.2f} to {r["success_high"]:.2f}), '
             f'{r["within_at_end"]} still there after {args.seconds:g} s, '
             f'median final error {r["final_error_median"]:.3f} rad'
         )
+    for name, r2 in results.get('probe_r2', {}).items():
+        print(f'probe {name}: R² {r2["linear"]:.3f}, of sine and cosine {r2["sin_cos"]:.3f}')
     return 0

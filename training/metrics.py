@@ -44,19 +44,3 @@ def reestimate_batchnorm(
     for norm, momentum in zip(norms, momenta):
         norm.momentum = momentum
         norm.eval()
-
-
-def linear_probe(
-    train: torch.Tensor, train_target: torch.Tensor, test: torch.Tensor, target: torch.Tensor
-) -> list[float]:
-    """R² of a ridge regression from latents (N, D) to targets (N, X), one per target."""
-    mean = train.mean(dim=0)
-    x = torch.cat([train - mean, torch.ones(len(train), 1)], dim=1).double()
-    y = train_target.double()
-    ridge = 1e-3 * torch.eye(x.shape[1], dtype=torch.float64) * len(x)
-    ridge[-1, -1] = 0
-    weights = torch.linalg.solve(x.T @ x + ridge, x.T @ y)
-    predicted = torch.cat([test - mean, torch.ones(len(test), 1)], dim=1).double() @ weights
-    residual = (predicted - target).square().sum(dim=0)
-    total = (target - target.double().mean(dim=0)).square().sum(dim=0)
-    return (1 - residual / total).tolist()

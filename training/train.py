@@ -24,7 +24,6 @@ from tqdm import tqdm
 from lewm_ros.bundle import Bundle, Manifest, write_bundle
 from lewm_ros.contract import Contract
 from lewm_ros.errors import TrainingError
-from lewm_ros.imaging import normalise
 from lewm_ros.model import (
     PRESETS as MODELS,
     LeWorldModel,
@@ -39,7 +38,6 @@ from lewm_training.export import export_files
 from lewm_training.metrics import (
     effective_rank,
     latent_std,
-    linear_probe,
     reestimate_batchnorm,
 )
 from lewm_training.presets import PRESETS, TrainConfig
@@ -208,23 +206,6 @@ class Trainer:
             'validation_effective_rank': effective_rank(flat),
         }
 
-    @torch.no_grad()
-    def probe(self, most: int = 4096) -> list[float] | None:
-        """R² of linear probes from latents to the recorded state, on held-out episodes."""
-        if self.windows.states is None:
-            return None
-        rng = np.random.default_rng(self.seed)
-        sets = []
-        for part in (self.train, self.held_out):
-            frames = self.windows.frames[rng.permutation(part)[:most], 0]
-            latents = []
-            for i in range(0, len(frames), 256):
-                images = self.windows.images[frames[i : i + 256], None]
-                pixels = torch.from_numpy(normalise(images)).to(self.device)
-                latents.append(self.model.encode(pixels)[:, 0].cpu())
-            sets += [torch.cat(latents), torch.from_numpy(self.windows.states[frames])]
-        return linear_probe(*sets)
-
     def save(self, path: Path) -> None:
         """Write a checkpoint atomically."""
         state = {
@@ -285,7 +266,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--contract', default='reacher', help='contract file or name')
     parser.add_argument('--preset', choices=sorted(PRESETS), default='small')
     parser.add_argument('--out', type=Path, required=True, help='bundle folder to write')
-    parser.add_argument('--run', type=Path, help='run folder (default runs/NAME of the bundle)')
+    parser.add_argument(
+        '--run', dest='folder', type=Path, help='run folder (default runs/NAME of the bundle)'
+    )
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
     parser.add_argument('--steps', type=int, help='optimiser steps (default: the preset\'s)')
     parser.add_argument('--threads', type=int, default=os.cpu_count(), help='CPU threads')
@@ -304,7 +287,7 @@ def run(args: argparse.Namespace) -> int:
     device = choose_device(args.device)
     keep_memory()
     torch.set_num_threads(args.threads)
-    folder = args.run or Path('runs') / args.out.name
+    folder = args.folder or Path('runs') / args.out.name
     checkpoint = folder / 'checkpoint.pt'
     if checkpoint.exists() and not args.resume:
         raise TrainingError(f'{checkpoint} exists: add --resume, or choose another --run folder')
@@ -358,8 +341,6 @@ def run(args: argparse.Namespace) -> int:
             print(f'stopped at step {trainer.step}; continue with --resume', file=sys.stderr)
             raise
     metrics |= trainer.validate()
-    if (r2 := trainer.probe()) is not None:
-        metrics['probe_r2'] = dict(zip(contract.state.fields, r2))  # type: ignore
     provenance = {
         'command': ' '.join(['lewm', *sys.argv[1:]]),
         'data': [recording_command(bag) for bag in args.data],

@@ -13,13 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable
 import time
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.subscription import MessageInfo
 
 from lewm_ros.bundle import Bundle
 from lewm_ros.contract import Contract
@@ -29,6 +28,9 @@ from lewm_ros.nodes.diagnostics import ERROR, Conditions, status_message
 from lewm_ros.nodes.parameters import COMMON, Parameter, declare
 from lewm_ros.nodes.worker import Worker
 from lewm_ros.share import find
+
+if TYPE_CHECKING:  # older distributions have no name for it
+    from rclpy.subscription import MessageInfo
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 

@@ -60,10 +60,11 @@ class Solution:
 
 
 class CEM:
-    """Cross-entropy search; holds no state between calls."""
+    """Cross-entropy search. What it finds does not depend on earlier searches."""
 
     def __init__(self, config: CEMConfig) -> None:
         self.config = config
+        self._check_time = np.inf  # of one sequence, in the last search [s]
 
     def solve(
         self,
@@ -118,14 +119,18 @@ class CEM:
             mean = elites.mean(axis=0)
             spread = np.maximum(elites.std(axis=0), MIN_STD)
             now = time.perf_counter()
-            # Twice the last duration: the next iteration, and the check of the mean below.
-            cut = deadline is not None and now + 2 * (now - started) > deadline
+            last = now - started
+            # The check of the mean below needs time too: at most that of an iteration.
+            needed = last + min(last, self._check_time)
+            cut = deadline is not None and now + needed > deadline
         if not np.isfinite(elite_costs[0]):
             raise ModelError(
                 f'none of {rollouts} candidate plans has a finite cost: expected finite latents, '
                 'goal and weights'
             )
+        started = time.perf_counter()
         cost_of_mean = _evaluate(cost, mean[None])[0]
+        self._check_time = time.perf_counter() - started
         rollouts += 1
         if cost_of_mean < best_cost:
             best, best_cost = mean, cost_of_mean

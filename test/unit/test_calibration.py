@@ -101,7 +101,8 @@ def test_window_that_makes_no_sense_is_refused(window: float) -> None:
 @pytest.mark.parametrize(
     ('count', 'alpha', 'rank'),
     [(19, 0.05, 19), (20, 0.05, 20), (39, 0.05, 38), (9, 0.1, 9), (10, 0.1, 10), (19, 0.1, 18),
-     (1, 0.5, 1), (3, 0.5, 2), (999, 0.001, 999), (200, 0.005, 200), (1, 0.9, 1), (9, 0.9, 1)],
+     (1, 0.5, 1), (3, 0.5, 2), (999, 0.001, 999), (200, 0.005, 200), (1, 0.9, 1), (9, 0.9, 1),
+     (9, 0.7, 3), (9, 0.3, 7)],
 )  # fmt: skip
 def test_rank_by_hand(count: int, alpha: float, rank: int) -> None:
     """The ceil((n + 1)(1 − alpha))-th smallest, without an error from rounding."""

@@ -206,6 +206,25 @@ def test_deadline_is_kept() -> None:
     assert solution.cost < distance(np.zeros((1, STEPS, SIZE)))[0]
 
 
+def test_cheap_check_of_the_mean_leaves_time_for_iterations() -> None:
+    """Once it is known that one sequence costs nothing, the budget goes into iterations."""
+
+    def slow(candidates: np.ndarray) -> np.ndarray:
+        time.sleep(0.1 if len(candidates) > 1 else 0.0)
+        return distance(candidates)
+
+    cem = CEM(replace(CONFIG, iterations=1000))
+    done = []
+    for _ in range(2):
+        deadline = time.perf_counter() + 0.38
+        solution = cem.solve(
+            slow, LOW, HIGH, np.zeros((STEPS, SIZE)), 1.0, None, np.random.default_rng(0), deadline
+        )
+        assert time.perf_counter() < deadline + 0.05
+        done.append(solution.iterations)
+    assert done == [2, 3]
+
+
 def test_one_iteration_runs_whatever_the_deadline() -> None:
     """A deadline in the past still gives an answer, marked as cut."""
     solution = solve(deadline=time.perf_counter() - 1)

@@ -160,6 +160,17 @@ def test_old_entries_are_dropped_but_the_held_command_stays():
     assert len(kept.actions()[0]) < 30
 
 
+def test_command_held_for_long_counts_until_the_next_one():
+    """When a new command comes after a long time, the old one still fills the block before."""
+    kept = history(length=2)
+    kept.append_action(0, np.array([0.5, -0.5]))
+    for i in range(1980, 2001):
+        kept.append_latent(i * TICK, np.zeros(1, dtype=np.float32))
+    kept.append_action(1998 * TICK, np.array([1.0, -1.0]))
+    past = kept.context(2000 * TICK).past[0]
+    np.testing.assert_allclose(past[::2], [0.5, 0.5, 0.5, 1.0, 1.0])
+
+
 def test_contexts_reach_back_as_far_as_promised():
     """With ``ahead`` of two blocks the context of two blocks ago is still whole."""
     kept = history(ahead=0.5)

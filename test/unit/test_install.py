@@ -168,7 +168,7 @@ def test_finished_set_up_is_not_repeated(source):
 def test_old_python_is_refused_in_one_line(source, tmp_path):
     """A Python that is too old, or none, is named with what would be right; nothing is made."""
     old = tmp_path / 'python3.9'
-    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2\nexit 1\n')
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2 && exit\nexit 1\n')
     old.chmod(0o755)
     for python, shown in ((old, 'Python 3.9.2'), (tmp_path / 'none', 'not found')):
         done = make(source, 'setup', f'PYTHON={python}')

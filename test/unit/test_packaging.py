@@ -30,6 +30,13 @@ def plain(requirement: str) -> str:
     return re.split(r'[\[<>=!~; ]', requirement, maxsplit=1)[0].lower().replace('_', '-')
 
 
+def requirements(setup_py: SimpleNamespace) -> list[str]:
+    """Everything that setup.py names, the extras too."""
+    return [r for group in setup_py.extras_require.values() for r in group] + (
+        setup_py.install_requires
+    )
+
+
 @pytest.fixture(scope='module')
 def setup_py() -> SimpleNamespace:
     """What setup.py hands to setuptools, by running it up to there."""
@@ -114,16 +121,14 @@ def test_ros_dependencies_are_declared_for_both_ways_to_install(setup_py, packag
 
 
 def test_launch_comes_with_ros_only(setup_py, package_xml):
-    """launch and launch_ros are in package.xml and never a pip requirement."""
+    """The packages launch and launch_ros are in package.xml and never a pip requirement."""
     assert {'launch', 'launch_ros'} <= {d.name for d in package_xml.exec_depends}
-    wanted = [*setup_py.install_requires, *sum(setup_py.extras_require.values(), [])]
-    assert not [r for r in wanted if 'launch' in plain(r)]
+    assert not [r for r in requirements(setup_py) if 'launch' in plain(r)]
 
 
 def test_every_import_has_a_requirement(setup_py, package_xml):
     """Whatever the package and training import can be installed from what setup.py names."""
-    wanted = [*setup_py.install_requires, *sum(setup_py.extras_require.values(), [])]
-    known = {plain(r) for r in wanted}
+    known = {plain(r) for r in requirements(setup_py)}
     names = imported_packages('lewm_ros', 'training') - ros_packages() - {'launch', 'launch_ros'}
     missing = {n for n in names if ON_PYPI.get(n, n.replace('_', '-')) not in known}
     assert not missing - {'cv_bridge'}
@@ -188,9 +193,8 @@ def test_constraints_pin_every_direct_requirement(setup_py):
     lines = (ROOT / 'constraints.txt').read_text().splitlines()
     pins = [line for line in lines if line and not line.startswith('#')]
     assert all(re.fullmatch(r'[\w.-]+==[\w.+]+', pin) for pin in pins)
-    wanted = [*setup_py.install_requires, *sum(setup_py.extras_require.values(), [])]
     build_tools = {'setuptools', 'colcon-core'}
-    assert {plain(p) for p in pins} == {plain(r) for r in wanted} | build_tools
+    assert {plain(p) for p in pins} == {plain(r) for r in requirements(setup_py)} | build_tools
 
 
 def test_installed_versions_are_the_pinned_ones():

@@ -199,14 +199,24 @@ def test_angles_wrap_around(arm):
     np.testing.assert_allclose(errors, [[0.0, 0.1], [np.pi, 0.0]])
 
 
-def test_goals_are_away_from_the_arm_and_within_reach(arm):
-    """200 goals: each differs by half a radian in some joint and keeps the elbow's limit."""
-    goals = np.array([arm.sample_goal() for _ in range(200)])
-    assert Reacher.pose_errors(goals, arm.state()[:2]).max(axis=1).min() >= 0.5
+def test_goals_are_away_from_the_arm_and_within_a_plan_s_reach(arm):
+    """500 goals: none reached already, none too far, both ways, elbow within its limit."""
+    pose = arm.state()[:2]
+    goals = np.array([arm.sample_goal() for _ in range(500)])
+    errors = Reacher.pose_errors(goals, pose)
+    assert Reacher.NEAR <= errors.max(axis=1).min() < Reacher.NEAR + 0.1
+    assert Reacher.FAR - 0.1 < errors.max() <= Reacher.FAR
     assert np.abs(goals[:, 1]).max() <= Reacher.ELBOW
-    assert np.ptp(goals, axis=0).min() > 4.0
-    far = arm.sample_goal(least=2.0)
-    assert arm.errors(far).max() >= 2.0
+    assert (goals > pose).any(axis=0).all()
+    assert (goals < pose).any(axis=0).all()
+
+
+@pytest.mark.parametrize('elbow', [-2.6, 2.6])
+def test_goals_exist_even_at_the_elbow_s_stop(elbow):
+    """With the elbow pressed against its stop there are goals within its limit."""
+    rng = np.random.default_rng(0)
+    goals = np.array([Reacher.goal_near(np.array([3.0, elbow]), rng) for _ in range(50)])
+    assert np.abs(goals[:, 1]).max() <= Reacher.ELBOW
 
 
 @pytest.mark.parametrize('goal', [[0.0], [0.0, np.nan], [[0.0, 0.0]], [np.inf, 0.0]])

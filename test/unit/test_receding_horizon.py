@@ -157,6 +157,20 @@ def test_tighter_limits_of_the_robot_hold(bundle: Bundle, engine: PointMass) -> 
     assert actions[:, 0].max() == pytest.approx(0.3, abs=0.02)
 
 
+def test_rounding_does_not_pass_a_limit(bundle: Bundle, engine: PointMass) -> None:
+    """Limits whose way to normalised actions and back rounds upwards are kept to the last bit."""
+    high = np.array([0.95, 0.08])
+    assert (bundle.denormalise(bundle.normalise(high)) > high).all()
+    action = replace(bundle.contract.action, low=(0.94, 0.07), high=tuple(high.tolist()))
+    contract = replace(bundle.contract, action=action)
+    # One elite: the plan is a single clipped sample, mostly of limits.
+    config = replace(CONFIG, elites=1, keep_elites=0, cold_iterations=1)
+    planner = RecedingHorizonPlanner(bundle, contract, engine, config)
+    actions = planner.plan(at(REST), idle(), np.array([9, 9, 0, 0], dtype=np.float32)).actions
+    assert (actions <= high).all()
+    assert (actions == high).any(axis=0).all()
+
+
 def test_without_clipping_a_plan_may_leave_the_limits(bundle: Bundle, engine: PointMass) -> None:
     """clip=False is the published planner; the controller clips then."""
     planner = RecedingHorizonPlanner(bundle, bundle.contract, engine, replace(CONFIG, clip=False))
@@ -212,6 +226,21 @@ def test_warm_start_between_ticks(
     first = bundle.denormalise_block(engine.calls[0][0, 1:]).reshape(-1, SIZE)
     held = np.concatenate([old.actions, [[0.1, -0.2]]])
     assert first == pytest.approx((held[:-1] + held[1:]) / 2, abs=1e-5)
+
+
+@pytest.mark.parametrize('warm', [False, True])
+def test_spread_of_the_first_samples(bundle: Bundle, engine: PointMass, warm: bool) -> None:
+    """A cold search samples with std, a warm one with warm_std, in normalised actions."""
+    config = replace(
+        CONFIG, samples=256, cold_samples=256, std=2.0, warm_std=0.1, clip=False, keep_elites=0
+    )
+    planner = RecedingHorizonPlanner(bundle, bundle.contract, engine, config)
+    if warm:
+        planner.plan(at(REST), idle(), GOAL)
+        engine.calls.clear()
+    planner.plan(at(REST), idle(), GOAL)
+    samples = engine.calls[0][:, 1:]
+    assert (samples[1:] - samples[0]).std() == pytest.approx(0.1 if warm else 2.0, rel=0.02)
 
 
 def test_kept_elites_are_tried(planner: RecedingHorizonPlanner, engine: PointMass) -> None:

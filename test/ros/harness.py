@@ -1,0 +1,164 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Real nodes in processes of their own, and a node of the test's that talks to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Process:
+    """A program under test; use as a context manager, which ends it whatever happens."""
+
+    def __init__(self, command: list[str], domain: int, folder: Path) -> None:
+        paths = [str(ROOT), os.environ.get('PYTHONPATH', '')]
+        environment = os.environ | {
+            'ROS_DOMAIN_ID': str(domain),
+            'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+            'PYTHONPATH': os.pathsep.join(p for p in paths if p),
+            'PYTHONUNBUFFERED': '1',
+        }
+        self._log = folder / f'{time.monotonic_ns()}.log'
+        self._file = self._log.open('wb')
+        self._process = subprocess.Popen(
+            command, env=environment, cwd=folder, stdout=self._file, stderr=subprocess.STDOUT
+        )
+
+    @property
+    def output(self) -> str:
+        """Everything it has written so far."""
+        return self._log.read_text()
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def end(self, *signals: signal.Signals, timeout: float = 10.0) -> int:
+        """Send signals 30 ms apart and return the exit status."""
+        for number in signals or (signal.SIGINT,):
+            self._process.send_signal(number)
+            time.sleep(0.03)
+        return self._process.wait(timeout)
+
+    def wait(self, timeout: float = 20.0) -> int:
+        """Return the exit status of a program that ends by itself."""
+        return self._process.wait(timeout)
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.running:
+            self._process.kill()
+            self._process.wait()
+        self._file.close()
+        if kind is not None:
+            print(self.output)
+
+
+class Bench:
+    """The test's side: publishes, listens and waits. All names are relative to /lewm."""
+
+    def __init__(self, domain: int, folder: Path) -> None:
+        self._domain, self._folder = domain, folder
+        self._context = Context()
+        rclpy.init(context=self._context, domain_id=domain)
+        self.node = Node('bench', namespace='lewm', context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self.diagnostics: dict[str, tuple[int, str, dict[str, str]]] = {}
+        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
+
+    def close(self) -> None:
+        """Leave the domain."""
+        self._executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+    def nodes(self, *names: str, **parameters: Any) -> Process:
+        """Start nodes in one process, with the same parameters for all."""
+        given = [a for k, v in parameters.items() for a in ('-p', f'{k}:={v}')]
+        ros = ['--ros-args', '-r', '__ns:=/lewm', *given]
+        if 'encoder_node' in names:
+            ros += ['-r', 'encoder_node:image:=camera/image']
+        command = [sys.executable, '-m', 'lewm_ros.nodes.compose', *names, *ros]
+        return Process(command, self._domain, self._folder)
+
+    def lewm(self, *arguments: str) -> Process:
+        """Start the command line."""
+        command = [sys.executable, '-m', 'lewm_ros.cli', *arguments]
+        return Process(command, self._domain, self._folder)
+
+    def publisher(self, kind: type, topic: str, qos: Any = 10) -> Any:
+        """Create a publisher and wait until somebody listens."""
+        publisher = self.node.create_publisher(kind, topic, qos)
+        self.until(lambda: publisher.get_subscription_count() > 0, f'nobody listens to {topic}')
+        return publisher
+
+    def listen(self, kind: type, topic: str, qos: Any = 10) -> list[Any]:
+        """Subscribe; return the list that messages are appended to, as (monotonic [s], msg)."""
+        heard: list[Any] = []
+        self.node.create_subscription(
+            kind, topic, lambda m: heard.append((time.monotonic(), m)), qos
+        )
+        return heard
+
+    def now(self) -> int:
+        """Return the time [ns]."""
+        return self.node.get_clock().now().nanoseconds
+
+    def spin(self, seconds: float) -> None:
+        """Handle messages for some time [s]."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=min(left, 0.05))
+
+    def until(self, done: Callable[[], Any], what: str, timeout: float = 15.0) -> None:
+        """Handle messages until something is so; fail the test with ``what`` if it never is."""
+        end = time.monotonic() + timeout
+        while not done():
+            assert time.monotonic() < end, what() if callable(what) else what
+            self._executor.spin_once(timeout_sec=0.05)
+
+    def active(self, *names: str) -> None:
+        """Wait until the nodes report that they are active."""
+        for name in names:
+            self.until(
+                lambda name=name: self.figures(name).get('lifecycle') == 'active',
+                f'{name} is not active',
+                20.0,
+            )
+
+    def figures(self, node: str) -> dict[str, str]:
+        """Return the newest diagnostics values of a node."""
+        return self.diagnostics.get(f'lewm/{node}', (0, '', {}))[2]
+
+    def text(self, node: str) -> str:
+        """Return the newest diagnostics text of a node."""
+        return self.diagnostics.get(f'lewm/{node}', (0, '', {}))[1]
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            values = {v.key: v.value for v in status.values}
+            self.diagnostics[status.name] = (status.level[0], status.message, values)

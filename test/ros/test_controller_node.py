@@ -1,0 +1,156 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""controller_node in a process of its own, driven by real plans."""
+
+from __future__ import annotations
+
+import signal
+
+from harness import Bench
+import numpy as np
+import pytest
+from sensor_msgs.msg import Image
+from std_msgs.msg import Float64MultiArray, UInt32
+from trajectory_msgs.msg import JointTrajectory
+
+from lewm_ros.history import NANOSECOND
+from lewm_ros.nodes.base import LATCHED
+from lewm_ros.nodes.messages import plan_message
+
+PERIOD = NANOSECOND // 20
+
+
+@pytest.fixture
+def robot(bench: Bench, reacher_contract):
+    """Return a running controller with everything that talks to it."""
+    with bench.nodes('controller_node', contract='reacher') as process:
+        bench.active('controller_node')
+        yield Robot(bench, process, reacher_contract.action)
+
+
+class Robot:
+    def __init__(self, bench, process, action):
+        self.bench, self.process, self.action = bench, process, action
+        self.commands = bench.listen(Float64MultiArray, 'action')
+        self.plan = bench.publisher(JointTrajectory, 'plan')
+        self.latent = bench.publisher(Image, 'latent')
+        self.episode = bench.publisher(UInt32, 'episode', LATCHED)
+        bench.until(lambda: self.commands, 'no command')
+
+    def send(self, value, ticks, delay=0.0, names=None):
+        """Publish a plan of equal commands that starts ``delay`` [s] from now."""
+        start = self.bench.now() + round(delay * NANOSECOND)
+        actions = np.full((ticks, 2), value)
+        message = plan_message(start, PERIOD, actions, self.action)
+        if names:
+            message.joint_names = names
+        self.plan.publish(message)
+
+    def see(self, seconds):
+        """Let the controller see a frame every 50 ms, and return the commands heard meanwhile."""
+        before = len(self.commands)
+        for _ in range(round(seconds / 0.05)):
+            self.latent.publish(Image())
+            self.bench.spin(0.05)
+        return [list(m.data) for _, m in self.commands[before:]]
+
+    def figure(self, key):
+        self.bench.spin(1.2)
+        return self.bench.figures('controller_node')[key]
+
+
+def test_a_plan_is_played_in_its_time_and_then_the_robot_stops(robot):
+    """Zeros before the plan's start, its commands for its duration, zeros after its end."""
+    robot.see(0.2)
+    robot.send(0.5, ticks=10, delay=0.3)
+    heard = robot.see(1.5)
+    playing = [i for i, c in enumerate(heard) if c == [0.5, 0.5]]
+    assert 9 <= len(playing) <= 10
+    assert playing == list(range(playing[0], playing[-1] + 1))
+    assert 4 <= playing[0] <= 8
+    assert heard[-1] == [0.0, 0.0]
+    assert robot.figure('plan_ends') == '1'
+
+
+def test_a_newer_plan_takes_over_at_its_start(robot):
+    """The plan that plays goes on until the next one begins."""
+    robot.see(0.2)
+    robot.send(0.5, ticks=40)
+    robot.see(0.2)
+    robot.send(-0.5, ticks=10, delay=0.4)
+    heard = [c[0] for c in robot.see(0.8)]
+    assert heard[1] == 0.5
+    assert heard[-1] == -0.5
+    assert all(a >= b for a, b in zip(heard[1:-1], heard[2:]))
+
+
+def test_commands_stop_when_the_camera_goes_stale_and_stay_stopped(robot):
+    """Half a second without a latent stops the robot; frames alone do not start it again."""
+    robot.see(0.2)
+    robot.send(0.5, ticks=100)
+    assert robot.see(0.3)[-1] == [0.5, 0.5]
+    robot.bench.spin(0.8)
+    assert list(robot.commands[-1][1].data) == [0.0, 0.0]
+    assert 'no latent for' in robot.bench.text('controller_node')
+    assert all(c == [0.0, 0.0] for c in robot.see(0.5))
+    assert robot.figure('stale_stops') == '1'
+    assert robot.figure('state') == 'stale'
+
+
+def test_a_bad_plan_is_refused_by_name_and_never_played(robot):
+    """NaN, other names, or another time: nothing moves, and the reason is on /diagnostics."""
+    robot.see(0.2)
+    for message, reason in (
+        ({'value': np.nan, 'ticks': 10}, 'not finite'),
+        ({'value': 0.5, 'ticks': 10, 'names': ['elbow', 'shoulder']}, "['shoulder', 'elbow']"),
+        ({'value': 0.5, 'ticks': 10, 'delay': -1.0}, 'in the past'),
+        ({'value': 0.5, 'ticks': 10, 'delay': 3600.0}, 'far in the future'),
+    ):
+        robot.send(**message)
+        assert all(c == [0.0, 0.0] for c in robot.see(0.3))
+        robot.bench.until(
+            lambda reason=reason: reason in robot.bench.text('controller_node'),
+            lambda: f'not named: {robot.bench.text("controller_node")}',
+        )
+    assert robot.figure('refused_plans') == '4'
+
+
+def test_commands_never_leave_the_limits(robot):
+    """A plan of 5 is played as 1, the limit of the contract, and counted."""
+    robot.see(0.2)
+    robot.send(5.0, ticks=10)
+    assert max(map(max, robot.see(0.4))) == 1.0
+    assert int(robot.figure('clipped')) > 0
+
+
+def test_a_new_episode_drops_the_plan(robot):
+    """After a reset nothing of the old episode is played."""
+    robot.episode.publish(UInt32(data=1))
+    robot.see(0.2)
+    robot.send(0.5, ticks=100)
+    assert robot.see(0.3)[-1] == [0.5, 0.5]
+    robot.episode.publish(UInt32(data=2))
+    assert robot.see(0.3)[-1] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    'signals', [(signal.SIGINT,), (signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)]
+)
+def test_the_last_command_is_zero_and_the_exit_clean(robot, signals):
+    """In the middle of a plan, after one or two SIGINTs or SIGTERM: zero, then status 0."""
+    robot.see(0.2)
+    robot.send(0.5, ticks=100)
+    assert robot.see(0.3)[-1] == [0.5, 0.5]
+    assert robot.process.end(*signals) == 0
+    robot.bench.spin(0.3)
+    assert list(robot.commands[-1][1].data) == [0.0, 0.0]
+
+
+def test_the_stream_keeps_its_rate(robot):
+    """20 commands a second, nearly all on time, with nothing to play."""
+    first = len(robot.commands)
+    robot.bench.spin(3.0)
+    times = [t for t, _ in robot.commands[first:]]
+    assert 57 <= len(times) <= 63
+    figures = robot.bench.figures('controller_node')
+    assert int(figures['ticks_on_time']) >= 0.95 * int(figures['ticks'])

@@ -1,0 +1,128 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""sim_node in a process of its own: camera, motion, goals, perturbations, resets."""
+
+from __future__ import annotations
+
+from harness import Bench
+import numpy as np
+import pytest
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float64MultiArray, Header, String, UInt32
+from std_srvs.srv import Trigger
+
+from lewm_ros.history import NANOSECOND
+from lewm_ros.nodes.base import LATCHED
+from lewm_ros.nodes.messages import rgb, stamp_of, to_ns
+
+
+@pytest.fixture
+def sim(bench: Bench):
+    """Return a running simulator with everything that talks to it."""
+    with bench.nodes('sim_node', camera_rate=20.0, image_size=48) as process:
+        yield Sim(bench, process)
+
+
+class Sim:
+    def __init__(self, bench, process):
+        self.bench, self.process = bench, process
+        self.images = bench.listen(Image, 'camera/image')
+        self.joints = bench.listen(JointState, 'joint_states')
+        self.episodes = bench.listen(UInt32, 'episode', LATCHED)
+        self.goals = bench.listen(Image, 'goal_image', LATCHED)
+        self.perturbed = bench.listen(Header, 'sim/perturbed')
+        bench.until(lambda: self.images and self.joints, 'no frames')
+        self.action = bench.publisher(Float64MultiArray, 'action')
+
+    def drive(self, command, seconds):
+        """Send a command every 50 ms."""
+        for _ in range(round(seconds / 0.05)):
+            self.action.publish(Float64MultiArray(data=command))
+            self.bench.spin(0.05)
+
+    def velocity(self):
+        return np.array(self.joints[-1][1].velocity)
+
+
+def test_frames_come_at_the_camera_rate_with_the_simulated_time(sim):
+    """20 frames a second of 48 px, rgb8, stamps in step with the clock, first episode 1."""
+    first = len(sim.images)
+    sim.bench.spin(3.0)
+    frames = [m for _, m in sim.images[first:]]
+    assert 56 <= len(frames) <= 64
+    assert rgb(frames[-1]).shape == (48, 48, 3)
+    assert frames[-1].encoding == 'rgb8'
+    assert frames[-1].header.frame_id == 'camera_optical'
+    steps = np.diff([stamp_of(m) for m in frames])
+    assert (steps > 0).all()
+    assert abs(np.median(steps) - 0.05 * NANOSECOND) < 0.011 * NANOSECOND
+    assert abs(stamp_of(frames[-1]) - sim.bench.now()) < 0.2 * NANOSECOND
+    assert [m.data for _, m in sim.episodes] == [1]
+
+
+def test_the_arm_moves_under_commands_and_stops_without(sim):
+    """Full torque turns the shoulder; a command not renewed for half a second counts as zero."""
+    sim.drive([1.0, 0.0], 1.0)
+    assert sim.velocity()[0] > 1.0
+    sim.bench.spin(0.3)
+    assert sim.velocity()[0] > 1.0  # still held
+    sim.bench.spin(1.7)
+    assert abs(sim.velocity()[0]) < 0.2
+
+
+def test_a_perturbation_is_in_the_frame_that_it_names(sim):
+    """The stamp on sim/perturbed is that of the first frame after the jump; others are named."""
+    perturb = sim.bench.publisher(String, 'sim/perturb')
+    perturb.publish(String(data='earthquake'))
+    sim.bench.spin(0.3)
+    assert not sim.perturbed
+    assert "perturbation 'earthquake' is unknown" in sim.process.output
+    perturb.publish(String(data='teleport'))
+    sim.bench.until(lambda: sim.perturbed, 'no perturbation')
+    sim.bench.spin(0.3)
+    head = sim.perturbed[0][1]
+    assert head.frame_id == 'teleport'
+    poses = {stamp_of(m): np.array(m.position) for _, m in sim.joints}
+    stamps = sorted(poses)
+    at = stamps.index(to_ns(head.stamp))
+    assert np.abs(poses[stamps[at]] - poses[stamps[at - 1]]).min() > 0.5
+    assert np.abs(poses[stamps[at + 1]] - poses[stamps[at]]).max() < 0.1
+
+
+def test_a_goal_pose_becomes_a_goal_picture(sim):
+    """The picture is latched, the arm itself does not move; a bad pose is named and survived."""
+    before = np.array(sim.joints[-1][1].position)
+    goal = sim.bench.publisher(Float64MultiArray, 'sim/goal')
+    goal.publish(Float64MultiArray(data=[float('nan'), 0.0]))
+    sim.bench.until(
+        lambda: 'expected two joint angles' in sim.bench.text('sim_node'), 'bad pose not named'
+    )
+    goal.publish(Float64MultiArray(data=[before[0] + 1.5, 0.5]))
+    sim.bench.until(lambda: sim.goals, 'no goal image')
+    late = sim.bench.listen(Image, 'goal_image', LATCHED)
+    sim.bench.until(lambda: late, 'the goal image is not latched')
+    picture, camera = rgb(sim.goals[-1][1]), rgb(sim.images[-1][1])
+    assert np.abs(picture.astype(int) - camera).max() > 50
+    np.testing.assert_allclose(sim.joints[-1][1].position, before, atol=1e-3)
+
+
+def test_a_reset_starts_the_next_episode(sim):
+    """sim/reset answers with the episode's number and announces it."""
+    client = sim.bench.node.create_client(Trigger, 'sim/reset')
+    assert client.wait_for_service(5.0)
+    before = np.array(sim.joints[-1][1].position)
+    future = client.call_async(Trigger.Request())
+    sim.bench.until(future.done, 'no answer')
+    assert future.result().success
+    assert future.result().message == 'episode 2'
+    sim.bench.spin(0.3)
+    assert sim.episodes[-1][1].data == 2
+    assert np.abs(np.array(sim.joints[-1][1].position) - before).max() > 0.05
+
+
+def test_an_unknown_task_is_refused_in_one_line(bench):
+    """The tasks that there are follow the name, status 2, no traceback."""
+    with bench.nodes('sim_node', task='hexapod') as process:
+        assert process.wait() == 2
+        assert "parameter 'task' is 'hexapod': expected one of ['reacher']" in process.output
+        assert 'Traceback' not in process.output

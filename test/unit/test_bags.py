@@ -1,0 +1,93 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Bags in and out: what the simulator writes is what training reads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lewm_ros.errors import BagError
+from lewm_ros.history import NANOSECOND
+from lewm_training.bags import BagWriter, ReadReport, read_episodes, recording_command
+
+FRAME = NANOSECOND // 20
+
+
+def write_frames(bag, stamps, contract, size=8, value=None, encoding='rgb8'):
+    """Put frames of one colour, named by their index, and a command at each into a bag."""
+    layout = bag.make('std_msgs/msg/MultiArrayLayout', dim=[], data_offset=0)
+    for index, stamp in enumerate(stamps):
+        colour = index % 256 if value is None else value
+        bag.write(
+            '/lewm/camera/image', contract.camera.type, stamp,
+            header=bag.header(stamp), height=size, width=size, encoding=encoding,
+            is_bigendian=0, step=3 * size, data=np.full(3 * size * size, colour, dtype=np.uint8),
+        )
+        bag.write(
+            '/lewm/action', contract.action.type, stamp + 1, layout=layout,
+            data=np.array([index / 100, -index / 100]),
+        )
+
+
+def test_frames_and_commands_come_back_as_written(tmp_path, reacher_contract):
+    """Pixels bit for bit, stamps to the nanosecond, commands to the last digit."""
+    stamps = NANOSECOND + FRAME * np.arange(10)
+    with BagWriter(tmp_path / 'bag', 'lewm collect reacher') as bag:
+        write_frames(bag, stamps.tolist(), reacher_contract)
+    (episode,) = read_episodes([tmp_path / 'bag'], reacher_contract, 8)
+    assert np.array_equal(episode.stamps, stamps)
+    assert np.array_equal(episode.images[:, 0, 0, 0], np.arange(10))
+    assert np.array_equal(episode.action_stamps, stamps + 1)
+    assert np.array_equal(episode.actions[:, 0], np.arange(10) / 100)
+    assert recording_command(tmp_path / 'bag') == 'lewm collect reacher'
+
+
+def test_a_gap_and_a_jump_back_start_new_episodes(tmp_path, reacher_contract):
+    """Windows must not cross either."""
+    first = NANOSECOND + FRAME * np.arange(5)
+    second = first + 5 * NANOSECOND
+    third = first + NANOSECOND // 2  # in recorded order, but earlier
+    with BagWriter(tmp_path / 'bag') as bag:
+        write_frames(bag, [*first.tolist(), *second.tolist()], reacher_contract)
+        for stamp in third.tolist():  # a clock that was set back while log time went on
+            bag.write(
+                '/lewm/camera/image', reacher_contract.camera.type, stamp + 20 * NANOSECOND,
+                header=bag.header(stamp), height=8, width=8, encoding='rgb8', is_bigendian=0,
+                step=24, data=np.zeros(192, dtype=np.uint8),
+            )
+    report = ReadReport()
+    episodes = list(read_episodes([tmp_path / 'bag'], reacher_contract, 8, report))
+    # The third has no commands, so nothing can be learnt from it.
+    assert [len(e.stamps) for e in episodes] == [5, 5]
+    assert report.frames == 15
+
+
+def test_a_refused_frame_is_counted_by_reason(tmp_path, reacher_contract):
+    """One bad encoding costs one frame, not the bag."""
+    with BagWriter(tmp_path / 'bag') as bag:
+        write_frames(bag, [NANOSECOND], reacher_contract, encoding='h264')
+        write_frames(bag, [NANOSECOND + FRAME], reacher_contract)
+    report = ReadReport()
+    (episode,) = read_episodes([tmp_path / 'bag'], reacher_contract, 8, report)
+    assert len(episode.stamps) == 1
+    assert ['h264' in reason for reason in report.refused] == [True]
+
+
+def test_a_missing_topic_is_named_with_those_there_are(tmp_path, reacher_contract):
+    """The message has to be enough to fix the contract."""
+    with BagWriter(tmp_path / 'bag') as bag:
+        bag.write('/lewm/episode', 'std_msgs/msg/UInt32', 1, data=1)
+    with pytest.raises(BagError, match=r'camera/image.*it has: /lewm/episode'):
+        list(read_episodes([tmp_path / 'bag'], reacher_contract, 8))
+
+
+def test_what_is_no_bag_is_refused_by_name(tmp_path, reacher_contract):
+    """A missing path, an empty folder, and a bag that would be overwritten."""
+    with pytest.raises(BagError, match='nowhere: no such file or folder'):
+        list(read_episodes([tmp_path / 'nowhere'], reacher_contract, 8))
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(BagError, match='empty: cannot be read as rosbag2'):
+        list(read_episodes([tmp_path / 'empty'], reacher_contract, 8))
+    with pytest.raises(BagError, match='exists already'):
+        BagWriter(tmp_path / 'empty')

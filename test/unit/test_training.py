@@ -1,0 +1,252 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""From simulated episodes to a bundle: windows, trainer, checkpoints, command line."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+import json
+from pathlib import Path
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from lewm_ros.bundle import Bundle
+from lewm_ros.errors import BagError, TrainingError
+from lewm_training.device import keep_memory
+from lewm_training.metrics import (
+    effective_rank,
+    latent_std,
+    reestimate_batchnorm,
+)
+from lewm_training.probe import linear_probe
+from lewm_training.presets import TrainConfig
+from lewm_training.train import Trainer
+from lewm_training.windows import Windows, batches, load_windows
+
+RECIPE = TrainConfig(batch=8, steps=24, rate=5e-4, directions=32, held_out=0.2)
+
+
+def lewm(*args: object) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
+    code = 'import sys; from lewm_ros.cli import main; sys.exit(main())'
+    return subprocess.run(
+        [sys.executable, '-c', code, *map(str, args)],
+        capture_output=True, text=True, timeout=240, check=False,
+    )
+
+
+@pytest.fixture(scope='module')
+def bag(tmp_path_factory) -> Path:
+    """Return a bag of eight simulated episodes, collected by the command."""
+    path = tmp_path_factory.mktemp('data') / 'bag'
+    done = lewm('collect', 'reacher', '--out', path, '--episodes', 8, '--seconds', 2, '--seed', 3)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+@pytest.fixture(scope='module')
+def windows(bag, tmp_path_factory, reacher_contract) -> Windows:
+    """Return the windows of that bag."""
+    return load_windows([bag], reacher_contract, 64, 3, 5, tmp_path_factory.mktemp('cache'))
+
+
+@pytest.fixture
+def trainer(windows, reacher_contract) -> Trainer:
+    """Return a fresh trainer on one thread, so that sums have one order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    keep_memory()
+    yield Trainer(windows, reacher_contract, 'small', RECIPE, 'cpu', seed=1)
+    torch.set_num_threads(threads)
+
+
+def test_every_frame_with_a_future_starts_a_window(windows):
+    """40 frames an episode, the last 15 start none; blocks hold what was commanded."""
+    assert len(windows.frames) == 8 * 25
+    assert (np.diff(windows.frames, axis=1) == 5).all()
+    assert np.abs(windows.blocks).max() <= 1 and windows.blocks.std() > 0.2
+    assert windows.camera_period == pytest.approx(0.05)
+
+
+def test_the_cache_is_read_the_second_time(bag, tmp_path, reacher_contract):
+    """Same content, same folder, same windows; other settings, another folder."""
+    first = load_windows([bag], reacher_contract, 64, 3, 5, tmp_path)
+    built = next(tmp_path.iterdir()).stat().st_mtime_ns
+    again = load_windows([bag], reacher_contract, 64, 3, 5, tmp_path)
+    assert next(tmp_path.iterdir()).stat().st_mtime_ns == built
+    assert np.array_equal(first.images, again.images)
+    load_windows([bag], reacher_contract, 32, 3, 5, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_nothing_usable_is_said_with_the_reason(bag, tmp_path, reacher_contract):
+    """A history longer than the episodes leaves no window, and no half cache."""
+    with pytest.raises(BagError, match='no usable window.*320 frames read'):
+        load_windows([bag], reacher_contract, 64, 30, 5, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_held_out_episodes_are_whole(windows):
+    """No episode is on both sides."""
+    train, held_out = windows.split(0.2, seed=0)
+    assert not set(windows.episodes[train]) & set(windows.episodes[held_out])
+    assert len(train) + len(held_out) == len(windows.frames)
+    assert len(set(windows.episodes[held_out])) == 2
+
+
+def test_batches_continue_where_they_stopped():
+    """Batch i depends on the seed and i alone, over the end of an epoch too."""
+    source = batches(np.arange(20), 6, seed=4)
+    whole = [next(source) for _ in range(8)]
+    resumed = batches(np.arange(20), 6, seed=4, start=5)
+    for expected in whole[5:]:
+        assert np.array_equal(next(resumed), expected)
+    assert not np.array_equal(whole[0], whole[3])  # a new order each epoch
+
+
+def test_training_lowers_the_losses_and_keeps_the_latents_alive(trainer):
+    """A short run moves both losses the right way."""
+    first, *_ = trainer.losses(*trainer.batch(trainer.train[:64]))
+    trainer.recipe = replace(RECIPE, steps=60, batch=16)
+    rows = list(trainer.run(60))
+    figures = trainer.validate()
+    assert figures['validation_prediction'] < first.item() / 2
+    assert rows[-1]['sigreg'] < 10
+    assert figures['validation_latent_std'] > 0.4
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(trainer, windows, reacher_contract, tmp_path):
+    """Same weights to 1e-6 after 24 steps, whether or not it was stopped at 10."""
+    list(trainer.run(10))
+    trainer.save(tmp_path / 'checkpoint.pt')
+    list(trainer.run(24))
+    other = Trainer(windows, reacher_contract, 'small', RECIPE, 'cpu', seed=1)
+    torch.manual_seed(99)  # whatever happened in between
+    other.load(tmp_path / 'checkpoint.pt')
+    assert other.step == 10
+    list(other.run(24))
+    for name, value in trainer.model.state_dict().items():
+        torch.testing.assert_close(other.model.state_dict()[name], value, atol=1e-6, rtol=0)
+
+
+def test_a_checkpoint_of_other_settings_is_refused(trainer, windows, reacher_contract, tmp_path):
+    """The message names the setting and both values."""
+    trainer.save(tmp_path / 'checkpoint.pt')
+    other = Trainer(windows, reacher_contract, 'small', RECIPE, 'cpu', seed=2)
+    with pytest.raises(TrainingError, match='seed 1, this run has 2'):
+        other.load(tmp_path / 'checkpoint.pt')
+
+
+def test_collapse_stops_the_run(trainer):
+    """An encoder that maps everything to one point is noticed after the first steps."""
+    trainer.step = 249
+    with torch.no_grad():
+        trainer.model.projector.net[-1].weight.zero_()
+    trainer.recipe = replace(RECIPE, rate=0.0)
+    with pytest.raises(TrainingError, match='collapsed at step 250.*expected near 1'):
+        list(trainer.run(250))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(trainer):
+    """Before the weights are touched."""
+    with torch.no_grad():
+        trainer.model.predictor.pos_embedding.fill_(float('nan'))
+    before = trainer.model.action_encoder.embed[0].weight.clone()
+    with pytest.raises(TrainingError, match='the loss is nan at step 0'):
+        list(trainer.run(1))
+    assert torch.equal(trainer.model.action_encoder.embed[0].weight, before)
+
+
+def test_a_command_that_never_changes_is_refused(windows, reacher_contract):
+    """It cannot be normalised, and nothing could be learnt about it."""
+    blocks = windows.blocks.reshape(*windows.blocks.shape[:2], 5, 2).copy()
+    blocks[..., 1] = 0.3
+    still = replace(windows, blocks=blocks.reshape(windows.blocks.shape))
+    with pytest.raises(TrainingError, match='action elbow has standard deviation 0'):
+        Trainer(still, reacher_contract, 'small', RECIPE, 'cpu', seed=0)
+
+
+def test_batchnorm_statistics_are_estimated_anew(trainer):
+    """Running averages that lie are replaced, and the weights stay as they are."""
+    list(trainer.run(2))
+    norm = trainer.model.projector.net[1]
+    weights = norm.weight.clone()
+    norm.running_mean.fill_(1000.0)
+    batch = trainer.batch(trainer.train[:64])
+    reestimate_batchnorm(trainer.model, [batch])
+    features = trainer.model.encoder(batch[0][:, :-1].flatten(0, 1))
+    hidden = trainer.model.projector.net[0](features)
+    # The encoder sees all frames of the batch, one more than the predictor.
+    everything = trainer.model.projector.net[0](trainer.model.encoder(batch[0].flatten(0, 1)))
+    assert hidden.shape[0] == 64 * 3
+    torch.testing.assert_close(norm.running_mean, everything.mean(dim=0), atol=1e-3, rtol=1e-2)
+    assert torch.equal(norm.weight, weights) and norm.momentum == 0.1
+
+
+def test_health_metrics_tell_alive_from_collapsed():
+    """Rank counts directions, spread counts scale, a probe finds what is linear."""
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(4000, 16, generator=generator)
+    assert effective_rank(z) == pytest.approx(16, rel=0.05)
+    assert effective_rank(z[:, :1] @ torch.ones(1, 16)) == pytest.approx(1, abs=0.01)
+    assert latent_std(0.3 * z) == pytest.approx(0.3, rel=0.05)
+    target = torch.stack([z[:, 0] - 2 * z[:, 3], torch.randn(4000, generator=generator)], dim=1)
+    z, target = z.numpy(), target.numpy()
+    r2 = linear_probe(z[:2000], target[:2000], z[2000:], target[2000:])
+    assert r2[0] > 0.99 and r2[1] < 0.05
+
+
+def test_the_command_line_trains_resumes_and_writes_a_bundle(bag, tmp_path):
+    """lewm train on a real bag: metrics, checkpoint, a bundle that loads, and exact refusals."""
+    out, folder = tmp_path / 'bundle', tmp_path / 'runs' / 'one'
+    args = ['train', '--data', bag, '--out', out, '--run', folder, '--device', 'cpu']
+    done = lewm(*args, '--steps', 8, '--threads', 1)
+    assert done.returncode == 0, done.stderr
+    bundle = Bundle.load(out)
+    assert bundle.manifest.provenance['data'][0].startswith('lewm collect reacher')
+    assert bundle.manifest.provenance['metrics']['step'] == 8
+    with open(folder / 'metrics.csv') as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[-1]['validation_prediction']) > 0
+
+    again = lewm(*args, '--steps', 8)
+    assert again.returncode == 2
+    assert again.stderr.strip().splitlines()[-1].startswith('lewm: error:')
+    assert '--resume' in again.stderr and 'Traceback' not in again.stderr
+
+
+def test_bad_input_is_one_line_and_nothing_is_written(tmp_path):
+    """A missing bag and a missing bundle."""
+    done = lewm('train', '--data', tmp_path / 'none', '--out', tmp_path / 'b', '--run',
+                tmp_path / 'r')
+    assert done.returncode == 2 and 'Traceback' not in done.stderr
+    assert 'no such file or folder' in done.stderr.splitlines()[-1]
+    assert not (tmp_path / 'b').exists()
+    done = lewm('evaluate', tmp_path / 'nothing')
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+
+
+def test_evaluate_and_calibrate_work_on_a_fresh_bundle(bag, tiny_bundle, tmp_path):
+    """Figures as JSON, thresholds in the manifest; too little data is refused with the need."""
+    path = tmp_path / 'tiny'
+    shutil.copytree(tiny_bundle.path, path)
+    done = lewm('evaluate', path, '--goals', 1, '--seconds', 1, '--probe', bag, '--json')
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures['planner']['episodes'] == figures['random']['episodes'] == 1
+    assert set(figures['probe_r2']) == set(tiny_bundle.contract.state.fields)
+    done = lewm('calibrate', path, '--data', bag, '--alpha', 0.25, '--window', 1, '--json')
+    assert done.returncode == 0, done.stderr
+    bundle = Bundle.load(path)
+    assert bundle.calibration_for(0.25).threshold > 0
+    assert bundle.hash == tiny_bundle.hash  # a threshold does not change the model
+    before = (path / 'manifest.json').read_bytes()
+    done = lewm('calibrate', path, '--data', bag, '--alpha', 0.01, '--window', 1)
+    assert done.returncode == 2 and 'expected at least 99' in done.stderr
+    assert (path / 'manifest.json').read_bytes() == before
