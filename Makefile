@@ -29,10 +29,10 @@ help:
 	TEXT
 
 demo: setup
-	$(BIN)/lewm up demo --namespace lewm
+	$(BIN)/lewm up demo
 
 soak: setup
-	$(BIN)/lewm up demo --namespace lewm --soak
+	$(BIN)/lewm up demo -p trial_node.nominal_seconds:=600.0
 
 test: setup
 	$(BIN)/python -m pytest -q test
@@ -43,7 +43,7 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
-	$(BIN)/lewm benchmark
+	$(BIN)/python benchmarks/planning.py
 
 clean:
 	rm -rf $(VENV) .demo build install log *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done. 2: bad input, one line on stderr. 130: interrupted.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
-    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    logging.basicConfig(format='%(message)s')
+    logging.getLogger('lewm').setLevel(logging.INFO)
     try:
         args = _parser(argv).parse_args(argv)
         return args.run(args)

@@ -10,7 +10,6 @@ it that the model learnt from (crop, action dimensions, control rate); see
 from __future__ import annotations
 
 from dataclasses import MISSING, asdict, dataclass, field, fields
-import math
 from pathlib import Path
 import re
 from typing import Any, TypeVar
@@ -30,7 +29,9 @@ ACTION_TYPES = (
 STATE_TYPES = (*ACTION_TYPES, 'nav_msgs/msg/Odometry')
 KINDS = ('position', 'velocity', 'effort')
 STOP_MODES = ('zero', 'hold')
-_FIELD = re.compile(r'[a-z_][a-z0-9_]*(\[\d+\])?(\.[a-z_][a-z0-9_]*(\[\d+\])?)*')
+#: No limit of a robot is larger; comparing with it also keeps NaN and infinity out.
+LARGEST = 1e9
+_FIELD = re.compile(r'[a-z_][a-z0-9_]*(\[\d{1,3}\])?(\.[a-z_][a-z0-9_]*(\[\d{1,3}\])?)*')
 
 T = TypeVar('T')
 
@@ -368,7 +369,8 @@ def _number(key: str, value: Any, low: float, high: float) -> float:
 def _numbers(key: str, value: Any) -> tuple[float, ...]:
     # A NaN limit would switch a clamp off without a word: only finite numbers pass.
     if not isinstance(value, (list, tuple)) or not all(
-        isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in value
+        isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) <= LARGEST
+        for v in value
     ):
         raise ContractError(f'{key} is {value!r}: expected a list of finite numbers')
     return tuple(float(v) for v in value)
