@@ -47,6 +47,7 @@ class Process:
 
     @property
     def running(self) -> bool:
+        """Whether it has not ended yet."""
         return self._process.poll() is None
 
     def end(self, *signals: signal.Signals, timeout: float = 10.0) -> int:

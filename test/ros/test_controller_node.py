@@ -9,10 +9,12 @@ import signal
 from harness import Bench
 import numpy as np
 import pytest
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, UInt32
 from trajectory_msgs.msg import JointTrajectory
+import yaml
 
+from lewm_ros.contract import Contract
 from lewm_ros.history import NANOSECOND
 from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.messages import plan_message
@@ -29,6 +31,8 @@ def robot(bench: Bench, reacher_contract):
 
 
 class Robot:
+    """The planner's, the encoder's and the motors' side of a controller."""
+
     def __init__(self, bench, process, action):
         self.bench, self.process, self.action = bench, process, action
         self.commands = bench.listen(Float64MultiArray, 'action')
@@ -55,6 +59,7 @@ class Robot:
         return [list(m.data) for _, m in self.commands[before:]]
 
     def figure(self, key):
+        """Return a diagnostics value that is younger than the call."""
         self.bench.spin(1.2)
         return self.bench.figures('controller_node')[key]
 
@@ -144,6 +149,60 @@ def test_the_last_command_is_zero_and_the_exit_clean(robot, signals):
     assert robot.process.end(*signals) == 0
     robot.bench.spin(0.3)
     assert list(robot.commands[-1][1].data) == [0.0, 0.0]
+
+
+def test_a_holding_robot_holds_the_last_position(bench, reacher_contract, tmp_path):
+    """Position joints: nothing is sent before the first plan, and its last command after it."""
+    data = reacher_contract.to_dict()
+    data['action'] |= {
+        'type': 'sensor_msgs/msg/JointState',
+        'fields': ['position[1]', 'position[0]'],
+        'kind': 'position',
+        'max_step': [0.2, 0.2],
+    }
+    data['stop']['mode'] = 'hold'
+    contract = tmp_path / 'robot.yaml'
+    contract.write_text(yaml.safe_dump(data))
+    with bench.nodes('controller_node', contract=contract) as process:
+        bench.active('controller_node')
+        commands = bench.listen(JointState, 'action')
+        plan = bench.publisher(JointTrajectory, 'plan')
+        latent = bench.publisher(Image, 'latent')
+        bench.spin(0.5)
+        assert not commands
+        latent.publish(Image())
+        bench.spin(0.1)
+        action = Contract.load(contract).action
+        plan.publish(plan_message(bench.now(), PERIOD, np.tile([[0.4, -0.8]], (5, 1)), action))
+        bench.spin(1.0)
+        last = commands[-1][1]
+        assert list(last.name) == ['elbow', 'shoulder']
+        assert list(last.position) == [-0.8, 0.4]
+        assert last.header.stamp.sec > 0
+        sent = len(commands)
+        bench.spin(0.5)
+        assert len(commands) >= sent + 8
+        assert list(commands[-1][1].position) == [-0.8, 0.4]
+        assert process.end() == 0
+        bench.spin(0.3)
+        assert list(commands[-1][1].position) == [-0.8, 0.4]
+
+
+def test_steps_between_commands_are_limited(bench, reacher_contract, tmp_path):
+    """With max_step 0.2 a plan of 1.0 is reached, and left, in steps of at most 0.2."""
+    data = reacher_contract.to_dict()
+    data['action']['max_step'] = [0.2, 0.2]
+    contract = tmp_path / 'robot.yaml'
+    contract.write_text(yaml.safe_dump(data))
+    with bench.nodes('controller_node', contract=contract) as process:
+        bench.active('controller_node')
+        robot = Robot(bench, process, Contract.load(contract).action)
+        robot.see(0.2)
+        robot.send(1.0, ticks=10)
+        heard = [c[0] for c in robot.see(1.5)]
+        assert max(heard) == 1.0
+        assert np.abs(np.diff(heard)).max() < 0.2 + 1e-9
+        assert heard[-1] == 0.0
 
 
 def test_the_stream_keeps_its_rate(robot):

@@ -46,6 +46,7 @@ def test_a_goal_sets_the_robot_in_motion(bench: Bench, tiny_bundle):
         assert grown('ticks_on_time') >= 0.95 * grown('ticks')
         assert all(f['callback_errors'] == '0' for f in after.values())
         assert process.end() == 0
+        bench.spin(0.3)
         assert list(commands[-1][1].data) == [0.0, 0.0]
 
 

@@ -24,6 +24,8 @@ def sim(bench: Bench):
 
 
 class Sim:
+    """Everything that talks to a simulator."""
+
     def __init__(self, bench, process):
         self.bench, self.process = bench, process
         self.images = bench.listen(Image, 'camera/image')
@@ -41,6 +43,7 @@ class Sim:
             self.bench.spin(0.05)
 
     def velocity(self):
+        """Return the newest joint velocities (2,) [rad/s]."""
         return np.array(self.joints[-1][1].velocity)
 
 

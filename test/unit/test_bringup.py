@@ -1,0 +1,327 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""What starts together, from `lewm up` and from the launch files, and the command line."""
+
+from __future__ import annotations
+
+from importlib import import_module, util
+from pathlib import Path
+import runpy
+import signal
+import subprocess
+import sys
+import time
+import types
+
+import pytest
+import yaml
+
+from lewm_ros import cli
+from lewm_ros.bringup import ARGUMENTS, GROUPS, NODES, Bringup, Override, supervise
+from lewm_ros.errors import BringupError, ContractError
+
+ROOT = Path(__file__).resolve().parents[2]
+PRESETS = sorted((ROOT / 'config' / 'presets').glob('*.yaml'))
+
+
+def node_class(name: str) -> type:
+    module, _, attribute = NODES[name].partition(':')
+    return getattr(import_module(module), attribute)
+
+
+def test_every_node_is_where_the_table_says_and_is_a_program():
+    """Each class exists, and its module has the main() of the console script."""
+    from lewm_ros.nodes.base import LewmNode
+
+    for name, place in NODES.items():
+        assert issubclass(node_class(name), LewmNode)
+        assert callable(import_module(place.partition(':')[0]).main)
+
+
+def test_bringup_imports_no_node():
+    """The command line answers without ROS."""
+    code = 'import sys, lewm_ros.cli; print([m for m in sys.modules if m.startswith("rclpy")])'
+    shown = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    assert shown.stdout.strip() == '[]'
+
+
+@pytest.mark.parametrize('path', PRESETS, ids=lambda p: p.stem)
+def test_presets_name_only_parameters_that_exist_within_their_ranges(path):
+    """ROS ignores a key that no node declares, so a test has to find it."""
+    from lewm_ros.planning import PlannerConfig
+
+    data = yaml.safe_load(path.read_text())
+    assert set(data) <= {f'/**/{n}' for n in NODES}
+    for node, body in data.items():
+        declared = {p.name: p for p in node_class(node.removeprefix('/**/')).PARAMETERS}
+        for key, value in body['ros__parameters'].items():
+            parameter = declared[key]
+            assert type(value) is type(parameter.default), key
+            assert not parameter.choices or value in parameter.choices
+            assert parameter.low is None or parameter.low <= value <= parameter.high
+    PlannerConfig(**data['/**/planner_node']['ros__parameters'])
+
+
+def test_the_live_preset_says_what_the_planner_does_by_default():
+    """A node started by hand plans like `lewm up`."""
+    body = yaml.safe_load((ROOT / 'config/presets/live.yaml').read_text())
+    given = body['/**/planner_node']['ros__parameters']
+    defaults = {p.name: p.default for p in node_class('planner_node').PARAMETERS}
+    assert given == {k: defaults[k] for k in given}
+
+
+def test_everything_is_looked_up_before_anything_starts(tiny_bundle, tmp_path):
+    """Paths are absolute, the camera is remapped to the contract's topic."""
+    data = tiny_bundle.contract.to_dict()
+    data['camera']['topic'] = '/wrist/image_raw'
+    contract = tmp_path / 'robot.yaml'
+    contract.write_text(yaml.safe_dump(data))
+    bringup = Bringup.of('plan', str(tiny_bundle.path), str(contract))
+    assert bringup.parameters['bundle'] == str(tiny_bundle.path)
+    assert bringup.params_file == ROOT / 'config/presets/live.yaml'
+    arguments = bringup.ros_arguments('/arm/', 'warn')
+    assert '__ns:=/arm' in arguments
+    assert 'encoder_node:image:=/wrist/image_raw' in arguments
+
+
+def test_a_compressed_camera_is_remapped_by_its_own_name(tiny_bundle, tmp_path):
+    """The encoder listens to image/compressed then."""
+    data = tiny_bundle.contract.to_dict()
+    data['camera'] = {'topic': 'cam/compressed', 'type': 'sensor_msgs/msg/CompressedImage'}
+    contract = tmp_path / 'robot.yaml'
+    contract.write_text(yaml.safe_dump(data))
+    bringup = Bringup.of('plan', str(tiny_bundle.path), str(contract))
+    assert bringup.remappings['encoder_node'] == (('image/compressed', 'cam/compressed'),)
+
+
+def test_a_contract_that_disagrees_starts_nothing(tiny_bundle, tmp_path):
+    """The key and both values."""
+    data = tiny_bundle.contract.to_dict()
+    data['action']['high'] = [2.0, 1.0]
+    contract = tmp_path / 'robot.yaml'
+    contract.write_text(yaml.safe_dump(data))
+    with pytest.raises(ContractError, match=r'limits of shoulder are \[-1.0, 2.0\]'):
+        Bringup.of('plan', str(tiny_bundle.path), str(contract))
+
+
+@pytest.mark.parametrize(
+    ('text', 'reason'),
+    [
+        ('', 'expected node names'),
+        ('planner_node: {samples: 3}', "'planner_node' lacks ros__parameters"),
+        ('a: [', 'cannot be read'),
+    ],
+)
+def test_a_malformed_parameter_file_is_refused(tiny_bundle, tmp_path, text, reason):
+    """ROS would start with the defaults, or with a stack trace."""
+    path = tmp_path / 'params.yaml'
+    path.write_text(text)
+    with pytest.raises(BringupError, match=reason):
+        Bringup.of('plan', str(tiny_bundle.path), params_file=str(path))
+
+
+@pytest.mark.parametrize(
+    ('text', 'reason'),
+    [
+        ('samples:=3', 'expected node.parameter:=value'),
+        ('planner_node.samples=3', 'expected node.parameter:=value'),
+        ('planer_node.samples:=3', "no node planer_node here: expected one of .*'planner_node'"),
+    ],
+)
+def test_a_malformed_override_is_refused(text, reason):
+    """What is right follows."""
+    with pytest.raises(BringupError, match=reason):
+        Override.parse(text, GROUPS['plan'])
+
+
+def test_an_override_keeps_its_value_as_it_is():
+    """Points, colons and equals signs belong to the value."""
+    override = Override.parse('trial_node.out:=/tmp/a:=b.c', GROUPS['demo'])
+    assert override == Override('trial_node', 'out', '/tmp/a:=b.c')
+    assert override.arguments() == ['-p', 'out:=/tmp/a:=b.c']
+
+
+# The launch files, with stand-ins that record: `launch` comes with a ROS installation only.
+
+
+class Recorded:
+    """Stands for any class of launch: keeps its arguments."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        self.args, self.kwargs = args, kwargs
+
+
+class Configuration(Recorded):
+    """Stands for LaunchConfiguration."""
+
+    def perform(self, context):
+        """Return what the user gave."""
+        return context[self.args[0]]
+
+
+@pytest.fixture
+def stand_ins(monkeypatch):
+    """Put recording stand-ins for launch and launch_ros in place."""
+    if util.find_spec('launch_ros') is not None:
+        pytest.skip('a real launch is installed')
+    names = {
+        'launch': {'LaunchContext': dict, 'LaunchDescription': Recorded},
+        'launch.action': {'Action': object},
+        'launch.actions': {
+            n: type(n, (Recorded,), {})
+            for n in ('DeclareLaunchArgument', 'OpaqueFunction', 'Shutdown')
+        },
+        'launch.substitutions': {'LaunchConfiguration': Configuration},
+        'launch_ros': {},
+        'launch_ros.actions': {'Node': type('Node', (Recorded,), {})},
+    }
+    for name, attributes in names.items():
+        module = types.ModuleType(name)
+        vars(module).update(attributes)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.delitem(sys.modules, 'lewm_ros.launching', raising=False)
+    yield
+    sys.modules.pop('lewm_ros.launching', None)
+
+
+@pytest.mark.parametrize('group', GROUPS)
+def test_a_launch_file_starts_what_lewm_up_starts(stand_ins, tiny_bundle, group):
+    """Same nodes, names, parameters and remappings; every argument has default and text."""
+    script = runpy.run_path(str(ROOT / 'launch' / f'{group}.launch.py'))
+    *declared, start = script['generate_launch_description']().args[0]
+    assert [d.args[0] for d in declared] == [a.name for a in ARGUMENTS]
+    assert all(d.kwargs['description'] for d in declared)
+    assert all(isinstance(d.kwargs['default_value'], str) for d in declared)
+
+    context = {d.args[0]: d.kwargs['default_value'] for d in declared}
+    context |= {'bundle': str(tiny_bundle.path), 'rviz': 'true', 'autostart': 'false'}
+    *nodes, rviz = start.kwargs['function'](context, *start.kwargs['args'])
+    assert [n.kwargs['executable'] for n in nodes] == list(GROUPS[group])
+    for node in nodes:
+        assert node.kwargs['name'] == node.kwargs['executable']
+        assert node.kwargs['package'] == 'lewm_ros'
+        assert node.kwargs['namespace'] == 'lewm'
+        params_file, given = node.kwargs['parameters']
+        assert Path(params_file).is_file()
+        assert given['autostart'] is False
+        assert given['bundle'] == str(tiny_bundle.path)
+    encoder = next(n for n in nodes if n.kwargs['name'] == 'encoder_node')
+    assert encoder.kwargs['remappings'] == [('image', 'camera/image')]
+    assert Path(rviz.kwargs['arguments'][1]).is_file()
+    ends = [n.kwargs['name'] for n in nodes if n.kwargs['on_exit'] is not None]
+    assert ends == (['trial_node'] if group == 'demo' else [])
+
+
+# The supervisor, with real processes.
+
+SLEEP = [sys.executable, '-c', 'import time; time.sleep(60)']
+STUBBORN = [
+    sys.executable,
+    '-c',
+    'import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); '
+    'print("ready", flush=True); time.sleep(60)',
+]
+SUPERVISE = 'import sys, lewm_ros.bringup as b; sys.exit(b.supervise(eval(sys.argv[1]), 0.5))'
+
+
+def run_supervisor(commands: dict[str, list[str]]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, '-c', SUPERVISE, repr(commands)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_when_one_process_ends_all_end_with_its_status():
+    """The others get SIGINT, nobody is left behind."""
+    began = time.monotonic()
+    process = run_supervisor(
+        {'sleeper': SLEEP, 'leaver': [sys.executable, '-c', 'import sys; sys.exit(3)']}
+    )
+    output = process.communicate(timeout=20)
+    assert process.returncode == 3, output
+    assert 'leaver ended with status 3' in output[1]
+    assert time.monotonic() - began < 10
+
+
+def test_a_process_that_ignores_sigint_is_killed_after_the_grace_time():
+    """And the supervisor itself still ends with 0 after a signal, or two."""
+    process = run_supervisor({'stubborn': STUBBORN})
+    assert process.stdout is not None
+    assert process.stdout.readline() == 'ready\n'
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=20)
+    assert process.returncode == 0, output
+    assert 'killing' in output[1]
+
+
+def test_a_process_killed_by_a_signal_is_a_failure():
+    """As a shell would say it: 128 plus the signal."""
+    code = 'import os, signal; os.kill(os.getpid(), signal.SIGKILL)'
+    process = run_supervisor({'crasher': [sys.executable, '-c', code]})
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGKILL
+
+
+def test_supervise_is_what_lewm_up_calls(monkeypatch, tiny_bundle):
+    """--processes: one command for each node, overrides only with their own node."""
+    seen: dict[str, list[str]] = {}
+    monkeypatch.setattr(cli, 'supervise', lambda commands: seen.update(commands) or 0)
+    arguments = ['up', 'plan', '--processes', '--bundle', str(tiny_bundle.path)]
+    assert cli.main([*arguments, '-p', 'planner_node.samples:=9']) == 0
+    assert list(seen) == list(GROUPS['plan'])
+    assert 'planner_node.samples:=9' in seen['planner_node']
+    assert 'planner_node.samples:=9' not in seen['encoder_node']
+    assert supervise is not cli.supervise
+
+
+# The command line.
+
+
+def test_bad_input_is_one_line_and_status_2(capsys):
+    """No traceback; the name, and those that exist."""
+    assert cli.main(['up', 'plan', '--bundle', 'nowhere']) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("lewm: error: bundle 'nowhere': no such path")
+    assert error.count('\n') == 1
+
+
+def test_a_training_command_is_imported_only_when_it_is_chosen():
+    """`lewm --help` lists them all without torch."""
+    code = (
+        'import sys, lewm_ros.cli as c\n'
+        'try: c.main(["--help"])\n'
+        'except SystemExit: pass\n'
+        'print(sorted({m.split(".")[0] for m in sys.modules} & {"lewm_training", "torch"}))'
+    )
+    shown = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    for name in cli.TRAINING:
+        assert name in shown.stdout
+    assert shown.stdout.strip().endswith('[]')
+
+
+@pytest.mark.parametrize('name', sorted(cli.TRAINING))
+def test_every_training_command_explains_itself(name, capsys):
+    """Its module exists, declares its arguments and prints its help."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([name, '--help'])
+    assert ended.value.code == 0
+    assert f'usage: lewm {name}' in capsys.readouterr().out
+
+
+def test_an_interrupted_command_ends_with_130(monkeypatch, capsys):
+    """Ctrl-C in a training command: one line, the status that shells expect."""
+    module = types.ModuleType('lewm_training.train')
+
+    def interrupted(args) -> int:
+        raise KeyboardInterrupt
+
+    module.add_arguments = lambda parser: None
+    module.run = interrupted
+    monkeypatch.setitem(sys.modules, 'lewm_training.train', module)
+    assert cli.main(['train']) == 130
+    assert capsys.readouterr().err == 'lewm: interrupted\n'

@@ -1,0 +1,187 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""ROS messages to numpy and back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from geometry_msgs.msg import TwistStamped
+import numpy as np
+import pytest
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import Image, JointState
+from trajectory_msgs.msg import JointTrajectory
+
+from lewm_ros.contract import Action, Channel
+from lewm_ros.errors import ObservationError
+from lewm_ros.history import NANOSECOND
+from lewm_ros.nodes.messages import (
+    action_message,
+    header,
+    image_message,
+    message_class,
+    plan_message,
+    read_action,
+    read_plan,
+    rgb,
+    stamp_of,
+    to_ns,
+    to_time,
+    vector,
+    vector_message,
+)
+
+PERIOD = NANOSECOND // 20
+ACTION = Action(
+    topic='action',
+    type='std_msgs/msg/Float64MultiArray',
+    fields=('data[1]', 'data[0]'),
+    names=('shoulder', 'elbow'),
+    units=('N*m', 'N*m'),
+    kind='effort',
+    low=(-1, -1),
+    high=(1, 1),
+    delay=0.02,
+)
+
+
+def sent(message):
+    """The message as it arrives at the other end."""
+    return deserialize_message(serialize_message(message), type(message))
+
+
+@pytest.mark.parametrize('stamp', [0, 1, NANOSECOND - 1, 1_795_000_000_123_456_789])
+def test_stamps_keep_every_nanosecond(stamp):
+    """[ns] → Time → [ns]."""
+    assert to_ns(to_time(stamp)) == stamp
+
+
+def test_a_message_without_a_header_has_no_stamp():
+    """0 stands for "use the receive time"."""
+    assert stamp_of(message_class('std_msgs/msg/Float64MultiArray')()) == 0
+    assert stamp_of(Image(header=header(5))) == 5
+
+
+def test_a_latent_keeps_every_bit():
+    """(D,) → Image 32FC1 of one row → (D,), over the wire."""
+    values = np.random.default_rng(0).normal(size=192).astype(np.float32)
+    message = sent(vector_message(values, header(3, 'camera')))
+    assert (message.height, message.width, message.encoding) == (1, 192, '32FC1')
+    assert message.step == 4 * 192 == len(message.data)
+    np.testing.assert_array_equal(vector(message, 192), values)
+
+
+@pytest.mark.parametrize(
+    ('change', 'reason'),
+    [
+        ({'width': 7}, '1x7 32FC1: expected 1x8'),
+        ({'encoding': '64FC1'}, '64FC1'),
+        ({'height': 2}, '2x8'),
+        ({'data': b'\0' * 4}, 'cut short'),
+        ({'data': np.full(8, np.nan, np.float32).tobytes()}, 'not finite'),
+    ],
+)
+def test_a_latent_of_another_shape_or_not_finite_is_refused(change, reason):
+    """Another bundle's latent never reaches the planner."""
+    message = vector_message(np.zeros(8), header(1))
+    for key, value in change.items():
+        setattr(message, key, value)
+    with pytest.raises(ObservationError, match=reason):
+        vector(message, 8)
+
+
+def test_a_picture_keeps_every_bit():
+    """RGB → Image → RGB, over the wire."""
+    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(rgb(sent(image_message(picture, header(1)))), picture)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'field'),
+    [('position', 'positions'), ('velocity', 'velocities'), ('effort', 'effort')],
+)
+def test_a_plan_survives_the_wire(kind, field):
+    """Start, tick and commands come back; each kind in its own field of the points."""
+    action = replace(ACTION, kind=kind)
+    commands = np.random.default_rng(0).uniform(-1, 1, (30, 2))
+    message = sent(plan_message(5 * NANOSECOND, PERIOD, commands, action))
+    assert len(getattr(message.points[0], field)) == 2
+    start, period, read = read_plan(message, action, 1)
+    assert (start, period) == (5 * NANOSECOND, PERIOD)
+    np.testing.assert_array_equal(read, commands)
+
+
+def test_a_single_command_lasts_a_control_period():
+    """One point has no spacing of its own."""
+    message = plan_message(5, 1, np.zeros((1, 2)), ACTION)
+    assert read_plan(message, ACTION, PERIOD)[1] == PERIOD
+
+
+def spoilt(spoil) -> JointTrajectory:
+    message = plan_message(5 * NANOSECOND, PERIOD, np.zeros((3, 2)), ACTION)
+    spoil(message)
+    return message
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'reason'),
+    [
+        (lambda m: m.joint_names.reverse(), r"\['elbow', 'shoulder'\]: expected \['shoulder'"),
+        (lambda m: m.points.clear(), 'no points'),
+        (lambda m: m.points[1].effort.append(0.0), r'\[2, 3\] effort: expected 2'),
+        (lambda m: setattr(m.points[2], 'effort', [0.0, float('inf')]), 'not finite'),
+        (lambda m: setattr(m.header, 'stamp', to_time(0)), 'no start'),
+        (lambda m: setattr(m.points[2].time_from_start, 'sec', 3), 'not evenly spaced'),
+        (lambda m: setattr(m.points[1].time_from_start, 'nanosec', 0), 'not evenly spaced'),
+    ],
+)
+def test_a_malformed_plan_is_refused_with_the_reason(spoil, reason):
+    """Names, sizes, numbers and times are checked before anything is played."""
+    with pytest.raises(ObservationError, match=reason):
+        read_plan(spoilt(spoil), ACTION, PERIOD)
+
+
+def test_commands_go_where_the_contract_says():
+    """Fields may lie in any order; reading gives the contract's order back, delay added."""
+    message = sent(action_message(np.array([0.1, 0.2]), ACTION, 7))
+    assert list(message.data) == [0.2, 0.1]
+    stamp, values = read_action(message, ACTION, received=1000)
+    assert stamp == 1000 + 20_000_000
+    np.testing.assert_array_equal(values, [0.1, 0.2])
+
+
+def test_a_stamped_command_counts_from_its_stamp():
+    """The header is filled on the way out and used on the way in."""
+    action = replace(
+        ACTION, type='geometry_msgs/msg/TwistStamped', fields=('twist.linear.x', 'twist.angular.z')
+    )
+    message = action_message(np.array([0.1, 0.2]), action, 7 * NANOSECOND)
+    assert isinstance(message, TwistStamped)
+    assert message.twist.angular.z == 0.2
+    stamp, _ = read_action(message, action, received=1)
+    assert stamp == 7 * NANOSECOND + 20_000_000
+
+
+def test_joint_commands_carry_the_names_in_the_order_of_the_message():
+    """A driver reads JointState by name."""
+    action = replace(ACTION, type='sensor_msgs/msg/JointState', fields=('effort[1]', 'effort[0]'))
+    message = action_message(np.array([0.1, 0.2]), action, 7)
+    assert isinstance(message, JointState)
+    assert list(message.name) == ['elbow', 'shoulder']
+    assert list(message.effort) == [0.2, 0.1]
+
+
+def test_the_command_as_applied_is_read_from_the_robots_own_report():
+    """``executed`` has its own fields."""
+    report = Channel('applied', 'sensor_msgs/msg/JointState', ('effort[0]', 'effort[1]'))
+    action = replace(ACTION, executed=report)
+    message = JointState(header=header(7), effort=[0.3, 0.4])
+    np.testing.assert_array_equal(read_action(message, action, 1)[1], [0.3, 0.4])
+
+
+def test_a_command_that_is_not_finite_is_no_history():
+    """NaN in a recorded command would spoil every later context."""
+    message = action_message(np.array([np.nan, 0.0]), ACTION, 7)
+    with pytest.raises(ObservationError, match='not finite'):
+        read_action(message, ACTION, 1)
