@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one frame and one plan cost on this machine, per engine, measured interleaved in one run.
 
-    .venv/bin/python benchmarks/planning.py [BUNDLE] [--threads N] [--rounds N]
+.venv/bin/python benchmarks/planning.py [BUNDLE] [--threads N] [--rounds N]
 """
 
 from __future__ import annotations
@@ -65,8 +65,10 @@ def main() -> None:
                 calls[work]()
                 times.setdefault((work, name), []).append(1e3 * (time.perf_counter() - started))
     load = os.getloadavg()[0]
-    print(f'{args.threads} thread(s), {args.rounds} rounds, load average {load:.1f} of '
-          f'{os.cpu_count()} cores')
+    print(
+        f'{args.threads} thread(s), {args.rounds} rounds, load average {load:.1f} of '
+        f'{os.cpu_count()} cores'
+    )
     print(f'{"work":<10} {"engine":<12} {"p50 [ms]":>9} {"p95 [ms]":>9} {"ratio":>6}')
     for (work, name), samples in times.items():
         p50, p95 = np.percentile(samples, [50, 95])

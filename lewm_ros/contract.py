@@ -232,7 +232,7 @@ class Contract:
         if top.get('state') is not None:
             top['state'] = Channel(**_mapping('state', top['state'], Channel))
         if not isinstance(top['name'], str) or not top['name']:
-            raise ContractError(f'name is {top["name"]!r}: expected the robot\'s name')
+            raise ContractError(f"name is {top['name']!r}: expected the robot's name")
         return cls(**top)
 
     def to_dict(self) -> dict[str, Any]:
@@ -369,8 +369,7 @@ def _number(key: str, value: Any, low: float, high: float) -> float:
 def _numbers(key: str, value: Any) -> tuple[float, ...]:
     # A NaN limit would switch a clamp off without a word: only finite numbers pass.
     if not isinstance(value, (list, tuple)) or not all(
-        isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) <= LARGEST
-        for v in value
+        isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) <= LARGEST for v in value
     ):
         raise ContractError(f'{key} is {value!r}: expected a list of finite numbers')
     return tuple(float(v) for v in value)

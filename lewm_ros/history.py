@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stamped latents and actions, and the windows that the model reads from them.
 
-One definition of a window for training and runtime (design: windows): H + 1 frames whose
-stamps lie one block apart within half a camera period, and between two of them the held
-command averaged over k equal parts of the interval between their actual stamps. Stamps are
-int64 nanoseconds.
+One definition of a window for training and runtime: H + 1 frames, each the nearest to a time
+grid one block apart and no more than three quarters of a camera period off it, and between two
+of them the held command averaged over k equal parts of the interval between their actual
+stamps. Stamps are int64 nanoseconds.
+
+Half a period is how far the nearest frame may be off when none is missing (blocks of 0.25 s at
+30 Hz); the rest is for jitter. A missing frame leaves a hole of a whole period.
 """
 
 from __future__ import annotations
@@ -74,7 +77,7 @@ def window_indices(stamps: np.ndarray, block: int, length: int, period: int) -> 
         stamps: (n,) int64 [ns], ascending.
         block: duration of a block [ns].
         length: frames in a window.
-        period: camera period [ns]; frames may be off by half of it.
+        period: camera period [ns]; frames may be off by three quarters of it.
 
     Returns:
         (w, length) indices into ``stamps``, one row for each frame that starts a window.
@@ -88,7 +91,7 @@ def window_indices(stamps: np.ndarray, block: int, length: int, period: int) -> 
     left = np.maximum(right - 1, 0)
     nearer = np.abs(stamps[left] - wanted) <= np.abs(stamps[right] - wanted)
     index = np.where(nearer, left, right)
-    fits = (2 * np.abs(stamps[index] - wanted) <= period).all(axis=1)
+    fits = (4 * np.abs(stamps[index] - wanted) <= 3 * period).all(axis=1)
     return index[fits]
 
 
@@ -111,7 +114,7 @@ class History:
         length: H, frames of context.
         parts: k, the frameskip.
         block: duration of a block [s].
-        period: camera period [s]; frames of a context may be off by half of it.
+        period: camera period [s]; frames of a context may be off by three quarters of it.
         action_size: A.
         ahead: how far back beyond the context contexts are asked for [s].
 
@@ -177,8 +180,8 @@ class History:
     def context(self, stamp: int) -> Context | None:
         """Return the context whose newest frame is nearest to ``stamp`` [ns].
 
-        None where a frame is missing (none within half a camera period of its time) or where
-        an action between the frames is unknown.
+        None where a frame is missing (none within three quarters of a camera period of its
+        time) or where an action between the frames is unknown.
         """
         stamps = np.array([s for s, _ in self._latents], dtype=np.int64)
         if len(stamps) == 0:
@@ -186,8 +189,8 @@ class History:
         newest = int(stamps[np.argmin(np.abs(stamps - stamp))])
         wanted = newest - self.block * np.arange(self.length - 1, -1, -1)
         index = np.argmin(np.abs(stamps - wanted[:, None]), axis=1)
-        late = 2 * np.abs(stamps[index] - wanted) > self.period
-        if late.any() or 2 * abs(newest - stamp) > self.period:
+        off = np.abs(np.append(stamps[index] - wanted, newest - stamp))
+        if (4 * off > 3 * self.period).any():
             return None
         past = self.executed(stamps[index])
         if np.isnan(past).any():

@@ -93,7 +93,7 @@ def describe(summary: dict[str, Any]) -> list[str]:
         return 'not measured' if value is None else format(value, form)
 
     low, high = summary['success_interval']
-    lines = [
+    return [
         f'goals reached     {summary["successes"]}/{summary["episodes"]} '
         f'(95 % interval {low:.2f} to {high:.2f}); still there at the end '
         f'{summary["within_at_end"]}; random policy '
@@ -112,7 +112,6 @@ def describe(summary: dict[str, Any]) -> list[str]:
         f'{show(summary["surprise_after_teleport_median"])} after '
         f'(threshold {show(summary["surprise_threshold"])})',
     ]
-    return lines
 
 
 def write_report(folder: Path, record: TrialRecord) -> dict[str, Any]:

@@ -270,16 +270,16 @@ class BagWriter:
         if kind is None:
             self._writer.close()
 
-    def write(self, topic: str, kind: str, stamp: int, latched: bool = False, **values: Any) -> None:
+    def write(
+        self, topic: str, kind: str, stamp: int, latched: bool = False, **values: Any
+    ) -> None:
         """Append a message of type ``kind`` with these field values, logged at ``stamp`` [ns]."""
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(
                 topic, kind, typestore=TYPES, offered_qos_profiles=[_qos(latched)]
             )
         message = self.make(kind, **values)
-        self._writer.write(
-            self._connections[topic], stamp, TYPES.serialize_cdr(message, kind)
-        )
+        self._writer.write(self._connections[topic], stamp, TYPES.serialize_cdr(message, kind))
 
     def header(self, stamp: int, frame_id: str = '') -> Any:
         """Make a std_msgs/Header."""

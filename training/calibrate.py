@@ -36,8 +36,12 @@ def residuals(
     """
     manifest = bundle.manifest
     history = History(
-        manifest.history, manifest.frameskip, bundle.block, manifest.camera_period,
-        bundle.contract.action.size, ahead=bundle.block,
+        manifest.history,
+        manifest.frameskip,
+        bundle.block,
+        manifest.camera_period,
+        bundle.contract.action.size,
+        ahead=bundle.block,
     )
     done = 0
     for stamp, image in zip(episode.stamps.tolist(), episode.images):
@@ -55,11 +59,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument('bundle', help='bundle folder or name; its manifest is rewritten')
     parser.add_argument(
-        '--data', nargs='+', type=Path, required=True,
+        '--data',
+        nargs='+',
+        type=Path,
+        required=True,
         help='bags of nominal running, recorded under the policy that will run',
     )
     parser.add_argument(
-        '--alpha', type=float, nargs='+', default=[0.05, 0.01],
+        '--alpha',
+        type=float,
+        nargs='+',
+        default=[0.05, 0.01],
         help='chance of a false alarm in a window (default 0.05 0.01)',
     )
     parser.add_argument('--window', type=float, default=10.0, help='[s] (default 10)')
@@ -85,16 +95,17 @@ def run(args: argparse.Namespace) -> int:
             f'{count} episode with usable frames in {[str(b) for b in args.data]}: calibration '
             'needs at least 2, one for the scale and one for thresholds'
         )
-    number, p, z = np.array(episodes), np.array(predicted), np.array(observed)
-    first = np.unique(number)[: max(1, round(SCALE_SHARE * count))]
-    for_scale = np.isin(number, first)
+    source_of, p, z = np.array(episodes), np.array(predicted), np.array(observed)
+    first = np.unique(source_of)[: max(1, round(SCALE_SHARE * count))]
+    for_scale = np.isin(source_of, first)
     scale = np.square(p[for_scale] - z[for_scale]).mean(axis=0)
     scores = contributions(p[~for_scale], z[~for_scale], scale).sum(axis=-1)
-    maxima = window_maxima(np.array(stamps)[~for_scale], scores, args.window, number[~for_scale])
+    maxima = window_maxima(np.array(stamps)[~for_scale], scores, args.window, source_of[~for_scale])
     policy = '; '.join(recording_command(bag) for bag in args.data)
     calibration = tuple(
-        Calibration(alpha, conformal_threshold(maxima, alpha), args.window, len(maxima), policy,
-                    bundle.hash)
+        Calibration(
+            alpha, conformal_threshold(maxima, alpha), args.window, len(maxima), policy, bundle.hash
+        )
         for alpha in args.alpha
     )
     rewrite_manifest(
@@ -110,9 +121,13 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(figures))
         return 0
-    print(f'{len(maxima)} nominal windows of {args.window:g} s, median score '
-          f'{figures["score_median"]:.2f}')
+    print(
+        f'{len(maxima)} nominal windows of {args.window:g} s, median score '
+        f'{figures["score_median"]:.2f}'
+    )
     for c in calibration:
-        print(f'alpha {c.alpha:g}: threshold {c.threshold:.2f}, at most '
-              f'{c.alpha * 3600 / c.window:.1f} false alarms an hour')
+        print(
+            f'alpha {c.alpha:g}: threshold {c.threshold:.2f}, at most '
+            f'{c.alpha * 3600 / c.window:.1f} false alarms an hour'
+        )
     return 0

@@ -64,7 +64,10 @@ class PlannerPolicy:
         self._crop = contract.camera.crop
         self._planner = RecedingHorizonPlanner(bundle, contract, engine, config)
         self._history = History(
-            manifest.history, manifest.frameskip, bundle.block, manifest.camera_period,
+            manifest.history,
+            manifest.frameskip,
+            bundle.block,
+            manifest.camera_period,
             contract.action.size,
         )
         self._playback = Playback(contract.action.size)
@@ -89,8 +92,12 @@ class PlannerPolicy:
         """Drive ``task`` to a new random goal every ``goal_seconds`` [s]."""
         bundle = Bundle.load(find('bundle', name))
         return cls(
-            bundle, contract, load_engine(bundle), planner_config(preset, seed),
-            lambda: task.set_goal(task.sample_goal()), goal_seconds,
+            bundle,
+            contract,
+            load_engine(bundle),
+            planner_config(preset, seed),
+            lambda: task.set_goal(task.sample_goal()),
+            goal_seconds,
         )
 
     def reset(self) -> None:

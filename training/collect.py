@@ -173,8 +173,9 @@ def run(args: argparse.Namespace) -> int:
     with BagWriter(args.out, ' '.join(['lewm', *sys.argv[1:]])) as bag:
         for number in tqdm(range(1, args.episodes + 1), desc='collect', unit='episode'):
             task.reset()
-            bag.write(f'{NAMESPACE}/episode', 'std_msgs/msg/UInt32', start, latched=True,
-                      data=number)
+            bag.write(
+                f'{NAMESPACE}/episode', 'std_msgs/msg/UInt32', start, latched=True, data=number
+            )
             phase = rng.uniform(0, contract.period)
             for kind, stamp, value in simulate(
                 task, contract, policy, args.seconds, args.camera_rate, phase, start
@@ -188,26 +189,41 @@ def run(args: argparse.Namespace) -> int:
 def _write_action(bag: BagWriter, contract: Contract, stamp: int, value: np.ndarray) -> None:
     layout = bag.make('std_msgs/msg/MultiArrayLayout', dim=[], data_offset=0)
     bag.write(
-        f'{NAMESPACE}/{contract.action.topic}', contract.action.type, stamp,
-        layout=layout, data=value,
+        f'{NAMESPACE}/{contract.action.topic}',
+        contract.action.type,
+        stamp,
+        layout=layout,
+        data=value,
     )
 
 
 def _write_state(bag: BagWriter, contract: Contract, stamp: int, value: np.ndarray) -> None:
     joints = len(value) // 2
     bag.write(
-        f'{NAMESPACE}/joint_states', 'sensor_msgs/msg/JointState', stamp,
-        header=bag.header(stamp), name=list(contract.action.names),
-        position=value[:joints], velocity=value[joints:], effort=np.empty(0),
+        f'{NAMESPACE}/joint_states',
+        'sensor_msgs/msg/JointState',
+        stamp,
+        header=bag.header(stamp),
+        name=list(contract.action.names),
+        position=value[:joints],
+        velocity=value[joints:],
+        effort=np.empty(0),
     )
 
 
 def _write_image(bag: BagWriter, contract: Contract, stamp: int, value: np.ndarray) -> None:
     height, width = value.shape[:2]
     bag.write(
-        f'{NAMESPACE}/{contract.camera.topic}', contract.camera.type, stamp,
-        header=bag.header(stamp, 'camera_optical'), height=height, width=width,
-        encoding='rgb8', is_bigendian=0, step=3 * width, data=value.reshape(-1),
+        f'{NAMESPACE}/{contract.camera.topic}',
+        contract.camera.type,
+        stamp,
+        header=bag.header(stamp, 'camera_optical'),
+        height=height,
+        width=width,
+        encoding='rgb8',
+        is_bigendian=0,
+        step=3 * width,
+        data=value.reshape(-1),
     )
 
 

@@ -83,7 +83,10 @@ def run(args: argparse.Namespace) -> int:
     engine = load_engine(bundle, args.engine)
     rate = 1 / bundle.manifest.camera_period
     planner = PlannerPolicy(
-        bundle, contract, engine, planner_config(args.preset, args.seed),
+        bundle,
+        contract,
+        engine,
+        planner_config(args.preset, args.seed),
         lambda: task.set_goal(task.goal),
     )
     uniform = UniformPolicy(contract, np.random.default_rng(args.seed))

@@ -57,9 +57,7 @@ def export_files(model: LeWorldModel, horizon: int) -> dict[str, bytes]:
     copy.eval()
     size, block = config.image_size, config.block_size
     samples = torch.export.Dim('samples', min=1, max=65536)
-    encoder = _graph(
-        EncoderGraph(copy), {'pixels': torch.zeros(1, 3, size, size)}, 'latent', None
-    )
+    encoder = _graph(EncoderGraph(copy), {'pixels': torch.zeros(1, 3, size, size)}, 'latent', None)
     rollout = _graph(
         RolloutGraph(copy),
         {

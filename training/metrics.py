@@ -9,6 +9,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from lewm_ros.model import LeWorldModel
+
 
 def latent_std(z: torch.Tensor) -> float:
     """Mean over dimensions of the standard deviation over (N, D) latents; near 1 is healthy."""
@@ -25,7 +27,7 @@ def effective_rank(z: torch.Tensor) -> float:
 
 @torch.no_grad()
 def reestimate_batchnorm(
-    model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]
+    model: LeWorldModel, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]
 ) -> None:
     """Replace running statistics by plain averages over some batches; leaves eval mode on.
 

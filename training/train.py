@@ -26,6 +26,8 @@ from lewm_ros.contract import Contract
 from lewm_ros.errors import TrainingError
 from lewm_ros.model import (
     PRESETS as MODELS,
+)
+from lewm_ros.model import (
     LeWorldModel,
     prediction_loss,
     random_directions,
@@ -270,7 +272,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--run', dest='folder', type=Path, help='run folder (default runs/NAME of the bundle)'
     )
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
-    parser.add_argument('--steps', type=int, help='optimiser steps (default: the preset\'s)')
+    parser.add_argument('--steps', type=int, help="optimiser steps (default: the preset's)")
     parser.add_argument('--threads', type=int, default=os.cpu_count(), help='CPU threads')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--resume', action='store_true', help='continue the run folder')
@@ -297,7 +299,11 @@ def run(args: argparse.Namespace) -> int:
 
     config = MODELS[args.preset](contract.action.size)
     windows = load_windows(
-        args.data, contract, config.image_size, config.history, config.frameskip,
+        args.data,
+        contract,
+        config.image_size,
+        config.history,
+        config.frameskip,
         folder.parent / 'cache',
     )
     trainer = Trainer(windows, contract, args.preset, recipe, device, args.seed)
@@ -321,8 +327,10 @@ def run(args: argparse.Namespace) -> int:
                     if trainer.step < until:
                         rows.writerow(row.values())
                     bar.set_postfix(
-                        pred=f'{row["prediction"]:.4f}', sigreg=f'{row["sigreg"]:.2f}',
-                        std=f'{row["latent_std"]:.2f}', rank=f'{row["effective_rank"]:.1f}',
+                        pred=f'{row["prediction"]:.4f}',
+                        sigreg=f'{row["sigreg"]:.2f}',
+                        std=f'{row["latent_std"]:.2f}',
+                        rank=f'{row["effective_rank"]:.1f}',
                     )
                     bar.update(trainer.step - bar.n)
                 metrics |= trainer.validate()
@@ -350,7 +358,7 @@ def run(args: argparse.Namespace) -> int:
         'device': device,
         'precision': 'bfloat16' if trainer.bfloat16 else 'float32',
         'minutes': round(trainer.seconds / 60, 1),
-        'frames': int(len(windows.images)),
+        'frames': len(windows.images),
         'metrics': metrics,
     }
     bundle = trainer.write(args.out, provenance)

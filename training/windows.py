@@ -158,8 +158,13 @@ def _build(
     for reason, times in report.refused.items():
         log.warning('refused %d messages: %s', times, reason)
     total = sum(map(len, frames))
-    log.info('%d episodes, %d frames, %d windows (%d frames start none)',
-             report.episodes, count, total, unusable)
+    log.info(
+        '%d episodes, %d frames, %d windows (%d frames start none)',
+        report.episodes,
+        count,
+        total,
+        unusable,
+    )
     if total == 0:
         reasons = '; '.join(f'{n} x {r}' for r, n in report.refused.items())
         raise BagError(

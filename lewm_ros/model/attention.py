@@ -17,9 +17,7 @@ def attend(
     plain products export to every ONNX opset, so there they are written out.
     """
     if q.is_cuda:
-        return functional.scaled_dot_product_attention(
-            q, k, v, is_causal=causal, dropout_p=dropout
-        )
+        return functional.scaled_dot_product_attention(q, k, v, is_causal=causal, dropout_p=dropout)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     if causal:
         size = q.shape[-2]

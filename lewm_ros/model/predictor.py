@@ -108,9 +108,7 @@ class Transformer(nn.Module):
         self.input_proj = (
             nn.Identity() if same else nn.Linear(config.latent_size, config.predictor_width)
         )
-        self.layers = nn.ModuleList(
-            ConditionalBlock(config) for _ in range(config.predictor_depth)
-        )
+        self.layers = nn.ModuleList(ConditionalBlock(config) for _ in range(config.predictor_depth))
         self.norm = nn.LayerNorm(config.predictor_width)
 
     def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
@@ -125,9 +123,7 @@ class Predictor(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.pos_embedding = nn.Parameter(
-            torch.randn(1, config.history, config.predictor_width)
-        )
+        self.pos_embedding = nn.Parameter(torch.randn(1, config.history, config.predictor_width))
         self.transformer = Transformer(config)
 
     def forward(self, latents: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import numpy as np
+from rclpy.client import Client
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float32, Float64MultiArray, Header, String
 from trajectory_msgs.msg import JointTrajectory
@@ -57,10 +58,12 @@ class TrialNode(LewmNode):
     def configure(self) -> None:
         """Read the contract; a trial judges a simulated task by its true state."""
         bundle, self._contract = self.load_bundle()
-        if self._contract.state is None:
+        state = self._contract.state
+        if state is None:
             raise BringupError(
                 f'contract {self._contract.name} has no state: a trial needs it to judge success'
             )
+        self._state = state
         self._block = round(bundle.block * NANOSECOND)
         self._goal_topic = self.publisher(Float64MultiArray, 'sim/goal', STREAM)
         self._perturb = self.publisher(String, 'sim/perturb', STREAM)
@@ -71,17 +74,17 @@ class TrialNode(LewmNode):
         self.record = TrialRecord()
         self._rng = np.random.default_rng(self.params['seed'])
         self._start = self.now()
-        self._pose: np.ndarray | None = None
+        self._pose = np.empty(0)  # until the first state arrives
         self._goal: np.ndarray | None = None
         self._goal_image: np.ndarray | None = None
         self._filming = self._planner_drives = False
+        self._random_until = 0  # end of the last random plan [ns]
         self._reached_at: int | None = None
         self._events: list[tuple[int, int]] = []  # (received, frame stamp) of opened events
         self._event_open = False
         self._perturbed: list[int] = []
         self._figures: dict[str, dict[str, str]] = {}
-        state = self._contract.state
-        self.subscribe(JointState, state.topic, self._on_state, STREAM)
+        self.subscribe(JointState, self._state.topic, self._on_state, STREAM)
         self.subscribe(Image, self._contract.camera.topic, self._on_image, STREAM)
         self.subscribe(Image, 'goal_image', self._on_goal_image, LATCHED)
         self.subscribe(Float32, 'surprise', self._on_surprise, STREAM)
@@ -90,7 +93,7 @@ class TrialNode(LewmNode):
         self.subscribe(JointTrajectory, 'plan', self._on_plan, NEWEST)
         self.subscribe(Header, 'sim/perturbed', self._on_perturbed, STREAM)
         self.subscribe(DiagnosticArray, '/diagnostics', self._on_diagnostics, STREAM)
-        self._planner = self.create_client(ChangeState, 'planner_node/change_state')
+        self._planner: Client = self.create_client(ChangeState, 'planner_node/change_state')
         self._course = self._trial()
         self.every(TICK, self._advance)
 
@@ -135,8 +138,8 @@ class TrialNode(LewmNode):
 
     def _ready(self) -> str | None:
         """What is still missing before the trial can begin."""
-        if self._pose is None:
-            return f'no state on {self._contract.state.topic}'
+        if self._pose.size == 0:
+            return f'no state on {self._state.topic}'
         if not self.record.surprise:
             return 'no surprise score: is the encoder running?'
         for node in ('planner_node', 'controller_node'):
@@ -163,8 +166,11 @@ class TrialNode(LewmNode):
         done = len(record.goals)
         while self.now() < until:
             yield from self._reach()
-            print(f'nominal: {(until - self.now()) / NANOSECOND:.0f} s to go, '
-                  f'{len(self._events) - events} events', flush=True)
+            print(
+                f'nominal: {(until - self.now()) / NANOSECOND:.0f} s to go, '
+                f'{len(self._events) - events} events',
+                flush=True,
+            )
         del record.goals[done:]  # the extra time counts false alarms, not successes
         yield from self._wait(1.2)  # for the diagnostics of the last second
         self._planner_drives = False
@@ -175,8 +181,7 @@ class TrialNode(LewmNode):
         record.nominal_seconds = (self.now() - began) / NANOSECOND
         record.nominal_events = len(self._events) - events
         record.plan_figures = {
-            key: float(self._figures['planner_node'][key])
-            for key in ('plan_ms_p50', 'plan_ms_p95')
+            key: float(self._figures['planner_node'][key]) for key in ('plan_ms_p50', 'plan_ms_p95')
         }
 
     def _reach(self, drive: Callable[[], None] | None = None) -> Iterator[None]:
@@ -210,7 +215,7 @@ class TrialNode(LewmNode):
         """Uniform commands at every control tick, as the paper's random policy."""
         now = self.now()
         period = round(self._contract.period * NANOSECOND)
-        if now < getattr(self, '_random_until', 0):
+        if now < self._random_until:
             return
         low, high = self._contract.action.bounds
         actions = self._rng.uniform(low, high, (20, self._contract.action.size))
@@ -233,9 +238,14 @@ class TrialNode(LewmNode):
             yield from self._wait(1.5)
             result = self._judge_teleport(stamp)
             self.record.teleports.append(result)
-            shown = 'no event' if result.delay_ms is None else f'event after {result.delay_ms:.0f} ms'
-            print(f'teleport {number + 1}/{count}: surprise {result.before:.1f} before, '
-                  f'{result.after:.1f} after, {shown}', flush=True)
+            shown = (
+                'no event' if result.delay_ms is None else f'event after {result.delay_ms:.0f} ms'
+            )
+            print(
+                f'teleport {number + 1}/{count}: surprise {result.before:.1f} before, '
+                f'{result.after:.1f} after, {shown}',
+                flush=True,
+            )
 
     def _judge_teleport(self, stamp: int) -> Teleport:
         at = (stamp - self._start) / NANOSECOND
@@ -258,7 +268,8 @@ class TrialNode(LewmNode):
         yield from self._until(
             lambda: None if future.done() else 'planner_node does not answer change_state', 10.0
         )
-        if not future.result().success:
+        answer = future.result()
+        if answer is None or not answer.success:
             raise BringupError('planner_node refused to change its lifecycle state')
 
     def _wait(self, seconds: float) -> Iterator[None]:
@@ -285,13 +296,15 @@ class TrialNode(LewmNode):
 
     def _say(self, what: str, number: int, count: int, result: GoalResult) -> None:
         shown = f'reached after {result.seconds:.1f} s' if result.reached else 'missed'
-        print(f'{what} {number + 1}/{count}: {shown}, final error {result.final_error:.3f} rad',
-              flush=True)
+        print(
+            f'{what} {number + 1}/{count}: {shown}, final error {result.final_error:.3f} rad',
+            flush=True,
+        )
 
     # What is heard
 
     def _on_state(self, message: JointState, received: int) -> None:
-        state = read_fields(message, self._contract.state.fields)
+        state = read_fields(message, self._state.fields)
         self._pose = state[: self._contract.action.size]
         if self._goal is not None and self._reached_at is None:
             error = Reacher.pose_errors(self._pose, self._goal)

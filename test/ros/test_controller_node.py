@@ -177,15 +177,15 @@ def test_a_holding_robot_holds_the_last_position(bench, reacher_contract, tmp_pa
         bench.spin(1.0)
         last = commands[-1][1]
         assert list(last.name) == ['elbow', 'shoulder']
-        assert list(last.position) == [-0.8, 0.4]
+        assert list(last.position) == pytest.approx([-0.8, 0.4])
         assert last.header.stamp.sec > 0
         sent = len(commands)
         bench.spin(0.5)
         assert len(commands) >= sent + 8
-        assert list(commands[-1][1].position) == [-0.8, 0.4]
+        assert list(commands[-1][1].position) == pytest.approx([-0.8, 0.4])
         assert process.end() == 0
         bench.spin(0.3)
-        assert list(commands[-1][1].position) == [-0.8, 0.4]
+        assert list(commands[-1][1].position) == pytest.approx([-0.8, 0.4])
 
 
 def test_steps_between_commands_are_limited(bench, reacher_contract, tmp_path):

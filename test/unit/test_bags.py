@@ -20,12 +20,22 @@ def write_frames(bag, stamps, contract, size=8, value=None, encoding='rgb8'):
     for index, stamp in enumerate(stamps):
         colour = index % 256 if value is None else value
         bag.write(
-            '/lewm/camera/image', contract.camera.type, stamp,
-            header=bag.header(stamp), height=size, width=size, encoding=encoding,
-            is_bigendian=0, step=3 * size, data=np.full(3 * size * size, colour, dtype=np.uint8),
+            '/lewm/camera/image',
+            contract.camera.type,
+            stamp,
+            header=bag.header(stamp),
+            height=size,
+            width=size,
+            encoding=encoding,
+            is_bigendian=0,
+            step=3 * size,
+            data=np.full(3 * size * size, colour, dtype=np.uint8),
         )
         bag.write(
-            '/lewm/action', contract.action.type, stamp + 1, layout=layout,
+            '/lewm/action',
+            contract.action.type,
+            stamp + 1,
+            layout=layout,
             data=np.array([index / 100, -index / 100]),
         )
 
@@ -52,9 +62,16 @@ def test_a_gap_and_a_jump_back_start_new_episodes(tmp_path, reacher_contract):
         write_frames(bag, [*first.tolist(), *second.tolist()], reacher_contract)
         for stamp in third.tolist():  # a clock that was set back while log time went on
             bag.write(
-                '/lewm/camera/image', reacher_contract.camera.type, stamp + 20 * NANOSECOND,
-                header=bag.header(stamp), height=8, width=8, encoding='rgb8', is_bigendian=0,
-                step=24, data=np.zeros(192, dtype=np.uint8),
+                '/lewm/camera/image',
+                reacher_contract.camera.type,
+                stamp + 20 * NANOSECOND,
+                header=bag.header(stamp),
+                height=8,
+                width=8,
+                encoding='rgb8',
+                is_bigendian=0,
+                step=24,
+                data=np.zeros(192, dtype=np.uint8),
             )
     report = ReadReport()
     episodes = list(read_episodes([tmp_path / 'bag'], reacher_contract, 8, report))

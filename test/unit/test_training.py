@@ -24,8 +24,8 @@ from lewm_training.metrics import (
     latent_std,
     reestimate_batchnorm,
 )
-from lewm_training.probe import linear_probe
 from lewm_training.presets import TrainConfig
+from lewm_training.probe import linear_probe
 from lewm_training.train import Trainer
 from lewm_training.windows import Windows, batches, load_windows
 
@@ -37,7 +37,10 @@ def lewm(*args: object) -> subprocess.CompletedProcess[str]:
     code = 'import sys; from lewm_ros.cli import main; sys.exit(main())'
     return subprocess.run(
         [sys.executable, '-c', code, *map(str, args)],
-        capture_output=True, text=True, timeout=240, check=False,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
 
 
@@ -223,8 +226,9 @@ def test_the_command_line_trains_resumes_and_writes_a_bundle(bag, tmp_path):
 
 def test_bad_input_is_one_line_and_nothing_is_written(tmp_path):
     """A missing bag and a missing bundle."""
-    done = lewm('train', '--data', tmp_path / 'none', '--out', tmp_path / 'b', '--run',
-                tmp_path / 'r')
+    done = lewm(
+        'train', '--data', tmp_path / 'none', '--out', tmp_path / 'b', '--run', tmp_path / 'r'
+    )
     assert done.returncode == 2 and 'Traceback' not in done.stderr
     assert 'no such file or folder' in done.stderr.splitlines()[-1]
     assert not (tmp_path / 'b').exists()
