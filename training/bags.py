@@ -240,10 +240,8 @@ def recording_command(bag: str | Path) -> str:
 class BagWriter:
     """Writes a rosbag2 MCAP bag with zstd chunks; use as a context manager.
 
-    ``command`` goes into the metadata, so that a model can say what it was trained on.
-
-    The bag is complete only after a normal exit; on an exception the half-written folder is
-    left for inspection without metadata.
+    ``command`` goes into the metadata, so that a model can say what it was trained on. The bag
+    is closed on an exception too, so that what was recorded until then is a whole bag.
     """
 
     def __init__(self, path: str | Path, command: str = '') -> None:
@@ -267,8 +265,7 @@ class BagWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None:
-            self._writer.close()
+        self._writer.close()
 
     def write(
         self, topic: str, kind: str, stamp: int, latched: bool = False, **values: Any

@@ -159,6 +159,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Collect the episodes."""
+    for name in ('episodes', 'seconds', 'camera_rate', 'image_size'):
+        if not getattr(args, name) > 0:
+            raise SimulationError(
+                f'--{name.replace("_", "-")} is {getattr(args, name)}: expected more than 0'
+            )
     rng = np.random.default_rng(args.seed)
     task = make_task(args.task, args.image_size, args.seed)
     contract = Contract.load(find('contract', task.contract))
@@ -169,6 +174,7 @@ def run(args: argparse.Namespace) -> int:
         from lewm_training.closed_loop import PlannerPolicy
 
         policy = PlannerPolicy.from_bundle(args.bundle, task, contract, seed=args.seed)
+    _whole(1 / args.camera_rate / task.timestep, 'camera period')  # before a bag is there
     start = START
     with BagWriter(args.out, ' '.join(['lewm', *sys.argv[1:]])) as bag:
         for number in tqdm(range(1, args.episodes + 1), desc='collect', unit='episode'):

@@ -54,6 +54,9 @@ class Camera:
         mujoco = load_mujoco()
         if _open_renderer is not None:
             raise SimulationError('a camera is open in this process: close it first')
+        largest = min(model.vis.global_.offwidth, model.vis.global_.offheight)
+        if not 1 <= size <= largest:
+            raise SimulationError(f'image size is {size} px: expected 1 to {largest}')
         try:
             self._renderer = mujoco.Renderer(model, height=size, width=size)
         except Exception as error:  # mujoco raises plain and GL-specific types here

@@ -254,3 +254,19 @@ def test_evaluate_and_calibrate_work_on_a_fresh_bundle(bag, tiny_bundle, tmp_pat
     done = lewm('calibrate', path, '--data', bag, '--alpha', 0.01, '--window', 1)
     assert done.returncode == 2 and 'expected at least 99' in done.stderr
     assert (path / 'manifest.json').read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ('option', 'value', 'says'),
+    [
+        ('--episodes', 0, '--episodes is 0: expected more than 0'),
+        ('--image-size', 5000, 'image size is 5000 px: expected 1 to 1280'),
+        ('--camera-rate', 33, 'camera period is 6.06061 physics steps'),
+    ],
+)
+def test_a_collection_that_cannot_be_is_refused(tmp_path, option, value, says):
+    """One line that names the option, and no bag."""
+    done = lewm('collect', 'reacher', '--out', tmp_path / 'bag', option, value)
+    assert done.returncode == 2
+    assert says in done.stderr.splitlines()[-1] and 'Traceback' not in done.stderr
+    assert not (tmp_path / 'bag').exists()

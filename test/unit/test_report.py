@@ -1,0 +1,80 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The report of a trial, and the intervals in it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from lewm_ros.report import GoalResult, Teleport, TrialRecord, describe, write_report
+from lewm_ros.statistics import wilson
+
+
+@pytest.mark.parametrize(
+    ('successes', 'trials', 'low', 'high'),
+    [(19, 20, 0.764, 0.991), (0, 20, 0.0, 0.161), (20, 20, 0.839, 1.0), (0, 0, 0.0, 1.0)],
+)
+def test_wilson_intervals_are_the_textbook_ones(successes, trials, low, high):
+    """Values of the closed formula, stable at the ends."""
+    assert wilson(successes, trials) == pytest.approx((low, high), abs=1e-3)
+
+
+def record() -> TrialRecord:
+    """Return a trial of two goals, one random goal and two teleports."""
+    picture = np.zeros((8, 8, 3), dtype=np.uint8)
+    return TrialRecord(
+        goals=[GoalResult(True, 1.5, True, 0.02), GoalResult(False, None, False, 0.4)],
+        random_goals=[GoalResult(False, None, False, 2.0)],
+        teleports=[Teleport(1, 1.0, 90.0, 80.0), Teleport(2, 1.2, 3.0, None)],
+        surprise=[(0.0, 1.0), (0.1, 2.0)],
+        teleport_times=[0.05],
+        plans=[(0.1 * i, float(i)) for i in range(101)],
+        plan_figures={'plan_ms_p50': 60.0, 'plan_ms_p95': 80.0},
+        threshold=5.0,
+        ticks=200,
+        ticks_on_time=199,
+        late_plans=1,
+        nominal_seconds=120.04,
+        nominal_events=1,
+        goal_image=picture + 200,
+        film=[picture, picture + 100],
+    )
+
+
+def test_the_summary_counts_what_was_measured(tmp_path):
+    """Every figure by its definition, in a file that another program can read."""
+    summary = write_report(tmp_path / 'out', record())
+    assert json.loads((tmp_path / 'out' / 'summary.json').read_text()) == json.loads(
+        json.dumps(summary)
+    )
+    assert (summary['episodes'], summary['successes'], summary['within_at_end']) == (2, 1, 1)
+    assert (summary['random_episodes'], summary['random_successes']) == (1, 0)
+    assert summary['final_error_median'] == pytest.approx(0.21)
+    assert summary['ticks_on_time'] == pytest.approx(0.995)
+    assert summary['plan_age_ms_p95'] == pytest.approx(95.0)
+    assert (summary['teleports'], summary['teleport_events']) == (2, 1)
+    assert summary['teleport_delay_ms_median'] == 80.0
+    assert (summary['nominal_seconds'], summary['nominal_events']) == (120.0, 1)
+    assert 'goals reached     1/2' in describe(summary)[0]
+
+
+def test_pictures_and_film_are_there(tmp_path):
+    """The film shows camera and goal side by side, the figure is a real picture."""
+    write_report(tmp_path, record())
+    with Image.open(tmp_path / 'film.gif') as film:
+        assert film.n_frames == 2 and film.size == (64, 32)
+    with Image.open(tmp_path / 'summary.png') as figure:
+        assert min(figure.size) > 500
+        assert np.asarray(figure.convert('L')).std() > 5
+
+
+def test_an_empty_trial_has_no_figures_instead_of_wrong_ones(tmp_path):
+    """Nothing measured is None, not zero."""
+    summary = write_report(tmp_path, TrialRecord())
+    assert summary['final_error_median'] is None and summary['ticks_on_time'] is None
+    assert 'not measured' in '\n'.join(describe(summary))
+    assert not (tmp_path / 'film.gif').exists()

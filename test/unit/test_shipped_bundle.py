@@ -1,0 +1,117 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The bundle that is shipped: it reaches goals, and is surprised by what it should be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lewm_ros.bundle import Bundle
+from lewm_ros.contract import Contract
+from lewm_ros.engines import load_engine
+from lewm_ros.share import find
+from lewm_ros.sim import make_task
+from lewm_ros.surprise import contributions
+from lewm_training.bags import Episode
+from lewm_training.calibrate import residuals
+from lewm_training.closed_loop import PlannerPolicy, planner_config
+from lewm_training.collect import START, UniformPolicy, simulate
+from lewm_training.evaluate import run_goals
+
+
+@pytest.fixture(scope='module')
+def bundle() -> Bundle:
+    """Return models/reacher."""
+    return Bundle.load(find('bundle', 'reacher'))
+
+
+@pytest.fixture
+def task(bundle):
+    """Return the simulated arm; one renderer at a time."""
+    made = make_task('reacher', bundle.manifest.image_size, seed=5)
+    yield made
+    made.close()
+
+
+def test_it_is_small_calibrated_and_says_where_it_comes_from(bundle):
+    """Under 25 MB, thresholds for this very model, the commands in manifest and card."""
+    assert sum(f.stat().st_size for f in bundle.path.iterdir()) < 25e6
+    for alpha in (0.05, 0.01):
+        calibration = bundle.calibration_for(alpha)
+        assert calibration.windows >= 200 and calibration.window == 10.0
+        assert '--policy planner' in calibration.policy
+    assert bundle.manifest.provenance['command'].startswith('lewm train ')
+    assert bundle.manifest.provenance['data'][0].startswith('lewm collect reacher ')
+    card = (bundle.path / 'README.md').read_text()
+    assert bundle.manifest.provenance['command'] in card
+    assert bundle.manifest.provenance['data'][0] in card
+    bundle.contract.check_against_bundle(Contract.load(find('contract', 'reacher')))
+
+
+@pytest.mark.parametrize('name', ['onnxruntime', 'torch'])
+def test_both_engines_agree_on_trained_weights(bundle, name):
+    """Latents and rollouts to 1e-4 of their size."""
+    rng = np.random.default_rng(0)
+    ours, other = load_engine(bundle, name), load_engine(bundle, 'torch')
+    size = bundle.manifest.image_size
+    image = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
+    assert np.abs(ours.encode(image) - other.encode(image)).max() < 1e-4
+    block = bundle.manifest.frameskip * 2
+    context = rng.normal(size=(bundle.manifest.history, bundle.manifest.latent_size))
+    past = rng.normal(size=(bundle.manifest.history - 1, block))
+    plans = rng.normal(size=(32, 5, block))
+    arrays = [a.astype(np.float32) for a in (context, past, plans)]
+    expected = other.rollout(*arrays)
+    assert np.abs(ours.rollout(*arrays) - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_it_reaches_goals_that_random_commands_do_not(bundle, task):
+    """At least 8 of 10 goals with the live preset, the simulator waiting; random at most 2."""
+    planner = PlannerPolicy(
+        bundle,
+        bundle.contract,
+        load_engine(bundle),
+        planner_config('live', seed=0),
+        lambda: task.set_goal(task.goal),
+    )
+    uniform = UniformPolicy(bundle.contract, np.random.default_rng(0))
+    reached = run_goals(task, bundle.contract, planner, 10, 6.0, 20.0, seed=3)
+    at_random = run_goals(task, bundle.contract, uniform, 10, 6.0, 20.0, seed=3)
+    assert reached['successes'] >= 8
+    assert at_random['successes'] <= 2
+
+
+def scores(bundle, task, kind):
+    """Score 2 s of random motion around a perturbation in its middle; (before, after)."""
+    engine = load_engine(bundle)
+    policy = UniformPolicy(bundle.contract, np.random.default_rng(1))
+    task.reset()
+    seen: dict[str, list] = {'image': [], 'action': [], 'state': []}
+    middle = None
+    for what, stamp, value in simulate(task, bundle.contract, policy, 3.0, 20.0, 0.0, START):
+        seen[what].append((stamp, value))
+        if what == 'action' and len(seen['image']) == 40 and middle is None:
+            task.perturb(kind)
+            middle = stamp
+    stamps, images = zip(*seen['image'])
+    action_stamps, actions = zip(*seen['action'])
+    episode = Episode(
+        np.array(stamps), np.stack(images), np.array(action_stamps), np.array(actions), None
+    )
+    scale = np.array(bundle.manifest.surprise_scale)
+    found = [
+        (stamp, contributions(predicted, latent, scale).sum())
+        for stamp, predicted, latent in residuals(bundle, engine, episode)
+    ]
+    before = [s for stamp, s in found if stamp <= middle]
+    after = [s for stamp, s in found if middle < stamp <= middle + 200_000_000]
+    return max(before), max(after)
+
+
+def test_teleports_stand_out_from_everything_nominal(bundle, task):
+    """Every one of ten teleports crosses the 1 % threshold and tops all frames before it."""
+    threshold = bundle.calibration_for(0.01).threshold
+    before, after = zip(*(scores(bundle, task, 'teleport') for _ in range(10)))
+    assert min(after) > threshold
+    assert min(after) > max(before)
