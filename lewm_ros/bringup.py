@@ -225,7 +225,8 @@ def supervise(commands: dict[str, list[str]], grace: float = 5.0) -> int:
             ended = [n for n, process in running.items() if process.poll() is not None]
             if ended:
                 status = running[ended[0]].returncode
-                print(f'lewm: {ended[0]} ended with status {status}', file=sys.stderr)
+                if status:
+                    print(f'lewm: {ended[0]} ended with status {status}', file=sys.stderr)
                 break
             time.sleep(0.1)
     finally:

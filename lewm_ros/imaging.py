@@ -9,6 +9,8 @@ caches; everything here is deterministic numpy and OpenCV.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -83,6 +85,23 @@ def decode_compressed(data: object) -> np.ndarray:
             f'compressed image of {buffer.size} bytes cannot be decoded: expected JPEG or PNG'
         )
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def from_message(message: Any) -> np.ndarray:
+    """Decode a sensor_msgs Image or CompressedImage, rclpy's or rosbags', to RGB uint8.
+
+    Raises ObservationError as :func:`decode` and :func:`decode_compressed` do.
+    """
+    if hasattr(message, 'format'):
+        return decode_compressed(message.data)
+    return decode(
+        message.encoding,
+        message.height,
+        message.width,
+        message.step,
+        message.data,
+        bool(message.is_bigendian),
+    )
 
 
 def prepare(

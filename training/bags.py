@@ -38,7 +38,7 @@ import yaml
 from lewm_ros.contract import Contract, read_fields
 from lewm_ros.errors import BagError, ObservationError
 from lewm_ros.history import NANOSECOND
-from lewm_ros.imaging import decode, decode_compressed, prepare
+from lewm_ros.imaging import from_message, prepare
 
 #: A pause between frames longer than this [s] starts a new episode.
 GAP = 1.0
@@ -159,7 +159,7 @@ def _read_bag(
                 if step < 0 or step > GAP * NANOSECOND:
                     yield from cut()
             try:
-                image = image_from_message(message)
+                image = from_message(message)
                 current.frames.append((stamp, prepare(image, size, contract.camera.crop)))
                 report.frames += 1
             except ObservationError as error:
@@ -180,20 +180,6 @@ def _read_bag(
             number = message.data
             yield from cut()
     yield from cut()
-
-
-def image_from_message(message: Any) -> np.ndarray:
-    """RGB (H, W, 3) uint8 of a sensor_msgs Image or CompressedImage, rclpy's or rosbags'."""
-    if hasattr(message, 'format'):
-        return decode_compressed(message.data)
-    return decode(
-        message.encoding,
-        message.height,
-        message.width,
-        message.step,
-        message.data,
-        bool(message.is_bigendian),
-    )
 
 
 def _find(reader: AnyReader, topic: str, kind: str) -> Connection | None:

@@ -76,6 +76,7 @@ class LewmNode(LifecycleNode):
         self._workers: list[Worker] = []
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.params = declare(self, (*COMMON, *self.PARAMETERS))
+        self._warn_undeclared()
         # By convention of the diagnostics tools the topic is absolute.
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._reported = (-1, 0.0)
@@ -215,6 +216,18 @@ class LewmNode(LifecycleNode):
         self._end_activity()
         self._release()
         return SUCCESS
+
+    def _warn_undeclared(self) -> None:
+        """Name parameters that were given but do not exist: ROS ignores them silently."""
+        given = getattr(self, '_parameter_overrides', {})
+        unknown = [
+            n for n in given if not self.has_parameter(n) and not n.startswith('qos_overrides.')
+        ]
+        if unknown:
+            self.get_logger().warning(
+                f'parameters {unknown} do not exist and are ignored: expected some of '
+                f'{sorted(self.params)}'
+            )
 
     def _autostart(self) -> None:
         self.destroy_timer(self._autostart_timer)

@@ -15,13 +15,12 @@ from std_msgs.msg import String
 
 from lewm_ros.engines import ENGINES, load_engine
 from lewm_ros.errors import ModelError, ObservationError
-from lewm_ros.imaging import prepare
+from lewm_ros.imaging import from_message, prepare
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
 from lewm_ros.nodes.compose import main_of
 from lewm_ros.nodes.diagnostics import Recent
 from lewm_ros.nodes.messages import (
     message_class,
-    rgb,
     stamp_of,
     to_time,
     vector_message,
@@ -119,7 +118,7 @@ class EncoderNode(LewmNode):
         started = time.monotonic()
         try:
             size = self._bundle.manifest.image_size
-            picture = prepare(rgb(message), size, self._contract.camera.crop)
+            picture = prepare(from_message(message), size, self._contract.camera.crop)
             latent = self._engine.encode(picture)
             if not np.isfinite(latent).all():
                 raise ModelError('the encoder returned numbers that are not finite')

@@ -18,7 +18,6 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from lewm_ros.contract import Action, Channel, read_fields, write_fields
 from lewm_ros.errors import ObservationError
 from lewm_ros.history import NANOSECOND
-from lewm_ros.imaging import decode, decode_compressed
 
 LATENT_ENCODING = '32FC1'
 #: Where a trajectory point carries an action of each kind.
@@ -51,20 +50,6 @@ def message_class(name: str) -> type:
     """Import the class of a type name such as sensor_msgs/msg/Image."""
     package, _, kind = name.rpartition('/')
     return getattr(import_module(package.replace('/', '.')), kind)
-
-
-def rgb(message: Any) -> np.ndarray:
-    """sensor_msgs Image or CompressedImage → RGB (H, W, 3) uint8. Raises ObservationError."""
-    if hasattr(message, 'format'):
-        return decode_compressed(message.data)
-    return decode(
-        message.encoding,
-        message.height,
-        message.width,
-        message.step,
-        message.data,
-        bool(message.is_bigendian),
-    )
 
 
 def image_message(picture: np.ndarray, head: Header) -> Image:

@@ -23,9 +23,10 @@ from trajectory_msgs.msg import JointTrajectory
 from lewm_ros.contract import read_fields
 from lewm_ros.errors import BringupError
 from lewm_ros.history import NANOSECOND
+from lewm_ros.imaging import from_message
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
 from lewm_ros.nodes.compose import main_of
-from lewm_ros.nodes.messages import plan_message, rgb, stamp_of
+from lewm_ros.nodes.messages import plan_message, stamp_of
 from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.report import GoalResult, Teleport, TrialRecord, describe, write_report
 from lewm_ros.sim.reacher import Reacher
@@ -313,10 +314,10 @@ class TrialNode(LewmNode):
 
     def _on_image(self, message: Image, received: int) -> None:
         if self._filming:
-            self.record.film.append(rgb(message))
+            self.record.film.append(from_message(message))
 
     def _on_goal_image(self, message: Image, received: int) -> None:
-        self._goal_image = rgb(message)
+        self._goal_image = from_message(message)
 
     def _on_surprise(self, message: Float32, received: int) -> None:
         self.record.surprise.append(((received - self._start) / NANOSECOND, message.data))

@@ -26,8 +26,7 @@ def test_a_bag_frame_has_one_latent(bench: Bench, tiny_bundle, tmp_path):
     (episode,) = read_episodes([bag], tiny_bundle.contract, tiny_bundle.manifest.image_size)
     engine = load_engine(tiny_bundle, 'torch')
     expected = {
-        stamp: engine.encode(image)
-        for stamp, image in zip(episode.stamps.tolist(), episode.images)
+        stamp: engine.encode(image) for stamp, image in zip(episode.stamps.tolist(), episode.images)
     }
     with AnyReader([bag]) as reader:
         camera = [c for c in reader.connections if c.topic.endswith('camera/image')]

@@ -6,9 +6,8 @@ from __future__ import annotations
 
 import json
 
-from PIL import Image as Picture
-
 from harness import Bench
+from PIL import Image as Picture
 
 
 def test_the_demo_reaches_goals_and_sees_teleports(bench: Bench, tmp_path):

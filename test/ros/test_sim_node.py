@@ -12,8 +12,9 @@ from std_msgs.msg import Float64MultiArray, Header, String, UInt32
 from std_srvs.srv import Trigger
 
 from lewm_ros.history import NANOSECOND
+from lewm_ros.imaging import from_message
 from lewm_ros.nodes.base import LATCHED
-from lewm_ros.nodes.messages import rgb, stamp_of, to_ns
+from lewm_ros.nodes.messages import stamp_of, to_ns
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_frames_come_at_the_camera_rate_with_the_simulated_time(sim):
     sim.bench.spin(3.0)
     frames = [m for _, m in sim.images[first:]]
     assert 56 <= len(frames) <= 64
-    assert rgb(frames[-1]).shape == (48, 48, 3)
+    assert from_message(frames[-1]).shape == (48, 48, 3)
     assert frames[-1].encoding == 'rgb8'
     assert frames[-1].header.frame_id == 'camera_optical'
     steps = np.diff([stamp_of(m) for m in frames])
@@ -104,7 +105,7 @@ def test_a_goal_pose_becomes_a_goal_picture(sim):
     sim.bench.until(lambda: sim.goals, 'no goal image')
     late = sim.bench.listen(Image, 'goal_image', LATCHED)
     sim.bench.until(lambda: late, 'the goal image is not latched')
-    picture, camera = rgb(sim.goals[-1][1]), rgb(sim.images[-1][1])
+    picture, camera = from_message(sim.goals[-1][1]), from_message(sim.images[-1][1])
     assert np.abs(picture.astype(int) - camera).max() > 50
     np.testing.assert_allclose(sim.joints[-1][1].position, before, atol=1e-3)
 

@@ -112,8 +112,13 @@ def test_what_is_no_bag_is_refused_by_name(tmp_path, reacher_contract):
 
 def test_an_interrupted_recording_is_a_whole_bag(tmp_path, reacher_contract):
     """Ctrl-C in the middle of a collection loses nothing that was written."""
-    with pytest.raises(KeyboardInterrupt), BagWriter(tmp_path / 'bag') as bag:
-        write_frames(bag, [NANOSECOND, NANOSECOND + FRAME], reacher_contract)
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with BagWriter(tmp_path / 'bag') as bag:
+            write_frames(bag, [NANOSECOND, NANOSECOND + FRAME], reacher_contract)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     (episode,) = read_episodes([tmp_path / 'bag'], reacher_contract, 8)
     assert len(episode.stamps) == 2

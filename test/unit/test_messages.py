@@ -16,6 +16,7 @@ from trajectory_msgs.msg import JointTrajectory
 from lewm_ros.contract import Action, Channel
 from lewm_ros.errors import ObservationError
 from lewm_ros.history import NANOSECOND
+from lewm_ros.imaging import from_message
 from lewm_ros.nodes.messages import (
     action_message,
     header,
@@ -24,7 +25,6 @@ from lewm_ros.nodes.messages import (
     plan_message,
     read_action,
     read_plan,
-    rgb,
     stamp_of,
     to_ns,
     to_time,
@@ -94,7 +94,7 @@ def test_a_latent_of_another_shape_or_not_finite_is_refused(change, reason):
 def test_a_picture_keeps_every_bit():
     """RGB → Image → RGB, over the wire."""
     picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(rgb(sent(image_message(picture, header(1)))), picture)
+    np.testing.assert_array_equal(from_message(sent(image_message(picture, header(1)))), picture)
 
 
 @pytest.mark.parametrize(
