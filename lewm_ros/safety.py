@@ -35,7 +35,7 @@ class Limits:
         if self.max_step is not None and previous is not None:
             limited = np.clip(limited, previous - self.max_step, previous + self.max_step)
             limited = np.clip(limited, self.low, self.high)
-        if not np.array_equal(limited, command):
+        if not np.allclose(limited, command):  # averaging a plan at its limit rounds
             self.clipped += 1
         return limited
 

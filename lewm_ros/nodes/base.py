@@ -68,7 +68,7 @@ class LewmNode(LifecycleNode):
         self.finished: int | None = None
         self.callback_errors = 0
         self.conditions = Conditions(self)
-        self._active = False
+        self._active = self._finalized = False
         self._hardware = ''
         self._publishers_made: list[Any] = []
         self._subscriptions_made: list[Any] = []
@@ -174,6 +174,11 @@ class LewmNode(LifecycleNode):
         """Ask the process that runs this node to end with this exit status."""
         self.finished = status
 
+    def close(self) -> None:
+        """Shut down, unless a lifecycle manager has done that already."""
+        if not self._finalized:
+            self.trigger_shutdown()
+
     # Lifecycle
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -207,6 +212,7 @@ class LewmNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Deactivate if active, then release everything."""
+        self._finalized = True
         self._end_activity()
         self._release()
         return super().on_shutdown(state)

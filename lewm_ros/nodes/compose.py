@@ -73,7 +73,7 @@ def run(
     finally:
         signals.ignore()
         for node in reversed(running):
-            node.trigger_shutdown()
+            node.close()
         for node in reversed(running):
             node.destroy_node()
         # With "uninstall" rclpy would put the default handlers in place of ours.

@@ -28,12 +28,14 @@ from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
 from lewm_ros.nodes.compose import main_of
 from lewm_ros.nodes.messages import plan_message, stamp_of
 from lewm_ros.nodes.parameters import Parameter
+from lewm_ros.nodes.surprise import EVENTS
 from lewm_ros.report import GoalResult, Teleport, TrialRecord, describe, write_report
 from lewm_ros.sim.reacher import Reacher
 
 TICK = 0.02  #: [s]
 READY_TIMEOUT = 60.0  #: for frames, surprise and diagnostics to arrive [s]
 EVENT_TIMEOUT = 0.5  #: within which a teleport has to raise an event [s]
+EVENT_PATIENCE = 5.0  #: for an open event to end before the next teleport [s]
 SETTLE = 2.0  #: for surprise after a change of who drives [s]
 
 
@@ -90,7 +92,7 @@ class TrialNode(LewmNode):
         self.subscribe(Image, 'goal_image', self._on_goal_image, LATCHED)
         self.subscribe(Float32, 'surprise', self._on_surprise, STREAM)
         self.subscribe(Float32, 'surprise/threshold', self._on_threshold, LATCHED)
-        self.subscribe(DiagnosticArray, 'anomaly', self._on_anomaly, LATCHED)
+        self.subscribe(DiagnosticArray, 'anomaly', self._on_anomaly, EVENTS)
         self.subscribe(JointTrajectory, 'plan', self._on_plan, NEWEST)
         self.subscribe(Header, 'sim/perturbed', self._on_perturbed, STREAM)
         self.subscribe(DiagnosticArray, '/diagnostics', self._on_diagnostics, STREAM)
@@ -228,7 +230,10 @@ class TrialNode(LewmNode):
         for number in range(count):
             self._set_goal()
             yield from self._wait(self._rng.uniform(1.5, 3.0))
-            while self._event_open:  # a new event can only open after the last one ended
+            # A new event can only open after the last one ended; one that never does counts
+            # against surprise.
+            patience = self.now() + round(EVENT_PATIENCE * NANOSECOND)
+            while self._event_open and self.now() < patience:
                 yield
             self._perturbed.clear()
             self._perturb.publish(String(data='teleport'))

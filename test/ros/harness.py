@@ -106,6 +106,12 @@ class Bench:
         command = [sys.executable, '-m', 'lewm_ros.nodes.compose', *names, *ros]
         return Process(command, self._domain, self._folder)
 
+    def program(self, name: str, *arguments: str) -> Process:
+        """Start a node as its console script does."""
+        code = f'import sys; from lewm_ros.nodes.{name} import main; sys.exit(main())'
+        ros = ['--ros-args', '-r', '__ns:=/lewm', *arguments]
+        return Process([sys.executable, '-c', code, *ros], self._domain, self._folder)
+
     def lewm(self, *arguments: str) -> Process:
         """Start the command line."""
         command = [sys.executable, '-m', 'lewm_ros.cli', *arguments]

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from lewm_ros import cli
-from lewm_ros.bringup import ARGUMENTS, GROUPS, NODES, Bringup, Override, supervise
+from lewm_ros.bringup import ARGUMENTS, GROUPS, NODES, Bringup, Override
 from lewm_ros.errors import BringupError, ContractError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -276,7 +276,6 @@ def test_supervise_is_what_lewm_up_calls(monkeypatch, tiny_bundle):
     assert list(seen) == list(GROUPS['plan'])
     assert 'planner_node.samples:=9' in seen['planner_node']
     assert 'planner_node.samples:=9' not in seen['encoder_node']
-    assert supervise is not cli.supervise
 
 
 # The command line.
