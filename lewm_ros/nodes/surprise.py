@@ -13,7 +13,6 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Float32
 
 from lewm_ros.errors import BundleError
-from lewm_ros.history import Context
 from lewm_ros.nodes.base import LATCHED, STREAM
 from lewm_ros.nodes.compose import main_of
 from lewm_ros.nodes.diagnostics import OK, WARN
@@ -21,7 +20,7 @@ from lewm_ros.nodes.messages import header, to_time, vector_message
 from lewm_ros.nodes.observer import ENGINE, ObserverNode
 from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.surprise.events import Event, EventDetector
-from lewm_ros.surprise.score import contributions
+from lewm_ros.surprise.score import contributions, predict
 
 #: Frames that may wait to be scored; more are dropped, the oldest first.
 QUEUE = 32
@@ -128,23 +127,12 @@ class SurpriseNode(ObserverNode):
         with self.lock:
             if generation != self.generation:
                 return
-            context = self.history.context(stamp - self.block)
-            executed = None
-            if context is not None:
-                executed = self.history.executed(np.array([context.stamp, stamp]))
-        if context is None or executed is None or np.isnan(executed).any():
+            transition = self.history.transition(stamp)
+        if transition is None:
             self._windows_missing += 1
             return
-        self._publish(stamp, self._contribute(context, executed, latent))
-
-    def _contribute(self, context: Context, executed: np.ndarray, latent: np.ndarray) -> np.ndarray:
-        """Contribution (D,) of each dimension to the score of this latent."""
-        predicted = self.engine.rollout(
-            context.latents,
-            self.bundle.normalise_block(context.past).astype(np.float32),
-            self.bundle.normalise_block(executed).astype(np.float32)[None],
-        )[0, 0]
-        return contributions(predicted, latent, self._scale)
+        predicted = predict(self.bundle, self.engine, *transition)
+        self._publish(stamp, contributions(predicted, latent, self._scale))
 
     def _publish(self, stamp: int, parts: np.ndarray) -> None:
         score = float(parts.sum())
