@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+import os
 from pathlib import Path
 import re
 import signal
@@ -48,7 +49,7 @@ GROUPS = {
 
 @dataclass(frozen=True)
 class Argument:
-    """A launch argument; `lewm up` has an option of the same meaning."""
+    """A launch argument; `lewm up` has options of the same meaning (not autostart and rviz)."""
 
     name: str
     default: str
@@ -107,6 +108,15 @@ class Override:
         return ['-p', f'{self.parameter}:={self.value}']
 
 
+def stay_local(group: str) -> None:
+    """Keep a demo to this machine, unless the environment says otherwise.
+
+    Its commands go to the names that a real robot on the network may listen to.
+    """
+    if group == 'demo':
+        os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+
+
 @dataclass(frozen=True)
 class Bringup:
     """A group of nodes with everything looked up and checked.
@@ -130,6 +140,10 @@ class Bringup:
         autostart: bool = True,
     ) -> Bringup:
         """Look everything up. Raises LewmError naming what is missing or does not agree."""
+        if use_sim_time and group == 'demo':
+            raise BringupError(
+                'use_sim_time: the demo has no /clock, its simulator follows the system clock'
+            )
         path = find('bundle', bundle)
         trained = Bundle.load(path).contract
         robot = trained
@@ -236,7 +250,7 @@ def supervise(commands: dict[str, list[str]], grace: float = 5.0) -> int:
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]], grace: float) -> None:
-    # Last started, first ended: the controller says its stop before the encoder goes.
+    # Last started, first told: each says its last words by itself.
     for process in reversed(processes):
         if process.poll() is None:
             process.send_signal(signal.SIGINT)

@@ -11,7 +11,7 @@ import logging
 import sys
 
 from lewm_ros import __version__
-from lewm_ros.bringup import ARGUMENTS, GROUPS, Bringup, Override, supervise
+from lewm_ros.bringup import ARGUMENTS, GROUPS, Bringup, Override, stay_local, supervise
 from lewm_ros.errors import BringupError, LewmError
 
 #: Subcommands that live in lewm_training and are imported only when they are chosen: each
@@ -37,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return args.run(args)
     except LewmError as error:
         print(f'lewm: error: {error}', file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f'lewm: error: {error.filename or ""}: {error.strerror or error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print('lewm: interrupted', file=sys.stderr)
@@ -108,6 +111,7 @@ def _add_up(parser: argparse.ArgumentParser) -> None:
 
 
 def _up(args: argparse.Namespace) -> int:
+    stay_local(args.group)
     overrides = [Override.parse(text, GROUPS[args.group]) for text in args.parameter]
     bringup = Bringup.of(
         args.group, args.bundle, args.contract, args.params_file, args.use_sim_time

@@ -149,6 +149,11 @@ class Action(Channel):
         return len(self.fields)
 
     @property
+    def applied(self) -> Channel:
+        """Where the command as applied is read: the robot's own report if it has one."""
+        return self if self.executed is None else self.executed
+
+    @property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper limits, each (A,) float64, in contract units."""
         return np.array(self.low), np.array(self.high)
@@ -195,6 +200,18 @@ class Contract:
             raise ContractError(
                 f'stop.mode is hold but action.kind is {self.action.kind}: hold repeats the last '
                 'position command, so it needs action.kind: position; use stop.mode: zero'
+            )
+        if self.stop.mode == 'zero' and self.action.kind == 'position':
+            raise ContractError(
+                'stop.mode is zero but action.kind is position: the robot would drive to position '
+                'zero instead of stopping; use stop.mode: hold'
+            )
+        if self.stop.mode == 'zero' and not all(
+            low <= 0 <= high for low, high in zip(self.action.low, self.action.high)
+        ):
+            raise ContractError(
+                f'stop.mode is zero but the limits low {list(self.action.low)}, high '
+                f'{list(self.action.high)} leave zero out: the robot could not be stopped'
             )
 
     @classmethod

@@ -173,10 +173,6 @@ class History:
         values = np.array([a for _, a in self._actions]).reshape(len(stamps), self.action_size)
         return stamps, values
 
-    def latent_at(self, stamp: int) -> np.ndarray | None:
-        """Return the latent of exactly ``stamp``, (D,), or None."""
-        return next((z for s, z in reversed(self._latents) if s == stamp), None)
-
     def context(self, stamp: int) -> Context | None:
         """Return the context whose newest frame is nearest to ``stamp`` [ns].
 

@@ -10,7 +10,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from lewm_ros.bringup import ARGUMENTS, Bringup
+from lewm_ros.bringup import ARGUMENTS, Bringup, stay_local
 from lewm_ros.share import PACKAGE, find
 
 
@@ -30,6 +30,7 @@ def description(group: str) -> LaunchDescription:
 
 
 def _start(context: LaunchContext, group: str) -> list[Action]:
+    stay_local(group)
     given = {a.name: LaunchConfiguration(a.name).perform(context) for a in ARGUMENTS}
     bringup = Bringup.of(
         group,
@@ -45,7 +46,7 @@ def _start(context: LaunchContext, group: str) -> list[Action]:
             executable=name,
             name=name,
             namespace=given['namespace'],
-            parameters=[str(bringup.params_file), bringup.parameters],
+            parameters=[bringup.parameters, str(bringup.params_file)],
             remappings=list(bringup.remappings.get(name, ())),
             arguments=['--ros-args', '--log-level', given['log_level']],
             output='screen',

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 import json
 import os
@@ -46,6 +47,7 @@ class TrialRecord:
     surprise: list[tuple[float, float]] = field(default_factory=list)
     teleport_times: list[float] = field(default_factory=list)
     plans: list[tuple[float, float]] = field(default_factory=list)  #: (time, age in ms)
+    plan_ms: list[tuple[float, float]] = field(default_factory=list)  #: (time, search in ms)
     plan_figures: dict[str, float] = field(default_factory=dict)  #: the planner's own
     threshold: float | None = None
     ticks: int = 0
@@ -114,27 +116,44 @@ def describe(summary: dict[str, Any]) -> list[str]:
     ]
 
 
+def prepare_report(folder: Path) -> None:
+    """Check that a report can be written. Raises BringupError saying what is missing."""
+    try:
+        import matplotlib
+        import PIL  # noqa: F401
+    except ImportError as error:
+        raise BringupError(
+            f"the report cannot be drawn ({error}): pip install 'lewm_ros[train]'"
+        ) from error
+    matplotlib.use('Agg')
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BringupError(f'report folder {folder}: {error.strerror}') from error
+    if not os.access(folder, os.W_OK):
+        raise BringupError(f'report folder {folder} cannot be written to')
+
+
 def write_report(folder: Path, record: TrialRecord) -> dict[str, Any]:
     """Write summary.json, summary.png and film.gif; return the summary.
 
-    Raises BringupError naming the package to install where there is nothing to draw with.
+    Raises BringupError as :func:`prepare_report` does.
     """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise BringupError(f'the report needs matplotlib ({error}): pip install matplotlib') from (
-            error
-        )
-    matplotlib.use('Agg')
-    folder.mkdir(parents=True, exist_ok=True)
+    prepare_report(folder)
     summary = record.summary()
-    _draw(folder / 'summary.png', record)
+    text = json.dumps(summary, indent=2, allow_nan=False) + '\n'
+    _replace(folder / 'summary.json', lambda path: path.write_text(text))
+    _replace(folder / 'summary.png', lambda path: _draw(path, record))
     if record.film:
-        _film(folder / 'film.gif', record)
-    partial = folder / 'summary.json.partial'
-    partial.write_text(json.dumps(summary, indent=2) + '\n')
-    os.replace(partial, folder / 'summary.json')
+        _replace(folder / 'film.gif', lambda path: _film(path, record))
     return summary
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside, then rename: a reader sees the old file or the whole new one."""
+    partial = path.with_name(f'partial-{path.name}')
+    write(partial)
+    os.replace(partial, path)
 
 
 def _draw(path: Path, record: TrialRecord) -> None:
@@ -152,18 +171,19 @@ def _draw(path: Path, record: TrialRecord) -> None:
         axes[key].set_axis_off()
         if image is not None:
             axes[key].imshow(image, interpolation='nearest')
-    if record.plans:
-        times, ages = zip(*record.plans)
-        axes['ages'].plot(times, ages, '.', markersize=2)
-    axes['ages'].set(title='frame to plan', xlabel='time [s]', ylabel='[ms]', ylim=(0, None))
+    for points, label in ((record.plans, 'frame to plan'), (record.plan_ms, 'search alone')):
+        if points:
+            axes['ages'].plot(*zip(*points), '.', markersize=3, label=label)
+            axes['ages'].legend(loc='upper right')
+    axes['ages'].set(title='plan times', xlabel='time [s]', ylabel='[ms]', ylim=(0, None))
     if record.surprise:
         times, scores = zip(*record.surprise)
         axes['surprise'].semilogy(times, np.maximum(scores, 1e-3), linewidth=0.7, label='surprise')
     if record.threshold is not None:
         axes['surprise'].axhline(record.threshold, color='tab:red', label='threshold')
     for index, time in enumerate(record.teleport_times):
-        label = 'teleport' if index == 0 else None
-        axes['surprise'].axvline(time, color='tab:orange', alpha=0.5, linewidth=1, label=label)
+        name = 'teleport' if index == 0 else None
+        axes['surprise'].axvline(time, color='tab:orange', alpha=0.5, linewidth=1, label=name)
     axes['surprise'].set(title='surprise', xlabel='time [s]', ylabel='score')
     if axes['surprise'].get_legend_handles_labels()[1]:
         axes['surprise'].legend(loc='upper left')

@@ -111,8 +111,11 @@ class _Collector:
         states = None
         if self.states:
             state_stamps = np.array([s for s, _ in self.states], dtype=np.int64)
-            nearest = np.abs(state_stamps[None] - stamps[:, None]).argmin(axis=1)
-            states = np.array([v for _, v in self.states])[nearest]
+            after = np.clip(np.searchsorted(state_stamps, stamps), 1, len(state_stamps) - 1)
+            after = np.minimum(after, len(state_stamps) - 1)
+            before = np.maximum(after - 1, 0)
+            nearer = stamps - state_stamps[before] <= state_stamps[after] - stamps
+            states = np.array([v for _, v in self.states])[np.where(nearer, before, after)]
         return Episode(
             stamps,
             np.stack([i for _, i in self.frames]),
@@ -126,7 +129,8 @@ def _read_bag(
     reader: AnyReader, path: Path, contract: Contract, size: int, report: ReadReport
 ) -> Iterator[Episode]:
     camera = _connection(reader, path, contract.camera.topic, contract.camera.type)
-    action = _connection(reader, path, contract.action.topic, contract.action.type)
+    applied = contract.action.applied
+    action = _connection(reader, path, applied.topic, applied.type)
     wanted = [camera, action]
     state = None
     if contract.state is not None:
@@ -165,8 +169,8 @@ def _read_bag(
             except ObservationError as error:
                 report.refused[str(error)] += 1
         elif connection.topic == action.topic:
-            stamp = _stamp(message, logged) + delay
-            value = read_fields(message, contract.action.fields)
+            stamp = _stamp(message, logged + delay)
+            value = read_fields(message, applied.fields)
             if not np.isfinite(value).all():
                 report.refused['action not finite'] += 1
             elif not current.actions or stamp > current.actions[-1][0]:
@@ -191,7 +195,12 @@ def _find(reader: AnyReader, topic: str, kind: str) -> Connection | None:
         if c.msgtype == kind
         and (c.topic == tail or (not topic.startswith('/') and c.topic.endswith(tail)))
     ]
-    return found[0] if len({c.topic for c in found}) == 1 else None
+    if len({c.topic for c in found}) > 1:
+        raise BagError(
+            f'{kind} {topic} could be any of {sorted({c.topic for c in found})}: give the whole '
+            'name in the contract, or record one robot'
+        )
+    return found[0] if found else None
 
 
 def _connection(reader: AnyReader, path: Path, topic: str, kind: str) -> Connection:
@@ -199,7 +208,7 @@ def _connection(reader: AnyReader, path: Path, topic: str, kind: str) -> Connect
     if found is None:
         present = ', '.join(sorted(f'{c.topic} ({c.msgtype})' for c in reader.connections))
         raise BagError(
-            f'bag {path}: no single topic {topic} ({kind}) as the contract says; it has: '
+            f'bag {path}: no topic {topic} ({kind}) as the contract says; it has: '
             f'{present or "nothing"}'
         )
     return found

@@ -18,7 +18,7 @@ from lewm_ros.engines import Engine, load_engine
 from lewm_ros.errors import CalibrationError
 from lewm_ros.history import History
 from lewm_ros.share import find
-from lewm_ros.surprise import conformal_threshold, contributions, window_maxima
+from lewm_ros.surprise import conformal_threshold, score, window_maxima
 from lewm_ros.surprise.score import predict
 from lewm_training.bags import Episode, read_episodes, recording_command
 
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     first = np.unique(source_of)[: max(1, round(SCALE_SHARE * count))]
     for_scale = np.isin(source_of, first)
     scale = np.square(p[for_scale] - z[for_scale]).mean(axis=0)
-    scores = contributions(p[~for_scale], z[~for_scale], scale).sum(axis=-1)
+    scores = score(p[~for_scale], z[~for_scale], scale)
     maxima = window_maxima(np.array(stamps)[~for_scale], scores, args.window, source_of[~for_scale])
     policy = '; '.join(recording_command(bag) for bag in args.data)
     calibration = tuple(

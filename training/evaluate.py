@@ -15,6 +15,7 @@ from tqdm import tqdm
 from lewm_ros.bundle import Bundle
 from lewm_ros.contract import Contract
 from lewm_ros.engines import load_engine
+from lewm_ros.errors import SimulationError
 from lewm_ros.share import find
 from lewm_ros.sim import TASKS, make_task
 from lewm_ros.statistics import wilson
@@ -31,6 +32,7 @@ def run_goals(
     seconds: float,
     camera_rate: float,
     seed: int,
+    far: float | None = None,
 ) -> dict[str, Any]:
     """Drive the arm from a fresh random pose to a goal, ``goals`` times.
 
@@ -42,7 +44,7 @@ def run_goals(
     reached, within, errors = 0, 0, []
     for _ in tqdm(range(goals), desc='evaluate', unit='goal'):
         task.reset()
-        goal = task.sample_goal()
+        goal = task.sample_goal(far)
         task.set_goal(goal)
         phase = rng.uniform(0, contract.period)
         latched = False
@@ -68,6 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--task', choices=TASKS, default='reacher')
     parser.add_argument('--goals', type=int, default=40, help='goals (default 40)')
     parser.add_argument('--seconds', type=float, default=6.0, help='for each [s] (default 6)')
+    parser.add_argument(
+        '--far',
+        type=float,
+        help="largest distance of a goal in a joint [rad] (default: within a plan's reach)",
+    )
     parser.add_argument('--preset', default='live', help='planner preset (default live)')
     parser.add_argument('--engine', default='onnxruntime', help='onnxruntime or torch')
     parser.add_argument('--seed', type=int, default=1000)
@@ -77,6 +84,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure the planner and the random policy on the same goals."""
+    if args.goals < 1 or not args.seconds > 0:
+        raise SimulationError(
+            f'--goals is {args.goals}, --seconds {args.seconds}: expected more than 0'
+        )
     bundle = Bundle.load(find('bundle', args.bundle))
     contract = bundle.contract
     task = make_task(args.task, bundle.manifest.image_size, args.seed)
@@ -91,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     )
     uniform = UniformPolicy(contract, np.random.default_rng(args.seed))
     results: dict[str, Any] = {
-        name: run_goals(task, contract, policy, args.goals, args.seconds, rate, args.seed)
+        name: run_goals(task, contract, policy, args.goals, args.seconds, rate, args.seed, args.far)
         for name, policy in (('planner', planner), ('random', uniform))
     }
     task.close()

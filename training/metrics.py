@@ -32,7 +32,7 @@ def reestimate_batchnorm(
     """Replace running statistics by plain averages over some batches; leaves eval mode on.
 
     Running averages lag behind features whose mean is many times their spread, which made
-    evaluation losses hundreds of times the training loss (lewm.md section 3).
+    evaluation losses hundreds of times the training loss (arXiv 2608.10145 reports the same).
     """
     model.eval()
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d)]

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from lewm_ros.bundle import Bundle, Manifest, write_bundle
+from lewm_ros.bundle import MANIFEST, Bundle, Manifest, write_bundle
 from lewm_ros.contract import Contract
 from lewm_ros.errors import TrainingError
 from lewm_ros.model import (
@@ -258,8 +258,7 @@ class Trainer:
             camera_period=self.windows.camera_period,
             provenance=provenance,
         )
-        write_bundle(out, manifest, export_files(self.model, HORIZON))
-        return Bundle.load(out)
+        return write_bundle(out, manifest, export_files(self.model, HORIZON))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -291,6 +290,8 @@ def run(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads)
     folder = args.folder or Path('runs') / args.out.name
     checkpoint = folder / 'checkpoint.pt'
+    if args.out.exists() and not (args.out / MANIFEST).exists():
+        raise TrainingError(f'--out {args.out} exists and is no bundle: choose another folder')
     if checkpoint.exists() and not args.resume:
         raise TrainingError(f'{checkpoint} exists: add --resume, or choose another --run folder')
     if args.resume and not checkpoint.exists():
@@ -345,8 +346,9 @@ def run(args: argparse.Namespace) -> int:
                     f'{metrics["validation_effective_rank"]:.1f} of {config.latent_size}'
                 )
         except KeyboardInterrupt:
-            trainer.save(checkpoint)
-            print(f'stopped at step {trainer.step}; continue with --resume', file=sys.stderr)
+            # Not saved here: the interrupt may have fallen into the middle of a step.
+            bar.close()
+            print('stopped; --resume continues from the last checkpoint', file=sys.stderr)
             raise
     metrics |= trainer.validate()
     provenance = {

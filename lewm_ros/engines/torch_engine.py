@@ -41,6 +41,8 @@ class TorchEngine:
             ) from error
         self.provider = 'cuda' if torch.cuda.is_available() else 'cpu'
         self._model = model.to(self.provider).eval()
+        # As in the onnxruntime engine: TF32 would move latents by more than the two may differ.
+        torch.backends.cudnn.allow_tf32 = False
 
     @torch.inference_mode()
     def encode(self, image: np.ndarray) -> np.ndarray:

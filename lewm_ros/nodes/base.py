@@ -80,7 +80,7 @@ class LewmNode(LifecycleNode):
         # By convention of the diagnostics tools the topic is absolute.
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._reported = (-1, 0.0)
-        self.create_timer(_LEVEL_PERIOD, self._maybe_report, clock=self._steady)
+        self.create_timer(_LEVEL_PERIOD, self._guarded(self._maybe_report), clock=self._steady)
         if self.params['autostart']:
             # From the executor, not from here: a subclass is still being constructed.
             self._autostart_timer = self.create_timer(0.001, self._autostart, clock=self._steady)

@@ -9,7 +9,7 @@ the tick and the camera is alive.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 import time
 from typing import Any
 
@@ -19,10 +19,11 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import UInt32
 from trajectory_msgs.msg import JointTrajectory
 
-from lewm_ros.errors import ObservationError
+from lewm_ros.errors import ContractError, ObservationError
 from lewm_ros.history import NANOSECOND
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
 from lewm_ros.nodes.compose import main_of
+from lewm_ros.nodes.diagnostics import Reasons
 from lewm_ros.nodes.messages import action_message, message_class, read_plan
 from lewm_ros.planning.playback import Playback
 from lewm_ros.safety import Limits, Watchdog
@@ -41,6 +42,13 @@ class ControllerNode(LewmNode):
         self._contract = self.load_contract()
         self._action = self._contract.action
         self._period = round(self._contract.period * NANOSECOND)
+        self._delay = round(self._action.delay * NANOSECOND)
+        try:
+            action_message(np.zeros(self._action.size), self._action, 0)
+        except (AttributeError, IndexError, TypeError) as error:
+            raise ContractError(
+                f'action.fields {list(self._action.fields)} do not fit {self._action.type}: {error}'
+            ) from error
         self._command = self.publisher(message_class(self._action.type), self._action.topic, NEWEST)
 
     def activate(self) -> None:
@@ -51,7 +59,7 @@ class ControllerNode(LewmNode):
         self._last: np.ndarray | None = None
         self._episode: int | None = None
         self._state = 'idle'
-        self._refused: Counter[str] = Counter()
+        self._refused = Reasons()
         self._ticks = self._on_time = self._stale_stops = self._plan_ends = 0
         self._published: deque[float] = deque(maxlen=100)
         self._slot = 0  # the timer first fires one period after its start
@@ -83,8 +91,8 @@ class ControllerNode(LewmNode):
             'stale_stops': self._stale_stops,
             'plan_ends': self._plan_ends,
             'clipped': self._limits.clipped,
-            'refused_plans': self._refused.total(),
-            **{f'refused: {reason}': count for reason, count in self._refused.items()},
+            'refused_plans': self._refused.total,
+            **self._refused.figures('refused'),
         }
 
     def _on_plan(self, message: JointTrajectory, received: int) -> None:
@@ -98,7 +106,7 @@ class ControllerNode(LewmNode):
             if start - now > _FAR_AHEAD * NANOSECOND + length:
                 raise ObservationError('plan starts far in the future: clocks differ')
         except ObservationError as error:
-            self._refused[str(error)] += 1
+            self._refused.add(str(error))
             self.conditions.set('refused', f'refused: {error}')
             return
         self.conditions.set('refused', None)
@@ -116,9 +124,9 @@ class ControllerNode(LewmNode):
 
     def _tick(self) -> None:
         steady = time.monotonic()
-        now = self.now()
-        command = self._playback.command(now, self._period)
-        self._playback.forget(now)
+        effect = self.now() + self._delay  # a plan says when commands work, not when they leave
+        command = self._playback.command(effect, self._period)
+        self._playback.forget(effect)
         if command is not None and self._watchdog.stale(steady):
             self._stale_stop(self._watchdog.age(steady))
             command = None
@@ -151,14 +159,17 @@ class ControllerNode(LewmNode):
 
     def _send(self, command: np.ndarray | None) -> None:
         """Limit and publish a command (A,); None, the hold of nothing, is not sent."""
-        if command is not None:
-            limited = self._limits.apply(command, self._last)
-            if limited is not None:
-                self._publish(limited)
+        if command is None:
+            return
+        limited = self._limits.apply(command, self._last)
+        if limited is None:  # not finite: the one thing to do is to stop
+            limited = self._stop_command()
+        if limited is not None:
+            self._publish(limited)
 
     def _publish(self, command: np.ndarray) -> None:
         self._last = command
-        self._command.publish(action_message(command, self._action, self.now()))
+        self._command.publish(action_message(command, self._action, self.now() + self._delay))
 
     def _count(self, began: float) -> None:
         """Count ticks by the schedule: one that was never served counts as not on time."""

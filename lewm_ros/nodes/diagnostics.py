@@ -61,6 +61,34 @@ class Conditions:
         return '; '.join(text for _, text in active) or 'ok'
 
 
+class Reasons:
+    """Counts by reason. Thread safe, and bounded: a text that is new every time cannot grow it."""
+
+    KEPT = 20
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[str, int] = {}
+
+    def add(self, reason: str) -> None:
+        """Count one more of a reason."""
+        with self._lock:
+            if reason not in self._counts and len(self._counts) >= self.KEPT:
+                reason = 'other'
+            self._counts[reason] = self._counts.get(reason, 0) + 1
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        with self._lock:
+            return sum(self._counts.values())
+
+    def figures(self, prefix: str) -> dict[str, int]:
+        """Counts by 'prefix: reason', for a report."""
+        with self._lock:
+            return {f'{prefix}: {reason}': count for reason, count in self._counts.items()}
+
+
 class Recent:
     """The last values of a figure, and percentiles of them. Appending is thread safe."""
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 import time
 from typing import Any
 
@@ -18,7 +17,7 @@ from lewm_ros.errors import ModelError, ObservationError
 from lewm_ros.imaging import from_message, prepare
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
 from lewm_ros.nodes.compose import main_of
-from lewm_ros.nodes.diagnostics import Recent
+from lewm_ros.nodes.diagnostics import Reasons, Recent
 from lewm_ros.nodes.messages import (
     message_class,
     stamp_of,
@@ -58,7 +57,7 @@ class EncoderNode(LewmNode):
     def activate(self) -> None:
         """Announce the model and start to encode."""
         self._frames = self._encoded = self._goals = 0
-        self._bad: Counter[str] = Counter()
+        self._bad = Reasons()
         self._encode_ms = Recent()
         self._last_frame = time.monotonic()
         self._unstamped = False
@@ -88,8 +87,8 @@ class EncoderNode(LewmNode):
             'encoded': self._encoded,
             'goals': self._goals,
             'skipped': self._worker.skipped,
-            'bad_frames': self._bad.total(),
-            **{f'bad: {reason}': count for reason, count in self._bad.items()},
+            'bad_frames': self._bad.total,
+            **self._bad.figures('bad'),
             'encode_ms_p50': self._encode_ms.percentile(50),
             'encode_ms_p95': self._encode_ms.percentile(95),
             'engine': f'{self._engine.name} ({self._engine.provider})',
@@ -123,7 +122,7 @@ class EncoderNode(LewmNode):
             if not np.isfinite(latent).all():
                 raise ModelError('the encoder returned numbers that are not finite')
         except (ObservationError, ModelError) as error:
-            self._bad[f'{kind}: {error}'] += 1
+            self._bad.add(f'{kind}: {error}')
             self.conditions.set(f'bad {kind}', f'{kind} image refused: {error}')
             return
         self.conditions.set(f'bad {kind}', None)

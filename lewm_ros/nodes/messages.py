@@ -15,7 +15,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from lewm_ros.contract import Action, Channel, read_fields, write_fields
+from lewm_ros.contract import Action, read_fields, write_fields
 from lewm_ros.errors import ObservationError
 from lewm_ros.history import NANOSECOND
 
@@ -156,22 +156,16 @@ def action_message(values: np.ndarray, action: Action, stamp: int) -> Any:
     return message
 
 
-def executed_channel(action: Action) -> Channel:
-    """Where the command as applied is read: the robot's own report if it has one."""
-    return action if action.executed is None else action.executed
-
-
 def read_action(message: Any, action: Action, received: int) -> tuple[int, np.ndarray]:
-    """Message of :func:`executed_channel` → when it takes effect [ns], command (A,) float64.
+    """Message of ``action.applied`` → when it takes effect [ns], command (A,) float64.
 
-    The stamp is the header's, or the receive time, plus ``action.delay``: the training reader
+    The stamp is the header's, or the receive time plus ``action.delay``: the training reader
     does the same. Raises ObservationError where a number is not finite.
     """
-    values = read_fields(message, executed_channel(action).fields)
+    values = read_fields(message, action.applied.fields)
     if not np.isfinite(values).all():
         raise ObservationError(f'action {values.tolist()} is not finite')
-    stamp = stamp_of(message) or received
-    return stamp + round(action.delay * NANOSECOND), values
+    return stamp_of(message) or received + round(action.delay * NANOSECOND), values
 
 
 def _joint_names(action: Action) -> list[str]:

@@ -15,7 +15,6 @@ from lewm_ros.engines import ENGINES, load_engine
 from lewm_ros.history import NANOSECOND, History
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
 from lewm_ros.nodes.messages import (
-    executed_channel,
     message_class,
     read_action,
     stamp_of,
@@ -60,10 +59,10 @@ class ObserverNode(LewmNode):
         )
         self._model: str | None = None
         self._episode: int | None = None
-        executed = executed_channel(self.contract.action)
+        applied = self.contract.action.applied
         self.subscribe(String, 'model', self._on_model, LATCHED)
         self.subscribe(UInt32, 'episode', self._on_episode, LATCHED)
-        self.subscribe(message_class(executed.type), executed.topic, self._on_action, STREAM)
+        self.subscribe(message_class(applied.type), applied.topic, self._on_action, STREAM)
         self.subscribe(Image, 'latent', self._on_latent, STREAM)
 
     def cleanup(self) -> None:
@@ -75,6 +74,11 @@ class ObserverNode(LewmNode):
 
     def forgotten(self) -> None:
         """Take note that the history was cleared; called with the lock held."""
+
+    @property
+    def model_differs(self) -> bool:
+        """Whether the encoder is known to run another model."""
+        return self._model is not None and not self.model_agrees
 
     @property
     def model_agrees(self) -> bool:
@@ -91,9 +95,10 @@ class ObserverNode(LewmNode):
             self.forgotten()
 
     def _on_model(self, message: String, received: int) -> None:
-        if self._model not in (None, message.data):
-            self._forget()
+        changed = self._model not in (None, message.data)
         self._model = message.data
+        if changed or self.model_differs:
+            self._forget()
         text = None
         if not self.model_agrees:
             text = (

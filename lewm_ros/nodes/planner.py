@@ -78,7 +78,8 @@ class PlannerNode(ObserverNode):
         self._goal: np.ndarray | None = None
         self._asked: int | None = None  # stamp of the latent that a plan was last asked on
         self._planned_in = -1  # generation that the planner's memory belongs to
-        self._playback = Playback(self.contract.action.size)
+        self._playback = Playback(self.contract.action.size, hold=self.contract.stop.mode == 'hold')
+        self._delay = round(self.contract.action.delay * NANOSECOND)
         self._fruitless_since: float | None = None
         self._plans = self._late = self._missed = self._windows_missing = 0
         self._last: Plan | None = None
@@ -112,6 +113,8 @@ class PlannerNode(ObserverNode):
         return self.params['threads'] or max((os.cpu_count() or 1) - 1, 1)
 
     def _on_goal(self, message: Image, received: int) -> None:
+        if self.model_differs:
+            return
         goal = vector(message, self.bundle.manifest.latent_size)
         with self.lock:
             if self._goal is not None and np.array_equal(goal, self._goal):
@@ -138,15 +141,17 @@ class PlannerNode(ObserverNode):
             self._ask(stamp)
 
     def forgotten(self) -> None:
-        """Drop the plans with the history; the goal stays."""
+        """Drop the plans with the history; the goal stays, if it is a latent of this model."""
         self._playback.clear()
         self._asked = None
+        if self.model_differs:
+            self._goal = None
 
     def _ask(self, stamp: int) -> None:
         self._asked = stamp
-        self._worker.request(time.perf_counter())
+        self._worker.request(None)
 
-    def _work(self, asked: float) -> None:
+    def _work(self, request: None) -> None:
         started = time.perf_counter()
         with self.lock:
             generation, goal = self.generation, self._goal
@@ -159,8 +164,9 @@ class PlannerNode(ObserverNode):
         if self._planned_in != generation:
             self._planner.reset()
             self._planned_in = generation
-        budget = max(self._planner.budget - (started - asked), 0.0)
-        plan = self._planner.plan(context, committed, goal, budget)
+        # The block begins with the frame, so the time since it was taken is spent already.
+        age = (self.now() - context.stamp) / NANOSECOND
+        plan = self._planner.plan(context, committed, goal, max(self._planner.budget - age, 0.0))
         message = plan_message(plan.start, plan.period, plan.actions, self.contract.action)
         with self.lock:
             if generation != self.generation:  # it belongs to a past episode
@@ -177,7 +183,9 @@ class PlannerNode(ObserverNode):
             return None
         parts = self.bundle.manifest.frameskip
         edges = context.stamp + self.block * np.arange(parts + 1) // parts
-        committed = self._playback.expected(*self.history.actions(), self.now(), edges)
+        # What is sent from now on takes effect after the delay; all before that is decided.
+        decided = self.now() + self._delay
+        committed = self._playback.expected(*self.history.actions(), decided, edges)
         self._playback.forget(context.stamp)
         return None if committed is None else (context, committed)
 

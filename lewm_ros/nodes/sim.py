@@ -105,6 +105,7 @@ class SimNode(LewmNode):
         """Build the task and the publishers of the robot."""
         params = self.params
         self._task = make_task(params['task'], params['image_size'], params['seed'])
+        self._episode = 0  # goes on over deactivation: a number never comes twice
         self._contract = self._load_contract()
         self._hardware = self._contract.name
         state = self._contract.state
@@ -121,7 +122,6 @@ class SimNode(LewmNode):
         self._clockwork = Clockwork(self._task, self._contract.action.size, self.now())
         self._perturbations: list[str] = []
         self._frames = 0
-        self._episode = 0
         action = self._contract.action
         self.subscribe(message_class(action.type), action.topic, self._on_action, NEWEST)
         self.subscribe(Float64MultiArray, 'sim/goal', self._on_goal, STREAM)

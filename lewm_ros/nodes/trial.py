@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+import time
+import traceback
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -21,15 +23,22 @@ from std_msgs.msg import Float32, Float64MultiArray, Header, String
 from trajectory_msgs.msg import JointTrajectory
 
 from lewm_ros.contract import read_fields
-from lewm_ros.errors import BringupError
+from lewm_ros.errors import BringupError, LewmError
 from lewm_ros.history import NANOSECOND
 from lewm_ros.imaging import from_message
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
 from lewm_ros.nodes.compose import main_of
-from lewm_ros.nodes.messages import plan_message, stamp_of
+from lewm_ros.nodes.messages import plan_message, stamp_of, to_ns
 from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.nodes.surprise import EVENTS
-from lewm_ros.report import GoalResult, Teleport, TrialRecord, describe, write_report
+from lewm_ros.report import (
+    GoalResult,
+    Teleport,
+    TrialRecord,
+    describe,
+    prepare_report,
+    write_report,
+)
 from lewm_ros.sim.reacher import Reacher
 
 TICK = 0.02  #: [s]
@@ -66,6 +75,7 @@ class TrialNode(LewmNode):
             raise BringupError(
                 f'contract {self._contract.name} has no state: a trial needs it to judge success'
             )
+        prepare_report(Path(self.params['out']))  # what is missing is said now, not at the end
         self._state = state
         self._block = round(bundle.block * NANOSECOND)
         self._goal_topic = self.publisher(Float64MultiArray, 'sim/goal', STREAM)
@@ -119,8 +129,11 @@ class TrialNode(LewmNode):
             next(self._course)
         except StopIteration:
             self.finish(0)
-        except BringupError as error:
+        except (LewmError, OSError) as error:
             self.get_logger().error(str(error))
+            self.finish(2)
+        except Exception:
+            self.get_logger().error(traceback.format_exc())
             self.finish(2)
 
     def _trial(self) -> Iterator[None]:
@@ -157,7 +170,8 @@ class TrialNode(LewmNode):
         began, before, events = self.now(), self._counters(), len(self._events)
         self._planner_drives = True
         for number in range(goals):
-            self._filming = number == 0 or not record.goals[-1].reached
+            # One goal reached makes the film; until then each one is filmed anew.
+            self._filming = not any(g.reached for g in record.goals)
             if self._filming:
                 record.film.clear()
             yield from self._reach()
@@ -183,9 +197,11 @@ class TrialNode(LewmNode):
         record.late_plans = after['late_plans'] - before['late_plans']
         record.nominal_seconds = (self.now() - began) / NANOSECOND
         record.nominal_events = len(self._events) - events
-        record.plan_figures = {
-            key: float(self._figures['planner_node'][key]) for key in ('plan_ms_p50', 'plan_ms_p95')
-        }
+        if goals or extra:
+            record.plan_figures = {
+                key: float(self._figures['planner_node'][key])
+                for key in ('plan_ms_p50', 'plan_ms_p95')
+            }
 
     def _reach(self, drive: Callable[[], None] | None = None) -> Iterator[None]:
         """Set one goal and wait its time out; success latches at any state received."""
@@ -215,15 +231,19 @@ class TrialNode(LewmNode):
         return goal
 
     def _drive_at_random(self) -> None:
-        """Uniform commands at every control tick, as the paper's random policy."""
-        now = self.now()
+        """Uniform commands for every control period, as the paper's random policy.
+
+        The controller mixes neighbours where its ticks lie off the plan's.
+        """
         period = round(self._contract.period * NANOSECOND)
-        if now < self._random_until:
+        now = self.now()
+        if now < self._random_until - 5 * period:  # early enough for the line not to break
             return
+        start = max(now, self._random_until)
         low, high = self._contract.action.bounds
         actions = self._rng.uniform(low, high, (20, self._contract.action.size))
-        self._plan.publish(plan_message(now, period, actions, self._contract.action))
-        self._random_until = now + len(actions) * period
+        self._plan.publish(plan_message(start, period, actions, self._contract.action))
+        self._random_until = start + len(actions) * period
 
     def _teleports(self, count: int) -> Iterator[None]:
         """Teleports at random moments while the planner drives to one goal after another."""
@@ -285,9 +305,9 @@ class TrialNode(LewmNode):
 
     def _until(self, missing: Callable[[], str | None], timeout: float) -> Iterator[None]:
         """Wait until nothing is missing. Raises BringupError saying what was, at the end."""
-        until = self.now() + round(timeout * NANOSECOND)
+        until = time.monotonic() + timeout  # not the node's time, which may stand still
         while (lack := missing()) is not None:
-            if self.now() > until:
+            if time.monotonic() > until:
                 raise BringupError(f'gave up after {timeout:g} s: {lack}')
             yield
 
@@ -342,13 +362,17 @@ class TrialNode(LewmNode):
             self.record.plans.append(((received - self._start) / NANOSECOND, age))
 
     def _on_perturbed(self, message: Header, received: int) -> None:
-        self._perturbed.append(message.stamp.sec * NANOSECOND + message.stamp.nanosec)
+        self._perturbed.append(to_ns(message.stamp))
 
     def _on_diagnostics(self, message: DiagnosticArray, received: int) -> None:
         for status in message.status:
-            for node in ('planner_node', 'controller_node'):
-                if node in status.name:
-                    self._figures[node] = {v.key: v.value for v in status.values}
+            namespace, _, node = f'/{status.name}'.rpartition('/')
+            if (namespace or '/') != self.get_namespace():
+                continue  # of another robot
+            self._figures[node] = {v.key: v.value for v in status.values}
+            if node == 'planner_node' and self._planner_drives:
+                at = (received - self._start) / NANOSECOND
+                self.record.plan_ms.append((at, float(self._figures[node]['plan_ms_last'])))
 
 
 def main() -> int:

@@ -21,11 +21,14 @@ class Playback:
 
     Args:
         action_size: A.
+        hold: what the player does where nothing is planned: repeat the last command, or send
+            zero. Only :meth:`expected` needs to know.
 
     """
 
-    def __init__(self, action_size: int) -> None:
+    def __init__(self, action_size: int, hold: bool = False) -> None:
         self._size = action_size
+        self._hold = hold
         self.clear()
 
     def clear(self) -> None:
@@ -39,7 +42,8 @@ class Playback:
         keep = self._stamps < start
         ticks = start + period * np.arange(len(actions) + 1, dtype=np.int64)
         self._stamps = np.concatenate([self._stamps[keep], ticks])
-        self._values = np.concatenate([self._values[keep], actions, actions[-1:]])
+        rest = actions[-1:] if self._hold else np.zeros((1, self._size))
+        self._values = np.concatenate([self._values[keep], actions, rest])
         planned = np.arange(len(ticks)) < len(actions)
         self._planned = np.concatenate([self._planned[keep], planned])
 
@@ -68,8 +72,6 @@ class Playback:
     ) -> np.ndarray | None:
         """What is and will be executed between edges, (m, A); None where that is unknown.
 
-        The last command is taken to hold where no plan says otherwise.
-
         Args:
             stamps: (n,) int64 [ns] of the commands executed so far, ascending.
             values: (n, A) those commands.
@@ -78,7 +80,7 @@ class Playback:
 
         """
         done = stamps <= now
-        later = (self._stamps > now) & self._planned
+        later = self._stamps > now
         line = np.concatenate([stamps[done], self._stamps[later]])
         if len(line) == 0:
             return None

@@ -31,12 +31,12 @@ if TYPE_CHECKING:  # both are handed in; planning imports no file format and no 
 class PlannerConfig:
     """Settings of the planner. A search is cold when there is no plan to start from."""
 
-    horizon: int  #: N, blocks; the first is the committed one
-    samples: int
-    elites: int
-    iterations: int
-    cold_samples: int
-    cold_iterations: int
+    horizon: int = 5  #: N, blocks; the first is the committed one
+    samples: int = 64
+    elites: int = 10
+    iterations: int = 3
+    cold_samples: int = 128
+    cold_iterations: int = 5
     std: float = 1.0  #: spread of a cold search, normalised actions
     warm_std: float = 0.5  #: spread of a warm search
     keep_elites: int = 5  #: elites of the last plan tried in a warm search

@@ -31,7 +31,7 @@ class Reacher:
     contract = 'reacher.yaml'
     TOLERANCE = 0.1  #: [rad]
     ELBOW = 2.3  #: goals and resets keep the elbow within ± this [rad]
-    NEAR, FAR = 0.5, 1.2  #: distance of a new goal, largest joint difference [rad]
+    NEAR, FAR = 0.8, 1.3  #: distance of a new goal, largest joint difference [rad]
 
     def __init__(self, image_size: int = 64, seed: int = 0) -> None:
         self._mujoco = load_mujoco()
@@ -78,19 +78,21 @@ class Reacher:
         """Angles and velocities, (4,) float64 [rad, rad, rad/s, rad/s]."""
         return np.concatenate([self.data.qpos, self.data.qvel])
 
-    def sample_goal(self) -> np.ndarray:
+    def sample_goal(self, far: float | None = None) -> np.ndarray:
         """Draw a goal pose (2,) [rad] for the arm as it stands; see :meth:`goal_near`."""
-        return self.goal_near(self.data.qpos, self.rng)
+        return self.goal_near(self.data.qpos, self.rng, self.FAR if far is None else far)
 
     @classmethod
-    def goal_near(cls, pose: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def goal_near(cls, pose: np.ndarray, rng: np.random.Generator, far: float = FAR) -> np.ndarray:
         """Draw a goal pose (2,) [rad] that is not reached yet but within a plan's reach.
 
-        No joint is further than ``FAR`` from ``pose`` and one is at least ``NEAR`` away: the
-        paper, too, takes goals that a plan's length of 25 steps can reach.
+        No joint is further than ``far`` [rad] from ``pose`` and one is at least ``NEAR`` away:
+        the paper, too, takes goals that a plan's length of 25 steps can reach.
         """
+        if not far > cls.NEAR:
+            raise SimulationError(f'a goal {far} rad away is none: expected more than {cls.NEAR}')
         while True:
-            goal = np.asarray(pose) + rng.uniform(-cls.FAR, cls.FAR, 2)
+            goal = np.asarray(pose) + rng.uniform(-far, far, 2)
             if abs(goal[1]) <= cls.ELBOW and cls.pose_errors(pose, goal).max() >= cls.NEAR:
                 return goal
 

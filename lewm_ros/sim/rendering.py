@@ -62,7 +62,8 @@ class Camera:
         except Exception as error:  # mujoco raises plain and GL-specific types here
             raise SimulationError(
                 f'cannot open an offscreen renderer with MUJOCO_GL={os.environ["MUJOCO_GL"]} '
-                f'({error}): install libosmesa6 or set MUJOCO_GL=egl'
+                f'({error}): install libosmesa6 (MUJOCO_GL=osmesa) '
+                'or libegl1 and libgl1-mesa-dri (MUJOCO_GL=egl)'
             ) from error
         _open_renderer = self._renderer
         flags = self._renderer.scene.flags

@@ -153,7 +153,6 @@ def test_old_entries_are_dropped_but_the_held_command_stays():
     kept.append_action(0, np.array([0.5, -0.5]))
     for i in range(2000):
         kept.append_latent(i * TICK, np.zeros(1, dtype=np.float32))
-    assert kept.latent_at(0) is None
     np.testing.assert_allclose(kept.context(1999 * TICK).past[:, ::2], 0.5)
     for i in range(1, 2000):
         kept.append_action(i * TICK, np.zeros(2))
@@ -189,13 +188,6 @@ def test_cleared_history_starts_anew():
     assert kept.newest is None and kept.context(20 * TICK) is None
     assert kept.append_latent(0, np.zeros(2, dtype=np.float32))
     assert kept.append_action(0, np.zeros(2))
-
-
-def test_latent_is_found_by_its_exact_stamp():
-    """latent_at gives the frame of exactly that stamp, or None."""
-    kept = filled(21)
-    np.testing.assert_array_equal(kept.latent_at(7 * TICK), [7, -7])
-    assert kept.latent_at(7 * TICK + 1) is None
 
 
 def test_transition_is_the_context_one_block_back_and_what_was_done_since():

@@ -38,7 +38,7 @@ def model() -> LeWorldModel:
 
 
 def test_the_paper_preset_has_the_published_size():
-    """18,034,478 parameters in 303 tensors for two action dimensions (lewm.md section 10)."""
+    """As the official checkpoints for two action dimensions: 303 tensors."""
     paper = LeWorldModel(PRESETS['paper'](2))
     assert sum(p.numel() for p in paper.parameters()) == 18_034_478
     assert len(paper.state_dict()) == 303

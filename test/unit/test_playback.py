@@ -58,6 +58,16 @@ def test_the_expected_block_joins_executed_commands_and_the_plan():
     assert np.allclose(block[:, 0], [7.5, 2.0])
 
 
+def test_after_the_plan_a_stop_is_expected():
+    """Zero where the player sends zero, the last command where it holds."""
+    edges = np.array([12, 13, 14]) * TICK
+    nothing = np.empty(0, dtype=np.int64), np.empty((0, 1))
+    for hold, last in ((False, 0.0), (True, 3.0)):
+        playback = Playback(1, hold)
+        playback.add(10 * TICK, TICK, np.array([[1.0], [2.0], [3.0]]))
+        assert np.allclose(playback.expected(*nothing, 0, edges)[:, 0], [3.0, last])
+
+
 def test_what_was_executed_before_the_first_known_command_is_unknown():
     """No guess is made about the time before the first command."""
     playback = line((10, [1, 2, 3]))
