@@ -35,8 +35,9 @@ from rosbags.rosbag2 import (
 from rosbags.typesys import Stores, get_typestore
 import yaml
 
-from lewm_ros.contract import Contract, read_fields
+from lewm_ros.contract import Contract
 from lewm_ros.errors import BagError, ObservationError
+from lewm_ros.fields import read_fields
 from lewm_ros.history import NANOSECOND
 from lewm_ros.imaging import from_message, prepare
 

@@ -15,8 +15,9 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from lewm_ros.contract import Action, read_fields, write_fields
+from lewm_ros.contract import Action
 from lewm_ros.errors import ObservationError
+from lewm_ros.fields import read_fields, write_fields
 from lewm_ros.history import NANOSECOND
 
 LATENT_ENCODING = '32FC1'

@@ -16,8 +16,9 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, Header, String, UInt32
 from std_srvs.srv import Trigger
 
-from lewm_ros.contract import Contract, read_fields
+from lewm_ros.contract import Contract
 from lewm_ros.errors import ContractError, SimulationError
+from lewm_ros.fields import read_fields
 from lewm_ros.history import NANOSECOND
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
 from lewm_ros.nodes.compose import main_of

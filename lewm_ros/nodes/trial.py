@@ -22,8 +22,8 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float32, Float64MultiArray, Header, String
 from trajectory_msgs.msg import JointTrajectory
 
-from lewm_ros.contract import read_fields
 from lewm_ros.errors import BringupError, LewmError
+from lewm_ros.fields import read_fields
 from lewm_ros.history import NANOSECOND
 from lewm_ros.imaging import from_message
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode

@@ -201,7 +201,7 @@ def test_a_launch_file_starts_what_lewm_up_starts(stand_ins, tiny_bundle, group)
         assert node.kwargs['name'] == node.kwargs['executable']
         assert node.kwargs['package'] == 'lewm_ros'
         assert node.kwargs['namespace'] == 'lewm'
-        params_file, given = node.kwargs['parameters']
+        given, params_file = node.kwargs['parameters']
         assert Path(params_file).is_file()
         assert given['autostart'] is False
         assert given['bundle'] == str(tiny_bundle.path)

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import yaml
 
-from lewm_ros.contract import Contract, read_fields, write_fields
+from lewm_ros.contract import Contract
 from lewm_ros.errors import ContractError
+from lewm_ros.fields import read_fields, write_fields
 
 ARM = {
     'name': 'arm',
@@ -75,6 +76,7 @@ def test_optional_parts_have_safe_defaults():
     data = copy.deepcopy(ARM)
     del data['stop'], data['state'], data['camera']['crop']
     del data['action']['max_step'], data['action']['executed'], data['action']['delay']
+    data['action']['kind'] = 'effort'
     contract = Contract.parse(data)
     assert (contract.stop.mode, contract.stop.observation_timeout) == ('zero', 0.5)
     assert contract.state is None and contract.camera.crop is None
@@ -202,7 +204,7 @@ def test_bundle_binds_only_what_the_model_learnt_from():
     data = changed('action.topic', '/other/command')
     data['camera'].update(topic='/usb_cam/image', type='sensor_msgs/msg/CompressedImage')
     data['action'].update(low=[-0.5, -2.5], high=[0.5, 2.0], delay=0.0, executed=None)
-    data['stop'] = {'mode': 'zero', 'observation_timeout': 1.0}
+    data['stop'] = {'mode': 'hold', 'observation_timeout': 1.0}
     data.update(name='other', state=None)
     Contract.parse(data).check_against_bundle(trained)
 
@@ -269,3 +271,19 @@ def test_written_fields_are_read_back_and_sequences_grow():
     np.testing.assert_array_equal(read_fields(message, paths), [0.25, 9.0])
     assert message.data == [7.0, 0.0, 9.0]
     assert message.twist.linear.y == -1.0
+
+
+@pytest.mark.parametrize(
+    ('kind', 'low', 'says'),
+    [
+        ('position', [-1.0, -2.5], 'drive to position zero instead of stopping'),
+        ('effort', [0.1, -2.5], 'leave zero out: the robot could not be stopped'),
+    ],
+)
+def test_a_stop_that_would_move_the_robot_is_refused(kind, low, says):
+    """Zero is a place for a position command, and no command at all outside the limits."""
+    data = copy.deepcopy(ARM)
+    data['stop'] = {'mode': 'zero'}
+    data['action'].update(kind=kind, low=low)
+    with pytest.raises(ContractError, match=says):
+        Contract.parse(data)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lewm_ros.bundle import FILES, Bundle, Manifest, write_bundle
-from lewm_ros.contract import Contract
+from lewm_ros.contract import Contract, Stop
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import ContractError, ModelError
 from lewm_ros.history import NANOSECOND, Context
@@ -161,8 +161,10 @@ def test_rounding_does_not_pass_a_limit(bundle: Bundle, engine: PointMass) -> No
     """Limits whose way to normalised actions and back rounds upwards are kept to the last bit."""
     high = np.array([0.95, 0.08])
     assert (bundle.denormalise(bundle.normalise(high)) > high).all()
-    action = replace(bundle.contract.action, low=(0.94, 0.07), high=tuple(high.tolist()))
-    contract = replace(bundle.contract, action=action)
+    action = replace(
+        bundle.contract.action, kind='position', low=(0.94, 0.07), high=tuple(high.tolist())
+    )
+    contract = replace(bundle.contract, action=action, stop=Stop('hold'))
     # One elite: the plan is a single clipped sample, mostly of limits.
     config = replace(CONFIG, elites=1, keep_elites=0, cold_iterations=1)
     planner = RecedingHorizonPlanner(bundle, contract, engine, config)

@@ -1,0 +1,58 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers inside ROS messages, by paths such as ``data[0]`` or ``twist.linear.x``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lewm_ros.errors import ContractError
+
+
+def read_fields(message: Any, paths: tuple[str, ...]) -> np.ndarray:
+    """Read the numbers at ``paths`` from any ROS message object, (A,) float64.
+
+    Works on rclpy and rosbags messages alike. Raises ContractError naming a path that the
+    message does not have.
+    """
+    values = np.empty(len(paths))
+    for index, path in enumerate(paths):
+        value = message
+        try:
+            for name, item in _steps(path):
+                value = getattr(value, name)
+                value = value if item is None else value[item]
+            values[index] = value
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            raise ContractError(
+                f"a {type(message).__name__} message has no number at '{path}' ({error})"
+            ) from error
+    return values
+
+
+def write_fields(message: Any, paths: tuple[str, ...], values: np.ndarray) -> None:
+    """Set the numbers at ``paths`` of a message object; sequences grow as needed."""
+    for path, value in zip(paths, values):
+        *parents, (name, item) = _steps(path)
+        target = message
+        for parent, parent_item in parents:
+            target = getattr(target, parent)
+            target = target if parent_item is None else target[parent_item]
+        if item is None:
+            setattr(target, name, float(value))
+        else:
+            sequence = list(getattr(target, name))
+            sequence += [0.0] * (item + 1 - len(sequence))
+            sequence[item] = float(value)
+            setattr(target, name, sequence)
+
+
+def _steps(path: str) -> list[tuple[str, int | None]]:
+    """Split 'a.b[2]' into [('a', None), ('b', 2)]."""
+    steps: list[tuple[str, int | None]] = []
+    for part in path.split('.'):
+        name, _, item = part.partition('[')
+        steps.append((name, int(item[:-1]) if item else None))
+    return steps
