@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import signal
+import time
 
 from harness import Bench
 import numpy as np
@@ -213,3 +214,32 @@ def test_the_stream_keeps_its_rate(robot):
     assert 57 <= len(times) <= 63
     figures = robot.bench.figures('controller_node')
     assert int(figures['ticks_on_time']) >= 0.95 * int(figures['ticks'])
+
+
+def test_commands_leave_early_by_the_delay_of_the_robot(bench, reacher_contract, tmp_path):
+    """With action.delay 0.2 s a plan that starts in 0.5 s is sent from 0.3 s on."""
+    data = reacher_contract.to_dict()
+    data['action']['delay'] = 0.2
+    contract = tmp_path / 'robot.yaml'
+    contract.write_text(yaml.safe_dump(data))
+    with bench.nodes('controller_node', contract=contract) as process:
+        bench.active('controller_node')
+        robot = Robot(bench, process, Contract.load(contract).action)
+        robot.see(0.2)
+        began = time.monotonic()
+        robot.send(0.5, ticks=10, delay=0.5)
+        robot.see(1.5)
+        moving = [t - began for t, m in robot.commands if t > began and m.data[0] > 0.25]
+        assert moving[0] == pytest.approx(0.3, abs=0.09)
+        assert moving[-1] - moving[0] == pytest.approx(0.45, abs=0.09)
+
+
+def test_fields_that_the_message_lacks_are_refused_at_the_start(bench, reacher_contract, tmp_path):
+    """Not at the first tick, when it would be too late to stop anything."""
+    data = reacher_contract.to_dict()
+    data['action'].update(type='geometry_msgs/msg/Twist', fields=['linear.x', 'linear.q'])
+    contract = tmp_path / 'robot.yaml'
+    contract.write_text(yaml.safe_dump(data))
+    with bench.nodes('controller_node', contract=contract) as process:
+        assert process.wait() == 2
+        assert 'linear.q' in process.output and 'Traceback' not in process.output

@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from lewm_ros.contract import Executed
 from lewm_ros.errors import BagError
 from lewm_ros.history import NANOSECOND
 from lewm_training.bags import BagWriter, ReadReport, read_episodes, recording_command
@@ -122,3 +125,54 @@ def test_an_interrupted_recording_is_a_whole_bag(tmp_path, reacher_contract):
         interrupted()
     (episode,) = read_episodes([tmp_path / 'bag'], reacher_contract, 8)
     assert len(episode.stamps) == 2
+
+
+def test_the_command_as_applied_is_what_counts(tmp_path, reacher_contract):
+    """Where the robot reports it, training reads the report, as planner and surprise do."""
+    applied = Executed('applied', 'std_msgs/msg/Float64MultiArray', ('data[1]', 'data[0]'))
+    action = replace(reacher_contract.action, executed=applied, delay=0.01)
+    contract = replace(reacher_contract, action=action)
+    with BagWriter(tmp_path / 'bag') as bag:
+        write_frames(bag, [NANOSECOND, NANOSECOND + FRAME], reacher_contract)
+        layout = bag.make('std_msgs/msg/MultiArrayLayout', dim=[], data_offset=0)
+        bag.write(
+            '/lewm/applied',
+            'std_msgs/msg/Float64MultiArray',
+            NANOSECOND,
+            layout=layout,
+            data=np.array([5.0, 6.0]),
+        )
+    (episode,) = read_episodes([tmp_path / 'bag'], contract, 8)
+    assert episode.actions.tolist() == [[6.0, 5.0]]
+    assert episode.action_stamps.tolist() == [NANOSECOND + 10_000_000]  # unstamped: log + delay
+
+
+def test_each_frame_gets_the_nearest_state(tmp_path, reacher_contract):
+    """States at their own rate, one of them before and one after all frames."""
+    stamps = (NANOSECOND + FRAME * np.arange(3)).tolist()
+    with BagWriter(tmp_path / 'bag') as bag:
+        write_frames(bag, stamps, reacher_contract)
+        for offset in (-9, 2, 26, 49, 53, 98, 140):
+            stamp = NANOSECOND + offset * 1_000_000
+            bag.write(
+                '/lewm/joint_states',
+                'sensor_msgs/msg/JointState',
+                stamp,
+                header=bag.header(stamp),
+                name=['shoulder', 'elbow'],
+                position=np.full(2, float(offset)),
+                velocity=np.zeros(2),
+                effort=np.empty(0),
+            )
+    (episode,) = read_episodes([tmp_path / 'bag'], reacher_contract, 8)
+    assert episode.states[:, 0].tolist() == [2.0, 49.0, 98.0]
+
+
+def test_two_topics_that_fit_are_not_guessed_between(tmp_path, reacher_contract):
+    """Two robots in one bag: both names are in the message."""
+    with BagWriter(tmp_path / 'bag') as bag:
+        write_frames(bag, [NANOSECOND], reacher_contract)
+        bag.write('/a/episode', 'std_msgs/msg/UInt32', 1, data=1)
+        bag.write('/b/episode', 'std_msgs/msg/UInt32', 2, data=1)
+    with pytest.raises(BagError, match='/a/episode.*/b/episode'):
+        list(read_episodes([tmp_path / 'bag'], reacher_contract, 8))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from importlib import import_module, util
+import os
 from pathlib import Path
 import runpy
 import signal
@@ -17,7 +18,7 @@ import pytest
 import yaml
 
 from lewm_ros import cli
-from lewm_ros.bringup import ARGUMENTS, GROUPS, NODES, Bringup, Override
+from lewm_ros.bringup import ARGUMENTS, GROUPS, NODES, Bringup, Override, stay_local
 from lewm_ros.errors import BringupError, ContractError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -324,3 +325,22 @@ def test_an_interrupted_command_ends_with_130(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'lewm_training.train', module)
     assert cli.main(['train']) == 130
     assert capsys.readouterr().err == 'lewm: interrupted\n'
+
+
+def test_only_the_demo_stays_on_this_machine(monkeypatch):
+    """A simulated robot must not drive real ones on the network; the user has the last word."""
+    name = 'ROS_AUTOMATIC_DISCOVERY_RANGE'
+    monkeypatch.setenv(name, 'SUBNET')
+    stay_local('demo')
+    assert os.environ[name] == 'SUBNET'
+    monkeypatch.delenv(name)
+    stay_local('plan')
+    assert name not in os.environ
+    stay_local('demo')
+    assert os.environ[name] == 'LOCALHOST'
+
+
+def test_a_demo_without_a_clock_is_refused(tiny_bundle):
+    """It would wait for ever."""
+    with pytest.raises(BringupError, match='use_sim_time.*no /clock'):
+        Bringup.of('demo', str(tiny_bundle.path), use_sim_time=True)

@@ -10,7 +10,15 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from lewm_ros.report import GoalResult, Teleport, TrialRecord, describe, write_report
+from lewm_ros.errors import BringupError
+from lewm_ros.report import (
+    GoalResult,
+    Teleport,
+    TrialRecord,
+    describe,
+    prepare_report,
+    write_report,
+)
 from lewm_ros.statistics import wilson
 
 
@@ -78,3 +86,10 @@ def test_an_empty_trial_has_no_figures_instead_of_wrong_ones(tmp_path):
     assert summary['final_error_median'] is None and summary['ticks_on_time'] is None
     assert 'not measured' in '\n'.join(describe(summary))
     assert not (tmp_path / 'film.gif').exists()
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_trial(tmp_path):
+    """Six minutes of trial are not for nothing."""
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(BringupError, match='file/demo'):
+        prepare_report(tmp_path / 'file' / 'demo')

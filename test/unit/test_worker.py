@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from lewm_ros.nodes.diagnostics import Reasons
 from lewm_ros.nodes.worker import Worker
 
 
@@ -108,3 +109,14 @@ def test_stopping_drops_what_waits_and_says_if_it_is_busy():
     gate.let(1)
     assert gate.worker.stop(timeout=5.0) is True
     assert gate.done == [0]
+
+
+def test_reasons_are_counted_and_bounded():
+    """A text that differs every time (a length in it) cannot grow a report without end."""
+    reasons = Reasons()
+    for index in range(100):
+        reasons.add('always the same' if index % 2 else f'{index} bytes')
+    figures = reasons.figures('bad')
+    assert reasons.total == 100
+    assert figures['bad: always the same'] == 50
+    assert len(figures) <= Reasons.KEPT + 1 and figures['bad: other'] == 31
