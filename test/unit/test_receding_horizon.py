@@ -161,9 +161,7 @@ def test_rounding_does_not_pass_a_limit(bundle: Bundle, engine: PointMass) -> No
     """Limits whose way to normalised actions and back rounds upwards are kept to the last bit."""
     high = np.array([0.95, 0.08])
     assert (bundle.denormalise(bundle.normalise(high)) > high).all()
-    action = replace(
-        bundle.contract.action, kind='position', low=(0.94, 0.07), high=tuple(high.tolist())
-    )
+    action = replace(bundle.contract.action, kind='position', low=(0.94, 0.07), high=(0.95, 0.08))
     contract = replace(bundle.contract, action=action, stop=Stop('hold'))
     # One elite: the plan is a single clipped sample, mostly of limits.
     config = replace(CONFIG, elites=1, keep_elites=0, cold_iterations=1)
