@@ -21,6 +21,23 @@ import numpy as np
 NANOSECOND = 1_000_000_000
 
 
+def nearest(stamps: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Indices of the stamps (n,) int64, ascending, n ≥ 1, nearest to any wanted times.
+
+    The earlier of two that are equally near. The shape is that of ``wanted``.
+    """
+    right = np.minimum(np.searchsorted(stamps, wanted), len(stamps) - 1)
+    left = np.maximum(right - 1, 0)
+    earlier = np.abs(stamps[left] - wanted) <= np.abs(stamps[right] - wanted)
+    return np.where(earlier, left, right)
+
+
+def block_edges(start: np.ndarray | int, stop: np.ndarray | int, parts: int) -> np.ndarray:
+    """Edges of k equal parts between two times [ns], (..., k + 1) int64."""
+    start, stop = np.asarray(start)[..., None], np.asarray(stop)[..., None]
+    return start + (stop - start) * np.arange(parts + 1) // parts
+
+
 def held_average(stamps: np.ndarray, values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Average a held (piecewise constant) signal between consecutive edges.
 
@@ -64,8 +81,7 @@ def block_actions(
 
     """
     frames = np.asarray(frames, dtype=np.int64)
-    start, stop = frames[..., :-1, None], frames[..., 1:, None]
-    edges = start + (stop - start) * np.arange(parts + 1) // parts
+    edges = block_edges(frames[..., :-1], frames[..., 1:], parts)
     averages = held_average(stamps, values, edges)
     return averages.reshape(*averages.shape[:-2], parts * values.shape[1])
 
@@ -86,11 +102,7 @@ def window_indices(stamps: np.ndarray, block: int, length: int, period: int) -> 
     if len(stamps) == 0:
         return np.empty((0, length), dtype=np.int64)
     wanted = stamps[:, None] + block * np.arange(length)
-    right = np.clip(np.searchsorted(stamps, wanted), 1, max(len(stamps) - 1, 1))
-    right = np.minimum(right, len(stamps) - 1)
-    left = np.maximum(right - 1, 0)
-    nearer = np.abs(stamps[left] - wanted) <= np.abs(stamps[right] - wanted)
-    index = np.where(nearer, left, right)
+    index = nearest(stamps, wanted)
     fits = (4 * np.abs(stamps[index] - wanted) <= 3 * period).all(axis=1)
     return index[fits]
 
@@ -182,9 +194,9 @@ class History:
         stamps = np.array([s for s, _ in self._latents], dtype=np.int64)
         if len(stamps) == 0:
             return None
-        newest = int(stamps[np.argmin(np.abs(stamps - stamp))])
+        newest = int(stamps[nearest(stamps, np.array(stamp))])
         wanted = newest - self.block * np.arange(self.length - 1, -1, -1)
-        index = np.argmin(np.abs(stamps - wanted[:, None]), axis=1)
+        index = nearest(stamps, wanted)
         off = np.abs(np.append(stamps[index] - wanted, newest - stamp))
         if (4 * off > 3 * self.period).any():
             return None

@@ -31,7 +31,7 @@ class GoalResult:
 class Teleport:
     """One teleport and what surprise made of it."""
 
-    stamp: int  #: of the first frame after it [ns]
+    time: float  #: of the first frame after it [s since the start]
     before: float  #: highest score in the second before
     after: float  #: highest score in the second after
     delay_ms: float | None  #: until the event arrived, None if none came in time
@@ -45,7 +45,6 @@ class TrialRecord:
     random_goals: list[GoalResult] = field(default_factory=list)
     teleports: list[Teleport] = field(default_factory=list)
     surprise: list[tuple[float, float]] = field(default_factory=list)
-    teleport_times: list[float] = field(default_factory=list)
     plans: list[tuple[float, float]] = field(default_factory=list)  #: (time, age in ms)
     plan_ms: list[tuple[float, float]] = field(default_factory=list)  #: (time, search in ms)
     plan_figures: dict[str, float] = field(default_factory=dict)  #: the planner's own
@@ -181,9 +180,11 @@ def _draw(path: Path, record: TrialRecord) -> None:
         axes['surprise'].semilogy(times, np.maximum(scores, 1e-3), linewidth=0.7, label='surprise')
     if record.threshold is not None:
         axes['surprise'].axhline(record.threshold, color='tab:red', label='threshold')
-    for index, time in enumerate(record.teleport_times):
+    for index, teleport in enumerate(record.teleports):
         name = 'teleport' if index == 0 else None
-        axes['surprise'].axvline(time, color='tab:orange', alpha=0.5, linewidth=1, label=name)
+        axes['surprise'].axvline(
+            teleport.time, color='tab:orange', alpha=0.5, linewidth=1, label=name
+        )
     axes['surprise'].set(title='surprise', xlabel='time [s]', ylabel='score')
     if axes['surprise'].get_legend_handles_labels()[1]:
         axes['surprise'].legend(loc='upper left')

@@ -38,7 +38,7 @@ import yaml
 from lewm_ros.contract import Contract
 from lewm_ros.errors import BagError, ObservationError
 from lewm_ros.fields import read_fields
-from lewm_ros.history import NANOSECOND
+from lewm_ros.history import NANOSECOND, nearest
 from lewm_ros.imaging import from_message, prepare
 
 #: A pause between frames longer than this [s] starts a new episode.
@@ -112,11 +112,7 @@ class _Collector:
         states = None
         if self.states:
             state_stamps = np.array([s for s, _ in self.states], dtype=np.int64)
-            after = np.clip(np.searchsorted(state_stamps, stamps), 1, len(state_stamps) - 1)
-            after = np.minimum(after, len(state_stamps) - 1)
-            before = np.maximum(after - 1, 0)
-            nearer = stamps - state_stamps[before] <= state_stamps[after] - stamps
-            states = np.array([v for _, v in self.states])[np.where(nearer, before, after)]
+            states = np.array([v for _, v in self.states])[nearest(state_stamps, stamps)]
         return Episode(
             stamps,
             np.stack([i for _, i in self.frames]),

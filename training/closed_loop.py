@@ -18,7 +18,7 @@ from lewm_ros.bundle import Bundle
 from lewm_ros.contract import Contract
 from lewm_ros.engines import Engine, load_engine
 from lewm_ros.errors import BringupError
-from lewm_ros.history import NANOSECOND, History
+from lewm_ros.history import NANOSECOND, History, block_edges
 from lewm_ros.imaging import prepare
 from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner
 from lewm_ros.planning.playback import Playback
@@ -76,7 +76,6 @@ class PlannerPolicy:
         self._block = round(bundle.block * NANOSECOND)
         self._ticks = manifest.frameskip
         self._new_goal, self._goal_seconds = new_goal, goal_seconds
-        self.plans = 0
         self.reset()
 
     @classmethod
@@ -123,14 +122,13 @@ class PlannerPolicy:
         context = self._history.context(stamp)
         if context is None:
             return
-        edges = stamp + self._block * np.arange(self._ticks + 1) // self._ticks
+        edges = block_edges(stamp, stamp + self._block, self._ticks)
         committed = self._playback.expected(*self._history.actions(), stamp, edges)
         if committed is None:
             return
         plan = self._planner.plan(context, committed, self._goal)
         self._playback.add(plan.start, plan.period, plan.actions)
         self._plan_due = stamp + self._config.execute * self._block
-        self.plans += 1
 
     def act(self, stamp: int) -> np.ndarray:
         """Return the plan's command for the control period from ``stamp`` on."""

@@ -13,7 +13,7 @@ import numpy as np
 from sensor_msgs.msg import Image
 from trajectory_msgs.msg import JointTrajectory
 
-from lewm_ros.history import NANOSECOND, Context
+from lewm_ros.history import NANOSECOND, Context, block_edges
 from lewm_ros.nodes.base import LATCHED, NEWEST
 from lewm_ros.nodes.compose import main_of
 from lewm_ros.nodes.diagnostics import Recent
@@ -182,7 +182,7 @@ class PlannerNode(ObserverNode):
         if context is None:
             return None
         parts = self.bundle.manifest.frameskip
-        edges = context.stamp + self.block * np.arange(parts + 1) // parts
+        edges = block_edges(context.stamp, context.stamp + self.block, parts)
         # What is sent from now on takes effect after the delay; all before that is decided.
         decided = self.now() + self._delay
         committed = self._playback.expected(*self.history.actions(), decided, edges)

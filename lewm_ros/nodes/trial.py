@@ -275,7 +275,6 @@ class TrialNode(LewmNode):
 
     def _judge_teleport(self, stamp: int) -> Teleport:
         at = (stamp - self._start) / NANOSECOND
-        self.record.teleport_times.append(at)
         scores = self.record.surprise
         before = [s for t, s in scores if at - 1 <= t < at]
         after = [s for t, s in scores if at <= t < at + 1]
@@ -285,7 +284,7 @@ class TrialNode(LewmNode):
             if frame >= stamp and received - stamp <= EVENT_TIMEOUT * NANOSECOND
         ]
         return Teleport(
-            stamp, max(before, default=0.0), max(after, default=0.0), min(delays, default=None)
+            at, max(before, default=0.0), max(after, default=0.0), min(delays, default=None)
         )
 
     def _change_planner(self, transition: int) -> Iterator[None]:

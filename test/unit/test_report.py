@@ -37,9 +37,8 @@ def record() -> TrialRecord:
     return TrialRecord(
         goals=[GoalResult(True, 1.5, True, 0.02), GoalResult(False, None, False, 0.4)],
         random_goals=[GoalResult(False, None, False, 2.0)],
-        teleports=[Teleport(1, 1.0, 90.0, 80.0), Teleport(2, 1.2, 3.0, None)],
+        teleports=[Teleport(0.05, 1.0, 90.0, 80.0), Teleport(0.08, 1.2, 3.0, None)],
         surprise=[(0.0, 1.0), (0.1, 2.0)],
-        teleport_times=[0.05],
         plans=[(0.1 * i, float(i)) for i in range(101)],
         plan_figures={'plan_ms_p50': 60.0, 'plan_ms_p95': 80.0},
         threshold=5.0,
