@@ -15,12 +15,15 @@ from lewm_ros.bringup import ARGUMENTS, GROUPS, Bringup, Override, stay_local, s
 from lewm_ros.errors import BringupError, LewmError
 
 #: Subcommands that live in lewm_training and are imported only when they are chosen: each
-#: module has ``add_arguments(parser)`` and ``run(args) -> int``.
+#: module (with _ for -) has ``add_arguments(parser)`` and ``run(args) -> int``.
 TRAINING = {
     'collect': 'record simulated episodes of a task into a rosbag2 bag',
     'train': 'train a model from bags',
     'evaluate': 'measure a bundle: success in waiting simulation, linear probes',
     'calibrate': 'compute surprise thresholds from nominal bags',
+    'export': "write a bundle's ONNX graphs anew from its weights",
+    'import-official': 'turn a published LeWM checkpoint into a bundle',
+    'benchmark': 'time the engines and the planner on this machine',
 }
 
 
@@ -66,7 +69,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 
 def _training(name: str):  # noqa: ANN202 (a module)
     try:
-        return import_module(f'lewm_training.{name}')
+        return import_module(f'lewm_training.{name.replace("-", "_")}')
     except ModuleNotFoundError as error:
         missing = error.name or ''
         if missing.split('.')[0] == 'lewm_training':

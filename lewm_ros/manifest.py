@@ -60,7 +60,7 @@ class Manifest:
     architecture: dict[str, Any]  #: plain numbers and names for ``lewm_ros.model.ModelConfig``
     image_size: int  #: S [px]
     frameskip: int  #: k, control ticks in a block
-    history: int  #: H, frames of context
+    history: int  #: H, frames of context; at most the model's window
     horizon: int  #: N, blocks of the rollout graph
     latent_size: int  #: D
     action_mean: tuple[float, ...]  #: (A,) of one tick's action, contract units
@@ -108,7 +108,6 @@ class Manifest:
         for key, ours in (
             ('image_size', self.image_size),
             ('frameskip', self.frameskip),
-            ('history', self.history),
             ('latent_size', self.latent_size),
             ('action_size', action_size),
         ):
@@ -117,6 +116,17 @@ class Manifest:
                     f'architecture.{key} is {self.architecture[key]!r}, the rest of the manifest '
                     f'says {ours}: they must be equal'
                 )
+
+        if not isinstance(self.window, int) or self.history > self.window:
+            raise BundleError(
+                f'history is {self.history}, architecture.history {self.window!r}: a context is '
+                "at most the model's window"
+            )
+
+    @property
+    def window(self) -> int:
+        """Frames that the predictor attends to at most."""
+        return self.architecture.get('history', self.history)
 
     @classmethod
     def from_dict(cls, data: Any) -> Manifest:

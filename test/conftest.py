@@ -4,12 +4,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from lewm_ros.bundle import Bundle, Manifest, write_bundle
 from lewm_ros.contract import Contract
+
+if TYPE_CHECKING:
+    import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -21,60 +27,83 @@ def reacher_contract() -> Contract:
 
 
 @pytest.fixture(scope='session')
-def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, reacher_contract: Contract) -> Bundle:
-    """Return a bundle of a very small network with random weights, written by the exporter.
+def make_tiny_bundle(
+    tmp_path_factory: pytest.TempPathFactory, reacher_contract: Contract
+) -> Callable[..., Bundle]:
+    """Return a maker of bundles of a very small network with random weights.
 
-    32 px, D 8, k 5, H 3, N 5. Tests that change it work on a copy of its folder.
+    32 px, D 8, k 5, N 5; ``history`` frames of context, of a ``window`` of at least as many. Equal
+    arguments give the same bundle. Tests that change one work on a copy of its folder.
     """
-    import torch
 
-    from lewm_ros.model import LeWorldModel, ModelConfig
-    from lewm_training.export import export_files
+    @cache
+    def make(history: int = 3, window: int = 3) -> Bundle:
+        import torch
 
-    config = ModelConfig(
-        image_size=32,
-        encoder='conv',
-        encoder_width=16,
-        latent_size=8,
-        projector_hidden=16,
-        predictor_width=16,
-        predictor_depth=2,
-        predictor_heads=2,
-        predictor_head_size=8,
-        predictor_mlp=16,
-        action_size=reacher_contract.action.size,
-        action_hidden=16,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = LeWorldModel(config)
-        # As created, actions have no effect (AdaLN starts at zero), images hardly any, and
-        # BatchNorm does nothing: a graph that dropped one of them would pass for right.
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if 'adaLN' in name:
-                    parameter.normal_()
-                elif name.startswith('encoder.') and parameter.ndim > 1:
-                    parameter.mul_(2.5)
-            for name, buffer in model.named_buffers():
-                if name.endswith('running_mean'):
-                    buffer.normal_(std=0.1)
-                elif name.endswith('running_var'):
-                    buffer.uniform_(0.2, 2.0)
-    horizon = 5
-    manifest = Manifest(
-        name='tiny',
-        architecture=config.to_dict(),
-        image_size=config.image_size,
-        frameskip=config.frameskip,
-        history=config.history,
-        horizon=horizon,
-        latent_size=config.latent_size,
-        action_mean=(0.05, -0.1),
-        action_std=(0.5, 0.6),
-        contract=reacher_contract,
-        camera_period=0.05,
-        surprise_scale=(0.1,) * config.latent_size,
-    )
-    folder = tmp_path_factory.mktemp('bundles') / 'tiny'
-    return write_bundle(folder, manifest, export_files(model, horizon))
+        from lewm_ros.model import LeWorldModel, ModelConfig
+        from lewm_training.export import export_files
+
+        config = ModelConfig(
+            image_size=32,
+            encoder='conv',
+            encoder_width=16,
+            latent_size=8,
+            projector_hidden=16,
+            predictor_width=16,
+            predictor_depth=2,
+            predictor_heads=2,
+            predictor_head_size=8,
+            predictor_mlp=16,
+            action_size=reacher_contract.action.size,
+            action_hidden=16,
+            history=window,
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = LeWorldModel(config)
+            stir(model)
+        horizon = 5
+        manifest = Manifest(
+            name='tiny',
+            architecture=config.to_dict(),
+            image_size=config.image_size,
+            frameskip=config.frameskip,
+            history=history,
+            horizon=horizon,
+            latent_size=config.latent_size,
+            action_mean=(0.05, -0.1),
+            action_std=(0.5, 0.6),
+            contract=reacher_contract,
+            camera_period=0.05,
+            surprise_scale=(0.1,) * config.latent_size,
+        )
+        folder = tmp_path_factory.mktemp('bundles') / 'tiny'
+        return write_bundle(folder, manifest, export_files(model, horizon, history))
+
+    return make
+
+
+@pytest.fixture(scope='session')
+def tiny_bundle(make_tiny_bundle: Callable[..., Bundle]) -> Bundle:
+    """Return the bundle of 3 frames of context."""
+    return make_tiny_bundle()
+
+
+def stir(model: torch.nn.Module) -> None:
+    """Make every part of a new model count.
+
+    As created, actions have no effect (AdaLN starts at zero), images hardly any, and all norms do
+    nothing: a graph that dropped one of them would pass for right.
+    """
+    for name, parameter in model.named_parameters():
+        if 'adaLN' in name:
+            parameter.data.normal_()
+        elif name.startswith('encoder.') and parameter.ndim > 1:
+            parameter.data.mul_(2.5)
+        elif 'norm' in name or 'net.0.' in name or 'net.1.' in name:
+            parameter.data.add_(parameter.data.new_empty(parameter.shape).normal_(std=0.2))
+    for name, buffer in model.named_buffers():
+        if name.endswith('running_mean'):
+            buffer.normal_(std=0.1)
+        elif name.endswith('running_var'):
+            buffer.uniform_(0.2, 2.0)

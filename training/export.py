@@ -1,9 +1,11 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""From a torch model to the two ONNX graphs and the weights of a bundle."""
+"""From a torch model to the two ONNX graphs and the weights of a bundle; `lewm export`."""
 
 from __future__ import annotations
 
+import argparse
+from dataclasses import replace
 import logging
 from pathlib import Path
 import tempfile
@@ -13,7 +15,14 @@ from safetensors.torch import save
 import torch
 from torch import nn
 
-from lewm_ros.model import LeWorldModel
+from lewm_ros.bundle import CARD, Bundle, write_bundle
+from lewm_ros.engines.graphs import latent_names
+from lewm_ros.engines.torch_engine import load_model
+from lewm_ros.errors import BundleError
+from lewm_ros.model import FastRollout, LeWorldModel
+from lewm_ros.share import find
+
+MAX_HORIZON = 64  #: a graph grows with every block
 
 
 class EncoderGraph(nn.Module):
@@ -29,53 +38,55 @@ class EncoderGraph(nn.Module):
 
 
 class RolloutGraph(nn.Module):
-    """context (H, D), past (H − 1, k·A), actions (S, N, k·A) to latents (S, N, D)."""
+    """context (h, D), past (h − 1, k·A), actions (S, N, k·A) to N latents, each (S, D)."""
 
     def __init__(self, model: LeWorldModel) -> None:
         super().__init__()
-        self.model = model
+        self.rollout = FastRollout(model)
 
     def forward(
-        self, context: torch.Tensor, past: torch.Tensor, actions: torch.Tensor
-    ) -> torch.Tensor:
-        """Roll S plans out from one context."""
-        return self.model.rollout(context[None], past[None], actions[None])[0]
+        self, context: torch.Tensor, actions: torch.Tensor, past: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, ...]:
+        """Roll S plans out from one context; without past where that is a single frame."""
+        if past is None:
+            past = actions.new_zeros(0, actions.shape[-1])
+        return tuple(self.rollout(context, past, actions))
 
 
-def export_files(model: LeWorldModel, horizon: int) -> dict[str, bytes]:
+def export_files(model: LeWorldModel, horizon: int, history: int | None = None) -> dict[str, bytes]:
     """Weights and graphs of a bundle by file name.
 
     Args:
         model: any mode and device; it is left as it was.
         horizon: N, the longest plan of the rollout graph in blocks.
+        history: frames of context that the rollout graph reads, at most the model's H, which
+            is the default.
 
     """
     config = model.config
+    history = history or config.history
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     copy = LeWorldModel(config)
     copy.load_state_dict(state)
-    copy.eval()
+    copy.eval().requires_grad_(False)
     size, block = config.image_size, config.block_size
     samples = torch.export.Dim('samples', min=1, max=65536)
-    encoder = _graph(EncoderGraph(copy), {'pixels': torch.zeros(1, 3, size, size)}, 'latent', None)
-    rollout = _graph(
-        RolloutGraph(copy),
-        {
-            'context': torch.zeros(config.history, config.latent_size),
-            'past': torch.zeros(config.history - 1, block),
-            'actions': torch.zeros(2, horizon, block),
-        },
-        'latents',
-        {'context': None, 'past': None, 'actions': {0: samples}},
-    )
+    encoder = _graph(EncoderGraph(copy), {'pixels': torch.zeros(1, 3, size, size)}, ['latent'], {})
+    inputs = {
+        'context': torch.zeros(history, config.latent_size),
+        'actions': torch.zeros(2, horizon, block),
+    }
+    if history > 1:
+        inputs['past'] = torch.zeros(history - 1, block)
+    rollout = _graph(RolloutGraph(copy), inputs, latent_names(horizon), {'actions': {0: samples}})
     return {'weights.safetensors': save(state), 'encoder.onnx': encoder, 'rollout.onnx': rollout}
 
 
 def _graph(
     module: nn.Module,
     inputs: dict[str, torch.Tensor],
-    output: str,
-    dynamic: dict[str, dict[int, object] | None] | None,
+    outputs: list[str],
+    dynamic: dict[str, dict[int, object]],
 ) -> bytes:
     # Both report at length on optional operators that these graphs do not have.
     for name in ('onnxscript', 'torch.onnx._internal.exporter._registration'):
@@ -88,10 +99,36 @@ def _graph(
             tuple(inputs.values()),
             path,
             input_names=list(inputs),
-            output_names=[output],
-            dynamic_shapes=dynamic,
+            output_names=outputs,
+            dynamic_shapes=[dynamic.get(name) for name in inputs],
             dynamo=True,
             external_data=False,
             verbose=False,
         )
         return path.read_bytes()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument('bundle', help='bundle folder or name, rewritten in place')
+    parser.add_argument(
+        '--horizon', type=int, help='longest rollout of the graph [blocks] (default: as it was)'
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the graphs anew, as this version exports them. The weights stay, the hash changes."""
+    bundle = Bundle.load(find('bundle', args.bundle))
+    manifest = bundle.manifest
+    if args.horizon is not None and not 1 <= args.horizon <= MAX_HORIZON:
+        raise BundleError(f'--horizon is {args.horizon} blocks: expected 1 to {MAX_HORIZON}')
+    manifest = replace(manifest, horizon=args.horizon or manifest.horizon, calibration=(), files={})
+    model = load_model(bundle)
+    files: dict[str, bytes | Path] = dict(export_files(model, manifest.horizon, manifest.history))
+    if (bundle.path / CARD).is_file():
+        files[CARD] = bundle.path / CARD
+    written = write_bundle(bundle.path, manifest, files)
+    print(f'{written.path}: model {written.hash[:12]}, was {bundle.hash[:12]}')
+    if bundle.manifest.calibration:
+        print('its thresholds belonged to the old graphs: run `lewm calibrate` again')
+    return 0

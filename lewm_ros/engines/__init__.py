@@ -4,34 +4,66 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from lewm_ros.bundle import Bundle
-from lewm_ros.engines.base import Engine
+from lewm_ros.engines.base import PRECISIONS, Engine
 from lewm_ros.errors import EngineError
 
-__all__ = ['ENGINES', 'Engine', 'load_engine']
+__all__ = ['ENGINES', 'PRECISIONS', 'Engine', 'describe', 'load_engine']
 
-ENGINES = ('onnxruntime', 'torch')
+_CLASSES = {
+    'onnxruntime': ('onnxruntime_engine', 'OnnxRuntimeEngine'),
+    'openvino': ('openvino_engine', 'OpenVinoEngine'),
+    'torch': ('torch_engine', 'TorchEngine'),
+    'reference': ('torch_engine', 'ReferenceEngine'),
+}
+ENGINES = tuple(_CLASSES)
 
 
-def load_engine(bundle: Bundle, name: str = 'onnxruntime', threads: int = 1) -> Engine:
+def load_engine(
+    bundle: Bundle,
+    name: str = 'onnxruntime',
+    threads: int = 1,
+    precision: str = 'f32',
+    provider: str = '',
+    horizon: int | None = None,
+) -> Engine:
     """Make the engine ``name`` ready to run a bundle.
 
     Args:
         bundle: what to run.
-        name: one of :data:`ENGINES`; 'torch' is the reference, 'onnxruntime' the default.
-        threads: of one call; the torch engine sets them for the whole process.
+        name: one of :data:`ENGINES`. 'onnxruntime' is the default; 'openvino' the fastest on
+            x86 processors; 'torch' needs no ONNX; 'reference' is the published loop, slow,
+            that all others are compared with.
+        threads: of one call; the torch engines set them for the whole process.
+        precision: of the products of a rollout: 'f32', 'bf16', or 'auto' for bf16 where the
+            hardware multiplies it natively. Frames are always encoded in f32, because the
+            surprise is calibrated on those latents.
+        provider: what computes, by the engine's own name for it (an onnxruntime execution
+            provider, an OpenVINO device, a torch device); '' for the engine's choice.
+        horizon: longest rollout that will be asked for [blocks]; a shorter one than the
+            bundle's, which is the default, makes every rollout cheaper.
 
-    Raises EngineError where the engine is unknown, not installed, or cannot run the bundle.
+    Raises EngineError where the engine, precision or provider is unknown or not there, or
+    cannot run the bundle.
 
     """
     if threads < 1:
         raise EngineError(f'threads is {threads}: expected at least 1')
-    if name == 'onnxruntime':
-        from lewm_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
+    if precision not in PRECISIONS:
+        raise EngineError(f'precision is {precision!r}: expected one of {list(PRECISIONS)}')
+    longest = bundle.manifest.horizon
+    horizon = longest if horizon is None else horizon
+    if not 1 <= horizon <= longest:
+        raise EngineError(f'horizon is {horizon} blocks: bundle {bundle.path} has 1 to {longest}')
+    if name not in _CLASSES:
+        raise EngineError(f'engine is {name!r}: expected one of {list(ENGINES)}')
+    module, kind = _CLASSES[name]
+    chosen = getattr(import_module(f'lewm_ros.engines.{module}'), kind)
+    return chosen(bundle, threads, precision, provider, horizon)
 
-        return OnnxRuntimeEngine(bundle, threads)
-    if name == 'torch':
-        from lewm_ros.engines.torch_engine import TorchEngine
 
-        return TorchEngine(bundle, threads)
-    raise EngineError(f'engine is {name!r}: expected one of {list(ENGINES)}')
+def describe(engine: Engine) -> str:
+    """Name an engine, what it computes on and its precision, for people."""
+    return f'{engine.name} ({engine.provider}, {engine.precision})'

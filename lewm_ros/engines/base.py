@@ -4,12 +4,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+import re
 from typing import Protocol
 
 import numpy as np
 
 from lewm_ros.bundle import Manifest
-from lewm_ros.errors import ModelError
+from lewm_ros.errors import EngineError, ModelError
+
+PRECISIONS = ('auto', 'f32', 'bf16')
+_BF16_FLAGS = {'amx_bf16', 'avx512_bf16', 'bf16'}
 
 
 class Engine(Protocol):
@@ -17,22 +22,31 @@ class Engine(Protocol):
 
     name: str  #: one of ``lewm_ros.engines.ENGINES``
     provider: str  #: what computes, e.g. 'CPUExecutionProvider' or 'cuda'
+    precision: str  #: of a rollout's products, 'f32' or 'bf16'
 
     def encode(self, image: np.ndarray) -> np.ndarray:
-        """(S, S, 3) uint8 from ``imaging.prepare`` → latent (D,) float32."""
+        """(S, S, 3) uint8 from ``imaging.prepare`` → latent (D,) float32; always in f32."""
         ...
 
-    def rollout(self, context: np.ndarray, past: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    def rollout(
+        self, context: np.ndarray, past: np.ndarray, actions: np.ndarray, exact: bool = True
+    ) -> np.ndarray:
         """Predict the latents that candidate plans lead to.
+
+        The first call with another number of samples may take seconds: call each once before
+        time counts.
 
         Args:
             context: (H, D) latents, oldest first.
             past: (H − 1, k·A) normalised blocks between them.
-            actions: (S, N', k·A) normalised blocks, 1 ≤ N' ≤ the bundle's horizon; the first
+            actions: (S, N', k·A) normalised blocks, 1 ≤ N' ≤ the engine's horizon; the first
                 leaves the newest frame.
+            exact: in f32 whatever the engine's precision.
 
         Returns:
             (S, N', D) float32, the latent after each block.
+
+        Raises ModelError if a shape is another.
 
         """
         ...
@@ -49,7 +63,7 @@ def check_image(manifest: Manifest, image: np.ndarray) -> None:
 
 
 def check_rollout(
-    manifest: Manifest, context: np.ndarray, past: np.ndarray, actions: np.ndarray
+    manifest: Manifest, horizon: int, context: np.ndarray, past: np.ndarray, actions: np.ndarray
 ) -> None:
     """Raise ModelError, naming both shapes, unless a rollout's inputs fit the model."""
     block = manifest.frameskip * manifest.contract.action.size
@@ -62,10 +76,39 @@ def check_rollout(
     if (
         actions.ndim != 3
         or len(actions) == 0
-        or not 1 <= actions.shape[1] <= manifest.horizon
+        or not 1 <= actions.shape[1] <= horizon
         or actions.shape[2] != block
     ):
         raise ModelError(
             f'actions have shape {actions.shape}: the model reads (S, N, {block}) with S at least '
-            f'1 and N in [1, {manifest.horizon}]'
+            f'1 and N in [1, {horizon}]'
         )
+
+
+def choose_precision(asked: str, native: bool, who: str) -> str:
+    """Resolve 'auto' to bf16 where the hardware multiplies it natively, to f32 elsewhere.
+
+    Raises EngineError for bf16 without such hardware: it would be slower than f32.
+    """
+    if asked == 'bf16' and not native:
+        raise EngineError(
+            f"precision is 'bf16': {who} has no native bfloat16 here, so f32 is the faster and "
+            "the exact one; use 'f32' or 'auto'"
+        )
+    return 'f32' if asked == 'f32' or not native else 'bf16'
+
+
+def cpu_has_bf16(info: str | None = None) -> bool:
+    """Whether the processor multiplies bfloat16 (AMX, AVX-512 BF16, Arm BF16).
+
+    Args:
+        info: text in the form of Linux's /proc/cpuinfo; None reads that file.
+
+    """
+    if info is None:
+        try:
+            info = Path('/proc/cpuinfo').read_text()
+        except OSError:
+            return False
+    flags = re.search(r'^(?:flags|Features)\s*:(.*)$', info, re.MULTILINE)
+    return flags is not None and not _BF16_FLAGS.isdisjoint(flags[1].split())

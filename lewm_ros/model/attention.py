@@ -13,10 +13,10 @@ def attend(
 ) -> torch.Tensor:
     """Attention over (B, heads, T, d) queries, keys and values; returns the same shape.
 
-    On CUDA the fused kernel runs. On a CPU its backward pass is slower than plain products, and
-    plain products export to every ONNX opset, so there they are written out.
+    The fused kernel runs, except where gradients are needed on a CPU: its backward pass is
+    slower there than plain products.
     """
-    if q.is_cuda:
+    if q.is_cuda or not q.requires_grad:
         return functional.scaled_dot_product_attention(q, k, v, is_causal=causal, dropout_p=dropout)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     if causal:

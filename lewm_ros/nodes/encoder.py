@@ -12,7 +12,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from lewm_ros.engines import ENGINES, load_engine
+from lewm_ros.engines import describe, load_engine
 from lewm_ros.errors import ModelError, ObservationError
 from lewm_ros.imaging import from_message, prepare
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
@@ -24,6 +24,7 @@ from lewm_ros.nodes.messages import (
     to_time,
     vector_message,
 )
+from lewm_ros.nodes.observer import ENGINE
 from lewm_ros.nodes.parameters import Parameter
 
 #: A silence of the camera is reported after this long [s].
@@ -34,7 +35,7 @@ class EncoderNode(LewmNode):
     """Encodes camera frames and goal images on one worker; the newest frame wins."""
 
     PARAMETERS = (
-        Parameter('engine', 'onnxruntime', 'What runs the model.', choices=ENGINES),
+        *ENGINE,
         Parameter('threads', 1, 'Threads of one encoding.', low=1, high=256),
         Parameter(
             'image_reliability',
@@ -47,7 +48,13 @@ class EncoderNode(LewmNode):
     def configure(self) -> None:
         """Load the model and create the latent publishers."""
         self._bundle, self._contract = self.load_bundle()
-        self._engine = load_engine(self._bundle, self.params['engine'], self.params['threads'])
+        self._engine = load_engine(
+            self._bundle,
+            self.params['engine'],
+            self.params['threads'],
+            provider=self.params['provider'],
+            horizon=1,
+        )
         size = self._bundle.manifest.image_size
         self._engine.encode(np.zeros((size, size, 3), np.uint8))  # the first call is slow
         self._latent = self.publisher(Image, 'latent', STREAM)
@@ -91,7 +98,7 @@ class EncoderNode(LewmNode):
             **self._bad.figures('bad'),
             'encode_ms_p50': self._encode_ms.percentile(50),
             'encode_ms_p95': self._encode_ms.percentile(95),
-            'engine': f'{self._engine.name} ({self._engine.provider})',
+            'engine': describe(self._engine),
             'bundle': self._bundle.hash[:12],
         }
 

@@ -22,7 +22,15 @@ from lewm_ros.nodes.messages import (
 )
 from lewm_ros.nodes.parameters import Parameter
 
-ENGINE = Parameter('engine', 'onnxruntime', 'What runs the model.', choices=ENGINES)
+ENGINE = (
+    Parameter('engine', 'onnxruntime', 'What runs the model.', choices=ENGINES),
+    Parameter(
+        'provider',
+        '',
+        'What computes, by the name that the engine has for it, such as CUDAExecutionProvider; '
+        'empty: a GPU if the engine finds one, else the processor.',
+    ),
+)
 
 
 class ObserverNode(LewmNode):
@@ -40,7 +48,12 @@ class ObserverNode(LewmNode):
     def configure(self) -> None:
         """Load bundle, contract and engine."""
         self.bundle, self.contract = self.load_bundle()
-        self.engine = load_engine(self.bundle, self.params['engine'], self._threads())
+        self.engine = load_engine(
+            self.bundle,
+            self.params['engine'],
+            provider=self.params['provider'],
+            **self.engine_options(),
+        )
         self.block = round(self.bundle.block * NANOSECOND)
         self.camera_period = round(self.bundle.manifest.camera_period * NANOSECOND)
 
@@ -85,8 +98,9 @@ class ObserverNode(LewmNode):
         """Whether the encoder runs the model of this node's bundle."""
         return self._model == self.bundle.hash
 
-    def _threads(self) -> int:
-        return 1
+    def engine_options(self) -> dict[str, Any]:
+        """What this node asks of its engine; see :func:`lewm_ros.engines.load_engine`."""
+        return {'threads': self.params['threads'], 'horizon': 1}
 
     def _forget(self) -> None:
         with self.lock:

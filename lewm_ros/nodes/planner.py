@@ -13,6 +13,7 @@ import numpy as np
 from sensor_msgs.msg import Image
 from trajectory_msgs.msg import JointTrajectory
 
+from lewm_ros.engines import PRECISIONS, describe
 from lewm_ros.history import NANOSECOND, Context, block_edges
 from lewm_ros.nodes.base import LATCHED, NEWEST
 from lewm_ros.nodes.compose import main_of
@@ -37,6 +38,16 @@ _SEARCH = (
     Parameter('std', 1.0, 'Spread of a cold search [standard deviations of the data].', 0.01, 10.0),
     Parameter('warm_std', 0.5, 'Spread of a warm search [same].', 0.01, 10.0),
     Parameter('keep_elites', 5, 'Elites of the last plan tried again in a warm search.', 0, 1000),
+    Parameter(
+        'min_gain', 0.0, 'A search ends when its elites get better by less; 0: never.', 0.0, 0.99
+    ),
+    Parameter(
+        'exact_iterations',
+        2,
+        'Last iterations in f32 where precision is bf16, at most half of them.',
+        0,
+        1000,
+    ),
     Parameter('cost', 'ramp', 'Weight of the distance to the goal over the plan.', choices=KINDS),
     Parameter('execute', 1, 'Blocks played before a new plan is asked for.', 1, 999),
     Parameter('deadline_fraction', 0.7, 'Part of a block that a plan may take.', 0.01, 100.0),
@@ -49,27 +60,26 @@ class PlannerNode(ObserverNode):
     """Plans on a worker whenever enough of the last plan is played, or the goal changed."""
 
     PARAMETERS = (
-        ENGINE,
+        *ENGINE,
+        Parameter(
+            'precision',
+            'f32',
+            'Of the products of a rollout; auto: bf16 where the hardware multiplies it natively.',
+            choices=PRECISIONS,
+        ),
         Parameter('threads', 0, 'Threads of a rollout; 0: all cores but one.', 0, 256),
         *_SEARCH,
     )
 
     def configure(self) -> None:
-        """Build the planner and run both sizes of rollout once: first calls are slow."""
-        super().configure()
+        """Build the planner and run rollouts of every size once: first calls are slow."""
         names = [f.name for f in fields(PlannerConfig)]
         self._config = PlannerConfig(**{n: self.params[n] for n in names})
+        super().configure()
         self._planner = RecedingHorizonPlanner(
             self.bundle, self.contract, self.engine, self._config
         )
-        manifest = self.bundle.manifest
-        block = manifest.frameskip * self.contract.action.size
-        for samples in (self._config.cold_samples, self._config.samples):
-            self.engine.rollout(
-                np.zeros((manifest.history, manifest.latent_size), np.float32),
-                np.zeros((manifest.history - 1, block), np.float32),
-                np.zeros((samples, self._config.horizon, block), np.float32),
-            )
+        self._planner.warm_up()
         self._plan = self.publisher(JointTrajectory, 'plan', NEWEST)
 
     def activate(self) -> None:
@@ -105,12 +115,20 @@ class PlannerNode(ObserverNode):
             'plan_cost': float('nan') if last is None else last.cost,
             'rollouts': 0 if last is None else last.rollouts,
             'warm': last is not None and last.warm,
-            'engine': f'{self.engine.name} ({self.engine.provider})',
+            'engine': describe(self.engine),
             'bundle': self.bundle.hash[:12],
         }
 
-    def _threads(self) -> int:
-        return self.params['threads'] or max((os.cpu_count() or 1) - 1, 1)
+    def engine_options(self) -> dict[str, Any]:
+        """All cores but one unless told otherwise, and no longer rollouts than planning needs."""
+        return {
+            'threads': self.params['threads'] or max((os.cpu_count() or 1) - 1, 1),
+            'precision': self.params['precision'],
+            # A horizon beyond the bundle's is refused by the planner, in its own words.
+            'horizon': min(
+                self._config.rollout_blocks(self.bundle.manifest), self.bundle.manifest.horizon
+            ),
+        }
 
     def _on_goal(self, message: Image, received: int) -> None:
         if self.model_differs:

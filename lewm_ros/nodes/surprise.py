@@ -12,6 +12,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float32
 
+from lewm_ros.engines import describe
 from lewm_ros.errors import BundleError
 from lewm_ros.nodes.base import LATCHED, STREAM
 from lewm_ros.nodes.compose import main_of
@@ -38,7 +39,7 @@ class SurpriseNode(ObserverNode):
     AHEAD = 2.0
 
     PARAMETERS = (
-        ENGINE,
+        *ENGINE,
         Parameter('threads', 1, 'Threads of one prediction.', low=1, high=256),
         Parameter(
             'alpha',
@@ -91,12 +92,9 @@ class SurpriseNode(ObserverNode):
             'threshold': float('nan') if self._threshold is None else self._threshold,
             'alpha': self.params['alpha'],
             'calibration': self._calibration,
-            'engine': f'{self.engine.name} ({self.engine.provider})',
+            'engine': describe(self.engine),
             'bundle': self.bundle.hash[:12],
         }
-
-    def _threads(self) -> int:
-        return self.params['threads']
 
     def _look_up(self, alpha: float) -> tuple[float | None, str]:
         """Return the threshold for ``alpha``, if any, and a text about it."""

@@ -1,18 +1,23 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The cross-entropy method over action sequences, in numpy, under a deadline.
+"""The cross-entropy method over action sequences, under a deadline.
 
-It knows no model: a cost function in, a sequence out. As in the published planner, sample 0 is
-always the mean, "variance" is the elites' standard deviation, and a mean is returned, not a
-sample. Different from it: candidates are clipped to bounds, and of all the means that were
-tried the one with the lowest cost is returned, so that a warm start never gets worse.
+:class:`CEM` decides how long to search and what to return; a :class:`Search` does one iteration:
+:class:`NumpySearch` for any cost function, or what an engine offers on its own device.
+
+As in the published planner, sample 0 is always the mean, "variance" is the elites' standard
+deviation, and a mean is returned, not a sample. Different from it: candidates are clipped to
+bounds, of all the means that were tried the one with the lowest cost is returned (so that a warm
+start never gets worse), and a search ends when its elites stop getting better.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+import math
 import time
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -31,6 +36,8 @@ class CEMConfig:
     elites: int  #: best candidates that the next mean and spread are computed from
     iterations: int
     keep: int = 5  #: elites handed back, for the next warm start
+    min_gain: float = 0.0  #: end when the elites' mean cost falls by less; 0: never
+    exact_iterations: int = 2  #: last ones with the exact cost, where a search has a coarse one
 
     def __post_init__(self) -> None:
         if not 1 <= self.elites <= self.samples:
@@ -44,6 +51,98 @@ class CEMConfig:
             raise ModelError(
                 f'CEM keeps {self.keep} of {self.elites} elites: expected a number in [0, elites]'
             )
+        if not 0 <= self.min_gain < 1:
+            raise ModelError(f'CEM min_gain is {self.min_gain}: expected a number in [0, 1)')
+        if self.exact_iterations < 0:
+            raise ModelError(
+                f'CEM exact_iterations are {self.exact_iterations}: expected 0 or more'
+            )
+
+
+class Step(NamedTuple):
+    """What one iteration found. T steps of A numbers each."""
+
+    mean: np.ndarray  #: (T, A) of the elites; as given where there are none
+    std: np.ndarray  #: (T, A) of the elites, at least MIN_STD
+    elites: np.ndarray  #: (E', T, A) candidates of finite cost, best first, at most ``elites``
+    costs: np.ndarray  #: (E',) theirs, float64
+    cost_of_mean: float  #: of the mean that was sampled around; inf where not finite
+
+
+class Search(Protocol):
+    """Does the iterations of one search."""
+
+    coarse: bool  #: has a cheaper, less exact cost besides the exact one
+
+    def iterate(
+        self, mean: np.ndarray, std: np.ndarray, extra: np.ndarray | None, exact: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+        """Draw candidates around a mean (T, A), cost them and refit; returns a :class:`Step`.
+
+        Args:
+            mean: (T, A), within bounds.
+            std: (T, A) spread.
+            extra: (E, T, A) sequences to try as well, or None; at most S − 1 are used.
+            exact: with the exact cost; else the coarse one, if there is one.
+
+        """
+        ...
+
+    def cost(self, mean: np.ndarray) -> float:
+        """Exact cost of one sequence (T, A); inf where not finite."""
+        ...
+
+
+class NumpySearch:
+    """Iterations in numpy over a cost function; see :class:`Search`.
+
+    Args:
+        config: sizes.
+        cost: (S, T, A) candidates → (S,) costs; a candidate whose cost is not finite is never
+            chosen.
+        low: lowest values, broadcast to (T, A); −inf for none.
+        high: highest values, likewise.
+        rng: source of all randomness.
+        coarse_cost: a cheaper cost for the early iterations, or None.
+
+    """
+
+    def __init__(
+        self,
+        config: CEMConfig,
+        cost: Cost,
+        low: np.ndarray | float,
+        high: np.ndarray | float,
+        rng: np.random.Generator,
+        coarse_cost: Cost | None = None,
+    ) -> None:
+        self.coarse = coarse_cost is not None
+        self._config, self._rng = config, rng
+        self._low, self._high = low, high
+        self._exact_cost, self._coarse_cost = cost, coarse_cost
+
+    def iterate(
+        self, mean: np.ndarray, std: np.ndarray, extra: np.ndarray | None, exact: bool
+    ) -> Step:
+        """One iteration; see :meth:`Search.iterate`."""
+        cost = self._exact_cost if exact or self._coarse_cost is None else self._coarse_cost
+        candidates = mean + std * self._rng.standard_normal((self._config.samples, *mean.shape))
+        candidates[0] = mean
+        if extra is not None:
+            used = extra[: self._config.samples - 1]
+            candidates[1 : 1 + len(used)] = used
+        candidates = np.clip(candidates, self._low, self._high)
+        costs = _evaluate(cost, candidates)
+        order = np.argsort(costs, kind='stable')[: self._config.elites]
+        order = order[np.isfinite(costs[order])]
+        elites = candidates[order]
+        if len(elites):
+            mean, std = elites.mean(axis=0), np.maximum(elites.std(axis=0), MIN_STD)
+        return Step(mean, std, elites, costs[order], float(costs[0]))
+
+    def cost(self, mean: np.ndarray) -> float:
+        """Exact cost of one sequence; see :meth:`Search.cost`."""
+        return float(_evaluate(self._exact_cost, mean[None])[0])
 
 
 @dataclass(frozen=True)
@@ -56,7 +155,7 @@ class Solution:
     elites: np.ndarray  #: (≤ keep, T, A), best first
     iterations: int  #: done
     rollouts: int  #: candidates evaluated
-    cut: bool  #: the deadline ended the search before the last iteration
+    cut: bool  #: the deadline ended the search, not its size or a small gain
 
 
 class CEM:
@@ -64,31 +163,25 @@ class CEM:
 
     def __init__(self, config: CEMConfig) -> None:
         self.config = config
-        self._check_time = np.inf  # of one sequence, in the last search [s]
+        # Durations in the last search [s], by whether the cost was exact; for the deadline only.
+        self._iteration_time: dict[bool, float] = {}
+        self._check_time = math.inf
 
     def solve(
         self,
-        cost: Cost,
-        low: np.ndarray | float,
-        high: np.ndarray | float,
+        search: Search,
         mean: np.ndarray,
         std: np.ndarray | float,
-        extra: np.ndarray | None,
-        rng: np.random.Generator,
+        extra: np.ndarray | None = None,
         deadline: float | None = None,
     ) -> Solution:
         """Search for a sequence of low cost.
 
         Args:
-            cost: (S, T, A) candidates → (S,) costs; a candidate whose cost is not finite is
-                never chosen.
-            low: lowest values, broadcast to (T, A); −inf for none.
-            high: highest values, likewise.
-            mean: (T, A) to start from.
+            search: does the iterations.
+            mean: (T, A) to start from, within bounds.
             std: initial spread, broadcast to (T, A).
-            extra: (E, T, A) sequences to try in the first iteration, or None; at most S − 1
-                are used.
-            rng: source of all randomness.
+            extra: (E, T, A) sequences to try in the first iteration, or None.
             deadline: on the clock of ``time.perf_counter`` [s], or None. The first iteration
                 always runs; another one only if it and the last check of the mean are
                 expected to end in time.
@@ -96,69 +189,59 @@ class CEM:
         Raises ModelError if no candidate of the first iteration has a finite cost.
 
         """
-        mean = np.clip(mean, low, high)
+        config = self.config
+        # Of a short search at least half stays coarse, or the coarse cost would save nothing.
+        exact_last = min(config.exact_iterations, config.iterations // 2)
+        end, done = config.iterations, 0
+        exact = not search.coarse
         spread = np.broadcast_to(np.asarray(std, dtype=float), mean.shape)
-        best, best_cost = mean, np.inf
-        elites, elite_costs = mean[None], np.array([np.inf])
-        rollouts = done = 0
+        best, best_cost = mean, math.inf
+        elites, elite_costs = mean[None], np.array([math.inf])
+        before = math.inf  # mean cost of the last iteration's elites
         cut = False
-        while done < self.config.iterations and not cut:
+        while done < end and not cut:
+            if not exact and done >= end - exact_last:
+                exact, best_cost, before = True, math.inf, math.inf  # costs start anew
             started = time.perf_counter()
-            candidates = self._sample(mean, spread, extra if done == 0 else None, rng)
-            candidates = np.clip(candidates, low, high)
-            costs = _evaluate(cost, candidates)
+            step = Step(*search.iterate(mean, spread, extra if done == 0 else None, exact))
             done += 1
-            rollouts += len(candidates)
-            if costs[0] < best_cost:
-                best, best_cost = mean, costs[0]
-            order = np.argsort(costs, kind='stable')[: self.config.elites]
-            order = order[np.isfinite(costs[order])]
-            if len(order) == 0:
+            if step.cost_of_mean < best_cost:
+                best, best_cost = mean, step.cost_of_mean
+            if len(step.costs) == 0:
                 break
-            elites, elite_costs = candidates[order], costs[order]
-            mean = elites.mean(axis=0)
-            spread = np.maximum(elites.std(axis=0), MIN_STD)
+            mean, spread, elites, elite_costs = step.mean, step.std, step.elites, step.costs
             now = time.perf_counter()
-            last = now - started
-            # The check of the mean below needs time too: at most that of an iteration.
-            needed = last + min(last, self._check_time)
-            cut = deadline is not None and now + needed > deadline
-        if not np.isfinite(elite_costs[0]):
+            self._iteration_time[exact] = now - started
+            average = float(elite_costs.mean())
+            if config.min_gain > 0 and before - average < config.min_gain * abs(before) < math.inf:
+                end = done if exact else min(end, done + exact_last)
+            before = average
+            if deadline is not None and done < end:
+                next_exact = exact or done >= end - exact_last
+                needed = self._iteration_time.get(next_exact, now - started)
+                # The check of the mean below needs time too: at most that of an iteration.
+                cut = now + needed + min(needed, self._check_time) > deadline
+        if not math.isfinite(elite_costs[0]):
             raise ModelError(
-                f'none of {rollouts} candidate plans has a finite cost: expected finite latents, '
-                'goal and weights'
+                f'none of {done * config.samples} candidate plans has a finite cost: expected '
+                'finite latents, goal and weights'
             )
         started = time.perf_counter()
-        cost_of_mean = _evaluate(cost, mean[None])[0]
+        cost_of_mean = search.cost(mean)
         self._check_time = time.perf_counter() - started
-        rollouts += 1
-        if cost_of_mean < best_cost:
+        if cost_of_mean < best_cost or not exact:  # a coarse cost is no rival to an exact one
             best, best_cost = mean, cost_of_mean
-        if not np.isfinite(best_cost):  # samples have a cost, but no mean does
-            best, best_cost = elites[0], elite_costs[0]
+        if not math.isfinite(best_cost):  # samples have a cost, but no mean does
+            best, best_cost = elites[0], float(elite_costs[0])
         return Solution(
             mean=best,
             cost=float(best_cost),
             spread=float(elite_costs.std()),
-            elites=elites[: self.config.keep],
+            elites=elites[: config.keep],
             iterations=done,
-            rollouts=rollouts,
-            cut=cut and done < self.config.iterations,
+            rollouts=done * config.samples + 1,
+            cut=cut,
         )
-
-    def _sample(
-        self,
-        mean: np.ndarray,
-        std: np.ndarray,
-        extra: np.ndarray | None,
-        rng: np.random.Generator,
-    ) -> np.ndarray:
-        candidates = mean + std * rng.standard_normal((self.config.samples, *mean.shape))
-        candidates[0] = mean
-        if extra is not None:
-            used = extra[: self.config.samples - 1]
-            candidates[1 : 1 + len(used)] = used
-        return candidates
 
 
 def _evaluate(cost: Cost, candidates: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ search starts from the last plan, shifted by the time that has passed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 import math
 import time
 from typing import TYPE_CHECKING
@@ -19,11 +20,11 @@ import numpy as np
 from lewm_ros.contract import Contract
 from lewm_ros.errors import ModelError
 from lewm_ros.history import NANOSECOND, Context, held_average
-from lewm_ros.planning.cem import CEM, CEMConfig, Cost, Solution
+from lewm_ros.planning.cem import CEM, CEMConfig, Cost, NumpySearch, Search, Solution
 from lewm_ros.planning.costs import goal_cost, weights
 
 if TYPE_CHECKING:  # both are handed in; planning imports no file format and no runtime
-    from lewm_ros.bundle import Bundle
+    from lewm_ros.bundle import Bundle, Manifest
     from lewm_ros.engines import Engine
 
 
@@ -40,6 +41,8 @@ class PlannerConfig:
     std: float = 1.0  #: spread of a cold search, normalised actions
     warm_std: float = 0.5  #: spread of a warm search
     keep_elites: int = 5  #: elites of the last plan tried in a warm search
+    min_gain: float = 0.0  #: end a search when its elites get better by less than this part
+    exact_iterations: int = 2  #: last ones in f32 where the engine's precision is bf16
     cost: str = 'ramp'
     execute: int = 1  #: blocks of a plan played before a new one is asked for
     deadline_fraction: float = 0.7  #: part of a block that a plan may take
@@ -68,9 +71,27 @@ class PlannerConfig:
 
     def search(self, warm: bool) -> CEMConfig:
         """Return the sizes of a cold or a warm search."""
-        if warm:
-            return CEMConfig(self.samples, self.elites, self.iterations, self.keep_elites)
-        return CEMConfig(self.cold_samples, self.elites, self.cold_iterations, self.keep_elites)
+        return CEMConfig(
+            samples=self.samples if warm else self.cold_samples,
+            elites=self.elites,
+            iterations=self.iterations if warm else self.cold_iterations,
+            keep=self.keep_elites,
+            min_gain=self.min_gain,
+            exact_iterations=self.exact_iterations,
+        )
+
+    def rollout_blocks(self, manifest: Manifest) -> int:
+        """Longest rollout that a planner asks its engine for, in blocks."""
+        return self.horizon - _shares_first(manifest)
+
+
+def _shares_first(manifest: Manifest) -> bool:
+    """Whether the committed block can be rolled out once for all candidates.
+
+    The context then moves on by one predicted frame, which is the same function only if it
+    fills the model's window before and after.
+    """
+    return manifest.history == manifest.window
 
 
 @dataclass(frozen=True)
@@ -129,10 +150,16 @@ class RecedingHorizonPlanner:
         self._size = contract.action.size
         self._block = round(bundle.block * NANOSECOND)
         self._period = round(contract.period * NANOSECOND)
-        low, high = (np.tile(bundle.normalise(bound), self._ticks) for bound in self._bounds)
+        shape = self._free, self._ticks * self._size
+        low, high = (
+            np.broadcast_to(np.tile(bundle.normalise(bound), self._ticks), shape)
+            for bound in self._bounds
+        )
         self._low = low if config.clip else np.full_like(low, -np.inf)
         self._high = high if config.clip else np.full_like(high, np.inf)
         self._weights = weights(config.cost, config.horizon)
+        self._weights[0] = 0.0  # what the committed block leads to is the same for every plan
+        self._shares_first = _shares_first(bundle.manifest)
         self._cold = CEM(config.search(warm=False))
         self._warm = CEM(config.search(warm=True))
         self.reset()
@@ -142,6 +169,20 @@ class RecedingHorizonPlanner:
         self._rng = np.random.default_rng(self.config.seed)
         self._goal: np.ndarray | None = None
         self._last: tuple[int, np.ndarray] | None = None  # start, (ticks, 1 + E, A) normalised
+
+    def warm_up(self) -> None:
+        """Run rollouts of every size and precision once, for first calls may take seconds."""
+        manifest = self._bundle.manifest
+        past = np.zeros((manifest.history - 1, self._ticks * self._size))
+        context = Context(0, np.zeros((manifest.history, manifest.latent_size)), past)
+        committed, goal = np.zeros((self._ticks, self._size)), np.zeros(manifest.latent_size)
+        mean = np.clip(0.0, self._low, self._high)
+        for cem in (self._cold, self._warm):
+            search = self._search(cem.config, context, committed, goal)
+            for exact in {True, not search.coarse}:
+                search.iterate(mean, np.ones_like(mean), None, exact)
+            search.cost(mean)
+        self.reset()
 
     def plan(
         self,
@@ -176,14 +217,12 @@ class RecedingHorizonPlanner:
         start = context.stamp + self._block
         seeds = self._shifted(start)
         warm = seeds is not None
-        solution = (self._warm if warm else self._cold).solve(
-            self._cost(context, committed, goal),
-            self._low,
-            self._high,
-            mean=np.zeros((self._free, self._ticks * self._size)) if seeds is None else seeds[0],
+        cem = self._warm if warm else self._cold
+        solution = cem.solve(
+            self._search(cem.config, context, committed, goal),
+            mean=np.clip(seeds[0] if seeds is not None else 0.0, self._low, self._high),
             std=self.config.warm_std if warm else self.config.std,
             extra=None if seeds is None else seeds[1:],
-            rng=self._rng,
             deadline=deadline,
         )
         self._remember(start, solution)
@@ -202,19 +241,38 @@ class RecedingHorizonPlanner:
             deadline_missed=solution.cut,
         )
 
-    def _cost(self, context: Context, committed: np.ndarray, goal: np.ndarray) -> Cost:
-        first = self._bundle.normalise(committed).reshape(-1)
+    def _search(
+        self, config: CEMConfig, context: Context, committed: np.ndarray, goal: np.ndarray
+    ) -> Search:
+        first = self._bundle.normalise(committed).reshape(1, -1).astype(np.float32)
         past = self._bundle.normalise_block(context.past).astype(np.float32)
         latents = np.asarray(context.latents, dtype=np.float32)
+        weights = self._weights
+        if self._shares_first:
+            after = self._engine.rollout(latents, past, first[None])[0]
+            latents = np.concatenate([latents[1:], after])
+            past = np.concatenate([past, first])[1:]
+            first, weights = first[:0], weights[1:]
+        device = getattr(self._engine, 'search', lambda *_: None)(
+            config.samples, config.elites, self._free, len(first) == 0, self.config.seed
+        )
+        if device is not None:
+            rows = self._low[0], self._high[0]
+            device.load(latents, past, first[0] if len(first) else None, goal, weights, *rows)
+            return device
 
-        def cost(candidates: np.ndarray) -> np.ndarray:
-            shape = (len(candidates), self.config.horizon, first.size)
+        def cost(candidates: np.ndarray, exact: bool) -> np.ndarray:
+            shape = (len(candidates), len(first) + self._free, candidates.shape[2])
             actions = np.empty(shape, dtype=np.float32)
-            actions[:, 0] = first
-            actions[:, 1:] = candidates
-            return goal_cost(self._engine.rollout(latents, past, actions), goal, self._weights)
+            actions[:, : len(first)] = first
+            actions[:, len(first) :] = candidates
+            return goal_cost(self._engine.rollout(latents, past, actions, exact), goal, weights)
 
-        return cost
+        coarse: Cost | None = None
+        if self._engine.precision != 'f32':
+            coarse = partial(cost, exact=False)
+        exact = partial(cost, exact=True)
+        return NumpySearch(config, exact, self._low, self._high, self._rng, coarse)
 
     def _remember(self, start: int, solution: Solution) -> None:
         tracks = np.concatenate([solution.mean[None], solution.elites])

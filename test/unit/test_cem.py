@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lewm_ros.errors import ModelError
-from lewm_ros.planning.cem import CEM, CEMConfig, Solution
+from lewm_ros.planning.cem import CEM, CEMConfig, NumpySearch, Solution
 
 STEPS, SIZE = 4, 2
 TARGET = np.array([[0.5, -0.5], [0.2, 0.1], [-0.3, 0.8], [0.0, -0.9]])
@@ -24,18 +26,23 @@ def distance(candidates: np.ndarray) -> np.ndarray:
     return ((candidates - TARGET) ** 2).sum(axis=(1, 2))
 
 
-def solve(config: CEMConfig = CONFIG, **changes: object) -> Solution:
+def solve(config: CEMConfig = CONFIG, **changes: Any) -> Solution:
     """Solve the quadratic problem from zero, but for what is changed."""
-    arguments: dict[str, object] = {
+    arguments = {
         'cost': distance,
         'low': LOW,
         'high': HIGH,
+        'rng': np.random.default_rng(0),
+        'coarse_cost': None,
         'mean': np.zeros((STEPS, SIZE)),
         'std': 1.0,
         'extra': None,
-        'rng': np.random.default_rng(0),
+        'deadline': None,
+        **changes,
     }
-    return CEM(config).solve(**{**arguments, **changes})  # type: ignore[arg-type]
+    names = ('cost', 'low', 'high', 'rng', 'coarse_cost')
+    search = NumpySearch(config, **{name: arguments.pop(name) for name in names})
+    return CEM(config).solve(search, **arguments)
 
 
 def test_finds_the_minimum_of_a_quadratic() -> None:
@@ -78,7 +85,7 @@ def test_never_leaves_the_bounds() -> None:
         return distance(candidates)
 
     low, high = np.array([-0.1, -0.2]), np.array([0.3, 0.2])
-    solution = solve(cost=cost, low=low, high=high, mean=np.full((STEPS, SIZE), 9.0))
+    solution = solve(cost=cost, low=low, high=high, mean=np.tile(high, (STEPS, 1)))
     everything = np.concatenate([*seen, solution.elites, solution.mean[None]])
     assert (everything >= low).all()
     assert (everything <= high).all()
@@ -107,8 +114,13 @@ def test_elites_by_hand() -> None:
         seen.append(candidates.copy())
         return np.abs(candidates[:, 0, 0])
 
-    solution = CEM(CEMConfig(samples=5, elites=2, iterations=1, keep=2)).solve(
-        cost, -np.inf, np.inf, np.full((1, 1), 9.0), 1.0, values, np.random.default_rng(0)
+    solution = solve(
+        CEMConfig(samples=5, elites=2, iterations=1, keep=2),
+        cost=cost,
+        low=-np.inf,
+        high=np.inf,
+        mean=np.full((1, 1), 9.0),
+        extra=values,
     )
     assert seen[0].ravel().tolist() == [9.0, 3.0, 1.0, 4.0, 2.0]
     assert solution.elites.ravel().tolist() == [1.0, 2.0]
@@ -217,9 +229,8 @@ def test_cheap_check_of_the_mean_leaves_time_for_iterations() -> None:
     done = []
     for _ in range(2):
         deadline = time.perf_counter() + 0.38
-        solution = cem.solve(
-            slow, LOW, HIGH, np.zeros((STEPS, SIZE)), 1.0, None, np.random.default_rng(0), deadline
-        )
+        search = NumpySearch(cem.config, slow, LOW, HIGH, np.random.default_rng(0))
+        solution = cem.solve(search, np.zeros((STEPS, SIZE)), 1.0, deadline=deadline)
         assert time.perf_counter() < deadline + 0.05
         done.append(solution.iterations)
     assert done == [2, 3]
@@ -239,9 +250,82 @@ def test_search_that_ends_by_itself_is_not_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    'sizes', [(4, 5, 1, 1), (4, 0, 1, 0), (4, 2, 0, 1), (4, 2, 1, 3), (4, 2, 1, -1)]
+    'sizes',
+    [
+        (4, 5, 1, 1),
+        (4, 0, 1, 0),
+        (4, 2, 0, 1),
+        (4, 2, 1, 3),
+        (4, 2, 1, -1),
+        (4, 2, 1, 1, 1.0),
+        (4, 2, 1, 1, 0.0, -1),
+    ],
 )
-def test_sizes_that_make_no_sense_are_refused(sizes: tuple[int, int, int, int]) -> None:
+def test_sizes_that_make_no_sense_are_refused(sizes: tuple[Any, ...]) -> None:
     """More elites than samples, no elites, no iterations, more kept than elites."""
     with pytest.raises(ModelError, match='expected'):
         CEMConfig(*sizes)
+
+
+def test_a_search_ends_when_its_elites_stop_getting_better() -> None:
+    """With a least gain of 20 % it ends early, uncut, at nearly the same cost."""
+    full = solve(replace(CONFIG, iterations=60))
+    early = solve(replace(CONFIG, iterations=60, min_gain=0.2))
+    assert early.iterations < full.iterations == 60
+    assert not early.cut
+    assert early.cost < 0.05 * distance(np.zeros((1, STEPS, SIZE)))[0]
+
+
+def test_costs_that_rise_end_the_search() -> None:
+    """A gain below none counts as too small, whatever the sign of the costs."""
+    calls = []
+
+    def worse(candidates: np.ndarray) -> np.ndarray:
+        calls.append(len(candidates))
+        return np.full(len(candidates), -100.0 + len(calls))
+
+    assert solve(replace(CONFIG, min_gain=0.01), cost=worse).iterations == 2
+
+
+@pytest.mark.parametrize(('iterations', 'exact'), [(1, 0), (2, 1), (3, 1), (4, 2), (10, 2)])
+def test_last_iterations_take_the_exact_cost(iterations: int, exact: int) -> None:
+    """Two exact ones at the end, of short searches half; the check of the mean is exact."""
+    calls = []
+
+    def cost(candidates: np.ndarray, kind: str) -> np.ndarray:
+        calls.append(kind)
+        return distance(candidates)
+
+    solve(
+        replace(CONFIG, iterations=iterations),
+        cost=partial(cost, kind='exact'),
+        coarse_cost=partial(cost, kind='coarse'),
+    )
+    assert calls == ['coarse'] * (iterations - exact) + ['exact'] * (exact + 1)
+
+
+def test_coarse_costs_do_not_decide() -> None:
+    """A coarse cost that flatters an early mean does not make it the answer."""
+
+    def flattering(candidates: np.ndarray) -> np.ndarray:
+        return distance(candidates) - 1000.0
+
+    solution = solve(coarse_cost=flattering)
+    assert solution.cost == pytest.approx(distance(solution.mean[None])[0])
+    assert solution.cost < 0.1
+
+
+def test_small_gain_of_the_coarse_cost_leaves_the_exact_iterations() -> None:
+    """When the coarse cost stops getting better, the exact one still has its two."""
+    calls = []
+
+    def cost(candidates: np.ndarray, kind: str) -> np.ndarray:
+        calls.append(kind)
+        return np.ones(len(candidates)) if kind == 'coarse' else distance(candidates)
+
+    solve(
+        replace(CONFIG, min_gain=0.01, iterations=50),
+        cost=partial(cost, kind='exact'),
+        coarse_cost=partial(cost, kind='coarse'),
+    )
+    assert calls == ['coarse'] * 2 + ['exact'] * 3

@@ -1,10 +1,11 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Both engines run a bundle alike, and refuse what does not fit."""
+"""All engines run a bundle alike, and refuse what does not fit."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 import subprocess
 import sys
@@ -16,16 +17,19 @@ from onnx import TensorProto, helper, numpy_helper
 import pytest
 
 from lewm_ros.bundle import FILES, Bundle, Manifest, write_bundle
-from lewm_ros.engines import ENGINES, Engine, load_engine
+from lewm_ros.engines import ENGINES, Engine, describe, load_engine, torch_engine
+from lewm_ros.engines.base import cpu_has_bf16
+from lewm_ros.engines.graphs import rollout_graph
 from lewm_ros.errors import BundleError, EngineError, ModelError
 
 TOLERANCE = 1e-4  # of the largest value
+AVAILABLE = [name for name in ENGINES if name != 'openvino' or find_spec('openvino')]
 
 
 @pytest.fixture(scope='module')
 def engines(tiny_bundle: Bundle) -> dict[str, Engine]:
     """Return every engine, running the same bundle."""
-    return {name: load_engine(tiny_bundle, name) for name in ENGINES}
+    return {name: load_engine(tiny_bundle, name) for name in AVAILABLE}
 
 
 def inputs(samples: int, steps: int = 5, seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -65,7 +69,8 @@ def external_model(location: str) -> bytes:
 
 def test_engines_name_themselves(engines: dict[str, Engine]) -> None:
     """Name and provider say what runs."""
-    assert {name: engine.name for name, engine in engines.items()} == {n: n for n in ENGINES}
+    assert {name: engine.name for name, engine in engines.items()} == {n: n for n in AVAILABLE}
+    assert describe(engines['reference']) in ('reference (cpu, f32)', 'reference (cuda, f32)')
     assert engines['onnxruntime'].provider.endswith('ExecutionProvider')
     assert engines['torch'].provider in ('cpu', 'cuda')
 
@@ -76,8 +81,9 @@ def test_latents_agree(engines: dict[str, Engine]) -> None:
     latents = []
     for brightest in (255, 60, 5):
         image = rng.integers(0, brightest, (32, 32, 3), dtype=np.uint8)
-        latents.append(engines['torch'].encode(image))
-        assert error(engines['onnxruntime'].encode(image), latents[-1]) < TOLERANCE
+        latents.append(engines['reference'].encode(image))
+        for engine in engines.values():
+            assert error(engine.encode(image), latents[-1]) < TOLERANCE
         assert latents[-1].shape == (8,)
     assert error(latents[0], latents[1]) > 100 * TOLERANCE
 
@@ -87,12 +93,13 @@ def test_latents_agree(engines: dict[str, Engine]) -> None:
 def test_rollouts_agree(engines: dict[str, Engine], samples: int, steps: int) -> None:
     """Any number of samples and any horizon up to the graph's give the same latents."""
     arrays = inputs(samples, steps)
-    expected = engines['torch'].rollout(*arrays)
+    expected = engines['reference'].rollout(*arrays)
     assert expected.shape == (samples, steps, 8)
-    assert error(engines['onnxruntime'].rollout(*arrays), expected) < TOLERANCE
+    for engine in engines.values():
+        assert error(engine.rollout(*arrays), expected) < TOLERANCE
 
 
-@pytest.mark.parametrize('name', ENGINES)
+@pytest.mark.parametrize('name', AVAILABLE)
 def test_shorter_horizon_is_a_prefix(engines: dict[str, Engine], name: str) -> None:
     """What comes later in a plan does not change what it leads to before."""
     context, past, actions = inputs(7)
@@ -102,7 +109,7 @@ def test_shorter_horizon_is_a_prefix(engines: dict[str, Engine], name: str) -> N
         assert error(part, np.ascontiguousarray(whole[:, :steps])) < 1e-6
 
 
-@pytest.mark.parametrize('name', ENGINES)
+@pytest.mark.parametrize('name', AVAILABLE)
 def test_samples_are_independent(engines: dict[str, Engine], name: str) -> None:
     """A sample's latents do not depend on the samples beside it, except for rounding."""
     context, past, actions = inputs(64)
@@ -111,7 +118,7 @@ def test_samples_are_independent(engines: dict[str, Engine], name: str) -> None:
     assert error(alone, whole[5:6]) < 1e-5
 
 
-@pytest.mark.parametrize('name', ENGINES)
+@pytest.mark.parametrize('name', AVAILABLE)
 @pytest.mark.parametrize('changed', [0, 1, 2])
 def test_every_input_matters(engines: dict[str, Engine], name: str, changed: int) -> None:
     """Context, past and actions all change the prediction: no input is dropped."""
@@ -121,7 +128,7 @@ def test_every_input_matters(engines: dict[str, Engine], name: str, changed: int
     assert error(engines[name].rollout(*arrays), before) > 100 * TOLERANCE
 
 
-@pytest.mark.parametrize('name', ENGINES)
+@pytest.mark.parametrize('name', AVAILABLE)
 def test_any_layout_and_float_type(engines: dict[str, Engine], name: str) -> None:
     """Strided and float64 arrays give what contiguous float32 ones give."""
     arrays = inputs(3)
@@ -129,7 +136,7 @@ def test_any_layout_and_float_type(engines: dict[str, Engine], name: str) -> Non
     assert error(engines[name].rollout(*strange), engines[name].rollout(*arrays)) < 1e-6
 
 
-@pytest.mark.parametrize('name', ENGINES)
+@pytest.mark.parametrize('name', AVAILABLE)
 @pytest.mark.parametrize(
     ('which', 'shape', 'words'),
     [
@@ -152,7 +159,7 @@ def test_wrong_shapes_are_named(
         engines[name].rollout(*arrays)
 
 
-@pytest.mark.parametrize('name', ENGINES)
+@pytest.mark.parametrize('name', AVAILABLE)
 @pytest.mark.parametrize(
     ('shape', 'kind'), [((64, 64, 3), 'uint8'), ((3, 32, 32), 'uint8'), ((32, 32, 3), 'float32')]
 )
@@ -172,6 +179,90 @@ def test_unknown_engine_is_refused_by_name(tiny_bundle: Bundle) -> None:
         load_engine(tiny_bundle, threads=0)
 
 
+def test_providers_are_passed_through_or_named(tiny_bundle: Bundle) -> None:
+    """A provider that the runtime has is used and reported, any other refused with those it has."""
+    provider = 'CPUExecutionProvider'
+    engine = load_engine(tiny_bundle, provider=provider)
+    assert describe(engine) == f'onnxruntime ({provider}, f32)'
+    with pytest.raises(EngineError, match=r"provider is 'QNNExecutionProvider'.*CPUExecution"):
+        load_engine(tiny_bundle, provider='QNNExecutionProvider')
+    with pytest.raises(EngineError, match="provider is 'abacus'"):
+        load_engine(tiny_bundle, 'torch', provider='abacus')
+
+
+def test_openvino_device_that_is_not_there(tiny_bundle: Bundle) -> None:
+    """The devices found are named."""
+    pytest.importorskip('openvino')
+    with pytest.raises(EngineError, match=r"provider is 'NPU7': OpenVINO finds \['CPU'"):
+        load_engine(tiny_bundle, 'openvino', provider='NPU7')
+
+
+def test_precision(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Auto takes bf16 where the processor multiplies it; asked for elsewhere it is an error."""
+    monkeypatch.setattr(torch_engine, 'cpu_has_bf16', lambda: True)
+    context, past, actions = inputs(16)
+    expected = load_engine(tiny_bundle, 'reference').rollout(context, past, actions)
+    for precision in ('auto', 'bf16'):
+        engine = load_engine(tiny_bundle, 'torch', precision=precision, provider='cpu')
+        assert engine.precision == 'bf16'
+        assert error(engine.rollout(context, past, actions), expected) < TOLERANCE
+        coarse = engine.rollout(context, past, actions, exact=False)
+        assert TOLERANCE < error(coarse, expected) < 0.1
+    assert load_engine(tiny_bundle, 'torch', precision='f32').precision == 'f32'
+    monkeypatch.setattr(torch_engine, 'cpu_has_bf16', lambda: False)
+    assert load_engine(tiny_bundle, 'torch', precision='auto', provider='cpu').precision == 'f32'
+    with pytest.raises(EngineError, match="precision is 'bf16': torch on this processor has no"):
+        load_engine(tiny_bundle, 'torch', precision='bf16', provider='cpu')
+    with pytest.raises(EngineError, match="precision is 'bf16': onnxruntime has no"):
+        load_engine(tiny_bundle, precision='bf16')
+    with pytest.raises(EngineError, match=r"precision is 'fp8': expected one of.*'bf16'"):
+        load_engine(tiny_bundle, precision='fp8')
+    assert load_engine(tiny_bundle, precision='auto').precision == 'f32'
+
+
+@pytest.mark.parametrize(
+    ('info', 'has'),
+    [
+        ('processor : 0\nflags\t\t: fpu avx512f avx512_bf16 sse\n', True),
+        ('flags\t\t: fpu amx_bf16 amx_tile\n', True),
+        ('flags\t\t: fpu avx2 avx512f\n', False),
+        ('Features\t: fp asimd i8mm bf16\n', True),
+        ('Features\t: fp asimd\n', False),
+        ('', False),
+    ],
+)
+def test_processors_with_bf16(info: str, has: bool) -> None:
+    """Read from what Linux says about x86 and Arm processors."""
+    assert cpu_has_bf16(info) is has
+
+
+@pytest.mark.parametrize('name', AVAILABLE)
+def test_engine_of_a_shorter_horizon(
+    tiny_bundle: Bundle, engines: dict[str, Engine], name: str
+) -> None:
+    """It gives the same latents, and refuses longer rollouts than it was loaded for."""
+    context, past, actions = inputs(4)
+    whole = engines[name].rollout(context, past, actions)
+    short = load_engine(tiny_bundle, name, horizon=3)
+    part = short.rollout(context, past, actions[:, :3])
+    assert error(part, np.ascontiguousarray(whole[:, :3])) < 1e-6
+    with pytest.raises(ModelError, match=r'\(4, 4, 10\).*N in \[1, 3\]'):
+        short.rollout(context, past, actions[:, :4])
+    for horizon in (0, 6):
+        with pytest.raises(EngineError, match=rf'horizon is {horizon} blocks: .* has 1 to 5'):
+            load_engine(tiny_bundle, name, horizon=horizon)
+
+
+def test_graph_of_a_shorter_horizon_is_smaller(tiny_bundle: Bundle) -> None:
+    """Runtimes compute every node, so those of later steps have to go."""
+    nodes = [
+        len(onnx.load_from_string(rollout_graph(tiny_bundle, n)).graph.node) for n in (1, 3, 5)
+    ]
+    whole = len(onnx.load_from_string(tiny_bundle.read('rollout.onnx')).graph.node)
+    assert nodes[0] < 0.4 * nodes[1] < 0.4 * nodes[2]
+    assert nodes[2] <= whole
+
+
 def test_onnxruntime_engine_needs_no_torch(tiny_bundle: Bundle) -> None:
     """A fresh process that encodes and rolls out has not imported torch."""
     code = f"""
@@ -182,7 +273,7 @@ from lewm_ros.engines import load_engine
 engine = load_engine(Bundle.load({str(tiny_bundle.path)!r}))
 engine.encode(np.zeros((32, 32, 3), np.uint8))
 engine.rollout(np.zeros((3, 8)), np.zeros((2, 10)), np.zeros((4, 5, 10)))
-heavy = ('torch', 'onnx', 'safetensors', 'lewm_ros.model', 'rclpy')
+heavy = ('torch', 'onnxscript', 'safetensors', 'lewm_ros.model', 'rclpy')
 print([name for name in heavy if name in sys.modules])
 """
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
@@ -193,6 +284,8 @@ print([name for name in heavy if name in sys.modules])
     ('engine', 'module', 'extras'),
     [
         ('onnxruntime', 'onnxruntime', ('lewm_ros[cpu]', 'lewm_ros[gpu]')),
+        ('onnxruntime', 'onnx', ('lewm_ros[cpu]', 'lewm_ros[gpu]')),
+        ('openvino', 'openvino', ('lewm_ros[openvino]',)),
         ('torch', 'torch', ('lewm_ros[train]',)),
         ('torch', 'safetensors', ('lewm_ros[train]',)),
     ],
@@ -239,12 +332,12 @@ def test_tensor_outside_the_file_in_unusual_bytes(tiny_bundle: Bundle, tmp_path:
 
 
 def test_custom_operator_is_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    """An operator of nobody's domain does not load."""
+    """An operator that is not ONNX's own is refused before anything loads the graph."""
     model = onnx.load_from_string(tiny_bundle.read('encoder.onnx'))
     model.graph.node[0].domain = 'example.evil'
     model.opset_import.append(helper.make_opsetid('example.evil', 1))
     bundle = with_files(tiny_bundle, tmp_path, encoder=model.SerializeToString())
-    with pytest.raises(EngineError, match=r'onnxruntime cannot load encoder\.onnx'):
+    with pytest.raises(EngineError, match=r"encoder\.onnx has operator 'example\.evil\."):
         load_engine(bundle)
 
 

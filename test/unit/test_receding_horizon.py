@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 import subprocess
 import sys
 import time
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -34,6 +36,7 @@ class PointMass:
 
     name = 'point mass'
     provider = 'numpy'
+    precision = 'f32'
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
@@ -43,7 +46,14 @@ class PointMass:
         """There is no camera."""
         raise NotImplementedError
 
-    def rollout(self, context: np.ndarray, past: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    @property
+    def searches(self) -> list[np.ndarray]:
+        """The free blocks of the candidates of each call, (S, 4, k·A)."""
+        return [actions[:, -4:] for actions in self.calls if actions.shape[1] > 1]
+
+    def rollout(
+        self, context: np.ndarray, past: np.ndarray, actions: np.ndarray, exact: bool = True
+    ) -> np.ndarray:
         """(H, D), (H − 1, k·A), (S, N, k·A) → (S, N, D)."""
         self.calls.append(actions.copy())
         forces = self.bundle.denormalise_block(actions).reshape(*actions.shape[:2], TICKS, SIZE)
@@ -133,17 +143,56 @@ def test_reaches_the_goal_in_closed_loop(
     assert state[2:] == pytest.approx([0, 0], abs=0.2)
 
 
-def test_every_candidate_begins_with_the_committed_block(
+def test_committed_block_is_rolled_out_once(
     planner: RecedingHorizonPlanner, engine: PointMass, bundle: Bundle
 ) -> None:
-    """What is already being executed is not searched over."""
+    """What is already being executed is not searched over, and not computed for each candidate."""
     committed = np.linspace(-0.5, 0.5, TICKS * SIZE).reshape(TICKS, SIZE)
     planner.plan(at(REST), committed, GOAL)
-    expected = bundle.normalise(committed).reshape(-1).astype(np.float32)
+    expected = bundle.normalise(committed).reshape(1, 1, -1).astype(np.float32)
+    first, *others = engine.calls
+    assert np.array_equal(first, expected)
+    assert {actions.shape[1:] for actions in others} == {(CONFIG.horizon - 1, TICKS * SIZE)}
+    assert CONFIG.rollout_blocks(bundle.manifest) == CONFIG.horizon - 1
+
+
+def test_context_shorter_than_the_window(bundle: Bundle, tmp_path: Path) -> None:
+    """Then the window still grows, so each candidate begins with the block; plans are equal."""
+    manifest = replace(bundle.manifest, architecture={'history': 3}, files={})
+    short = write_bundle(tmp_path / 'short', manifest, dict.fromkeys(FILES, b'-'))
+    committed = np.linspace(-0.5, 0.5, TICKS * SIZE).reshape(TICKS, SIZE)
+    plans = []
+    for each in (bundle, short):
+        engine = PointMass(each)
+        planner = RecedingHorizonPlanner(each, each.contract, engine, CONFIG)
+        plans.append(planner.plan(at(REST), committed, GOAL))
+    expected = short.normalise(committed).reshape(-1).astype(np.float32)
     for actions in engine.calls:
         assert actions.dtype == np.float32
         assert actions.shape[1:] == (CONFIG.horizon, TICKS * SIZE)
         assert (actions[:, 0] == expected).all()
+    assert plans[0].actions == pytest.approx(plans[1].actions, abs=1e-5)
+    assert plans[0].cost == pytest.approx(plans[1].cost, rel=1e-5)
+    assert CONFIG.rollout_blocks(short.manifest) == CONFIG.horizon
+
+
+def test_bf16_searches_in_f32_at_the_end(bundle: Bundle) -> None:
+    """An engine of less precision is asked for exact rollouts in the last two iterations."""
+
+    class Coarse(PointMass):
+        precision = 'bf16'
+        exact: ClassVar[list[bool]] = []
+
+        def rollout(self, *arguments: Any) -> np.ndarray:
+            self.exact.append(arguments[3] if len(arguments) > 3 else True)
+            return super().rollout(*arguments)
+
+    engine = Coarse(bundle)
+    planner = RecedingHorizonPlanner(bundle, bundle.contract, engine, CONFIG)
+    planner.plan(at(REST), idle(), GOAL)
+    committed, search = engine.exact[0], engine.exact[1:]
+    assert committed
+    assert search == [False] * 10 + [True] * 3
 
 
 def test_tighter_limits_of_the_robot_hold(bundle: Bundle, engine: PointMass) -> None:
@@ -211,7 +260,7 @@ def test_warm_start_shifts_by_the_time_that_passed(
     engine.calls.clear()
     plan = planner.plan(at(REST, NANOSECOND + ticks * PERIOD), idle(), GOAL)
     assert plan.warm
-    first = bundle.denormalise_block(engine.calls[0][0, 1:]).reshape(-1, SIZE)
+    first = bundle.denormalise_block(engine.searches[0][0]).reshape(-1, SIZE)
     expected = np.concatenate([old.actions[ticks:], np.tile([0.1, -0.2], (ticks, 1))])
     assert first == pytest.approx(expected, abs=1e-5)
 
@@ -223,7 +272,7 @@ def test_warm_start_between_ticks(
     old = planner.plan(at(REST), idle(), GOAL)
     engine.calls.clear()
     planner.plan(at(REST, NANOSECOND + PERIOD // 2), idle(), GOAL)
-    first = bundle.denormalise_block(engine.calls[0][0, 1:]).reshape(-1, SIZE)
+    first = bundle.denormalise_block(engine.searches[0][0]).reshape(-1, SIZE)
     held = np.concatenate([old.actions, [[0.1, -0.2]]])
     assert first == pytest.approx((held[:-1] + held[1:]) / 2, abs=1e-5)
 
@@ -239,17 +288,17 @@ def test_spread_of_the_first_samples(bundle: Bundle, engine: PointMass, warm: bo
         planner.plan(at(REST), idle(), GOAL)
         engine.calls.clear()
     planner.plan(at(REST), idle(), GOAL)
-    samples = engine.calls[0][:, 1:]
+    samples = engine.searches[0]
     assert (samples[1:] - samples[0]).std() == pytest.approx(0.1 if warm else 2.0, rel=0.02)
 
 
 def test_kept_elites_are_tried(planner: RecedingHorizonPlanner, engine: PointMass) -> None:
     """The best candidates of the last search are in the next one's first iteration."""
     planner.plan(at(REST), idle(), GOAL)
-    last = engine.calls[-2][:, 1:]
+    last = engine.searches[-2]
     engine.calls.clear()
     planner.plan(at(REST), idle(), GOAL)
-    kept = engine.calls[0][1 : 1 + CONFIG.keep_elites, 1:]
+    kept = engine.searches[0][1 : 1 + CONFIG.keep_elites]
     for sequence in kept:
         assert np.abs(last - sequence).max(axis=(1, 2)).min() < 1e-5
 
@@ -282,9 +331,9 @@ def test_budget_cuts_the_search(bundle: Bundle) -> None:
     """A model of 50 ms a call and a budget of 0.3 s: a plan in time, marked as cut."""
 
     class Slow(PointMass):
-        def rollout(self, context: np.ndarray, past: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        def rollout(self, *arguments: Any) -> np.ndarray:
             time.sleep(0.05)
-            return super().rollout(context, past, actions)
+            return super().rollout(*arguments)
 
     planner = RecedingHorizonPlanner(bundle, bundle.contract, Slow(bundle), CONFIG)
     assert planner.budget == pytest.approx(0.7 * 0.25)
@@ -302,8 +351,8 @@ def test_model_that_returns_nan(bundle: Bundle, share: float) -> None:
     class Broken(PointMass):
         share = 0.0
 
-        def rollout(self, context: np.ndarray, past: np.ndarray, actions: np.ndarray) -> np.ndarray:
-            latents = super().rollout(context, past, actions)
+        def rollout(self, *arguments: Any) -> np.ndarray:
+            latents = super().rollout(*arguments)
             latents[len(latents) - round(self.share * len(latents)) :] = np.nan
             return latents
 
@@ -359,6 +408,8 @@ def test_horizon_beyond_the_bundle_is_refused(bundle: Bundle, engine: PointMass)
         {'elites': 65},
         {'cold_iterations': 0},
         {'keep_elites': 9},
+        {'min_gain': 1.0},
+        {'exact_iterations': -1},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(change: dict[str, object]) -> None:

@@ -1,0 +1,145 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""A bundle's ONNX graphs: checked before anything runs them, the rollout cut to a length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import re
+from typing import Any
+
+import numpy as np
+
+from lewm_ros.bundle import ENCODER, ROLLOUT, Bundle, Manifest
+from lewm_ros.errors import EngineError
+
+# In an ONNX file a tensor that lies elsewhere (another file, an address) says so in an entry
+# with the key 'location': protobuf field 1, length 8, then the word. Both numbers may be padded.
+_EXTERNAL = re.compile(rb'(?:\x0a|\x8a\x80*\x00)(?:\x08|\x88\x80*\x00)location')
+
+_DOMAINS = ('', 'ai.onnx')  # two names of the same one: ONNX's own operators
+
+
+def encoder_graph(bundle: Bundle) -> bytes:
+    """Return the encoder: pixels (1, 3, S, S) → latent (1, D).
+
+    Raises EngineError unless it is one self-contained graph of these inputs and outputs.
+    """
+    size = bundle.manifest.image_size
+    model = _parse(bundle, ENCODER)
+    _check(bundle, ENCODER, model.graph.input, {'pixels': [1, 3, size, size]})
+    _check(bundle, ENCODER, model.graph.output, {'latent': [1, bundle.manifest.latent_size]})
+    return model.SerializeToString()
+
+
+def rollout_graph(bundle: Bundle, horizon: int) -> bytes:
+    """Return the rollout without what its first ``horizon`` steps do not need.
+
+    context (H, D), past (H − 1, k·A; absent where H is 1), actions (S, N, k·A) →
+    latent_1 … latent_horizon, each (S, D). N stays the bundle's.
+
+    Raises EngineError as :func:`encoder_graph`.
+    """
+    manifest = bundle.manifest
+    block = manifest.frameskip * manifest.contract.action.size
+    model = _parse(bundle, ROLLOUT)
+    graph = model.graph
+    inputs: dict[str, Sequence[int | None]] = {'context': [manifest.history, manifest.latent_size]}
+    if manifest.history > 1:
+        inputs['past'] = [manifest.history - 1, block]
+    inputs['actions'] = [None, manifest.horizon, block]
+    _check(bundle, ROLLOUT, graph.input, inputs)
+    latent = [None, manifest.latent_size]
+    _check(bundle, ROLLOUT, graph.output, dict.fromkeys(latent_names(manifest.horizon), latent))
+    # Runtimes compute every node of a graph, asked for or not. Nodes come in the order of
+    # computation, so one pass from the end finds what the kept outputs need.
+    kept, needed = [], set(latent_names(horizon))
+    for node in reversed(graph.node):
+        if not needed.isdisjoint(node.output):
+            kept.append(node)
+            needed.update(node.input)
+    nodes = [type(node).FromString(node.SerializeToString()) for node in reversed(kept)]
+    del graph.output[horizon:]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    tensors = [tensor for tensor in graph.initializer if tensor.name in needed]
+    tensors = [type(tensor).FromString(tensor.SerializeToString()) for tensor in tensors]
+    del graph.initializer[:]
+    graph.initializer.extend(tensors)
+    return model.SerializeToString()
+
+
+def latent_names(horizon: int) -> list[str]:
+    """Names of the rollout's outputs, first step first."""
+    return [f'latent_{step + 1}' for step in range(horizon)]
+
+
+def rollout_feed(
+    manifest: Manifest, context: np.ndarray, past: np.ndarray, actions: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Inputs of the rollout graph by name; a shorter plan is padded to the graph's length."""
+    samples, steps, block = actions.shape
+    if steps < manifest.horizon:
+        padded = np.zeros((samples, manifest.horizon, block), dtype=np.float32)
+        padded[:, :steps] = actions
+        actions = padded
+    feed = {'context': context, 'actions': actions}
+    if manifest.history > 1:
+        feed['past'] = past
+    return {name: np.ascontiguousarray(array, np.float32) for name, array in feed.items()}
+
+
+def _parse(bundle: Bundle, file: str) -> Any:
+    try:
+        import onnx
+    except ImportError as error:
+        raise EngineError(
+            f'ONNX graphs cannot be read ({error}): install one of '
+            "'lewm_ros[cpu]', 'lewm_ros[gpu]' and 'lewm_ros[openvino]'"
+        ) from error
+    data = bundle.read(file)
+    if _EXTERNAL.search(data):
+        raise EngineError(
+            f'bundle {bundle.path}: {file} keeps tensors outside the file: expected a single-file '
+            'ONNX graph'
+        )
+    try:
+        model = onnx.load_from_string(data)
+    except Exception as error:  # protobuf's errors have no common base
+        raise EngineError(
+            f'bundle {bundle.path}: {file} is no ONNX graph: {" ".join(str(error).split())}'
+        ) from error
+    foreign = [f'{n.domain}.{n.op_type}' for n in model.graph.node if n.domain not in _DOMAINS]
+    foreign += [function.name for function in model.functions]
+    if foreign:
+        raise EngineError(
+            f"bundle {bundle.path}: {file} has operator '{foreign[0]}': expected only those of ONNX"
+        )
+    return model
+
+
+def _check(
+    bundle: Bundle, file: str, nodes: Any, expected: dict[str, Sequence[int | None]]
+) -> None:
+    """Compare a graph's inputs or outputs with the manifest; None stands for any size."""
+    import onnx
+
+    found = {}
+    for node in nodes:
+        tensor = node.type.tensor_type
+        sizes = [d.dim_value if d.HasField('dim_value') else d.dim_param for d in tensor.shape.dim]
+        found[node.name] = (onnx.TensorProto.DataType.Name(tensor.elem_type), sizes)
+    for name, shape in expected.items():
+        kind, sizes = found.get(name, ('nothing', []))
+        fits = len(sizes) == len(shape) and all(
+            want is None or have == want for have, want in zip(sizes, shape)
+        )
+        if kind != 'FLOAT' or not fits:
+            raise EngineError(
+                f'bundle {bundle.path}: {file} has {kind} {sizes} for {name!r}: the manifest needs '
+                f'FLOAT {["S" if n is None else n for n in shape]}'
+            )
+    if len(found) != len(expected):
+        raise EngineError(
+            f'bundle {bundle.path}: {file} has {sorted(found)}: expected {sorted(expected)}'
+        )

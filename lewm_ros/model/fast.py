@@ -1,0 +1,249 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The rollout of :meth:`LeWorldModel.rollout`, rearranged to do less; the same function.
+
+What changes is the order of sums only. While a window grows, keys and values of earlier frames
+stay valid and are kept; once it slides, every frame changes its position, so the whole window is
+computed again (keeping keys there would be another function). The modulation of an action is
+computed once, whatever the windows it appears in. Frames and blocks that all samples share are
+computed at batch 1. In the last layer a frame that is only attended to needs no more than its
+key and value. Affine parts of LayerNorm and BatchNorm, the 1 of (1 + scale), the 1/√d of the
+attention and the convolution of the action encoder are folded into the layers beside them.
+
+Every frame of a window is its own (S, W) matrix and every layer its own product, the sum within
+a head a product with a 0/1 matrix: nothing is split, stacked or transposed, which is what the
+runtimes that execute the exported graph are slow at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from lewm_ros.errors import ModelError
+from lewm_ros.model.lewm import LeWorldModel, Projector
+from lewm_ros.model.predictor import ConditionalBlock
+
+_EPS = 1e-6  #: of the affine-free norms in front of the modulation
+_INNER_EPS = 1e-5  #: of the second norms, whose affine part is folded away
+
+
+class _Product(nn.Module):
+    """x Wᵀ + b, in the precision of W; float32 in and out."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer('weight', weight.contiguous())
+        self.register_buffer('bias', None if bias is None else bias.contiguous())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.linear(x.to(self.weight.dtype), self.weight, self.bias).float()
+
+
+def _norm(x: torch.Tensor, eps: float) -> torch.Tensor:
+    return functional.layer_norm(x, x.shape[-1:], eps=eps)
+
+
+def _after_norm(weight: torch.Tensor, bias: torch.Tensor | None, norm: nn.LayerNorm) -> _Product:
+    """Fold the affine part of a LayerNorm into the product that follows it."""
+    shift = weight @ norm.bias
+    return _Product(weight * norm.weight, shift if bias is None else shift + bias)
+
+
+@dataclass
+class _Window:
+    """Frames seen so far in a growing window: keys and values of each layer, oldest first."""
+
+    keys: list[list[torch.Tensor]] = field(default_factory=list)
+    values: list[list[torch.Tensor]] = field(default_factory=list)
+
+
+class _Layer(nn.Module):
+    """One block of the predictor, a frame at a time."""
+
+    def __init__(self, block: ConditionalBlock) -> None:
+        super().__init__()
+        attention: Any = block.attn
+        mlp: Any = block.mlp.net
+        query, key, value = attention.to_qkv.weight.chunk(3)
+        inner = len(query)
+        size = inner // attention.heads
+        self.query = _after_norm(query * size**-0.5, None, attention.norm)
+        self.key = _after_norm(key, None, attention.norm)
+        self.value = _after_norm(value, None, attention.norm)
+        self.out = _Product(attention.to_out[0].weight, attention.to_out[0].bias)
+        self.widen = _after_norm(mlp[1].weight, mlp[1].bias, mlp[0])
+        self.narrow = _Product(mlp[4].weight, mlp[4].bias)
+        modulation: Any = block.adaLN_modulation[1]
+        parts = zip(modulation.weight.chunk(6), modulation.bias.chunk(6))
+        self.modulation = nn.ModuleList(
+            _Product(weight, bias + 1 if index in (1, 4) else bias)  # 1 and 4 are the scales
+            for index, (weight, bias) in enumerate(parts)
+        )
+        heads = torch.eye(attention.heads).repeat_interleave(size, dim=0)
+        self.register_buffer('heads', heads)  # (inner, heads)
+
+    def modulate(self, condition: torch.Tensor) -> list[torch.Tensor]:
+        """Shift, scale and gate of attention and MLP, each (S, W), for one action."""
+        return [product(condition) for product in self.modulation]
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        modulation: list[torch.Tensor],
+        keys: list[torch.Tensor],
+        values: list[torch.Tensor],
+        attended_only: bool,
+    ) -> torch.Tensor:
+        """Add the frame's key and value to those before it, and return its next state."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation
+        h = _norm(_norm(x, _EPS) * scale1 + shift1, _INNER_EPS)
+        keys.append(self.key(h))
+        values.append(self.value(h))
+        if attended_only:
+            return x
+        x = x + gate1 * self.out(self._attend(h, keys, values))
+        h = _norm(_norm(x, _EPS) * scale2 + shift2, _INNER_EPS)
+        return x + gate2 * self.narrow(functional.gelu(self.widen(h)))
+
+    def _attend(
+        self, h: torch.Tensor, keys: list[torch.Tensor], values: list[torch.Tensor]
+    ) -> torch.Tensor:
+        if len(values) == 1:  # the only frame of its window: its weight is 1
+            return values[0]
+        query = self.query(h)
+        scores = [(query * key) @ self.heads for key in keys]
+        highest = scores[0]
+        for score in scores[1:]:
+            highest = torch.maximum(highest, score)
+        weights = [(score - highest).exp() for score in scores]
+        total = sum(weights[1:], weights[0])
+        spread = [(weight / total) @ self.heads.T for weight in weights]
+        return sum(
+            (weight * value for weight, value in zip(spread[1:], values[1:])),
+            spread[0] * values[0],
+        )
+
+
+class FastRollout(nn.Module):
+    """Predicts what candidate plans lead to; float32, or products in bfloat16.
+
+    Built from a model's present weights and running statistics; it holds copies.
+
+    Args:
+        model: in any mode, on the device that this is to run on.
+        precision: of the products, torch.float32 or torch.bfloat16; sums, norms and the two
+            projectors stay float32.
+
+    """
+
+    positions: torch.Tensor
+
+    def __init__(self, model: LeWorldModel, precision: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        config = model.config
+        self.window = config.history
+        with torch.no_grad():
+            encoder: Any = model.action_encoder
+            smooth, first, last = encoder.patch_embed, encoder.embed[0], encoder.embed[2]
+            self.action_in = _Product(
+                first.weight @ smooth.weight[:, :, 0], first.weight @ smooth.bias + first.bias
+            )
+            self.action_out = _Product(last.weight, last.bias)
+            transformer: Any = model.predictor.transformer
+            project: Any = transformer.input_proj
+            self.input_proj = (
+                _Product(project.weight, project.bias)
+                if isinstance(project, nn.Linear)
+                else nn.Identity()
+            )
+            self.register_buffer('positions', model.predictor.pos_embedding[0].clone())
+            self.layers = nn.ModuleList(_Layer(block) for block in transformer.layers)
+            self.final_eps = transformer.norm.eps
+            self.project_in, self.project_out = _fold_projector(model.pred_proj, transformer.norm)
+        if precision != torch.float32:
+            for layer in self.layers:
+                for part in layer.modules():
+                    if isinstance(part, _Product):
+                        part.to(precision)
+        self.requires_grad_(False)
+
+    def forward(
+        self, context: torch.Tensor, past: torch.Tensor, actions: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """Roll S plans out from one context.
+
+        Args:
+            context: (h, D) latents, oldest first, h ≤ H.
+            past: (h − 1, k·A) blocks between them.
+            actions: (S, N, k·A) candidate blocks; the first leaves the newest frame.
+
+        Returns:
+            N tensors (S, D): the latents after each block.
+
+        Raises ModelError if h is 0 or above H.
+
+        """
+        known, steps = len(context), actions.shape[1]
+        if not 1 <= known <= self.window:
+            raise ModelError(f'context has {known} frames: the model reads 1 to {self.window}')
+        frames = [self.input_proj(context[i : i + 1]) for i in range(known)]
+        blocks = [past[i : i + 1] for i in range(known - 1)]
+        modulations = [self._modulation(block) for block in blocks]
+        growing = _Window([[] for _ in self.layers], [[] for _ in self.layers])
+        latents = []
+        for step in range(steps):
+            modulations.append(self._modulation(actions[:, step]))
+            count = min(len(frames), self.window)
+            if len(frames) <= self.window:  # nothing has moved: only what is new is computed
+                state, new = growing, known if step == 0 else 1
+            else:
+                state, new = _Window([[] for _ in self.layers], [[] for _ in self.layers]), count
+            tokens = [frames[i - new] + self.positions[count - new + i] for i in range(new)]
+            last = self._advance(tokens, modulations[-new:], state)
+            hidden = functional.gelu(self.project_in(_norm(last, self.final_eps)))
+            latents.append(self.project_out(hidden))
+            frames.append(self.input_proj(latents[-1]))
+        return latents
+
+    def _modulation(self, block: torch.Tensor) -> list[list[torch.Tensor]]:
+        hidden = functional.silu(self.action_in(block))
+        condition = functional.silu(self.action_out(hidden))
+        layers: Any = self.layers
+        return [layer.modulate(condition) for layer in layers]
+
+    def _advance(
+        self,
+        tokens: list[torch.Tensor],
+        modulations: list[list[list[torch.Tensor]]],
+        state: _Window,
+    ) -> torch.Tensor:
+        """Pass the newest frames of a window through all layers; return the last one's state."""
+        for index, layer in enumerate(self.layers):
+            final = index == len(self.layers) - 1
+            for i, modulation in enumerate(modulations):
+                tokens[i] = layer(
+                    tokens[i],
+                    modulation[index],
+                    state.keys[index],
+                    state.values[index],
+                    attended_only=final and i < len(tokens) - 1,
+                )
+        return tokens[-1]
+
+
+def _fold_projector(projector: Projector, norm: nn.LayerNorm) -> tuple[_Product, _Product]:
+    """Fold the LayerNorm in front and the BatchNorm inside into the two layers."""
+    layers: Any = projector.net
+    first, batch_norm, _, last = layers
+    scale = batch_norm.weight / torch.sqrt(batch_norm.running_var + batch_norm.eps)
+    weight = first.weight * scale[:, None]
+    bias = (first.bias - batch_norm.running_mean) * scale + batch_norm.bias
+    return _after_norm(weight, bias, norm), _Product(last.weight, last.bias)
