@@ -43,7 +43,7 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
-	$(BIN)/python benchmarks/planning.py
+	$(BIN)/lewm benchmark
 
 clean:
 	rm -rf $(VENV) .demo build install log *.egg-info .pytest_cache .ruff_cache .mypy_cache
@@ -102,8 +102,8 @@ $(STAMP): setup.py setup.cfg pyproject.toml package.xml constraints.txt
 	    # Both share one folder, and together they hide CUDA: start again with neither.
 	    $(BIN)/python -m pip uninstall -q -y onnxruntime onnxruntime-gpu
 	fi
-	say "installing lewm_ros[$$engine,sim,train,ros,test] into $(VENV)"
+	say "installing lewm_ros[$$engine,openvino,sim,train,ros,test] into $(VENV)"
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
-	    -e ".[$$engine,sim,train,ros,test]"
+	    -e ".[$$engine,openvino,sim,train,ros,test]"
 	echo '$(CURDIR)' > $@
 	say 'done'

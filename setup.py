@@ -58,8 +58,9 @@ setup(
     zip_safe=False,
     install_requires=['numpy', 'opencv-python-headless', 'pyyaml'],
     extras_require={
-        'cpu': ['onnxruntime'],
-        'gpu': ['onnxruntime-gpu'],
+        'cpu': ['onnxruntime', 'onnx'],
+        'gpu': ['onnxruntime-gpu', 'onnx'],
+        'openvino': ['openvino', 'onnx'],
         'sim': ['mujoco>=3.17,<4'],
         'train': [
             'torch',

@@ -162,7 +162,7 @@ class DeviceSearch:
         if extra is not None:
             _fill(self._given[1 : 1 + used], extra[:used], 'extra')
         self._count.fill_(1 + used)
-        self._host.copy_(self._iterations[exact]())  # the only wait for the device
+        self._host.copy_(self._iterations[exact]())  # the host waits here, for all of it
         result = self._host.numpy().copy()
         new_mean, new_std, elites, costs, cost = np.split(result, self._ends[:-1])
         found = int(np.isfinite(costs).sum())  # sorted: the finite ones come first

@@ -87,7 +87,7 @@ class _Layer(nn.Module):
             _Product(weight, bias + 1 if index in (1, 4) else bias)  # 1 and 4 are the scales
             for index, (weight, bias) in enumerate(parts)
         )
-        heads = torch.eye(attention.heads).repeat_interleave(size, dim=0)
+        heads = torch.eye(attention.heads, device=query.device).repeat_interleave(size, dim=0)
         self.register_buffer('heads', heads)  # (inner, heads)
 
     def modulate(self, condition: torch.Tensor) -> list[torch.Tensor]:

@@ -167,6 +167,7 @@ class RecedingHorizonPlanner:
     def reset(self) -> None:
         """Forget the last plan (new episode): the next search is cold."""
         self._rng = np.random.default_rng(self.config.seed)
+        self._seeds = np.random.default_rng(self.config.seed)  # of searches on a device
         self._goal: np.ndarray | None = None
         self._last: tuple[int, np.ndarray] | None = None  # start, (ticks, 1 + E, A) normalised
 
@@ -253,13 +254,14 @@ class RecedingHorizonPlanner:
             latents = np.concatenate([latents[1:], after])
             past = np.concatenate([past, first])[1:]
             first, weights = first[:0], weights[1:]
-        device = getattr(self._engine, 'search', lambda *_: None)(
-            config.samples, config.elites, self._free, len(first) == 0, self.config.seed
-        )
-        if device is not None:
-            rows = self._low[0], self._high[0]
-            device.load(latents, past, first[0] if len(first) else None, goal, weights, *rows)
-            return device
+        offered = getattr(self._engine, 'search', None)  # on its own device, if it has one
+        if offered is not None:
+            shared, seed = len(first) > 0, int(self._seeds.integers(2**31))
+            device = offered(config.samples, config.elites, self._free, shared, seed)
+            if device is not None:
+                rows = self._low[0], self._high[0]
+                device.load(latents, past, first[0] if shared else None, goal, weights, *rows)
+                return device
 
         def cost(candidates: np.ndarray, exact: bool) -> np.ndarray:
             shape = (len(candidates), len(first) + self._free, candidates.shape[2])

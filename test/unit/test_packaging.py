@@ -139,8 +139,8 @@ def test_every_import_has_a_requirement(setup_py, package_xml):
 def test_onnxruntime_is_chosen_by_extra(setup_py):
     """CPU and GPU builds exclude each other, so neither is a base requirement."""
     assert not [r for r in setup_py.install_requires if 'onnx' in r]
-    assert [plain(r) for r in setup_py.extras_require['cpu']] == ['onnxruntime']
-    assert [plain(r) for r in setup_py.extras_require['gpu']] == ['onnxruntime-gpu']
+    assert [plain(r) for r in setup_py.extras_require['cpu']] == ['onnxruntime', 'onnx']
+    assert [plain(r) for r in setup_py.extras_require['gpu']] == ['onnxruntime-gpu', 'onnx']
 
 
 def test_entry_points_name_functions_that_exist(setup_py):

@@ -5,86 +5,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 import subprocess
 import sys
 import time
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
+from point_mass import CONFIG, GOAL, REST, SIZE, TICKS, PointMass, at, idle, point_mass_bundle
 import pytest
 
-from lewm_ros.bundle import FILES, Bundle, Manifest, write_bundle
+from lewm_ros.bundle import Bundle
 from lewm_ros.contract import Contract, Stop
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import ContractError, ModelError
 from lewm_ros.history import NANOSECOND, Context
-from lewm_ros.planning import Plan, PlannerConfig, RecedingHorizonPlanner
+from lewm_ros.planning import Plan, RecedingHorizonPlanner
 
-TICKS, SIZE, LATENT = 5, 2, 4
 BLOCK = NANOSECOND // 4
 PERIOD = NANOSECOND // 20
-CONFIG = PlannerConfig(
-    horizon=5, samples=64, elites=8, iterations=6, cold_samples=128, cold_iterations=12
-)
-REST = np.zeros(LATENT, dtype=np.float32)
-GOAL = np.array([0.6, -0.4, 0.0, 0.0], dtype=np.float32)
-
-
-class PointMass:
-    """An exact model: latent (x, y, vx, vy), commands are forces, one tick is 0.05 s."""
-
-    name = 'point mass'
-    provider = 'numpy'
-    precision = 'f32'
-
-    def __init__(self, bundle: Bundle) -> None:
-        self.bundle = bundle
-        self.calls: list[np.ndarray] = []
-
-    def encode(self, image: np.ndarray) -> np.ndarray:
-        """There is no camera."""
-        raise NotImplementedError
-
-    @property
-    def searches(self) -> list[np.ndarray]:
-        """The free blocks of the candidates of each call, (S, 4, k·A)."""
-        return [actions[:, -4:] for actions in self.calls if actions.shape[1] > 1]
-
-    def rollout(
-        self, context: np.ndarray, past: np.ndarray, actions: np.ndarray, exact: bool = True
-    ) -> np.ndarray:
-        """(H, D), (H − 1, k·A), (S, N, k·A) → (S, N, D)."""
-        self.calls.append(actions.copy())
-        forces = self.bundle.denormalise_block(actions).reshape(*actions.shape[:2], TICKS, SIZE)
-        state = np.tile(context[-1], (len(actions), 1)).astype(float)
-        latents = []
-        for block in range(actions.shape[1]):
-            for tick in range(TICKS):
-                state[:, 2:] += 0.15 * forces[:, block, tick]
-                state[:, :2] += 0.05 * state[:, 2:]
-            latents.append(state.copy())
-        return np.stack(latents, axis=1).astype(np.float32)
 
 
 @pytest.fixture(scope='module')
 def bundle(tmp_path_factory: pytest.TempPathFactory, reacher_contract: Contract) -> Bundle:
-    """Return a bundle with the statistics of the point mass; its graphs are not used."""
-    manifest = Manifest(
-        name='point mass',
-        architecture={},
-        image_size=64,
-        frameskip=TICKS,
-        history=2,
-        horizon=6,
-        latent_size=LATENT,
-        action_mean=(0.1, -0.2),
-        action_std=(0.4, 0.5),
-        contract=reacher_contract,
-        camera_period=0.05,
-    )
-    folder = tmp_path_factory.mktemp('bundles') / 'point'
-    return write_bundle(folder, manifest, dict.fromkeys(FILES, b'-'))
+    """Return the bundle of the point mass."""
+    return point_mass_bundle(tmp_path_factory.mktemp('bundles'), reacher_contract)
 
 
 @pytest.fixture
@@ -97,16 +41,6 @@ def engine(bundle: Bundle) -> PointMass:
 def planner(bundle: Bundle, engine: PointMass) -> RecedingHorizonPlanner:
     """Return a planner for it."""
     return RecedingHorizonPlanner(bundle, bundle.contract, engine, CONFIG)
-
-
-def at(state: np.ndarray, stamp: int = NANOSECOND) -> Context:
-    """Return the context of a state reached without commands."""
-    return Context(stamp, np.stack([state, state]), np.zeros((1, TICKS * SIZE)))
-
-
-def idle() -> np.ndarray:
-    """Return a committed block of no force."""
-    return np.zeros((TICKS, SIZE))
 
 
 def same(one: Plan, two: Plan) -> bool:
@@ -141,58 +75,6 @@ def test_reaches_the_goal_in_closed_loop(
         committed, stamp = plan.actions[:TICKS], stamp + BLOCK
     assert state[:2] == pytest.approx(GOAL[:2], abs=0.05)
     assert state[2:] == pytest.approx([0, 0], abs=0.2)
-
-
-def test_committed_block_is_rolled_out_once(
-    planner: RecedingHorizonPlanner, engine: PointMass, bundle: Bundle
-) -> None:
-    """What is already being executed is not searched over, and not computed for each candidate."""
-    committed = np.linspace(-0.5, 0.5, TICKS * SIZE).reshape(TICKS, SIZE)
-    planner.plan(at(REST), committed, GOAL)
-    expected = bundle.normalise(committed).reshape(1, 1, -1).astype(np.float32)
-    first, *others = engine.calls
-    assert np.array_equal(first, expected)
-    assert {actions.shape[1:] for actions in others} == {(CONFIG.horizon - 1, TICKS * SIZE)}
-    assert CONFIG.rollout_blocks(bundle.manifest) == CONFIG.horizon - 1
-
-
-def test_context_shorter_than_the_window(bundle: Bundle, tmp_path: Path) -> None:
-    """Then the window still grows, so each candidate begins with the block; plans are equal."""
-    manifest = replace(bundle.manifest, architecture={'history': 3}, files={})
-    short = write_bundle(tmp_path / 'short', manifest, dict.fromkeys(FILES, b'-'))
-    committed = np.linspace(-0.5, 0.5, TICKS * SIZE).reshape(TICKS, SIZE)
-    plans = []
-    for each in (bundle, short):
-        engine = PointMass(each)
-        planner = RecedingHorizonPlanner(each, each.contract, engine, CONFIG)
-        plans.append(planner.plan(at(REST), committed, GOAL))
-    expected = short.normalise(committed).reshape(-1).astype(np.float32)
-    for actions in engine.calls:
-        assert actions.dtype == np.float32
-        assert actions.shape[1:] == (CONFIG.horizon, TICKS * SIZE)
-        assert (actions[:, 0] == expected).all()
-    assert plans[0].actions == pytest.approx(plans[1].actions, abs=1e-5)
-    assert plans[0].cost == pytest.approx(plans[1].cost, rel=1e-5)
-    assert CONFIG.rollout_blocks(short.manifest) == CONFIG.horizon
-
-
-def test_bf16_searches_in_f32_at_the_end(bundle: Bundle) -> None:
-    """An engine of less precision is asked for exact rollouts in the last two iterations."""
-
-    class Coarse(PointMass):
-        precision = 'bf16'
-        exact: ClassVar[list[bool]] = []
-
-        def rollout(self, *arguments: Any) -> np.ndarray:
-            self.exact.append(arguments[3] if len(arguments) > 3 else True)
-            return super().rollout(*arguments)
-
-    engine = Coarse(bundle)
-    planner = RecedingHorizonPlanner(bundle, bundle.contract, engine, CONFIG)
-    planner.plan(at(REST), idle(), GOAL)
-    committed, search = engine.exact[0], engine.exact[1:]
-    assert committed
-    assert search == [False] * 10 + [True] * 3
 
 
 def test_tighter_limits_of_the_robot_hold(bundle: Bundle, engine: PointMass) -> None:

@@ -1,0 +1,142 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""What the planner asks of its engine: the committed block once, f32 at the end, its own search."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from point_mass import CONFIG, GOAL, REST, SIZE, TICKS, PointMass, at, idle, point_mass_bundle
+import pytest
+
+from lewm_ros.bundle import FILES, Bundle, write_bundle
+from lewm_ros.contract import Contract
+from lewm_ros.planning import RecedingHorizonPlanner
+from lewm_ros.planning.cem import CEMConfig, NumpySearch
+from lewm_ros.planning.costs import goal_cost
+
+
+@pytest.fixture(scope='module')
+def bundle(tmp_path_factory: pytest.TempPathFactory, reacher_contract: Contract) -> Bundle:
+    """Return the bundle of the point mass."""
+    return point_mass_bundle(tmp_path_factory.mktemp('bundles'), reacher_contract)
+
+
+@pytest.fixture
+def engine(bundle: Bundle) -> PointMass:
+    """Return the exact model."""
+    return PointMass(bundle)
+
+
+@pytest.fixture
+def planner(bundle: Bundle, engine: PointMass) -> RecedingHorizonPlanner:
+    """Return a planner for it."""
+    return RecedingHorizonPlanner(bundle, bundle.contract, engine, CONFIG)
+
+
+def test_committed_block_is_rolled_out_once(
+    planner: RecedingHorizonPlanner, engine: PointMass, bundle: Bundle
+) -> None:
+    """What is already being executed is not searched over, and not computed for each candidate."""
+    committed = np.linspace(-0.5, 0.5, TICKS * SIZE).reshape(TICKS, SIZE)
+    planner.plan(at(REST), committed, GOAL)
+    expected = bundle.normalise(committed).reshape(1, 1, -1).astype(np.float32)
+    first, *others = engine.calls
+    assert np.array_equal(first, expected)
+    assert {actions.shape[1:] for actions in others} == {(CONFIG.horizon - 1, TICKS * SIZE)}
+    assert CONFIG.rollout_blocks(bundle.manifest) == CONFIG.horizon - 1
+
+
+def test_context_shorter_than_the_window(bundle: Bundle, tmp_path: Path) -> None:
+    """Then the window still grows, so each candidate begins with the block; plans are equal."""
+    manifest = replace(bundle.manifest, architecture={'history': 3}, files={})
+    short = write_bundle(tmp_path / 'short', manifest, dict.fromkeys(FILES, b'-'))
+    committed = np.linspace(-0.5, 0.5, TICKS * SIZE).reshape(TICKS, SIZE)
+    plans = []
+    for each in (bundle, short):
+        engine = PointMass(each)
+        planner = RecedingHorizonPlanner(each, each.contract, engine, CONFIG)
+        plans.append(planner.plan(at(REST), committed, GOAL))
+    expected = short.normalise(committed).reshape(-1).astype(np.float32)
+    for actions in engine.calls:
+        assert actions.dtype == np.float32
+        assert actions.shape[1:] == (CONFIG.horizon, TICKS * SIZE)
+        assert (actions[:, 0] == expected).all()
+    assert plans[0].actions == pytest.approx(plans[1].actions, abs=1e-5)
+    assert plans[0].cost == pytest.approx(plans[1].cost, rel=1e-5)
+    assert CONFIG.rollout_blocks(short.manifest) == CONFIG.horizon
+
+
+def test_bf16_searches_in_f32_at_the_end(bundle: Bundle) -> None:
+    """An engine of less precision is asked for exact rollouts in the last two iterations."""
+
+    class Coarse(PointMass):
+        precision = 'bf16'
+        exact: ClassVar[list[bool]] = []
+
+        def rollout(self, *arguments: Any) -> np.ndarray:
+            self.exact.append(arguments[3] if len(arguments) > 3 else True)
+            return super().rollout(*arguments)
+
+    engine = Coarse(bundle)
+    planner = RecedingHorizonPlanner(bundle, bundle.contract, engine, CONFIG)
+    planner.plan(at(REST), idle(), GOAL)
+    committed, search = engine.exact[0], engine.exact[1:]
+    assert committed
+    assert search == [False] * 10 + [True] * 3
+
+
+class OwnSearch(PointMass):
+    """An engine that searches itself, as on a GPU."""
+
+    def search(
+        self, samples: int, elites: int, blocks: int, shared_first: bool, seed: int
+    ) -> NumpySearch:
+        """Return a numpy search that gets its problem through load(), and remember the call."""
+        engine = self
+
+        class Device(NumpySearch):
+            def load(
+                self,
+                context: np.ndarray,
+                past: np.ndarray,
+                first: np.ndarray | None,
+                goal: np.ndarray,
+                weights: np.ndarray,
+                low: np.ndarray,
+                high: np.ndarray,
+            ) -> None:
+                def cost(candidates: np.ndarray) -> np.ndarray:
+                    if first is not None:
+                        shared = np.broadcast_to(first, (len(candidates), 1, len(first)))
+                        candidates = np.concatenate([shared, candidates], axis=1)
+                    return goal_cost(engine.rollout(context, past, candidates), goal, weights)
+
+                rng = np.random.default_rng(seed)
+                super().__init__(CEMConfig(samples, elites, 1, 0), cost, low, high, rng)
+
+        self.asked = samples, elites, blocks, shared_first
+        self.seeds = [*getattr(self, 'seeds', []), seed]
+        return Device.__new__(Device)
+
+
+@pytest.mark.parametrize('window', [2, 3])
+def test_search_of_the_engine_is_used(bundle: Bundle, tmp_path: Path, window: int) -> None:
+    """It gets sizes, problem and bounds, another seed for each plan, equal ones after a reset."""
+    manifest = replace(bundle.manifest, architecture={'history': window}, files={})
+    bundle = write_bundle(tmp_path / 'own', manifest, dict.fromkeys(FILES, b'-'))
+    engine = OwnSearch(bundle)
+    planner = RecedingHorizonPlanner(bundle, bundle.contract, engine, CONFIG)
+    plan = planner.plan(at(REST), idle(), GOAL)
+    assert engine.asked == (CONFIG.cold_samples, CONFIG.elites, 4, window == 3)
+    usual = RecedingHorizonPlanner(bundle, bundle.contract, PointMass(bundle), CONFIG)
+    assert plan.cost == pytest.approx(usual.plan(at(REST), idle(), GOAL).cost, rel=0.2)
+    assert np.abs(plan.actions).max() <= 1.0
+    planner.plan(at(REST), idle(), GOAL)
+    assert engine.asked[0] == CONFIG.samples
+    planner.reset()
+    planner.plan(at(REST), idle(), GOAL)
+    assert engine.seeds[0] == engine.seeds[2] != engine.seeds[1]
