@@ -1,0 +1,229 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""`lewm import-official WEIGHTS CONFIG`: a published LeWM checkpoint as a bundle."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+import hashlib
+import json
+import logging
+import math
+from pathlib import Path
+import sys
+from typing import Any
+
+import yaml
+
+from lewm_ros.bundle import MANIFEST, Manifest, write_bundle
+from lewm_ros.contract import Contract
+from lewm_ros.errors import BundleError, ContractError, ModelError
+from lewm_ros.share import find
+from lewm_training.export import export_files
+from lewm_training.official import load_model, model_config, parse_config, read_tensors, spelling
+from lewm_training.train import HORIZON
+
+#: Control ticks in an action block, as published; config.json has only the block's length.
+FRAMESKIP = 5
+log = logging.getLogger('lewm')
+
+
+def placeholder_contract(size: int) -> Contract:
+    """Return a contract of no robot in particular, with A = ``size`` action dimensions."""
+    return Contract.parse(
+        {
+            'name': 'placeholder',
+            'camera': {'topic': 'camera/image'},
+            'action': {
+                'topic': 'action',
+                'type': 'std_msgs/msg/Float64MultiArray',
+                'fields': [f'data[{i}]' for i in range(size)],
+                'names': [f'action_{i}' for i in range(size)],
+                'units': ['unknown'] * size,
+                'kind': 'velocity',
+                'low': [-1.0] * size,
+                'high': [1.0] * size,
+            },
+            'rates': {'control': 10.0},
+        }
+    )
+
+
+def choose_contract(block: int, name: str | None) -> tuple[Contract, int]:
+    """Return the contract, or a placeholder for None, and the frameskip k that fits it.
+
+    Args:
+        block: k·A, length of the checkpoint's action block.
+        name: file or name of a contract.
+
+    Raises ContractError where the block is not a whole number of actions.
+
+    """
+    if name is None:
+        if block % FRAMESKIP:
+            raise ContractError(
+                f'action_encoder.input_dim is {block}, not a multiple of the published '
+                f'{FRAMESKIP} ticks in a block: name the robot with --contract, whose number of '
+                'actions then decides'
+            )
+        return placeholder_contract(block // FRAMESKIP), FRAMESKIP
+    path = find('contract', name)
+    contract = Contract.load(path)
+    frameskip, rest = divmod(block, contract.action.size)
+    if rest or not frameskip:
+        raise ContractError(
+            f'contract {path} has {contract.action.size} action dimensions, action_encoder.'
+            f'input_dim is {block}: expected a multiple; this checkpoint is of another robot'
+        )
+    return contract, frameskip
+
+
+def read_action_stats(path: Path, names: tuple[str, ...]) -> tuple[list[float], list[float]]:
+    """Read mean and standard deviation of the action, each (A,), in contract units.
+
+    Raises ModelError naming the file, the key and what would be right.
+    """
+    data = path.read_bytes()
+    try:
+        try:
+            found = json.loads(data)  # before YAML, which takes 1e-05 for a word
+        except ValueError:
+            found = yaml.safe_load(data)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ModelError(f'{path}: neither JSON nor YAML ({_one_line(error)})') from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{path}: holds {type(found).__name__}: expected 'mean' and 'std'")
+    for key in ('mean', 'std'):
+        values = found.get(key)
+        if not isinstance(values, list) or len(values) != len(names):
+            count = f'{len(values)} entries' if isinstance(values, list) else repr(values)
+            raise ModelError(f'{path}: {key} is {count}: expected one for each of {list(names)}')
+        for name, value in zip(names, values):
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not abs(value) < math.inf or (key == 'std' and value <= 0):
+                above = ' above 0' if key == 'std' else ''
+                raise ModelError(
+                    f'{path}: {key} of {name} is {value!r}: expected a finite number{above}'
+                )
+    return found['mean'], found['std']
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument('weights', type=Path, help='weights.pt: a state dictionary of tensors')
+    parser.add_argument('config', type=Path, help='the config.json that comes with it')
+    parser.add_argument('--out', type=Path, required=True, help='bundle folder to write')
+    parser.add_argument(
+        '--contract',
+        help='contract file or name of the robot; without it a placeholder is written (actions '
+        'action_0 and so on within -1 and 1 on topic action at 10 Hz, 5 ticks in a block, images '
+        'on camera/image), enough to measure a model but not to run a robot',
+    )
+    parser.add_argument(
+        '--action-stats',
+        type=Path,
+        help="YAML or JSON with 'mean' and 'std' of the actions in the training data, one number "
+        'for each dimension in contract units (default: 0 and 1)',
+    )
+    parser.add_argument(
+        '--history',
+        type=int,
+        help='frames of context to plan from, 1 to num_frames of the config (default: num_frames; '
+        'the published evaluation plans from 1)',
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read and check, export, write, and print what was made."""
+    if args.out.exists() and not (args.out / MANIFEST).exists():
+        raise BundleError(f'--out {args.out} exists and is no bundle: choose another folder')
+    weights_file, config_file = args.weights.read_bytes(), args.config.read_bytes()
+    with _naming(args.config):
+        values = parse_config(_parse_json(config_file))
+    with _naming(args.weights):
+        tensors = read_tensors(weights_file)
+    contract, frameskip = choose_contract(values['action_encoder.input_dim'], args.contract)
+    with _naming(args.config):
+        config = model_config(values, tensors, frameskip)
+    history = config.history if args.history is None else args.history
+    if not 1 <= history <= config.history:
+        raise ModelError(
+            f'--history is {history}: expected 1 to {config.history}, num_frames of the config'
+        )
+    mean, std = [0.0] * config.action_size, [1.0] * config.action_size
+    if args.action_stats is not None:
+        mean, std = read_action_stats(args.action_stats, contract.action.names)
+    with _naming(args.weights):
+        model = load_model(config, tensors)
+    if args.contract is None:
+        log.info(
+            'note: no --contract, so a placeholder is written: actions %s within -1 and 1 on '
+            'topic action at 10 Hz, %d ticks in a block, images on camera/image; a robot needs '
+            'its own contract: import again with --contract',
+            ', '.join(contract.action.names),
+            frameskip,
+        )
+    if args.action_stats is None:
+        log.info(
+            'note: no --action-stats, so mean 0 and std 1 are written: the model takes actions '
+            'as if contract units were standard deviations of its training data'
+        )
+    parameters = sum(p.numel() for p in model.parameters())
+    manifest = Manifest(
+        name=args.out.name,
+        architecture=config.to_dict(),
+        image_size=config.image_size,
+        frameskip=frameskip,
+        history=history,
+        horizon=HORIZON,
+        latent_size=config.latent_size,
+        action_mean=tuple(mean),
+        action_std=tuple(std),
+        contract=contract,
+        camera_period=contract.period,  # published data have a frame for every action
+        provenance={
+            'command': ' '.join(['lewm', *sys.argv[1:]]),
+            'weights': args.weights.name,
+            'weights_sha256': hashlib.sha256(weights_file).hexdigest(),
+            'config': args.config.name,
+            'config_sha256': hashlib.sha256(config_file).hexdigest(),
+            'spelling': f'transformers {spelling(tensors)}',
+            'tensors': len(tensors),
+            'parameters': parameters,
+            'contract': args.contract or 'placeholder',
+            'action_stats': args.action_stats.name if args.action_stats else 'none',
+        },
+    )
+    log.info('exporting the graphs')
+    bundle = write_bundle(args.out, manifest, export_files(model, HORIZON, history))
+    print(
+        f'wrote {bundle.path}\n'
+        f'{parameters:,} parameters in {len(tensors)} tensors, in the spelling of transformers '
+        f'{spelling(tensors)}\n'
+        f'plans from {history} of at most {config.history} frames, up to {HORIZON} blocks of '
+        f'{frameskip} ticks\n'
+        f'hash {bundle.hash}'
+    )
+    return 0
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the file's name in front of what is wrong with it."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f'{path}: {error}') from error
+
+
+def _parse_json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f'is not JSON ({_one_line(error)})') from error
+
+
+def _one_line(error: Exception) -> str:
+    return ' '.join(str(error).split())
