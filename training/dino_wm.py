@@ -1,0 +1,86 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The shape of DINO-WM's predictor (arXiv 2411.04983) with random weights, to time it.
+
+Sizes as at 196 px with DINOv2 ViT-S/14: a frame is 196 patches of 384 features, with 10 of
+proprioception and 10 of the action appended to each. Weights are random, for time does not
+depend on them; the encoder is left out, for a plan encodes no more than one frame.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+PATCHES = 196  #: P, of a frame
+WIDTH = 404  #: W, features of a patch
+HISTORY = 3  #: H, frames that the predictor attends to at most
+DEPTH = 6
+HEADS = 16
+HEAD_SIZE = 64
+MLP = 2048
+
+
+class Layer(nn.Module):
+    """Pre-norm transformer layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        inner = HEADS * HEAD_SIZE
+        self.norm = nn.LayerNorm(WIDTH)
+        self.to_qkv = nn.Linear(WIDTH, 3 * inner, bias=False)
+        self.to_out = nn.Linear(inner, WIDTH)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(WIDTH), nn.Linear(WIDTH, MLP), nn.GELU(), nn.Linear(MLP, WIDTH)
+        )
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """(B, L, W) to (B, L, W); ``mask`` (L, L) is true where a row may look."""
+        q, k, v = (
+            part.unflatten(-1, (HEADS, -1)).transpose(1, 2)
+            for part in self.to_qkv(self.norm(x)).chunk(3, dim=-1)
+        )
+        seen = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        x = x + self.to_out(seen.transpose(1, 2).flatten(2))
+        return x + self.mlp(x)
+
+
+class DinoWM(nn.Module):
+    """Predicts the patches of the next frame; attention is causal from frame to frame."""
+
+    mask: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(torch.randn(1, HISTORY * PATCHES, WIDTH))
+        self.layers = nn.ModuleList(Layer() for _ in range(DEPTH))
+        self.norm = nn.LayerNorm(WIDTH)
+        frame = torch.arange(HISTORY).repeat_interleave(PATCHES)
+        self.register_buffer('mask', frame[:, None] >= frame)
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """(B, T, P, W), T ≤ H, to the frames after each, of the same shape."""
+        length = frames.shape[1] * PATCHES
+        x = frames.flatten(1, 2) + self.positions[:, :length]
+        for layer in self.layers:
+            x = layer(x, self.mask[:length, :length])
+        return self.norm(x).unflatten(1, (-1, PATCHES))
+
+    def rollout(self, context: torch.Tensor, steps: int) -> torch.Tensor:
+        """Predict step by step from the last H frames, as the published planner does.
+
+        Writing each step's action into its frame is left out: it costs nothing.
+
+        Args:
+            context: (S, T, P, W) known frames, T ≥ 1.
+            steps: N ≥ 1.
+
+        Returns:
+            (S, N, P, W).
+
+        """
+        frames = context
+        for _ in range(steps):
+            frames = torch.cat([frames, self(frames[:, -HISTORY:])[:, -1:]], dim=1)
+        return frames[:, -steps:]
