@@ -1,0 +1,248 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Searches that the planner's CEM is compared with: MPPI, and Adam on the plan itself.
+
+Each has the surface of :class:`lewm_ros.planning.CEM`, so that shifting, the committed block,
+clipping and units are the planner's own.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from lewm_ros.bundle import Bundle
+from lewm_ros.engines import Engine
+from lewm_ros.engines.torch_engine import load_model
+from lewm_ros.history import Context
+from lewm_ros.planning import CEM, CEMConfig, Plan, PlannerConfig, RecedingHorizonPlanner, Solution
+from lewm_ros.planning.cem import MIN_STD, Search, Step
+
+
+class MPPI:
+    """Model predictive path integral: the mean moves to the weighted average of the samples.
+
+    Args:
+        config: sizes; ``elites`` are the samples that are averaged, all of them or the best.
+        temperature: of the weights, in standard deviations of the averaged samples' costs.
+        decay: factor on the spread after each iteration; None for the samples' own weighted
+            spread, as in TD-MPC.
+
+    """
+
+    def __init__(self, config: CEMConfig, temperature: float, decay: float | None = None) -> None:
+        self.config = config
+        self._temperature, self._decay = temperature, decay
+
+    def solve(
+        self,
+        search: Search,
+        mean: np.ndarray,
+        std: np.ndarray | float,
+        extra: np.ndarray | None = None,
+        deadline: float | None = None,
+    ) -> Solution:
+        """Search without a deadline; see :meth:`lewm_ros.planning.CEM.solve`."""
+        spread = np.broadcast_to(np.asarray(std, dtype=float), mean.shape)
+        best, best_cost = mean, math.inf
+        step = None
+        for _ in range(self.config.iterations):
+            first = step is None
+            step = Step(*search.iterate(mean, spread, extra if first else None, True))
+            if step.cost_of_mean < best_cost:
+                best, best_cost = mean, step.cost_of_mean
+            scale = max(self._temperature * float(step.costs.std()), 1e-12)
+            weights = np.exp((step.costs[0] - step.costs) / scale)
+            weights /= weights.sum()
+            mean = np.tensordot(weights, step.elites, 1)
+            if self._decay is None:
+                variance = np.tensordot(weights, (step.elites - mean) ** 2, 1)
+                spread = np.maximum(np.sqrt(variance), MIN_STD)
+            else:
+                spread = spread * self._decay
+        assert step is not None  # noqa: S101 - CEMConfig has at least one iteration
+        cost = search.cost(mean)
+        if cost < best_cost:
+            best, best_cost = mean, cost
+        return Solution(
+            mean=best,
+            cost=best_cost,
+            spread=float(step.costs.std()),
+            elites=step.elites[: self.config.keep],
+            iterations=self.config.iterations,
+            rollouts=self.config.iterations * self.config.samples + 1,
+            cut=False,
+        )
+
+
+class Adam:
+    """Gradient steps on one plan, the best one visited returned.
+
+    The gradient is that of the plain rollout: at batch 1 the time goes into starting operations,
+    and it starts fewer than the fast one, which makes many small products of each layer.
+
+    Args:
+        bundle: the model.
+        config: of ``before``; ``keep`` elites of it are handed back.
+        steps: gradient steps; each costs a rollout and its derivative.
+        rate: learning rate [standard deviations of the training actions].
+        before: a search whose result is refined, or None to start from the given mean.
+
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        config: CEMConfig,
+        steps: int,
+        rate: float,
+        before: CEM | None = None,
+    ) -> None:
+        self.config = config
+        self._steps, self._rate, self._before = steps, rate, before
+        self._model = load_model(bundle).eval().requires_grad_(False)
+        self._problem: list[torch.Tensor] = []
+        self._bounds: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def load(self, *problem: np.ndarray, bounds: tuple[np.ndarray, np.ndarray]) -> None:
+        """Take latents (H, D), past (H − 1, k·A), first block (k·A,), goal (D,), weights (N,)."""
+        self._problem = [torch.tensor(part, dtype=torch.float32) for part in problem]
+        low, high = (torch.tensor(bound, dtype=torch.float32) for bound in bounds)
+        self._bounds = low, high
+
+    def _cost(self, plan: torch.Tensor) -> torch.Tensor:
+        latents, past, first, goal, weights = self._problem
+        actions = torch.cat([first[None], plan])[None, None]
+        predicted = self._model.rollout(latents[None], past[None], actions)[0, 0]
+        return ((predicted - goal) ** 2).sum(dim=1) @ weights
+
+    def solve(
+        self,
+        search: Search,
+        mean: np.ndarray,
+        std: np.ndarray | float,
+        extra: np.ndarray | None = None,
+        deadline: float | None = None,
+    ) -> Solution:
+        """Descend without a deadline; see :meth:`lewm_ros.planning.CEM.solve`."""
+        elites, rollouts = mean[None][:0], 0
+        if self._before is not None:
+            found = self._before.solve(search, mean, std, extra)
+            mean, elites, rollouts = found.mean, found.elites, found.rollouts
+        plan = torch.tensor(mean, dtype=torch.float32, requires_grad=True)
+        optimiser = torch.optim.Adam([plan], lr=self._rate)
+        best, best_cost = mean, math.inf
+        for _ in range(self._steps):
+            cost = self._cost(plan)
+            if cost.item() < best_cost:
+                best, best_cost = plan.detach().double().numpy().copy(), cost.item()
+            optimiser.zero_grad()
+            cost.backward()
+            optimiser.step()
+            with torch.no_grad():
+                if self._bounds is not None:
+                    plan.clamp_(*self._bounds)
+        last = plan.detach().double().numpy()
+        cost_of_last = search.cost(last)
+        if cost_of_last < best_cost:
+            best, best_cost = last, cost_of_last
+        return Solution(
+            mean=best,
+            cost=best_cost,
+            spread=0.0,
+            elites=elites,
+            iterations=self._steps,
+            rollouts=rollouts + self._steps + 1,
+            cut=False,
+        )
+
+
+class BenchmarkPlanner(RecedingHorizonPlanner):
+    """The planner with another search, or without memory, that notes what each plan took.
+
+    Args:
+        bundle: the model.
+        engine: runs it.
+        config: settings.
+        warm: search in place of the warm CEM, or None.
+        cold: in place of the cold one.
+        memory: False makes every search a cold one.
+
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        config: PlannerConfig,
+        warm: Any = None,
+        cold: Any = None,
+        memory: bool = True,
+    ) -> None:
+        super().__init__(bundle, bundle.contract, engine, config)
+        self._warm = warm or self._warm
+        self._cold = cold or self._cold
+        self._remembers = memory
+        self.taken: list[tuple[float, Plan]] = []  #: [ms] and the plan, for every call
+
+    def plan(
+        self,
+        context: Context,
+        committed: np.ndarray,
+        goal: np.ndarray,
+        budget: float | None = None,
+    ) -> Plan:
+        """Plan as the planner does and note the time."""
+        started = time.perf_counter()
+        if not self._remembers:
+            self._last = None
+        plan = super().plan(context, committed, goal, budget)
+        self.taken.append((1e3 * (time.perf_counter() - started), plan))
+        return plan
+
+    def continue_from(
+        self, goal: np.ndarray, last: tuple[int, np.ndarray] | None, seed: list[int]
+    ) -> None:
+        """Pretend that ``last`` was this planner's own plan to ``goal``; fix the noise."""
+        self.reset()
+        self._rng = np.random.default_rng(seed)
+        self._goal = np.array(goal)
+        if last is not None:
+            start, tracks = last
+            self._last = start, tracks[:, : 1 + self.config.keep_elites]
+
+    def rest_cost(self, context: Context, committed: np.ndarray, goal: np.ndarray) -> float:
+        """Exact cost of the zero plan: normalised 0 in every tick."""
+        search = self._search(self._cold.config, context, committed, goal)
+        return search.cost(np.clip(0.0, self._low, self._high))
+
+    @property
+    def memory(self) -> tuple[int, np.ndarray] | None:
+        """What the next search would start from."""
+        return self._last
+
+    def cost_of(
+        self, context: Context, committed: np.ndarray, goal: np.ndarray, actions: np.ndarray
+    ) -> float:
+        """Exact cost of commands ((N − 1)·k, A), contract units."""
+        blocks = self._bundle.normalise(actions).reshape(self._free, -1)
+        return self._search(self._cold.config, context, committed, goal).cost(blocks)
+
+    def _search(
+        self, config: CEMConfig, context: Context, committed: np.ndarray, goal: np.ndarray
+    ) -> Search:
+        for solver in (self._cold, self._warm):
+            if isinstance(solver, Adam):
+                solver.load(
+                    context.latents,
+                    self._bundle.normalise_block(context.past),
+                    self._bundle.normalise(committed).reshape(-1),
+                    goal,
+                    self._weights,
+                    bounds=(self._low, self._high),
+                )
+        return super()._search(config, context, committed, goal)
