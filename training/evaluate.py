@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from lewm_ros.bundle import Bundle
 from lewm_ros.contract import Contract
-from lewm_ros.engines import load_engine
+from lewm_ros.engines import ENGINES, PRECISIONS, load_engine
 from lewm_ros.errors import SimulationError
 from lewm_ros.share import find
 from lewm_ros.sim import TASKS, make_task
@@ -76,7 +76,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="largest distance of a goal in a joint [rad] (default: within a plan's reach)",
     )
     parser.add_argument('--preset', default='live', help='planner preset (default live)')
-    parser.add_argument('--engine', default='onnxruntime', help='onnxruntime or torch')
+    parser.add_argument(
+        '--engine', choices=ENGINES, default='onnxruntime', help='(default onnxruntime)'
+    )
+    parser.add_argument(
+        '--precision', choices=PRECISIONS, default='f32', help='of a rollout (default f32)'
+    )
     parser.add_argument('--seed', type=int, default=1000)
     parser.add_argument('--probe', nargs='+', type=Path, help='bags to fit linear probes on')
     parser.add_argument('--json', action='store_true', help='figures as JSON on standard output')
@@ -91,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     bundle = Bundle.load(find('bundle', args.bundle))
     contract = bundle.contract
     task = make_task(args.task, bundle.manifest.image_size, args.seed)
-    engine = load_engine(bundle, args.engine)
+    engine = load_engine(bundle, args.engine, precision=args.precision)
     rate = 1 / bundle.manifest.camera_period
     planner = PlannerPolicy(
         bundle,

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+
 from harness import Bench
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -184,3 +186,22 @@ def test_a_contract_that_disagrees_is_refused_with_both_values(bench, tiny_bundl
         assert process.wait() == 2
         assert 'rates.control is 10.0 in the contract but 20.0 in the bundle' in process.output
         assert 'Traceback' not in process.output
+
+
+@pytest.mark.parametrize('engine', ['openvino', 'torch', 'reference'])
+def test_every_engine_plans_and_says_what_it_is(start, engine):
+    """Engine, what it computes on and its precision are in the diagnostics; plans come."""
+    if engine == 'openvino':
+        pytest.importorskip('openvino')
+    robot, _ = start(engine=engine, precision='auto', min_gain=0.02)
+    robot.set_goal()
+    assert robot.live(2.0)
+    shown = robot.bench.figures('planner_node')['engine']
+    assert re.fullmatch(rf'{engine} \((CPU|cpu|cuda), (f32|bf16)\)', shown)
+
+
+def test_provider_that_is_not_there_is_named(bench: Bench, tiny_bundle):
+    """Configuring fails with the providers that there are."""
+    with bench.nodes('planner_node', bundle=tiny_bundle.path, provider='QNNExecutionProvider') as p:
+        assert p.wait() == 2
+        assert "provider is 'QNNExecutionProvider': this onnxruntime has" in p.output
