@@ -49,7 +49,7 @@ def test_bringup_imports_no_node():
 @pytest.mark.parametrize('path', PRESETS, ids=lambda p: p.stem)
 def test_presets_name_only_parameters_that_exist_within_their_ranges(path):
     """ROS ignores a key that no node declares, so a test has to find it."""
-    from lewm_ros.planning import PlannerConfig
+    from lewm_training.closed_loop import planner_config
 
     data = yaml.safe_load(path.read_text())
     assert set(data) <= {f'/**/{n}' for n in NODES}
@@ -60,7 +60,7 @@ def test_presets_name_only_parameters_that_exist_within_their_ranges(path):
             assert type(value) is type(parameter.default), key
             assert not parameter.choices or value in parameter.choices
             assert parameter.low is None or parameter.low <= value <= parameter.high
-    PlannerConfig(**data['/**/planner_node']['ros__parameters'])
+    planner_config(str(path), seed=0)
 
 
 def test_the_live_preset_says_what_the_planner_does_by_default():
