@@ -12,12 +12,11 @@ import math
 import time
 from typing import Any
 
+from gradients import Gradient
 import numpy as np
-import torch
 
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import Engine
-from lewm_ros.engines.torch_engine import load_model
 from lewm_ros.history import Context
 from lewm_ros.planning import CEM, CEMConfig, Plan, PlannerConfig, RecedingHorizonPlanner, Solution
 from lewm_ros.planning.cem import MIN_STD, Search, Step
@@ -82,11 +81,8 @@ class MPPI:
 class Adam:
     """Gradient steps on one plan, the best one visited returned.
 
-    The gradient is that of the plain rollout: at batch 1 the time goes into starting operations,
-    and it starts fewer than the fast one, which makes many small products of each layer.
-
     Args:
-        bundle: the model.
+        gradient: of the cost of a plan; see :func:`gradients.gradient`.
         config: of ``before``; ``keep`` elites of it are handed back.
         steps: gradient steps; each costs a rollout and its derivative.
         rate: learning rate [standard deviations of the training actions].
@@ -96,29 +92,20 @@ class Adam:
 
     def __init__(
         self,
-        bundle: Bundle,
+        gradient: Gradient,
         config: CEMConfig,
         steps: int,
         rate: float,
         before: CEM | None = None,
     ) -> None:
         self.config = config
-        self._steps, self._rate, self._before = steps, rate, before
-        self._model = load_model(bundle).eval().requires_grad_(False)
-        self._problem: list[torch.Tensor] = []
-        self._bounds: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._gradient, self._steps, self._rate, self._before = gradient, steps, rate, before
+        self._problem: tuple[np.ndarray, ...] = ()
+        self._bounds: tuple[np.ndarray, np.ndarray] = np.array(-np.inf), np.array(np.inf)
 
     def load(self, *problem: np.ndarray, bounds: tuple[np.ndarray, np.ndarray]) -> None:
-        """Take latents (H, D), past (H − 1, k·A), first block (k·A,), goal (D,), weights (N,)."""
-        self._problem = [torch.tensor(part, dtype=torch.float32) for part in problem]
-        low, high = (torch.tensor(bound, dtype=torch.float32) for bound in bounds)
-        self._bounds = low, high
-
-    def _cost(self, plan: torch.Tensor) -> torch.Tensor:
-        latents, past, first, goal, weights = self._problem
-        actions = torch.cat([first[None], plan])[None, None]
-        predicted = self._model.rollout(latents[None], past[None], actions)[0, 0]
-        return ((predicted - goal) ** 2).sum(dim=1) @ weights
+        """Take what a gradient reads after the plan, and the plan's lowest and highest values."""
+        self._problem, self._bounds = problem, bounds
 
     def solve(
         self,
@@ -133,23 +120,19 @@ class Adam:
         if self._before is not None:
             found = self._before.solve(search, mean, std, extra)
             mean, elites, rollouts = found.mean, found.elites, found.rollouts
-        plan = torch.tensor(mean, dtype=torch.float32, requires_grad=True)
-        optimiser = torch.optim.Adam([plan], lr=self._rate)
         best, best_cost = mean, math.inf
-        for _ in range(self._steps):
-            cost = self._cost(plan)
-            if cost.item() < best_cost:
-                best, best_cost = plan.detach().double().numpy().copy(), cost.item()
-            optimiser.zero_grad()
-            cost.backward()
-            optimiser.step()
-            with torch.no_grad():
-                if self._bounds is not None:
-                    plan.clamp_(*self._bounds)
-        last = plan.detach().double().numpy()
-        cost_of_last = search.cost(last)
+        first, second = np.zeros_like(mean), np.zeros_like(mean)
+        for step in range(1, self._steps + 1):
+            slope, cost = self._gradient(mean, *self._problem)
+            if cost < best_cost:
+                best, best_cost = mean, cost
+            first = 0.9 * first + 0.1 * slope
+            second = 0.999 * second + 0.001 * slope**2
+            size = np.sqrt(second / (1 - 0.999**step)) + 1e-8
+            mean = np.clip(mean - self._rate * first / (1 - 0.9**step) / size, *self._bounds)
+        cost_of_last = search.cost(mean)
         if cost_of_last < best_cost:
-            best, best_cost = last, cost_of_last
+            best, best_cost = mean, cost_of_last
         return Solution(
             mean=best,
             cost=best_cost,

@@ -3,7 +3,7 @@
 """Quality of plans per millisecond: budgets, memory, early stop and precision of the CEM, and MPPI
 and Adam in its place.
 
-.venv/bin/python benchmarks/planners.py [BUNDLE] [--variants A,B] [--goals N] [--far RAD] [--json]
+.venv/bin/python benchmarks/planners.py [BUNDLE] [--variants 'A;B'] [--goals N] [--far RAD] [--json]
 
 First all variants plan on the same fixed problems, interleaved, each from the same last plan; then
 each drives the waiting simulator to the same goals, as `lewm evaluate` does. Differences are to
@@ -13,13 +13,16 @@ the first variant, problem by problem or goal by goal, with their 95 % interval.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+import functools
 import json
 import sys
 from typing import Any
 
 from alternatives import MPPI, Adam, BenchmarkPlanner
+from gradients import Gradient, gradient
 import numpy as np
+from planner_variants import VARIANTS, Variant
 from tqdm import tqdm
 
 from lewm_ros.bundle import Bundle
@@ -36,99 +39,6 @@ BEST = {'cold_samples': 500, 'cold_iterations': 20, 'elites': 30}
 SECONDS = 6.0  #: for each goal
 
 
-@dataclass(frozen=True)
-class Variant:
-    """How one variant differs from the preset `live`."""
-
-    changes: dict[str, Any] = field(default_factory=dict)
-    engine: str = 'onnxruntime'
-    precision: str = 'f32'
-    memory: bool = True
-    kind: str = 'cem'  #: of the search: cem, mppi or adam
-    options: dict[str, Any] = field(default_factory=dict)  #: of MPPI or Adam
-
-
-def _warm(samples: int, iterations: int, **changes: Any) -> Variant:
-    return Variant({'samples': samples, 'iterations': iterations} | changes)
-
-
-def _cold(samples: int, iterations: int, elites: int = 10, **changes: Any) -> Variant:
-    sizes = {'cold_samples': samples, 'cold_iterations': iterations, 'elites': elites}
-    return Variant(sizes | changes, memory=False)
-
-
-def _openvino(variant: Variant, precision: str, **changes: Any) -> Variant:
-    changes = variant.changes | changes
-    return replace(variant, changes=changes, engine='openvino', precision=precision)
-
-
-def _mppi(temperature: float, decay: float | None, elites: int = 0, **changes: Any) -> Variant:
-    """Of 64 x 3 samples; without elites all of them are averaged."""
-    options = {'temperature': temperature, 'decay': decay, 'elites': elites}
-    return Variant(changes, kind='mppi', options=options)
-
-
-def _adam(steps: int, rate: float, before: int = 0) -> Variant:
-    """After ``before`` iterations of the CEM with 64 samples."""
-    return Variant(kind='adam', options={'steps': steps, 'rate': rate, 'before': before})
-
-
-LIVE = Variant()
-VARIANTS = {
-    'live 64x3': LIVE,
-    'no kept elites': Variant({'keep_elites': 0}),
-    'keep 10': Variant({'keep_elites': 10}),
-    '32x2': _warm(32, 2),
-    '32x3': _warm(32, 3),
-    '32x5': _warm(32, 5),
-    '64x1': _warm(64, 1),
-    '64x2': _warm(64, 2),
-    '64x5': _warm(64, 5),
-    '64x8': _warm(64, 8),
-    '128x2': _warm(128, 2),
-    '128x3': _warm(128, 3),
-    '128x5': _warm(128, 5),
-    '300x3': _warm(300, 3),
-    '300x3, 30 elites': _warm(300, 3, elites=30),
-    '5 elites': Variant({'elites': 5}),
-    '20 elites': Variant({'elites': 20}),
-    'std 0.3': Variant({'warm_std': 0.3}),
-    'std 0.8': Variant({'warm_std': 0.8}),
-    '64x5, gain 0.02': _warm(64, 5, min_gain=0.02),
-    '64x8, gain 0.05': _warm(64, 8, min_gain=0.05),
-    'live, gain 0.02': Variant({'min_gain': 0.02}),
-    'live, gain 0.05': Variant({'min_gain': 0.05}),
-    'live, openvino f32': _openvino(LIVE, 'f32'),
-    'live, bf16, last 0 exact': _openvino(LIVE, 'bf16', exact_iterations=0),
-    'live, bf16, last 2 exact': _openvino(LIVE, 'bf16', exact_iterations=2),
-    '128x5, bf16, last 0 exact': _openvino(_warm(128, 5), 'bf16', exact_iterations=0),
-    '128x5, bf16, last 2 exact': _openvino(_warm(128, 5), 'bf16', exact_iterations=2),
-    'cold 64x3': _cold(64, 3),
-    'cold 128x5': _cold(128, 5),
-    'cold 64x10': _cold(64, 10),
-    'cold 128x10': _cold(128, 10),
-    'cold 300x5': _cold(300, 5, 30),
-    'cold 300x10': _cold(300, 10, 30),
-    'cold 300x10, 10 elites': _cold(300, 10, 10),
-    'cold 300x10, gain 0.02': _cold(300, 10, 30, min_gain=0.02),
-    'cold 300x10, gain 0.05': _cold(300, 10, 30, min_gain=0.05),
-    'cold 300x10, openvino f32': _openvino(_cold(300, 10, 30), 'f32'),
-    'cold 300x10, bf16, last 0 exact': _openvino(_cold(300, 10, 30), 'bf16', exact_iterations=0),
-    'cold 300x10, bf16, last 2 exact': _openvino(_cold(300, 10, 30), 'bf16', exact_iterations=2),
-    'cold 300x30': _cold(300, 30, 30),
-    'cold 300x30, gain 0.01': _cold(300, 30, 30, min_gain=0.01),
-    'cold 300x30, gain 0.02': _cold(300, 30, 30, min_gain=0.02),
-    'cold 300x30, gain 0.05': _cold(300, 30, 30, min_gain=0.05),
-    # The preset `cold`: though it searches widely, its mean starts from the shifted last plan.
-    'preset cold': _warm(300, 10, elites=30, warm_std=1.0, keep_elites=0),
-    'Adam 3': _adam(3, 0.2),
-    'Adam 10': _adam(10, 0.2),
-    'Adam 20': _adam(20, 0.1),
-    '64x1, Adam 2': _adam(2, 0.1, before=1),
-    '64x1, Adam 10': _adam(10, 0.1, before=1),
-}
-
-
 class Bench:
     """Makes the planners of a bundle; one engine for each kind and precision."""
 
@@ -142,6 +52,11 @@ class Bench:
         if key not in self._engines:
             self._engines[key] = load_engine(self.bundle, name, 1, precision)
         return self._engines[key]
+
+    @functools.cache  # noqa: B019 - one bench in a process
+    def gradient(self, runtime: str, blocks: int) -> Gradient:
+        """Make the derivative for plans of so many blocks, once; a graph takes half a minute."""
+        return gradient(self.bundle, runtime, blocks)
 
     def config(self, changes: dict[str, Any]) -> PlannerConfig:
         """Settings of the preset `live` with some changed."""
@@ -160,12 +75,12 @@ class Bench:
             options, sizes = dict(variant.options), config.search(True)
             before = options.pop('before')
             cem = CEM(replace(sizes, iterations=before)) if before else None
-            search = Adam(self.bundle, sizes, before=cem, **options)
+            slope = self.gradient(options.pop('runtime'), config.horizon - 1)
+            search = Adam(slope, sizes, before=cem, **options)
         planner = BenchmarkPlanner(
             self.bundle, engine, config, search if variant.memory else None, memory=variant.memory
         )
-        if not isinstance(search, Adam):  # its problem comes with the first plan
-            planner.warm_up()
+        planner.warm_up()
         return planner
 
 
