@@ -50,7 +50,8 @@ class Bench:
         """Load an engine on one thread, once."""
         key = name, precision
         if key not in self._engines:
-            self._engines[key] = load_engine(self.bundle, name, 1, precision)
+            blocks = self.config({}).rollout_blocks(self.bundle.manifest)
+            self._engines[key] = load_engine(self.bundle, name, 1, precision, horizon=blocks)
         return self._engines[key]
 
     @functools.cache  # noqa: B019 - one bench in a process
