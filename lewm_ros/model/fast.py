@@ -17,7 +17,6 @@ runtimes that execute the exported graph are slow at.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -57,12 +56,12 @@ def _after_norm(weight: torch.Tensor, bias: torch.Tensor | None, norm: nn.LayerN
     return _Product(weight * norm.weight, shift if bias is None else shift + bias)
 
 
-@dataclass
 class _Window:
-    """Frames seen so far in a growing window: keys and values of each layer, oldest first."""
+    """Keys and values of the frames in a window so far, for each layer, oldest first."""
 
-    keys: list[list[torch.Tensor]] = field(default_factory=list)
-    values: list[list[torch.Tensor]] = field(default_factory=list)
+    def __init__(self, layers: int) -> None:
+        self.keys: list[list[torch.Tensor]] = [[] for _ in range(layers)]
+        self.values: list[list[torch.Tensor]] = [[] for _ in range(layers)]
 
 
 class _Layer(nn.Module):
@@ -197,7 +196,7 @@ class FastRollout(nn.Module):
         frames = [self.input_proj(context[i : i + 1]) for i in range(known)]
         blocks = [past[i : i + 1] for i in range(known - 1)]
         modulations = [self._modulation(block) for block in blocks]
-        growing = _Window([[] for _ in self.layers], [[] for _ in self.layers])
+        growing = _Window(len(self.layers))
         latents = []
         for step in range(steps):
             modulations.append(self._modulation(actions[:, step]))
@@ -205,7 +204,7 @@ class FastRollout(nn.Module):
             if len(frames) <= self.window:  # nothing has moved: only what is new is computed
                 state, new = growing, known if step == 0 else 1
             else:
-                state, new = _Window([[] for _ in self.layers], [[] for _ in self.layers]), count
+                state, new = _Window(len(self.layers)), count
             tokens = [frames[i - new] + self.positions[count - new + i] for i in range(new)]
             last = self._advance(tokens, modulations[-new:], state)
             hidden = functional.gelu(self.project_in(_norm(last, self.final_eps)))
