@@ -62,6 +62,7 @@ setup(
         'gpu': ['onnxruntime-gpu', 'onnx'],
         'openvino': ['openvino', 'onnx'],
         'sim': ['mujoco>=3.17,<4'],
+        'record': ['mcap>=1.6', 'rosbags'],
         'train': [
             'torch',
             'safetensors',

@@ -31,6 +31,7 @@ ALLOWED = {
     'planning': {'contract', 'errors', 'history'},
     'surprise': {'contract', 'errors', 'history'},
     'sim': {'contract', 'errors'},
+    'recording': {'contract', 'errors', 'history'},
 }
 #: What a part may import of nothing, not even inside a function: prefixes of module names.
 BARRED = {
