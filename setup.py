@@ -7,7 +7,7 @@ import os
 from setuptools import find_packages, setup
 
 NAME = 'lewm_ros'
-NODES = ('encoder', 'planner', 'controller', 'surprise', 'sim', 'trial')
+NODES = ('encoder', 'planner', 'controller', 'surprise', 'recorder', 'sim', 'trial')
 
 
 def share(*folders: str) -> list[tuple[str, list[str]]]:
@@ -69,6 +69,8 @@ setup(
             'onnx',
             'onnxscript',
             'rosbags',
+            'lz4',
+            'zstandard',
             'matplotlib',
             'pillow',
             'tqdm',

@@ -25,6 +25,7 @@ ACTION_TYPES = (
     'geometry_msgs/msg/Twist',
     'geometry_msgs/msg/TwistStamped',
     'sensor_msgs/msg/JointState',
+    'trajectory_msgs/msg/JointTrajectory',
 )
 STATE_TYPES = (*ACTION_TYPES, 'nav_msgs/msg/Odometry')
 KINDS = ('position', 'velocity', 'effort')
@@ -38,11 +39,16 @@ T = TypeVar('T')
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera. ``crop`` is (x, y, width, height) in [px] of the raw image, or None."""
+    """One camera.
+
+    ``crop`` is (x, y, width, height) in [px] of the raw image, or None. ``scale`` is the value of
+    a 16UC1 pixel (a depth in [mm], a temperature) that is seen as white, or None.
+    """
 
     topic: str
     type: str = 'sensor_msgs/msg/Image'
     crop: tuple[int, int, int, int] | None = None
+    scale: float | None = None
 
     def __post_init__(self) -> None:
         _topic('camera.topic', self.topic)
@@ -59,6 +65,9 @@ class Camera:
                     'width and height above 0'
                 )
             object.__setattr__(self, 'crop', crop)
+        if self.scale is not None:
+            scale = _number('camera.scale', self.scale, low=1.0, high=65535.0)
+            object.__setattr__(self, 'scale', scale)
 
 
 @dataclass(frozen=True)
@@ -264,11 +273,12 @@ class Contract:
     def check_against_bundle(self, trained: Contract) -> None:
         """Refuse a robot whose contract disagrees with the one a bundle was trained under.
 
-        Crop, action names and units and the control rate must be equal; limits may only be
-        tighter. Raises ContractError naming the key and both values.
+        Crop, scale, action names and units and the control rate must be equal; limits may only
+        be tighter. Raises ContractError naming the key and both values.
         """
         for key, ours, theirs in (
             ('camera.crop', self.camera.crop, trained.camera.crop),
+            ('camera.scale', self.camera.scale, trained.camera.scale),
             ('action.names', self.action.names, trained.action.names),
             ('action.units', self.action.units, trained.action.units),
             ('rates.control', self.rates.control, trained.rates.control),

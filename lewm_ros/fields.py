@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lewm_ros.errors import ContractError
+from lewm_ros.errors import ContractError, ObservationError
 
 
 def read_fields(message: Any, paths: tuple[str, ...]) -> np.ndarray:
@@ -29,6 +29,23 @@ def read_fields(message: Any, paths: tuple[str, ...]) -> np.ndarray:
             raise ContractError(
                 f"a {type(message).__name__} message has no number at '{path}' ({error})"
             ) from error
+    return values
+
+
+def read_command(message: Any, paths: tuple[str, ...]) -> np.ndarray:
+    """Read the command that a message asks to be held, (A,) float64.
+
+    Raises ContractError as :func:`read_fields` does, and ObservationError for numbers that are
+    not finite or a trajectory that is no single command.
+    """
+    points = getattr(message, 'points', None)
+    if points is not None and len(points) != 1:
+        raise ObservationError(
+            f'trajectory of {len(points)} points: expected one, the command to be held'
+        )
+    values = read_fields(message, paths)
+    if not np.isfinite(values).all():
+        raise ObservationError(f'action {values.tolist()} is not finite')
     return values
 
 
