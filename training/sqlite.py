@@ -76,6 +76,8 @@ def _connect(path: Path, problems: Counter[str]) -> sqlite3.Connection:
         database = sqlite3.connect(f'{uri}?{options}', uri=True)
         try:
             database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, min(room(path.stat().st_size), 1 << 30))
+            # Without this a file that is shorter than its head says is refused as a whole.
+            database.execute('PRAGMA writable_schema = ON')
             database.execute('PRAGMA trusted_schema = OFF')
             database.execute('PRAGMA cell_size_check = ON')
             database.execute('SELECT count(*) FROM sqlite_master')
