@@ -153,7 +153,11 @@ def test_every_whole_chunk_is_recovered_and_nothing_else(
     for _ in range(CASES):
         damaged = damage(sound, rng, cut)
         path.write_bytes(damaged)
-        whole = [damaged[a:b] == sound[a:b] for a, b in places]
+        # The kind and the times of a chunk are not needed.
+        whole = [
+            damaged[a + 1 : a + 9] + damaged[a + 25 : b] == sound[a + 1 : a + 9] + sound[a + 25 : b]
+            for a, b in places
+        ]
         if not whole[0] and damaged[places[-1][1] :] != sound[places[-1][1] :]:
             continue  # both places that describe the channels are gone
         wanted = {
