@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass
+from pathlib import Path
 import shutil
 import threading
 import time
@@ -38,8 +39,6 @@ DEFAULTS = Limits()
 class BagRecorder:
     """Takes messages from any thread and writes them on its own.
 
-    Raises BagError if too little of the disk is free.
-
     Attributes:
         written: messages in the bag, by topic.
         dropped: messages that found the queue full, by topic.
@@ -57,7 +56,6 @@ class BagRecorder:
         self._bytes = 0
         self._wake = threading.Condition()
         self._stopping = False
-        self._check_disk()
         self._thread = threading.Thread(target=self._run, name='recorder', daemon=True)
         self._thread.start()
 
@@ -131,13 +129,16 @@ class BagRecorder:
                     self._bytes -= len(item[2])
             if time.monotonic() >= flush_at:
                 self._bag.flush()
-                self._check_disk()
+                check_disk(self._bag.path, self._limits.min_free)
                 flush_at = time.monotonic() + self._limits.flush
 
-    def _check_disk(self) -> None:
-        free = shutil.disk_usage(self._bag.path).free
-        if free < self._limits.min_free:
-            raise BagError(
-                f'bag {self._bag.path}: only {free / 1e9:.2f} GB of the disk are free, '
-                f'min_free_gb is {self._limits.min_free / 1e9:g}: not recording any more'
-            )
+
+def check_disk(path: Path, min_free: float) -> None:
+    """Raise BagError if less than ``min_free`` [bytes] of the disk of a bag are free."""
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    free = shutil.disk_usage(there).free
+    if free < min_free:
+        raise BagError(
+            f'bag {path}: only {free / 1e9:.2f} GB of the disk are free, min_free_gb is '
+            f'{min_free / 1e9:g}: not recording any more'
+        )

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 import signal
 import struct
@@ -26,6 +27,7 @@ from lewm_ros.recording.bag import TYPES, BagFolder, Channel, definition
 from lewm_ros.recording.flow import Flow, header_stamp
 from lewm_ros.recording.recorder import BagRecorder, Limits
 from lewm_ros.recording.repair import repair
+from lewm_ros.recording.session import SUMMARY, Session
 from lewm_ros.recording.topics import topics_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -205,7 +207,8 @@ def test_what_is_queued_is_on_the_disk_within_the_flush_period(tmp_path):
 def test_too_little_free_disk_is_refused_and_ends_a_recording(tmp_path, monkeypatch):
     """Before the disk is full, with both figures; the bag is whole all the same."""
     with pytest.raises(BagError, match=r'min_free_gb is 1e\+09: not recording'):
-        BagRecorder(BagFolder(tmp_path / 'none'), Limits(min_free=1e18))
+        Session(tmp_path / 'a' / 'b', 0.5, Limits(min_free=1e18), {}, 60.0, 4e9)
+    assert not (tmp_path / 'a').exists()
     bag = BagFolder(tmp_path / 'bag')
     recorder = BagRecorder(bag, Limits(flush=0.05, min_free=1.0))
     recorder.put(IMAGE, START, image(START))
@@ -230,6 +233,37 @@ def test_a_disk_that_fails_ends_the_recording_with_the_reason(tmp_path):
     recorder.put(Channel('/odd', 'my_msgs/msg/Odd'), START, b'')
     recorder.stop()
     assert 'my_msgs/msg/Odd is unknown' in str(recorder.error)
+
+
+def test_a_session_sums_up_what_became_of_every_topic(tmp_path):
+    """As text for the user and as JSON in the metadata: nothing lost goes unsaid."""
+    session = Session(tmp_path / 'bag', 0.5, NO_MINIMUM, {'lewm_command': 'x'}, 60.0, 4e9)
+    camera = session.add(IMAGE, regular=True, stamped=True)
+    episode = session.add(EPISODE, regular=False, stamped=False)
+    session.take(episode, number(1), START)
+    pauses = [session.take(camera, image(START + i * FRAME), START) for i in [*range(30), 60]]
+    assert pauses[:30] == [0.0] * 30
+    assert pauses[30] == pytest.approx(31 / 30)
+    camera.flow.lost = 2
+    assert session.silence(episode) == session.silence(camera) == 0.0
+    figures = session.figures()
+    assert (figures['lost'], figures['missing'], figures['gaps']) == (2, 30, 1)
+    text = session.close(episodes=1)
+    assert '/lewm/camera/image: 31 messages at 30 Hz, 2 lost, 30 missing, 1 gaps' in text
+    assert '/lewm/episode: 1 messages\n' in text + '\n'
+    about = yaml.safe_load((tmp_path / 'bag/metadata.yaml').read_text())
+    notes = about['rosbag2_bagfile_information']['custom_data']
+    summary = json.loads(notes[SUMMARY])
+    assert (notes['lewm_command'], summary['episodes']) == ('x', 1)
+    assert summary['topics'][IMAGE.topic] == {
+        'messages': 31,
+        'rate_hz': 30.0,
+        'dropped': 0,
+        'lost': 2,
+        'missing': 30,
+        'gaps': 1,
+        'longest_pause': 1.033,
+    }
 
 
 # kill -9.
