@@ -19,6 +19,7 @@ from lewm_ros.errors import BringupError, LewmError
 #: module (with _ for -) has ``add_arguments(parser)`` and ``run(args) -> int``.
 TRAINING = {
     'collect': 'record simulated episodes of a task into a rosbag2 bag',
+    'check': 'check a contract, and whether bags fit it',
     'train': 'train a model from bags',
     'evaluate': 'measure a bundle: success in waiting simulation, linear probes',
     'calibrate': 'compute surprise thresholds from nominal bags',

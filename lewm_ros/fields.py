@@ -21,7 +21,7 @@ def read_fields(message: Any, paths: tuple[str, ...]) -> np.ndarray:
     for index, path in enumerate(paths):
         value = message
         try:
-            for name, item in _steps(path):
+            for name, item in steps(path):
                 value = getattr(value, name)
                 value = value if item is None else value[item]
             values[index] = value
@@ -52,7 +52,7 @@ def read_command(message: Any, paths: tuple[str, ...]) -> np.ndarray:
 def write_fields(message: Any, paths: tuple[str, ...], values: np.ndarray) -> None:
     """Set the numbers at ``paths`` of a message object; sequences grow as needed."""
     for path, value in zip(paths, values):
-        *parents, (name, item) = _steps(path)
+        *parents, (name, item) = steps(path)
         target = message
         for parent, parent_item in parents:
             target = getattr(target, parent)
@@ -66,7 +66,7 @@ def write_fields(message: Any, paths: tuple[str, ...], values: np.ndarray) -> No
             setattr(target, name, sequence)
 
 
-def _steps(path: str) -> list[tuple[str, int | None]]:
+def steps(path: str) -> list[tuple[str, int | None]]:
     """Split 'a.b[2]' into [('a', None), ('b', 2)]."""
     steps: list[tuple[str, int | None]] = []
     for part in path.split('.'):

@@ -54,7 +54,9 @@ class McapFile(RawFile):
             if self._read(0, len(MAGIC)) != MAGIC:
                 problems[f'{path.name} does not begin as an MCAP file'] += 1
             if not self._read_summary():
-                problems.update(self._survey())
+                self._survey()
+            if not self.topics:
+                problems.update(self.damage)
         except BaseException:
             self.close()
             raise
@@ -103,18 +105,13 @@ class McapFile(RawFile):
             return False
         return bool(self.topics)
 
-    def _survey(self) -> Counter[str]:
-        """Learn the channels and count their messages by reading everything.
-
-        Returns the damage met where there was nothing to learn, else nothing: reading the
-        messages meets it again.
-        """
-        met: Counter[str] = Counter()
+    def _survey(self) -> None:
+        """Learn the channels and count their messages by reading everything."""
         self._counts.clear()
         self._schemas.clear()
         self.topics.clear()
         self.foreign.clear()
-        for kind, body in self._records(met):
+        for kind, body in self._records(self.damage):
             if kind == _MESSAGE:
                 self._counts[_MESSAGE_HEAD.unpack_from(body)[0]] += 1
             else:
@@ -122,7 +119,6 @@ class McapFile(RawFile):
                     self._learn(kind, body)
                 except _Damage:  # messages of a channel that stays unknown are counted
                     continue
-        return Counter() if self.topics else met
 
     def _learn(self, kind: int, body: memoryview) -> None:
         try:

@@ -37,6 +37,7 @@ class RawFile(ABC):
         path: the file.
         topics: number that the file uses for a topic → topic; CDR ones only.
         foreign: numbers of topics in another serialisation → that serialisation.
+        damage: what was met in looking for topics, by reason; reading messages meets it again.
 
     """
 
@@ -44,6 +45,7 @@ class RawFile(ABC):
         self.path = path
         self.topics: dict[int, Topic] = {}
         self.foreign: dict[int, str] = {}
+        self.damage: Counter[str] = Counter()
 
     def add_topic(self, number: int, name: str, kind: str, encoding: str) -> None:
         """Take note of a topic; the first description of a number counts."""

@@ -83,6 +83,9 @@ class Bag:
         path: a bag's folder or a single file.
         problems: counts what was left out, by reason.
 
+    Attributes:
+        damage: what was met in looking for topics, by reason; reading messages meets it again.
+
     Raises:
         BagError: there is nothing in it that could be read, with the reasons.
 
@@ -90,6 +93,7 @@ class Bag:
 
     def __init__(self, path: Path, problems: Counter[str]) -> None:
         self.path = path
+        self.damage: Counter[str] = Counter()
         self._problems = problems
         self._files = _files(path)
         self._topics: dict[Topic, None] = {}
@@ -99,6 +103,7 @@ class Bag:
                 if opened is not None:
                     self._topics |= dict.fromkeys(opened.topics.values())
                     reasons.update(opened.foreign.values())
+                    self.damage += opened.damage
         problems.update(reasons)
         if not self._topics:
             why = '; '.join(reasons) or 'no messages were recorded'
