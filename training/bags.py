@@ -78,7 +78,8 @@ def read_episodes(
     """Read every episode of some bags, in order, holding one at a time in memory.
 
     An episode ends where the number on the ``episode`` topic changes, where no frame comes for
-    more than a second, and where a clock is set back.
+    more than a second, and where a clock is set back. Where that topic has messages, what lies
+    before the first of them or after a 0 belongs to no episode.
 
     Args:
         bags: rosbag2 folders (MCAP or sqlite3), single files of them, or folders of bags.
@@ -189,8 +190,12 @@ def _read_bag(bag: Bag, contract: Contract, size: int, report: ReadReport) -> It
         states = find_topic(bag, contract.state.topic, contract.state.type)
     delay = round(contract.action.delay * NANOSECOND)
     cutter = _Cutter(contract.action.size, report)
-    number = None
+    number = None if numbers is None or not bag.counts()[numbers] else 0
     for topic, logged, data in bag.messages({images, commands, numbers, states} - {None}):
+        if number == 0 and topic != numbers:
+            if topic == images:
+                report.refused['frame outside of the episodes'] += 1
+            continue
         try:
             message: Any = TYPES.deserialize_cdr(data, topic.type)
             if topic == numbers and message.data != number:

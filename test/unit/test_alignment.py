@@ -11,10 +11,23 @@ way of getting the alignment wrong.
 from __future__ import annotations
 
 from dataclasses import replace
+import sqlite3
 
 import numpy as np
 import pytest
-from recordings import FRAME, MCAP, SQLITE3, Recorded, command, frame, header, make, noise, write
+from recordings import (
+    FRAME,
+    MCAP,
+    SQLITE3,
+    Recorded,
+    command,
+    episode,
+    frame,
+    header,
+    make,
+    noise,
+    write,
+)
 
 from lewm_ros.history import NANOSECOND, block_edges, held_average
 from lewm_training import bags, windows
@@ -266,17 +279,37 @@ def test_the_episode_topic_cuts_and_carries_nothing_over(tmp_path, reacher_contr
     """A reset without a pause; the command of before it says nothing about after it."""
     messages = filmed(grid(12))
 
-    def started(at, number):
-        message = make('std_msgs/msg/UInt32')(data=number)
-        return Recorded('/lewm/episode', 'std_msgs/msg/UInt32', at, message)
-
     third = NANOSECOND + 3 * FRAME
-    messages += [started(1, 7), started(2, 7), started(third - 1, 8), started(third + 5, 8)]
+    messages += [episode(1, 7), episode(2, 7), episode(third - 1, 8), episode(third + 5, 8)]
     bag = write(tmp_path / 'bag', sorted(messages, key=lambda m: m.logged))
     first, second = read_episodes([bag], reacher_contract, 16)
     np.testing.assert_array_equal(first.actions[:, 0], [0, 1, 2, 3])
     np.testing.assert_array_equal(second.actions[:, 0], np.arange(4, 12))
     assert (len(first.stamps), len(second.stamps)) == (3, 9)
+
+
+def test_what_lies_outside_of_the_episodes_is_left_out(tmp_path, reacher_contract):
+    """A recorder runs on while somebody puts things back: 0 is no episode."""
+    starts = {2: 1, 5: 0, 7: 0, 8: 2}
+    messages = [episode(NANOSECOND + i * FRAME - 2 * MS, n) for i, n in starts.items()]
+    messages = sorted(messages + filmed(grid(12)), key=lambda m: m.logged)
+    bag = write(tmp_path / 'bag', messages)
+    report = ReadReport()
+    first, second = read_episodes([bag], reacher_contract, 16, report)
+    np.testing.assert_array_equal(first.images, [noise(i) for i in (2, 3, 4)])
+    np.testing.assert_array_equal(second.images, [noise(i) for i in (8, 9, 10, 11)])
+    np.testing.assert_array_equal(second.actions[:, 0], [8, 9, 10, 11])
+    assert report.refused == {'frame outside of the episodes': 5}
+
+
+def test_an_episode_topic_without_messages_says_nothing(tmp_path, reacher_contract):
+    """It was recorded, but nobody announced episodes."""
+    bag = write(tmp_path / 'bag', [episode(1, 1), *filmed(grid(12))], SQLITE3)
+    with sqlite3.connect(bag / 'bag.db3') as database:
+        database.execute('DELETE FROM messages WHERE id = 1')
+    database.close()
+    (found,) = read_episodes([bag], reacher_contract, 16)
+    assert len(found.stamps) == 12
 
 
 def test_a_frozen_stamp_is_one_frame(tmp_path, reacher_contract):
