@@ -108,7 +108,9 @@ class _Cutter:
         self._begin()
 
     def _begin(self) -> None:
-        self._frames: Timeline[np.ndarray] = Timeline()
+        self._images = np.empty((0,), dtype=np.uint8)
+        self._stored = 0
+        self._frames: Timeline[int] = Timeline()  # places in _images
         self._actions: Timeline[np.ndarray] = Timeline()
         self._states: list[tuple[int, np.ndarray]] = []
 
@@ -120,13 +122,25 @@ class _Cutter:
             yield from self.cut()
             for command in held:  # the robot did not stop holding it when frames stopped
                 self._actions.add(*command)
-        while not self._frames.add(stamp, image):
+        while not self._frames.add(stamp, self._stored):
             yield from self._restart()
+        if stamp != newest:  # a camera that is stuck would fill the memory
+            self._store(image)
 
     def action(self, stamp: int, command: np.ndarray) -> Iterator[Episode]:
         """Add a command (A,); yields what it ends."""
         while not self._actions.add(stamp, command):
             yield from self._restart()
+
+    def _store(self, image: np.ndarray) -> None:
+        # In one array that grows in place: a list to be stacked would take the memory twice.
+        if self._stored == len(self._images):
+            room = max(64, self._stored * 5 // 4)
+            if not self._stored:
+                self._images = np.empty((0, *image.shape), dtype=np.uint8)
+            self._images.resize((room, *image.shape), refcheck=False)
+        self._images[self._stored] = image
+        self._stored += 1
 
     def state(self, stamp: int, values: np.ndarray) -> None:
         """Add a state (X,)."""
@@ -134,17 +148,19 @@ class _Cutter:
 
     def _restart(self) -> Iterator[Episode]:
         """Cut where the clock was set back: what came late belongs to the new episode."""
-        frames, actions = self._frames.late, self._actions.late
+        frames = [(stamp, self._images[place].copy()) for stamp, place in self._frames.late]
+        actions = self._actions.late
         self._frames.late, self._actions.late = [], []
         yield from self.cut()
         for stamp, image in frames:
-            self._frames.add(stamp, image)
+            self._frames.add(stamp, self._stored)
+            self._store(image)
         for stamp, command in actions:
             self._actions.add(stamp, command)
 
     def cut(self) -> Iterator[Episode]:
         """End the episode: yields it, if there is something to learn from."""
-        frames, actions, states = self._frames, self._actions, self._states
+        images, frames, actions, states = self._images, self._frames, self._actions, self._states
         self._begin()
         frames.settle()
         actions.settle()
@@ -156,21 +172,23 @@ class _Cutter:
                 report.refused[f'{name} with a stamp that was there before'] += timeline.duplicates
         if count and actions.entries:
             report.episodes += 1
-            yield self._episode(frames, actions, states)
+            yield self._episode(images, frames, actions, states)
         elif count:
             report.refused['frame of an episode without commands'] += count
 
     def _episode(
         self,
-        frames: Timeline[np.ndarray],
+        images: np.ndarray,
+        frames: Timeline[int],
         actions: Timeline[np.ndarray],
         states: list[tuple[int, np.ndarray]],
     ) -> Episode:
         stamps = frames.stamps()
-        images = np.empty((len(stamps), *frames.entries[0][1].shape), dtype=np.uint8)
-        for i, (stamp, image) in enumerate(frames.entries):
-            images[i] = image
-            frames.entries[i] = (stamp, images[i])  # so that no frame is there twice
+        order = [place for _, place in frames.entries]
+        if order == list(range(len(order))):
+            images.resize((len(order), *images.shape[1:]), refcheck=False)
+        else:
+            images = images[order]
         commands = np.array([a for _, a in actions.entries]).reshape(-1, self._action_size)
         nearby = None
         if states:
