@@ -20,6 +20,7 @@ from std_msgs.msg import UInt32
 from std_srvs.srv import Trigger
 
 from lewm_ros.contract import IMAGE_TYPES
+from lewm_ros.errors import BagError
 from lewm_ros.nodes.base import LATCHED, LewmNode
 from lewm_ros.nodes.compose import main_of
 from lewm_ros.nodes.diagnostics import ERROR
@@ -65,8 +66,6 @@ class RecorderNode(LewmNode):
         Parameter('min_free_gb', 2.0, 'Stop before less of the disk is free [GB].', 0.0, 1e5),
         Parameter('keys', False, 'Space starts or stops an episode, q ends, in a terminal.'),
     )
-
-    _bags = 0  #: recorded so far
 
     _bags = _number = 0  # recordings and episodes of this node: neither comes twice
     _session: Session | None = None
@@ -124,7 +123,12 @@ class RecorderNode(LewmNode):
             # The subscriptions are gone: the last word would not come round.
             session.take(episode, serialize_message(UInt32(data=0)), self.now())
         never = sorted(set(self._topics) - set(session.topics))
-        self.get_logger().info(session.close(episodes=self._number, never_published=never))
+        try:
+            text = session.close(episodes=self._number, never_published=never)
+        except BagError:
+            self.finish(2)
+            raise
+        self.get_logger().info(text)
 
     def report(self) -> dict[str, Any]:
         """Figures of the recording."""
@@ -138,6 +142,10 @@ class RecorderNode(LewmNode):
             return False, f'episodes are announced by {owner}: start them there'
         if self._running is not None:
             return False, f'episode {self._running} is running: stop it first'
+        for name, topic in self._topics.items():
+            # Who else announces episodes is not known before the robot has been discovered.
+            if topic.required and (self._session is None or name not in self._session.topics):
+                return False, f'nobody publishes {name}: the episode would be empty'
         self._number += 1
         self._running = self._number
         # A gap is reported once in every episode.
@@ -171,6 +179,11 @@ class RecorderNode(LewmNode):
                 self._look_for(session, name, topic)
             elif silence := session.silence(recorded):
                 self._note_gap(recorded, silence)
+        owner = None if self._running is None else self._episode_owner()
+        self.conditions.set(
+            'episode',
+            None if owner is None else f'{owner} announces episodes too: their numbers are mixed',
+        )
 
     def _look_for(self, session: Session, name: str, topic: Topic) -> None:
         offers = self.get_publishers_info_by_topic(name)
@@ -202,7 +215,7 @@ class RecorderNode(LewmNode):
         def take(data: bytes, received: int) -> None:
             pause = session.take(recorded, data, received)
             if pause:
-                self._note_gap(recorded, pause)
+                self._note_gap(recorded)
             if dropped := session.dropped(name):
                 self.conditions.set(
                     f'dropped {name}',
@@ -235,10 +248,13 @@ class RecorderNode(LewmNode):
             event_callbacks=SubscriptionEventCallbacks(message_lost=lost),
         )
 
-    def _note_gap(self, recorded: Recorded, pause: float) -> None:
+    def _note_gap(self, recorded: Recorded, silence: float = 0.0) -> None:
         """Say a gap once, and keep it in the diagnostics until the next episode."""
-        name, gaps = recorded.channel.topic, recorded.flow.gaps
-        self.conditions.set(f'gap {name}', f'{name}: a pause of {pause:.2f} s; {gaps} gaps so far')
+        name, flow = recorded.channel.topic, recorded.flow
+        text = f'{name}: {flow.gaps} gaps, the longest of {flow.longest:.2f} s'
+        if silence:
+            text = f'{name}: silent for {silence:.2f} s after {flow.gaps} gaps'
+        self.conditions.set(f'gap {name}', text)
 
     # Episodes
 

@@ -123,7 +123,7 @@ def test_a_recording_has_every_message_and_its_episodes(bench: Bench, call, tmp_
         )
         assert process.end(signal.SIGINT, signal.SIGINT) == 0
         assert f'{bag}: ' in process.output
-        assert '/lewm/camera/image: 60 messages at 30' in process.output
+        assert '/lewm/camera/image: 60 messages at ' in process.output
 
     found = recorded(bag)
     assert Counter({n: len(m) for n, m in found.items()}) == {
@@ -153,11 +153,14 @@ def test_everything_that_the_nodes_say_is_recorded(bench: Bench, tiny_bundle, ca
     with bench.nodes(*nodes, bundle=tiny_bundle.path):
         bench.active(*nodes)
         with bench.lewm('record', '--contract', 'reacher', '--out', str(bag)) as process:
-            bench.active('recorder_node')
+            bench.until(
+                lambda: int(bench.figures('recorder_node').get('messages: /lewm/latent', 0)) > 0,
+                'no latents',
+            )
             done, text = call('start_episode')
             assert not done
             assert text == 'episodes are announced by /lewm/sim_node: start them there'
-            bench.spin(2.5)
+            bench.spin(2.0)
             assert process.end() == 0
     counts = {n.removeprefix('/lewm/'): len(m) for n, m in recorded(bag).items()}
     assert {'camera/image', 'joint_states', 'latent', 'model', 'episode'} <= set(counts)
@@ -196,15 +199,18 @@ def test_frames_lost_on_the_way_are_counted_and_said(bench: Bench, tmp_path):
     robot = Robot(bench, QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT))
     with bench.nodes('recorder_node', contract='reacher', out=bag) as process:
         robot.wait()
+        process.send(signal.SIGSTOP)  # far too slow a recorder
         robot.run(1.0, LARGE)
+        process.send(signal.SIGCONT)
+        robot.run(0.5, LARGE)
         bench.until(
             lambda: 'messages lost on the way here (large' in bench.text('recorder_node'),
             lambda: bench.text('recorder_node'),
         )
         assert process.end() == 0
     camera = summary(bag)['topics']['/lewm/camera/image']
-    assert camera['lost'] + camera['messages'] >= 28
     assert camera['lost'] > 0
+    assert camera['lost'] + camera['messages'] <= robot.sent
 
 
 def test_a_gap_is_said_once_in_an_episode_and_counted(bench: Bench, call, tmp_path):
@@ -221,14 +227,16 @@ def test_a_gap_is_said_once_in_an_episode_and_counted(bench: Bench, call, tmp_pa
         for _ in range(3):
             robot.run(0.5, LARGE[:48, :64])
             bench.spin(0.7)
-        text = '/lewm/camera/image: a pause of'
-        bench.until(lambda: text in bench.text('recorder_node'), 'the gap is not reported')
-        assert process.output.count(text) == 1
-        robot.run(0.5, LARGE[:48, :64])
-        bench.spin(0.1)
+        silent, camera = '/lewm/camera/image: silent for', '/lewm/camera/image: '
+        bench.until(lambda: silent in bench.text('recorder_node'), 'the silence is not reported')
+        counted = '/lewm/camera/image: 3 gaps, the longest of '
+        robot.run(1.5, LARGE[:48, :64])
+        assert counted in bench.text('recorder_node')
+        said = process.output.split('episode 1 started')[1]
+        assert said.count(camera) == 1
         assert call('stop_episode')[0]
         assert call('start_episode')[0]
-        bench.until(lambda: text not in bench.text('recorder_node'), 'still the old gap', 0.35)
+        bench.until(lambda: counted not in bench.text('recorder_node'), 'still the old gaps', 2.0)
         assert process.end() == 0
     camera = summary(bag)['topics']['/lewm/camera/image']
     assert camera['gaps'] == 3
@@ -241,6 +249,17 @@ def test_an_existing_folder_is_refused_in_one_line(bench: Bench, tmp_path):
         assert process.wait() == 2
         assert 'exists already; choose another name or remove it' in process.output
         assert 'Traceback' not in process.output
+
+
+def test_a_disk_that_is_nearly_full_is_refused(bench: Bench, tmp_path):
+    """With what is free and what is asked for; no bag is begun."""
+    bag = tmp_path / 'bag'
+    full = ('-p', 'min_free_gb:=100000.0')
+    with bench.lewm('record', '--contract', 'reacher', '--out', str(bag), *full) as process:
+        assert process.wait() == 2
+        assert 'GB of the disk are free, min_free_gb is 100000: not rec' in process.output
+        assert 'Traceback' not in process.output
+    assert not bag.exists()
 
 
 def test_keys_start_and_stop_episodes_and_the_terminal_is_as_before(bench: Bench, tmp_path):
