@@ -93,10 +93,13 @@ def read_episodes(
     """
     report = ReadReport() if report is None else report
     for path in find_bags(bags):
+        damage: Counter[str] = Counter()
         try:
-            yield from _read_bag(Bag(path, report.refused), contract, size, report)
+            yield from _read_bag(Bag(path, damage), contract, size, report, damage)
         except OSError as error:
             raise BagError(f'bag {path}: cannot be read as rosbag2 ({error})') from error
+        finally:
+            report.refused.update(damage)
 
 
 class _Cutter:
@@ -198,7 +201,9 @@ class _Cutter:
         return Episode(stamps, images, actions.stamps(), commands, nearby)
 
 
-def _read_bag(bag: Bag, contract: Contract, size: int, report: ReadReport) -> Iterator[Episode]:
+def _read_bag(
+    bag: Bag, contract: Contract, size: int, report: ReadReport, damage: Counter[str]
+) -> Iterator[Episode]:
     camera, applied = contract.camera, contract.action.applied
     images = _required(bag, camera.topic, camera.type)
     commands = _required(bag, applied.topic, applied.type)
@@ -209,16 +214,19 @@ def _read_bag(bag: Bag, contract: Contract, size: int, report: ReadReport) -> It
     delay = round(contract.action.delay * NANOSECOND)
     cutter = _Cutter(contract.action.size, report)
     number = None if numbers is None or not bag.counts()[numbers] else 0
+    known = 0  # damage when the number was read: what is lost since may have been the next one
     for topic, logged, data in bag.messages({images, commands, numbers, states} - {None}):
-        if number == 0 and topic != numbers:
+        if number == 0 and topic != numbers and damage.total() == known:
             if topic == images:
                 report.refused['frame outside of the episodes'] += 1
             continue
         try:
             message: Any = TYPES.deserialize_cdr(data, topic.type)
-            if topic == numbers and message.data != number:
-                number = message.data
-                yield from cutter.cut()
+            if topic == numbers:
+                known = damage.total()
+                if message.data != number:
+                    number = message.data
+                    yield from cutter.cut()
             if topic == images:
                 stamp = _stamp(message, logged, topic, report)
                 image = prepare(from_message(message, camera.scale), size, camera.crop)

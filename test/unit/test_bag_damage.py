@@ -172,7 +172,11 @@ def test_every_whole_chunk_is_recovered_and_nothing_else(
         assert sorted(found) == sorted(wanted)
         assert problems or all(whole)
         if wanted:
-            episodes = list(read_episodes([path], reacher_contract, 16))
+            report = ReadReport()
+            episodes = list(read_episodes([path], reacher_contract, 16, report))
+            alone = report.refused['frame of an episode without commands']
+            assert sum(len(e.stamps) for e in episodes) + alone == len(wanted)
+            assert alone < 3
             for episode in episodes:
                 for stamp, image in zip(episode.stamps, episode.images):
                     number, index = divmod(int(stamp), 10 * NANOSECOND)
