@@ -152,7 +152,7 @@ def load_trajectories(path: Path, model: Any, rate: float) -> list[Trajectory]:
         _check_stamps(path, stamps, first, rate)
         kept = (arrays[name][span] for name in ('qpos', 'qvel', 'ctrl'))
         episodes.append(Trajectory(stamps, *kept))
-    log.info('%s: %d rows, %d episodes', path, rows, len(episodes))
+    log.info('%s: %d rows, episodes: %d', path, rows, len(episodes))
     return episodes
 
 

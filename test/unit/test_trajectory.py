@@ -363,3 +363,37 @@ def test_options_that_do_not_go_together(tmp_path, capsys, words, says):
     assert cli.main(['collect', '--out', str(tmp_path / 'bag'), *words.split()]) == 2
     assert says in capsys.readouterr().err
     assert not (tmp_path / 'bag').exists()
+
+
+FLYER = """
+<mujoco>
+  <worldbody>
+    <light pos="0 0 3"/>
+    <geom type="plane" size="2 2 .1" rgba=".2 .5 .3 1"/>
+    <body pos="0 0 1">
+      <freejoint name="free"/>
+      <geom size=".1" rgba="1 0 0 1"/>
+      <camera name="follow" mode="trackcom" pos="0 -2 0" xyaxes="1 0 0 0 0 1"/>
+    </body>
+  </worldbody>
+  <actuator>
+    <motor joint="free" gear="1 0 0 0 0 0"/>
+    <motor joint="free" gear="0 0 1 0 0 0"/>
+  </actuator>
+</mujoco>
+"""
+
+
+def test_any_model_and_a_camera_that_follows(tmp_path, save, reacher_contract):
+    """A body that flies freely (nq is not nv) stays in the middle of the tracking camera."""
+    (tmp_path / 'flyer.xml').write_text(FLYER)
+    time = np.arange(101) / 100
+    pose = np.tile([0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0], (101, 1))
+    pose[:, 0] = time
+    path = save(qpos=pose, qvel=np.zeros((101, 6)), ctrl=np.ones((101, 2)), time=time)
+    assert run(tmp_path / 'bag', path, mjcf=tmp_path / 'flyer.xml', camera='follow') == 0
+    (episode,) = read_episodes([tmp_path / 'bag'], reacher_contract, SIZE)
+    np.testing.assert_array_equal(episode.states[:, :2], pose[::5, :2])
+    for image in episode.images.astype(int):
+        red = np.argwhere((image[..., 0] > 60) & (image[..., 1:].max(axis=-1) < 40))
+        assert len(red) > 3 and np.abs(red.mean(axis=0) - SIZE / 2).max() < 2
