@@ -102,8 +102,8 @@ $(STAMP): setup.py setup.cfg pyproject.toml package.xml constraints.txt
 	    # Both share one folder, and together they hide CUDA: start again with neither.
 	    $(BIN)/python -m pip uninstall -q -y onnxruntime onnxruntime-gpu
 	fi
-	say "installing lewm_ros[$$engine,openvino,sim,train,ros,test] into $(VENV)"
+	say "installing lewm_ros[$$engine,openvino,sim,record,train,ros,test] into $(VENV)"
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
-	    -e ".[$$engine,openvino,sim,train,ros,test]"
+	    -e ".[$$engine,openvino,sim,record,train,ros,test]"
 	echo '$(CURDIR)' > $@
 	say 'done'

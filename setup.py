@@ -7,7 +7,7 @@ import os
 from setuptools import find_packages, setup
 
 NAME = 'lewm_ros'
-NODES = ('encoder', 'planner', 'controller', 'surprise', 'sim', 'trial')
+NODES = ('encoder', 'planner', 'controller', 'surprise', 'recorder', 'sim', 'trial')
 
 
 def share(*folders: str) -> list[tuple[str, list[str]]]:
@@ -62,12 +62,15 @@ setup(
         'gpu': ['onnxruntime-gpu', 'onnx'],
         'openvino': ['openvino', 'onnx'],
         'sim': ['mujoco>=3.17,<4'],
+        'record': ['mcap>=1.6', 'rosbags'],
         'train': [
             'torch',
             'safetensors',
             'onnx',
             'onnxscript',
             'rosbags',
+            'lz4',
+            'zstandard',
             'matplotlib',
             'pillow',
             'tqdm',

@@ -32,6 +32,7 @@ NODES = {
     'planner_node': 'lewm_ros.nodes.planner:PlannerNode',
     'controller_node': 'lewm_ros.nodes.controller:ControllerNode',
     'surprise_node': 'lewm_ros.nodes.surprise:SurpriseNode',
+    'recorder_node': 'lewm_ros.nodes.recorder:RecorderNode',
     'sim_node': 'lewm_ros.nodes.sim:SimNode',
     'trial_node': 'lewm_ros.nodes.trial:TrialNode',
 }
@@ -43,6 +44,7 @@ _PLAN = ('encoder_node', 'planner_node', 'surprise_node', 'controller_node')
 GROUPS = {
     'plan': _PLAN,
     'surprise': ('encoder_node', 'surprise_node'),
+    'record': ('recorder_node',),
     'demo': ('sim_node', *_PLAN, 'trial_node'),
 }
 
@@ -144,17 +146,21 @@ class Bringup:
             raise BringupError(
                 'use_sim_time: the demo has no /clock, its simulator follows the system clock'
             )
-        path = find('bundle', bundle)
-        trained = Bundle.load(path).contract
-        robot = trained
-        contract_path = ''
+        path = contract_path = ''
         if contract:
             contract_path = str(find('contract', contract))
             robot = Contract.load(contract_path)
-            robot.check_against_bundle(trained)
+        # A robot is recorded before there is a model of it.
+        if group != 'record' or not contract:
+            path = str(find('bundle', bundle))
+            trained = Bundle.load(path).contract
+            if contract:
+                robot.check_against_bundle(trained)
+            else:
+                robot = trained
         nodes = GROUPS[group]
         parameters: dict[str, str | bool] = {
-            'bundle': str(path),
+            'bundle': path,
             'contract': contract_path,
             'use_sim_time': use_sim_time,
             'autostart': autostart,
@@ -162,7 +168,10 @@ class Bringup:
         image = ('image', robot.camera.topic)
         if robot.camera.type == 'sensor_msgs/msg/CompressedImage':
             image = ('image/compressed', robot.camera.topic)
-        return cls(nodes, parameters, _params_file(params_file), {'encoder_node': (image,)})
+        remapped: dict[str, tuple[tuple[str, str], ...]] = {}
+        if 'encoder_node' in nodes:
+            remapped['encoder_node'] = (image,)
+        return cls(nodes, parameters, _params_file(params_file), remapped)
 
     def ros_arguments(self, namespace: str, log_level: str) -> list[str]:
         """Return the command line that any number of these nodes understand in one process."""
@@ -195,7 +204,10 @@ class Bringup:
 
 
 class StopSignals:
-    """Turns SIGINT and SIGTERM into a flag, and later into nothing.
+    """Turns SIGINT, SIGTERM and SIGHUP into a flag, and later into nothing.
+
+    SIGHUP is a terminal that was closed, or an ssh connection that broke: the last words are due
+    then too. Under nohup it stays ignored.
 
     Under a launcher a second SIGINT arrives in the middle of the teardown, or of Python's own,
     and the default handler would kill the process there.
@@ -203,18 +215,20 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.seen = False
+        self._numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            self._numbers.append(signal.SIGHUP)
         self._handle(self._note)
 
     def ignore(self) -> None:
-        """Ignore both signals from now on: the process is ending."""
+        """Ignore them from now on: the process is ending."""
         self._handle(signal.SIG_IGN)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.seen = True
 
-    @staticmethod
-    def _handle(handler: Any) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+    def _handle(self, handler: Any) -> None:
+        for number in self._numbers:
             signal.signal(number, handler)
 
 

@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Sequence
 from importlib import import_module
 import logging
+from pathlib import Path
 import sys
 
 from lewm_ros import __version__
@@ -18,6 +19,7 @@ from lewm_ros.errors import BringupError, LewmError
 #: module (with _ for -) has ``add_arguments(parser)`` and ``run(args) -> int``.
 TRAINING = {
     'collect': 'record simulated episodes of a task into a rosbag2 bag',
+    'check': 'check a contract, and whether bags fit it',
     'train': 'train a model from bags',
     'evaluate': 'measure a bundle: success in waiting simulation, linear probes',
     'calibrate': 'compute surprise thresholds from nominal bags',
@@ -57,6 +59,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'lewm {__version__}')
     commands = parser.add_subparsers(title='commands', dest='command', required=True)
     _add_up(commands.add_parser('up', help='start the nodes of the robot, or of the demo'))
+    _add_record(commands.add_parser('record', help='record a robot into a rosbag2 bag'))
     chosen = next((a for a in argv if not a.startswith('-')), None)
     for name, text in TRAINING.items():
         command = commands.add_parser(name, help=text, description=text)
@@ -80,25 +83,14 @@ def _training(name: str):  # noqa: ANN202 (a module)
 
 
 def _add_up(parser: argparse.ArgumentParser) -> None:
-    described = {a.name: a for a in ARGUMENTS}
     parser.description = (
         'Start nodes: plan (a robot reaching goal images), surprise (watch a robot that '
-        'something else drives), demo (a simulated robot with goals and teleports). Ends with '
+        'something else drives), record (into a bag, see also `lewm record`), demo (a simulated '
+        'robot with goals and teleports). Ends with '
         'status 0 on Ctrl-C; the last command sent is the stop command.'
     )
     parser.add_argument('group', choices=GROUPS, help='what to start')
-    for name in ('bundle', 'contract', 'params_file', 'namespace', 'log_level'):
-        argument = described[name]
-        default = f" (default '{argument.default}')" if argument.default else ''
-        parser.add_argument(
-            f'--{name.replace("_", "-")}',
-            default=argument.default,
-            choices=argument.choices or None,
-            help=argument.description + default,
-        )
-    parser.add_argument(
-        '--use-sim-time', action='store_true', help=described['use_sim_time'].description
-    )
+    _add_shared(parser)
     parser.add_argument(
         '--processes', action='store_true', help='one process for each node, not one for all'
     )
@@ -113,6 +105,52 @@ def _add_up(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_up)
 
 
+def _add_record(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Record the contract's topics and what the nodes say of them into a rosbag2 bag (MCAP, "
+        'zstd, CRC). In a terminal, space starts and stops an episode, q or Ctrl-C ends; the bag '
+        'is whole then. After a kill all but the last second is there: --repair.'
+    )
+    parser.add_argument(
+        '--out',
+        default='',
+        metavar='FOLDER',
+        help='the bag; must not exist (default recording_<date>_<time> here)',
+    )
+    _add_shared(parser)
+    parser.add_argument(
+        '-p',
+        '--parameter',
+        action='append',
+        default=[],
+        metavar='PARAMETER:=VALUE',
+        help='set a parameter of recorder_node, such as split_seconds:=600.0',
+    )
+    parser.add_argument(
+        '--repair',
+        metavar='FOLDER',
+        help='record nothing: complete, in place, a bag whose recorder was killed',
+    )
+    parser.set_defaults(run=_record)
+
+
+def _add_shared(parser: argparse.ArgumentParser) -> None:
+    """Add the launch arguments as options."""
+    described = {a.name: a for a in ARGUMENTS}
+    for name in ('bundle', 'contract', 'params_file', 'namespace', 'log_level'):
+        argument = described[name]
+        default = f" (default '{argument.default}')" if argument.default else ''
+        parser.add_argument(
+            f'--{name.replace("_", "-")}',
+            default=argument.default,
+            choices=argument.choices or None,
+            help=argument.description + default,
+        )
+    parser.add_argument(
+        '--use-sim-time', action='store_true', help=described['use_sim_time'].description
+    )
+
+
 def _up(args: argparse.Namespace) -> int:
     stay_local(args.group)
     overrides = [Override.parse(text, GROUPS[args.group]) for text in args.parameter]
@@ -121,6 +159,26 @@ def _up(args: argparse.Namespace) -> int:
     )
     if args.processes:
         return supervise(bringup.commands(args.namespace, args.log_level, overrides))
+    return _run(bringup, args, overrides)
+
+
+def _record(args: argparse.Namespace) -> int:
+    if args.repair is not None:
+        from lewm_ros.recording.repair import repair
+
+        print(*repair(Path(args.repair)), sep='\n')
+        return 0
+    # Quoted for ROS, which reads values as YAML: a folder named 5 is text.
+    overrides = [Override('recorder_node', 'out', "'" + args.out.replace("'", "''") + "'")]
+    overrides += [Override('recorder_node', 'keys', 'true')]
+    for text in args.parameter:
+        overrides.append(Override.parse(f'recorder_node.{text}', GROUPS['record']))
+    bringup = Bringup.of('record', args.bundle, args.contract, args.params_file, args.use_sim_time)
+    return _run(bringup, args, overrides)
+
+
+def _run(bringup: Bringup, args: argparse.Namespace, overrides: Sequence[Override]) -> int:
+    """Run the nodes in this process."""
     try:
         from lewm_ros.nodes.compose import node_class, run
     except ModuleNotFoundError as error:

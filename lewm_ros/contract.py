@@ -9,14 +9,15 @@ it that the model learnt from (crop, action dimensions, control rate); see
 
 from __future__ import annotations
 
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-import re
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import yaml
 
+from lewm_ros import checks
+from lewm_ros.checks import Findings, Problems, texts_of
 from lewm_ros.errors import ContractError
 
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
@@ -25,40 +26,36 @@ ACTION_TYPES = (
     'geometry_msgs/msg/Twist',
     'geometry_msgs/msg/TwistStamped',
     'sensor_msgs/msg/JointState',
+    'trajectory_msgs/msg/JointTrajectory',
 )
 STATE_TYPES = (*ACTION_TYPES, 'nav_msgs/msg/Odometry')
 KINDS = ('position', 'velocity', 'effort')
 STOP_MODES = ('zero', 'hold')
-#: No limit of a robot is larger; comparing with it also keeps NaN and infinity out.
-LARGEST = 1e9
-_FIELD = re.compile(r'[a-z_][a-z0-9_]*(\[\d{1,3}\])?(\.[a-z_][a-z0-9_]*(\[\d{1,3}\])?)*')
-
-T = TypeVar('T')
 
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera. ``crop`` is (x, y, width, height) in [px] of the raw image, or None."""
+    """One camera.
+
+    ``crop`` is (x, y, width, height) in [px] of the raw image, or None. ``scale`` is the value of
+    a 16UC1 pixel (a depth in [mm], a temperature) that is seen as white, or None.
+    """
 
     topic: str
     type: str = 'sensor_msgs/msg/Image'
     crop: tuple[int, int, int, int] | None = None
+    scale: float | None = None
 
     def __post_init__(self) -> None:
-        _topic('camera.topic', self.topic)
-        _one_of('camera.type', self.type, IMAGE_TYPES)
+        found = Findings()
+        found.note(checks.topic, 'camera.topic', self.topic)
+        found.note(checks.one_of, 'camera.type', self.type, IMAGE_TYPES)
         if self.crop is not None:
-            crop = tuple(self.crop) if isinstance(self.crop, (list, tuple)) else (self.crop,)
-            if (
-                len(crop) != 4
-                or not all(isinstance(v, int) and v >= 0 for v in crop)
-                or not all(crop[2:])
-            ):
-                raise ContractError(
-                    f'camera.crop is {list(crop)}: expected [x, y, width, height], whole pixels, '
-                    'width and height above 0'
-                )
-            object.__setattr__(self, 'crop', crop)
+            object.__setattr__(self, 'crop', found.note(checks.crop, 'camera.crop', self.crop))
+        if self.scale is not None:
+            scale = found.note(checks.number, 'camera.scale', self.scale, low=1.0, high=65535.0)
+            object.__setattr__(self, 'scale', scale)
+        found.report()
 
 
 @dataclass(frozen=True)
@@ -72,14 +69,12 @@ class Channel:
     key = 'state'
 
     def __post_init__(self) -> None:
-        _topic(f'{self.key}.topic', self.topic)
-        _one_of(f'{self.key}.type', self.type, STATE_TYPES)
-        object.__setattr__(self, 'fields', _strings(f'{self.key}.fields', self.fields))
-        for path in self.fields:
-            if not _FIELD.fullmatch(path):
-                raise ContractError(
-                    f"{self.key}.fields has '{path}': expected a path such as data[0] or linear.x"
-                )
+        found = Findings()
+        found.note(checks.topic, f'{self.key}.topic', self.topic)
+        found.note(checks.one_of, f'{self.key}.type', self.type, STATE_TYPES)
+        paths = found.note(checks.paths, f'{self.key}.fields', self.fields)
+        object.__setattr__(self, 'fields', paths)
+        found.report()
 
 
 class Executed(Channel):
@@ -104,44 +99,52 @@ class Action(Channel):
     key = 'action'
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        _one_of('action.type', self.type, ACTION_TYPES)
-        _one_of('action.kind', self.kind, KINDS)
-        for key in ('names', 'units'):
-            object.__setattr__(self, key, _strings(f'action.{key}', getattr(self, key)))
-        for key in ('low', 'high', 'max_step'):
+        found = Findings()
+        found.note(super().__post_init__)
+        found.note(checks.one_of, 'action.type', self.type, ACTION_TYPES)
+        found.note(checks.one_of, 'action.kind', self.kind, KINDS)
+        sized: dict[str, Any] = {'fields': self.fields}
+        for key, check in (
+            ('names', checks.strings),
+            ('units', checks.strings),
+            ('low', checks.numbers),
+            ('high', checks.numbers),
+            ('max_step', checks.numbers),
+        ):
             value = getattr(self, key)
             if value is not None:
-                object.__setattr__(self, key, _numbers(f'action.{key}', value))
-        object.__setattr__(self, 'delay', _number('action.delay', self.delay, low=0.0, high=1.0))
-        if len(set(self.names)) != len(self.names):
-            raise ContractError(f'action.names has a name twice: {list(self.names)}')
-        sized = {
-            'fields': self.fields,
-            'names': self.names,
-            'units': self.units,
-            'low': self.low,
-            'high': self.high,
-        }
-        if self.max_step is not None:
-            sized['max_step'] = self.max_step
-            if not all(step > 0 for step in self.max_step):
-                raise ContractError(
-                    f'action.max_step is {list(self.max_step)}: expected numbers above 0'
-                )
+                sized[key] = found.note(check, f'action.{key}', value)
+                object.__setattr__(self, key, sized[key])
+        delay = found.note(checks.number, 'action.delay', self.delay, low=0.0, high=1.0)
+        object.__setattr__(self, 'delay', delay)
         if self.executed is not None:
             sized['executed.fields'] = self.executed.fields
+        if all(value is not None for value in sized.values()):
+            self._compare(sized, found)
+        found.report()
+
+    def _compare(self, sized: dict[str, tuple[Any, ...]], found: Findings) -> None:
+        """Check values that are right each by itself against one another."""
+        size = len(self.fields)
+        found.expect(
+            len(set(self.names)) == len(self.names),
+            f'action.names has a name twice: {list(self.names)}',
+        )
+        found.expect(
+            self.max_step is None or all(step > 0 for step in self.max_step),
+            f'action.max_step is {list(self.max_step or ())}: expected numbers above 0',
+        )
         for key, value in sized.items():
-            if len(value) != len(self.fields):
-                raise ContractError(
-                    f'action.{key} has {len(value)} entries, action.fields has '
-                    f'{len(self.fields)}: expected one per dimension'
-                )
+            found.expect(
+                len(value) == size,
+                f'action.{key} has {len(value)} entries, action.fields has {size}: expected one '
+                'per dimension',
+            )
         for name, low, high in zip(self.names, self.low, self.high):
-            if not low < high:
-                raise ContractError(
-                    f'action limits of {name} are low {low}, high {high}: expected low < high'
-                )
+            found.expect(
+                low < high,
+                f'action limits of {name} are low {low}, high {high}: expected low < high',
+            )
 
     @property
     def size(self) -> int:
@@ -166,9 +169,8 @@ class Rates:
     control: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self, 'control', _number('rates.control', self.control, low=0.1, high=1000.0)
-        )
+        control = checks.number('rates.control', self.control, low=0.1, high=1000.0)
+        object.__setattr__(self, 'control', control)
 
 
 @dataclass(frozen=True)
@@ -179,9 +181,12 @@ class Stop:
     observation_timeout: float = 0.5
 
     def __post_init__(self) -> None:
-        _one_of('stop.mode', self.mode, STOP_MODES)
-        value = _number('stop.observation_timeout', self.observation_timeout, low=0.01, high=60.0)
-        object.__setattr__(self, 'observation_timeout', value)
+        found = Findings()
+        found.note(checks.one_of, 'stop.mode', self.mode, STOP_MODES)
+        key, value = 'stop.observation_timeout', self.observation_timeout
+        timeout = found.note(checks.number, key, value, low=0.01, high=60.0)
+        object.__setattr__(self, 'observation_timeout', timeout)
+        found.report()
 
 
 @dataclass(frozen=True)
@@ -216,7 +221,7 @@ class Contract:
 
     @classmethod
     def load(cls, path: str | Path) -> Contract:
-        """Read a contract file. Raises ContractError naming the file and the key."""
+        """Read a contract file. Raises Problems, a ContractError, naming file and keys."""
         path = Path(path)
         try:
             data = yaml.safe_load(path.read_text())
@@ -227,34 +232,43 @@ class Contract:
         try:
             return cls.parse(data)
         except ContractError as error:
-            raise ContractError(f'contract {path}: {error}') from error
+            raise Problems(texts_of(error), f'contract {path}: ') from error
 
     @classmethod
     def parse(cls, data: Any) -> Contract:
-        """Build a contract from plain data (the parsed YAML or the manifest's copy)."""
+        """Build a contract from plain data (the parsed YAML or the manifest's copy).
+
+        Raises Problems, a ContractError, with everything that is wrong.
+        """
         if isinstance(data, dict) and isinstance(data.get('camera'), list):
             names = [c.get('topic') if isinstance(c, dict) else c for c in data['camera']]
             raise ContractError(f'camera lists {names}: one camera is supported, name just one')
-        top = _mapping('contract', data, cls)
-        top['camera'] = Camera(**_mapping('camera', top['camera'], Camera))
-        action = _mapping('action', top['action'], Action)
-        if action.get('executed') is not None:
-            action['executed'] = Executed(
-                **_mapping('action.executed', action['executed'], Executed)
-            )
-        top['action'] = Action(**action)
-        top['rates'] = Rates(**_mapping('rates', top['rates'], Rates))
-        if top.get('stop') is not None:
-            top['stop'] = Stop(**_mapping('stop', top['stop'], Stop))
-        if top.get('state') is not None:
-            top['state'] = Channel(**_mapping('state', top['state'], Channel))
-        if not isinstance(top['name'], str) or not top['name']:
-            raise ContractError(f"name is {top['name']!r}: expected the robot's name")
+        found = Findings()
+        top = checks.section('contract', data, cls, found)
+        if top is None:  # a section that is missing does not keep the others from being checked
+            top = dict(data) if isinstance(data, dict) else {}
+        executed = None
+        if isinstance(top.get('action'), dict) and top['action'].get('executed') is not None:
+            key, given = 'action.executed', top['action']['executed']
+            executed = _build(key, given, Executed, found)
+            top['action'] = {k: v for k, v in top['action'].items() if k != 'executed'}
+        for key, kind in _SECTIONS.items():
+            if top.get(key) is not None:
+                top[key] = _build(key, top[key], kind, found)
+        if executed is not None and top.get('action') is not None:
+            top['action'] = found.note(replace, top['action'], executed=executed)
+        name = top.get('name')
+        if name is not None and not (isinstance(name, str) and name):
+            found.expect(False, f"name is {name!r}: expected the robot's name")
+        found.report()
         return cls(**top)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that :meth:`parse` reads back."""
-        return _plain(asdict(self))
+        data = _plain(asdict(self))
+        if self.camera.scale is None:  # as in bundles from before there was a scale: same hash
+            del data['camera']['scale']
+        return data
 
     @property
     def period(self) -> float:
@@ -264,11 +278,12 @@ class Contract:
     def check_against_bundle(self, trained: Contract) -> None:
         """Refuse a robot whose contract disagrees with the one a bundle was trained under.
 
-        Crop, action names and units and the control rate must be equal; limits may only be
-        tighter. Raises ContractError naming the key and both values.
+        Crop, scale, action names and units and the control rate must be equal; limits may only
+        be tighter. Raises ContractError naming the key and both values.
         """
         for key, ours, theirs in (
             ('camera.crop', self.camera.crop, trained.camera.crop),
+            ('camera.scale', self.camera.scale, trained.camera.scale),
             ('action.names', self.action.names, trained.action.names),
             ('action.units', self.action.units, trained.action.units),
             ('rates.control', self.rates.control, trained.rates.control),
@@ -292,57 +307,20 @@ class Contract:
                 )
 
 
-def _mapping(key: str, data: Any, kind: type) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise ContractError(f'{key} is {data!r}: expected a mapping')
-    known = {f.name: f for f in fields(kind)}
-    unknown = sorted(set(map(str, data)) - set(known))
-    if unknown:
-        raise ContractError(f'{key} has unknown key {unknown[0]!r}: expected {sorted(known)}')
-    # `camera:` with nothing after it is null in YAML, and as good as absent.
-    missing = [n for n, f in known.items() if data.get(n) is None and not _has_default(f)]
-    if missing:
-        raise ContractError(f'{key} lacks {missing[0]!r}')
-    return {k: v for k, v in data.items() if v is not None or known[k].default is None}
+#: Sections of the file, in the order in which problems are named.
+_SECTIONS: dict[str, type] = {
+    'camera': Camera,
+    'action': Action,
+    'state': Channel,
+    'rates': Rates,
+    'stop': Stop,
+}
 
 
-def _has_default(item: Any) -> bool:
-    return item.default is not MISSING or item.default_factory is not MISSING
-
-
-def _topic(key: str, value: Any) -> None:
-    if not isinstance(value, str) or not re.fullmatch(r'/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*', value):
-        raise ContractError(f'{key} is {value!r}: expected a topic name such as camera/image')
-
-
-def _one_of(key: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ContractError(f'{key} is {value!r}: expected one of {list(allowed)}')
-
-
-def _strings(key: str, value: Any) -> tuple[str, ...]:
-    if (
-        not isinstance(value, (list, tuple))
-        or not value
-        or not all(isinstance(v, str) and v for v in value)
-    ):
-        raise ContractError(f'{key} is {value!r}: expected a list of names, at least one')
-    return tuple(value)
-
-
-def _number(key: str, value: Any, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ContractError(f'{key} is {value!r}: expected a number in [{low}, {high}]')
-    return float(value)
-
-
-def _numbers(key: str, value: Any) -> tuple[float, ...]:
-    # A NaN limit would switch a clamp off without a word: only finite numbers pass.
-    if not isinstance(value, (list, tuple)) or not all(
-        isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) <= LARGEST for v in value
-    ):
-        raise ContractError(f'{key} is {value!r}: expected a list of finite numbers')
-    return tuple(float(v) for v in value)
+def _build(key: str, data: Any, kind: type, found: Findings) -> Any:
+    """Make a section; None, and noted, where it is wrong."""
+    values = checks.section(key, data, kind, found)
+    return None if values is None else found.note(kind, **values)
 
 
 def _plain(value: Any) -> Any:

@@ -28,7 +28,7 @@ class EngineError(LewmError):
 
 
 class BagError(LewmError):
-    """A bag cannot be read, or holds nothing usable."""
+    """A bag cannot be read or written, or holds nothing usable."""
 
 
 class TrainingError(LewmError):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lewm_ros.errors import ContractError
+from lewm_ros.errors import ContractError, ObservationError
 
 
 def read_fields(message: Any, paths: tuple[str, ...]) -> np.ndarray:
@@ -21,7 +21,7 @@ def read_fields(message: Any, paths: tuple[str, ...]) -> np.ndarray:
     for index, path in enumerate(paths):
         value = message
         try:
-            for name, item in _steps(path):
+            for name, item in steps(path):
                 value = getattr(value, name)
                 value = value if item is None else value[item]
             values[index] = value
@@ -32,10 +32,27 @@ def read_fields(message: Any, paths: tuple[str, ...]) -> np.ndarray:
     return values
 
 
+def read_command(message: Any, paths: tuple[str, ...]) -> np.ndarray:
+    """Read the command that a message asks to be held, (A,) float64.
+
+    Raises ContractError as :func:`read_fields` does, and ObservationError for numbers that are
+    not finite or a trajectory that is no single command.
+    """
+    points = getattr(message, 'points', None)
+    if points is not None and len(points) != 1:
+        raise ObservationError(
+            f'trajectory of {len(points)} points: expected one, the command to be held'
+        )
+    values = read_fields(message, paths)
+    if not np.isfinite(values).all():
+        raise ObservationError(f'action {values.tolist()} is not finite')
+    return values
+
+
 def write_fields(message: Any, paths: tuple[str, ...], values: np.ndarray) -> None:
     """Set the numbers at ``paths`` of a message object; sequences grow as needed."""
     for path, value in zip(paths, values):
-        *parents, (name, item) = _steps(path)
+        *parents, (name, item) = steps(path)
         target = message
         for parent, parent_item in parents:
             target = getattr(target, parent)
@@ -49,7 +66,7 @@ def write_fields(message: Any, paths: tuple[str, ...], values: np.ndarray) -> No
             setattr(target, name, sequence)
 
 
-def _steps(path: str) -> list[tuple[str, int | None]]:
+def steps(path: str) -> list[tuple[str, int | None]]:
     """Split 'a.b[2]' into [('a', None), ('b', 2)]."""
     steps: list[tuple[str, int | None]] = []
     for part in path.split('.'):

@@ -30,28 +30,49 @@ _ENCODINGS = {
     'mono8': (np.uint8, 1, cv2.COLOR_GRAY2RGB),
     '8UC1': (np.uint8, 1, cv2.COLOR_GRAY2RGB),
     'mono16': (np.uint16, 1, cv2.COLOR_GRAY2RGB),
+    '16UC1': (np.uint16, 1, cv2.COLOR_GRAY2RGB),
+    'yuyv': (np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
     'yuv422_yuy2': (np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
     'uyvy': (np.uint8, 2, cv2.COLOR_YUV2RGB_UYVY),
+    'yuv422': (np.uint8, 2, cv2.COLOR_YUV2RGB_UYVY),
     # OpenCV names a Bayer pattern by its second row, hence the swapped letters.
     'bayer_rggb8': (np.uint8, 1, cv2.COLOR_BayerBG2RGB),
     'bayer_bggr8': (np.uint8, 1, cv2.COLOR_BayerRG2RGB),
     'bayer_gbrg8': (np.uint8, 1, cv2.COLOR_BayerGR2RGB),
     'bayer_grbg8': (np.uint8, 1, cv2.COLOR_BayerGB2RGB),
+    'bayer_rggb16': (np.uint16, 1, cv2.COLOR_BayerBG2RGB),
+    'bayer_bggr16': (np.uint16, 1, cv2.COLOR_BayerRG2RGB),
+    'bayer_gbrg16': (np.uint16, 1, cv2.COLOR_BayerGR2RGB),
+    'bayer_grbg16': (np.uint16, 1, cv2.COLOR_BayerGB2RGB),
 }
 ENCODINGS = tuple(_ENCODINGS)
+#: Most pixels of a compressed picture, 8K: its head may claim any size.
+MOST_PIXELS = 7680 * 4320
 
 
 def decode(
-    encoding: str, height: int, width: int, step: int, data: object, big_endian: bool = False
+    encoding: str,
+    height: int,
+    width: int,
+    step: int,
+    data: object,
+    big_endian: bool = False,
+    scale: float | None = None,
 ) -> np.ndarray:
     """Turn the fields of a sensor_msgs/Image into RGB, (height, width, 3) uint8.
 
-    ``data`` is any buffer of bytes; ``step`` is the row length in bytes, padding included.
-    Raises ObservationError for an unknown encoding or sizes that disagree.
+    ``data`` is any buffer of bytes; ``step`` is the row length in bytes, padding included;
+    ``scale`` is the 16UC1 value that becomes white, which nothing but the robot's contract can
+    say. Raises ObservationError for an unknown encoding or sizes that disagree.
     """
     if encoding not in _ENCODINGS:
         raise ObservationError(
             f"image encoding '{encoding}' is not supported: expected one of {list(ENCODINGS)}"
+        )
+    if encoding == '16UC1' and scale is None:
+        raise ObservationError(
+            'image encoding 16UC1 says nothing about brightness: set camera.scale in the contract '
+            'to the value that is to be white, such as 4000 for depths of up to 4 m in mm'
         )
     dtype, channels, conversion = _ENCODINGS[encoding]
     raw = np.frombuffer(data, dtype=np.uint8)  # type: ignore[call-overload]
@@ -71,6 +92,9 @@ def decode(
     pixels = np.ascontiguousarray(raw.reshape(height, step)[:, :row])
     if dtype is np.uint16:
         words = pixels.view('>u2' if big_endian else '<u2')
+        if encoding == '16UC1' and scale is not None:
+            brightness = words.astype(np.float32) * np.float32(65535 / scale)
+            words = np.minimum(brightness, 65535).astype(np.uint16)
         pixels = (words >> 8).astype(np.uint8)
     pixels = pixels.reshape(height, width, channels)
     return pixels if conversion is None else cv2.cvtColor(pixels, conversion)
@@ -79,7 +103,12 @@ def decode(
 def decode_compressed(data: object) -> np.ndarray:
     """Decode a JPEG or PNG (sensor_msgs/CompressedImage data) to RGB, (H, W, 3) uint8."""
     buffer = np.frombuffer(data, dtype=np.uint8)  # type: ignore[call-overload]
-    image = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if buffer.size else None
+    claimed = _claimed_pixels(buffer)
+    if claimed > MOST_PIXELS:
+        raise ObservationError(
+            f'compressed image claims {claimed} pixels: expected at most {MOST_PIXELS}'
+        )
+    image = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if claimed else None
     if image is None:
         raise ObservationError(
             f'compressed image of {buffer.size} bytes cannot be decoded: expected JPEG or PNG'
@@ -87,10 +116,26 @@ def decode_compressed(data: object) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def from_message(message: Any) -> np.ndarray:
+def _claimed_pixels(data: np.ndarray) -> int:
+    """Pixels of a JPEG or PNG as its head says; 0 where it is neither, or ends before that."""
+    head = data.tobytes() if data.size < 64 else data[:64].tobytes()
+    if head.startswith(b'\x89PNG\r\n\x1a\n') and len(head) >= 24:
+        return int.from_bytes(head[16:20]) * int.from_bytes(head[20:24])
+    at = 2 if head.startswith(b'\xff\xd8') else data.size
+    while at + 9 <= data.size and data[at] == 0xFF:
+        marker, length = data[at + 1], int(data[at + 2]) << 8 | int(data[at + 3])
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a start of frame
+            height, width = data[at + 5 : at + 9].view('>u2')
+            return int(height) * int(width)
+        at += 1 if marker == 0xFF else 2 + length  # a filling byte, or a segment
+    return 0
+
+
+def from_message(message: Any, scale: float | None = None) -> np.ndarray:
     """Decode a sensor_msgs Image or CompressedImage, rclpy's or rosbags', to RGB uint8.
 
-    Raises ObservationError as :func:`decode` and :func:`decode_compressed` do.
+    ``scale`` is the contract's ``camera.scale``. Raises ObservationError as :func:`decode` and
+    :func:`decode_compressed` do.
     """
     if hasattr(message, 'format'):
         return decode_compressed(message.data)
@@ -101,6 +146,7 @@ def from_message(message: Any) -> np.ndarray:
         message.step,
         message.data,
         bool(message.is_bigendian),
+        scale,
     )
 
 

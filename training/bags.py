@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+import logging
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.interfaces import (
     Connection,
     Qos,
@@ -25,27 +26,28 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
-from rosbags.rosbag2 import (
-    CompressionFormat,
-    CompressionMode,
-    ReaderError,
-    StoragePlugin,
-    Writer,
-)
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
 import yaml
 
 from lewm_ros.contract import Contract
-from lewm_ros.errors import BagError, ObservationError
-from lewm_ros.fields import read_fields
+from lewm_ros.errors import BagError, ContractError, ObservationError
+from lewm_ros.fields import read_command, read_fields
 from lewm_ros.history import NANOSECOND, nearest
 from lewm_ros.imaging import from_message, prepare
+from lewm_training.raw import Topic
+from lewm_training.storage import METADATA, Bag, find_bags
+from lewm_training.timeline import Timeline
 
 #: A pause between frames longer than this [s] starts a new episode.
 GAP = 1.0
 #: Key of a bag's metadata that says how it was made.
 COMMAND = 'lewm_command'
+#: All types that a contract may name. What a bag says of its types is not needed: they are
+#: standard messages, the same in every distribution.
 TYPES = get_typestore(Stores.ROS2_JAZZY)
+log = logging.getLogger('lewm')
 
 
 @dataclass(frozen=True)
@@ -61,168 +63,233 @@ class Episode:
 
 @dataclass
 class ReadReport:
-    """What a reader met; ``refused`` counts messages left out, by reason."""
+    """What a reader met."""
 
     frames: int = 0
     episodes: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
+    late: int = 0  #: frames and commands that were sorted in
+    refused: Counter[str] = field(default_factory=Counter)  #: what was left out, by reason
+    unstamped: set[str] = field(default_factory=set)  #: topics that log times were taken for
 
 
 def read_episodes(
     bags: Iterable[str | Path], contract: Contract, size: int, report: ReadReport | None = None
 ) -> Iterator[Episode]:
-    """Read every episode of some bags, in order.
+    """Read every episode of some bags, in order, holding one at a time in memory.
+
+    An episode ends where the number on the ``episode`` topic changes, where no frame comes for
+    more than a second, and where a clock is set back. Where that topic has messages, what lies
+    before the first of them or after a 0 belongs to no episode.
 
     Args:
-        bags: rosbag2 folders (MCAP or sqlite3).
+        bags: rosbag2 folders (MCAP or sqlite3), single files of them, or folders of bags.
         contract: names the topics and fields, and the crop.
         size: image size S [px].
         report: filled along the way.
 
     Raises:
-        BagError: a bag cannot be read, or lacks a topic of the contract.
+        BagError: a bag cannot be read at all, or lacks a topic of the contract.
 
     """
     report = ReadReport() if report is None else report
-    for bag in bags:
-        path = Path(bag)
-        if not path.exists():
-            raise BagError(f'bag {path}: no such file or folder')
+    for path in find_bags(bags):
+        damage: Counter[str] = Counter()
         try:
-            with AnyReader([path], default_typestore=TYPES) as reader:
-                yield from _read_bag(reader, path, contract, size, report)
-        except (AnyReaderError, ReaderError, OSError) as error:
+            yield from _read_bag(Bag(path, damage), contract, size, report, damage)
+        except OSError as error:
             raise BagError(f'bag {path}: cannot be read as rosbag2 ({error})') from error
+        finally:
+            report.refused.update(damage)
 
 
-class _Collector:
-    """Gathers the messages of one episode until it is cut."""
+class _Cutter:
+    """Gathers frames, commands and states, and cuts them into episodes."""
 
-    def __init__(self, action_size: int) -> None:
-        self.action_size = action_size
-        self.frames: list[tuple[int, np.ndarray]] = []
-        self.actions: list[tuple[int, np.ndarray]] = []
-        self.states: list[tuple[int, np.ndarray]] = []
+    def __init__(self, action_size: int, report: ReadReport) -> None:
+        self._action_size = action_size
+        self._report = report
+        self._begin()
 
-    def episode(self) -> Episode | None:
-        if not self.frames or not self.actions:
-            return None
-        stamps = np.array([s for s, _ in self.frames], dtype=np.int64)
-        action_stamps = np.array([s for s, _ in self.actions], dtype=np.int64)
-        states = None
-        if self.states:
-            state_stamps = np.array([s for s, _ in self.states], dtype=np.int64)
-            states = np.array([v for _, v in self.states])[nearest(state_stamps, stamps)]
-        return Episode(
-            stamps,
-            np.stack([i for _, i in self.frames]),
-            action_stamps,
-            np.array([a for _, a in self.actions]).reshape(-1, self.action_size),
-            states,
-        )
+    def _begin(self) -> None:
+        self._images = np.empty((0,), dtype=np.uint8)
+        self._stored = 0
+        self._frames: Timeline[int] = Timeline()  # places in _images
+        self._actions: Timeline[np.ndarray] = Timeline()
+        self._states: list[tuple[int, np.ndarray]] = []
+
+    def frame(self, stamp: int, image: np.ndarray) -> Iterator[Episode]:
+        """Add a frame (S, S, 3); yields what it ends."""
+        newest = self._frames.newest
+        if newest is not None and stamp - newest > GAP * NANOSECOND:
+            held = self._actions.entries[-1:]
+            yield from self.cut()
+            for command in held:  # the robot did not stop holding it when frames stopped
+                self._actions.add(*command)
+        while not self._frames.add(stamp, self._stored):
+            yield from self._restart()
+        if stamp != newest:  # a camera that is stuck would fill the memory
+            self._store(image)
+
+    def action(self, stamp: int, command: np.ndarray) -> Iterator[Episode]:
+        """Add a command (A,); yields what it ends."""
+        while not self._actions.add(stamp, command):
+            yield from self._restart()
+
+    def _store(self, image: np.ndarray) -> None:
+        # In one array that grows in place: a list to be stacked would take the memory twice.
+        if self._stored == len(self._images):
+            room = max(64, self._stored * 5 // 4)
+            if not self._stored:
+                self._images = np.empty((0, *image.shape), dtype=np.uint8)
+            self._images.resize((room, *image.shape), refcheck=False)
+        self._images[self._stored] = image
+        self._stored += 1
+
+    def state(self, stamp: int, values: np.ndarray) -> None:
+        """Add a state (X,)."""
+        self._states.append((stamp, values))
+
+    def _restart(self) -> Iterator[Episode]:
+        """Cut where the clock was set back: what came late belongs to the new episode."""
+        frames = [(stamp, self._images[place].copy()) for stamp, place in self._frames.late]
+        actions = self._actions.late
+        self._frames.late, self._actions.late = [], []
+        yield from self.cut()
+        for stamp, image in frames:
+            self._frames.add(stamp, self._stored)
+            self._store(image)
+        for stamp, command in actions:
+            self._actions.add(stamp, command)
+
+    def cut(self) -> Iterator[Episode]:
+        """End the episode: yields it, if there is something to learn from."""
+        images, frames, actions, states = self._images, self._frames, self._actions, self._states
+        self._begin()
+        frames.settle()
+        actions.settle()
+        count, report = len(frames.entries), self._report
+        report.frames += count
+        report.late += frames.sorted_in + actions.sorted_in
+        for name, timeline in (('frame', frames), ('command', actions)):
+            if timeline.duplicates:
+                report.refused[f'{name} with a stamp that was there before'] += timeline.duplicates
+        if count and actions.entries:
+            report.episodes += 1
+            yield self._episode(images, frames, actions, states)
+        elif count:
+            report.refused['frame of an episode without commands'] += count
+
+    def _episode(
+        self,
+        images: np.ndarray,
+        frames: Timeline[int],
+        actions: Timeline[np.ndarray],
+        states: list[tuple[int, np.ndarray]],
+    ) -> Episode:
+        stamps = frames.stamps()
+        order = [place for _, place in frames.entries]
+        if order == list(range(len(order))):
+            images.resize((len(order), *images.shape[1:]), refcheck=False)
+        else:
+            images = images[order]
+        commands = np.array([a for _, a in actions.entries]).reshape(-1, self._action_size)
+        nearby = None
+        if states:
+            states = sorted(states, key=itemgetter(0))
+            state_stamps = np.array([s for s, _ in states], dtype=np.int64)
+            nearby = np.array([v for _, v in states])[nearest(state_stamps, stamps)]
+        return Episode(stamps, images, actions.stamps(), commands, nearby)
 
 
 def _read_bag(
-    reader: AnyReader, path: Path, contract: Contract, size: int, report: ReadReport
+    bag: Bag, contract: Contract, size: int, report: ReadReport, damage: Counter[str]
 ) -> Iterator[Episode]:
-    camera = _connection(reader, path, contract.camera.topic, contract.camera.type)
-    applied = contract.action.applied
-    action = _connection(reader, path, applied.topic, applied.type)
-    wanted = [camera, action]
-    state = None
+    camera, applied = contract.camera, contract.action.applied
+    images = _required(bag, camera.topic, camera.type)
+    commands = _required(bag, applied.topic, applied.type)
+    numbers = find_topic(bag, 'episode', 'std_msgs/msg/UInt32')
+    states = None
     if contract.state is not None:
-        state = _find(reader, contract.state.topic, contract.state.type)
-        wanted += [state] if state else []
-    episodes = _find(reader, 'episode', 'std_msgs/msg/UInt32')
-    wanted += [episodes] if episodes else []
-
+        states = find_topic(bag, contract.state.topic, contract.state.type)
     delay = round(contract.action.delay * NANOSECOND)
-    number = None
-    current = _Collector(contract.action.size)
-
-    def cut() -> Iterator[Episode]:
-        nonlocal current
-        episode = current.episode()
-        current = _Collector(contract.action.size)
-        if episode is not None:
-            report.episodes += 1
-            yield episode
-
-    for connection, logged, raw in reader.messages(wanted):
-        message: Any = reader.deserialize(raw, connection.msgtype)
-        if connection.topic == camera.topic:
-            stamp = _stamp(message, logged)
-            if current.frames:
-                step = stamp - current.frames[-1][0]
-                if step == 0:
-                    report.refused['duplicate stamp'] += 1
-                    continue
-                if step < 0 or step > GAP * NANOSECOND:
-                    yield from cut()
-            try:
-                image = from_message(message)
-                current.frames.append((stamp, prepare(image, size, contract.camera.crop)))
-                report.frames += 1
-            except ObservationError as error:
-                report.refused[str(error)] += 1
-        elif connection.topic == action.topic:
-            stamp = _stamp(message, logged + delay)
-            value = read_fields(message, applied.fields)
-            if not np.isfinite(value).all():
-                report.refused['action not finite'] += 1
-            elif not current.actions or stamp > current.actions[-1][0]:
-                current.actions.append((stamp, value))
-            else:
-                report.refused['action out of order'] += 1
-        elif state is not None and connection.topic == state.topic:
-            value = read_fields(message, contract.state.fields)  # type: ignore[union-attr]
-            current.states.append((_stamp(message, logged), value))
-        elif message.data != number:
-            number = message.data
-            yield from cut()
-    yield from cut()
+    cutter = _Cutter(contract.action.size, report)
+    number = None if numbers is None or not bag.counts()[numbers] else 0
+    known = 0  # damage when the number was read: what is lost since may have been the next one
+    for topic, logged, data in bag.messages({images, commands, numbers, states} - {None}):
+        if number == 0 and topic != numbers and damage.total() == known:
+            if topic == images:
+                report.refused['frame outside of the episodes'] += 1
+            continue
+        try:
+            message: Any = TYPES.deserialize_cdr(data, topic.type)
+            if topic == numbers:
+                known = damage.total()
+                if message.data != number:
+                    number = message.data
+                    yield from cutter.cut()
+            if topic == images:
+                stamp = _stamp(message, logged, topic, report)
+                image = prepare(from_message(message, camera.scale), size, camera.crop)
+                yield from cutter.frame(stamp, image)
+            if topic == commands:
+                stamp = _stamp(message, logged + delay, topic, report)
+                yield from cutter.action(stamp, read_command(message, applied.fields))
+            if topic == states and contract.state is not None:
+                stamp = _stamp(message, logged, topic, report)
+                cutter.state(stamp, read_fields(message, contract.state.fields))
+        except SerdeError:
+            report.refused[f'{topic.name}: message that is damaged or of another layout'] += 1
+        except (ObservationError, ContractError) as error:
+            report.refused[str(error)] += 1
+    yield from cutter.cut()
 
 
-def _find(reader: AnyReader, topic: str, kind: str) -> Connection | None:
-    """Find a topic by its full name, or by the end of it where the contract's is relative."""
-    tail = '/' + topic.lstrip('/')
+def find_topic(bag: Bag, name: str, kind: str) -> Topic | None:
+    """Find a topic by its full name, or by the end of it where the contract's is relative.
+
+    Raises BagError where more than one fits.
+    """
+    tail = '/' + name.lstrip('/')
     found = [
-        c
-        for c in reader.connections
-        if c.msgtype == kind
-        and (c.topic == tail or (not topic.startswith('/') and c.topic.endswith(tail)))
+        topic
+        for topic in bag.topics
+        if topic.type == kind
+        and (topic.name == tail or (not name.startswith('/') and topic.name.endswith(tail)))
     ]
-    if len({c.topic for c in found}) > 1:
+    if len(found) > 1:
         raise BagError(
-            f'{kind} {topic} could be any of {sorted({c.topic for c in found})}: give the whole '
+            f'{kind} {name} could be any of {[topic.name for topic in found]}: give the whole '
             'name in the contract, or record one robot'
         )
     return found[0] if found else None
 
 
-def _connection(reader: AnyReader, path: Path, topic: str, kind: str) -> Connection:
-    found = _find(reader, topic, kind)
+def _required(bag: Bag, name: str, kind: str) -> Topic:
+    found = find_topic(bag, name, kind)
     if found is None:
-        present = ', '.join(sorted(f'{c.topic} ({c.msgtype})' for c in reader.connections))
+        present = ', '.join(f'{topic.name} ({topic.type})' for topic in bag.topics)
         raise BagError(
-            f'bag {path}: no topic {topic} ({kind}) as the contract says; it has: '
-            f'{present or "nothing"}'
+            f'bag {bag.path}: no topic {name} ({kind}) as the contract says; it has: {present}'
         )
     return found
 
 
-def _stamp(message: Any, logged: int) -> int:
-    """Header stamp [ns]; log time where there is no header or a zero stamp."""
+def _stamp(message: Any, logged: int, topic: Topic, report: ReadReport) -> int:
+    """Header stamp [ns]; log time where there is no header or a zero stamp, said once."""
     header = getattr(message, 'header', None)
     if header is None:
         return logged
-    return (header.stamp.sec * NANOSECOND + header.stamp.nanosec) or logged
+    stamp = header.stamp.sec * NANOSECOND + header.stamp.nanosec
+    if not stamp and topic.name not in report.unstamped:
+        report.unstamped.add(topic.name)
+        log.warning('%s: messages have a zero stamp; their log time is used', topic.name)
+    return stamp or logged
 
 
 def recording_command(bag: str | Path) -> str:
     """How a bag was made, as its metadata says; its name where it does not."""
     try:
-        data = yaml.safe_load((Path(bag) / 'metadata.yaml').read_text())
+        data = yaml.safe_load((Path(bag) / METADATA).read_text())
         custom = data['rosbag2_bagfile_information']['custom_data'] or {}
         return custom.get(COMMAND) or Path(bag).name
     except (OSError, KeyError, TypeError, yaml.YAMLError):

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm collect TASK`: simulated episodes into a rosbag2 MCAP bag."""
+"""`lewm collect`: a simulated task's episodes, or recorded MuJoCo states, into an MCAP bag."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import sys
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -24,6 +25,9 @@ NAMESPACE = '/lewm'
 #: Simulated clocks start here [ns], and rest this long between episodes.
 START = NANOSECOND
 REST = 10 * NANOSECOND
+#: Options that only a TASK has, and their defaults; options that only --mjcf has, all needed.
+TASK_ONLY = {'episodes': 1200, 'seconds': 5.0, 'policy': 'random', 'bundle': 'reacher', 'seed': 0}
+MJCF_ONLY = ('camera', 'trajectory', 'contract')
 
 
 class Policy(Protocol):
@@ -141,29 +145,82 @@ def _whole(steps: float, name: str) -> int:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument('task', choices=TASKS, help='simulated task')
-    parser.add_argument('--out', required=True, type=Path, help='bag folder to create')
-    parser.add_argument('--episodes', type=int, default=1200, help='episodes (default 1200)')
-    parser.add_argument('--seconds', type=float, default=5.0, help='of each [s] (default 5)')
-    parser.add_argument(
-        '--policy',
-        choices=('random', 'planner'),
-        default='random',
-        help='random torques, or the planner reaching random goals (default random)',
+    parser.description = (
+        'Record simulated episodes of a task, or render recorded MuJoCo trajectories (--mjcf), '
+        'into a rosbag2 MCAP bag.'
     )
-    parser.add_argument('--bundle', default='reacher', help='bundle of the planner')
+    parser.add_argument('task', nargs='?', choices=TASKS, help='simulated task')
+    parser.add_argument('--out', required=True, type=Path, help='bag folder to create')
     parser.add_argument('--camera-rate', type=float, default=20.0, help='[Hz] (default 20)')
     parser.add_argument('--image-size', type=int, default=64, help='[px] (default 64)')
-    parser.add_argument('--seed', type=int, default=0)
+    task = parser.add_argument_group('with TASK')
+    task.add_argument('--episodes', type=int, help='episodes (default 1200)')
+    task.add_argument('--seconds', type=float, help='of each [s] (default 5)')
+    task.add_argument(
+        '--policy',
+        choices=('random', 'planner'),
+        help='random torques, or the planner reaching random goals (default random)',
+    )
+    task.add_argument('--bundle', help="bundle of the planner (default 'reacher')")
+    task.add_argument('--seed', type=int, help='(default 0)')
+    mjcf = parser.add_argument_group('instead of TASK')
+    mjcf.add_argument('--mjcf', type=Path, metavar='MODEL.xml', help='MuJoCo model')
+    mjcf.add_argument('--camera', metavar='NAME', help='camera of the model')
+    mjcf.add_argument(
+        '--trajectory',
+        type=Path,
+        nargs='+',
+        action='extend',
+        metavar='FILE.npz',
+        help='qpos (T, nq), qvel (T, nv), ctrl (T, nu) held from time (T,) [s] on; a new episode '
+        'begins where time jumps back, or where the whole numbers of episode (T,) change',
+    )
+    mjcf.add_argument(
+        '--contract', help='names the topics; columns of ctrl are its action dimensions in order'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Collect the episodes."""
+    _check_options(args)
+    if args.mjcf is None:
+        return _collect_task(args)
+    from lewm_training.trajectory import collect_trajectories
+
+    contract = Contract.load(find('contract', args.contract))
+    size, rate = args.image_size, args.camera_rate
+    collect_trajectories(args.mjcf, args.camera, args.trajectory, contract, args.out, size, rate)
+    return 0
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuse options that do not go together, and set the defaults of a task."""
+    if (args.task is None) == (args.mjcf is None):
+        given = 'neither is' if args.task is None else 'both are'
+        raise SimulationError(
+            f'expected either a task ({", ".join(TASKS)}) or --mjcf MODEL.xml: {given} given'
+        )
+    if args.mjcf is None:
+        wrong, needed = [n for n in MJCF_ONLY if getattr(args, n) is not None], []
+    else:
+        wrong = [name for name in TASK_ONLY if getattr(args, name) is not None]
+        needed = [name for name in MJCF_ONLY if getattr(args, name) is None]
+    if wrong:
+        where = 'with --mjcf' if args.mjcf is None else 'with a task'
+        raise SimulationError(f'--{wrong[0]} only has a meaning {where}: leave it out')
+    if needed:
+        raise SimulationError(f'--mjcf needs --{" and --".join(needed)} as well')
+    for name, default in TASK_ONLY.items():
+        if getattr(args, name) is None:
+            setattr(args, name, default)
     for name in ('episodes', 'seconds', 'camera_rate', 'image_size'):
-        if not getattr(args, name) > 0:
+        if not 0 < getattr(args, name) < float('inf'):
             raise SimulationError(
                 f'--{name.replace("_", "-")} is {getattr(args, name)}: expected more than 0'
             )
+
+
+def _collect_task(args: argparse.Namespace) -> int:
     rng = np.random.default_rng(args.seed)
     task = make_task(args.task, args.image_size, args.seed)
     contract = Contract.load(find('contract', task.contract))
@@ -179,9 +236,7 @@ def run(args: argparse.Namespace) -> int:
     with BagWriter(args.out, ' '.join(['lewm', *sys.argv[1:]])) as bag:
         for number in tqdm(range(1, args.episodes + 1), desc='collect', unit='episode'):
             task.reset()
-            bag.write(
-                f'{NAMESPACE}/episode', 'std_msgs/msg/UInt32', start, latched=True, data=number
-            )
+            write_episode(bag, start, number)
             phase = rng.uniform(0, contract.period)
             for kind, stamp, value in simulate(
                 task, contract, policy, args.seconds, args.camera_rate, phase, start
@@ -190,6 +245,16 @@ def run(args: argparse.Namespace) -> int:
             start += round(args.seconds * NANOSECOND) + REST
     task.close()
     return 0
+
+
+def topic_name(name: str) -> str:
+    """Return the whole name of a contract's topic: relative ones are below /lewm."""
+    return name if name.startswith('/') else f'{NAMESPACE}/{name}'
+
+
+def write_episode(bag: BagWriter, stamp: int, number: int) -> None:
+    """Begin an episode at ``stamp`` [ns]."""
+    bag.write(f'{NAMESPACE}/episode', 'std_msgs/msg/UInt32', stamp, latched=True, data=number)
 
 
 def _write_action(bag: BagWriter, contract: Contract, stamp: int, value: np.ndarray) -> None:
@@ -217,13 +282,20 @@ def _write_state(bag: BagWriter, contract: Contract, stamp: int, value: np.ndarr
     )
 
 
-def _write_image(bag: BagWriter, contract: Contract, stamp: int, value: np.ndarray) -> None:
+def write_image(bag: BagWriter, contract: Contract, stamp: int, value: np.ndarray) -> None:
+    """Write a picture (H, W, 3) uint8 RGB as the contract's camera does, losslessly."""
+    topic, kind = topic_name(contract.camera.topic), contract.camera.type
+    header = bag.header(stamp, 'camera_optical')
+    if kind == 'sensor_msgs/msg/CompressedImage':
+        png = cv2.imencode('.png', cv2.cvtColor(value, cv2.COLOR_RGB2BGR))[1].reshape(-1)
+        bag.write(topic, kind, stamp, header=header, format='png', data=png)
+        return
     height, width = value.shape[:2]
     bag.write(
-        f'{NAMESPACE}/{contract.camera.topic}',
-        contract.camera.type,
+        topic,
+        kind,
         stamp,
-        header=bag.header(stamp, 'camera_optical'),
+        header=header,
         height=height,
         width=width,
         encoding='rgb8',
@@ -233,4 +305,4 @@ def _write_image(bag: BagWriter, contract: Contract, stamp: int, value: np.ndarr
     )
 
 
-_WRITERS = {'action': _write_action, 'state': _write_state, 'image': _write_image}
+_WRITERS = {'action': _write_action, 'state': _write_state, 'image': write_image}

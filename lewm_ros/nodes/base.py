@@ -132,9 +132,17 @@ class LewmNode(LifecycleNode):
         return publisher
 
     def subscribe(
-        self, kind: type, topic: str, callback: Callable[[Any, int], None], qos: QoSProfile
+        self,
+        kind: type,
+        topic: str,
+        callback: Callable[[Any, int], None],
+        qos: QoSProfile,
+        **options: Any,
     ) -> None:
-        """Subscribe until deactivation; the callback gets the message and receive time [ns]."""
+        """Subscribe until deactivation; the callback gets the message and receive time [ns].
+
+        ``options`` are rclpy's, such as ``raw=True`` for serialised bytes.
+        """
         guarded = self._guarded(callback)
 
         def receive(message: Any, info: MessageInfo) -> None:
@@ -144,7 +152,9 @@ class LewmNode(LifecycleNode):
             # the system clock, which is not the node's under use_sim_time.
             guarded(message, received if 0 <= now - received < NANOSECOND else now)
 
-        self._subscriptions_made.append(self.create_subscription(kind, topic, receive, qos))
+        self._subscriptions_made.append(
+            self.create_subscription(kind, topic, receive, qos, **options)
+        )
 
     def every(self, period: float, callback: Callable[[], None]) -> None:
         """Call back every ``period`` [s] of the steady clock, until deactivation."""

@@ -78,7 +78,8 @@ def run(
             node.destroy_node()
         # With "uninstall" rclpy would put the default handlers in place of ours.
         rclpy.try_shutdown(uninstall_handlers=False)
-    return status
+    # A node's last words may have failed.
+    return max([status, *(n.finished or 0 for n in running)])
 
 
 def main_of(name: str) -> int:

@@ -169,7 +169,8 @@ class ControllerNode(LewmNode):
 
     def _publish(self, command: np.ndarray) -> None:
         self._last = command
-        self._command.publish(action_message(command, self._action, self.now() + self._delay))
+        stamp = self.now() + self._delay
+        self._command.publish(action_message(command, self._action, stamp, self._period))
 
     def _count(self, began: float) -> None:
         """Count ticks by the schedule: one that was never served counts as not on time."""

@@ -37,8 +37,11 @@ class Conditions:
             if text is not None:
                 self._active[key] = (_number(level), text)
         if text is not None and before is None:
-            log = self._logger.error if level == ERROR else self._logger.warning
-            log(text)
+            # One line for each: rclpy raises where a line of code changes its severity.
+            if level == ERROR:
+                self._logger.error(text)
+            else:
+                self._logger.warning(text)
         elif text is None and before is not None:
             self._logger.info(f'over: {before[1]}')
 

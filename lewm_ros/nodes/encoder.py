@@ -124,7 +124,8 @@ class EncoderNode(LewmNode):
         started = time.monotonic()
         try:
             size = self._bundle.manifest.image_size
-            picture = prepare(from_message(message), size, self._contract.camera.crop)
+            camera = self._contract.camera
+            picture = prepare(from_message(message, camera.scale), size, camera.crop)
             latent = self._engine.encode(picture)
             if not np.isfinite(latent).all():
                 raise ModelError('the encoder returned numbers that are not finite')

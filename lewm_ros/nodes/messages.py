@@ -17,7 +17,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from lewm_ros.contract import Action
 from lewm_ros.errors import ObservationError
-from lewm_ros.fields import read_fields, write_fields
+from lewm_ros.fields import read_command, write_fields
 from lewm_ros.history import NANOSECOND
 
 LATENT_ENCODING = '32FC1'
@@ -146,9 +146,17 @@ def read_plan(message: JointTrajectory, action: Action, period: int) -> tuple[in
     return start + int(offsets[0]), period, commands
 
 
-def action_message(values: np.ndarray, action: Action, stamp: int) -> Any:
-    """Command (A,) in contract units → a message of the contract's action type."""
+def action_message(values: np.ndarray, action: Action, stamp: int, period: int = 0) -> Any:
+    """Command (A,) in contract units → a message of the contract's action type.
+
+    A trajectory has one point, to be reached ``period`` [ns] after its start: a controller of
+    trajectories refuses one that ends as it begins.
+    """
     message = message_class(action.type)()
+    if isinstance(message, JointTrajectory):
+        seconds, rest = divmod(period, NANOSECOND)
+        message.points = [JointTrajectoryPoint(time_from_start=Duration(sec=seconds, nanosec=rest))]
+        message.joint_names = _joint_names(action)
     write_fields(message, action.fields, values)
     if hasattr(message, 'header'):
         message.header.stamp = to_time(stamp)
@@ -163,15 +171,13 @@ def read_action(message: Any, action: Action, received: int) -> tuple[int, np.nd
     The stamp is the header's, or the receive time plus ``action.delay``: the training reader
     does the same. Raises ObservationError where a number is not finite.
     """
-    values = read_fields(message, action.applied.fields)
-    if not np.isfinite(values).all():
-        raise ObservationError(f'action {values.tolist()} is not finite')
+    values = read_command(message, action.applied.fields)
     return stamp_of(message) or received + round(action.delay * NANOSECOND), values
 
 
 def _joint_names(action: Action) -> list[str]:
     """Names by position in the message: fields may list its entries in any order."""
-    places = [int(match[1]) for f in action.fields if (match := re.search(r'\[(\d+)\]', f))]
+    places = [int(match[1]) for f in action.fields if (match := re.search(r'\[(\d+)\]$', f))]
     names = [''] * (max(places, default=-1) + 1)
     for place, name in zip(places, action.names):
         names[place] = name

@@ -50,6 +50,10 @@ class Process:
         """Whether it has not ended yet."""
         return self._process.poll() is None
 
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal without waiting for an end."""
+        self._process.send_signal(number)
+
     def end(self, *signals: signal.Signals, timeout: float = 10.0) -> int:
         """Send signals 30 ms apart and return the exit status."""
         for number in signals or (signal.SIGINT,):

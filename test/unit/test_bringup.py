@@ -105,6 +105,19 @@ def test_a_contract_that_disagrees_starts_nothing(tiny_bundle, tmp_path):
         Bringup.of('plan', str(tiny_bundle.path), str(contract))
 
 
+def test_a_robot_is_recorded_before_there_is_a_model_of_it(tiny_bundle, tmp_path):
+    """With a contract, the bundle that other groups need is not even looked for."""
+    data = tiny_bundle.contract.to_dict()
+    data['action']['high'] = [2.0, 1.0]  # not what any bundle was trained for
+    contract = tmp_path / 'robot.yaml'
+    contract.write_text(yaml.safe_dump(data))
+    bringup = Bringup.of('record', 'nowhere', str(contract))
+    assert bringup.nodes == ('recorder_node',)
+    assert bringup.parameters['bundle'] == ''
+    assert bringup.parameters['contract'] == str(contract)
+    assert Bringup.of('record', str(tiny_bundle.path)).parameters['bundle']
+
+
 @pytest.mark.parametrize(
     ('text', 'reason'),
     [
@@ -206,8 +219,9 @@ def test_a_launch_file_starts_what_lewm_up_starts(stand_ins, tiny_bundle, group)
         assert Path(params_file).is_file()
         assert given['autostart'] is False
         assert given['bundle'] == str(tiny_bundle.path)
-    encoder = next(n for n in nodes if n.kwargs['name'] == 'encoder_node')
-    assert encoder.kwargs['remappings'] == [('image', 'camera/image')]
+    encoder = [n for n in nodes if n.kwargs['name'] == 'encoder_node']
+    assert len(encoder) == (group != 'record')
+    assert all(n.kwargs['remappings'] == [('image', 'camera/image')] for n in encoder)
     assert Path(rviz.kwargs['arguments'][1]).is_file()
     ends = [n.kwargs['name'] for n in nodes if n.kwargs['on_exit'] is not None]
     assert ends == (['trial_node'] if group == 'demo' else [])
@@ -280,6 +294,31 @@ def test_supervise_is_what_lewm_up_calls(monkeypatch, tiny_bundle):
 
 
 # The command line.
+
+
+def test_lewm_record_gives_the_recorder_its_folder_and_the_keys(monkeypatch):
+    """A folder whose name looks like a number is text; parameters need no node's name."""
+    seen = []
+    monkeypatch.setattr(cli, '_run', lambda bringup, args, overrides: seen.extend(overrides) or 0)
+    arguments = ['record', '--contract', 'reacher', '--out', "5'6", '-p', 'gap:=0.2']
+    assert cli.main(arguments) == 0
+    assert [str(o) for o in seen] == [
+        "recorder_node.out:='5''6'",
+        'recorder_node.keys:=true',
+        'recorder_node.gap:=0.2',
+    ]
+
+
+def test_lewm_record_repairs_a_bag(tmp_path, capsys):
+    """One line for each file; a folder without any is refused."""
+    from lewm_ros.recording.bag import BagFolder
+
+    bag = BagFolder(tmp_path / 'bag')
+    assert cli.main(['record', '--repair', str(bag.path)]) == 0
+    assert capsys.readouterr().out == f'{bag.path}/bag_0.mcap: repaired, 0 messages saved\n'
+    bag.close()
+    assert cli.main(['record', '--repair', str(tmp_path)]) == 2
+    assert 'no .mcap file' in capsys.readouterr().err
 
 
 def test_bad_input_is_one_line_and_status_2(capsys):

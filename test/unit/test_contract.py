@@ -117,6 +117,8 @@ def test_shipped_contracts_load(reacher_contract):
         ('camera.crop', [-1, 0, 5, 10], ('camera.crop is [-1, 0, 5, 10]',)),
         ('camera.crop', [0.5, 0, 5, 10], ('camera.crop is [0.5, 0, 5, 10]',)),
         ('camera.crop', 5, ('camera.crop is [5]',)),
+        ('camera.scale', 0, ('camera.scale is 0', '[1.0, 65535.0]')),
+        ('camera.scale', float('nan'), ('camera.scale is nan',)),
         ('camera.croop', [0, 0, 1, 1], ("unknown key 'croop'", 'crop')),
         ('action', None, ("lacks 'action'",)),
         ('action.topic', 3, ('action.topic is 3',)),
@@ -214,6 +216,7 @@ def test_bundle_binds_only_what_the_model_learnt_from():
     [
         ('camera.crop', None, ('camera.crop is None', '[2, 4, 60, 60]')),
         ('camera.crop', [0, 0, 60, 60], ('camera.crop is [0, 0, 60, 60]', '[2, 4, 60, 60]')),
+        ('camera.scale', 4000, ('camera.scale is 4000.0 in the contract', 'None in the bundle')),
         ('action.names', ['elbow', 'shoulder'], ("['elbow', 'shoulder']", "['shoulder', 'elbow']")),
         ('action.units', ['deg', 'rad'], ("action.units is ['deg', 'rad']", "['rad', 'rad']")),
         ('rates.control', 10, ('rates.control is 10.0', '20.0')),
@@ -227,6 +230,13 @@ def test_disagreement_with_bundle_names_both_values(key, value, names):
         Contract.parse(changed(key, value)).check_against_bundle(Contract.parse(ARM))
     for name in names:
         assert name in str(caught.value)
+
+
+def test_a_scale_is_kept_and_without_one_a_bundles_hash_stays():
+    """Manifests from before there was a scale do not have the key."""
+    scaled = Contract.parse(changed('camera.scale', 4000))
+    assert Contract.parse(scaled.to_dict()) == scaled
+    assert 'scale' not in Contract.parse(ARM).to_dict()['camera']
 
 
 def test_contract_cannot_be_changed_in_place():

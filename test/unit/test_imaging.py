@@ -101,10 +101,11 @@ def test_yuv_is_red_where_v_is_high(encoding, order):
 
 def test_every_listed_encoding_decodes():
     """No encoding in the table fails, and each gives (H, W, 3) uint8."""
-    sizes = {'rgb8': 3, '8UC3': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono16': 2}
+    sizes = {'rgb8': 3, '8UC3': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4}
     for encoding in ENCODINGS:
-        size = sizes.get(encoding, 2 if 'yuv' in encoding or 'yvy' in encoding else 1)
-        image = decode(encoding, 4, 6, 6 * size, bytes(24 * size))
+        two = any(part in encoding for part in ('16', 'yuy', 'yuv', 'yvy'))
+        size = sizes.get(encoding, 2 if two else 1)
+        image = decode(encoding, 4, 6, 6 * size, bytes(24 * size), scale=4000)
         assert (image.shape, image.dtype) == ((4, 6, 3), np.uint8), encoding
 
 
@@ -156,6 +157,42 @@ def test_grey_png_becomes_three_equal_channels():
     """A one-channel PNG gives RGB with equal channels."""
     image = decode_compressed(cv2.imencode('.png', GREY)[1].tobytes())
     np.testing.assert_array_equal(image, np.repeat(GREY[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize('big_endian', [False, True])
+def test_depth_is_seen_by_the_contracts_scale(big_endian):
+    """0 is black, the scale and all beyond it white, half of it half; without one it is refused."""
+    depth = np.array([[0, 1000, 2000], [3999, 4000, 65535]], dtype='>u2' if big_endian else '<u2')
+    image = decode('16UC1', *packed(depth, 3), big_endian=big_endian, scale=4000)
+    np.testing.assert_array_equal(image[..., 0], [[0, 63, 127], [255, 255, 255]])
+    np.testing.assert_array_equal(image[..., 1:], image[..., :1].repeat(2, axis=2))
+    with pytest.raises(ObservationError, match='set camera.scale'):
+        decode('16UC1', *packed(depth, 3), big_endian=big_endian)
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.jpg'])
+def test_a_compressed_picture_cannot_claim_any_size(suffix):
+    """The head is believed before a byte is allocated: 60000 x 60000 would take 11 GB."""
+    data = bytearray(cv2.imencode(suffix, GREY)[1].tobytes())
+    if suffix == '.png':
+        data[16:24] = (60000).to_bytes(4) * 2
+    else:
+        at = data.index(b'\xff\xc0')
+        data[at + 5 : at + 9] = (60000).to_bytes(2) * 2
+    with pytest.raises(ObservationError, match='claims 3600000000 pixels'):
+        decode_compressed(bytes(data))
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.jpg'])
+def test_a_compressed_picture_that_is_cut_anywhere_is_refused_or_read(suffix):
+    """Never anything but a picture or an ObservationError."""
+    picture = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    data = cv2.imencode(suffix, picture)[1].tobytes()
+    for end in range(len(data)):
+        try:
+            assert decode_compressed(data[:end]).shape == (24, 32, 3)
+        except ObservationError:
+            continue
 
 
 @pytest.mark.parametrize('data', [b'', b'no picture at all', bytes(300)])

@@ -28,6 +28,7 @@ SCRIPTS = {
     'planner_node',
     'controller_node',
     'surprise_node',
+    'recorder_node',
     'sim_node',
     'trial_node',
 }

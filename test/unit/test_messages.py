@@ -172,6 +172,24 @@ def test_joint_commands_carry_the_names_in_the_order_of_the_message():
     assert list(message.effort) == [0.2, 0.1]
 
 
+def test_a_command_to_a_trajectory_controller_is_one_point_a_period_ahead():
+    """Named joints, any order of the fields; what was sent is what is read."""
+    fields = ('points[0].positions[1]', 'points[0].positions[0]')
+    kind = 'trajectory_msgs/msg/JointTrajectory'
+    action = replace(ACTION, type=kind, fields=fields, kind='position')
+    message = sent(action_message(np.array([0.1, 0.2]), action, 7 * NANOSECOND, 50_000_000))
+    assert list(message.joint_names) == ['elbow', 'shoulder']
+    (point,) = message.points
+    assert list(point.positions) == [0.2, 0.1]
+    assert (point.time_from_start.sec, point.time_from_start.nanosec) == (0, 50_000_000)
+    stamp, values = read_action(message, action, received=1)
+    assert stamp == 7 * NANOSECOND
+    np.testing.assert_array_equal(values, [0.1, 0.2])
+    message.points.append(point)
+    with pytest.raises(ObservationError, match='trajectory of 2 points: expected one'):
+        read_action(message, action, received=1)
+
+
 def test_the_command_as_applied_is_read_from_the_robots_own_report():
     """``executed`` has its own fields."""
     report = Channel('applied', 'sensor_msgs/msg/JointState', ('effort[0]', 'effort[1]'))

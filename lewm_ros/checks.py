@@ -1,0 +1,153 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of values from YAML, and several findings in one error: a file is mended in one go.
+
+Each check returns the value in the form that the contract keeps, or raises ContractError with
+the key, the value and what would be right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, fields
+import re
+from typing import Any, ParamSpec, TypeVar
+
+from lewm_ros.errors import ContractError
+
+#: No limit of a robot is larger; comparing with it also keeps NaN and infinity out.
+LARGEST = 1e9
+_FIELD = re.compile(r'[a-z_][a-z0-9_]*(\[\d{1,3}\])?(\.[a-z_][a-z0-9_]*(\[\d{1,3}\])?)*')
+
+P = ParamSpec('P')
+T = TypeVar('T')
+
+
+class Problems(ContractError):
+    """Everything that is wrong with one thing; ``texts`` has a line for each."""
+
+    def __init__(self, texts: Iterable[str], where: str = '') -> None:
+        self.texts = tuple(texts)
+        super().__init__(where + '; '.join(self.texts))
+
+
+class Findings:
+    """Collects what checks find, to be raised together."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def note(self, check: Callable[P, T], *args: P.args, **options: P.kwargs) -> T | None:
+        """Result of a check; None where it raised, which is taken note of."""
+        try:
+            return check(*args, **options)
+        except ContractError as error:
+            self.texts += texts_of(error)
+            return None
+
+    def expect(self, holds: bool, text: str) -> None:
+        """Take note of a text unless something holds."""
+        if not holds:
+            self.texts.append(text)
+
+    def report(self) -> None:
+        """Raise Problems if there are any."""
+        if self.texts:
+            raise Problems(self.texts)
+
+
+def texts_of(error: ContractError) -> tuple[str, ...]:
+    """Split an error into a line for each problem."""
+    return error.texts if isinstance(error, Problems) else (str(error),)
+
+
+def section(key: str, data: Any, kind: type[T], findings: Findings) -> dict[str, Any] | None:
+    """Arguments of a dataclass from a mapping; None, and noted, where one cannot be made."""
+    if not isinstance(data, dict):
+        findings.expect(False, f'{key} is {data!r}: expected a mapping')
+        return None
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    for name in sorted(set(map(str, data)) - set(known)):
+        findings.expect(False, f'{key} has unknown key {name!r}: expected {sorted(known)}')
+    # `camera:` with nothing after it is null in YAML, and as good as absent.
+    missing = [n for n, f in known.items() if data.get(n) is None and not _has_default(f)]
+    for name in missing:
+        findings.expect(False, f'{key} lacks {name!r}')
+    if missing:
+        return None
+    return {
+        k: v
+        for k, v in data.items()
+        if k in known and (v is not None or known[k].default is None)
+    }  # fmt: skip
+
+
+def _has_default(item: Any) -> bool:
+    return item.default is not MISSING or item.default_factory is not MISSING
+
+
+def topic(key: str, value: Any) -> str:
+    """Name of a topic, relative or absolute."""
+    if not isinstance(value, str) or not re.fullmatch(r'/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*', value):
+        raise ContractError(f'{key} is {value!r}: expected a topic name such as camera/image')
+    return value
+
+
+def one_of(key: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """One of some words."""
+    if value not in allowed:
+        raise ContractError(f'{key} is {value!r}: expected one of {list(allowed)}')
+    return value
+
+
+def crop(key: str, value: Any) -> tuple[int, int, int, int]:
+    """Rectangle (x, y, width, height) in [px]."""
+    numbers = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    if (
+        len(numbers) != 4
+        or not all(isinstance(v, int) and v >= 0 for v in numbers)
+        or not all(numbers[2:])
+    ):
+        raise ContractError(
+            f'{key} is {list(numbers)}: expected [x, y, width, height], whole pixels, '
+            'width and height above 0'
+        )
+    return numbers
+
+
+def strings(key: str, value: Any) -> tuple[str, ...]:
+    """One or more names."""
+    if (
+        not isinstance(value, (list, tuple))
+        or not value
+        or not all(isinstance(v, str) and v for v in value)
+    ):
+        raise ContractError(f'{key} is {value!r}: expected a list of names, at least one')
+    return tuple(value)
+
+
+def paths(key: str, value: Any) -> tuple[str, ...]:
+    """Paths of numbers in a message."""
+    found = strings(key, value)
+    bad = [path for path in found if not _FIELD.fullmatch(path)]
+    if bad:
+        raise Problems(
+            f"{key} has '{path}': expected a path such as data[0] or linear.x" for path in bad
+        )
+    return found
+
+
+def number(key: str, value: Any, low: float, high: float) -> float:
+    """Number in [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ContractError(f'{key} is {value!r}: expected a number in [{low}, {high}]')
+    return float(value)
+
+
+def numbers(key: str, value: Any) -> tuple[float, ...]:
+    """Finite numbers: a NaN limit would switch a clamp off without a word."""
+    if not isinstance(value, (list, tuple)) or not all(
+        isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) <= LARGEST for v in value
+    ):
+        raise ContractError(f'{key} is {value!r}: expected a list of finite numbers')
+    return tuple(float(v) for v in value)

@@ -1,0 +1,301 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""recorder_node: what the robot and the nodes around it say, as it comes, into a bag.
+
+Messages are never decoded: a callback takes the serialised bytes, notes when they came and
+puts them into the queue of the one thread that writes. A topic is subscribed to once it has a
+publisher, with the quality of service that this one offers.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rclpy.event_handler import QoSMessageLostInfo, SubscriptionEventCallbacks
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import serialize_message
+from std_msgs.msg import UInt32
+from std_srvs.srv import Trigger
+
+from lewm_ros.contract import IMAGE_TYPES
+from lewm_ros.errors import BagError
+from lewm_ros.nodes.base import LATCHED, LewmNode
+from lewm_ros.nodes.compose import main_of
+from lewm_ros.nodes.diagnostics import ERROR
+from lewm_ros.nodes.messages import message_class
+from lewm_ros.nodes.parameters import Parameter
+from lewm_ros.recording.bag import Channel
+from lewm_ros.recording.recorder import Limits
+from lewm_ros.recording.session import Recorded, Session
+from lewm_ros.recording.topics import Topic, topics_of
+from lewm_ros.terminal import Keys
+
+#: Messages that the middleware keeps for this node while its callbacks are late.
+DEPTH = 100
+#: How often publishers are looked for, and silences noticed [s].
+LOOK = 0.25
+#: How often the terminal is asked for keys [s].
+KEYS = 0.05
+#: A required topic that nobody publishes is reported after this long [s].
+PATIENCE = 3.0
+
+
+class RecorderNode(LewmNode):
+    """Records while it is active; episodes are started and stopped by services or keys."""
+
+    PARAMETERS = (
+        Parameter(
+            'out',
+            '',
+            'Folder of the bag, which must not exist; empty: recording_<date>_<time> in the '
+            'working folder. A second recording of the same node gets _2 appended.',
+        ),
+        Parameter('gap', 0.5, 'A longer pause of a topic is a gap [s].', 0.001, 3600.0),
+        Parameter(
+            'image_reliability',
+            'publisher',
+            "QoS of the camera subscription; publisher: as the camera's.",
+            choices=('publisher', 'best_effort', 'reliable'),
+        ),
+        Parameter('split_seconds', 60.0, 'Length of one file of the bag [s].', 1.0, 86400.0),
+        Parameter('split_gb', 4.0, 'Size of one file of the bag [GB].', 0.001, 1000.0),
+        Parameter('flush_seconds', 1.0, 'A kill loses no more than that [s].', 0.05, 60.0),
+        Parameter('queue_mb', 256.0, 'What may wait for the disk [MB].', 1.0, 65536.0),
+        Parameter('min_free_gb', 2.0, 'Stop before less of the disk is free [GB].', 0.0, 1e5),
+        Parameter('keys', False, 'Space starts or stops an episode, q ends, in a terminal.'),
+    )
+
+    _bags = _number = 0  # recordings and episodes of this node: neither comes twice
+    _session: Session | None = None
+    _keys: Keys | None = None
+
+    def configure(self) -> None:
+        """Read what is to be recorded."""
+        self._contract = self.load_contract()
+        self._topics = {self.resolve_topic_name(t.name): t for t in topics_of(self._contract)}
+        self._classes: dict[str, Any] = {n: message_class(t.type) for n, t in self._topics.items()}
+        self._episodes = self.publisher(UInt32, 'episode', LATCHED)
+
+    def activate(self) -> None:
+        """Open the bag, look for publishers, offer the services."""
+        params = self.params
+        self._running: int | None = None
+        self._services: list[Any] = []
+        self._session = session = Session(
+            self._folder(),
+            params['gap'],
+            Limits(
+                queue_bytes=params['queue_mb'] * 1e6,
+                flush=params['flush_seconds'],
+                min_free=params['min_free_gb'] * 1e9,
+            ),
+            {'lewm_command': f'lewm record --contract {self._contract.name}'},
+            params['split_seconds'],
+            params['split_gb'] * 1e9,
+        )
+        self._bags += 1
+        self._services = [
+            self.create_service(Trigger, '~/start_episode', self._on_start),
+            self.create_service(Trigger, '~/stop_episode', self._on_stop),
+        ]
+        self._look()
+        self.every(LOOK, self._look)
+        text = f'recording to {session.path}'
+        self._keys = Keys.of_stdin() if params['keys'] else None
+        if self._keys is not None:
+            self.every(KEYS, self._read_keys)
+            text += ': space starts and stops an episode, q ends'
+        self.get_logger().info(text)
+
+    def deactivate(self) -> None:
+        """End the episode, write what is queued, close the bag and say what is in it."""
+        for service in self._services:
+            self.destroy_service(service)
+        if self._keys is not None:
+            self._keys.close()
+        session, self._session = self._session, None
+        if session is None:
+            return  # it could not even begin
+        episode = session.topics.get(self.resolve_topic_name('episode'))
+        if self.stop_episode()[0] and episode is not None:
+            # The subscriptions are gone: the last word would not come round.
+            session.take(episode, serialize_message(UInt32(data=0)), self.now())
+        never = sorted(set(self._topics) - set(session.topics))
+        try:
+            text = session.close(episodes=self._number, never_published=never)
+        except BagError:
+            self.finish(2)
+            raise
+        self.get_logger().info(text)
+
+    def report(self) -> dict[str, Any]:
+        """Figures of the recording."""
+        figures = {} if self._session is None else self._session.figures()
+        return {**figures, 'episode': self._running or 0, 'episodes': self._number}
+
+    def start_episode(self) -> tuple[bool, str]:
+        """Announce the next episode. Return whether that was possible, and what was done."""
+        owner = self._episode_owner()
+        if owner is not None:
+            return False, f'episodes are announced by {owner}: start them there'
+        if self._running is not None:
+            return False, f'episode {self._running} is running: stop it first'
+        for name, topic in self._topics.items():
+            # Who else announces episodes is not known before the robot has been discovered.
+            if topic.required and (self._session is None or name not in self._session.topics):
+                return False, f'nobody publishes {name}: the episode would be empty'
+        self._number += 1
+        self._running = self._number
+        # A gap is reported once in every episode.
+        for name in self._topics:
+            self.conditions.set(f'gap {name}', None)
+        self._episodes.publish(UInt32(data=self._number))
+        return self._say(f'episode {self._number} started')
+
+    def stop_episode(self) -> tuple[bool, str]:
+        """Announce the end of the episode. Return whether one was running, and what was done."""
+        if self._running is None:
+            return False, 'no episode of this recorder is running'
+        number, self._running = self._running, None
+        self._episodes.publish(UInt32(data=0))
+        return self._say(f'episode {number} stopped')
+
+    # Topics
+
+    def _look(self) -> None:
+        """Subscribe to what is published by now; notice what is silent."""
+        session = self._session
+        if session is None:
+            return
+        if session.error is not None:
+            self.conditions.set('bag', str(session.error), ERROR)
+            self.finish(2)
+            return
+        for name, topic in self._topics.items():
+            recorded = session.topics.get(name)
+            if recorded is None:
+                self._look_for(session, name, topic)
+            elif silence := session.silence(recorded):
+                self._note_gap(recorded, silence)
+        owner = None if self._running is None else self._episode_owner()
+        self.conditions.set(
+            'episode',
+            None if owner is None else f'{owner} announces episodes too: their numbers are mixed',
+        )
+
+    def _look_for(self, session: Session, name: str, topic: Topic) -> None:
+        offers = self.get_publishers_info_by_topic(name)
+        fitting = [o.qos_profile for o in offers if o.topic_type == topic.type]
+        text = None
+        if fitting:
+            self._record(session, name, topic, fitting)
+        elif offers:
+            found = ', '.join(sorted({o.topic_type for o in offers}))
+            text = f'{name} has type {found}: expected {topic.type}; it is not recorded'
+        elif topic.required and session.seconds > PATIENCE:
+            text = f'nobody publishes {name} ({topic.type})'
+        self.conditions.set(f'no {name}', text)
+
+    def _record(self, session: Session, name: str, topic: Topic, offers: list[QoSProfile]) -> None:
+        # The least of what is offered: a subscription that asks for more gets nothing.
+        reliable = all(o.reliability == ReliabilityPolicy.RELIABLE for o in offers)
+        latched = all(o.durability == DurabilityPolicy.TRANSIENT_LOCAL for o in offers)
+        kind = self._classes[name]
+        recorded = session.add(
+            Channel(name, topic.type, reliable, latched),
+            topic.regular,
+            stamped='header' in kind.get_fields_and_field_types(),
+        )
+        asked = self.params['image_reliability']
+        if topic.type in IMAGE_TYPES and topic.required and asked != 'publisher':
+            reliable = asked == 'reliable'
+
+        def take(data: bytes, received: int) -> None:
+            pause = session.take(recorded, data, received)
+            if pause:
+                self._note_gap(recorded)
+            if dropped := session.dropped(name):
+                self.conditions.set(
+                    f'dropped {name}',
+                    f'{name}: {dropped} messages dropped, the disk is too slow for a queue of '
+                    f'{self.params["queue_mb"]:g} MB',
+                    ERROR,
+                )
+
+        def lost(event: QoSMessageLostInfo) -> None:
+            recorded.flow.lost = event.total_count
+            hint = ' (large images: docs/nodes.md)' if topic.type in IMAGE_TYPES else ''
+            self.conditions.set(
+                f'lost {name}', f'{name}: {event.total_count} messages lost on the way here{hint}'
+            )
+
+        self.subscribe(
+            kind,
+            topic.name,
+            take,
+            QoSProfile(
+                depth=DEPTH,
+                reliability=(
+                    ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+                ),
+                durability=(
+                    DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
+                ),
+            ),
+            raw=True,
+            event_callbacks=SubscriptionEventCallbacks(message_lost=lost),
+        )
+
+    def _note_gap(self, recorded: Recorded, silence: float = 0.0) -> None:
+        """Say a gap once, and keep it in the diagnostics until the next episode."""
+        name, flow = recorded.channel.topic, recorded.flow
+        text = f'{name}: {flow.gaps} gaps, the longest of {flow.longest:.2f} s'
+        if silence:
+            text = f'{name}: silent for {silence:.2f} s after {flow.gaps} gaps'
+        self.conditions.set(f'gap {name}', text)
+
+    # Episodes
+
+    def _episode_owner(self) -> str | None:
+        """Return who else announces episodes, such as a simulator; two would contradict."""
+        own = (self.get_name(), self.get_namespace())
+        for offer in self.get_publishers_info_by_topic(self.resolve_topic_name('episode')):
+            if (offer.node_name, offer.node_namespace) != own:
+                return f'{offer.node_namespace.rstrip("/")}/{offer.node_name}'
+        return None
+
+    def _on_start(self, request: Trigger.Request, response: Trigger.Response) -> Any:
+        response.success, response.message = self.start_episode()
+        return response
+
+    def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Any:
+        response.success, response.message = self.stop_episode()
+        return response
+
+    def _read_keys(self) -> None:
+        for key in self._keys.read() if self._keys is not None else '':
+            if key == ' ':
+                toggle = self.start_episode if self._running is None else self.stop_episode
+                done, text = toggle()
+                if not done:
+                    self.get_logger().warning(text)
+            elif key == 'q':
+                self.finish(0)
+
+    def _say(self, text: str) -> tuple[bool, str]:
+        self.get_logger().info(text)
+        return True, text
+
+    def _folder(self) -> Path:
+        """Return where the next bag goes."""
+        name = self.params['out'] or f'{datetime.now():recording_%Y%m%d_%H%M%S}'
+        if self.params['out'] and self._bags:
+            name = f'{name.rstrip("/")}_{self._bags + 1}'
+        return Path(name).expanduser().absolute()
+
+
+def main() -> int:
+    """Run the node as a program."""
+    return main_of('recorder_node')

@@ -1,0 +1,304 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""recorder_node in a process of its own: topics, episodes, losses, kill -9, the terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+import json
+import os
+from pathlib import Path
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import time
+from typing import Any
+
+from harness import ROOT, Bench
+from mcap.records import Message
+from mcap.stream_reader import StreamReader
+import numpy as np
+import pytest
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
+from rosbags.highlevel import AnyReader
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float64MultiArray, String, UInt32
+from std_srvs.srv import Trigger
+import yaml
+
+from lewm_ros.nodes.base import LATCHED
+from lewm_ros.nodes.messages import header, image_message, stamp_of
+from lewm_ros.recording.repair import repair
+from lewm_ros.recording.session import SUMMARY
+
+LARGE = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+LARGE[:240] = 0  # about as compressible as a picture
+
+
+def recorded(bag: Path) -> dict[str, list[tuple[int, bytes]]]:
+    """Receive times [ns] and bytes in a bag, by topic."""
+    found: dict[str, list[tuple[int, bytes]]] = {}
+    with AnyReader([bag]) as reader:
+        for connection, stamp, data in reader.messages():
+            found.setdefault(connection.topic, []).append((stamp, bytes(data)))
+    return found
+
+
+def summary(bag: Path) -> dict[str, Any]:
+    """What the recorder itself says of a bag."""
+    about = yaml.safe_load((bag / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
+    return json.loads(about['custom_data'][SUMMARY])
+
+
+class Robot:
+    """A camera, joint states and a command, published by the test; started before a recorder."""
+
+    def __init__(self, bench: Bench, qos: Any = 10) -> None:
+        self.bench, self.sent = bench, 0
+        self.camera = bench.node.create_publisher(Image, 'camera/image', qos)
+        self.action = bench.node.create_publisher(Float64MultiArray, 'action', 10)
+        self.joints = bench.node.create_publisher(JointState, 'joint_states', 10)
+
+    def wait(self) -> None:
+        """Until somebody listens to all three."""
+        for publisher in (self.camera, self.action, self.joints):
+            self.bench.until(
+                lambda p=publisher: p.get_subscription_count() > 0, f'{publisher.topic} unheard'
+            )
+        self.bench.active('recorder_node')
+
+    def run(self, seconds: float, picture: np.ndarray, rate: float = 30.0) -> None:
+        """Publish frames with their number as frame_id, and the rest, at ``rate`` [Hz]."""
+        message = image_message(picture, header(1))
+        began = time.monotonic()
+        for index in range(round(seconds * rate)):
+            self.bench.spin(max(began + index / rate - time.monotonic(), 0.0))
+            message.header = header(self.bench.now(), str(self.sent))
+            self.camera.publish(message)
+            self.action.publish(Float64MultiArray(data=[0.1, float(self.sent)]))
+            self.joints.publish(JointState(header=message.header, position=[1.0, 2.0]))
+            self.sent += 1
+
+
+@pytest.fixture
+def call(bench: Bench):
+    """Return a function that calls a Trigger service of the recorder."""
+
+    def ask(name: str) -> tuple[bool, str]:
+        client = bench.node.create_client(Trigger, f'recorder_node/{name}')
+        bench.until(client.service_is_ready, f'no service {name}')
+        future = client.call_async(Trigger.Request())
+        bench.until(future.done, f'{name} does not answer')
+        return future.result().success, future.result().message
+
+    return ask
+
+
+def test_a_recording_has_every_message_and_its_episodes(bench: Bench, call, tmp_path):
+    """Robot, model and episodes by service; SIGINT in the middle of one leaves a whole bag."""
+    bag = tmp_path / 'bag'
+    robot = Robot(bench)
+    model = bench.node.create_publisher(String, 'model', LATCHED)
+    model.publish(String(data='a' * 64))  # before the recorder is there
+    episodes = bench.listen(UInt32, 'episode', LATCHED)
+    with bench.nodes('recorder_node', contract='reacher', out=bag) as process:
+        robot.wait()
+        assert call('stop_episode') == (False, 'no episode of this recorder is running')
+        robot.run(0.5, LARGE[:48, :64])
+        assert call('start_episode') == (True, 'episode 1 started')
+        assert call('start_episode') == (False, 'episode 1 is running: stop it first')
+        robot.run(0.5, LARGE[:48, :64])
+        assert call('stop_episode') == (True, 'episode 1 stopped')
+        robot.run(0.5, LARGE[:48, :64])
+        assert call('start_episode') == (True, 'episode 2 started')
+        robot.run(0.5, LARGE[:48, :64])
+        bench.until(lambda: len(episodes) == 3, 'episodes are not announced')
+        bench.until(
+            lambda: bench.figures('recorder_node')['messages: /lewm/camera/image'] == '60',
+            lambda: str(bench.figures('recorder_node')),
+        )
+        assert process.end(signal.SIGINT, signal.SIGINT) == 0
+        assert f'{bag}: ' in process.output
+        assert '/lewm/camera/image: 60 messages at ' in process.output
+
+    found = recorded(bag)
+    assert Counter({n: len(m) for n, m in found.items()}) == {
+        '/lewm/camera/image': 60,
+        '/lewm/action': 60,
+        '/lewm/joint_states': 60,
+        '/lewm/model': 1,
+        '/lewm/episode': 4,
+    }
+    numbers = [deserialize_message(m, UInt32).data for _, m in found['/lewm/episode']]
+    assert numbers == [1, 0, 2, 0]
+    frames = [(t, deserialize_message(m, Image)) for t, m in found['/lewm/camera/image']]
+    assert [int(f.header.frame_id) for _, f in frames] == list(range(60))
+    assert (np.frombuffer(frames[0][1].data, np.uint8) == LARGE[:48, :64].ravel()).all()
+    assert max(t - stamp_of(f) for t, f in frames) < 0.1e9  # received when they came
+    said = summary(bag)
+    assert said['episodes'] == 2
+    assert '/lewm/latent' in said['never_published']
+    for figures in said['topics'].values():
+        assert not (figures['dropped'] or figures['lost'])
+
+
+def test_everything_that_the_nodes_say_is_recorded(bench: Bench, tiny_bundle, call, tmp_path):
+    """Beside a running simulator, whose episodes they are: the services say so."""
+    bag = tmp_path / 'bag'
+    nodes = ('sim_node', 'encoder_node', 'surprise_node')
+    with bench.nodes(*nodes, bundle=tiny_bundle.path):
+        bench.active(*nodes)
+        with bench.lewm('record', '--contract', 'reacher', '--out', str(bag)) as process:
+            bench.until(
+                lambda: int(bench.figures('recorder_node').get('messages: /lewm/latent', 0)) > 0,
+                'no latents',
+            )
+            done, text = call('start_episode')
+            assert not done
+            assert text == 'episodes are announced by /lewm/sim_node: start them there'
+            bench.spin(2.0)
+            assert process.end() == 0
+    counts = {n.removeprefix('/lewm/'): len(m) for n, m in recorded(bag).items()}
+    assert {'camera/image', 'joint_states', 'latent', 'model', 'episode'} <= set(counts)
+    assert counts['model'] == counts['episode'] == 1
+    assert abs(counts['latent'] - counts['camera/image']) <= 2
+    assert not summary(bag)['topics']['/lewm/camera/image']['missing']
+
+
+def test_kill_9_at_30_hz_640x480_loses_at_most_the_last_seconds(bench: Bench, tmp_path):
+    """What was on the disk is read by mcap as it is, and by rosbags after a repair."""
+    bag = tmp_path / 'bag'
+    robot = Robot(bench)
+    with bench.nodes('recorder_node', contract='reacher', out=bag) as process:
+        robot.wait()
+        robot.run(4.0, LARGE)
+        process.end(signal.SIGKILL)
+    saved = []
+    # Cut anywhere: the reader raises at the end of what is there.
+    with (bag / 'bag_0.mcap').open('rb') as stream, suppress(Exception):
+        for record in StreamReader(stream, validate_crcs=True).records:
+            if isinstance(record, Message) and len(record.data) > LARGE.size:
+                saved.append(int(deserialize_message(record.data, Image).header.frame_id))
+    assert saved == list(range(len(saved)))
+    lost = (robot.sent - len(saved)) / 30.0
+    assert lost <= 5.0, f'{lost:.1f} s'
+    assert lost <= 1.8, f'{lost:.1f} s: expected one flush period'
+
+    (report,) = repair(bag)
+    assert not report.whole
+    assert len(recorded(bag)['/lewm/camera/image']) == len(saved)
+
+
+def test_frames_lost_on_the_way_are_counted_and_said(bench: Bench, tmp_path):
+    """Large best-effort images do not fit Fast DDS's segment: the reason is in the diagnostics."""
+    bag = tmp_path / 'bag'
+    robot = Robot(bench, QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT))
+    with bench.nodes('recorder_node', contract='reacher', out=bag) as process:
+        robot.wait()
+        process.send(signal.SIGSTOP)  # far too slow a recorder
+        robot.run(1.0, LARGE)
+        process.send(signal.SIGCONT)
+        robot.run(0.5, LARGE)
+        bench.until(
+            lambda: 'messages lost on the way here (large' in bench.text('recorder_node'),
+            lambda: bench.text('recorder_node'),
+        )
+        assert process.end() == 0
+    camera = summary(bag)['topics']['/lewm/camera/image']
+    assert camera['lost'] > 0
+    assert camera['lost'] + camera['messages'] <= robot.sent
+
+
+def test_a_gap_is_said_once_in_an_episode_and_counted(bench: Bench, call, tmp_path):
+    """While it lasts and after it; and that nobody publishes a camera is said too."""
+    bag = tmp_path / 'bag'
+    with bench.nodes('recorder_node', contract='reacher', out=bag, gap=0.3) as process:
+        bench.until(
+            lambda: 'nobody publishes /lewm/camera/image' in bench.text('recorder_node'),
+            lambda: bench.text('recorder_node'),
+        )
+        robot = Robot(bench)
+        robot.wait()
+        assert call('start_episode')[0]
+        for _ in range(3):
+            robot.run(0.5, LARGE[:48, :64])
+            bench.spin(0.7)
+        silent, camera = '/lewm/camera/image: silent for', '/lewm/camera/image: '
+        bench.until(lambda: silent in bench.text('recorder_node'), 'the silence is not reported')
+        counted = '/lewm/camera/image: 3 gaps, the longest of '
+        robot.run(1.5, LARGE[:48, :64])
+        assert counted in bench.text('recorder_node')
+        said = process.output.split('episode 1 started')[1]
+        assert said.count(camera) == 1
+        assert call('stop_episode')[0]
+        assert call('start_episode')[0]
+        bench.until(lambda: counted not in bench.text('recorder_node'), 'still the old gaps', 2.0)
+        assert process.end() == 0
+    camera = summary(bag)['topics']['/lewm/camera/image']
+    assert camera['gaps'] == 3
+    assert 0.6 < camera['longest_pause'] < 1.5
+
+
+def test_an_existing_folder_is_refused_in_one_line(bench: Bench, tmp_path):
+    """Nothing is overwritten; status 2, no traceback."""
+    with bench.lewm('record', '--contract', 'reacher', '--out', str(tmp_path)) as process:
+        assert process.wait() == 2
+        assert 'exists already; choose another name or remove it' in process.output
+        assert 'Traceback' not in process.output
+
+
+def test_a_disk_that_is_nearly_full_is_refused(bench: Bench, tmp_path):
+    """With what is free and what is asked for; no bag is begun."""
+    bag = tmp_path / 'bag'
+    full = ('-p', 'min_free_gb:=100000.0')
+    with bench.lewm('record', '--contract', 'reacher', '--out', str(bag), *full) as process:
+        assert process.wait() == 2
+        assert 'GB of the disk are free, min_free_gb is 100000: not rec' in process.output
+        assert 'Traceback' not in process.output
+    assert not bag.exists()
+
+
+def test_keys_start_and_stop_episodes_and_the_terminal_is_as_before(bench: Bench, tmp_path):
+    """`lewm record` in a terminal: space, space, q; also when it ends by a signal."""
+    robot = Robot(bench)
+    command = [sys.executable, '-m', 'lewm_ros.cli', 'record', '--contract', 'reacher']
+    for name, ending in (
+        ('by_key', b'q'),
+        ('by_signal', signal.SIGTERM),
+        ('hung_up', signal.SIGHUP),
+    ):
+        bag = tmp_path / name
+        master, slave = pty.openpty()
+        before = termios.tcgetattr(slave)
+        process = subprocess.Popen(
+            [*command, '--out', str(bag)],
+            cwd=ROOT,
+            env=os.environ | {'ROS_DOMAIN_ID': str(bench._domain)},
+            preexec_fn=lambda slave=slave: os.login_tty(slave),
+            pass_fds=(slave,),
+        )
+        try:
+            robot.wait()
+            bench.until(lambda m=master: b'q ends' in os.read(m, 4096), 'no word of the keys')
+            assert termios.tcgetattr(slave)[3] != before[3]
+            os.write(master, b' ')
+            robot.run(0.5, LARGE[:48, :64])
+            os.write(master, b'x ')
+            robot.run(0.3, LARGE[:48, :64])
+            if isinstance(ending, bytes):
+                os.write(master, ending)
+            else:
+                process.send_signal(ending)
+            assert process.wait(10) == 0
+            assert termios.tcgetattr(slave) == before
+        finally:
+            process.kill()
+            os.close(master)
+            os.close(slave)
+        bench.diagnostics.clear()
+        episodes = [deserialize_message(m, UInt32).data for _, m in recorded(bag)['/lewm/episode']]
+        assert episodes == [1, 0]

@@ -1,0 +1,207 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""`lewm check`: everything that is wrong with a contract, or with a bag for it, at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from recordings import MCAP, SQLITE3, command, drive, frame, noise, write, write_mcap
+import yaml
+
+from lewm_ros.cli import main
+from lewm_ros.contract import ACTION_TYPES, Contract
+from lewm_ros.history import NANOSECOND
+from lewm_training.check import check_contract, lacks_number
+
+ROBOTS = Path(__file__).resolve().parents[2] / 'config' / 'robots'
+
+
+@pytest.fixture
+def reacher() -> dict:
+    """The data of the simulated arm's contract."""
+    return yaml.safe_load((ROBOTS / 'reacher.yaml').read_text())
+
+
+def checked(capsys, *arguments: object) -> tuple[int, str]:
+    """Status and output of the command."""
+    status = main(['check', *map(str, arguments)])
+    return status, capsys.readouterr().out
+
+
+def test_every_shipped_contract_fits_its_message_types(capsys):
+    """They are examples of every action type that there is."""
+    paths = sorted(ROBOTS.glob('*.yaml'))
+    for path in paths:
+        assert checked(capsys, path.stem) == (0, f'contract {path}: fits\n')
+    assert {Contract.load(path).action.type for path in paths} == set(ACTION_TYPES)
+
+
+def test_all_problems_of_a_contract_are_named_at_once(tmp_path, capsys, reacher):
+    """In every section, and several in one, also where a whole section is missing."""
+    reacher['camera'].update(topic='has space', type='Image', croop=None, scale=0)
+    reacher['action'].update(low=[1, float('nan')], kind='torque', executed={'topic': 'x'})
+    reacher['action']['names'] = []
+    reacher['state']['fields'] = ['position[0]', 'Position', '1']
+    del reacher['rates']
+    path = tmp_path / 'mine.yaml'
+    path.write_text(yaml.safe_dump(reacher))
+    status, said = checked(capsys, path)
+    assert status == 2
+    assert said.splitlines()[0] == f'contract {path}: 12 problems'
+    for text in (
+        "contract lacks 'rates'",
+        "camera has unknown key 'croop'",
+        "camera.topic is 'has space'",
+        "camera.type is 'Image'",
+        'camera.scale is 0',
+        "action.executed lacks 'type'",
+        "action.executed lacks 'fields'",
+        "action.kind is 'torque'",
+        'action.low is [1, nan]',
+        'action.names is []',
+        "state.fields has 'Position'",
+        "state.fields has '1'",
+    ):
+        assert f'  - {text}' in said
+
+
+def test_values_that_disagree_are_all_named(tmp_path, capsys, reacher):
+    """Each is right by itself."""
+    reacher['action'].update(low=[1, 2], high=[0, 0], units=['N*m'], names=['a', 'a'])
+    path = tmp_path / 'mine.yaml'
+    path.write_text(yaml.safe_dump(reacher))
+    status, said = checked(capsys, path)
+    assert (status, said.count('\n')) == (2, 5)
+    for text in ('name twice', 'action.units has 1 entries', 'low 1.0, high 0.0', 'low 2.0'):
+        assert text in said
+
+
+@pytest.mark.parametrize(
+    ('kind', 'path', 'reason'),
+    [
+        ('std_msgs/msg/Float64MultiArray', 'data[3]', None),
+        ('std_msgs/msg/Float64MultiArray', 'data', 'data is a list'),
+        ('std_msgs/msg/Float64MultiArray', 'values[0]', 'has no values; it has layout, data'),
+        ('geometry_msgs/msg/Twist', 'linear.x', None),
+        ('geometry_msgs/msg/Twist', 'linear', 'name one of its numbers'),
+        ('geometry_msgs/msg/Twist', 'linear[0]', 'linear is no list'),
+        ('geometry_msgs/msg/Twist', 'linear.x.y', 'a number has no y'),
+        ('geometry_msgs/msg/TwistStamped', 'linear.x', 'has no linear; it has header, twist'),
+        ('geometry_msgs/msg/TwistStamped', 'header.frame_id', 'is a string'),
+        ('trajectory_msgs/msg/JointTrajectory', 'points[0].positions[5]', None),
+        ('trajectory_msgs/msg/JointTrajectory', 'points.positions[5]', 'points is a list'),
+        ('nav_msgs/msg/Odometry', 'pose.covariance[35]', None),
+        ('nav_msgs/msg/Odometry', 'pose.covariance[36]', 'has 36 entries'),
+    ],
+)
+def test_a_field_must_be_a_number_of_the_type(kind, path, reason):
+    """Found without a bag or a robot."""
+    found = lacks_number(kind, path)
+    assert found is None if reason is None else reason in found
+
+
+def test_a_field_that_the_type_lacks_is_a_problem_of_the_contract(tmp_path, reacher):
+    """The usual slip: a TwistStamped with the paths of a Twist."""
+    reacher['action'].update(
+        type='geometry_msgs/msg/TwistStamped', fields=['linear.x', 'angular.z']
+    )
+    path = tmp_path / 'mine.yaml'
+    path.write_text(yaml.safe_dump(reacher))
+    contract, problems = check_contract(path)
+    assert contract is not None
+    assert len(problems) == 2
+    assert problems[0].startswith(
+        "action.fields has 'linear.x': geometry_msgs/msg/TwistStamped has"
+    )
+
+
+@pytest.mark.parametrize('storage', [MCAP, SQLITE3])
+def test_a_bag_that_fits_shows_what_is_taken_for_what(tmp_path, capsys, storage):
+    """With the count of every topic, those that nobody asked for too."""
+    extra = replace(frame(5, noise(1)), topic='/other/image')
+    bag = write(tmp_path / 'bag', [*drive(5, 2), extra], storage)
+    status, said = checked(capsys, 'reacher', '--bag', bag)
+    assert status == 0
+    rows = [line.split() for line in said.splitlines()[2:]]
+    assert rows == [
+        ['/lewm/action', 'std_msgs/msg/Float64MultiArray', '10', 'action'],
+        ['/lewm/camera/image', 'sensor_msgs/msg/Image', '10', 'camera'],
+        ['/lewm/episode', 'std_msgs/msg/UInt32', '2', 'episode'],
+        ['/lewm/joint_states', 'sensor_msgs/msg/JointState', '10', 'state'],
+        ['/other/image', 'sensor_msgs/msg/Image', '1'],
+    ]
+
+
+def test_what_a_bag_lacks_is_named_with_what_it_has(tmp_path, capsys):
+    """A topic of another name, one of another type, and one that is not there at all."""
+    image = replace(frame(NANOSECOND, noise(1)), topic='/usb_cam/image_raw')
+    twist = command(NANOSECOND, 0, 0)
+    messages = [image, replace(twist, topic='/lewm/joint_states')]
+    bag = write(tmp_path / 'bag', messages)
+    status, said = checked(capsys, 'reacher', '--bag', bag, '--json')
+    (report,) = json.loads(said)['bags']
+    assert status == 2
+    assert report['problems'] == [
+        'camera.topic camera/image (sensor_msgs/msg/Image): it is not in the bag; of this type '
+        'there is /usb_cam/image_raw',
+        'action.topic action (std_msgs/msg/Float64MultiArray): it is not in the bag; of this type '
+        'there is /lewm/joint_states',
+        'state.topic joint_states (sensor_msgs/msg/JointState): in the bag it is '
+        'std_msgs/msg/Float64MultiArray',
+    ]
+    assert [(t['name'], t['count']) for t in report['topics']] == [
+        ('/lewm/joint_states', 1),
+        ('/usb_cam/image_raw', 1),
+    ]
+
+
+def test_the_first_messages_are_looked_into(tmp_path, capsys, reacher):
+    """A crop that does not fit, commands that are too short: known before training."""
+    reacher['camera']['crop'] = [0, 0, 64, 64]
+    path = tmp_path / 'mine.yaml'
+    path.write_text(yaml.safe_dump(reacher))
+    messages = drive(8, 1)
+    for item in messages:
+        if item.topic == '/lewm/action':
+            item.message.data = np.zeros(1)
+    status, said = checked(capsys, path, '--bag', write(tmp_path / 'bag', messages))
+    assert status == 2
+    assert '2 problems' in said
+    assert 'camera.crop [0, 0, 64, 64] does not fit an image of 16x16 pixels' in said
+    assert "no number at 'data[1]'" in said
+
+
+def test_every_bag_is_looked_at(tmp_path, capsys, reacher):
+    """A folder of bags, one of them cut, one that is none, and a contract that is wrong besides."""
+    write(tmp_path / 'day' / 'one', drive(5, 1))
+    (tmp_path / 'day' / 'two').mkdir()
+    cut = tmp_path / 'day' / 'two' / 'two.mcap'
+    write_mcap(cut, drive(30, 1), chunk_bytes=5000)
+    cut.write_bytes(cut.read_bytes()[:-3000])
+    (tmp_path / 'three').mkdir()
+    given = ['--bag', tmp_path / 'day', tmp_path / 'three', '--bag', tmp_path / 'four']
+    status, said = checked(capsys, 'reacher', *given)
+    assert status == 2
+    assert f'bag {tmp_path}/day/one: fits' in said
+    assert f'bag {tmp_path}/day/two: fits' in said
+    assert 'note: 1 x two.mcap: ' in said
+    assert 'cannot be read as rosbag2 (no .mcap or .db3 file' in said
+    assert 'no such file or folder' in said
+    del reacher['rates']
+    path = tmp_path / 'mine.yaml'
+    path.write_text(yaml.safe_dump(reacher))
+    status, said = checked(capsys, path, *given)
+    assert status == 2
+    assert '/lewm/camera/image' in said
+    assert 'a sound contract would say' in said
+
+
+def test_a_contract_that_does_not_exist_is_one_line(capsys):
+    """With the names that do."""
+    assert main(['check', 'nowhere']) == 2
+    assert 'trajectory_arm' in capsys.readouterr().err

@@ -1,0 +1,397 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The recorder's queue and bag: bounds, counts, roll-over, other readers, kill -9."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+from mcap.reader import make_reader
+from mcap.records import Chunk, Message
+from mcap.stream_reader import StreamReader
+import numpy as np
+import pytest
+from rosbags.highlevel import AnyReader
+import yaml
+
+from lewm_ros.errors import BagError
+from lewm_ros.history import NANOSECOND
+from lewm_ros.recording.bag import TYPES, BagFolder, Channel, definition
+from lewm_ros.recording.flow import Flow, header_stamp
+from lewm_ros.recording.recorder import BagRecorder, Limits
+from lewm_ros.recording.repair import repair
+from lewm_ros.recording.session import SUMMARY, Session
+from lewm_ros.recording.topics import topics_of
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGE = Channel('/lewm/camera/image', 'sensor_msgs/msg/Image')
+EPISODE = Channel('/lewm/episode', 'std_msgs/msg/UInt32', latched=True)
+START = 1_700_000_000 * NANOSECOND
+FRAME = NANOSECOND // 30
+NO_MINIMUM = Limits(min_free=0.0)
+
+
+def image(stamp: int, height: int = 4, width: int = 6, value: int = 0) -> bytes:
+    """Serialise an rgb8 frame of one colour with a stamp [ns]."""
+    types = TYPES.types
+    time_type, header_type = types['builtin_interfaces/msg/Time'], types['std_msgs/msg/Header']
+    message = types[IMAGE.type](
+        header=header_type(time_type(*divmod(stamp, NANOSECOND)), 'camera'),
+        height=height,
+        width=width,
+        encoding='rgb8',
+        is_bigendian=0,
+        step=3 * width,
+        data=np.full(3 * height * width, value, dtype=np.uint8),
+    )
+    return bytes(TYPES.serialize_cdr(message, IMAGE.type))
+
+
+def number(value: int) -> bytes:
+    """Serialise a std_msgs/UInt32."""
+    return struct.pack('<HHI', 0x0100, 0, value)
+
+
+def write(bag: BagFolder, count: int, first: int = 0) -> None:
+    """Put frames at 30 Hz into a bag, and an episode number before each thirtieth."""
+    for index in range(first, first + count):
+        stamp = START + index * FRAME
+        if index % 30 == 0:
+            bag.write(EPISODE, stamp, number(index // 30))
+        bag.write(IMAGE, stamp, image(stamp, value=index % 256))
+
+
+# The bag.
+
+
+def test_a_bag_reads_back_in_rosbags_and_in_mcap(tmp_path):
+    """Bytes, receive stamps, types, hashes, quality of service and notes; every chunk has a CRC."""
+    bag = BagFolder(tmp_path / 'bag', {'lewm_command': 'lewm record'})
+    write(bag, 60)
+    bag.close()
+    with AnyReader([bag.path]) as reader:
+        frames = [(t, bytes(raw)) for c, t, raw in reader.messages() if c.topic == IMAGE.topic]
+        topics = {c.topic: c for c in reader.connections}
+        decoded = reader.deserialize(frames[7][1], IMAGE.type)
+    assert frames == [(START + i * FRAME, image(START + i * FRAME, value=i)) for i in range(60)]
+    assert decoded.data[0] == 7
+    assert topics[EPISODE.topic].msgcount == 2
+    assert topics[EPISODE.topic].digest == TYPES.hash_rihs01(EPISODE.type)
+    (qos,) = topics[EPISODE.topic].ext.offered_qos_profiles
+    assert (qos.durability.name, qos.reliability.name, qos.depth) == (
+        'TRANSIENT_LOCAL',
+        'RELIABLE',
+        1,
+    )
+    about = yaml.safe_load((bag.path / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
+    assert about['version'] == 9
+    assert about['message_count'] == 62
+    assert about['custom_data'] == {'lewm_command': 'lewm record'}
+    assert about['duration']['nanoseconds'] == 59 * FRAME
+
+    with (bag.path / 'bag_0.mcap').open('rb') as stream:
+        records = StreamReader(stream, emit_chunks=True).records
+        chunks = [r for r in records if isinstance(r, Chunk)]
+        assert all(c.uncompressed_crc and c.compression == 'zstd' for c in chunks)
+        stream.seek(0)
+        summary = make_reader(stream, validate_crcs=True).get_summary()
+        stream.seek(0)
+        found = list(make_reader(stream, validate_crcs=True).iter_messages(IMAGE.topic))
+    assert [m.log_time for _, _, m in found] == [t for t, _ in frames]
+    assert {s.encoding for s in summary.schemas.values()} == {'ros2msg'}
+    assert summary.statistics.message_count == 62
+
+
+def test_files_roll_over_by_time_and_by_size_and_by_a_jump_back(tmp_path):
+    """Each closed file is whole and in metadata.yaml at once; all together are one bag."""
+    bag = BagFolder(tmp_path / 'long', split_seconds=0.999)
+    write(bag, 75)
+    early = yaml.safe_load((bag.path / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
+    assert early['relative_file_paths'] == ['long_0.mcap', 'long_1.mcap']
+    assert early['message_count'] == 62
+    with AnyReader([bag.path]) as reader:
+        assert reader.message_count == 62
+    bag.close()
+    with AnyReader([bag.path]) as reader:
+        assert [m[1] for m in reader.messages()] == sorted(m[1] for m in reader.messages())
+        assert reader.message_count == 78
+
+    large = BagFolder(tmp_path / 'large', split_bytes=5000)
+    for index in range(60):
+        noise = np.random.default_rng(index).bytes(3 * 24)
+        large.write(IMAGE, START + index * FRAME, image(START)[:-72] + noise)
+        large.flush()
+    large.close()
+    assert len(list(large.path.glob('*.mcap'))) > 1
+
+    jumped = BagFolder(tmp_path / 'jumped')
+    write(jumped, 2, first=100)
+    write(jumped, 2)
+    jumped.close()
+    assert len(list(jumped.path.glob('*.mcap'))) == 2
+
+
+def test_an_empty_recording_is_a_whole_bag(tmp_path):
+    """A robot that was silent is not a broken file."""
+    bag = BagFolder(tmp_path / 'bag')
+    bag.close()
+    bag.close()
+    with AnyReader([bag.path]) as reader:
+        assert reader.message_count == 0
+
+
+def test_an_existing_folder_and_an_unknown_type_are_refused(tmp_path):
+    """Nothing is ever overwritten; a type without a definition could not be read back."""
+    with pytest.raises(BagError, match='exists already; choose another name'):
+        BagFolder(tmp_path)
+    with pytest.raises(BagError, match='my_msgs/msg/Odd is unknown'):
+        definition('my_msgs/msg/Odd')
+
+
+# The queue and its thread.
+
+
+class SlowBag(BagFolder):
+    """A bag on a disk that stands still until it is let go."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.busy, self.let_go = threading.Event(), threading.Event()
+
+    def write(self, channel: Channel, stamp: int, data: bytes) -> None:
+        self.busy.set()
+        assert self.let_go.wait(20)
+        super().write(channel, stamp, data)
+
+
+@pytest.mark.parametrize('bound', [{'queue_bytes': 1000.0}, {'queue_messages': 10}])
+def test_a_full_queue_drops_the_newest_and_counts_by_topic(tmp_path, bound):
+    """Bounded by bytes and by count; everything that was queued is written."""
+    bag = SlowBag(tmp_path / 'bag')
+    recorder = BagRecorder(bag, Limits(min_free=0.0, **bound))
+    assert recorder.put(EPISODE, START, number(1))
+    assert bag.busy.wait(10)
+    # The one being written holds its bytes until it is.
+    room = 10 if 'queue_messages' in bound else (1000 - len(number(1))) // 100
+    taken = [recorder.put(IMAGE, START + i, bytes(100)) for i in range(room + 5)]
+    assert taken == [True] * room + [False] * 5
+    assert recorder.dropped == {IMAGE.topic: 5}
+    bag.let_go.set()
+    recorder.stop()
+    bag.close()
+    assert recorder.written == {IMAGE.topic: room, EPISODE.topic: 1}
+    assert recorder.waiting == 0
+    with AnyReader([bag.path]) as reader:
+        assert reader.message_count == room + 1
+
+
+def test_what_is_queued_is_on_the_disk_within_the_flush_period(tmp_path):
+    """Read by mcap while the recorder is still writing, also when nothing more comes."""
+    bag = BagFolder(tmp_path / 'bag')
+    recorder = BagRecorder(bag, Limits(flush=0.2, min_free=0.0))
+    for index in range(10):
+        recorder.put(IMAGE, START + index, image(START))
+    time.sleep(0.6)
+    assert len(readable(bag.path / 'bag_0.mcap')) == 10
+    recorder.stop()
+    bag.close()
+
+
+def test_too_little_free_disk_is_refused_and_ends_a_recording(tmp_path, monkeypatch):
+    """Before the disk is full, with both figures; the bag is whole all the same."""
+    with pytest.raises(BagError, match=r'min_free_gb is 1e\+09: not recording'):
+        Session(tmp_path / 'a' / 'b', 0.5, Limits(min_free=1e18), {}, 60.0, 4e9)
+    assert not (tmp_path / 'a').exists()
+    bag = BagFolder(tmp_path / 'bag')
+    recorder = BagRecorder(bag, Limits(flush=0.05, min_free=1.0))
+    recorder.put(IMAGE, START, image(START))
+    usage = type('Usage', (), {'free': 0})
+    monkeypatch.setattr('lewm_ros.recording.recorder.shutil.disk_usage', lambda path: usage)
+    end = time.monotonic() + 10
+    while recorder.error is None and time.monotonic() < end:
+        time.sleep(0.01)
+    assert 'only 0.00 GB of the disk are free' in str(recorder.error)
+    assert not recorder.put(IMAGE, START + 1, image(START))
+    assert recorder.dropped == {IMAGE.topic: 1}
+    recorder.stop()
+    bag.close()
+    with AnyReader([bag.path]) as reader:
+        assert reader.message_count == 1
+
+
+def test_a_disk_that_fails_ends_the_recording_with_the_reason(tmp_path):
+    """An exception on the thread is kept, not swallowed."""
+    bag = BagFolder(tmp_path / 'bag')
+    recorder = BagRecorder(bag, NO_MINIMUM)
+    recorder.put(Channel('/odd', 'my_msgs/msg/Odd'), START, b'')
+    recorder.stop()
+    assert 'my_msgs/msg/Odd is unknown' in str(recorder.error)
+
+
+def test_a_session_sums_up_what_became_of_every_topic(tmp_path):
+    """As text for the user and as JSON in the metadata: nothing lost goes unsaid."""
+    session = Session(tmp_path / 'bag', 0.5, NO_MINIMUM, {'lewm_command': 'x'}, 60.0, 4e9)
+    camera = session.add(IMAGE, regular=True, stamped=True)
+    episode = session.add(EPISODE, regular=False, stamped=False)
+    session.take(episode, number(1), START)
+    pauses = [session.take(camera, image(START + i * FRAME), START) for i in [*range(30), 60]]
+    assert pauses[:30] == [0.0] * 30
+    assert pauses[30] == pytest.approx(31 / 30)
+    camera.flow.lost = 2
+    assert session.silence(episode) == session.silence(camera) == 0.0
+    figures = session.figures()
+    assert (figures['lost'], figures['missing'], figures['gaps']) == (2, 30, 1)
+    text = session.close(episodes=1)
+    assert '/lewm/camera/image: 31 messages at 30 Hz, 2 lost, 30 missing, 1 gaps' in text
+    assert '/lewm/episode: 1 messages\n' in text + '\n'
+    about = yaml.safe_load((tmp_path / 'bag/metadata.yaml').read_text())
+    notes = about['rosbag2_bagfile_information']['custom_data']
+    summary = json.loads(notes[SUMMARY])
+    assert (notes['lewm_command'], summary['episodes']) == ('x', 1)
+    assert summary['topics'][IMAGE.topic] == {
+        'messages': 31,
+        'rate_hz': 30.0,
+        'dropped': 0,
+        'lost': 2,
+        'missing': 30,
+        'gaps': 1,
+        'longest_pause': 1.033,
+    }
+
+
+# kill -9.
+
+KILLED = """
+import sys, time, numpy as np
+from pathlib import Path
+from lewm_ros.recording.bag import BagFolder, Channel
+from lewm_ros.recording.recorder import BagRecorder
+folder, split = Path(sys.argv[1]), float(sys.argv[2])
+recorder = BagRecorder(BagFolder(folder, split_seconds=split))
+channel = Channel('/lewm/camera/image', 'sensor_msgs/msg/Image')
+noise = np.random.default_rng(0).integers(0, 256, 640 * 480 * 3, dtype=np.uint8)
+noise[: noise.size // 2] = 0  # about as compressible as a picture
+began = time.monotonic()
+for index in range(10_000):
+    time.sleep(max(began + index / 30 - time.monotonic(), 0))
+    assert recorder.put(channel, time.time_ns(), index.to_bytes(8, 'little') + noise.tobytes())
+    print(index, flush=True)
+"""
+
+
+def readable(path: Path) -> list[Message]:
+    """Messages that the mcap package reads from a file without an index, one after the other."""
+    found = []
+    with path.open('rb') as stream:
+        try:
+            for record in StreamReader(stream, validate_crcs=True).records:
+                if isinstance(record, Message):
+                    found.append(record)
+        except Exception:  # where it was cut
+            pass
+    return found
+
+
+def test_kill_9_at_30_hz_640x480_costs_no_more_than_the_last_seconds(tmp_path):
+    """All but the tail by mcap as it is, and by rosbags after a repair; a second changes nothing.
+
+    Split into files of 2 s: those that were closed are in metadata.yaml without a repair.
+    """
+    folder = tmp_path / 'bag'
+    command = [sys.executable, '-c', KILLED, str(folder), '2.0']
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    sent = 0
+    while sent < 150:
+        sent = int(process.stdout.readline()) + 1
+    process.send_signal(signal.SIGKILL)
+    sent += process.stdout.read().count('\n')
+    process.wait()
+
+    saved = [m for i in range(3) for m in readable(folder / f'bag_{i}.mcap')]
+    indices = [int.from_bytes(m.data[:8], 'little') for m in saved]
+    assert indices == list(range(len(saved)))
+    assert sent - len(saved) <= 5 * 30
+    assert sent - len(saved) <= 2 * 30, 'flushed every second'
+    with AnyReader([folder]) as reader:
+        assert reader.message_count >= 110  # two closed files of 2 s
+
+    *closed, last = repair(folder)
+    assert all(r.whole for r in closed)
+    assert 'repaired' in str(last)
+    with AnyReader([folder]) as reader:
+        assert reader.message_count == len(saved)
+        assert [m[1] for m in reader.messages()] == [m.log_time for m in saved]
+    assert all(r.whole for r in repair(folder))
+
+
+def test_repair_leaves_out_a_damaged_chunk_and_keeps_the_rest(tmp_path):
+    """A flipped byte costs its chunk; quality of service, types and order stay."""
+    bag = BagFolder(tmp_path / 'bag')
+    for second in range(3):
+        write(bag, 30, first=30 * second)
+        bag.flush()
+    path = bag.path / 'bag_0.mcap'
+    data = bytearray(path.read_bytes())  # not closed: no index
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(bytes(data))
+    (report,) = repair(bag.path)
+    assert report.damaged == 1
+    assert '1 cut or damaged chunks left out' in str(report)
+    with AnyReader([bag.path]) as reader:
+        assert reader.message_count == 62
+        (episode,) = [c for c in reader.connections if c.topic == EPISODE.topic]
+        assert episode.ext.offered_qos_profiles[0].durability.name == 'TRANSIENT_LOCAL'
+
+
+def test_repair_of_something_else_is_refused(tmp_path):
+    """A folder without MCAP files."""
+    with pytest.raises(BagError, match='no .mcap file in it'):
+        repair(tmp_path)
+
+
+# What is noticed of a topic.
+
+
+def test_gaps_and_missing_frames_are_counted_by_stamps():
+    """A pause above the limit is a gap; a lost frame alone is missing, not a gap."""
+    flow = Flow(gap=0.5)
+    for index in range(20):
+        assert flow.arrived(START + index * FRAME) == 0.0
+    assert flow.period == pytest.approx(1 / 30)
+    assert flow.arrived(START + 21 * FRAME) == 0.0  # one left out
+    assert flow.missing == 1
+    assert flow.arrived(START + 51 * FRAME) == pytest.approx(1.0)
+    assert (flow.messages, flow.missing, flow.gaps) == (22, 30, 1)
+    assert flow.longest == pytest.approx(1.0)
+    assert flow.arrived(START) == 0.0  # a simulation began anew
+    assert flow.gaps == 1
+
+
+def test_a_topic_without_a_rate_has_no_gaps():
+    """An episode number every minute is as it should be."""
+    flow = Flow(gap=0.5, regular=False)
+    assert [flow.arrived(START + i * 60 * NANOSECOND) for i in range(9)] == [0.0] * 9
+    assert (flow.messages, flow.missing, flow.gaps) == (9, 0, 0)
+
+
+def test_the_stamp_is_read_from_the_serialised_header():
+    """Without decoding a megabyte of pixels; of either byte order."""
+    assert header_stamp(image(START + 123)) == START + 123
+    assert header_stamp(struct.pack('>HHiI', 0, 0, 5, 7)) == 5 * NANOSECOND + 7
+
+
+def test_topics_are_those_of_the_contract_and_of_the_nodes(reacher_contract):
+    """Camera and command are required; no name twice."""
+    topics = {t.name: t for t in topics_of(reacher_contract)}
+    assert {n for n, t in topics.items() if t.required} == {'camera/image', 'action'}
+    assert {'joint_states', 'latent', 'surprise', 'anomaly', 'model', 'episode'} <= set(topics)
+    for topic in topics.values():
+        assert definition(topic.type)[1].startswith('RIHS01_')
