@@ -20,6 +20,7 @@ from lewm_ros.errors import BringupError, LewmError
 TRAINING = {
     'collect': 'record simulated episodes of a task into a rosbag2 bag',
     'check': 'check a contract, and whether bags fit it',
+    'inspect': 'what bags hold: rates, gaps, episodes, usable windows',
     'train': 'train a model from bags',
     'evaluate': 'measure a bundle: success in waiting simulation, linear probes',
     'calibrate': 'compute surprise thresholds from nominal bags',

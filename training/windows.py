@@ -21,7 +21,7 @@ from lewm_ros.contract import Contract
 from lewm_ros.errors import BagError
 from lewm_ros.history import NANOSECOND, block_actions, window_indices
 from lewm_ros.imaging import normalise
-from lewm_training.bags import ReadReport, read_episodes
+from lewm_training.bags import Episode, ReadReport, read_episodes
 
 #: Raised when the layout or the meaning of a cache changes.
 VERSION = 1
@@ -129,6 +129,24 @@ def load_windows(
         )
 
 
+def episode_windows(
+    episode: Episode, contract: Contract, history: int, frameskip: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the usable windows of an episode: frames one block apart, the commands known.
+
+    Returns indices of the frames (w, H + 1) and action blocks (w, H, k·A) float64.
+    """
+    step = np.diff(episode.stamps)
+    period = int(np.median(step)) if len(step) else 0
+    block = round(frameskip * contract.period * NANOSECOND)
+    found = window_indices(episode.stamps, block, history + 1, period)
+    actions = block_actions(
+        episode.action_stamps, episode.actions, episode.stamps[found], frameskip
+    )
+    known = ~np.isnan(actions).any(axis=(1, 2))
+    return found[known], actions[known]
+
+
 def _build(
     folder: Path, bags: list[Path], contract: Contract, size: int, history: int, frameskip: int
 ) -> None:
@@ -139,18 +157,12 @@ def _build(
     with open(folder / 'images.u8', 'wb') as file:
         source = read_episodes(bags, contract, size, report)
         for number, episode in enumerate(tqdm(source, desc='read', unit='episode')):
-            step = np.diff(episode.stamps)
-            period = int(np.median(step)) if len(step) else 0
-            found = window_indices(episode.stamps, block, history + 1, period)
-            actions = block_actions(
-                episode.action_stamps, episode.actions, episode.stamps[found], frameskip
-            )
-            known = ~np.isnan(actions).any(axis=(1, 2))
-            unusable += len(episode.stamps) - int(known.sum())
-            frames.append(found[known] + count)
-            blocks.append(actions[known].astype(np.float32))
-            episodes.append(np.full(known.sum(), number, dtype=np.int32))
-            steps.append(step)
+            found, actions = episode_windows(episode, contract, history, frameskip)
+            unusable += len(episode.stamps) - len(found)
+            frames.append(found + count)
+            blocks.append(actions.astype(np.float32))
+            episodes.append(np.full(len(found), number, dtype=np.int32))
+            steps.append(np.diff(episode.stamps))
             if episode.states is not None:
                 states.append(episode.states)
             file.write(episode.images.tobytes())

@@ -1,0 +1,274 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""`lewm inspect`: what was put into a recording is what it says of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+import pytest
+from recordings import FRAME, Recorded, command, drive, episode, frame, joints, write
+import yaml
+
+from lewm_ros.cli import main
+from lewm_ros.contract import Contract
+from lewm_ros.history import NANOSECOND
+from lewm_training.bags import read_episodes
+from lewm_training.contact_sheet import Thinned
+from lewm_training.delay import DelayEstimate
+from lewm_training.windows import load_windows
+
+PERIOD = FRAME / NANOSECOND
+
+
+def following(
+    delay: int, frames: int = 120, seed: int = 0, states: bool = False, move: int = 3
+) -> list[Recorded]:
+    """The brightness (or the shoulder) is the first command of ``delay`` frames before."""
+    generator = np.random.default_rng(seed)
+    values = np.repeat(generator.uniform(-0.9, 0.9, frames // move + 1), move)
+    messages = []
+    for index in range(frames):
+        stamp = NANOSECOND + index * FRAME
+        shown = values[max(index - delay, 0)]
+        grey = np.full((16, 16, 3), 128 if states else round(128 + 100 * shown), dtype=np.uint8)
+        messages += [command(stamp - 1, values[index], 0.25), frame(stamp, grey)]
+        if states:
+            messages.append(joints(stamp, shown, 0.0))
+    return messages
+
+
+def contract_file(folder: Path, **action: object) -> Path:
+    """The contract of the simulated arm, changed."""
+    source = Path(__file__).resolve().parents[2] / 'config' / 'robots' / 'reacher.yaml'
+    data = yaml.safe_load(source.read_text())
+    data['action'].update(action)
+    if action.get('kind') == 'position':
+        data['stop']['mode'] = 'hold'
+    path = folder / 'mine.yaml'
+    path.write_text(yaml.safe_dump(data))
+    return path
+
+
+@pytest.fixture
+def inspected(tmp_path, capsys):
+    """Return what runs the command with --json: status, report, stderr."""
+
+    def run(*arguments: object, contract: object = 'reacher') -> tuple[int, dict, str]:
+        out = tmp_path / 'sheet.png'
+        given = [*arguments, '--contract', contract, '--out', out, '--image-size', 16, '--json']
+        status = main(['inspect', *map(str, given)])
+        said = capsys.readouterr()
+        return status, json.loads(said.out), said.err
+
+    return run
+
+
+def test_rates_gaps_episodes_and_windows(tmp_path, inspected):
+    """A hole of half a second in the second episode; the pause between episodes is none."""
+    messages = drive(frames=60)
+    hole = range(20 * NANOSECOND + 30 * FRAME, 20 * NANOSECOND + 40 * FRAME)
+    messages = [m for m in messages if 'image' not in m.topic or m.logged not in hole]
+    bag = write(tmp_path / 'bag', messages)
+    status, report, _ = inspected(bag)
+    assert status == 0
+    (found,) = report['bags']
+    topics = {topic['name']: topic for topic in found['topics']}
+    camera, joint_states = topics['/lewm/camera/image'], topics['/lewm/joint_states']
+    assert (camera['count'], camera['clock'], camera['gaps']) == (110, 'header', 1)
+    assert camera['rate_hz'] == pytest.approx(20.0)
+    assert camera['longest_gap_s'] == pytest.approx(0.55)
+    assert camera['jitter_ms'] == pytest.approx(0.0, abs=1e-6)
+    assert (joint_states['count'], joint_states['gaps']) == (120, 0)
+    assert topics['/lewm/action']['clock'] == 'log'
+    assert topics['/lewm/episode']['rate_hz'] is None
+    assert [e['frames'] for e in found['episodes']] == [60, 50]
+    assert [e['gaps'] for e in found['episodes']] == [0, 1]
+    assert found['episodes'][1]['start_s'] == pytest.approx(10.0)
+    assert found['episodes'][1]['seconds'] == pytest.approx(59 * PERIOD)
+    assert found['refused'] == {}
+
+
+@pytest.mark.parametrize(('history', 'frameskip'), [(3, 5), (2, 3)])
+def test_windows_are_those_of_training(tmp_path, inspected, history, frameskip):
+    """The same bag, the same number."""
+    bag = write(tmp_path / 'bag', drive(frames=40))
+    status, report, _ = inspected(bag, '--history', history, '--frameskip', frameskip)
+    contract = Contract.load(contract_file(tmp_path))
+    windows = load_windows([bag], contract, 16, history, frameskip, tmp_path / 'cache')
+    assert status == 0
+    assert report['windows'] == len(windows.frames) > 0
+
+
+def test_jitter_is_the_spread_of_the_intervals(tmp_path, inspected):
+    """Every second frame comes 5 ms late: intervals of 55 and 45 ms."""
+    messages = [episode(NANOSECOND - 2, 1)]
+    for index in range(60):
+        stamp = NANOSECOND + index * FRAME + index % 2 * 5_000_000
+        messages += [command(stamp - 1, 0.1, 0.2), frame(stamp, np.zeros((16, 16, 3), np.uint8))]
+    _, report, _ = inspected(write(tmp_path / 'bag', messages))
+    jitter = {t['name']: t['jitter_ms'] for t in report['bags'][0]['topics']}
+    assert jitter['/lewm/camera/image'] == pytest.approx(10.0)
+
+
+def test_ranges_saturation_and_constant_dimensions(tmp_path, inspected):
+    """A quarter of the ticks at the upper limit, one command in ten beyond the lower one."""
+    messages = []
+    for index in range(80):
+        stamp = NANOSECOND + index * FRAME
+        value = 1.0 if index % 4 == 0 else -1.5 if index % 20 == 1 else index / 1000
+        picture = np.full((16, 16, 3), index, dtype=np.uint8)
+        messages += [command(stamp - 1, value, 0.25), frame(stamp, picture)]
+    _, report, _ = inspected(write(tmp_path / 'bag', messages))
+    shoulder, elbow = report['actions']
+    assert (shoulder['least'], shoulder['greatest'], shoulder['beyond']) == (-1.5, 1.0, 4)
+    assert shoulder['saturated'] == pytest.approx(0.3)
+    assert not shoulder['constant']
+    assert elbow['constant']
+    assert (elbow['saturated'], elbow['beyond']) == (0.0, 0)
+
+
+@pytest.mark.parametrize('kind', ['position', 'effort'])
+@pytest.mark.parametrize('move', [1, 3])
+@pytest.mark.parametrize('delay', [0, 4, 9])
+def test_delay_is_found_in_the_images(tmp_path, delay, move, kind):
+    """Within a camera period."""
+    contract = Contract.load(contract_file(tmp_path, kind=kind))
+    estimate = DelayEstimate(contract)
+    for part in read_episodes([write(tmp_path / 'bag', following(delay, move=move))], contract, 16):
+        estimate.add(part)
+    found = estimate.result()
+    assert found.seconds == pytest.approx(delay * PERIOD, abs=PERIOD)
+    assert found.correlation > found.threshold
+    assert (found.action, found.motion) == ('shoulder', 'image')
+
+
+def test_delay_is_found_in_the_state(tmp_path, inspected):
+    """Nothing is to be seen in the images."""
+    bag = write(tmp_path / 'bag', following(4, states=True))
+    _, report, _ = inspected(bag, contract=contract_file(tmp_path, kind='position'))
+    found = report['delay']
+    assert found['seconds'] == pytest.approx(4 * PERIOD, abs=PERIOD)
+    assert (found['action'], found['motion']) == ('shoulder', 'position[0]')
+
+
+@pytest.mark.parametrize(('kind', 'field'), [('velocity', 'position'), ('effort', 'velocity')])
+def test_delay_of_a_command_that_is_integrated(tmp_path, kind, field):
+    """A velocity moves a position, an effort changes a velocity."""
+    contract = Contract.load(contract_file(tmp_path, kind=kind))
+    column = contract.state.fields.index(f'{field}[0]')
+    (read,) = read_episodes([write(tmp_path / 'bag', following(0))], contract, 16)
+    states = np.zeros((len(read.stamps), 4))
+    states[5:, column] = np.cumsum(read.actions[:-5, 0]) * PERIOD
+    estimate = DelayEstimate(contract)
+    estimate.add(replace(read, states=states))
+    found = estimate.result()
+    assert found.seconds == pytest.approx(4 * PERIOD, abs=PERIOD)
+    assert found.motion == f'{field}[0]'
+
+
+def test_the_contracts_delay_is_taken_off(tmp_path, inspected):
+    """What is left is what the contract does not say."""
+    bag = write(tmp_path / 'bag', following(4))
+    path = contract_file(tmp_path, kind='position', delay=0.1)
+    _, report, _ = inspected(bag, contract=path)
+    assert report['delay']['seconds'] == pytest.approx(0.1, abs=PERIOD)
+
+
+def test_no_delay_is_made_up(tmp_path, inspected):
+    """Noise has nothing to do with the commands; a robot at rest neither."""
+    messages = [m for m in drive(frames=80) if 'joint' not in m.topic]
+    _, report, _ = inspected(write(tmp_path / 'noise', messages))
+    assert report['delay']['seconds'] is None
+    rest = [m if 'action' not in m.topic else command(m.logged, 0.5, 0.5) for m in drive(frames=30)]
+    status, report, _ = inspected(write(tmp_path / 'rest', rest))
+    assert status == 0
+    assert report['delay']['correlation'] is None
+
+
+def test_recordings_that_differ_do_not_make_a_delay(tmp_path, inspected):
+    """One has large commands and a lively picture, the other neither."""
+    generator = np.random.default_rng(1)
+    for name, size in (('lively', 0.9), ('calm', 0.1)):
+        messages = []
+        for index in range(100):
+            stamp = NANOSECOND + index * FRAME
+            picture = generator.integers(0, round(250 * size), (16, 16, 3), dtype=np.uint8)
+            values = generator.uniform(-size, size, 2)
+            messages += [command(stamp - 1, *values), frame(stamp, picture)]
+        write(tmp_path / 'bags' / name, messages)
+    _, report, _ = inspected(tmp_path / 'bags')
+    assert report['delay']['seconds'] is None
+
+
+def test_the_contact_sheet_is_drawn(tmp_path, inspected):
+    """It has the colours of episodes, of gaps and of the pictures."""
+    messages = [m for m in following(0) if not 2.5e9 < m.logged < 3.2e9 or 'image' not in m.topic]
+    _, report, _ = inspected(write(tmp_path / 'bag', messages))
+    sheet = np.array(Image.open(report['sheet']).convert('RGB')).astype(int)
+    assert sheet.shape[0] > 500 and sheet.shape[1] > 1000
+    for colour in ((44, 160, 44), (214, 39, 40)):
+        assert (np.abs(sheet - colour).max(axis=2) < 3).sum() > 100
+    assert sheet.std() > 20
+    assert not list(tmp_path.glob('partial-*'))
+
+
+def test_few_of_many_are_kept_evenly():
+    """From the first to near the last, in equal steps."""
+    thinned: Thinned[int] = Thinned(24)
+    for number in range(10_000):
+        thinned.add(number)
+    assert 24 <= len(thinned.items) < 48
+    assert len(set(np.diff(thinned.items))) == 1
+    assert thinned.items[-1] > 9_500
+
+
+def test_several_bags_and_text(tmp_path, capsys):
+    """A bag that does not fit is named, the others are inspected."""
+    good = write(tmp_path / 'bags' / 'good', following(4))
+    poor = write(tmp_path / 'bags' / 'poor', [command(1, 0.0, 0.0)])
+    out = tmp_path / 'sheet.png'
+    assert main(['inspect', str(good.parent), '--contract', 'reacher', '--out', str(out)]) == 0
+    said = capsys.readouterr().out
+    assert f'bag {good}: 1 episodes, 120 frames in 6.0 s, 105 usable windows' in said
+    assert f'  problem: bag {poor}: no topic camera/image' in said
+    assert '  constant, nothing is learned of them: elbow' in said
+    assert 'delay from command to motion: 0.' in said
+    assert said.endswith(f'usable windows: 105 (of 4 frames 0.25 s apart)\ncontact sheet: {out}\n')
+
+
+def test_nothing_usable_is_said_in_one_line(tmp_path, inspected):
+    """Too short, and a frame that was refused; the report is there all the same."""
+    messages = following(0, frames=10)
+    messages.append(frame(2 * NANOSECOND, np.zeros((16, 16, 3), np.uint8), encoding='yuv'))
+    bag = write(tmp_path / 'bag', messages)
+    status, report, error = inspected(bag)
+    assert status == 2
+    assert report['windows'] == 0
+    (count,) = report['bags'][0]['refused'].values()
+    assert count == 1
+    assert error.splitlines()[-1].startswith(
+        f'lewm: error: no usable window in [{str(bag)!r}]: 1 episodes, the longest 0.45 s; '
+        'a window needs 4 frames 0.25 s apart (0.75 s) with commands in between; refused: 1 x '
+    )
+
+
+def test_a_bag_without_the_topics_is_not_usable(tmp_path, inspected):
+    """The reason is the reader's; no sheet is drawn of nothing."""
+    bag = write(tmp_path / 'bag', [command(1, 0.0, 0.0)])
+    status, report, error = inspected(bag)
+    assert (status, report['sheet']) == (2, None)
+    assert 'no topic camera/image (sensor_msgs/msg/Image)' in error
+    assert not (tmp_path / 'sheet.png').exists()
+
+
+@pytest.mark.parametrize('option', ['--image-size', '--history', '--frameskip'])
+def test_sizes_below_one_are_refused(tmp_path, capsys, option):
+    """By name."""
+    bag = write(tmp_path / 'bag', following(0, frames=10))
+    assert main(['inspect', str(bag), '--contract', 'reacher', option, '0']) == 2
+    assert f'{option} is 0: expected 1 or more' in capsys.readouterr().err
