@@ -100,8 +100,8 @@ def camera(frames: int, rate: float) -> None:
     late = 0.0
     for index in range(frames):
         wait = began + index / rate - time.monotonic()
-        late = max(late, -wait)
         time.sleep(max(wait, 0.0))
+        late = max(late, time.monotonic() - began - index / rate)
         message = messages[index % PICTURES]
         message.header = header(node.get_clock().now().nanoseconds, str(index))
         publisher.publish(message)

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+import fcntl
 from functools import cache
 import os
 from pathlib import Path
@@ -109,6 +111,8 @@ class PartWriter:
     def __init__(self, path: Path) -> None:
         self.part = Part(path.name)
         self._stream = path.open('xb')
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(self._stream, fcntl.LOCK_EX)  # until closed, or killed
         self._writer = Writer(self._stream, CHUNK, CompressionType.ZSTD)
         self._writer.start('ros2', f'lewm_ros {__version__}')
         self._schemas: dict[str, int] = {}

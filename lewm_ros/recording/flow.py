@@ -27,6 +27,8 @@ class Flow:
     Args:
         gap: a longer pause is a gap [s].
         regular: whether the topic has a rate; otherwise messages are only counted.
+        stamped: whether its messages say when they were made; when they came says too little
+            to call one missing.
 
     Attributes:
         messages: that came.
@@ -38,12 +40,14 @@ class Flow:
 
     """
 
-    def __init__(self, gap: float, regular: bool = True) -> None:
+    def __init__(self, gap: float, regular: bool = True, stamped: bool = True) -> None:
         self.messages = self.lost = self.missing = self.gaps = 0
         self.longest = 0.0
         self._gap = gap
         self._regular = regular
+        self._stamped = stamped
         self._last = 0
+        self._long: list[float] = []  # intervals in a row that are too long [periods]
         self._intervals: deque[float] = deque(maxlen=INTERVALS)
 
     @property
@@ -63,13 +67,22 @@ class Flow:
         pause = (stamp - last) / NANOSECOND
         if pause < 0:
             self._intervals.clear()
+            self._long.clear()
             return 0.0
         period = self.period
-        if pause > 1.5 * period:
-            self.missing += round(pause / period) - 1
+        if self._stamped and period > 0:  # neither unknown nor of stamps that stand still
+            self._count_missing(pause / period)
         self._intervals.append(pause)
         self.longest = max(self.longest, pause)
         if pause <= self._gap:
             return 0.0
         self.gaps += 1
         return pause
+
+    def _count_missing(self, periods: float) -> None:
+        """Take note of an interval; a message that was only late makes the next one short."""
+        if periods > 1.5:
+            self._long.append(periods)
+        elif self._long:
+            self.missing += max(round(sum(self._long) + periods) - len(self._long) - 1, 0)
+            self._long.clear()

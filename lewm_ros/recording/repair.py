@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+import fcntl
 from pathlib import Path
 import re
 from typing import Any
@@ -43,7 +44,7 @@ class Repaired:
 def repair(folder: Path) -> list[Repaired]:
     """Repair a bag in place; a bag that is whole stays as it is.
 
-    Raises BagError if there is no MCAP file in it.
+    Raises BagError if there is no MCAP file in it, or if it is still being recorded.
     """
     files = sorted(folder.glob('*.mcap'), key=_natural)
     if not files:
@@ -80,6 +81,7 @@ def _read_index(path: Path) -> Part | None:
 
 def _rewrite(path: Path) -> tuple[Part, int]:
     """Copy the chunks of an unfinished file into a whole one that takes its place."""
+    _check_abandoned(path)
     new = path.with_name(path.name + '.new')
     new.unlink(missing_ok=True)
     writer = PartWriter(new)
@@ -103,6 +105,16 @@ def _rewrite(path: Path) -> tuple[Part, int]:
     part = writer.close()
     new.replace(path)
     return part, damaged
+
+
+def _check_abandoned(path: Path) -> None:
+    with path.open('rb') as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BagError(f'{path}: is being recorded: stop the recorder first') from error
+        except OSError:
+            pass  # a file system without locks
 
 
 def _chunks(path: Path) -> Iterator[Chunk]:

@@ -78,7 +78,7 @@ class Session:
     def add(self, channel: Channel, regular: bool, stamped: bool) -> Recorded:
         """Make ready for the messages of a topic."""
         recorded = Recorded(
-            channel, Flow(self._gap, regular), regular, stamped, heard=time.monotonic()
+            channel, Flow(self._gap, regular, stamped), regular, stamped, heard=time.monotonic()
         )
         self.topics[channel.topic] = recorded
         return recorded

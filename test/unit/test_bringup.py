@@ -313,10 +313,9 @@ def test_lewm_record_repairs_a_bag(tmp_path, capsys):
     """One line for each file; a folder without any is refused."""
     from lewm_ros.recording.bag import BagFolder
 
-    bag = BagFolder(tmp_path / 'bag')
-    assert cli.main(['record', '--repair', str(bag.path)]) == 0
-    assert capsys.readouterr().out == f'{bag.path}/bag_0.mcap: repaired, 0 messages saved\n'
-    bag.close()
+    folder = BagFolder(tmp_path / 'bag').path  # never closed
+    assert cli.main(['record', '--repair', str(folder)]) == 0
+    assert capsys.readouterr().out == f'{folder}/bag_0.mcap: repaired, 0 messages saved\n'
     assert cli.main(['record', '--repair', str(tmp_path)]) == 2
     assert 'no .mcap file' in capsys.readouterr().err
 

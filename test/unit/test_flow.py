@@ -1,0 +1,64 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""What the recorder notices of a topic: gaps, what is missing, stamps."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from lewm_ros.history import NANOSECOND
+from lewm_ros.recording.flow import Flow, header_stamp
+
+START = 1_700_000_000 * NANOSECOND
+FRAME = NANOSECOND // 30
+
+
+def test_stamps_that_stand_still_are_survived():
+    """A driver that never fills them in anew."""
+    flow = Flow(gap=0.5)
+    assert [flow.arrived(START) for _ in range(20)] == [0.0] * 20
+    assert (flow.messages, flow.missing) == (20, 0)
+
+
+def test_gaps_and_missing_frames_are_counted_by_stamps():
+    """A pause above the limit is a gap; a lost frame alone is missing, not a gap."""
+    flow = Flow(gap=0.5)
+    for index in range(20):
+        assert flow.arrived(START + index * FRAME) == 0.0
+    assert flow.period == pytest.approx(1 / 30)
+    flow.arrived(START + 20 * FRAME + FRAME * 2 // 3)  # only late
+    flow.arrived(START + 21 * FRAME)
+    assert flow.missing == 0
+    assert flow.arrived(START + 23 * FRAME) == 0.0  # one left out
+    flow.arrived(START + 24 * FRAME)
+    assert flow.missing == 1
+    assert flow.arrived(START + 54 * FRAME) == pytest.approx(1.0)
+    flow.arrived(START + 55 * FRAME)
+    assert (flow.messages, flow.missing, flow.gaps) == (26, 30, 1)
+    assert flow.longest == pytest.approx(1.0)
+    assert flow.arrived(START) == 0.0  # a simulation began anew
+    assert flow.gaps == 1
+
+
+def test_without_stamps_nothing_is_called_missing():
+    """Messages that come in bursts were all made; a long silence is a gap all the same."""
+    flow = Flow(gap=0.5, stamped=False)
+    for burst in range(20):
+        for index in range(5):
+            flow.arrived(START + burst * NANOSECOND + index)
+    assert (flow.missing, flow.gaps) == (0, 19)
+
+
+def test_a_topic_without_a_rate_has_no_gaps():
+    """An episode number every minute is as it should be."""
+    flow = Flow(gap=0.5, regular=False)
+    assert [flow.arrived(START + i * 60 * NANOSECOND) for i in range(9)] == [0.0] * 9
+    assert (flow.messages, flow.missing, flow.gaps) == (9, 0, 0)
+
+
+def test_the_stamp_is_read_from_the_serialised_header():
+    """Without decoding a megabyte of pixels; of either byte order."""
+    assert header_stamp(struct.pack('<HHiI', 0x0100, 0, 5, 7)) == 5 * NANOSECOND + 7
+    assert header_stamp(struct.pack('>HHiI', 0, 0, 5, 7)) == 5 * NANOSECOND + 7
