@@ -199,7 +199,10 @@ def _files(path: Path) -> list[Path]:
             f'bag {path}: cannot be read as rosbag2 (metadata.yaml names {", ".join(missing)}, '
             'which is not there; put the file back, or take it out of metadata.yaml)'
         )
-    return listed or present
+    # A recorder that was killed leaves its last file unnamed. The same file unpacked, or packed,
+    # is not another one.
+    known = {p.name.removesuffix(_ZSTD) for p in listed}
+    return listed + [p for p in present if p.name.removesuffix(_ZSTD) not in known]
 
 
 def _inflate(path: Path, target: Path, problems: Counter[str]) -> Path:

@@ -97,9 +97,12 @@ def test_a_single_file_is_a_bag(tmp_path, reacher_contract, expected, storage, c
 
 
 @pytest.mark.parametrize('storage', [MCAP, SQLITE3])
-@pytest.mark.parametrize('order', ['metadata', 'name'])
+@pytest.mark.parametrize('order', ['metadata', 'name', 'killed'])
 def test_a_split_bag_is_one_recording(tmp_path, reacher_contract, expected, storage, order):
-    """Twelve pieces, in the order of metadata.yaml, or in that of their numbers: 10 after 9."""
+    """Twelve pieces, in the order of metadata.yaml, or in that of their numbers: 10 after 9.
+
+    A recorder that was killed has not named its last piece yet.
+    """
     whole, pieces, messages = tmp_path / 'bag', 12, drive()
     whole.mkdir()
     names = []
@@ -110,7 +113,8 @@ def test_a_split_bag_is_one_recording(tmp_path, reacher_contract, expected, stor
         number = pieces - index if order == 'metadata' else index
         names.append(f'bag/bag_{number}{file.suffix}')  # as Foxy wrote it, with the folder
         file.rename(tmp_path / names[-1])
-    if order == 'metadata':
+    if order != 'name':
+        names = names[:-1] if order == 'killed' else names
         data = {'rosbag2_bagfile_information': {'relative_file_paths': names}}
         (whole / 'metadata.yaml').write_text(yaml.safe_dump(data))
     assert_equal(read(whole, reacher_contract)[0], expected)
