@@ -7,15 +7,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from lewm_ros.bundle import Bundle, Manifest, write_bundle
 from lewm_ros.contract import Contract
-
-if TYPE_CHECKING:
-    import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,6 +34,7 @@ def make_tiny_bundle(
 
     @cache
     def make(history: int = 3, window: int = 3) -> Bundle:
+        from networks import stir
         import torch
 
         from lewm_ros.model import LeWorldModel, ModelConfig
@@ -87,23 +84,3 @@ def make_tiny_bundle(
 def tiny_bundle(make_tiny_bundle: Callable[..., Bundle]) -> Bundle:
     """Return the bundle of 3 frames of context."""
     return make_tiny_bundle()
-
-
-def stir(model: torch.nn.Module) -> None:
-    """Make every part of a new model count.
-
-    As created, actions have no effect (AdaLN starts at zero), images hardly any, and all norms do
-    nothing: a graph that dropped one of them would pass for right.
-    """
-    for name, parameter in model.named_parameters():
-        if 'adaLN' in name:
-            parameter.data.normal_()
-        elif name.startswith('encoder.') and parameter.ndim > 1:
-            parameter.data.mul_(2.5)
-        elif 'norm' in name or 'net.0.' in name or 'net.1.' in name:
-            parameter.data.add_(parameter.data.new_empty(parameter.shape).normal_(std=0.2))
-    for name, buffer in model.named_buffers():
-        if name.endswith('running_mean'):
-            buffer.normal_(std=0.1)
-        elif name.endswith('running_var'):
-            buffer.uniform_(0.2, 2.0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from conftest import stir
+from networks import stir
 import numpy as np
 import pytest
 import torch

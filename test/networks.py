@@ -1,0 +1,27 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Networks for tests."""
+
+from __future__ import annotations
+
+import torch
+
+
+def stir(model: torch.nn.Module) -> None:
+    """Make every part of a new model count.
+
+    As created, actions have no effect (AdaLN starts at zero), images hardly any, and all norms do
+    nothing: a graph that dropped one of them would pass for right.
+    """
+    for name, parameter in model.named_parameters():
+        if 'adaLN' in name:
+            parameter.data.normal_()
+        elif name.startswith('encoder.') and parameter.ndim > 1:
+            parameter.data.mul_(2.5)
+        elif 'norm' in name or 'net.0.' in name or 'net.1.' in name:
+            parameter.data.add_(parameter.data.new_empty(parameter.shape).normal_(std=0.2))
+    for name, buffer in model.named_buffers():
+        if name.endswith('running_mean'):
+            buffer.normal_(std=0.1)
+        elif name.endswith('running_var'):
+            buffer.uniform_(0.2, 2.0)
