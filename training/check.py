@@ -151,7 +151,7 @@ def _look_for(bag: Bag, key: str, name: str, kind: str, report: BagReport) -> To
         return None
     if topic is None:
         tail = '/' + name.lstrip('/')
-        same_name = [t.type for t in bag.topics if t.name.endswith(tail)]
+        same_name = [t.type for t in bag.topics if t.name.endswith(tail) and t.type != kind]
         same_type = [t.name for t in bag.topics if t.type == kind]
         there = 'it is not in the bag, and nothing of this type is'
         if same_name:

@@ -205,3 +205,20 @@ def test_a_contract_that_does_not_exist_is_one_line(capsys):
     """With the names that do."""
     assert main(['check', 'nowhere']) == 2
     assert 'trajectory_arm' in capsys.readouterr().err
+
+
+def test_a_topic_of_another_namespace_is_named(tmp_path, capsys, reacher):
+    """The type is right, only the place is not: the one that is there is said, not the type."""
+    bag = write(tmp_path / 'bag', drive(), MCAP)
+    reacher['camera']['topic'] = '/elsewhere/camera/image'
+    path = tmp_path / 'mine.yaml'
+    path.write_text(yaml.safe_dump(reacher))
+    status, said = checked(capsys, path, '--bag', bag)
+    assert status == 2
+    (line,) = (text for text in said.splitlines() if 'camera.topic' in text)
+    assert 'it is not in the bag; of this type there is /' in line
+    reacher['camera']['topic'] = '/image'  # the end of a name that the bag has
+    path.write_text(yaml.safe_dump(reacher))
+    status, said = checked(capsys, path, '--bag', bag)
+    assert status == 2
+    assert 'it is not in the bag; of this type there is /' in said
