@@ -58,7 +58,7 @@ def fast_flops(config: ModelConfig, context: int, samples: int, steps: int) -> i
     width, inner = config.predictor_width, _inner(config)
     depth = config.predictor_depth
     modulation = 2 * config.action_hidden * (config.block_size + width) + depth * 12 * width**2
-    total = (context + steps * samples) * _input_projection(config)
+    total = (context + (steps - 1) * samples) * _input_projection(config)
     total += (context - 1 + steps * samples) * modulation
     for step in range(steps):
         newest = context - 1 + step

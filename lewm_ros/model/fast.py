@@ -197,8 +197,10 @@ class FastRollout(nn.Module):
         blocks = [past[i : i + 1] for i in range(known - 1)]
         modulations = [self._modulation(block) for block in blocks]
         growing = _Window(len(self.layers))
-        latents = []
+        latents: list[torch.Tensor] = []
         for step in range(steps):
+            if step > 0:
+                frames.append(self.input_proj(latents[-1]))
             modulations.append(self._modulation(actions[:, step]))
             count = min(len(frames), self.window)
             if len(frames) <= self.window:  # nothing has moved: only what is new is computed
@@ -209,7 +211,6 @@ class FastRollout(nn.Module):
             last = self._advance(tokens, modulations[-new:], state)
             hidden = functional.gelu(self.project_in(_norm(last, self.final_eps)))
             latents.append(self.project_out(hidden))
-            frames.append(self.input_proj(latents[-1]))
         return latents
 
     def _modulation(self, block: torch.Tensor) -> list[list[torch.Tensor]]:
