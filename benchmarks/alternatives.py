@@ -152,7 +152,6 @@ class BenchmarkPlanner(RecedingHorizonPlanner):
         engine: runs it.
         config: settings.
         warm: search in place of the warm CEM, or None.
-        cold: in place of the cold one.
         memory: False makes every search a cold one.
 
     """
@@ -163,12 +162,10 @@ class BenchmarkPlanner(RecedingHorizonPlanner):
         engine: Engine,
         config: PlannerConfig,
         warm: Any = None,
-        cold: Any = None,
         memory: bool = True,
     ) -> None:
         super().__init__(bundle, bundle.contract, engine, config)
         self._warm = warm or self._warm
-        self._cold = cold or self._cold
         self._remembers = memory
         self.taken: list[tuple[float, Plan]] = []  #: [ms] and the plan, for every call
 

@@ -41,10 +41,12 @@ def gradient(bundle: Bundle, runtime: str, blocks: int) -> Gradient:
     return _onnxruntime(_exported(bundle.path, blocks))
 
 
-def _torch(bundle: Bundle) -> Gradient:
-    model = load_model(bundle).eval().requires_grad_(False)
+def _cost(rollout: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Return the cost of a plan, with the inputs of a :data:`Gradient`, as torch computes it.
 
-    # The plain rollout: it starts fewer operations than the fast one's many small products.
+    ``rollout`` takes latents, past and actions (N, k·A), and returns latents (N, D).
+    """
+
     def cost(
         plan: torch.Tensor,
         latents: torch.Tensor,
@@ -53,9 +55,20 @@ def _torch(bundle: Bundle) -> Gradient:
         goal: torch.Tensor,
         weights: torch.Tensor,
     ) -> torch.Tensor:
-        actions = torch.cat([first[None], plan])[None, None]
-        predicted = model.rollout(latents[None], past[None], actions)[0, 0]
+        predicted = rollout(latents, past, torch.cat([first[None], plan]))
         return ((predicted - goal) ** 2).sum(dim=1) @ weights
+
+    return cost
+
+
+def _torch(bundle: Bundle) -> Gradient:
+    model = load_model(bundle).eval().requires_grad_(False)
+    # The plain rollout: it starts fewer operations than the fast one's many small products.
+    cost = _cost(
+        lambda latents, past, actions: model.rollout(
+            latents[None], past[None], actions[None, None]
+        )[0, 0]
+    )
 
     def run(*inputs: np.ndarray) -> tuple[np.ndarray, float]:
         plan, *rest = (torch.tensor(x, dtype=torch.float32) for x in inputs)
@@ -71,19 +84,7 @@ def _torch(bundle: Bundle) -> Gradient:
 def _exported(path: Path, blocks: int) -> bytes:
     bundle = Bundle.load(path)
     rollout = FastRollout(load_model(bundle).eval())
-
-    def cost(
-        plan: torch.Tensor,
-        latents: torch.Tensor,
-        past: torch.Tensor,
-        first: torch.Tensor,
-        goal: torch.Tensor,
-        weights: torch.Tensor,
-    ) -> torch.Tensor:
-        actions = torch.cat([first[None], plan])[None]
-        predicted = torch.cat(rollout(latents, past, actions))
-        return ((predicted - goal) ** 2).sum(dim=1) @ weights
-
+    cost = _cost(lambda latents, past, actions: torch.cat(rollout(latents, past, actions[None])))
     manifest = bundle.manifest
     block = manifest.frameskip * bundle.contract.action.size
     shapes: list[tuple[int, ...]] = [
