@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     """Score nominal data and store scale and thresholds in the manifest."""
     bundle = Bundle.load(find('bundle', args.bundle))
     manifest = bundle.manifest
-    engine = load_engine(bundle)
+    engine = load_engine(bundle, horizon=1)
     stamps, predicted, observed, episodes = [], [], [], []
     source = read_episodes(args.data, bundle.contract, manifest.image_size)
     for number, episode in enumerate(tqdm(source, desc='score', unit='episode')):

@@ -90,11 +90,12 @@ class PlannerPolicy:
     ) -> PlannerPolicy:
         """Drive ``task`` to a new random goal every ``goal_seconds`` [s]."""
         bundle = Bundle.load(find('bundle', name))
+        config = planner_config(preset, seed)
         return cls(
             bundle,
             contract,
-            load_engine(bundle),
-            planner_config(preset, seed),
+            load_engine(bundle, horizon=config.rollout_blocks(bundle.manifest)),
+            config,
             lambda: task.set_goal(task.sample_goal()),
             goal_seconds,
         )

@@ -96,13 +96,15 @@ def run(args: argparse.Namespace) -> int:
     bundle = Bundle.load(find('bundle', args.bundle))
     contract = bundle.contract
     task = make_task(args.task, bundle.manifest.image_size, args.seed)
-    engine = load_engine(bundle, args.engine, precision=args.precision)
+    config = planner_config(args.preset, args.seed)
+    blocks = config.rollout_blocks(bundle.manifest)
+    engine = load_engine(bundle, args.engine, precision=args.precision, horizon=blocks)
     rate = 1 / bundle.manifest.camera_period
     planner = PlannerPolicy(
         bundle,
         contract,
         engine,
-        planner_config(args.preset, args.seed),
+        config,
         lambda: task.set_goal(task.goal),
     )
     uniform = UniformPolicy(contract, np.random.default_rng(args.seed))

@@ -124,10 +124,7 @@ class PlannerNode(ObserverNode):
         return {
             'threads': self.params['threads'] or max((os.cpu_count() or 1) - 1, 1),
             'precision': self.params['precision'],
-            # A horizon beyond the bundle's is refused by the planner, in its own words.
-            'horizon': min(
-                self._config.rollout_blocks(self.bundle.manifest), self.bundle.manifest.horizon
-            ),
+            'horizon': self._config.rollout_blocks(self.bundle.manifest),
         }
 
     def _on_goal(self, message: Image, received: int) -> None:

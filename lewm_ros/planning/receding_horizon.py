@@ -81,8 +81,11 @@ class PlannerConfig:
         )
 
     def rollout_blocks(self, manifest: Manifest) -> int:
-        """Longest rollout that a planner asks its engine for, in blocks."""
-        return self.horizon - _shares_first(manifest)
+        """Longest rollout that a planner asks its engine for, in blocks.
+
+        At most the bundle's: a planner of a longer horizon is refused when it is made.
+        """
+        return min(self.horizon - _shares_first(manifest), manifest.horizon)
 
 
 def _shares_first(manifest: Manifest) -> bool:
