@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo soak test lint bench clean stale
+.PHONY: help setup demo soak test lint bench images clean stale
 
 PYTHON ?= python3
 VENV := .venv
@@ -24,6 +24,7 @@ help:
 	make test    run all tests
 	make lint    ruff and mypy
 	make bench   measure the engines and the planner on this machine
+	make images  make the pictures of docs/watching.md anew, from the running demo
 	make clean   remove .venv, .demo, builds and caches; data/ and runs/ stay
 	Another Python: make PYTHON=python3.12 setup
 	TEXT
@@ -44,6 +45,9 @@ lint: setup
 
 bench: setup
 	$(BIN)/lewm benchmark
+
+images: setup
+	$(BIN)/python docs/make_images.py
 
 clean:
 	rm -rf $(VENV) .demo build install log *.egg-info .pytest_cache .ruff_cache .mypy_cache

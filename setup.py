@@ -7,7 +7,7 @@ import os
 from setuptools import find_packages, setup
 
 NAME = 'lewm_ros'
-NODES = ('encoder', 'planner', 'controller', 'surprise', 'recorder', 'sim', 'trial')
+NODES = ('encoder', 'planner', 'controller', 'surprise', 'recorder', 'sim', 'trial', 'view')
 
 
 def share(*folders: str) -> list[tuple[str, list[str]]]:
@@ -35,6 +35,7 @@ ROS = [
     'ros-std-msgs',
     'ros-std-srvs',
     'ros-trajectory-msgs',
+    'ros-visualization-msgs',
 ]
 
 setup(
@@ -68,6 +69,7 @@ setup(
             'safetensors',
             'onnx',
             'onnxscript',
+            'mcap>=1.6',
             'rosbags',
             'lz4',
             'zstandard',

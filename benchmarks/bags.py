@@ -20,7 +20,8 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from lewm_ros.contract import Contract
 from lewm_ros.history import NANOSECOND
 from lewm_ros.share import find
-from lewm_training.bags import TYPES, BagWriter, read_episodes
+from lewm_training.bag_writer import BagWriter
+from lewm_training.bags import TYPES, read_episodes
 
 MODES = {
     'mcap': (StoragePlugin.MCAP, CompressionMode.NONE),

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from rosbags.highlevel import AnyReader
 
-from lewm_ros.recording.flow import header_stamp
+from lewm_ros.bagfiles import header_stamp
 from lewm_ros.recording.repair import repair
 
 TOPIC = '/lewm/camera/image'

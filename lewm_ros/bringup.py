@@ -25,6 +25,7 @@ from lewm_ros.bundle import Bundle
 from lewm_ros.contract import Contract
 from lewm_ros.errors import BringupError
 from lewm_ros.share import find
+from lewm_ros.sim import TASKS
 
 #: Every node: name → where its class is. Console scripts have the same names.
 NODES = {
@@ -35,15 +36,16 @@ NODES = {
     'recorder_node': 'lewm_ros.nodes.recorder:RecorderNode',
     'sim_node': 'lewm_ros.nodes.sim:SimNode',
     'trial_node': 'lewm_ros.nodes.trial:TrialNode',
+    'view_node': 'lewm_ros.nodes.view:ViewNode',
 }
 
-_PLAN = ('encoder_node', 'planner_node', 'surprise_node', 'controller_node')
+_PLAN = ('view_node', 'encoder_node', 'planner_node', 'surprise_node', 'controller_node')
 
 #: What `lewm up` and the launch files start, in the order of start; nodes end in reverse, so
 #: that the controller's stop command comes first.
 GROUPS = {
     'plan': _PLAN,
-    'surprise': ('encoder_node', 'surprise_node'),
+    'surprise': ('view_node', 'encoder_node', 'surprise_node'),
     'record': ('recorder_node',),
     'demo': ('sim_node', *_PLAN, 'trial_node'),
 }
@@ -57,10 +59,23 @@ class Argument:
     default: str
     description: str
     choices: tuple[str, ...] = ()
+    groups: tuple[str, ...] = tuple(GROUPS)  #: whose launch files have it
 
 
 ARGUMENTS = (
-    Argument('bundle', 'reacher', 'Trained bundle: a folder, or a name under models/.'),
+    Argument(
+        'task',
+        'reacher',
+        'Simulated task: names the bundle, and chooses the preset, where those are empty.',
+        tuple(TASKS),
+        groups=('demo',),
+    ),
+    Argument(
+        'bundle',
+        '',
+        'Trained bundle: a folder, or a name under models/. Empty: named like the task; without '
+        "one 'reacher'.",
+    ),
     Argument(
         'contract',
         '',
@@ -68,8 +83,9 @@ ARGUMENTS = (
     ),
     Argument(
         'params_file',
-        'live',
-        'Parameter file: a YAML file, or a name under config/presets.',
+        '',
+        "Parameter file: a YAML file, or a name under config/presets. Empty: the task's; without "
+        "one 'live'.",
     ),
     Argument('namespace', 'lewm', 'Namespace of all nodes and of their relative topics.'),
     Argument('use_sim_time', 'false', 'Follow /clock, not the system clock.', ('true', 'false')),
@@ -79,8 +95,14 @@ ARGUMENTS = (
         'Configure and activate the nodes at start, without a lifecycle manager.',
         ('true', 'false'),
     ),
-    Argument('rviz', 'false', 'Start rviz2 with the camera and goal images.', ('true', 'false')),
+    Argument('rviz', 'false', 'Start rviz2 with what view_node shows.', ('true', 'false')),
     Argument('log_level', 'info', 'Lowest severity logged.', ('debug', 'info', 'warn', 'error')),
+    Argument(
+        'out',
+        '',
+        'Folder of the bag, which must not exist. Empty: recording_<date>_<time> here.',
+        groups=('record',),
+    ),
 )
 
 
@@ -123,11 +145,13 @@ def stay_local(group: str) -> None:
 class Bringup:
     """A group of nodes with everything looked up and checked.
 
-    ``parameters`` go to every node; ``params_file`` is read after them.
+    ``parameters`` go to every node, those of ``own`` to the one named; ``params_file`` is read
+    after them.
     """
 
     nodes: tuple[str, ...]
     parameters: dict[str, str | bool]
+    own: dict[str, dict[str, str | bool]]
     params_file: Path
     remappings: dict[str, tuple[tuple[str, str], ...]]
 
@@ -135,30 +159,47 @@ class Bringup:
     def of(
         cls,
         group: str,
-        bundle: str,
+        bundle: str = '',
         contract: str = '',
-        params_file: str = 'live',
+        params_file: str = '',
         use_sim_time: bool = False,
         autostart: bool = True,
+        out: str = '',
+        task: str = '',
     ) -> Bringup:
         """Look everything up. Raises LewmError naming what is missing or does not agree."""
         if use_sim_time and group == 'demo':
             raise BringupError(
                 'use_sim_time: the demo has no /clock, its simulator follows the system clock'
             )
+        if task and group != 'demo':
+            raise BringupError(f"task: only the demo has one, '{group}' is of a real robot")
+        simulated = TASKS[task or 'reacher']
         path = contract_path = ''
         if contract:
             contract_path = str(find('contract', contract))
             robot = Contract.load(contract_path)
         # A robot is recorded before there is a model of it.
         if group != 'record' or not contract:
-            path = str(find('bundle', bundle))
+            path = str(find('bundle', bundle or simulated.name))
             trained = Bundle.load(path).contract
             if contract:
                 robot.check_against_bundle(trained)
             else:
                 robot = trained
         nodes = GROUPS[group]
+        own: dict[str, dict[str, str | bool]] = {}
+        if group == 'demo':
+            driven = Contract.load(find('contract', simulated.contract)).action.names
+            if robot.action.names != driven:
+                raise BringupError(
+                    f'the {simulated.name} task is driven by {", ".join(driven)}, bundle {path} '
+                    f'drives {", ".join(robot.action.names)}: give the bundle of the task'
+                )
+            own = {node: {'task': simulated.name} for node in ('sim_node', 'trial_node')}
+        if out:
+            # Absolute, which YAML reads as text whatever the name is.
+            own['recorder_node'] = {'out': str(Path(out).expanduser().absolute())}
         parameters: dict[str, str | bool] = {
             'bundle': path,
             'contract': contract_path,
@@ -169,9 +210,11 @@ class Bringup:
         if robot.camera.type == 'sensor_msgs/msg/CompressedImage':
             image = ('image/compressed', robot.camera.topic)
         remapped: dict[str, tuple[tuple[str, str], ...]] = {}
-        if 'encoder_node' in nodes:
-            remapped['encoder_node'] = (image,)
-        return cls(nodes, parameters, _params_file(params_file), remapped)
+        for node in ('encoder_node', 'view_node'):
+            if node in nodes:
+                remapped[node] = (image,)
+        preset = _params_file(params_file or simulated.preset)
+        return cls(nodes, parameters, own, preset, remapped)
 
     def ros_arguments(self, namespace: str, log_level: str) -> list[str]:
         """Return the command line that any number of these nodes understand in one process."""
@@ -179,6 +222,9 @@ class Bringup:
         arguments += ['--log-level', log_level]
         for name, value in self.parameters.items():
             arguments += ['-p', f'{name}:={_yaml(value)}']
+        for node, values in self.own.items():
+            for name, value in values.items():
+                arguments += ['-p', f'{node}:{name}:={_yaml(value)}']
         arguments += ['--params-file', str(self.params_file)]
         for node, rules in self.remappings.items():
             for ours, theirs in rules:

@@ -9,6 +9,7 @@ files only through :meth:`Bundle.read`, which checks that hash again.
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass, replace
 import hashlib
 import json
@@ -137,13 +138,19 @@ class Bundle:
         mean, std = self._statistics(blocks, self.manifest.frameskip)
         return blocks * std + mean
 
-    def calibration_for(self, alpha: float) -> Calibration | None:
-        """Return the threshold of this model for ``alpha``, or None if it has none.
+    def surprise_scale(self, horizon: int = 1) -> np.ndarray:
+        """(D,) nominal squared error of predictions so far ahead [blocks]; ones if unknown."""
+        scale = self.manifest.surprise_scale.get(horizon)
+        return np.ones(self.manifest.latent_size) if scale is None else np.array(scale)
 
-        Raises BundleError where the stored one was computed with another model.
+    def calibration_for(self, alpha: float, horizon: int = 1) -> Calibration | None:
+        """Return the thresholds of this model for ``alpha``, or None if it has none.
+
+        ``horizon`` is how many blocks ahead frames are predicted. Raises BundleError where the
+        stored one was computed with another model.
         """
         for entry in self.manifest.calibration:
-            if math.isclose(entry.alpha, alpha, rel_tol=1e-9):
+            if entry.horizon == horizon and math.isclose(entry.alpha, alpha, rel_tol=1e-9):
                 if entry.model_hash != self.hash:
                     raise BundleError(
                         f'bundle {self.path}: calibration for alpha {alpha} is of model '
@@ -250,18 +257,31 @@ def _plain_file(path: Path, name: str) -> Path:
 
 
 def _swap(new: Path, path: Path) -> None:
-    """Put folder ``new`` at ``path``; what was there is moved aside first, then removed."""
-    old = new.with_name(f'{new.name}.old')
-    if path.exists():
-        path.rename(old)
-    try:
+    """Put folder ``new`` at ``path``; what was there is at ``new`` then.
+
+    Both change places in one step, so that there is a whole bundle at ``path`` at any moment.
+    """
+    if not path.exists():
         new.rename(path)
-    except OSError:
-        if old.exists():
+    elif not _exchange(new, path):
+        # A file system that cannot do that (NFS): a run killed just here leaves the old bundle
+        # under its other name.
+        old = new.with_name(f'{new.name}.old')
+        path.rename(old)
+        try:
+            new.rename(path)
+        except OSError:
             old.rename(path)
-        raise
+            raise
+        old.rename(new)
     _sync_folder(path.parent)
-    shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two absolute paths change places in one step; False where that cannot be done."""
+    nowhere, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of renameat2(2)
+    libc = ctypes.CDLL(None)
+    return not libc.renameat2(nowhere, os.fsencode(one), nowhere, os.fsencode(other), exchange)
 
 
 def _is_empty_folder(path: Path) -> bool:

@@ -8,21 +8,23 @@ import argparse
 from collections.abc import Sequence
 from importlib import import_module
 import logging
+import os
 from pathlib import Path
 import sys
 
 from lewm_ros import __version__
 from lewm_ros.bringup import ARGUMENTS, GROUPS, Bringup, Override, stay_local, supervise
 from lewm_ros.errors import BringupError, LewmError
+from lewm_ros.sim import TASKS
 
 #: Subcommands that live in lewm_training and are imported only when they are chosen: each
 #: module (with _ for -) has ``add_arguments(parser)`` and ``run(args) -> int``.
 TRAINING = {
-    'collect': 'record simulated episodes of a task into a rosbag2 bag',
+    'collect': 'simulate a task, or render MuJoCo recordings (--mjcf), into a rosbag2 bag',
     'check': 'check a contract, and whether bags fit it',
     'inspect': 'what bags hold: rates, gaps, episodes, usable windows',
     'train': 'train a model from bags',
-    'evaluate': 'measure a bundle: success in waiting simulation, linear probes',
+    'evaluate': 'measure a bundle in waiting simulation: success, probes, surprise (--voe)',
     'calibrate': 'compute surprise thresholds from nominal bags',
     'export': "write a bundle's ONNX graphs anew from its weights",
     'import-official': 'turn a published LeWM checkpoint into a bundle',
@@ -61,6 +63,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title='commands', dest='command', required=True)
     _add_up(commands.add_parser('up', help='start the nodes of the robot, or of the demo'))
     _add_record(commands.add_parser('record', help='record a robot into a rosbag2 bag'))
+    _add_watch(commands.add_parser('watch', help='see surprise in this terminal'))
     chosen = next((a for a in argv if not a.startswith('-')), None)
     for name, text in TRAINING.items():
         command = commands.add_parser(name, help=text, description=text)
@@ -92,6 +95,9 @@ def _add_up(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('group', choices=GROUPS, help='what to start')
     _add_shared(parser)
+    parser.add_argument(
+        '--task', default='', choices=TASKS, help="the demo's simulation (default 'reacher')"
+    )
     parser.add_argument(
         '--processes', action='store_true', help='one process for each node, not one for all'
     )
@@ -135,6 +141,24 @@ def _add_record(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_record)
 
 
+def _add_watch(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        'Draw the surprise of a running robot in this terminal: score against threshold, level, '
+        'events. Listens only. Ctrl-C ends with status 0; so do --once and --seconds where '
+        'scores came, and with 1 where none did. No colour with NO_COLOR or into a file.'
+    )
+    parser.add_argument('--namespace', default='lewm', help="of the nodes (default 'lewm')")
+    parser.add_argument(
+        '--window', type=float, default=60.0, metavar='SECONDS', help='length of the curve [s] (60)'
+    )
+    ending = parser.add_mutually_exclusive_group()
+    ending.add_argument('--once', action='store_true', help='print one frame and end')
+    ending.add_argument(
+        '--seconds', type=float, default=0.0, help='end after that long, with a last frame [s]'
+    )
+    parser.set_defaults(run=_watch)
+
+
 def _add_shared(parser: argparse.ArgumentParser) -> None:
     """Add the launch arguments as options."""
     described = {a.name: a for a in ARGUMENTS}
@@ -156,7 +180,12 @@ def _up(args: argparse.Namespace) -> int:
     stay_local(args.group)
     overrides = [Override.parse(text, GROUPS[args.group]) for text in args.parameter]
     bringup = Bringup.of(
-        args.group, args.bundle, args.contract, args.params_file, args.use_sim_time
+        args.group,
+        args.bundle,
+        args.contract,
+        args.params_file,
+        args.use_sim_time,
+        task=args.task,
     )
     if args.processes:
         return supervise(bringup.commands(args.namespace, args.log_level, overrides))
@@ -180,16 +209,35 @@ def _record(args: argparse.Namespace) -> int:
 
 def _run(bringup: Bringup, args: argparse.Namespace, overrides: Sequence[Override]) -> int:
     """Run the nodes in this process."""
+    compose = _compose()
+    nodes = [(name, compose.node_class(name)) for name in bringup.nodes]
+    arguments = bringup.ros_arguments(args.namespace, args.log_level)
+    return compose.run(nodes, arguments, overrides, exit_on_failure=True)
+
+
+def _watch(args: argparse.Namespace) -> int:
+    if not (args.once or args.seconds or sys.stdout.isatty()):
+        raise BringupError('lewm watch: output is no terminal: give --once or --seconds')
+    compose = _compose()
+    node = import_module('lewm_ros.nodes.watch').WatchNode
+    given = {'seconds': args.window, 'once': str(args.once).lower(), 'end_after': args.seconds}
+    # What is wrong is part of the picture: log lines would run through it.
+    arguments = ['--ros-args', '-r', f'__ns:=/{args.namespace.strip("/")}', '--log-level', 'fatal']
+    for name, value in given.items():
+        arguments += ['-p', f'{name}:={value}']
+    # Several may watch at once.
+    return compose.run([(f'watch_{os.getpid()}', node)], arguments, exit_on_failure=True)
+
+
+def _compose():  # noqa: ANN202 (a module)
+    """Import what runs nodes."""
     try:
-        from lewm_ros.nodes.compose import node_class, run
+        return import_module('lewm_ros.nodes.compose')
     except ModuleNotFoundError as error:
         raise BringupError(
             f"Python package '{error.name}' is missing: source a ROS 2 installation, or "
             'pip install the ros-* wheels (README)'
         ) from error
-    nodes = [(name, node_class(name)) for name in bringup.nodes]
-    arguments = bringup.ros_arguments(args.namespace, args.log_level)
-    return run(nodes, arguments, overrides, exit_on_failure=True)
 
 
 if __name__ == '__main__':

@@ -206,16 +206,17 @@ class History:
         latents = np.stack([self._latents[i][1] for i in index])
         return Context(newest, latents, past)
 
-    def transition(self, stamp: int) -> tuple[Context, np.ndarray] | None:
+    def transition(self, stamp: int, blocks: int = 1) -> tuple[Context, np.ndarray] | None:
         """Return what the frame of ``stamp`` [ns] is to be predicted from.
 
-        The context one block back, and the block (k·A,) executed since; None where either is
-        incomplete.
+        The context so many blocks back, and the blocks (blocks, k·A) executed since, which
+        share that time equally; None where either is incomplete. The history must reach as far
+        back (``ahead``).
         """
-        context = self.context(stamp - self.block)
+        context = self.context(stamp - blocks * self.block)
         if context is None:
             return None
-        executed = self.executed(np.array([context.stamp, stamp]))[0]
+        executed = self.executed(block_edges(context.stamp, stamp, blocks))
         return None if np.isnan(executed).any() else (context, executed)
 
     def executed(self, frames: np.ndarray) -> np.ndarray:

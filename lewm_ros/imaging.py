@@ -181,7 +181,12 @@ def normalise(image: np.ndarray) -> np.ndarray:
     (value / 255 − mean) / std with ImageNet statistics. A table of the 256 possible values is
     looked up, so every caller gets equal bits whatever the batch.
     """
-    return np.stack([_TABLE[c][image[..., c]] for c in range(3)], axis=-3)
+    result = np.empty((*image.shape[:-3], 3, *image.shape[-3:-1]), dtype=np.float32)
+    flat = result.reshape(-1, *result.shape[-3:])
+    for picture, planes in zip(image.reshape(-1, *image.shape[-3:]), flat):
+        for channel, table, plane in zip(cv2.split(picture), _TABLE, planes):
+            cv2.LUT(channel, table, dst=plane)
+    return result
 
 
 _TABLE = ((np.arange(256, dtype=np.float32)[None] / 255 - MEAN[:, None]) / STD[:, None]).astype(

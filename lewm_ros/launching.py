@@ -25,13 +25,15 @@ def description(group: str) -> LaunchDescription:
             choices=list(a.choices) or None,
         )
         for a in ARGUMENTS
+        if group in a.groups
     ]
     return LaunchDescription([*declared, OpaqueFunction(function=_start, args=[group])])
 
 
 def _start(context: LaunchContext, group: str) -> list[Action]:
     stay_local(group)
-    given = {a.name: LaunchConfiguration(a.name).perform(context) for a in ARGUMENTS}
+    names = [a.name for a in ARGUMENTS if group in a.groups]
+    given = {name: LaunchConfiguration(name).perform(context) for name in names}
     bringup = Bringup.of(
         group,
         given['bundle'],
@@ -39,6 +41,8 @@ def _start(context: LaunchContext, group: str) -> list[Action]:
         given['params_file'],
         use_sim_time=given['use_sim_time'] == 'true',
         autostart=given['autostart'] == 'true',
+        out=given.get('out', ''),
+        task=given.get('task', ''),
     )
     nodes: list[Action] = [
         Node(
@@ -46,7 +50,7 @@ def _start(context: LaunchContext, group: str) -> list[Action]:
             executable=name,
             name=name,
             namespace=given['namespace'],
-            parameters=[bringup.parameters, str(bringup.params_file)],
+            parameters=[bringup.parameters | bringup.own.get(name, {}), str(bringup.params_file)],
             remappings=list(bringup.remappings.get(name, ())),
             arguments=['--ros-args', '--log-level', given['log_level']],
             output='screen',

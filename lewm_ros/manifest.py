@@ -30,25 +30,40 @@ FILES = (WEIGHTS, ENCODER, ROLLOUT)
 #: Keys that say where a model comes from or what was measured with it, not what it computes.
 DESCRIPTIVE = ('name', 'provenance', 'calibration', 'surprise_scale')
 
+#: Keys of a calibration that the first bundles do not have.
+LATER = ('horizon', 'drift', 'contract', 'rate')
+
 
 @dataclass(frozen=True)
 class Calibration:
-    """A surprise threshold, and the nominal data and model it holds for."""
+    """Surprise thresholds for one alpha and horizon, and the nominal data and model they hold for.
+
+    The last three are None in bundles that were calibrated before they were stored.
+    """
 
     alpha: float  #: chance that a nominal window holds a false alarm
     threshold: float  #: of the score
-    window: float  #: [s]
+    window: float | None  #: [s]; None: a window is a whole episode
     windows: int  #: nominal windows that it was computed from
     policy: str  #: what drove the robot in them
     model_hash: str  #: :attr:`Manifest.model_hash` of the model that scored them
+    horizon: int = 1  #: blocks that each frame was predicted ahead
+    drift: float | None = None  #: of the running mean of the score; None: not calibrated
+    contract: str | None = None  #: name of the contract of the robot
+    rate: float | None = None  #: frames per second of the nominal data [Hz]
 
     def __post_init__(self) -> None:
-        for key in ('alpha', 'threshold', 'window'):
-            object.__setattr__(self, key, _number(f'calibration.{key}', getattr(self, key)))
+        for key in ('alpha', 'threshold', 'window', 'drift', 'rate'):
+            value = getattr(self, key)
+            if value is not None or key in ('alpha', 'threshold'):
+                object.__setattr__(self, key, _number(f'calibration.{key}', value))
         if self.alpha >= 1:
             raise BundleError(f'calibration.alpha is {self.alpha}: expected a number in (0, 1)')
         _integer('calibration.windows', self.windows, 10**9)
+        _integer('calibration.horizon', self.horizon, 1000)
         _string('calibration.policy', self.policy)
+        if self.contract is not None:
+            _string('calibration.contract', self.contract)
         _sha256('calibration.model_hash', self.model_hash)
 
 
@@ -68,7 +83,8 @@ class Manifest:
     contract: Contract
     camera_period: float  #: [s], median of the training data
     provenance: dict[str, Any] = field(default_factory=dict)
-    surprise_scale: tuple[float, ...] | None = None  #: (D,) nominal mean squared error
+    #: Horizon [blocks] → (D,) nominal squared error of the prediction. A plain (D,) is that of 1.
+    surprise_scale: dict[int, tuple[float, ...]] = field(default_factory=dict)
     calibration: tuple[Calibration, ...] = ()
     files: dict[str, str] = field(default_factory=dict)  #: name → SHA-256; set when written
 
@@ -85,24 +101,41 @@ class Manifest:
         if not isinstance(self.contract, Contract):
             raise BundleError(f'contract is {self.contract!r}: expected a robot contract')
         size = self.contract.action.size
-        for key, length, positive in (
-            ('action_mean', size, False),
-            ('action_std', size, True),
-            ('surprise_scale', self.latent_size, True),
-        ):
-            value = getattr(self, key)
-            if value is not None or key != 'surprise_scale':
-                object.__setattr__(self, key, _vector(key, value, length, positive))
+        for key, positive in (('action_mean', False), ('action_std', True)):
+            object.__setattr__(self, key, _vector(key, getattr(self, key), size, positive))
+        object.__setattr__(self, 'surprise_scale', self._scales())
         object.__setattr__(self, 'camera_period', _number('camera_period', self.camera_period))
         for key in ('architecture', 'provenance'):
             object.__setattr__(self, key, _plain(key, getattr(self, key)))
         self._check_architecture(size)
-        alphas = [c.alpha for c in self.calibration]
-        if len(set(alphas)) != len(alphas):
-            raise BundleError(f'calibration has an alpha twice: {alphas}; expected one for each')
+        entries = [(c.horizon, c.alpha) for c in self.calibration]
+        if len(set(entries)) != len(entries):
+            raise BundleError(
+                f'calibration has an entry twice: (horizon, alpha) are {entries}; expected one '
+                'for each'
+            )
         object.__setattr__(self, 'calibration', tuple(self.calibration))
         if self.files:
             _check_files(self.files)
+
+    def _scales(self) -> dict[int, tuple[float, ...]]:
+        """Check ``surprise_scale``. Keys of JSON are texts, and it was one list before."""
+        given: Any = self.surprise_scale
+        if isinstance(given, (list, tuple)):
+            given = {1: given}
+        if given is not None and not isinstance(given, dict):
+            raise BundleError(f'surprise_scale is {given!r}: expected a list for each horizon')
+        scales = {}
+        for horizon, scale in (given or {}).items():
+            try:
+                blocks = int(horizon)
+            except ValueError:
+                blocks = horizon
+            key = 'surprise_scale' if blocks == 1 else f'surprise_scale.{horizon}'
+            scales[_integer(f'horizon of {key}', blocks, 1000)] = _vector(
+                key, scale, self.latent_size, positive=True
+            )
+        return scales
 
     def _check_architecture(self, action_size: int) -> None:
         for key, ours in (
@@ -148,7 +181,7 @@ class Manifest:
         if not isinstance(calibration, list):
             raise BundleError(f'calibration is {calibration!r}: expected a list')
         for entry in calibration:
-            _check_keys('calibration', entry, Calibration)
+            _check_keys('calibration', entry, Calibration, LATER)
         values['calibration'] = tuple(Calibration(**entry) for entry in calibration)
         _check_files(values['files'])
         return cls(**values)
@@ -168,14 +201,14 @@ class Manifest:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _check_keys(key: str, data: Any, kind: type) -> None:
+def _check_keys(key: str, data: Any, kind: type, optional: tuple[str, ...] = ()) -> None:
     if not isinstance(data, dict):
         raise BundleError(f'{key} is {data!r}: expected a mapping')
     known = [f.name for f in fields(kind)]
     unknown = sorted(set(data) - set(known))
     if unknown:
         raise BundleError(f"{key} has unknown key '{unknown[0]}': expected {known}")
-    missing = [name for name in known if name not in data]
+    missing = [name for name in known if name not in data and name not in optional]
     if missing:
         raise BundleError(f"{key} lacks '{missing[0]}'")
 

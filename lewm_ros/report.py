@@ -19,12 +19,12 @@ from lewm_ros.statistics import wilson
 
 @dataclass
 class GoalResult:
-    """One goal: was it reached at any tick, is the arm still there at the end."""
+    """One goal: was it reached at any tick, is it so at the end."""
 
     reached: bool
     seconds: float | None  #: until it was first reached [s]
     within_at_end: bool
-    final_error: float  #: largest joint error [rad]
+    final_error: float  #: the largest, in the task's unit
 
 
 @dataclass
@@ -41,6 +41,8 @@ class Teleport:
 class TrialRecord:
     """Everything a trial measured; times in [s] since its start."""
 
+    task: str
+    unit: str  #: of errors
     goals: list[GoalResult] = field(default_factory=list)
     random_goals: list[GoalResult] = field(default_factory=list)
     teleports: list[Teleport] = field(default_factory=list)
@@ -61,6 +63,8 @@ class TrialRecord:
         """Figures for summary.json; None where nothing was measured."""
         delays = [t.delay_ms for t in self.teleports if t.delay_ms is not None]
         return {
+            'task': self.task,
+            'unit': self.unit,
             'episodes': len(self.goals),
             'successes': sum(g.reached for g in self.goals),
             'success_interval': wilson(sum(g.reached for g in self.goals), len(self.goals)),
@@ -99,7 +103,7 @@ def describe(summary: dict[str, Any]) -> list[str]:
         f'(95 % interval {low:.2f} to {high:.2f}); still there at the end '
         f'{summary["within_at_end"]}; random policy '
         f'{summary["random_successes"]}/{summary["random_episodes"]}',
-        f'final error       median {show(summary["final_error_median"], ".3f")} rad',
+        f'final error       median {show(summary["final_error_median"], ".3f")} {summary["unit"]}',
         f'planning          {show(summary["plan_ms_p50"])} ms p50, '
         f'{show(summary["plan_ms_p95"])} ms p95; frame to plan '
         f'{show(summary["plan_age_ms_p95"])} ms p95; late plans {summary["late_plans"]}',

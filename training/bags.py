@@ -1,9 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""rosbag2 bags in and out: the one path from recorded data to training.
-
-Simulated episodes are written to, and read from, the same kind of bag that a robot records.
-"""
+"""rosbag2 bags as episodes: the one path from recorded, or simulated, data to training."""
 
 from __future__ import annotations
 
@@ -13,37 +10,26 @@ from dataclasses import dataclass, field
 import logging
 from operator import itemgetter
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from rosbags.interfaces import (
-    Connection,
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
 import yaml
 
+from lewm_ros.bagfiles import COMMAND
 from lewm_ros.contract import Contract
 from lewm_ros.errors import BagError, ContractError, ObservationError
 from lewm_ros.fields import read_command, read_fields
 from lewm_ros.history import NANOSECOND, nearest
 from lewm_ros.imaging import from_message, prepare
+from lewm_training.pictures import FilePictures, Pictures
 from lewm_training.raw import Topic
 from lewm_training.storage import METADATA, Bag, find_bags
 from lewm_training.timeline import Timeline
 
 #: A pause between frames longer than this [s] starts a new episode.
 GAP = 1.0
-#: Key of a bag's metadata that says how it was made.
-COMMAND = 'lewm_command'
 #: All types that a contract may name. What a bag says of its types is not needed: they are
 #: standard messages, the same in every distribution.
 TYPES = get_typestore(Stores.ROS2_JAZZY)
@@ -73,9 +59,13 @@ class ReadReport:
 
 
 def read_episodes(
-    bags: Iterable[str | Path], contract: Contract, size: int, report: ReadReport | None = None
+    bags: Iterable[str | Path],
+    contract: Contract,
+    size: int,
+    report: ReadReport | None = None,
+    spill: BinaryIO | None = None,
 ) -> Iterator[Episode]:
-    """Read every episode of some bags, in order, holding one at a time in memory.
+    """Read every episode of some bags, in order, holding one at a time.
 
     An episode ends where the number on the ``episode`` topic changes, where no frame comes for
     more than a second, and where a clock is set back. Where that topic has messages, what lies
@@ -86,16 +76,19 @@ def read_episodes(
         contract: names the topics and fields, and the crop.
         size: image size S [px].
         report: filled along the way.
+        spill: a file, opened to be read and written without a buffer, that takes the pictures of
+            all episodes in place of the memory; then ``Episode.images`` is mapped from it.
 
     Raises:
         BagError: a bag cannot be read at all, or lacks a topic of the contract.
 
     """
     report = ReadReport() if report is None else report
+    pictures = Pictures() if spill is None else FilePictures(spill)
     for path in find_bags(bags):
         damage: Counter[str] = Counter()
         try:
-            yield from _read_bag(Bag(path, damage), contract, size, report, damage)
+            yield from _read_bag(Bag(path, damage), contract, size, report, damage, pictures)
         except OSError as error:
             raise BagError(f'bag {path}: cannot be read as rosbag2 ({error})') from error
         finally:
@@ -105,15 +98,14 @@ def read_episodes(
 class _Cutter:
     """Gathers frames, commands and states, and cuts them into episodes."""
 
-    def __init__(self, action_size: int, report: ReadReport) -> None:
+    def __init__(self, action_size: int, report: ReadReport, pictures: Pictures) -> None:
         self._action_size = action_size
         self._report = report
+        self._pictures = pictures
         self._begin()
 
     def _begin(self) -> None:
-        self._images = np.empty((0,), dtype=np.uint8)
-        self._stored = 0
-        self._frames: Timeline[int] = Timeline()  # places in _images
+        self._frames: Timeline[int] = Timeline()  # places in _pictures
         self._actions: Timeline[np.ndarray] = Timeline()
         self._states: list[tuple[int, np.ndarray]] = []
 
@@ -125,25 +117,15 @@ class _Cutter:
             yield from self.cut()
             for command in held:  # the robot did not stop holding it when frames stopped
                 self._actions.add(*command)
-        while not self._frames.add(stamp, self._stored):
+        while not self._frames.add(stamp, len(self._pictures)):
             yield from self._restart()
         if stamp != newest:  # a camera that is stuck would fill the memory
-            self._store(image)
+            self._pictures.add(image)
 
     def action(self, stamp: int, command: np.ndarray) -> Iterator[Episode]:
         """Add a command (A,); yields what it ends."""
         while not self._actions.add(stamp, command):
             yield from self._restart()
-
-    def _store(self, image: np.ndarray) -> None:
-        # In one array that grows in place: a list to be stacked would take the memory twice.
-        if self._stored == len(self._images):
-            room = max(64, self._stored * 5 // 4)
-            if not self._stored:
-                self._images = np.empty((0, *image.shape), dtype=np.uint8)
-            self._images.resize((room, *image.shape), refcheck=False)
-        self._images[self._stored] = image
-        self._stored += 1
 
     def state(self, stamp: int, values: np.ndarray) -> None:
         """Add a state (X,)."""
@@ -151,29 +133,31 @@ class _Cutter:
 
     def _restart(self) -> Iterator[Episode]:
         """Cut where the clock was set back: what came late belongs to the new episode."""
-        frames = [(stamp, self._images[place].copy()) for stamp, place in self._frames.late]
+        frames = [(stamp, self._pictures.copy(place)) for stamp, place in self._frames.late]
         actions = self._actions.late
         self._frames.late, self._actions.late = [], []
         yield from self.cut()
         for stamp, image in frames:
-            self._frames.add(stamp, self._stored)
-            self._store(image)
+            self._frames.add(stamp, len(self._pictures))
+            self._pictures.add(image)
         for stamp, command in actions:
             self._actions.add(stamp, command)
 
     def cut(self) -> Iterator[Episode]:
         """End the episode: yields it, if there is something to learn from."""
-        images, frames, actions, states = self._images, self._frames, self._actions, self._states
+        frames, actions, states = self._frames, self._actions, self._states
         self._begin()
         frames.settle()
         actions.settle()
+        usable = frames.entries if actions.entries else []
+        images = self._pictures.take(np.array([place for _, place in usable], dtype=np.int64))
         count, report = len(frames.entries), self._report
         report.frames += count
         report.late += frames.sorted_in + actions.sorted_in
         for name, timeline in (('frame', frames), ('command', actions)):
             if timeline.duplicates:
                 report.refused[f'{name} with a stamp that was there before'] += timeline.duplicates
-        if count and actions.entries:
+        if usable:
             report.episodes += 1
             yield self._episode(images, frames, actions, states)
         elif count:
@@ -187,11 +171,6 @@ class _Cutter:
         states: list[tuple[int, np.ndarray]],
     ) -> Episode:
         stamps = frames.stamps()
-        order = [place for _, place in frames.entries]
-        if order == list(range(len(order))):
-            images.resize((len(order), *images.shape[1:]), refcheck=False)
-        else:
-            images = images[order]
         commands = np.array([a for _, a in actions.entries]).reshape(-1, self._action_size)
         nearby = None
         if states:
@@ -202,7 +181,12 @@ class _Cutter:
 
 
 def _read_bag(
-    bag: Bag, contract: Contract, size: int, report: ReadReport, damage: Counter[str]
+    bag: Bag,
+    contract: Contract,
+    size: int,
+    report: ReadReport,
+    damage: Counter[str],
+    pictures: Pictures,
 ) -> Iterator[Episode]:
     camera, applied = contract.camera, contract.action.applied
     images = _required(bag, camera.topic, camera.type)
@@ -212,7 +196,7 @@ def _read_bag(
     if contract.state is not None:
         states = find_topic(bag, contract.state.topic, contract.state.type)
     delay = round(contract.action.delay * NANOSECOND)
-    cutter = _Cutter(contract.action.size, report)
+    cutter = _Cutter(contract.action.size, report, pictures)
     number = None if numbers is None or not bag.counts()[numbers] else 0
     known = 0  # damage when the number was read: what is lost since may have been the next one
     for topic, logged, data in bag.messages({images, commands, numbers, states} - {None}):
@@ -287,78 +271,13 @@ def _stamp(message: Any, logged: int, topic: Topic, report: ReadReport) -> int:
 
 
 def recording_command(bag: str | Path) -> str:
-    """How a bag was made, as its metadata says; its name where it does not."""
+    """How a bag was made, as its metadata says; its name too where that makes another anew."""
+    path = Path(bag)
     try:
-        data = yaml.safe_load((Path(bag) / METADATA).read_text())
-        custom = data['rosbag2_bagfile_information']['custom_data'] or {}
-        return custom.get(COMMAND) or Path(bag).name
+        data = yaml.safe_load((path / METADATA).read_text())
+        command = (data['rosbag2_bagfile_information']['custom_data'] or {}).get(COMMAND)
     except (OSError, KeyError, TypeError, yaml.YAMLError):
-        return Path(bag).name
-
-
-class BagWriter:
-    """Writes a rosbag2 MCAP bag with zstd chunks; use as a context manager.
-
-    ``command`` goes into the metadata, so that a model can say what it was trained on. The bag
-    is closed on an exception too, so that what was recorded until then is a whole bag.
-    """
-
-    def __init__(self, path: str | Path, command: str = '') -> None:
-        path = Path(path)
-        if path.exists():
-            raise BagError(f'bag {path}: exists already; choose another name or remove it')
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
-        # Chunk compression: the one mode that generic MCAP tools read.
-        self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-        self._writer.set_custom_data(COMMAND, command)
-        self._connections: dict[str, Connection] = {}
-
-    def __enter__(self) -> BagWriter:
-        self._writer.open()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._writer.close()
-
-    def write(
-        self, topic: str, kind: str, stamp: int, latched: bool = False, **values: Any
-    ) -> None:
-        """Append a message of type ``kind`` with these field values, logged at ``stamp`` [ns]."""
-        if topic not in self._connections:
-            self._connections[topic] = self._writer.add_connection(
-                topic, kind, typestore=TYPES, offered_qos_profiles=[_qos(latched)]
-            )
-        message = self.make(kind, **values)
-        self._writer.write(self._connections[topic], stamp, TYPES.serialize_cdr(message, kind))
-
-    def header(self, stamp: int, frame_id: str = '') -> Any:
-        """Make a std_msgs/Header."""
-        seconds, rest = divmod(stamp, NANOSECOND)
-        time = self.make('builtin_interfaces/msg/Time', sec=seconds, nanosec=rest)
-        return self.make('std_msgs/msg/Header', stamp=time, frame_id=frame_id)
-
-    @staticmethod
-    def make(kind: str, **values: Any) -> Any:
-        """Make a message of type ``kind`` to put inside another."""
-        return TYPES.types[kind](**values)
-
-
-def _qos(latched: bool) -> Qos:
-    forever = QosTime(2147483647, 4294967295)
-    return Qos(
-        QosHistory.KEEP_LAST,
-        1 if latched else 10,
-        QosReliability.RELIABLE,
-        QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
-        forever,
-        forever,
-        QosLiveliness.AUTOMATIC,
-        forever,
-        False,
-    )
+        command = None
+    if not command:
+        return path.name
+    return command if command.startswith('lewm collect') else f'{command} ({path.name})'

@@ -5,54 +5,83 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from dataclasses import replace
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from lewm_ros.bundle import Bundle, Calibration, rewrite_manifest
-from lewm_ros.engines import Engine, load_engine
+from lewm_ros.engines import load_engine
 from lewm_ros.errors import CalibrationError
-from lewm_ros.history import History
+from lewm_ros.history import NANOSECOND
 from lewm_ros.share import find
-from lewm_ros.surprise import conformal_threshold, score, window_maxima
-from lewm_ros.surprise.score import predict
-from lewm_training.bags import Episode, read_episodes, recording_command
+from lewm_ros.surprise.calibration import conformal_threshold, window_maxima, windows_needed
+from lewm_ros.surprise.monitors import running_means
+from lewm_ros.surprise.score import nominal_scale, score
+from lewm_training.bags import read_episodes, recording_command
+from lewm_training.scoring import Forecast, forecast_episode
+from lewm_training.storage import find_bags
 
 #: Share of the episodes that the per-dimension scale comes from; the rest gives thresholds.
 SCALE_SHARE = 0.2
 
 
-def residuals(
-    bundle: Bundle, engine: Engine, episode: Episode
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Predict every frame of an episode from one block back, as the surprise node does.
+def calibrate(
+    forecasts: list[Forecast],
+    alphas: list[float],
+    window: float | None,
+    template: Calibration,
+) -> tuple[np.ndarray, tuple[Calibration, ...], float]:
+    """Compute scale and thresholds of one horizon from the nominal episodes.
 
-    Yields stamp [ns], predicted (D,) and observed (D,); frames without a whole window are left
-    out.
+    The first episodes give the scale, the others the thresholds: a threshold holds for frames
+    that had no part in the scale.
+
+    Args:
+        forecasts: of the episodes with usable frames, at least 2.
+        alphas: chances of a false alarm in a window.
+        window: [s]; None: episodes.
+        template: what all entries have in common.
+
+    Returns:
+        The scale (D,), an entry for each alpha, and the median score. The threshold of the
+        running mean is None where the runs of frames are too short for one.
+
+    Raises CalibrationError where there are too few windows for an alpha.
+
     """
-    manifest = bundle.manifest
-    history = History(
-        manifest.history,
-        manifest.frameskip,
-        bundle.block,
-        manifest.camera_period,
-        bundle.contract.action.size,
-        ahead=bundle.block,
+    for_scale = max(1, round(SCALE_SHARE * len(forecasts)))
+    scale = nominal_scale(
+        np.concatenate([f.predicted for f in forecasts[:for_scale]]),
+        np.concatenate([f.observed for f in forecasts[:for_scale]]),
     )
-    done = 0
-    for stamp, image in zip(episode.stamps.tolist(), episode.images):
-        while done < len(episode.actions) and episode.action_stamps[done] <= stamp:
-            history.append_action(int(episode.action_stamps[done]), episode.actions[done])
-            done += 1
-        latent = engine.encode(image)
-        history.append_latent(stamp, latent)
-        transition = history.transition(stamp)
-        if transition is not None:
-            yield stamp, predict(bundle, engine, *transition), latent
+    rest = forecasts[for_scale:]
+    each = [score(f.predicted, f.observed, scale) for f in rest]
+    stamps = np.concatenate([f.stamps for f in rest])
+    scores = np.concatenate(each)
+    means = np.concatenate([running_means(f.stamps, s) for f, s in zip(rest, each)])
+    episodes = np.repeat(np.arange(len(rest)), [len(s) for s in each])
+    maxima = window_maxima(stamps, scores, window, episodes)
+    full = ~np.isnan(means)
+    mean_maxima = window_maxima(stamps[full], means[full], window, episodes[full])
+    entries = tuple(
+        replace(
+            template,
+            alpha=alpha,
+            threshold=conformal_threshold(maxima, alpha),
+            drift=(
+                conformal_threshold(mean_maxima, alpha)
+                if len(mean_maxima) >= windows_needed(alpha)
+                else None
+            ),
+            windows=len(maxima),
+        )
+        for alpha in alphas
+    )
+    return scale, entries, float(np.median(scores))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,67 +96,134 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--alpha',
-        type=float,
+        type=_numbers,
         nargs='+',
-        default=[0.05, 0.01],
-        help='chance of a false alarm in a window (default 0.05 0.01)',
+        default=[[0.05, 0.01]],
+        help='chance of a false alarm in a window (default 0.05,0.01)',
     )
-    parser.add_argument('--window', type=float, default=10.0, help='[s] (default 10)')
+    parser.add_argument(
+        '--window',
+        type=_window,
+        default=10.0,
+        metavar='SECONDS',
+        help="[s], or 'episode' for whole episodes (default 10)",
+    )
+    parser.add_argument(
+        '--horizon',
+        type=int,
+        nargs='+',
+        default=[1],
+        help='how far ahead frames are predicted [blocks] (default 1); thresholds of other '
+        'horizons in the manifest stay',
+    )
     parser.add_argument('--json', action='store_true', help='figures as JSON on standard output')
 
 
+def _numbers(text: str) -> list[float]:
+    return [float(part) for part in text.split(',') if part]
+
+
+def _window(text: str) -> float | None:
+    return None if text == 'episode' else float(text)
+
+
+_numbers.__name__, _window.__name__ = 'number', 'duration'  # what argparse calls them
+
+
 def run(args: argparse.Namespace) -> int:
-    """Score nominal data and store scale and thresholds in the manifest."""
+    """Score nominal data and store scales and thresholds in the manifest."""
     bundle = Bundle.load(find('bundle', args.bundle))
     manifest = bundle.manifest
-    engine = load_engine(bundle, horizon=1)
-    stamps, predicted, observed, episodes = [], [], [], []
+    alphas = list(dict.fromkeys(alpha for group in args.alpha for alpha in group))
+    for alpha in alphas:
+        windows_needed(alpha)  # refused before the data is read
+    horizons = sorted(set(args.horizon))
+    if horizons[0] < 1:
+        raise CalibrationError(f'--horizon is {horizons[0]}: expected blocks, 1 or more')
+    engine = load_engine(bundle, horizon=horizons[-1])
+    forecasts: dict[int, list[Forecast]] = {h: [] for h in horizons}
+    spans, periods = [], []
     source = read_episodes(args.data, bundle.contract, manifest.image_size)
-    for number, episode in enumerate(tqdm(source, desc='score', unit='episode')):
-        for stamp, forecast, latent in residuals(bundle, engine, episode):
-            stamps.append(stamp)
-            predicted.append(forecast)
-            observed.append(latent)
-            episodes.append(number)
-    count = len(set(episodes))
-    if count < 2:
+    for episode in tqdm(source, desc='score', unit='episode'):
+        found = forecast_episode(bundle, engine, episode, horizons)
+        if not all(len(forecast.stamps) for forecast in found.values()):
+            continue
+        for horizon, forecast in found.items():
+            forecasts[horizon].append(forecast)
+        spans.append(float(episode.stamps[-1] - episode.stamps[0]) / NANOSECOND)
+        periods.append(float(np.median(np.diff(episode.stamps))) / NANOSECOND)
+    if len(spans) < 2:
         raise CalibrationError(
-            f'{count} episode with usable frames in {[str(b) for b in args.data]}: calibration '
-            'needs at least 2, one for the scale and one for thresholds'
+            f'{len(spans)} episode with usable frames in {[str(b) for b in args.data]}: '
+            'calibration needs at least 2, one for the scale and one for thresholds'
         )
-    source_of, p, z = np.array(episodes), np.array(predicted), np.array(observed)
-    first = np.unique(source_of)[: max(1, round(SCALE_SHARE * count))]
-    for_scale = np.isin(source_of, first)
-    scale = np.square(p[for_scale] - z[for_scale]).mean(axis=0)
-    scores = score(p[~for_scale], z[~for_scale], scale)
-    maxima = window_maxima(np.array(stamps)[~for_scale], scores, args.window, source_of[~for_scale])
-    policy = '; '.join(recording_command(bag) for bag in args.data)
-    calibration = tuple(
-        Calibration(
-            alpha, conformal_threshold(maxima, alpha), args.window, len(maxima), policy, bundle.hash
-        )
-        for alpha in args.alpha
+    template = Calibration(
+        alpha=alphas[0],
+        threshold=1.0,
+        window=args.window,
+        windows=1,
+        policy='; '.join(recording_command(bag) for bag in find_bags(args.data)),
+        model_hash=bundle.hash,
+        contract=bundle.contract.name,
+        rate=1 / float(np.median(periods)),
     )
+    scales = {h: np.array(s) for h, s in manifest.surprise_scale.items()}
+    entries = [c for c in manifest.calibration if c.horizon not in horizons]
+    medians = {}
+    for horizon in horizons:
+        scales[horizon], added, medians[horizon] = calibrate(
+            forecasts[horizon], alphas, args.window, replace(template, horizon=horizon)
+        )
+        entries += added
     rewrite_manifest(
         bundle.path,
-        replace(manifest, surprise_scale=tuple(scale.tolist()), calibration=calibration),
+        replace(
+            manifest,
+            surprise_scale={h: tuple(s.tolist()) for h, s in sorted(scales.items())},
+            calibration=tuple(entries),
+        ),
     )
-    figures = {
-        'windows': len(maxima),
-        'score_median': float(np.median(scores)),
-        'thresholds': {str(c.alpha): c.threshold for c in calibration},
-        'false_alarms_per_hour': {str(c.alpha): c.alpha * 3600 / c.window for c in calibration},
-    }
-    if args.json:
-        print(json.dumps(figures))
-        return 0
-    print(
-        f'{len(maxima)} nominal windows of {args.window:g} s, median score '
-        f'{figures["score_median"]:.2f}'
-    )
-    for c in calibration:
-        print(
-            f'alpha {c.alpha:g}: threshold {c.threshold:.2f}, at most '
-            f'{c.alpha * 3600 / c.window:.1f} false alarms an hour'
-        )
+    new = [c for c in entries if c.horizon in horizons]
+    seconds = float(np.mean(spans)) if args.window is None else args.window
+    _report(new, medians, seconds, args.json)
     return 0
+
+
+def _report(
+    entries: list[Calibration], medians: dict[int, float], seconds: float, as_json: bool
+) -> None:
+    """Print what was found; ``seconds`` is the (mean) length of a window."""
+    figures: dict[str, Any] = {
+        'window_seconds': seconds,
+        'rate_hz': entries[0].rate,
+        'horizons': [],
+    }
+    for horizon, median in medians.items():
+        rows = [c for c in entries if c.horizon == horizon]
+        figures['horizons'].append(
+            {
+                'horizon': horizon,
+                'windows': rows[0].windows,
+                'score_median': median,
+                'thresholds': {str(c.alpha): c.threshold for c in rows},
+                'drift': {str(c.alpha): c.drift for c in rows},
+                'false_alarms_per_hour': {str(c.alpha): c.alpha * 3600 / seconds for c in rows},
+            }
+        )
+    if as_json:
+        print(json.dumps(figures))
+        return
+    unit = f'{seconds:g} s' if entries[0].window is not None else f'one episode (~{seconds:.0f} s)'
+    for row in figures['horizons']:
+        print(
+            f'horizon {row["horizon"]}: {row["windows"]} nominal windows of {unit}, median score '
+            f'{row["score_median"]:.2f}'
+        )
+        for alpha, threshold in row['thresholds'].items():
+            drift = row['drift'][alpha]
+            mean = 'too little data for one' if drift is None else f'{drift:.2f}'
+            print(
+                f'  alpha {alpha}: threshold {threshold:.2f}, at most '
+                f'{row["false_alarms_per_hour"][alpha]:.1f} false alarms an hour; threshold of '
+                f'the running mean: {mean}'
+            )

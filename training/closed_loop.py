@@ -23,6 +23,10 @@ from lewm_ros.imaging import prepare
 from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner
 from lewm_ros.planning.playback import Playback
 from lewm_ros.share import find
+from lewm_ros.sim import Task
+
+#: How often a robot that does nothing in particular gets a new goal [s].
+GOAL_SECONDS = 6.0
 
 
 def planner_config(preset: str, seed: int) -> PlannerConfig:
@@ -82,15 +86,14 @@ class PlannerPolicy:
     def from_bundle(
         cls,
         name: str,
-        task: Any,
+        task: Task,
         contract: Contract,
         seed: int,
-        preset: str = 'live',
-        goal_seconds: float = 6.0,
+        goal_seconds: float = GOAL_SECONDS,
     ) -> PlannerPolicy:
-        """Drive ``task`` to a new random goal every ``goal_seconds`` [s]."""
+        """Drive ``task`` to a new random goal every ``goal_seconds`` [s], with its preset."""
         bundle = Bundle.load(find('bundle', name))
-        config = planner_config(preset, seed)
+        config = planner_config(task.preset, seed)
         return cls(
             bundle,
             contract,

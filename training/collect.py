@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 import sys
-from typing import Any, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -18,15 +18,18 @@ from lewm_ros.contract import Contract
 from lewm_ros.errors import SimulationError
 from lewm_ros.history import NANOSECOND
 from lewm_ros.share import find
-from lewm_ros.sim import TASKS, make_task
-from lewm_training.bags import BagWriter
+from lewm_ros.sim import TASKS, Push, Task, make_task
+from lewm_training import messages
+from lewm_training.bag_writer import BagWriter
+from lewm_training.push_policy import PushPolicy
 
 NAMESPACE = '/lewm'
+JOINT_STATES = 'joint_states'  #: where a simulator's state goes that no contract reads
 #: Simulated clocks start here [ns], and rest this long between episodes.
 START = NANOSECOND
 REST = 10 * NANOSECOND
 #: Options that only a TASK has, and their defaults; options that only --mjcf has, all needed.
-TASK_ONLY = {'episodes': 1200, 'seconds': 5.0, 'policy': 'random', 'bundle': 'reacher', 'seed': 0}
+TASK_ONLY = {'episodes': 1200, 'seconds': 5.0, 'policy': 'random', 'bundle': '', 'seed': 0}
 MJCF_ONLY = ('camera', 'trajectory', 'contract')
 
 
@@ -96,7 +99,7 @@ class UniformPolicy:
 
 
 def simulate(
-    task: Any,
+    task: Task,
     contract: Contract,
     policy: Policy,
     seconds: float,
@@ -109,9 +112,9 @@ def simulate(
     Commands begin ``phase`` [s] after frames, since on a robot the two share no grid. Yields
     ('action', stamp, command), ('state', stamp, state) and ('image', stamp, picture) in time
     order; stamps are ``start`` [ns] plus the simulated time. At equal times the frame comes
-    before the command.
+    before the command. A frame is taken at the physics step nearest to its time.
     """
-    frame_steps = _whole(1 / camera_rate / task.timestep, 'camera period')
+    frame_steps = _frame_steps(camera_rate, task)
     tick_steps = _whole(contract.period / task.timestep, 'control period')
     offset = round(phase / task.timestep) % tick_steps
     policy.reset()
@@ -119,10 +122,11 @@ def simulate(
     total = round(seconds / task.timestep)
     if offset:
         yield 'action', start, command
-    step = 0
+    step = frame = 0
     while step < total:
         stamp = start + round(step * task.timestep * NANOSECOND)
-        if step % frame_steps == 0:
+        if step == round(frame * frame_steps):
+            frame += 1
             image = task.render()
             policy.observe(stamp, image)
             yield 'state', stamp, task.state()
@@ -130,7 +134,7 @@ def simulate(
         if step % tick_steps == offset:
             command = policy.act(stamp)
             yield 'action', stamp, command
-        next_frame = frame_steps - step % frame_steps
+        next_frame = round(frame * frame_steps) - step
         next_tick = (offset - step - 1) % tick_steps + 1
         advance = min(next_frame, next_tick, total - step)
         task.step(command, advance)
@@ -143,6 +147,22 @@ def _whole(steps: float, name: str) -> int:
     return round(steps)
 
 
+def _frame_steps(camera_rate: float, task: Task) -> float:
+    """Physics steps between frames, at least one."""
+    if camera_rate * task.timestep > 1:
+        raise SimulationError(
+            f'--camera-rate is {camera_rate:g} Hz: expected at most {1 / task.timestep:g}, one '
+            'frame in each physics step'
+        )
+    return 1 / camera_rate / task.timestep
+
+
+def image_size(text: str) -> int | tuple[int, int]:
+    """Read '64' or '640x480' (width x height) as a task takes it: one number, or (H, W) [px]."""
+    width, cross, height = text.partition('x')
+    return (int(height), int(width)) if cross else int(width)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.description = (
@@ -152,16 +172,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('task', nargs='?', choices=TASKS, help='simulated task')
     parser.add_argument('--out', required=True, type=Path, help='bag folder to create')
     parser.add_argument('--camera-rate', type=float, default=20.0, help='[Hz] (default 20)')
-    parser.add_argument('--image-size', type=int, default=64, help='[px] (default 64)')
+    parser.add_argument(
+        '--image-size', type=image_size, default=64, metavar='PX', help='64 (default) or 640x480'
+    )
     task = parser.add_argument_group('with TASK')
     task.add_argument('--episodes', type=int, help='episodes (default 1200)')
     task.add_argument('--seconds', type=float, help='of each [s] (default 5)')
     task.add_argument(
         '--policy',
         choices=('random', 'planner'),
-        help='random torques, or the planner reaching random goals (default random)',
+        help="random torques or pushes, or the planner reaching random goals (default 'random')",
     )
-    task.add_argument('--bundle', help="bundle of the planner (default 'reacher')")
+    task.add_argument('--bundle', help='bundle of the planner (default: named like the task)')
     task.add_argument('--seed', type=int, help='(default 0)')
     mjcf = parser.add_argument_group('instead of TASK')
     mjcf.add_argument('--mjcf', type=Path, metavar='MODEL.xml', help='MuJoCo model')
@@ -213,7 +235,7 @@ def _check_options(args: argparse.Namespace) -> None:
     for name, default in TASK_ONLY.items():
         if getattr(args, name) is None:
             setattr(args, name, default)
-    for name in ('episodes', 'seconds', 'camera_rate', 'image_size'):
+    for name in ('episodes', 'seconds', 'camera_rate'):
         if not 0 < getattr(args, name) < float('inf'):
             raise SimulationError(
                 f'--{name.replace("_", "-")} is {getattr(args, name)}: expected more than 0'
@@ -225,13 +247,16 @@ def _collect_task(args: argparse.Namespace) -> int:
     task = make_task(args.task, args.image_size, args.seed)
     contract = Contract.load(find('contract', task.contract))
     policy: Policy
-    if args.policy == 'random':
-        policy = RandomPolicy(contract, rng)
-    else:
+    if args.policy == 'planner':
         from lewm_training.closed_loop import PlannerPolicy
 
-        policy = PlannerPolicy.from_bundle(args.bundle, task, contract, seed=args.seed)
-    _whole(1 / args.camera_rate / task.timestep, 'camera period')  # before a bag is there
+        bundle = args.bundle or task.name
+        policy = PlannerPolicy.from_bundle(bundle, task, contract, seed=args.seed)
+    elif isinstance(task, Push):
+        policy = PushPolicy(contract, rng, task)
+    else:
+        policy = RandomPolicy(contract, rng)
+    _frame_steps(args.camera_rate, task)  # refused before a bag is there
     start = START
     with BagWriter(args.out, ' '.join(['lewm', *sys.argv[1:]])) as bag:
         for number in tqdm(range(1, args.episodes + 1), desc='collect', unit='episode'):
@@ -241,7 +266,12 @@ def _collect_task(args: argparse.Namespace) -> int:
             for kind, stamp, value in simulate(
                 task, contract, policy, args.seconds, args.camera_rate, phase, start
             ):
-                _WRITERS[kind](bag, contract, stamp, value)
+                if kind == 'state':
+                    write_state(bag, contract, stamp, value, task.joints)
+                elif kind == 'action':
+                    write_action(bag, contract, stamp, value)
+                else:
+                    write_image(bag, contract, stamp, value)
             start += round(args.seconds * NANOSECOND) + REST
     task.close()
     return 0
@@ -257,27 +287,26 @@ def write_episode(bag: BagWriter, stamp: int, number: int) -> None:
     bag.write(f'{NAMESPACE}/episode', 'std_msgs/msg/UInt32', stamp, latched=True, data=number)
 
 
-def _write_action(bag: BagWriter, contract: Contract, stamp: int, value: np.ndarray) -> None:
-    layout = bag.make('std_msgs/msg/MultiArrayLayout', dim=[], data_offset=0)
-    bag.write(
-        f'{NAMESPACE}/{contract.action.topic}',
-        contract.action.type,
-        stamp,
-        layout=layout,
-        data=value,
-    )
+def write_action(bag: BagWriter, contract: Contract, stamp: int, value: np.ndarray) -> None:
+    """Write a command (A,), contract units, sent at ``stamp`` [ns]."""
+    action = contract.action
+    message = messages.command(action, action.names, value)
+    messages.write(bag, topic_name(action.topic), action.type, message, stamp, stamp)
 
 
-def _write_state(bag: BagWriter, contract: Contract, stamp: int, value: np.ndarray) -> None:
-    joints = len(value) // 2
+def write_state(
+    bag: BagWriter, contract: Contract, stamp: int, value: np.ndarray, names: Sequence[str]
+) -> None:
+    """Write positions and velocities, the two halves of ``value``, of the named joints."""
+    position, velocity = np.split(value, 2)
     bag.write(
-        f'{NAMESPACE}/joint_states',
+        topic_name(JOINT_STATES if contract.state is None else contract.state.topic),
         'sensor_msgs/msg/JointState',
         stamp,
         header=bag.header(stamp),
-        name=list(contract.action.names),
-        position=value[:joints],
-        velocity=value[joints:],
+        name=list(names),
+        position=position,
+        velocity=velocity,
         effort=np.empty(0),
     )
 
@@ -303,6 +332,3 @@ def write_image(bag: BagWriter, contract: Contract, stamp: int, value: np.ndarra
         step=3 * width,
         data=value.reshape(-1),
     )
-
-
-_WRITERS = {'action': _write_action, 'state': _write_state, 'image': write_image}

@@ -69,7 +69,6 @@ class ContactSheet:
         """What follows is of another bag: it is drawn after what there is."""
         self._bags.append(self._end)
         self._begins = True
-        self._begins = True
 
     def add(self, episode: Episode, gaps: list[tuple[int, int]], windows: int) -> None:
         """Take in an episode, the gaps [ns] between its frames and its number of windows."""

@@ -23,7 +23,7 @@ from lewm_ros.errors import BundleError, ContractError, ModelError
 from lewm_ros.share import find
 from lewm_training.export import export_files
 from lewm_training.official import load_model, model_config, parse_config, read_tensors, spelling
-from lewm_training.train import HORIZON
+from lewm_training.trainer import HORIZON
 
 #: Control ticks in an action block, as published; config.json has only the block's length.
 FRAMESKIP = 5

@@ -10,23 +10,23 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 import json
 from pathlib import Path
-import struct
 
 import numpy as np
 from rosbags.interfaces import Nodetype
 
+from lewm_ros.bagfiles import header_stamp
 from lewm_ros.contract import Contract
 from lewm_ros.errors import BagError
 from lewm_ros.history import NANOSECOND
 from lewm_ros.report import prepare_report
 from lewm_ros.share import find
+from lewm_training.bag_cache import episode_windows
 from lewm_training.bags import TYPES, Episode, ReadReport, find_topic, read_episodes
 from lewm_training.contact_sheet import ContactSheet
 from lewm_training.delay import Delay, DelayEstimate
 from lewm_training.raw import Topic
 from lewm_training.storage import Bag, find_bags
 from lewm_training.timeline import BEHIND
-from lewm_training.windows import episode_windows
 
 #: An interval is a gap where it is longer than so many periods and than so many seconds.
 GAP_PERIODS, GAP_SECONDS = 3, 0.2
@@ -140,8 +140,7 @@ class _Intervals:
         self.report.count += 1
         stamp = logged
         if self.report.clock == 'header':
-            # The stamp is what a message with a header begins with.
-            stamp = _first_stamp(data) or logged
+            stamp = header_stamp(data) or logged
         if self._last is None or stamp > self._last:
             if self._last is not None:
                 self._spans.append(stamp - self._last)
@@ -278,14 +277,6 @@ def topic_reports(path: Path) -> list[TopicReport]:
     except OSError as error:
         raise BagError(f'bag {path}: cannot be read as rosbag2 ({error})') from error
     return [intervals.result() for intervals in topics.values()]
-
-
-def _first_stamp(data: bytes) -> int:
-    """Stamp [ns] of a message in CDR that begins with a header; 0 where it is too short."""
-    if len(data) < 12:
-        return 0
-    seconds, rest = struct.unpack_from('<iI' if data[1] & 1 else '>iI', data, 4)
-    return seconds * NANOSECOND + rest
 
 
 def _gap(period: float) -> float:

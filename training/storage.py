@@ -13,12 +13,12 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 import heapq
 from pathlib import Path, PurePosixPath
-import re
 import tempfile
 
 import yaml
 import zstandard
 
+from lewm_ros.bagfiles import natural
 from lewm_ros.errors import BagError
 from lewm_training.mcap import McapFile
 from lewm_training.raw import RawFile, Topic, room
@@ -57,23 +57,18 @@ def find_bags(paths: Iterable[str | Path]) -> list[Path]:
 def _bags_in(path: Path) -> list[Path]:
     if path.is_file() or (path / METADATA).exists() or _storage_files(path):
         return [path]
-    folders = sorted((p for p in path.iterdir() if p.is_dir()), key=_natural)
+    folders = sorted((p for p in path.iterdir() if p.is_dir()), key=natural)
     return [bag for folder in folders for bag in _bags_in(folder)]
 
 
 def _storage_files(folder: Path) -> list[Path]:
     files = [p for p in folder.iterdir() if p.is_file() and _kind(p)]
-    return sorted(files, key=_natural)
+    return sorted(files, key=natural)
 
 
 def _kind(path: Path) -> str | None:
     suffix = Path(path.name.removesuffix(_ZSTD)).suffix
     return suffix if suffix in _KINDS else None
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Key that sorts bag_10 after bag_9."""
-    return [(int(p), '') if p.isdigit() else (0, p) for p in re.split(r'(\d+)', path.name)]
 
 
 class Bag:
@@ -95,7 +90,7 @@ class Bag:
         self.path = path
         self.damage: Counter[str] = Counter()
         self._problems = problems
-        self._files = _files(path)
+        self._files = bag_files(path)
         self._topics: dict[Topic, None] = {}
         reasons: Counter[str] = Counter()
         for file in self._files:
@@ -181,8 +176,11 @@ class Bag:
                     opened.close()
 
 
-def _files(path: Path) -> list[Path]:
-    """Files of a bag in the order of recording: as metadata.yaml says, else by name."""
+def bag_files(path: Path) -> list[Path]:
+    """List a bag's files in the order of recording: as metadata.yaml says, else by name.
+
+    Raises BagError where metadata.yaml names one that is not there.
+    """
     if path.is_file():
         return [path]
     present = _storage_files(path)

@@ -20,7 +20,6 @@ import zipfile
 import zlib
 
 import numpy as np
-from rosbags.interfaces import Nodetype
 from tqdm import tqdm
 
 from lewm_ros.contract import Contract
@@ -28,10 +27,12 @@ from lewm_ros.errors import SimulationError
 from lewm_ros.fields import write_fields
 from lewm_ros.history import NANOSECOND
 from lewm_ros.sim.rendering import Camera, load_mujoco
-from lewm_training.bags import TYPES, BagWriter
+from lewm_training import messages
+from lewm_training.bag_writer import BagWriter
+from lewm_training.bags import TYPES
 from lewm_training.collect import REST, START, topic_name, write_episode, write_image
+from lewm_training.messages import JOINT_STATE
 
-JOINT_STATE = 'sensor_msgs/msg/JointState'
 #: A row this much [ns] after a frame still counts as at its time: float32 times are no finer.
 SLACK = 100_000
 log = logging.getLogger('lewm')
@@ -53,7 +54,7 @@ def collect_trajectories(
     paths: Sequence[Path],
     contract: Contract,
     out: Path,
-    size: int,
+    size: int | tuple[int, int],
     rate: float,
 ) -> None:
     """Render every episode of some .npz files into one bag.
@@ -64,7 +65,7 @@ def collect_trajectories(
         paths: files as :func:`load_trajectories` reads them.
         contract: names the topics, types and fields.
         out: bag folder to create.
-        size: height and width of the pictures [px].
+        size: height and width of the pictures [px], or one number for both.
         rate: of the pictures [Hz].
 
     Raises:
@@ -80,6 +81,7 @@ def collect_trajectories(
         )
     has_state = _has_state(model, contract)
     episodes = [episode for path in paths for episode in load_trajectories(path, model, rate)]
+    _check_limits(contract, episodes)
     command = ' '.join(['lewm', *sys.argv[1:]])
     with closing(Camera(model, camera, size)) as eye, BagWriter(out, command) as bag:
         scribe = _Scribe(bag, model, contract, has_state)
@@ -206,7 +208,9 @@ def _check_stamps(path: Path, stamps: np.ndarray, first: int, rate: float) -> No
         )
 
 
-def _check_camera(path: Path, model: Any, name: str, contract: Contract, size: int) -> None:
+def _check_camera(
+    path: Path, model: Any, name: str, contract: Contract, size: int | tuple[int, int]
+) -> None:
     names = [model.camera(i).name for i in range(model.ncam) if model.camera(i).name]
     if name not in names:
         raise SimulationError(
@@ -221,10 +225,11 @@ def _check_camera(path: Path, model: Any, name: str, contract: Contract, size: i
         )
     if contract.camera.crop is not None:
         x, y, width, height = contract.camera.crop
-        if max(x + width, y + height) > size:
+        rows, columns = (size, size) if isinstance(size, int) else size
+        if x + width > columns or y + height > rows:
             raise SimulationError(
                 f'camera.crop {list(contract.camera.crop)} of the contract reaches out of the '
-                f'picture: expected an --image-size of at least {max(x + width, y + height)}'
+                f'picture: expected an --image-size of at least {x + width}x{y + height}'
             )
 
 
@@ -255,6 +260,22 @@ def _has_state(model: Any, contract: Contract) -> bool:
     return True
 
 
+def _check_limits(contract: Contract, episodes: Sequence[Trajectory]) -> None:
+    """Say which dimensions of ctrl leave the contract's limits; a planner never will."""
+    action = contract.action
+    ctrl = np.concatenate([episode.ctrl for episode in episodes])
+    for values, name, unit, low, high in zip(
+        ctrl.T, action.names, action.units, action.low, action.high
+    ):
+        beyond = np.count_nonzero((values < low) | (values > high))
+        if beyond:
+            log.warning(
+                'ctrl of %s reaches from %g to %g, in %d of %d rows beyond the limits of the '
+                'contract, %g to %g %s; the bag holds it as it is',
+                *(name, values.min(), values.max(), beyond, len(values), low, high, unit),
+            )
+
+
 class _Scribe:
     """Writes pictures, states and commands as the contract says.
 
@@ -280,37 +301,26 @@ class _Scribe:
         """Write a picture (S, S, 3) uint8 and the state of the row that it shows."""
         if self._has_state and self._contract.state is not None:
             topic = topic_name(self._contract.state.topic)
-            self._write(topic, JOINT_STATE, stamp, self._joint_state(row, episode), stamp)
+            message = self._joint_state(row, episode)
+            messages.write(self._bag, topic, JOINT_STATE, message, stamp, stamp)
         write_image(self._bag, self._contract, stamp, image)
 
     def command(self, stamp: int, row: int, episode: Trajectory) -> None:
         """Write the command of a row, in effect from ``stamp`` [ns] on."""
         applied, names = self._contract.action.applied, list(self._contract.action.names)
-        message = self._joint_state(row, episode) if self._joined else blank(applied.type)
-        if applied.type == JOINT_STATE and not self._joined:
-            message.name = names
-        elif applied.type == 'trajectory_msgs/msg/JointTrajectory':
-            message.joint_names = names
-            message.points = [blank('trajectory_msgs/msg/JointTrajectoryPoint')]
-        write_fields(message, applied.fields, episode.ctrl[row])
-        topic = topic_name(applied.topic)
-        self._write(topic, applied.type, stamp - self.lead, message, stamp)
+        if self._joined:
+            message = self._joint_state(row, episode)
+            write_fields(message, applied.fields, episode.ctrl[row])
+        else:
+            message = messages.command(applied, names, episode.ctrl[row])
+        topic, logged = topic_name(applied.topic), stamp - self.lead
+        messages.write(self._bag, topic, applied.type, message, stamp, logged)
 
     def _joint_state(self, row: int, episode: Trajectory) -> Any:
-        message = blank(JOINT_STATE)
+        message = messages.blank(JOINT_STATE)
         message.name = self._joints
         message.position, message.velocity = episode.qpos[row], episode.qvel[row]
         return message
-
-    def _write(self, topic: str, kind: str, logged: int, message: Any, stamp: int) -> None:
-        if hasattr(message, 'header'):
-            message.header = self._bag.header(stamp)
-        for holder in (message, *getattr(message, 'points', ())):
-            for name, value in vars(holder).items():  # rosbags wants arrays where numbers are
-                if isinstance(value, list) and value and isinstance(value[0], float):
-                    setattr(holder, name, np.array(value))
-        values = {name: getattr(message, name) for name, _ in TYPES.fielddefs[kind][1]}
-        self._bag.write(topic, kind, logged, **values)
 
 
 def _render(
@@ -332,18 +342,3 @@ def _render(
         data.qpos[:], data.qvel[:] = episode.qpos[row], episode.qvel[row]
         mujoco.mj_forward(model, data)
         scribe.frame(start + logged, eye.render(data), row, episode)
-
-
-def blank(kind: str) -> Any:
-    """Make a message of a type with zeros, empty texts and empty sequences."""
-    values: dict[str, Any] = {}
-    for name, (node, of) in TYPES.fielddefs[kind][1]:
-        if node == Nodetype.NAME:
-            values[name] = blank(str(of))
-        elif node == Nodetype.BASE:
-            values[name] = '' if of[0] == 'string' else 0.0 if of[0].startswith('float') else 0
-        else:  # ARRAY of so many, SEQUENCE of none yet
-            (element, kind_of), count = of
-            numbers = element == Nodetype.BASE and str(kind_of[0]) != 'string'
-            values[name] = np.zeros(count, dtype=str(kind_of[0])) if numbers else []
-    return BagWriter.make(kind, **values)

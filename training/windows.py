@@ -1,68 +1,95 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Training windows: bags read once into a memory-mapped cache, then sampled in any order."""
+"""Training windows of any number of bags, sampled in any order from what is mapped from disk."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-import hashlib
-import json
 import logging
-import os
 from pathlib import Path
-import shutil
-import tempfile
 
 import numpy as np
-from tqdm import tqdm
 
 from lewm_ros.contract import Contract
 from lewm_ros.errors import BagError
-from lewm_ros.history import NANOSECOND, block_actions, window_indices
 from lewm_ros.imaging import normalise
-from lewm_training.bags import Episode, ReadReport, read_episodes
+from lewm_training.bag_cache import CachedBag, cached_bag, hash_bags
+from lewm_training.storage import find_bags
 
-#: Raised when the layout or the meaning of a cache changes.
-VERSION = 1
+#: Camera periods of bags may differ by this factor: stamps of one camera come nowhere near it.
+PERIODS = 1.2
 log = logging.getLogger('lewm')
+
+
+class Images:
+    """Frames of several bags as one array (n, S, S, 3) uint8, to be indexed by integers."""
+
+    def __init__(self, parts: Sequence[np.ndarray]) -> None:
+        self._parts = parts
+        self._starts = np.cumsum([0, *map(len, parts)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, index: np.ndarray) -> np.ndarray:
+        """Read the frames of some indices (...), (..., S, S, 3)."""
+        if len(self._parts) == 1:
+            return self._parts[0][index]
+        result = np.empty((*index.shape, *self._parts[0].shape[1:]), dtype=np.uint8)
+        part = np.searchsorted(self._starts, index, side='right') - 1
+        for number in np.unique(part):
+            here = part == number
+            result[here] = self._parts[number][index[here] - self._starts[number]]
+        return result
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of F = H + 1 frames over a memory-mapped cache.
+    """Windows of F = H + 1 frames.
 
     Attributes:
         images: (n, S, S, 3) uint8, every frame of every episode, on disk.
         frames: (w, F) int64 indices into ``images``.
         blocks: (w, F − 1, k·A) float32 action blocks, contract units.
-        episodes: (w,) int32, the episode of each window.
-        states: (n, X) float64 or None.
+        episodes: (w,) int32, the episode of each window, numbered through all bags.
+        sources: (w,) int64, the bag of each window, an index into ``bags``.
+        bags: those with windows, in the order given.
         camera_period: median time between frames [s].
 
     """
 
-    images: np.ndarray
+    images: Images
     frames: np.ndarray
     blocks: np.ndarray
     episodes: np.ndarray
-    states: np.ndarray | None
+    sources: np.ndarray
+    bags: tuple[CachedBag, ...]
     camera_period: float
 
     def split(self, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Window indices for training and validation, whole episodes apart.
 
+        Each bag gives a share ``held_out`` of its episodes to validation, at least one; which
+        ones does not depend on the other bags. A bag of one episode gives it to training, unless
+        all bags are so: then a share of the bags is held out.
+
         Raises BagError where there are not at least two episodes.
         """
-        numbers = np.unique(self.episodes)
-        if len(numbers) < 2:
+        groups = [np.unique(self.episodes[self.sources == i]) for i in range(len(self.bags))]
+        if all(len(group) == 1 for group in groups):
+            groups = [np.concatenate(groups)]
+        chosen = []
+        for group in groups:
+            if len(group) > 1:
+                count = min(max(1, round(held_out * len(group))), len(group) - 1)
+                chosen.append(np.random.default_rng(seed).permutation(group)[:count])
+        if not chosen:
             raise BagError(
-                f'{len(numbers)} episode with usable windows: training needs at least 2, so that '
-                'one can be held out for validation'
+                '1 episode with usable windows: training needs at least 2, so that one can be '
+                'held out for validation'
             )
-        count = min(max(1, round(held_out * len(numbers))), len(numbers) - 1)
-        chosen = np.random.default_rng(seed).permutation(numbers)[:count]
-        validation = np.isin(self.episodes, chosen)
+        validation = np.isin(self.episodes, np.concatenate(chosen))
         return np.flatnonzero(~validation), np.flatnonzero(validation)
 
     def pixels(self, windows: np.ndarray) -> np.ndarray:
@@ -71,8 +98,14 @@ class Windows:
 
     def action_statistics(self, windows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of one tick's action over windows, each (A,) float64."""
-        ticks = self.blocks[windows].reshape(-1, size).astype(np.float64)
-        return ticks.mean(axis=0), ticks.std(axis=0)
+        pieces = np.array_split(windows, 1 + len(windows) // 65_536)
+        ticks = len(windows) * self.blocks[0].size // size
+        mean, square = np.zeros(size), np.zeros(size)
+        for piece in pieces:
+            mean += self.blocks[piece].reshape(-1, size).sum(axis=0, dtype=np.float64) / ticks
+        for piece in pieces:
+            square += np.square(self.blocks[piece].reshape(-1, size) - mean).sum(axis=0) / ticks
+        return mean, np.sqrt(square)
 
 
 def batches(windows: np.ndarray, size: int, seed: int, start: int = 0) -> Iterator[np.ndarray]:
@@ -92,118 +125,96 @@ def batches(windows: np.ndarray, size: int, seed: int, start: int = 0) -> Iterat
 
 
 def load_windows(
-    bags: list[Path], contract: Contract, size: int, history: int, frameskip: int, cache: Path
+    bags: Sequence[Path], contract: Contract, size: int, history: int, frameskip: int, cache: Path
 ) -> Windows:
-    """Windows of some bags, from the cache if their content was read before.
+    """Windows of some bags; those whose content was read before come from the cache.
 
     Args:
-        bags: rosbag2 folders.
+        bags: rosbag2 folders, single files of them, or folders of bags.
         contract: the robot.
         size: image size S [px].
         history: H.
         frameskip: k; a block lasts k control periods.
-        cache: folder that holds one sub-folder per content.
+        cache: folder that holds one sub-folder for each bag.
 
     Raises:
-        BagError: nothing usable, with the reasons counted.
+        BagError: a recording given twice, bags of different camera rates, or nothing usable,
+            with the reasons counted.
 
     """
-    folder = cache / _key(bags, contract, size, history, frameskip)
-    if not folder.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix='partial-', dir=cache))
-        try:
-            _build(partial, bags, contract, size, history, frameskip)
-            os.replace(partial, folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    with np.load(folder / 'index.npz') as index:
-        states = index['states']
-        return Windows(
-            np.memmap(folder / 'images.u8', dtype=np.uint8, mode='r').reshape(-1, size, size, 3),
-            index['frames'],
-            index['blocks'],
-            index['episodes'],
-            states if states.size else None,
-            float(index['camera_period']),
-        )
-
-
-def episode_windows(
-    episode: Episode, contract: Contract, history: int, frameskip: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Find the usable windows of an episode: frames one block apart, the commands known.
-
-    Returns indices of the frames (w, H + 1) and action blocks (w, H, k·A) float64.
-    """
-    step = np.diff(episode.stamps)
-    period = int(np.median(step)) if len(step) else 0
-    block = round(frameskip * contract.period * NANOSECOND)
-    found = window_indices(episode.stamps, block, history + 1, period)
-    actions = block_actions(
-        episode.action_stamps, episode.actions, episode.stamps[found], frameskip
-    )
-    known = ~np.isnan(actions).any(axis=(1, 2))
-    return found[known], actions[known]
-
-
-def _build(
-    folder: Path, bags: list[Path], contract: Contract, size: int, history: int, frameskip: int
-) -> None:
-    block = round(frameskip * contract.period * NANOSECOND)
-    frames, blocks, episodes, states, steps = [], [], [], [], []
-    count = unusable = 0
-    report = ReadReport()
-    with open(folder / 'images.u8', 'wb') as file:
-        source = read_episodes(bags, contract, size, report)
-        for number, episode in enumerate(tqdm(source, desc='read', unit='episode')):
-            found, actions = episode_windows(episode, contract, history, frameskip)
-            unusable += len(episode.stamps) - len(found)
-            frames.append(found + count)
-            blocks.append(actions.astype(np.float32))
-            episodes.append(np.full(len(found), number, dtype=np.int32))
-            steps.append(np.diff(episode.stamps))
-            if episode.states is not None:
-                states.append(episode.states)
-            file.write(episode.images.tobytes())
-            count += len(episode.stamps)
-    for reason, times in report.refused.items():
-        log.warning('refused %d messages: %s', times, reason)
-    total = sum(map(len, frames))
-    log.info(
-        '%d episodes, %d frames, %d windows (%d frames start none)',
-        report.episodes,
-        count,
-        total,
-        unusable,
-    )
-    if total == 0:
-        reasons = '; '.join(f'{n} x {r}' for r, n in report.refused.items())
+    # One by one: what lies in two of the given folders is to be refused, not dropped.
+    hashes = hash_bags([path for bag in bags for path in find_bags([bag])], cache)
+    _refuse_copies(hashes)
+    read = []
+    for path, content in hashes:
+        read.append(cached_bag(path, content, contract, size, history, frameskip, cache))
+        _say(read[-1])
+    usable = [bag for bag in read if bag.summary.windows]
+    if not usable:
+        reasons = '; '.join(f'{n} x {r}' for b in read for r, n in b.summary.refused.items())
         raise BagError(
-            f'no usable window in {[str(b) for b in bags]}: {count} frames read; a window needs '
-            f'{history + 1} frames {block / NANOSECOND:g} s apart with commands in between'
+            f'no usable window in {[str(b.path) for b in read]}: '
+            f'{sum(b.summary.frames for b in read)} frames read; a window needs {history + 1} '
+            f'frames {frameskip * contract.period:g} s apart with commands in between'
             + (f'; refused: {reasons}' if reasons else '')
         )
-    whole = states and sum(map(len, states)) == count
-    np.savez(
-        folder / 'index.npz',
-        frames=np.concatenate(frames),
-        blocks=np.concatenate(blocks),
-        episodes=np.concatenate(episodes),
-        states=np.concatenate(states) if whole else np.empty(0),
-        camera_period=np.median(np.concatenate(steps)) / NANOSECOND,
+    frames, episodes, place, number = [], [], 0, 0
+    for bag in usable:
+        frames.append(bag.frames + place)
+        episodes.append(bag.episodes + number)
+        place, number = place + bag.summary.frames, number + bag.summary.episodes
+    return Windows(
+        Images([bag.images for bag in usable]),
+        np.concatenate(frames),
+        np.concatenate([bag.blocks for bag in usable]),
+        np.concatenate(episodes),
+        np.repeat(np.arange(len(usable)), [len(bag.frames) for bag in usable]),
+        tuple(usable),
+        _camera_period(usable),
     )
 
 
-def _key(bags: list[Path], contract: Contract, size: int, history: int, frameskip: int) -> str:
-    """Hash of everything that the cache depends on: the bags' bytes and the settings."""
-    settings = [VERSION, contract.to_dict(), size, history, frameskip]
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for bag in bags:
-        if not bag.exists():
-            raise BagError(f'bag {bag}: no such file or folder')
-        for file in sorted(bag.rglob('*')) if bag.is_dir() else [bag]:
-            if file.is_file():
-                with open(file, 'rb') as stream:
-                    digest.update(hashlib.file_digest(stream, 'sha256').digest())
-    return digest.hexdigest()[:24]
+def _refuse_copies(hashes: list[tuple[Path, list[str]]]) -> None:
+    first: dict[str, Path] = {}
+    for path, content in hashes:
+        for digest in content:
+            if digest in first:
+                raise BagError(
+                    f'bag {path} has the content of {first[digest]}, given before: give each '
+                    'recording once, or held-out episodes would be trained on'
+                )
+        first |= dict.fromkeys(content, path)
+
+
+def _say(bag: CachedBag) -> None:
+    found = bag.summary
+    for reason, times in found.refused.items():
+        log.warning('%s: refused %d messages: %s', bag.path, times, reason)
+    log.log(
+        logging.INFO if found.windows else logging.WARNING,
+        '%s: %d episodes, %d frames, %d windows (%d frames start none), %d messages late',
+        bag.path,
+        found.episodes,
+        found.frames,
+        found.windows,
+        found.frames - found.windows,
+        found.late,
+    )
+
+
+def _camera_period(bags: Sequence[CachedBag]) -> float:
+    """Median over all frames [s]. Raises BagError where bags are too different.
+
+    A robot that runs the model holds its frames against one period: with the longer one it would
+    not notice a lost frame, with the shorter one it would find no context.
+    """
+    ordered = sorted(bags, key=lambda bag: bag.summary.camera_period)
+    short, long = ordered[0], ordered[-1]
+    if long.summary.camera_period > PERIODS * short.summary.camera_period:
+        raise BagError(
+            f'bag {short.path} has {1 / short.summary.camera_period:.3g} frames a second, '
+            f'{long.path} {1 / long.summary.camera_period:.3g}: a model is of one camera rate '
+            f'(within a factor of {PERIODS:g}); train from bags of the rate that the robot runs at'
+        )
+    total = np.cumsum([bag.summary.frames for bag in ordered])
+    return ordered[int(np.searchsorted(total, total[-1] / 2))].summary.camera_period

@@ -138,8 +138,10 @@ class LewmNode(LifecycleNode):
         callback: Callable[[Any, int], None],
         qos: QoSProfile,
         **options: Any,
-    ) -> None:
+    ) -> Any:
         """Subscribe until deactivation; the callback gets the message and receive time [ns].
+
+        Returns what :meth:`unsubscribe` takes to end it sooner.
 
         ``options`` are rclpy's, such as ``raw=True`` for serialised bytes.
         """
@@ -152,9 +154,14 @@ class LewmNode(LifecycleNode):
             # the system clock, which is not the node's under use_sim_time.
             guarded(message, received if 0 <= now - received < NANOSECOND else now)
 
-        self._subscriptions_made.append(
-            self.create_subscription(kind, topic, receive, qos, **options)
-        )
+        subscription = self.create_subscription(kind, topic, receive, qos, **options)
+        self._subscriptions_made.append(subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Any) -> None:
+        """End a subscription of :meth:`subscribe`."""
+        self._subscriptions_made.remove(subscription)
+        self.destroy_subscription(subscription)
 
     def every(self, period: float, callback: Callable[[], None]) -> None:
         """Call back every ``period`` [s] of the steady clock, until deactivation."""

@@ -4,7 +4,8 @@
 
 The command stream depends on nothing but this node: whatever planner, encoder or camera do,
 a command leaves at every control tick, and it is the stop command unless a valid plan covers
-the tick and the camera is alive.
+the tick and the camera is alive. What an open anomaly does to the commands is the parameter
+``on_anomaly``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import deque
 import time
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 from rclpy.duration import Duration
 from sensor_msgs.msg import Image
@@ -21,10 +23,12 @@ from trajectory_msgs.msg import JointTrajectory
 
 from lewm_ros.errors import ContractError, ObservationError
 from lewm_ros.history import NANOSECOND
+from lewm_ros.nodes.anomalies import EVENTS, OpenAnomalies
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
 from lewm_ros.nodes.compose import main_of
 from lewm_ros.nodes.diagnostics import Reasons
 from lewm_ros.nodes.messages import action_message, message_class, read_plan
+from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.planning.playback import Playback
 from lewm_ros.safety import Limits, Watchdog
 
@@ -32,10 +36,23 @@ from lewm_ros.safety import Limits, Watchdog
 _FAR_AHEAD = 5.0
 #: How long the last command may take to be delivered [s].
 _LAST_WORDS = 0.2
+#: How often somebody is looked for who publishes anomalies [s].
+_LOOK = 3.0
 
 
 class ControllerNode(LewmNode):
     """Plays plans at the control rate, within the limits, and stops when in doubt."""
+
+    PARAMETERS = (
+        Parameter(
+            'on_anomaly',
+            'ignore',
+            'What an open event on the topic anomaly does to the commands: nothing, scale them '
+            'by slow_factor, or replace them by the stop command until it has ended.',
+            choices=('ignore', 'slow', 'stop'),
+        ),
+        Parameter('slow_factor', 0.5, 'Of velocities and efforts while slow.', 0.0, 1.0),
+    )
 
     def configure(self) -> None:
         """Read the contract and create the one command publisher."""
@@ -43,6 +60,11 @@ class ControllerNode(LewmNode):
         self._action = self._contract.action
         self._period = round(self._contract.period * NANOSECOND)
         self._delay = round(self._action.delay * NANOSECOND)
+        if self.params['on_anomaly'] == 'slow' and self._action.kind == 'position':
+            raise ContractError(
+                "on_anomaly is 'slow', but action.kind is 'position': a part of a position is "
+                "another position, not a slower one; expected 'stop' or 'ignore'"
+            )
         try:
             action_message(np.zeros(self._action.size), self._action, 0)
         except (AttributeError, IndexError, TypeError) as error:
@@ -66,6 +88,11 @@ class ControllerNode(LewmNode):
         self.subscribe(JointTrajectory, 'plan', self._on_plan, NEWEST)
         self.subscribe(Image, 'latent', self._on_latent, STREAM)
         self.subscribe(UInt32, 'episode', self._on_episode, LATCHED)
+        self._anomalies = OpenAnomalies()
+        self._anomaly_ticks = 0
+        if self.params['on_anomaly'] != 'ignore':
+            self.subscribe(DiagnosticArray, 'anomaly', self._on_anomaly, EVENTS)
+            self.every(_LOOK, self._look)
         self._start = time.monotonic()
         self.every(self._contract.period, self._tick)
 
@@ -90,6 +117,8 @@ class ControllerNode(LewmNode):
             'state': self._state,
             'stale_stops': self._stale_stops,
             'plan_ends': self._plan_ends,
+            'on_anomaly': self.params['on_anomaly'],
+            'anomaly_ticks': self._anomaly_ticks,
             'clipped': self._limits.clipped,
             'refused_plans': self._refused.total,
             **self._refused.figures('refused'),
@@ -122,6 +151,27 @@ class ControllerNode(LewmNode):
             self._state = 'idle'
         self._episode = message.data
 
+    def _on_anomaly(self, message: DiagnosticArray, received: int) -> None:
+        self._anomalies.take(message)
+        text = None
+        if self._anomalies:
+            done = 'stopped' if self.params['on_anomaly'] == 'stop' else 'slowed down'
+            text = f'{self._anomalies}: {done} until it has ended'
+        self.conditions.set('anomaly', text)
+
+    def _look(self) -> None:
+        """Say where nobody would tell of an anomaly, or of its end."""
+        topic = self.resolve_topic_name('anomaly')
+        text = None
+        if not self.count_publishers(topic):
+            text = f"nobody publishes {topic}: on_anomaly '{self.params['on_anomaly']}' is blind"
+            if self._anomalies:
+                text = (
+                    f'nobody publishes {topic} any more, and {self._anomalies} is open: it stays '
+                    'so until a surprise_node starts again'
+                )
+        self.conditions.set('no anomalies', text)
+
     def _tick(self) -> None:
         steady = time.monotonic()
         effect = self.now() + self._delay  # a plan says when commands work, not when they leave
@@ -133,12 +183,23 @@ class ControllerNode(LewmNode):
         elif command is not None:
             self._state = 'playing'
             self.conditions.set('ended', None)
-        elif self._state == 'playing':
+        elif self._state in ('playing', 'anomaly'):
             self._state = 'idle'
             self._plan_ends += 1
             self.conditions.set('ended', 'the plan ended and no newer one came: stopped')
+        if self._anomalies:
+            self._anomaly_ticks += 1
+            if command is not None:
+                command = self._held_back(command)
         self._send(self._stop_command() if command is None else command)
         self._count(steady)
+
+    def _held_back(self, command: np.ndarray) -> np.ndarray | None:
+        """Return what an open anomaly leaves of a command (A,)."""
+        self._state = 'anomaly'
+        if self.params['on_anomaly'] == 'stop':
+            return None
+        return self.params['slow_factor'] * command  # towards zero, the stop of these kinds
 
     def _stale_stop(self, age: float) -> None:
         """Drop the plan: when the camera is back, only a new plan may move the robot."""

@@ -89,11 +89,28 @@ def vector(message: Image, size: int) -> np.ndarray:
             f'latent is {message.height}x{message.width} {message.encoding}: expected 1x{size} '
             f'{LATENT_ENCODING} from an encoder with the same bundle'
         )
+    data = numbers(message)
+    if not np.isfinite(data).all():
+        raise ObservationError(f'latent of {size} numbers is not finite')
+    return data
+
+
+def numbers(message: Image) -> np.ndarray:
+    """sensor_msgs/Image of :func:`vector_message` → (D,) float32 of any size, NaN and inf too.
+
+    Raises ObservationError for another shape or encoding.
+    """
     dtype = '>f4' if message.is_bigendian else '<f4'
-    data = np.frombuffer(message.data, dtype=dtype)
-    if data.size != size or not np.isfinite(data).all():
-        raise ObservationError(f'latent of {size} numbers is cut short or not finite')
-    return data.astype(np.float32)
+    if (
+        message.encoding != LATENT_ENCODING
+        or message.height != 1
+        or len(message.data) != 4 * message.width
+    ):
+        raise ObservationError(
+            f'image is {message.height}x{message.width} {message.encoding} of '
+            f'{len(message.data)} bytes: cut short, or not one row of {LATENT_ENCODING}'
+        )
+    return np.frombuffer(message.data, dtype=dtype).astype(np.float32)
 
 
 def plan_message(start: int, period: int, actions: np.ndarray, action: Action) -> JointTrajectory:

@@ -42,9 +42,6 @@ class ObserverNode(LewmNode):
     that callbacks share with a worker.
     """
 
-    #: How far back beyond the context the history reaches [s].
-    AHEAD = 0.0
-
     def configure(self) -> None:
         """Load bundle, contract and engine."""
         self.bundle, self.contract = self.load_bundle()
@@ -68,7 +65,7 @@ class ObserverNode(LewmNode):
             block=self.bundle.block,
             period=manifest.camera_period,
             action_size=self.contract.action.size,
-            ahead=self.AHEAD,
+            ahead=self.ahead(),
         )
         self._model: str | None = None
         self._episode: int | None = None
@@ -97,6 +94,10 @@ class ObserverNode(LewmNode):
     def model_agrees(self) -> bool:
         """Whether the encoder runs the model of this node's bundle."""
         return self._model == self.bundle.hash
+
+    def ahead(self) -> float:
+        """How far back beyond the context the history reaches [s]."""
+        return 0.0
 
     def engine_options(self) -> dict[str, Any]:
         """What this node asks of its engine; see :func:`lewm_ros.engines.load_engine`."""

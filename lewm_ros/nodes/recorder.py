@@ -19,6 +19,7 @@ from rclpy.serialization import serialize_message
 from std_msgs.msg import UInt32
 from std_srvs.srv import Trigger
 
+from lewm_ros.bagfiles import COMMAND
 from lewm_ros.contract import IMAGE_TYPES
 from lewm_ros.errors import BagError
 from lewm_ros.nodes.base import LATCHED, LewmNode
@@ -91,7 +92,7 @@ class RecorderNode(LewmNode):
                 flush=params['flush_seconds'],
                 min_free=params['min_free_gb'] * 1e9,
             ),
-            {'lewm_command': f'lewm record --contract {self._contract.name}'},
+            {COMMAND: f'lewm record --contract {self._contract.name}'},
             params['split_seconds'],
             params['split_gb'] * 1e9,
         )

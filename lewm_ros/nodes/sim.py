@@ -94,10 +94,11 @@ class SimNode(LewmNode):
     """Camera, joint states and episodes of a simulated task."""
 
     PARAMETERS = (
-        Parameter('task', 'reacher', 'Simulated task.', choices=TASKS),
+        Parameter('task', 'reacher', 'Simulated task.', choices=tuple(TASKS)),
         Parameter('seed', 0, 'Seed of the task.', low=0, high=2**31 - 1),
         Parameter('camera_rate', 20.0, 'Frames per second [Hz].', low=0.5, high=200.0),
-        Parameter('image_size', 64, 'Height and width of a frame [px].', low=16, high=1024),
+        Parameter('image_size', 64, 'Height of a frame [px].', low=16, high=1024),
+        Parameter('image_width', 0, 'Width of a frame [px]; 0: as its height.', low=0, high=1280),
     )
 
     _task: Any = None
@@ -105,7 +106,8 @@ class SimNode(LewmNode):
     def configure(self) -> None:
         """Build the task and the publishers of the robot."""
         params = self.params
-        self._task = make_task(params['task'], params['image_size'], params['seed'])
+        size = (params['image_size'], params['image_width'] or params['image_size'])
+        self._task = make_task(params['task'], size, params['seed'])
         self._episode = 0  # goes on over deactivation: a number never comes twice
         self._contract = self._load_contract()
         self._hardware = self._contract.name
@@ -195,7 +197,7 @@ class SimNode(LewmNode):
                 self._perturbed.publish(header(stamp, kind))
         picture = self._task.render()
         self._image.publish(image_message(picture, header(stamp, FRAME_ID)))
-        joints = JointState(header=header(stamp), name=list(self._contract.action.names))
+        joints = JointState(header=header(stamp), name=list(self._task.joints))
         position, velocity = np.split(self._task.state(), 2)
         joints.position, joints.velocity = position.tolist(), velocity.tolist()
         self._joints.publish(joints)

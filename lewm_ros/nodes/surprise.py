@@ -1,42 +1,54 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""surprise_node: how far each frame is from what the model foresaw one block before."""
+"""surprise_node: how far each frame is from what the model foresaw some blocks before."""
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import count
+import time
+from typing import TYPE_CHECKING, Any
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float32
 
-from lewm_ros.engines import describe
+from lewm_ros.bundle import Calibration
+from lewm_ros.engines import describe as describe_engine
 from lewm_ros.errors import BundleError
+from lewm_ros.nodes.anomalies import EVENTS, describe, edge_message, nothing_open
 from lewm_ros.nodes.base import LATCHED, STREAM
 from lewm_ros.nodes.compose import main_of
-from lewm_ros.nodes.diagnostics import OK, WARN
-from lewm_ros.nodes.messages import header, to_time, vector_message
+from lewm_ros.nodes.diagnostics import Recent
+from lewm_ros.nodes.messages import header, vector_message
 from lewm_ros.nodes.observer import ENGINE, ObserverNode
 from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.surprise.events import Event, EventDetector
+from lewm_ros.surprise.monitors import (
+    FROZEN_SECONDS,
+    FrameGap,
+    FrozenCamera,
+    RunningMean,
+    commands_move,
+)
 from lewm_ros.surprise.score import contributions, predict
+
+if TYPE_CHECKING:  # needs the extra [record]
+    from lewm_ros.nodes.evidence import Evidence
 
 #: Frames that may wait to be scored; more are dropped, the oldest first.
 QUEUE = 32
-#: The last events reach a late joiner too.
-EVENTS = QoSProfile(
-    depth=10,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
+#: How long a frame may wait until what it is predicted from is forgotten [s].
+PATIENCE = 2.0
+#: How often a silence of the camera is looked for [s].
+LOOK = 0.1
 
 
 class SurpriseNode(ObserverNode):
-    """Scores every latent and raises events above the calibrated threshold."""
+    """Scores every latent, and raises events above the calibrated thresholds.
 
-    AHEAD = 2.0
+    Frames are scored and judged on a worker; only their absence is noticed in callbacks.
+    """
 
     PARAMETERS = (
         *ENGINE,
@@ -48,133 +60,226 @@ class SurpriseNode(ObserverNode):
             low=0.0001,
             high=0.5,
         ),
+        Parameter(
+            'horizon',
+            1,
+            'How far ahead frames are predicted [blocks]; the bundle must be calibrated for it.',
+            low=1,
+            high=1000,
+        ),
         Parameter('release', 0.5, 'An event ends below this part of the threshold.', 0.01, 1.0),
         Parameter('hold', 0.5, 'after that many seconds below it [s].', 0.0, 60.0),
+        Parameter(
+            'frozen_seconds',
+            FROZEN_SECONDS,
+            'Equal pictures for longer, while commands move the robot, are a frozen camera [s].',
+            0.05,
+            60.0,
+        ),
+        Parameter('gap_seconds', 0.5, 'A longer pause between frames is a gap [s].', 0.01, 60.0),
+        Parameter(
+            'evidence_folder',
+            '',
+            'Where a bag of the last seconds goes at each event; empty: none.',
+        ),
+        Parameter('evidence_seconds', 10.0, 'Length of such a bag [s].', 0.1, 600.0),
+        Parameter('evidence_per_hour', 6, 'Bags in an hour at most.', low=1, high=3600),
+        Parameter(
+            'evidence_mb',
+            1000.0,
+            'Size of the folder at most; when it is full, no more bags are written [MB].',
+            1.0,
+            1e7,
+        ),
     )
 
     def configure(self) -> None:
-        """Load the model and look the threshold up."""
+        """Load the model and look the thresholds up."""
         super().configure()
-        manifest = self.bundle.manifest
-        scale = manifest.surprise_scale
-        self._scale = np.ones(manifest.latent_size) if scale is None else np.array(scale)
-        self._threshold, self._calibration = self._look_up(self.params['alpha'])
+        horizon = self.params['horizon']
+        self._scale = self.bundle.surprise_scale(horizon)
+        self._std = np.array(self.bundle.manifest.action_std)
+        self._calibration, self._about = self._look_up(self.params['alpha'], horizon)
+        self._warm_up()
         self._score = self.publisher(Float32, 'surprise', STREAM)
         self._contributions = self.publisher(Image, 'surprise/contributions', STREAM)
-        self._threshold_publisher = self.publisher(Float32, 'surprise/threshold', LATCHED)
+        self._threshold = self.publisher(Float32, 'surprise/threshold', LATCHED)
         self._anomaly = self.publisher(DiagnosticArray, 'anomaly', EVENTS)
 
     def activate(self) -> None:
-        """Start to score."""
+        """Start to score and to watch."""
         self._scores = self._windows_missing = 0
-        self._last_score = float('nan')
-        self._scored_in = 0  # generation of the last score
-        self._detector: EventDetector | None = None
-        if self._threshold is None:
-            self.conditions.set('calibration', self._calibration)
+        self._last_score = self._mean_score = float('nan')
+        self._score_ms, self._age_ms = Recent(), Recent()
+        self._scored_in = self._gap_in = 0  # generations of the last score and frame
+        self._mean = RunningMean()
+        self._frozen = FrozenCamera(self.params['frozen_seconds'])
+        self._gap = FrameGap()
+        self._detectors: dict[str, EventDetector] = {}
+        found = self._calibration
+        if found is None:
+            self.conditions.set('calibration', self._about)
         else:
-            self._detector = EventDetector(
-                self._threshold, self.params['release'], self.params['hold'], self.params['alpha']
-            )
-            self._threshold_publisher.publish(Float32(data=self._threshold))
+            self._detectors = self._make_detectors(found)
+            self._threshold.publish(Float32(data=found.threshold))
+            self.every(LOOK, self._look_for_silence)
+        self._anomaly.publish(nothing_open(self.now()))
+        self._evidence = self._make_evidence()
         self._worker = self.worker('surprise', self._work, QUEUE)
         super().activate()
 
     def report(self) -> dict[str, Any]:
         """Figures of the scores."""
+        found, detectors = self._calibration, self._detectors.values()
         return {
             'scores': self._scores,
             'score_last': self._last_score,
+            'running_mean': self._mean_score,
             'dropped': self._worker.skipped,
             'windows_missing': self._windows_missing,
-            'events': 0 if self._detector is None else self._detector.count,
-            'event_open': self._detector is not None and self._detector.event is not None,
-            'threshold': float('nan') if self._threshold is None else self._threshold,
+            'score_ms_p50': self._score_ms.percentile(50),
+            'score_ms_p95': self._score_ms.percentile(95),
+            'score_age_ms_p50': self._age_ms.percentile(50),
+            'score_age_ms_p95': self._age_ms.percentile(95),
+            'events': sum(d.count for d in detectors),
+            'event_open': any(d.event is not None for d in detectors),
+            **{f'events: {d.kind}': d.count for d in detectors if d.count},
+            'threshold': float('nan') if found is None else found.threshold,
+            'drift_threshold': float('nan') if found is None or not found.drift else found.drift,
             'alpha': self.params['alpha'],
-            'calibration': self._calibration,
-            'engine': describe(self.engine),
+            'horizon': self.params['horizon'],
+            'calibration': self._about,
+            'engine': describe_engine(self.engine),
             'bundle': self.bundle.hash[:12],
+            **({} if self._evidence is None else self._evidence.report()),
         }
 
-    def _look_up(self, alpha: float) -> tuple[float | None, str]:
-        """Return the threshold for ``alpha``, if any, and a text about it."""
+    def ahead(self) -> float:
+        """Reach back over all blocks predicted ahead, and the wait in the queue [s]."""
+        return self.params['horizon'] * self.bundle.block + PATIENCE
+
+    def engine_options(self) -> dict[str, Any]:
+        """Ask for rollouts of the horizon."""
+        return {'threads': self.params['threads'], 'horizon': self.params['horizon']}
+
+    def observed(self, stamp: int, latent: np.ndarray) -> None:
+        """Queue the latent for scoring, and note that a frame came."""
+        now = time.monotonic()
+        self._worker.request((self.generation, stamp, latent, now))
+        detector = self._detectors.get('frame_gap')
+        if detector is None:
+            return
+        if self.generation != self._gap_in:
+            self._gap_in = self.generation
+            self._gap.reset()
+            self._raise(detector.reset(), stamp, 0.0)
+        before = self._gap.newest or stamp
+        pause = self._gap.frame(stamp, now)
+        self._raise(detector.update(before, pause), before, pause)
+        self._raise(detector.update(stamp, 0.0), stamp, 0.0)
+
+    def _look_up(self, alpha: float, horizon: int) -> tuple[Calibration | None, str]:
+        """Return the calibration for ``alpha``, if any, and a text about it."""
         try:
-            found = self.bundle.calibration_for(alpha)
+            found = self.bundle.calibration_for(alpha, horizon)
         except BundleError as error:
             return None, f'not calibrated: {error}'
         if found is None:
-            known = [c.alpha for c in self.bundle.manifest.calibration]
+            entries = self.bundle.manifest.calibration
+            known = [c.alpha for c in entries if c.horizon == horizon]
             return None, (
-                f'not calibrated: bundle {self.bundle.path} has thresholds for alpha {known}, not '
-                f'for {alpha:g}; scores are published, events are not (`lewm calibrate`)'
+                f'not calibrated: bundle {self.bundle.path} has thresholds for alpha {known} at '
+                f'horizon {horizon}, not for {alpha:g}; scores are published, events are not '
+                '(`lewm calibrate`)'
             )
-        return found.threshold, (
-            f'{found.windows} windows of {found.window:g} s under {found.policy}'
+        window = 'one episode' if found.window is None else f'{found.window:g} s'
+        drift = '' if found.drift else '; none for drift, which is not watched'
+        return found, f'{found.windows} windows of {window} under {found.policy}{drift}'
+
+    def _warm_up(self) -> None:
+        """Predict once: the first call is slow."""
+        manifest = self.bundle.manifest
+        block = manifest.frameskip * self.contract.action.size
+        self.engine.rollout(
+            np.zeros((manifest.history, manifest.latent_size), np.float32),
+            np.zeros((manifest.history - 1, block), np.float32),
+            np.zeros((1, self.params['horizon'], block), np.float32),
         )
 
-    def observed(self, stamp: int, latent: np.ndarray) -> None:
-        """Queue the latent for scoring."""
-        self._worker.request((self.generation, stamp, latent))
+    def _make_detectors(self, found: Calibration) -> dict[str, EventDetector]:
+        params, ids = self.params, count(1)
+        hold, alpha = params['hold'], params['alpha']
+        detectors = [
+            EventDetector('surprise', found.threshold, params['release'], hold, alpha, ids),
+            EventDetector('frozen_camera', params['frozen_seconds'], 1.0, 0.0, ids=ids),
+            EventDetector('frame_gap', params['gap_seconds'], 1.0, 0.0, ids=ids),
+        ]
+        if found.drift is not None:
+            # A mean is smooth: it needs no band between start and end.
+            detectors.append(EventDetector('drift', found.drift, 1.0, hold, alpha, ids))
+        return {d.kind: d for d in detectors}
 
-    def _work(self, item: tuple[int, int, np.ndarray]) -> None:
-        generation, stamp, latent = item
+    def _make_evidence(self) -> Evidence | None:
+        if not self.params['evidence_folder']:
+            return None
+        from lewm_ros.nodes.evidence import Evidence  # needs the extra [record]
+
+        notes = {'lewm_model': self.bundle.hash, 'lewm_calibration': self._about}
+        return Evidence(self, self.contract, notes)
+
+    def _look_for_silence(self) -> None:
+        newest = self._gap.newest
+        if newest is not None and self.generation == self._gap_in:
+            silent = self._gap.silence(time.monotonic())
+            self._raise(self._detectors['frame_gap'].update(newest, silent), newest, silent)
+
+    def _work(self, item: tuple[int, int, np.ndarray, float]) -> None:
+        generation, stamp, latent, received = item
         if generation != self._scored_in:
             self._scored_in = generation
-            if self._detector is not None:
-                self._raise(self._detector.reset(), stamp, float('nan'))
+            self._mean.reset()
+            for kind in ('surprise', 'drift', 'frozen_camera'):
+                if kind in self._detectors:
+                    self._raise(self._detectors[kind].reset(), stamp, float('nan'))
         with self.lock:
             if generation != self.generation:
                 return
-            transition = self.history.transition(stamp)
+            transition = self.history.transition(stamp, self.params['horizon'])
         if transition is None:
             self._windows_missing += 1
             return
-        predicted = predict(self.bundle, self.engine, *transition)
-        self._publish(stamp, contributions(predicted, latent, self._scale))
-
-    def _publish(self, stamp: int, parts: np.ndarray) -> None:
+        parts = contributions(predict(self.bundle, self.engine, *transition), latent, self._scale)
         score = float(parts.sum())
-        self._scores += 1
-        self._last_score = score
         self._contributions.publish(vector_message(parts, header(stamp)))
         self._score.publish(Float32(data=score))
-        if self._detector is not None:
-            self._raise(self._detector.update(stamp, score), stamp, score)
+        self._scores += 1
+        self._last_score = score
+        self._score_ms.add(1000 * (time.monotonic() - received))
+        self._age_ms.add((self.now() - stamp) / 1e6)
+        commands = transition[1].reshape(-1, len(self._std))
+        self._judge(stamp, latent, score, commands)
+
+    def _judge(self, stamp: int, latent: np.ndarray, score: float, commands: np.ndarray) -> None:
+        mean = self._mean.update(stamp, score)
+        self._mean_score = float('nan') if mean is None else mean
+        moving = commands_move(commands, self._std, self.contract.action.kind)
+        figures = {
+            'surprise': score,
+            'drift': mean,
+            'frozen_camera': self._frozen.update(stamp, latent, moving),
+        }
+        for kind, figure in figures.items():
+            if figure is not None and kind in self._detectors:
+                self._raise(self._detectors[kind].update(stamp, figure), stamp, figure)
 
     def _raise(self, edges: list[Event], stamp: int, score: float) -> None:
         for event in edges:
-            opened = event.end is None
-            seconds = 0.0 if event.end is None else (event.end - event.start) / 1e9
-            text = (
-                f'anomaly {event.id} opened: surprise {score:.3g} above {event.threshold:.3g}'
-                if opened
-                else f'anomaly {event.id} closed after {seconds:.2f} s, peak {event.peak_score:.3g}'
-            )
-            self.get_logger().warning(text)
-            self._anomaly.publish(self._event_message(event, stamp, score, text))
-
-    def _event_message(self, event: Event, stamp: int, score: float, text: str) -> DiagnosticArray:
-        values = {
-            'id': event.id,
-            'start': event.start,
-            'peak': event.peak,
-            'peak_score': event.peak_score,
-            'end': '' if event.end is None else event.end,
-            'score': score,
-            'threshold': event.threshold,
-            'alpha': event.alpha,
-            'frame_stamp': stamp,
-        }
-        status = DiagnosticStatus(
-            level=WARN if event.end is None else OK,
-            name=f'{self.get_fully_qualified_name().lstrip("/")}: anomaly',
-            message=text,
-            hardware_id=self.contract.name,
-            values=[KeyValue(key=k, value=str(v)) for k, v in values.items()],
-        )
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = to_time(stamp)
-        return message
+            self.conditions.set(event.kind, describe(event) if event.end is None else None)
+            name, robot = self.get_fully_qualified_name(), self.contract.name
+            edge = edge_message(event, stamp, score, name, robot)
+            self._anomaly.publish(edge)
+            if event.end is None and self._evidence is not None:
+                self._evidence.save(event, edge)
 
 
 def main() -> int:

@@ -26,11 +26,11 @@ from lewm_ros.errors import BringupError, LewmError
 from lewm_ros.fields import read_fields
 from lewm_ros.history import NANOSECOND
 from lewm_ros.imaging import from_message
+from lewm_ros.nodes.anomalies import EVENTS, OpenAnomalies
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
 from lewm_ros.nodes.compose import main_of
 from lewm_ros.nodes.messages import plan_message, stamp_of, to_ns
 from lewm_ros.nodes.parameters import Parameter
-from lewm_ros.nodes.surprise import EVENTS
 from lewm_ros.report import (
     GoalResult,
     Teleport,
@@ -39,7 +39,7 @@ from lewm_ros.report import (
     prepare_report,
     write_report,
 )
-from lewm_ros.sim.reacher import Reacher
+from lewm_ros.sim import TASKS
 
 TICK = 0.02  #: [s]
 READY_TIMEOUT = 60.0  #: for frames, surprise and diagnostics to arrive [s]
@@ -52,6 +52,7 @@ class TrialNode(LewmNode):
     """Runs the planner on random goals, then a random policy, then teleports."""
 
     PARAMETERS = (
+        Parameter('task', 'reacher', 'Simulated task that is tried.', choices=tuple(TASKS)),
         Parameter('goals', 20, 'Goals for the planner.', low=0, high=10_000),
         Parameter('random_goals', 20, 'Goals for the random policy.', low=0, high=10_000),
         Parameter('teleports', 20, 'Teleports while the planner drives.', low=0, high=10_000),
@@ -77,6 +78,7 @@ class TrialNode(LewmNode):
             )
         prepare_report(Path(self.params['out']))  # what is missing is said now, not at the end
         self._state = state
+        self._task = TASKS[self.params['task']]
         self._block = round(bundle.block * NANOSECOND)
         self._goal_topic = self.publisher(Float64MultiArray, 'sim/goal', STREAM)
         self._perturb = self.publisher(String, 'sim/perturb', STREAM)
@@ -84,7 +86,7 @@ class TrialNode(LewmNode):
 
     def activate(self) -> None:
         """Listen to everything and begin."""
-        self.record = TrialRecord()
+        self.record = TrialRecord(self._task.name, self._task.unit)
         self._rng = np.random.default_rng(self.params['seed'])
         self._start = self.now()
         self._pose = np.empty(0)  # until the first state arrives
@@ -94,7 +96,7 @@ class TrialNode(LewmNode):
         self._random_until = 0  # end of the last random plan [ns]
         self._reached_at: int | None = None
         self._events: list[tuple[int, int]] = []  # (received, frame stamp) of opened events
-        self._event_open = False
+        self._anomalies = OpenAnomalies()
         self._perturbed: list[int] = []
         self._figures: dict[str, dict[str, str]] = {}
         self.subscribe(JointState, self._state.topic, self._on_state, STREAM)
@@ -212,19 +214,19 @@ class TrialNode(LewmNode):
             if drive is not None:
                 drive()
             yield
-        error = Reacher.pose_errors(self._pose, goal)
+        error = self._task.pose_errors(self._pose, goal)
         seconds = None if self._reached_at is None else (self._reached_at - began) / NANOSECOND
         results.append(
             GoalResult(
                 seconds is not None,
                 seconds,
-                bool((error < Reacher.TOLERANCE).all()),
+                self._task.achieves(self._pose, goal),
                 float(error.max()),
             )
         )
 
     def _set_goal(self) -> np.ndarray:
-        goal = Reacher.goal_near(self._pose, self._rng)
+        goal = self._task.goal_near(self._pose, self._rng)
         self._reached_at = None
         self._goal = goal
         self._goal_topic.publish(Float64MultiArray(data=goal.tolist()))
@@ -253,7 +255,7 @@ class TrialNode(LewmNode):
             # A new event can only open after the last one ended; one that never does counts
             # against surprise.
             patience = self.now() + round(EVENT_PATIENCE * NANOSECOND)
-            while self._event_open and self.now() < patience:
+            while self._anomalies and self.now() < patience:
                 yield
             self._perturbed.clear()
             self._perturb.publish(String(data='teleport'))
@@ -322,7 +324,8 @@ class TrialNode(LewmNode):
     def _say(self, what: str, number: int, count: int, result: GoalResult) -> None:
         shown = f'reached after {result.seconds:.1f} s' if result.reached else 'missed'
         print(
-            f'{what} {number + 1}/{count}: {shown}, final error {result.final_error:.3f} rad',
+            f'{what} {number + 1}/{count}: {shown}, '
+            f'final error {result.final_error:.3f} {self.record.unit}',
             flush=True,
         )
 
@@ -330,11 +333,11 @@ class TrialNode(LewmNode):
 
     def _on_state(self, message: JointState, received: int) -> None:
         state = read_fields(message, self._state.fields)
-        self._pose = state[: self._contract.action.size]
-        if self._goal is not None and self._reached_at is None:
-            error = Reacher.pose_errors(self._pose, self._goal)
-            if (error < Reacher.TOLERANCE).all():
-                self._reached_at = received
+        self._pose = state[: len(self._task.joints)]
+        if self._goal is None or self._reached_at is not None:
+            return
+        if self._task.achieves(self._pose, self._goal):
+            self._reached_at = received
 
     def _on_image(self, message: Image, received: int) -> None:
         if self._filming:
@@ -350,10 +353,11 @@ class TrialNode(LewmNode):
         self.record.threshold = float(message.data)
 
     def _on_anomaly(self, message: DiagnosticArray, received: int) -> None:
-        values = {v.key: v.value for s in message.status for v in s.values}
-        self._event_open = not values['end']
-        if self._event_open:
-            self._events.append((received, stamp_of(message)))
+        self._anomalies.take(message)
+        for status in message.status:
+            values = {v.key: v.value for v in status.values}
+            if values['kind'] == 'surprise' and not values['end']:
+                self._events.append((received, stamp_of(message)))
 
     def _on_plan(self, message: JointTrajectory, received: int) -> None:
         if self._planner_drives:

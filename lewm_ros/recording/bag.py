@@ -179,7 +179,7 @@ class BagFolder:
         path.mkdir(parents=True)
         self.path = path
         self.notes = dict(notes or {})
-        self._split_time = round(split_seconds * NANOSECOND)
+        self._split_time = split_seconds * NANOSECOND
         self._split_bytes = split_bytes
         self._parts: list[Part] = []
         self._writer: PartWriter | None = None

@@ -6,19 +6,11 @@ from __future__ import annotations
 
 from collections import deque
 from statistics import median
-import struct
 
 from lewm_ros.history import NANOSECOND
 
 #: The usual period is the median of this many intervals; fewer than a few say nothing.
 INTERVALS, FEW = 64, 5
-
-
-def header_stamp(data: bytes) -> int:
-    """Stamp [ns] of a serialised message that begins with a std_msgs/Header; 0 where unset."""
-    order = '<' if data[1] & 1 else '>'
-    seconds, rest = struct.unpack_from(f'{order}iI', data, 4)
-    return seconds * NANOSECOND + rest
 
 
 class Flow:

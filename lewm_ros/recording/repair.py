@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 import fcntl
 from pathlib import Path
-import re
 from typing import Any
 
 from mcap.reader import make_reader
@@ -21,6 +20,7 @@ from mcap.records import Chunk, Message, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
 import yaml
 
+from lewm_ros.bagfiles import natural
 from lewm_ros.errors import BagError
 from lewm_ros.recording.bag import Channel, Part, PartWriter, write_metadata
 
@@ -46,7 +46,7 @@ def repair(folder: Path) -> list[Repaired]:
 
     Raises BagError if there is no MCAP file in it, or if it is still being recorded.
     """
-    files = sorted(folder.glob('*.mcap'), key=_natural)
+    files = sorted(folder.glob('*.mcap'), key=natural)
     if not files:
         raise BagError(f'bag {folder}: no .mcap file in it: expected the folder of a bag')
     parts, report = [], []
@@ -150,8 +150,3 @@ def _notes(folder: Path) -> dict[str, str]:
         return data['rosbag2_bagfile_information']['custom_data'] or {}
     except (OSError, KeyError, TypeError, yaml.YAMLError):
         return {}
-
-
-def _natural(path: Path) -> list[int | str]:
-    """Sort key that puts bag_10 after bag_9."""
-    return [int(t) if t.isdigit() else t for t in re.split(r'(\d+)', path.stem)]

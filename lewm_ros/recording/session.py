@@ -11,9 +11,10 @@ from pathlib import Path
 import time
 from typing import Any
 
+from lewm_ros.bagfiles import header_stamp
 from lewm_ros.errors import BagError
 from lewm_ros.recording.bag import BagFolder, Channel
-from lewm_ros.recording.flow import Flow, header_stamp
+from lewm_ros.recording.flow import Flow
 from lewm_ros.recording.recorder import BagRecorder, Limits, check_disk
 
 #: Key of a bag's metadata under which the summary stands, as JSON.

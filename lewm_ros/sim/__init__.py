@@ -5,14 +5,16 @@
 from __future__ import annotations
 
 from lewm_ros.errors import SimulationError
+from lewm_ros.sim.push import Push
+from lewm_ros.sim.reacher import Reacher
+from lewm_ros.sim.task import Task
 
-TASKS = ('reacher',)
+#: Every task, by name.
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Reacher, Push)}
 
 
-def make_task(name: str, image_size: int = 64, seed: int = 0):  # noqa: ANN201 (lazy import)
+def make_task(name: str, image_size: int | tuple[int, int] = 64, seed: int = 0) -> Task:
     """Make a simulated task by name. Raises SimulationError for an unknown one."""
-    if name == 'reacher':
-        from lewm_ros.sim.reacher import Reacher
-
-        return Reacher(image_size=image_size, seed=seed)
-    raise SimulationError(f'task {name!r} is unknown: expected one of {list(TASKS)}')
+    if name not in TASKS:
+        raise SimulationError(f'task {name!r} is unknown: expected one of {list(TASKS)}')
+    return TASKS[name](image_size=image_size, seed=seed)

@@ -47,18 +47,31 @@ def load_mujoco() -> ModuleType:
 
 
 class Camera:
-    """An offscreen camera of one MuJoCo model; the process may hold one at a time."""
+    """An offscreen camera of one MuJoCo model; the process may hold one at a time.
 
-    def __init__(self, model: Any, name: str, size: int) -> None:
+    Args:
+        model: an MjModel.
+        name: of its camera.
+        size: height and width of a picture [px], or one number for both. The camera's vertical
+            field of view is fixed: a wider picture shows more to the left and right.
+
+    Raises SimulationError for a size that the model's buffer does not hold.
+
+    """
+
+    def __init__(self, model: Any, name: str, size: int | tuple[int, int]) -> None:
         global _open_renderer
         mujoco = load_mujoco()
         if _open_renderer is not None:
             raise SimulationError('a camera is open in this process: close it first')
-        largest = min(model.vis.global_.offwidth, model.vis.global_.offheight)
-        if not 1 <= size <= largest:
-            raise SimulationError(f'image size is {size} px: expected 1 to {largest}')
+        height, width = (size, size) if isinstance(size, int) else size
+        most = (model.vis.global_.offheight, model.vis.global_.offwidth)
+        if not (1 <= height <= most[0] and 1 <= width <= most[1]):
+            raise SimulationError(
+                f'image size is {width}x{height} px: expected 1x1 to {most[1]}x{most[0]}'
+            )
         try:
-            self._renderer = mujoco.Renderer(model, height=size, width=size)
+            self._renderer = mujoco.Renderer(model, height=height, width=width)
         except Exception as error:  # mujoco raises plain and GL-specific types here
             raise SimulationError(
                 f'cannot open an offscreen renderer with MUJOCO_GL={os.environ["MUJOCO_GL"]} '
@@ -72,7 +85,7 @@ class Camera:
         self._name = name
 
     def render(self, data: Any) -> np.ndarray:
-        """Return the picture of this state, (S, S, 3) uint8 RGB."""
+        """Return the picture of this state, (H, W, 3) uint8 RGB."""
         self._renderer.update_scene(data, camera=self._name)
         return self._renderer.render()
 

@@ -4,13 +4,18 @@
 
 from lewm_ros.surprise.calibration import conformal_threshold, window_maxima, windows_needed
 from lewm_ros.surprise.events import Event, EventDetector
-from lewm_ros.surprise.score import contributions, score
+from lewm_ros.surprise.monitors import FrameGap, FrozenCamera, RunningMean
+from lewm_ros.surprise.score import contributions, nominal_scale, score
 
 __all__ = [
     'Event',
     'EventDetector',
+    'FrameGap',
+    'FrozenCamera',
+    'RunningMean',
     'conformal_threshold',
     'contributions',
+    'nominal_scale',
     'score',
     'window_maxima',
     'windows_needed',

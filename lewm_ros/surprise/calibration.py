@@ -21,7 +21,7 @@ GAP = 5  #: a pause of more than this many median intervals ends a run of scores
 
 
 def window_maxima(
-    stamps: np.ndarray, scores: np.ndarray, window: float, episodes: np.ndarray
+    stamps: np.ndarray, scores: np.ndarray, window: float | None, episodes: np.ndarray
 ) -> np.ndarray:
     """Highest score of every whole window of nominal data.
 
@@ -31,7 +31,7 @@ def window_maxima(
     Args:
         stamps: (n,) int64 [ns], ascending within an episode.
         scores: (n,) of those frames.
-        window: duration [s].
+        window: duration [s]; None: a window is an episode, whole as it is.
         episodes: (n,) episode of each frame.
 
     Returns:
@@ -46,11 +46,13 @@ def window_maxima(
             f'stamps have shape {stamps.shape}, scores {scores.shape}, episodes {episodes.shape}: '
             'expected (n,) for all of them'
         )
-    if not (math.isfinite(window) and window > 0):
+    if window is not None and not (math.isfinite(window) and window > 0):
         raise CalibrationError(f'window is {window} s: expected a finite duration above 0')
     wrong = int((~np.isfinite(scores)).sum())
     if wrong:
         raise CalibrationError(f'{wrong} of {len(scores)} nominal scores are not finite')
+    if window is None:
+        return np.array([scores[episodes == e].max() for e in np.unique(episodes)], dtype=float)
     steps = np.diff(stamps)
     same = np.diff(episodes) == 0
     if not (same & (steps > 0)).any():

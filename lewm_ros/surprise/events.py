@@ -4,18 +4,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 import math
 
 from lewm_ros.errors import CalibrationError
 from lewm_ros.history import NANOSECOND
+
+#: What an anomaly can be: a frame that the model did not foresee; a running mean of the score
+#: above nominal; frames that stand still where the model foresaw a change; no frames.
+KINDS = ('surprise', 'drift', 'frozen_camera', 'frame_gap')
 
 
 @dataclass(frozen=True)
 class Event:
     """One anomaly. Stamps are those of the frames [ns]."""
 
-    id: int  #: 1, 2, ... in the order of their start
+    id: int  #: 1, 2, ... in the order of their start, over all kinds
+    kind: str  #: one of :data:`KINDS`
     start: int  #: first score above the threshold
     peak: int  #: highest score so far
     peak_score: float
@@ -28,10 +35,13 @@ class EventDetector:
     """Raises an event above the threshold, ends it after a time below a lower one.
 
     Args:
+        kind: of its events. Their score is the surprise, its running mean, or [s] for the last
+            two kinds.
         threshold: of the score; an event starts above it.
         release: fraction of the threshold; scores below it are low.
         hold: how long scores must stay low until an event ends [s].
         alpha: noted in the events.
+        ids: where events get their numbers from, if several detectors share them.
 
     Raises CalibrationError for values that make no sense.
 
@@ -39,10 +49,12 @@ class EventDetector:
 
     def __init__(
         self,
+        kind: str,
         threshold: float,
         release: float = 0.5,
         hold: float = 0.5,
         alpha: float | None = None,
+        ids: Iterator[int] | None = None,
     ) -> None:
         if not (math.isfinite(threshold) and threshold > 0):
             raise CalibrationError(f'threshold is {threshold}: expected a finite score above 0')
@@ -50,12 +62,14 @@ class EventDetector:
             raise CalibrationError(f'release is {release}: expected a fraction in (0, 1]')
         if not (math.isfinite(hold) and hold >= 0):
             raise CalibrationError(f'hold is {hold} s: expected a finite time, 0 or above')
+        self.kind = kind
         self.threshold = threshold
         self.release = release
         self.hold = hold
         self.alpha = alpha
         self.event: Event | None = None  #: the one that lasts
         self.count = 0  #: events so far
+        self._ids = count(1) if ids is None else ids
         self._newest = 0
         self._low_since: int | None = None
 
@@ -76,7 +90,9 @@ class EventDetector:
         if self.event is None:
             if score > self.threshold:
                 self.count += 1
-                self.event = Event(self.count, stamp, stamp, score, self.threshold, self.alpha)
+                self.event = Event(
+                    next(self._ids), self.kind, stamp, stamp, score, self.threshold, self.alpha
+                )
                 self._low_since = None
                 edges.append(self.event)
             return edges

@@ -8,31 +8,37 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lewm_ros.errors import ModelError
+from lewm_ros.errors import CalibrationError, ModelError
 from lewm_ros.history import Context
 
 if TYPE_CHECKING:  # both are handed in
     from lewm_ros.bundle import Bundle
     from lewm_ros.engines import Engine
 
+#: Median of the square of a standard normal variable.
+NORMAL_MEDIAN = 0.4549364
+#: Least scale of a dimension, as a part of the median dimension's.
+FLOOR = 0.1
+
 
 def predict(bundle: Bundle, engine: Engine, context: Context, executed: np.ndarray) -> np.ndarray:
-    """Latent (D,) one block after the context, under the block (k·A,) that was executed.
+    """Latent (D,) after the blocks (h, k·A) that were executed since the context.
 
-    Context and block are in contract units, as :meth:`History.transition` returns them.
+    Context and blocks are in contract units, as :meth:`History.transition` returns them; the
+    engine's horizon is at least h.
     """
     past = bundle.normalise_block(context.past).astype(np.float32)
     actions = bundle.normalise_block(executed).astype(np.float32)
-    return engine.rollout(context.latents, past, actions[None, None])[0, 0]
+    return engine.rollout(context.latents, past, actions[None])[0, -1]
 
 
 def contributions(predicted: np.ndarray, observed: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Normalised squared error of each dimension; their sum is the score.
 
     Args:
-        predicted: (..., D) latents predicted from one block back.
+        predicted: (..., D) latents predicted from some blocks back.
         observed: (..., D) latents of the frames that came.
-        scale: (D,) mean squared error on nominal data, so that a nominal score is 1 on average.
+        scale: (D,) squared error on nominal data, see :func:`nominal_scale`.
 
     Returns:
         (..., D) float64, not negative; NaN where an input is.
@@ -52,3 +58,33 @@ def contributions(predicted: np.ndarray, observed: np.ndarray, scale: np.ndarray
 def score(predicted: np.ndarray, observed: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Surprise of each frame, (...,) float64; arguments as in :func:`contributions`."""
     return contributions(predicted, observed, scale).sum(axis=-1)
+
+
+def nominal_scale(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """Nominal squared error of each dimension that a handful of outliers does not move.
+
+    The median of the squared errors over that of a squared standard normal, which makes it the
+    mean square of normal errors (Rousseeuw & Croux 1993, on the median absolute deviation). No
+    dimension gets less than :data:`FLOOR` of the median dimension's: an error in one that the
+    model predicts almost exactly, or that is dead, would otherwise count for more than all
+    others together.
+
+    Args:
+        predicted: (n, D) latents, n ≥ 1.
+        observed: (n, D) latents of the frames that came.
+
+    Returns:
+        (D,) float64, above 0.
+
+    Raises CalibrationError if half of the errors of most dimensions are zero or not finite.
+
+    """
+    squared = np.square(predicted.astype(float) - observed)
+    scale = np.median(squared, axis=0) / NORMAL_MEDIAN
+    floor = FLOOR * np.median(scale)
+    if not 0 < floor < np.inf:
+        raise CalibrationError(
+            f'the nominal prediction error is {np.median(scale)}: the nominal data shows nothing '
+            'that moves, or the model is broken'
+        )
+    return np.maximum(scale, floor)

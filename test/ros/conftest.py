@@ -5,11 +5,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 import os
 from pathlib import Path
+import shutil
 
 from harness import Bench
 import pytest
+
+from lewm_ros.bundle import Bundle, Calibration, rewrite_manifest
 
 # Before the first context is made: nothing of the tests leaves this machine.
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
@@ -25,3 +29,12 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench(domain, tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def calibrated(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
+    """Return a copy of the tiny bundle with a threshold of 50 for alpha 0.05."""
+    folder = tmp_path / 'bundle'
+    shutil.copytree(tiny_bundle.path, folder)
+    entry = Calibration(0.05, 50.0, 10.0, 200, 'planner', tiny_bundle.hash)
+    return rewrite_manifest(folder, replace(tiny_bundle.manifest, calibration=(entry,)))

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from geometry_msgs.msg import Twist, Vector3
 from harness import Bench
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from lewm_ros.nodes.messages import stamp_of, to_ns
 @pytest.fixture
 def sim(bench: Bench):
     """Return a running simulator with everything that talks to it."""
-    with bench.nodes('sim_node', camera_rate=20.0, image_size=48) as process:
+    with bench.nodes('sim_node', camera_rate=20.0, image_size=48, image_width=64) as process:
         yield Sim(bench, process)
 
 
@@ -49,12 +50,12 @@ class Sim:
 
 
 def test_frames_come_at_the_camera_rate_with_the_simulated_time(sim):
-    """20 frames a second of 48 px, rgb8, stamps in step with the clock, first episode 1."""
+    """20 frames a second of 64 x 48 px, rgb8, stamps in step with the clock, first episode 1."""
     first = len(sim.images)
     sim.bench.spin(3.0)
     frames = [m for _, m in sim.images[first:]]
     assert 56 <= len(frames) <= 64
-    assert from_message(frames[-1]).shape == (48, 48, 3)
+    assert from_message(frames[-1]).shape == (48, 64, 3)
     assert frames[-1].encoding == 'rgb8'
     assert frames[-1].header.frame_id == 'camera_optical'
     steps = np.diff([stamp_of(m) for m in frames])
@@ -99,7 +100,8 @@ def test_a_goal_pose_becomes_a_goal_picture(sim):
     goal = sim.bench.publisher(Float64MultiArray, 'sim/goal')
     goal.publish(Float64MultiArray(data=[float('nan'), 0.0]))
     sim.bench.until(
-        lambda: 'expected two joint angles' in sim.bench.text('sim_node'), 'bad pose not named'
+        lambda: 'expected 2 numbers [rad], of shoulder, elbow' in sim.bench.text('sim_node'),
+        'bad pose not named',
     )
     goal.publish(Float64MultiArray(data=[before[0] + 1.5, 0.5]))
     sim.bench.until(lambda: sim.goals, 'no goal image')
@@ -124,9 +126,28 @@ def test_a_reset_starts_the_next_episode(sim):
     assert np.abs(np.array(sim.joints[-1][1].position) - before).max() > 0.05
 
 
+def test_the_pusher_moves_under_twists(bench):
+    """The push task: its own contract, the state of pusher and puck under their names."""
+    with bench.nodes('sim_node', task='push'):
+        joints = bench.listen(JointState, 'joint_states')
+        command = bench.publisher(Twist, 'cmd_vel')
+        bench.until(lambda: joints, 'no state')
+        first = joints[-1][1]
+        assert list(first.name) == ['pusher_x', 'pusher_y', 'puck_x', 'puck_y']
+        way = -0.1 if first.position[0] > 0 else 0.1
+        for _ in range(20):
+            command.publish(Twist(linear=Vector3(x=way, y=0.0)))
+            bench.spin(0.05)
+        moved = np.array(joints[-1][1].position) - first.position
+        assert 0.05 < moved[0] / way < 1.2
+        assert joints[-1][1].velocity[0] == pytest.approx(way, abs=0.02)
+
+
 def test_an_unknown_task_is_refused_in_one_line(bench):
     """The tasks that there are follow the name, status 2, no traceback."""
     with bench.nodes('sim_node', task='hexapod') as process:
         assert process.wait() == 2
-        assert "parameter 'task' is 'hexapod': expected one of ['reacher']" in process.output
+        assert (
+            "parameter 'task' is 'hexapod': expected one of ['reacher', 'push']" in process.output
+        )
         assert 'Traceback' not in process.output

@@ -1,11 +1,10 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""surprise_node in a process of its own, and its scores against the model's own."""
+"""surprise_node in a process of its own: its scores against the model's own, and its events."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-import shutil
 
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import Bench
@@ -14,26 +13,17 @@ import pytest
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float32, Float64MultiArray, String
 
-from lewm_ros.bundle import Bundle, Calibration, rewrite_manifest
+from lewm_ros.bundle import Bundle, rewrite_manifest
 from lewm_ros.engines import load_engine
 from lewm_ros.history import NANOSECOND
+from lewm_ros.nodes.anomalies import EVENTS
 from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.messages import header, stamp_of, vector, vector_message
-from lewm_ros.nodes.surprise import EVENTS
 from lewm_ros.surprise.score import score
 
 TICK = NANOSECOND // 20
 SIZE = 8
 COMMAND = [0.1, -0.2]
-
-
-@pytest.fixture
-def calibrated(tiny_bundle: Bundle, tmp_path) -> Bundle:
-    """Return a copy of the tiny bundle with a threshold of 50 for alpha 0.05."""
-    folder = tmp_path / 'bundle'
-    shutil.copytree(tiny_bundle.path, folder)
-    entry = Calibration(0.05, 50.0, 10.0, 200, 'planner', tiny_bundle.hash)
-    return rewrite_manifest(folder, replace(tiny_bundle.manifest, calibration=(entry,)))
 
 
 class Robot:
@@ -50,10 +40,15 @@ class Robot:
         bench.publisher(String, 'model', LATCHED).publish(String(data=bundle.hash))
         self.sent: dict[int, np.ndarray] = {}
 
-    def see(self, latent: np.ndarray, frames: int) -> None:
-        """Send equal frames and commands every 50 ms."""
-        for _ in range(frames):
-            self.action.publish(Float64MultiArray(data=COMMAND))
+    def edges(self, kind: str = 'surprise') -> list[dict[str, str]]:
+        """Values of the edges heard of this kind."""
+        found = [{v.key: v.value for v in s.values} for _, m in self.anomalies for s in m.status]
+        return [values for values in found if values['kind'] == kind]
+
+    def see(self, latent: np.ndarray, frames: int, commands: tuple = (COMMAND,)) -> None:
+        """Send equal frames every 50 ms, and these commands by turns."""
+        for index in range(frames):
+            self.action.publish(Float64MultiArray(data=commands[index % len(commands)]))
             stamp = self.bench.now()
             self.sent[stamp] = latent
             self.latent.publish(vector_message(latent, header(stamp)))
@@ -77,7 +72,7 @@ def test_scores_are_the_normalised_error_of_the_prediction_one_block_back(
             np.tile(past, (manifest.history - 1, 1)),
             past[None, None],
         )[0, 0]
-        expected = float(score(predicted, latent, np.array(manifest.surprise_scale)))
+        expected = float(score(predicted, latent, tiny_bundle.surprise_scale()))
         parts = robot.parts[-1][1]
         assert stamp_of(parts) in robot.sent
         assert vector(parts, SIZE).sum() == pytest.approx(expected, rel=1e-3)
@@ -90,26 +85,32 @@ def test_a_jump_opens_an_event_and_calm_closes_it(bench: Bench, calibrated):
         robot = Robot(bench, calibrated)
         calm = np.zeros(SIZE, dtype=np.float32)
         robot.see(calm, 20)
-        assert not robot.anomalies
+        assert not robot.edges()
         before = bench.now()
         robot.see(np.full(SIZE, 40, dtype=np.float32), 4)
         robot.see(calm, 40)
-        edges = [{v.key: v.value for v in m.status[0].values} for _, m in robot.anomalies]
+        edges = robot.edges()
         assert [bool(e['end']) for e in edges] == [False, True]
         opened, closed = edges
-        assert opened['id'] == closed['id'] == '1'
+        assert opened['id'] == closed['id']
         assert int(opened['start']) == int(opened['frame_stamp']) >= before
         assert float(opened['score']) > 50.0
         assert float(opened['threshold']) == 50.0
         assert float(opened['alpha']) == 0.05
         assert float(closed['peak_score']) >= float(opened['score'])
         assert int(closed['start']) <= int(closed['peak']) < int(closed['end'])
-        assert stamp_of(robot.anomalies[0][1]) == int(opened['start'])
+        assert int(opened['start']) in [stamp_of(m) for _, m in robot.anomalies]
         late = bench.listen(Float32, 'surprise/threshold', LATCHED)
-        again = bench.listen(DiagnosticArray, 'anomaly', EVENTS)
-        bench.until(lambda: late and len(again) == 2, 'threshold or events are not latched')
+        heard = len(robot.edges())
+        robot.anomalies.clear()
+        bench.node.create_subscription(
+            DiagnosticArray, 'anomaly', lambda m: robot.anomalies.append((0.0, m)), EVENTS
+        )
+        bench.until(
+            lambda: late and len(robot.edges()) >= heard, 'threshold or events are not latched'
+        )
         assert late[0][1].data == 50.0
-        assert bench.figures('surprise_node')['events'] == '1'
+        assert bench.figures('surprise_node')['events: surprise'] == '1'
         assert '200 windows of 10 s' in bench.figures('surprise_node')['calibration']
 
 
@@ -120,7 +121,7 @@ def test_without_a_calibration_scores_come_and_no_event(bench: Bench, calibrated
         robot.see(np.zeros(SIZE, dtype=np.float32), 20)
         robot.see(np.full(SIZE, 100, dtype=np.float32), 5)
         assert max(m.data for _, m in robot.scores) > 50
-        assert not robot.anomalies
+        assert not [m for _, m in robot.anomalies if m.status]
         text = bench.text('surprise_node')
         assert 'not calibrated' in text
         assert '[0.05]' in text
@@ -139,3 +140,78 @@ def test_a_missing_frame_gives_no_score(bench: Bench, tiny_bundle):
         bench.spin(1.2)
         assert len(robot.scores) == scored
         assert int(bench.figures('surprise_node')['windows_missing']) >= 4
+
+
+def test_a_frozen_camera_is_caught_within_a_second(bench: Bench, calibrated):
+    """Equal frames under commands that move: an event, until the picture changes again.
+
+    Stopping the robot does not end it, nor do equal frames of a robot at rest begin it.
+    """
+    moving = ([0.5, 0.0], [-0.5, 0.3])
+    with bench.nodes('surprise_node', bundle=calibrated.path, alpha=0.05):
+        robot = Robot(bench, calibrated)
+        rng = np.random.default_rng(0)
+        calm = np.zeros(SIZE, dtype=np.float32)
+        robot.see(calm, 30, commands=([0.0, 0.0],))
+        for _ in range(20):
+            robot.see(rng.normal(size=SIZE).astype(np.float32), 1, moving)
+        assert not robot.edges('frozen_camera')
+        frozen = bench.now()
+        robot.see(calm, 20, moving)
+        bench.until(lambda: robot.edges('frozen_camera'), 'no event')
+        (opened,) = robot.edges('frozen_camera')
+        assert int(opened['start']) - frozen <= NANOSECOND
+        assert 'frozen_camera' in bench.text('surprise_node')
+        robot.see(calm, 20, commands=([0.0, 0.0],))
+        assert len(robot.edges('frozen_camera')) == 1
+        robot.see(calm + 1, 2)
+        bench.until(lambda: len(robot.edges('frozen_camera')) == 2, 'it does not end')
+        assert robot.edges('frozen_camera')[1]['id'] == opened['id']
+
+
+def test_missing_frames_are_an_event_of_their_own(bench: Bench, calibrated):
+    """While no frame comes, and where the frames' own stamps leave a hole."""
+    with bench.nodes('surprise_node', bundle=calibrated.path, alpha=0.05, gap_seconds=1.0):
+        robot = Robot(bench, calibrated)
+        calm = np.zeros(SIZE, dtype=np.float32)
+        robot.see(calm, 5)
+        last = max(robot.sent)
+        bench.until(lambda: robot.edges('frame_gap'), 'silence is no event', 5.0)
+        (opened,) = robot.edges('frame_gap')
+        assert int(opened['start']) == last and not opened['end']
+        robot.see(calm, 5)
+        first = min(s for s in robot.sent if s > last)
+        bench.until(lambda: len(robot.edges('frame_gap')) == 2, 'it does not end')
+        assert int(robot.edges('frame_gap')[1]['end']) == first
+        later = max(robot.sent) + 3 * NANOSECOND
+        robot.latent.publish(vector_message(calm, header(later)))
+        bench.until(lambda: len(robot.edges('frame_gap')) == 4, 'a hole in the stamps is no event')
+        *_, opened, closed = robot.edges('frame_gap')
+        assert (int(closed['end']), float(closed['peak_score']) >= 2.5) == (later, True)
+
+
+def test_a_slow_rise_of_the_score_is_drift(bench: Bench, calibrated):
+    """A running mean above its own threshold, where no single score is above the other."""
+    entry = replace(calibrated.calibration_for(0.05), drift=0.5)
+    raised = replace(calibrated.manifest, calibration=(entry,))
+    rewrite_manifest(calibrated.path, raised)
+    with bench.nodes('surprise_node', bundle=calibrated.path, alpha=0.05, gap_seconds=5.0):
+        robot = Robot(bench, calibrated)
+        robot.see(np.full(SIZE, 1, dtype=np.float32), 230)
+        bench.until(lambda: robot.edges('drift'), 'no event')
+        assert not robot.edges('surprise')
+        (opened,) = robot.edges('drift')
+        first = min(robot.sent)
+        assert int(opened['start']) - first >= 10 * NANOSECOND
+        scores = [m.data for _, m in robot.scores]
+        assert 0.5 < float(opened['score']) <= max(scores) < 50
+
+
+def test_a_horizon_without_thresholds_is_not_calibrated(bench: Bench, calibrated):
+    """Scores of three blocks ahead come; the threshold of one block is not used for them."""
+    with bench.nodes('surprise_node', bundle=calibrated.path, alpha=0.05, horizon=3):
+        robot = Robot(bench, calibrated)
+        robot.see(np.zeros(SIZE, dtype=np.float32), 35)
+        bench.until(lambda: robot.scores, 'no score')
+        assert 'at horizon 3' in bench.text('surprise_node')
+        assert not bench.listen(Float32, 'surprise/threshold', LATCHED)

@@ -30,7 +30,7 @@ from recordings import (
 )
 
 from lewm_ros.history import NANOSECOND, block_edges, held_average
-from lewm_training import bags, windows
+from lewm_training import bag_cache, bags, windows
 from lewm_training.bags import ReadReport, read_episodes
 
 MS = 1_000_000
@@ -192,7 +192,7 @@ WRONG = [tick_start_hold, one_command_off, one_tick_off, one_block_off, parts_re
 def test_a_wrong_alignment_would_be_noticed(tmp_path, reacher_contract, monkeypatch, wrong):
     """The check above fails, by far, for each wrong way to cut commands into blocks."""
     write(tmp_path / 'bag', integrating(3))
-    monkeypatch.setattr(windows, 'block_actions', wrong)
+    monkeypatch.setattr(bag_cache, 'block_actions', wrong)
     assert worst(tmp_path, reacher_contract) > 30 * ROUNDING
 
 

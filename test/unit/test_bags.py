@@ -12,7 +12,8 @@ import pytest
 from lewm_ros.contract import Executed
 from lewm_ros.errors import BagError
 from lewm_ros.history import NANOSECOND
-from lewm_training.bags import BagWriter, ReadReport, read_episodes, recording_command
+from lewm_training.bag_writer import BagWriter
+from lewm_training.bags import ReadReport, read_episodes, recording_command
 
 FRAME = NANOSECOND // 20
 
@@ -125,6 +126,27 @@ def test_an_interrupted_recording_is_a_whole_bag(tmp_path, reacher_contract):
         interrupted()
     (episode,) = read_episodes([tmp_path / 'bag'], reacher_contract, 8)
     assert len(episode.stamps) == 2
+
+
+def test_simulated_time_ends_no_file(tmp_path, reacher_contract):
+    """Hours of episodes are one file: the recorder's minutes would make hundreds of them."""
+    with BagWriter(tmp_path / 'bag') as bag:
+        write_frames(bag, [NANOSECOND, 3600 * NANOSECOND], reacher_contract)
+    assert [p.name for p in (tmp_path / 'bag').glob('*.mcap')] == ['bag_0.mcap']
+
+
+def test_damage_within_a_collected_bag_is_noticed(tmp_path, reacher_contract):
+    """A flipped bit of a pixel is a wrong checksum: its chunk is left out, and said."""
+    noise = np.random.default_rng(0).integers(0, 256, 3 * 64 * 64, dtype=np.uint8)  # stored as is
+    with BagWriter(tmp_path / 'bag') as bag:
+        write_frames(bag, [NANOSECOND], reacher_contract, size=64, value=noise)
+    (file,) = (tmp_path / 'bag').glob('*.mcap')
+    data = bytearray(file.read_bytes())
+    data[data.index(noise[5000:5100].tobytes())] ^= 1
+    file.write_bytes(data)
+    report = ReadReport()
+    assert list(read_episodes([tmp_path / 'bag'], reacher_contract, 64, report)) == []
+    assert 'chunk with a wrong CRC' in ' '.join(report.refused)
 
 
 def test_the_command_as_applied_is_what_counts(tmp_path, reacher_contract):

@@ -1,13 +1,12 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What starts together, from `lewm up` and from the launch files, and the command line."""
+"""What starts together, the supervisor, and the command line."""
 
 from __future__ import annotations
 
-from importlib import import_module, util
+from importlib import import_module
 import os
 from pathlib import Path
-import runpy
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import pytest
 import yaml
 
 from lewm_ros import cli
-from lewm_ros.bringup import ARGUMENTS, GROUPS, NODES, Bringup, Override, stay_local
+from lewm_ros.bringup import GROUPS, NODES, Bringup, Override, stay_local
 from lewm_ros.errors import BringupError, ContractError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,78 +154,6 @@ def test_an_override_keeps_its_value_as_it_is():
     assert override.arguments() == ['-p', 'out:=/tmp/a:=b.c']
 
 
-# The launch files, with stand-ins that record: `launch` comes with a ROS installation only.
-
-
-class Recorded:
-    """Stands for any class of launch: keeps its arguments."""
-
-    def __init__(self, *args, **kwargs) -> None:
-        self.args, self.kwargs = args, kwargs
-
-
-class Configuration(Recorded):
-    """Stands for LaunchConfiguration."""
-
-    def perform(self, context):
-        """Return what the user gave."""
-        return context[self.args[0]]
-
-
-@pytest.fixture
-def stand_ins(monkeypatch):
-    """Put recording stand-ins for launch and launch_ros in place."""
-    if util.find_spec('launch_ros') is not None:
-        pytest.skip('a real launch is installed')
-    names = {
-        'launch': {'LaunchContext': dict, 'LaunchDescription': Recorded},
-        'launch.action': {'Action': object},
-        'launch.actions': {
-            n: type(n, (Recorded,), {})
-            for n in ('DeclareLaunchArgument', 'OpaqueFunction', 'Shutdown')
-        },
-        'launch.substitutions': {'LaunchConfiguration': Configuration},
-        'launch_ros': {},
-        'launch_ros.actions': {'Node': type('Node', (Recorded,), {})},
-    }
-    for name, attributes in names.items():
-        module = types.ModuleType(name)
-        vars(module).update(attributes)
-        monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.delitem(sys.modules, 'lewm_ros.launching', raising=False)
-    yield
-    sys.modules.pop('lewm_ros.launching', None)
-
-
-@pytest.mark.parametrize('group', GROUPS)
-def test_a_launch_file_starts_what_lewm_up_starts(stand_ins, tiny_bundle, group):
-    """Same nodes, names, parameters and remappings; every argument has default and text."""
-    script = runpy.run_path(str(ROOT / 'launch' / f'{group}.launch.py'))
-    *declared, start = script['generate_launch_description']().args[0]
-    assert [d.args[0] for d in declared] == [a.name for a in ARGUMENTS]
-    assert all(d.kwargs['description'] for d in declared)
-    assert all(isinstance(d.kwargs['default_value'], str) for d in declared)
-
-    context = {d.args[0]: d.kwargs['default_value'] for d in declared}
-    context |= {'bundle': str(tiny_bundle.path), 'rviz': 'true', 'autostart': 'false'}
-    *nodes, rviz = start.kwargs['function'](context, *start.kwargs['args'])
-    assert [n.kwargs['executable'] for n in nodes] == list(GROUPS[group])
-    for node in nodes:
-        assert node.kwargs['name'] == node.kwargs['executable']
-        assert node.kwargs['package'] == 'lewm_ros'
-        assert node.kwargs['namespace'] == 'lewm'
-        given, params_file = node.kwargs['parameters']
-        assert Path(params_file).is_file()
-        assert given['autostart'] is False
-        assert given['bundle'] == str(tiny_bundle.path)
-    encoder = [n for n in nodes if n.kwargs['name'] == 'encoder_node']
-    assert len(encoder) == (group != 'record')
-    assert all(n.kwargs['remappings'] == [('image', 'camera/image')] for n in encoder)
-    assert Path(rviz.kwargs['arguments'][1]).is_file()
-    ends = [n.kwargs['name'] for n in nodes if n.kwargs['on_exit'] is not None]
-    assert ends == (['trial_node'] if group == 'demo' else [])
-
-
 # The supervisor, with real processes.
 
 SLEEP = [sys.executable, '-c', 'import time; time.sleep(60)']
@@ -339,6 +266,7 @@ def test_a_training_command_is_imported_only_when_it_is_chosen():
     shown = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     for name in cli.TRAINING:
         assert name in shown.stdout
+    assert '(--mjcf)' in shown.stdout  # what else collect is for
     assert shown.stdout.strip().endswith('[]')
 
 

@@ -292,6 +292,10 @@ def test_unknown_schema_version(bundle: Bundle, version: object) -> None:
         ({'action_mean': [0.0]}, 'action_mean has 1 entries: expected 2'),
         ({'surprise_scale': [1.0] * 3}, 'surprise_scale has 3 entries: expected 4'),
         ({'surprise_scale': [1.0, 1.0, 0.0, 1.0]}, 'surprise_scale[2] is 0.0'),
+        ({'surprise_scale': {'3': [1.0] * 3}}, 'surprise_scale.3 has 3 entries: expected 4'),
+        ({'surprise_scale': {'0': [1.0] * 4}}, 'horizon of surprise_scale.0 is 0'),
+        ({'surprise_scale': {'far': [1.0] * 4}}, "horizon of surprise_scale.far is 'far'"),
+        ({'surprise_scale': 'wide'}, "surprise_scale is 'wide'"),
         ({'horizon': 0}, 'horizon is 0'),
         ({'frameskip': 2.5}, 'frameskip is 2.5'),
         ({'history': True}, 'history is True'),
@@ -341,8 +345,42 @@ def test_wrong_calibration_is_named(bundle: Bundle, key: str, value: Any) -> Non
 def test_two_calibrations_for_one_alpha(bundle: Bundle) -> None:
     """Which of two thresholds holds is never guessed."""
     entry = calibration(bundle)
-    with pytest.raises(BundleError, match='alpha twice'):
+    with pytest.raises(BundleError, match='an entry twice'):
         replace(bundle.manifest, calibration=(entry, replace(entry, threshold=4.0)))
+
+
+def test_thresholds_and_scales_go_by_horizon(bundle: Bundle) -> None:
+    """Each horizon has its own; one that was not calibrated has ones and no threshold."""
+    near, far = calibration(bundle), replace(calibration(bundle), horizon=3, threshold=7.0)
+    scales = {1: (2.0,) * 4, 3: (5.0,) * 4}
+    new = replace(bundle.manifest, surprise_scale=scales, calibration=(near, far))
+    written = rewrite_manifest(bundle.path, new)
+    assert written.manifest.surprise_scale == scales
+    assert written.calibration_for(0.1).threshold == 3.5
+    assert written.calibration_for(0.1, horizon=3) == far
+    assert written.calibration_for(0.1, horizon=2) is None
+    assert written.surprise_scale(3).tolist() == [5.0] * 4
+    assert written.surprise_scale(2).tolist() == [1.0] * 4
+
+
+def test_manifests_from_before_horizons_are_read(bundle: Bundle) -> None:
+    """One scale, and calibrations of six keys: all of horizon 1, nothing known of drift."""
+    old = {
+        'alpha': 0.1,
+        'threshold': 3.5,
+        'window': 10.0,
+        'windows': 200,
+        'policy': 'planner',
+        'model_hash': bundle.hash,
+    }
+    edit(bundle, lambda data: data.update(surprise_scale=[2.0] * 4, calibration=[old]))
+    loaded = Bundle.load(bundle.path)
+    assert loaded.hash == bundle.hash
+    assert loaded.surprise_scale().tolist() == [2.0] * 4
+    assert loaded.calibration_for(0.1) == calibration(bundle)
+    assert loaded.calibration_for(0.1).drift is None
+    edit(bundle, lambda data: data.update(surprise_scale=None))  # was written so
+    assert Bundle.load(bundle.path).manifest.surprise_scale == {}
 
 
 def test_copy_of_a_bundle_is_a_bundle(bundle: Bundle, tmp_path: Path) -> None:

@@ -71,6 +71,14 @@ def test_a_clock_that_goes_back_ends_a_run() -> None:
     assert maxima(stamps, np.arange(60.0)) == [19, 49]
 
 
+def test_a_window_can_be_an_episode() -> None:
+    """One maximum for each, however long it is and whatever is missing in it."""
+    stamps = frames(60)
+    stamps[10:] += 3 * NANOSECOND
+    found = window_maxima(stamps, np.arange(60.0), None, np.repeat([4, 2, 9], [30, 1, 29]))
+    assert sorted(found) == [29, 30, 59]
+
+
 @pytest.mark.parametrize('count', [0, 1])
 def test_too_little_for_any_window(count: int) -> None:
     """Nothing in, nothing out."""

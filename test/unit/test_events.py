@@ -23,36 +23,36 @@ def feed(detector: EventDetector, scores: list[float], start: int = NANOSECOND) 
 
 def test_one_event_from_start_to_end() -> None:
     """It starts above the threshold, peaks, and ends where the scores became low."""
-    detector = EventDetector(10.0, release=0.5, hold=0.3, alpha=0.05)
+    detector = EventDetector('surprise', 10.0, release=0.5, hold=0.3, alpha=0.05)
     started, ended = feed(detector, [1, 11, 30, 20, 4, 4, 4, 4, 1])
     at = [NANOSECOND + i * STEP for i in range(9)]
-    assert started == Event(1, at[1], at[1], 11.0, 10.0, 0.05)
-    assert ended == Event(1, at[1], at[2], 30.0, 10.0, 0.05, end=at[4])
+    assert started == Event(1, 'surprise', at[1], at[1], 11.0, 10.0, 0.05)
+    assert ended == Event(1, 'surprise', at[1], at[2], 30.0, 10.0, 0.05, end=at[4])
     assert detector.event is None
 
 
 def test_the_threshold_itself_is_nominal() -> None:
     """The promise is about scores above it."""
-    assert feed(EventDetector(10.0), [10.0] * 5) == []
+    assert feed(EventDetector('surprise', 10.0), [10.0] * 5) == []
 
 
 def test_scores_between_release_and_threshold_keep_an_event() -> None:
     """Flicker around the threshold is one event."""
-    detector = EventDetector(10.0, release=0.5, hold=0.2)
+    detector = EventDetector('surprise', 10.0, release=0.5, hold=0.2)
     assert len(feed(detector, [11, 6, 6, 6, 6, 6, 11, 6, 11])) == 1
     assert detector.event is not None
 
 
 def test_low_scores_must_last() -> None:
     """A dip shorter than the hold ends nothing, and the time starts again after it."""
-    detector = EventDetector(10.0, release=0.5, hold=0.3)
+    detector = EventDetector('surprise', 10.0, release=0.5, hold=0.3)
     edges = feed(detector, [11, 1, 1, 6, 1, 1, 1, 1])
     assert [e.end for e in edges] == [None, NANOSECOND + 4 * STEP]
 
 
 def test_events_are_numbered() -> None:
     """Two anomalies are two events, with ids in order."""
-    detector = EventDetector(10.0, hold=0.1)
+    detector = EventDetector('surprise', 10.0, hold=0.1)
     edges = feed(detector, [11, 1, 1, 1, 12, 1, 1])
     assert [(e.id, e.end is None) for e in edges] == [
         (1, True), (1, False), (2, True), (2, False),
@@ -62,13 +62,13 @@ def test_events_are_numbered() -> None:
 
 def test_no_hold_ends_at_the_first_low_score() -> None:
     """A hold of zero is allowed."""
-    edges = feed(EventDetector(10.0, hold=0.0), [11, 1])
+    edges = feed(EventDetector('surprise', 10.0, hold=0.0), [11, 1])
     assert edges[1].end == NANOSECOND + STEP
 
 
 def test_a_pause_of_the_camera_ends_nothing_by_itself() -> None:
     """The time of low scores counts from the first low score, not from the last high one."""
-    detector = EventDetector(10.0, hold=0.3)
+    detector = EventDetector('surprise', 10.0, hold=0.3)
     detector.update(NANOSECOND, 11.0)
     assert detector.update(9 * NANOSECOND, 1.0) == []
     (ended,) = detector.update(10 * NANOSECOND, 1.0)
@@ -77,7 +77,7 @@ def test_a_pause_of_the_camera_ends_nothing_by_itself() -> None:
 
 def test_a_score_that_is_no_number_is_an_anomaly() -> None:
     """A broken observation raises an event; a NaN in an event is not low."""
-    detector = EventDetector(10.0, hold=0.0)
+    detector = EventDetector('surprise', 10.0, hold=0.0)
     (started,) = detector.update(NANOSECOND, float('nan'))
     assert started.peak_score == float('inf')
     assert detector.update(2 * NANOSECOND, float('nan')) == []
@@ -86,7 +86,7 @@ def test_a_score_that_is_no_number_is_an_anomaly() -> None:
 
 def test_reset_ends_a_lasting_event_once() -> None:
     """A new episode ends it at the last stamp seen; ids go on."""
-    detector = EventDetector(10.0)
+    detector = EventDetector('surprise', 10.0)
     feed(detector, [11, 12])
     (ended,) = detector.reset()
     assert ended.end == NANOSECOND + STEP
@@ -97,7 +97,7 @@ def test_reset_ends_a_lasting_event_once() -> None:
 
 def test_a_clock_that_jumps_back_does_not_deafen() -> None:
     """The old event ends at its last stamp and a new one can start at once."""
-    detector = EventDetector(10.0)
+    detector = EventDetector('surprise', 10.0)
     detector.update(9 * NANOSECOND, 11.0)
     ended, started = detector.update(NANOSECOND, 12.0)
     assert (ended.id, ended.end) == (1, 9 * NANOSECOND)
@@ -121,4 +121,4 @@ def test_settings_that_make_no_sense_are_refused(
 ) -> None:
     """The setting is named."""
     with pytest.raises(CalibrationError, match=f'{word} is'):
-        EventDetector(threshold, release, hold)
+        EventDetector('surprise', threshold, release, hold)

@@ -1,15 +1,13 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the recorder notices of a topic: gaps, what is missing, stamps."""
+"""What the recorder notices of a topic: gaps, and what is missing."""
 
 from __future__ import annotations
-
-import struct
 
 import pytest
 
 from lewm_ros.history import NANOSECOND
-from lewm_ros.recording.flow import Flow, header_stamp
+from lewm_ros.recording.flow import Flow
 
 START = 1_700_000_000 * NANOSECOND
 FRAME = NANOSECOND // 30
@@ -56,9 +54,3 @@ def test_a_topic_without_a_rate_has_no_gaps():
     flow = Flow(gap=0.5, regular=False)
     assert [flow.arrived(START + i * 60 * NANOSECOND) for i in range(9)] == [0.0] * 9
     assert (flow.messages, flow.missing, flow.gaps) == (9, 0, 0)
-
-
-def test_the_stamp_is_read_from_the_serialised_header():
-    """Without decoding a megabyte of pixels; of either byte order."""
-    assert header_stamp(struct.pack('<HHiI', 0x0100, 0, 5, 7)) == 5 * NANOSECOND + 7
-    assert header_stamp(struct.pack('>HHiI', 0, 0, 5, 7)) == 5 * NANOSECOND + 7

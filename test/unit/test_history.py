@@ -195,8 +195,9 @@ def test_transition_is_the_context_one_block_back_and_what_was_done_since():
     context, executed = filled().transition(20 * TICK)
     assert context.stamp == 15 * TICK
     np.testing.assert_array_equal(context.latents[:, 0], [5, 10, 15])
-    np.testing.assert_allclose(executed[::2], np.arange(15, 20))
-    np.testing.assert_allclose(executed[1::2], 100 + np.arange(15, 20))
+    assert executed.shape == (1, 10)
+    np.testing.assert_allclose(executed[0, ::2], np.arange(15, 20))
+    np.testing.assert_allclose(executed[0, 1::2], 100 + np.arange(15, 20))
 
 
 def test_transition_follows_the_frames_own_stamps():
@@ -208,9 +209,23 @@ def test_transition_follows_the_frames_own_stamps():
         kept.append_latent(i * TICK, np.zeros(1, dtype=np.float32))
     context, executed = kept.transition(20 * TICK + 20 * MS)
     assert context.stamp == 15 * TICK
-    expected = kept.executed(np.array([15 * TICK, 20 * TICK + 20 * MS]))[0]
+    expected = kept.executed(np.array([15 * TICK, 20 * TICK + 20 * MS]))
     np.testing.assert_array_equal(executed, expected)
-    assert executed[0] == pytest.approx((50 * 15 + 4 * 16) / 54)
+    assert executed[0, 0] == pytest.approx((50 * 15 + 4 * 16) / 54)
+
+
+def test_transition_over_three_blocks():
+    """Frame 30 from frames 5, 10 and 15 and the commands 15 to 29, block by block."""
+    kept = history(ahead=1.0)
+    for stamp, action in zip(*ticks(31)):
+        kept.append_action(int(stamp), action)
+    for i in range(31):
+        if i not in (20, 25):  # frames between context and prediction are not needed
+            kept.append_latent(i * TICK, np.full(1, i, dtype=np.float32))
+    context, executed = kept.transition(30 * TICK, 3)
+    np.testing.assert_array_equal(context.latents[:, 0], [5, 10, 15])
+    np.testing.assert_allclose(executed[:, ::2], np.arange(15, 30).reshape(3, 5))
+    assert kept.transition(30 * TICK, 5) is None  # it would need a frame before the first
 
 
 def test_incomplete_transition_does_not_exist():

@@ -32,7 +32,9 @@ ALLOWED = {
     'planning': {'contract', 'errors', 'history'},
     'surprise': {'contract', 'errors', 'history'},
     'sim': {'contract', 'errors'},
-    'recording': {'contract', 'errors', 'history'},
+    'view': {'errors', 'history'},
+    'bagfiles': {'history'},
+    'recording': {'bagfiles', 'contract', 'errors', 'history'},
 }
 #: What a part may import of nothing, not even inside a function: prefixes of module names.
 BARRED = {
@@ -57,6 +59,7 @@ ROS = (
     'std_msgs',
     'std_srvs',
     'trajectory_msgs',
+    'visualization_msgs',
 )
 LAUNCH = ('launch', 'launch_ros')
 UNSAFE = ('pickle', 'marshal', 'shelve', 'dill', 'joblib')

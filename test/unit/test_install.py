@@ -31,6 +31,7 @@ SCRIPTS = {
     'recorder_node',
     'sim_node',
     'trial_node',
+    'view_node',
 }
 CHECK = """
 import json, lewm_ros, lewm_training.bags

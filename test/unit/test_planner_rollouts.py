@@ -9,32 +9,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from point_mass import CONFIG, GOAL, REST, SIZE, TICKS, PointMass, at, idle, point_mass_bundle
+from point_mass import CONFIG, GOAL, REST, SIZE, TICKS, PointMass, at, idle
 import pytest
 
 from lewm_ros.bundle import FILES, Bundle, write_bundle
-from lewm_ros.contract import Contract
 from lewm_ros.planning import RecedingHorizonPlanner
 from lewm_ros.planning.cem import CEMConfig, NumpySearch
 from lewm_ros.planning.costs import goal_cost
-
-
-@pytest.fixture(scope='module')
-def bundle(tmp_path_factory: pytest.TempPathFactory, reacher_contract: Contract) -> Bundle:
-    """Return the bundle of the point mass."""
-    return point_mass_bundle(tmp_path_factory.mktemp('bundles'), reacher_contract)
-
-
-@pytest.fixture
-def engine(bundle: Bundle) -> PointMass:
-    """Return the exact model."""
-    return PointMass(bundle)
-
-
-@pytest.fixture
-def planner(bundle: Bundle, engine: PointMass) -> RecedingHorizonPlanner:
-    """Return a planner for it."""
-    return RecedingHorizonPlanner(bundle, bundle.contract, engine, CONFIG)
 
 
 def test_committed_block_is_rolled_out_once(

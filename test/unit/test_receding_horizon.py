@@ -11,11 +11,11 @@ import time
 from typing import Any
 
 import numpy as np
-from point_mass import CONFIG, GOAL, REST, SIZE, TICKS, PointMass, at, idle, point_mass_bundle
+from point_mass import CONFIG, GOAL, REST, SIZE, TICKS, PointMass, at, idle
 import pytest
 
 from lewm_ros.bundle import Bundle
-from lewm_ros.contract import Contract, Stop
+from lewm_ros.contract import Stop
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import ContractError, ModelError
 from lewm_ros.history import NANOSECOND, Context
@@ -23,24 +23,6 @@ from lewm_ros.planning import Plan, RecedingHorizonPlanner
 
 BLOCK = NANOSECOND // 4
 PERIOD = NANOSECOND // 20
-
-
-@pytest.fixture(scope='module')
-def bundle(tmp_path_factory: pytest.TempPathFactory, reacher_contract: Contract) -> Bundle:
-    """Return the bundle of the point mass."""
-    return point_mass_bundle(tmp_path_factory.mktemp('bundles'), reacher_contract)
-
-
-@pytest.fixture
-def engine(bundle: Bundle) -> PointMass:
-    """Return the exact model."""
-    return PointMass(bundle)
-
-
-@pytest.fixture
-def planner(bundle: Bundle, engine: PointMass) -> RecedingHorizonPlanner:
-    """Return a planner for it."""
-    return RecedingHorizonPlanner(bundle, bundle.contract, engine, CONFIG)
 
 
 def same(one: Plan, two: Plan) -> bool:

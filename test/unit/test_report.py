@@ -35,6 +35,8 @@ def record() -> TrialRecord:
     """Return a trial of two goals, one random goal and two teleports."""
     picture = np.zeros((8, 8, 3), dtype=np.uint8)
     return TrialRecord(
+        task='push',
+        unit='m',
         goals=[GoalResult(True, 1.5, True, 0.02), GoalResult(False, None, False, 0.4)],
         random_goals=[GoalResult(False, None, False, 2.0)],
         teleports=[Teleport(0.05, 1.0, 90.0, 80.0), Teleport(0.08, 1.2, 3.0, None)],
@@ -66,7 +68,9 @@ def test_the_summary_counts_what_was_measured(tmp_path):
     assert (summary['teleports'], summary['teleport_events']) == (2, 1)
     assert summary['teleport_delay_ms_median'] == 80.0
     assert (summary['nominal_seconds'], summary['nominal_events']) == (120.0, 1)
-    assert 'goals reached     1/2' in describe(summary)[0]
+    said = describe(summary)
+    assert 'goals reached     1/2' in said[0]
+    assert said[1] == 'final error       median 0.210 m'
 
 
 def test_pictures_and_film_are_there(tmp_path):
@@ -81,7 +85,7 @@ def test_pictures_and_film_are_there(tmp_path):
 
 def test_an_empty_trial_has_no_figures_instead_of_wrong_ones(tmp_path):
     """Nothing measured is None, not zero."""
-    summary = write_report(tmp_path, TrialRecord())
+    summary = write_report(tmp_path, TrialRecord('push', 'm'))
     assert summary['final_error_median'] is None and summary['ticks_on_time'] is None
     assert 'not measured' in '\n'.join(describe(summary))
     assert not (tmp_path / 'film.gif').exists()

@@ -7,8 +7,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lewm_ros.errors import ModelError
-from lewm_ros.surprise.score import contributions, score
+from lewm_ros.errors import CalibrationError, ModelError
+from lewm_ros.surprise.score import FLOOR, contributions, nominal_scale, score
 
 
 def test_contributions_by_hand() -> None:
@@ -32,11 +32,40 @@ def test_score_is_the_sum_of_the_contributions() -> None:
 
 
 def test_nominal_score_is_one_on_average() -> None:
-    """With the nominal mean squared error as scale, nominal frames score 1 in the mean."""
+    """With normal errors, and their own scale, frames score 1 in the mean."""
     rng = np.random.default_rng(0)
-    difference = rng.normal(size=(1000, 16)) * rng.uniform(0.1, 5, 16)
-    scale = (difference**2).mean(axis=0)
-    assert score(difference, np.zeros((1000, 16)), scale).mean() == pytest.approx(1.0)
+    difference = rng.normal(size=(20_000, 16)) * rng.uniform(0.5, 1.5, 16)
+    zeros = np.zeros_like(difference)
+    scale = nominal_scale(difference, zeros)
+    assert scale == pytest.approx((difference**2).mean(axis=0), rel=0.1)
+    assert score(difference, zeros, scale).mean() == pytest.approx(1.0, rel=0.02)
+
+
+def test_a_handful_of_outliers_does_not_move_the_scale() -> None:
+    """Twenty teleports among 1,000 nominal frames; the mean square would grow hundredfold."""
+    rng = np.random.default_rng(0)
+    difference = rng.normal(size=(1000, 8))
+    spoilt = difference.copy()
+    spoilt[:20] += 100.0
+    zeros = np.zeros_like(difference)
+    clean = nominal_scale(difference, zeros)
+    assert nominal_scale(spoilt, zeros) == pytest.approx(clean, rel=0.1)
+    assert (spoilt**2).mean() > 100 * clean.mean()
+
+
+def test_a_dead_dimension_gets_the_floor() -> None:
+    """What never errs in nominal data must not decide the score by a rounding error."""
+    difference = np.random.default_rng(0).normal(size=(500, 5))
+    difference[:, 2] = 0.0
+    scale = nominal_scale(difference, np.zeros_like(difference))
+    assert scale[2] == pytest.approx(FLOOR * np.median(scale), rel=0.2)
+
+
+@pytest.mark.parametrize('error', [0.0, np.nan, np.inf])
+def test_nominal_data_without_an_error_to_measure_is_refused(error: float) -> None:
+    """A picture that never changes, or a broken model, gives no scale."""
+    with pytest.raises(CalibrationError, match='nominal prediction error'):
+        nominal_scale(np.full((10, 4), error), np.zeros((10, 4)))
 
 
 def test_perfect_prediction_is_no_surprise() -> None:

@@ -12,12 +12,11 @@ from lewm_ros.contract import Contract
 from lewm_ros.engines import load_engine
 from lewm_ros.share import find
 from lewm_ros.sim import make_task
-from lewm_ros.surprise import contributions
 from lewm_training.bags import Episode
-from lewm_training.calibrate import residuals
 from lewm_training.closed_loop import PlannerPolicy, planner_config
 from lewm_training.collect import START, UniformPolicy, simulate
 from lewm_training.evaluate import run_goals
+from lewm_training.scoring import score_episode
 
 
 @pytest.fixture(scope='module')
@@ -99,11 +98,8 @@ def scores(bundle, task, kind):
     episode = Episode(
         np.array(stamps), np.stack(images), np.array(action_stamps), np.array(actions), None
     )
-    scale = np.array(bundle.manifest.surprise_scale)
-    found = [
-        (stamp, contributions(predicted, latent, scale).sum())
-        for stamp, predicted, latent in residuals(bundle, engine, episode)
-    ]
+    scored = score_episode(bundle, engine, episode)
+    found = list(zip(scored.stamps.tolist(), scored.scores.tolist()))
     before = [s for stamp, s in found if stamp <= middle]
     after = [s for stamp, s in found if middle < stamp <= middle + 200_000_000]
     return max(before), max(after)

@@ -1,0 +1,99 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The topic ``anomaly``: its quality of service, its messages, and what is open by them."""
+
+from __future__ import annotations
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+from lewm_ros.nodes.diagnostics import OK, WARN
+from lewm_ros.nodes.messages import to_time
+from lewm_ros.surprise.events import Event
+
+#: The last edges reach a late joiner too.
+EVENTS = QoSProfile(
+    depth=32,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+
+
+def nothing_open(stamp: int) -> DiagnosticArray:
+    """Make the message of a node that begins to watch at ``stamp`` [ns]: it has no status."""
+    message = DiagnosticArray()
+    message.header.stamp = to_time(stamp)
+    return message
+
+
+def describe(event: Event) -> str:
+    """Say what an edge means, for people."""
+    unit = ' s' if event.kind in ('frozen_camera', 'frame_gap') else ''
+    if event.end is None:
+        return (
+            f'anomaly {event.id} opened: {event.kind} {event.peak_score:.3g}{unit} above '
+            f'{event.threshold:.3g}{unit}'
+        )
+    return (
+        f'anomaly {event.id} closed: {event.kind} for {(event.end - event.start) / 1e9:.2f} s, '
+        f'peak {event.peak_score:.3g}{unit}'
+    )
+
+
+def edge_message(event: Event, stamp: int, score: float, node: str, robot: str) -> DiagnosticArray:
+    """Make the message of an event that opened or closed; one status, its values by name.
+
+    Args:
+        event: its ``end`` is None where it opened.
+        stamp: of the frame at which it did [ns].
+        score: of that frame.
+        node: full name of the node that saw it.
+        robot: name of the contract.
+
+    """
+    values = {
+        'id': event.id,
+        'kind': event.kind,
+        'start': event.start,
+        'peak': event.peak,
+        'peak_score': event.peak_score,
+        'end': event.end,
+        'score': score,
+        'threshold': event.threshold,
+        'alpha': event.alpha,
+        'frame_stamp': stamp,
+    }
+    status = DiagnosticStatus(
+        level=WARN if event.end is None else OK,
+        name=f'{node.lstrip("/")}: anomaly',
+        message=describe(event),
+        hardware_id=robot,
+        values=[KeyValue(key=k, value='' if v is None else str(v)) for k, v in values.items()],
+    )
+    message = DiagnosticArray(status=[status])
+    message.header.stamp = to_time(stamp)
+    return message
+
+
+class OpenAnomalies:
+    """What is open by the messages so far; false if nothing is."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, str] = {}  # id → kind
+
+    def take(self, message: DiagnosticArray) -> None:
+        """Take note of an edge, or of a node that begins to watch."""
+        if not message.status:
+            self._open.clear()
+        for status in message.status:
+            values = {v.key: v.value for v in status.values}
+            if values['end']:
+                self._open.pop(values['id'], None)
+            else:
+                self._open[values['id']] = values['kind']
+
+    def __bool__(self) -> bool:
+        return bool(self._open)
+
+    def __str__(self) -> str:
+        return ', '.join(f'anomaly {number} ({kind})' for number, kind in self._open.items())

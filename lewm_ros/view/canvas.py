@@ -1,0 +1,67 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""What the pictures share: size, colours, lettering, the headline. Pictures are RGB uint8."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from lewm_ros.view.trace import Level, Snapshot
+
+#: Width of every picture [px]. With at most 268 px of height a message stays below the 512 KiB
+#: above which Fast DDS, as it comes, cuts messages up (docs/nodes.md).
+WIDTH = 640
+HEADLINE = 28  #: height of the headline [px]
+
+Colour = tuple[int, int, int]
+
+INK: Colour = (40, 40, 40)
+FAINT: Colour = (222, 222, 222)
+PAPER: Colour = (255, 255, 255)
+LINE: Colour = (31, 119, 180)
+THRESHOLD: Colour = (200, 30, 30)
+LEVELS: dict[Level, Colour] = {
+    Level.SILENT: (110, 110, 110),
+    Level.UNCALIBRATED: (70, 100, 160),
+    Level.NORMAL: (30, 130, 50),
+    Level.RAISED: (205, 120, 0),
+    Level.ANOMALY: (200, 30, 30),
+}
+
+
+def blank(height: int, colour: Colour = PAPER) -> np.ndarray:
+    """Return an empty picture, (height, WIDTH, 3)."""
+    return np.full((height, WIDTH, 3), colour, np.uint8)
+
+
+def write(
+    picture: np.ndarray,
+    text: str,
+    x: int,
+    y: int,
+    colour: Colour = INK,
+    size: float = 0.42,
+    weight: int = 1,
+) -> int:
+    """Write with the baseline at ``y`` [px] and return where the text ends in x [px]."""
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    cv2.putText(picture, text, (x, y), font, size, colour, weight, cv2.LINE_AA)
+    return x + cv2.getTextSize(text, font, size, weight)[0][0]
+
+
+def text_width(text: str, size: float = 0.42) -> int:
+    """Return how wide a text is [px]."""
+    return cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0]
+
+
+def headline(snapshot: Snapshot) -> np.ndarray:
+    """Draw the level, by word and by colour, and the figures: (HEADLINE, WIDTH, 3)."""
+    strip = blank(HEADLINE)
+    colour = LEVELS[snapshot.level]
+    word = snapshot.level.value
+    end = 16 + cv2.getTextSize(word, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 2)[0][0]
+    cv2.rectangle(strip, (0, 0), (end, HEADLINE - 1), colour, cv2.FILLED)
+    write(strip, word, 8, 19, PAPER, 0.5, 2)
+    write(strip, snapshot.headline(), end + 10, 19, INK, 0.45)
+    return strip

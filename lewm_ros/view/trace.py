@@ -1,0 +1,210 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The last seconds of surprise as heard from outside: scores, threshold, anomalies, level."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import numpy as np
+
+from lewm_ros.history import NANOSECOND
+
+#: Without a score for this long, what was heard last is no statement about now [s].
+SILENCE = 2.0
+#: Scores above this part of the threshold are worth a look.
+RAISED = 0.5
+#: Kinds of anomalies whose figure is a time [s].
+TIMED = ('frozen_camera', 'frame_gap')
+#: Anomalies kept; the oldest are forgotten first.
+KEPT = 100
+
+
+class Level(Enum):
+    """How it stands, as a word; what draws it chooses the colour."""
+
+    SILENT = 'no scores'
+    UNCALIBRATED = 'not calibrated'
+    NORMAL = 'normal'
+    RAISED = 'raised'
+    ANOMALY = 'ANOMALY'
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """One event on the topic ``anomaly``. Stamps in [ns]."""
+
+    kind: str  #: surprise, or the monitor that raised it
+    id: str
+    start: int
+    end: int | None = None  #: None while it lasts
+    peak_score: float = float('nan')
+
+    @property
+    def peak_text(self) -> str:
+        """Its peak: a score, a mean of scores, or a time; nothing where none was said."""
+        if np.isnan(self.peak_score):
+            return ''
+        return f'peak {show(self.peak_score)}{" s" if self.kind in TIMED else ""}'
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is to be drawn at one moment.
+
+    Attributes:
+        now: the moment, on the clock of the stamps [ns].
+        span: how far back scores reach [s].
+        times: (n,) float64, of each score before ``now`` [s], from -span to 0.
+        scores: (n,) float64; NaN and inf where the model met such.
+        threshold: of an event, None while not calibrated.
+        alpha: false-alarm chance per window that the threshold promises, None if unknown.
+        anomalies: oldest first.
+        level: how it stands.
+        silent: since the last score [s]; inf if there was none.
+
+    """
+
+    now: int
+    span: float
+    times: np.ndarray
+    scores: np.ndarray
+    threshold: float | None
+    alpha: float | None
+    anomalies: tuple[Anomaly, ...]
+    level: Level
+    silent: float
+
+    @property
+    def score(self) -> float:
+        """The newest score; NaN if there is none within the span."""
+        return float(self.scores[-1]) if self.scores.size else float('nan')
+
+    @property
+    def rate(self) -> float:
+        """Scores per second [Hz] over the last ten; 0 where they have stopped."""
+        recent = self.times[-11:]
+        if recent.size < 2 or recent[-1] <= recent[0] or self.silent > SILENCE:
+            return 0.0
+        return float((recent.size - 1) / (recent[-1] - recent[0]))
+
+    @property
+    def open(self) -> tuple[Anomaly, ...]:
+        """The anomalies that last."""
+        return tuple(a for a in self.anomalies if a.end is None)
+
+    def ago(self, stamp: int) -> float:
+        """Return the time from ``now`` to a stamp [s], negative in the past."""
+        return (stamp - self.now) / NANOSECOND
+
+    def headline(self) -> str:
+        """Say the figures in one line, without the level."""
+        return '   '.join(self.figures())
+
+    def figures(self) -> list[str]:
+        """Say score, threshold, what is open and for how long, and any silence."""
+        parts = [f'surprise {show(self.score)}']
+        if text := self.threshold_text():
+            parts.append(text)
+        elif self.level is Level.UNCALIBRATED:
+            parts.append('no threshold, no events')
+        if self.open:
+            lasting = -min(self.ago(a.start) for a in self.open)
+            kinds = ', '.join(sorted({a.kind for a in self.open}))
+            parts.append(f'open for {lasting:.1f} s: {kinds}')
+        if SILENCE < self.silent < float('inf'):
+            parts.append(f'no scores for {self.silent:.0f} s')
+        return parts
+
+    def threshold_text(self) -> str:
+        """Say the threshold with its alpha; nothing while there is none."""
+        if self.threshold is None:
+            return ''
+        promise = '' if self.alpha is None else f' (alpha {self.alpha:g})'
+        return f'threshold {show(self.threshold)}{promise}'
+
+
+def show(score: float) -> str:
+    """Write a score with three digits, without an exponent where people read numbers."""
+    if not np.isfinite(score):
+        return '--' if np.isnan(score) else 'infinite'
+    return f'{score:.3g}' if abs(score) < 1000 else f'{score:.0f}'
+
+
+class Trace:
+    """Collects what the topics say. Not thread safe: hand snapshots to other threads.
+
+    Time is that of the stamps: the newest one, and what has passed since it was heard. So a
+    camera with another clock, or a bag, is drawn like anything else. A stamp that goes back
+    (a clock that jumped, a bag that starts again) clears scores and anomalies.
+
+    Args:
+        span: how far back scores are kept [s].
+
+    """
+
+    def __init__(self, span: float) -> None:
+        self.span = span
+        self.threshold: float | None = None
+        self.alpha: float | None = None
+        self._scores: deque[tuple[int, float]] = deque()
+        self._anomalies: dict[tuple[str, str, int], Anomaly] = {}
+        self._newest = 0  # stamp [ns]
+        self._heard = 0.0  # when, on the steady clock [s]
+
+    @property
+    def newest(self) -> int:
+        """Stamp of the newest score [ns]; 0 if there is none."""
+        return self._newest
+
+    def add(self, stamp: int, score: float, heard: float) -> None:
+        """Take the score of the frame at ``stamp`` [ns], heard at ``heard`` [s, steady]."""
+        if stamp < self._newest:
+            self._scores.clear()
+            self._anomalies.clear()
+        self._newest, self._heard = stamp, heard
+        self._scores.append((stamp, score))
+        while self._scores[0][0] < stamp - self.span * NANOSECOND:
+            self._scores.popleft()
+
+    def note(self, anomaly: Anomaly) -> None:
+        """Take one edge of an anomaly."""
+        self._anomalies[anomaly.kind, anomaly.id, anomaly.start] = anomaly
+        while len(self._anomalies) > KEPT:
+            del self._anomalies[min(self._anomalies, key=lambda k: k[2])]
+
+    def nothing_open(self, stamp: int) -> None:
+        """Take note of a node that begins to watch at ``stamp`` [ns]: what was open is over."""
+        for key, known in self._anomalies.items():
+            if known.end is None:
+                self._anomalies[key] = replace(known, end=max(known.start, stamp))
+
+    def snapshot(self, heard: float) -> Snapshot:
+        """Return what is to be drawn at ``heard`` [s, steady]."""
+        silent = heard - self._heard if self._newest else float('inf')
+        now = self._newest + round(silent * NANOSECOND) if self._newest else 0
+        kept = [(s, v) for s, v in self._scores if s >= now - self.span * NANOSECOND]
+        anomalies = tuple(sorted(self._anomalies.values(), key=lambda a: a.start))
+        return Snapshot(
+            now=now,
+            span=self.span,
+            times=np.array([(s - now) / NANOSECOND for s, _ in kept]),
+            scores=np.array([v for _, v in kept], dtype=float),
+            threshold=self.threshold,
+            alpha=self.alpha,
+            anomalies=anomalies,
+            level=self._level(silent, anomalies),
+            silent=silent,
+        )
+
+    def _level(self, silent: float, anomalies: tuple[Anomaly, ...]) -> Level:
+        if any(a.end is None for a in anomalies):
+            return Level.ANOMALY  # also while silent: a gap of frames is one
+        if silent > SILENCE:
+            return Level.SILENT
+        if self.threshold is None:
+            return Level.UNCALIBRATED
+        calm = self._scores[-1][1] < RAISED * self.threshold  # false for NaN
+        return Level.NORMAL if calm else Level.RAISED

@@ -1,0 +1,154 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""What the controller does about an anomaly: nothing, slower commands, or none."""
+
+from __future__ import annotations
+
+from diagnostic_msgs.msg import DiagnosticArray
+from harness import Bench
+import numpy as np
+import pytest
+from sensor_msgs.msg import Image
+from std_msgs.msg import Float64MultiArray, String
+from trajectory_msgs.msg import JointTrajectory
+import yaml
+
+from lewm_ros.contract import Contract
+from lewm_ros.history import NANOSECOND
+from lewm_ros.nodes.anomalies import EVENTS, edge_message, nothing_open
+from lewm_ros.nodes.messages import plan_message, stamp_of
+from lewm_ros.surprise.events import Event
+
+PERIOD = NANOSECOND // 20
+
+
+class Robot:
+    """Everything around a controller that plays an endless plan of 0.8."""
+
+    def __init__(self, bench: Bench, contract: Contract) -> None:
+        self.bench, self.action = bench, contract.action
+        bench.active('controller_node')
+        self.commands = bench.listen(Float64MultiArray, 'action')
+        self.plan = bench.publisher(JointTrajectory, 'plan')
+        self.latent = bench.publisher(Image, 'latent')
+        self.anomaly = bench.node.create_publisher(DiagnosticArray, 'anomaly', EVENTS)
+
+    def heard(self, seconds: float) -> set[float]:
+        """Play on; return the values of the first dimension in the last two thirds."""
+        self.plan.publish(
+            plan_message(self.bench.now(), PERIOD, np.full((200, 2), 0.8), self.action)
+        )
+        for part in range(3):
+            if part == 1:
+                before = len(self.commands)
+            for _ in range(round(seconds / 3 / 0.05)):
+                self.latent.publish(Image())
+                self.bench.spin(0.05)
+        return {round(m.data[0], 9) for _, m in self.commands[before:]}
+
+    def say(self, number: int, kind: str, end: int | None = None) -> None:
+        """Publish an edge as surprise_node does."""
+        event = Event(number, kind, NANOSECOND, NANOSECOND, 9.0, 5.0, 0.05, end)
+        self.anomaly.publish(edge_message(event, NANOSECOND, 9.0, '/lewm/surprise_node', 'arm'))
+
+
+@pytest.mark.parametrize(('reaction', 'left'), [('ignore', 0.8), ('slow', 0.2), ('stop', 0.0)])
+def test_commands_while_an_anomaly_is_open(bench: Bench, reacher_contract, reaction, left):
+    """All of it, a quarter, nothing; and all of it again when the last open one has ended."""
+    options = {'contract': 'reacher', 'on_anomaly': reaction, 'slow_factor': 0.25}
+    with bench.nodes('controller_node', **options):
+        robot = Robot(bench, reacher_contract)
+        assert robot.heard(0.6) == {0.8}
+        robot.say(1, 'surprise')
+        robot.say(2, 'drift')
+        assert robot.heard(0.6) == {left}
+        robot.say(1, 'surprise', end=2 * NANOSECOND)
+        assert robot.heard(0.6) == {left}
+        robot.say(2, 'drift', end=2 * NANOSECOND)
+        assert robot.heard(0.6) == {0.8}
+
+
+def test_a_watcher_that_is_gone_leaves_the_robot_stopped(bench: Bench, reacher_contract):
+    """Nobody can say that the anomaly is over, until somebody watches anew."""
+    with bench.nodes('controller_node', contract='reacher', on_anomaly='stop'):
+        robot = Robot(bench, reacher_contract)
+        robot.say(1, 'frozen_camera')
+        assert robot.heard(0.6) == {0.0}
+        bench.node.destroy_publisher(robot.anomaly)
+        assert robot.heard(1.5) == {0.0}
+        bench.until(
+            lambda: 'anomaly 1 (frozen_camera) is open' in bench.text('controller_node'),
+            lambda: f'not said: {bench.text("controller_node")}',
+        )
+        robot.anomaly = bench.publisher(DiagnosticArray, 'anomaly', EVENTS)
+        robot.anomaly.publish(nothing_open(bench.now()))
+        assert robot.heard(0.9) == {0.8}
+
+
+def test_an_anomaly_that_was_open_before_the_controller_came(bench: Bench, reacher_contract):
+    """Edges are latched: a controller that starts later stops too."""
+    publisher = bench.node.create_publisher(DiagnosticArray, 'anomaly', EVENTS)
+    event = Event(4, 'surprise', NANOSECOND, NANOSECOND, 9.0, 5.0, 0.05)
+    publisher.publish(nothing_open(NANOSECOND))
+    publisher.publish(edge_message(event, NANOSECOND, 9.0, '/lewm/surprise_node', 'arm'))
+    with bench.nodes('controller_node', contract='reacher', on_anomaly='stop'):
+        robot = Robot(bench, reacher_contract)
+        assert robot.heard(0.6) == {0.0}
+
+
+def test_a_slower_position_does_not_exist(bench: Bench, reacher_contract, tmp_path):
+    """Refused at the start, by name."""
+    data = reacher_contract.to_dict()
+    data['action'] |= {
+        'type': 'sensor_msgs/msg/JointState',
+        'fields': ['position[0]', 'position[1]'],
+        'kind': 'position',
+    }
+    data['stop']['mode'] = 'hold'
+    contract = tmp_path / 'robot.yaml'
+    contract.write_text(yaml.safe_dump(data))
+    with bench.nodes('controller_node', contract=contract, on_anomaly='slow') as process:
+        assert process.wait() == 2
+        assert "on_anomaly is 'slow', but action.kind is 'position'" in process.output
+        assert 'Traceback' not in process.output
+
+
+def test_a_teleport_stops_the_arm_until_the_model_understands_again(bench: Bench):
+    """Simulator, encoder, planner, surprise and controller: zero from the event to its end.
+
+    Then the planner's commands move the arm again, with nothing restarted.
+    """
+    nodes = ('sim_node', 'encoder_node', 'planner_node', 'surprise_node', 'controller_node')
+    options = {'bundle': 'reacher', 'on_anomaly': 'stop', 'threads': 1, 'gap_seconds': 5.0}
+    with bench.nodes(*nodes, **options):
+        bench.active(*nodes)
+        commands = bench.listen(Float64MultiArray, 'action')
+        anomalies = bench.listen(DiagnosticArray, 'anomaly', EVENTS)
+        goals = bench.publisher(Float64MultiArray, 'sim/goal')
+        perturb = bench.publisher(String, 'sim/perturb')
+
+        def edges():
+            found = [(t, m) for t, m in anomalies if m.status]
+            return [(t, {v.key: v.value for v in m.status[0].values}) for t, m in found]
+
+        def opened():
+            return {v['id'] for _, v in edges()} - {v['id'] for _, v in edges() if v['end']}
+
+        def moving():
+            return commands and any(abs(v) > 0.01 for v in commands[-1][1].data)
+
+        goals.publish(Float64MultiArray(data=[2.5, 2.0]))
+        bench.until(moving, 'the planner does not move the arm', 30.0)
+        bench.until(lambda: not opened(), 'an event does not end', 30.0)
+        before = len(edges())
+        perturb.publish(String(data='teleport'))
+        bench.until(lambda: len(edges()) > before, 'no event')
+        heard = len(commands)
+        bench.until(lambda: not opened(), 'the event does not end', 30.0)
+        # Two may have been on their way when the event was heard here.
+        while_open = [list(m.data) for _, m in commands[heard + 2 :]]
+        stopped = [c for c in while_open if c == [0.0, 0.0]]
+        assert len(stopped) >= 5 and len(while_open) - len(stopped) <= 2
+        goals.publish(Float64MultiArray(data=[-2.5, -2.0]))
+        bench.until(moving, 'the arm stays stopped', 30.0)
+        assert stamp_of(anomalies[-1][1]) > 0

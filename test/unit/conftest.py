@@ -1,0 +1,30 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The point mass, for all tests of the planner; other files have a bundle of their own."""
+
+from __future__ import annotations
+
+from point_mass import CONFIG, PointMass, point_mass_bundle
+import pytest
+
+from lewm_ros.bundle import Bundle
+from lewm_ros.contract import Contract
+from lewm_ros.planning import RecedingHorizonPlanner
+
+
+@pytest.fixture(scope='session')
+def bundle(tmp_path_factory: pytest.TempPathFactory, reacher_contract: Contract) -> Bundle:
+    """Return the bundle of the point mass."""
+    return point_mass_bundle(tmp_path_factory.mktemp('bundles'), reacher_contract)
+
+
+@pytest.fixture
+def engine(bundle: Bundle) -> PointMass:
+    """Return the exact model."""
+    return PointMass(bundle)
+
+
+@pytest.fixture
+def planner(bundle: Bundle, engine: PointMass) -> RecedingHorizonPlanner:
+    """Return a planner for it."""
+    return RecedingHorizonPlanner(bundle, bundle.contract, engine, CONFIG)

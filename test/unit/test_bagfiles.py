@@ -1,0 +1,41 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""What recorder and readers share: the stamp in serialised bytes, the order of files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import struct
+import subprocess
+import sys
+
+from lewm_ros.bagfiles import header_stamp, natural
+from lewm_ros.history import NANOSECOND
+
+
+def test_the_stamp_is_read_from_the_serialised_header():
+    """Without decoding a megabyte of pixels; of either byte order."""
+    assert header_stamp(struct.pack('<HHiI', 0x0100, 0, 5, 7)) == 5 * NANOSECOND + 7
+    assert header_stamp(struct.pack('>HHiI', 0, 0, 5, 7)) == 5 * NANOSECOND + 7
+
+
+def test_a_message_too_short_for_a_header_has_no_stamp():
+    """Damaged bytes reach readers as well as the recorder."""
+    whole = struct.pack('<HHiI', 0x0100, 0, 5, 7)
+    assert [header_stamp(whole[:length]) for length in range(12)] == [0] * 12
+
+
+def test_numbers_in_names_count_as_numbers():
+    """bag_10 after bag_9, wherever the digits are; digits that are no number are text."""
+    names = ['10_bag.mcap', 'bag.mcap', 'bag_9.mcap', 'bag_10.mcap', 'bag_10_2.mcap', 'bag_²']
+    assert [p.name for p in sorted(map(Path, reversed(names)), key=natural)] == names
+
+
+def test_it_needs_no_reader_of_bags():
+    """The recorder and the readers depend on different packages."""
+    code = (
+        'import lewm_ros.bagfiles, sys; '
+        'print(sorted({m.split(".")[0] for m in sys.modules} & {"mcap", "rosbags", "zstandard"}))'
+    )
+    shown = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == '[]'

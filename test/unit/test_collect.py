@@ -1,0 +1,94 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The camera of simulated episodes: any rate and shape of picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lewm_ros import cli
+from lewm_ros.contract import Contract
+from lewm_ros.history import NANOSECOND
+from lewm_ros.share import find
+from lewm_ros.sim import make_task
+from lewm_training.bags import read_episodes
+from lewm_training.collect import START, UniformPolicy, image_size, simulate
+
+
+@pytest.mark.parametrize('rate', [20.0, 30.0, 70.0])
+def test_frames_lie_at_the_physics_steps_nearest_to_their_times(rate):
+    """30 Hz is no whole number of physics steps: frames alternate, but never drift."""
+    contract = Contract.load(find('contract', 'reacher'))
+    task = make_task('reacher', 16)
+    policy = UniformPolicy(contract, np.random.default_rng(0))
+    events = list(simulate(task, contract, policy, 2.0, rate, 0.02, START))
+    frames = np.array([stamp for kind, stamp, _ in events if kind == 'image'])
+    ideal = START + np.arange(len(frames)) / rate * NANOSECOND
+    assert len(frames) == round(2.0 * rate)
+    assert np.abs(frames - ideal).max() <= task.timestep * NANOSECOND / 2 + 1
+    stamps = [stamp for _, stamp, _ in events]
+    assert stamps == sorted(stamps)
+    ticks = np.array([stamp for kind, stamp, _ in events if kind == 'action'])
+    assert np.all(np.diff(ticks[1:]) == contract.period * NANOSECOND)
+    task.close()
+
+
+def test_a_wide_picture_has_the_square_one_in_its_middle():
+    """The vertical field of view is fixed: what is cropped to a square is the square picture."""
+    assert image_size('64') == 64
+    wide = make_task('reacher', image_size('128x96'), seed=3)
+    picture = wide.render()
+    assert picture.shape == (96, 128, 3)
+    wide.close()
+    square = make_task('reacher', 96, seed=3)
+    difference = np.abs(picture[:, 16:112].astype(int) - square.render())
+    assert (difference > 8).mean() < 0.01
+    square.close()
+
+
+def test_pushes_come_back_from_their_bag(tmp_path):
+    """Twists within the limits, the state of all four joints, a puck that moved; twice the same."""
+    contract = Contract.load(find('contract', 'push'))
+    command = ['collect', 'push', '--episodes', '3', '--seconds', '3', '--seed', '2', '--out']
+    assert cli.main([*command, str(tmp_path / 'a')]) == 0
+    assert cli.main([*command, str(tmp_path / 'b')]) == 0
+    episodes = list(read_episodes([tmp_path / 'a'], contract, 64))
+    again = list(read_episodes([tmp_path / 'b'], contract, 64))
+    assert [e.images.shape for e in episodes] == [(60, 64, 64, 3)] * 3
+    for episode, twin in zip(episodes, again, strict=True):
+        assert episode.actions.shape[1] == 2
+        assert 0.1 < np.abs(episode.actions).max() <= 0.3
+        np.testing.assert_array_equal(episode.actions, twin.actions)
+        np.testing.assert_array_equal(episode.images, twin.images)
+        # The velocity in the state is the command's, once the actuators have followed.
+        late = np.searchsorted(episode.action_stamps, episode.stamps) - 1
+        followed = episode.states[5:, 4:6] - episode.actions[late[5:]]
+        assert np.median(np.abs(followed)) < 0.05
+    moved = [np.ptp(e.states[:, 2:4], axis=0).max() for e in episodes]
+    assert max(moved) > 0.05
+
+
+@pytest.mark.parametrize(
+    ('words', 'says'),
+    [
+        ('', 'or --mjcf MODEL.xml: neither is given'),
+        ('reacher --mjcf m.xml', 'both are given'),
+        ('--mjcf m.xml reacher', 'both are given'),
+        ('reacher --camera top', '--camera only has a meaning with --mjcf'),
+        ('reacher --trajectory a.npz', '--trajectory only has a meaning with --mjcf'),
+        ('reacher --contract reacher', '--contract only has a meaning with --mjcf'),
+        ('--mjcf m.xml --seed 0', '--seed only has a meaning with a task'),
+        ('--mjcf m.xml --episodes 3', '--episodes only has a meaning with a task'),
+        ('--mjcf m.xml --seconds 3', '--seconds only has a meaning with a task'),
+        ('--mjcf m.xml --policy random', '--policy only has a meaning with a task'),
+        ('--mjcf m.xml --bundle b', '--bundle only has a meaning with a task'),
+        ('--mjcf m.xml --camera top', '--mjcf needs --trajectory and --contract as well'),
+        ('--mjcf m.xml --camera a --trajectory b', '--mjcf needs --contract as well'),
+    ],
+)
+def test_options_that_do_not_go_together(tmp_path, capsys, words, says):
+    """Every wrong combination is named."""
+    assert cli.main(['collect', '--out', str(tmp_path / 'bag'), *words.split()]) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / 'bag').exists()

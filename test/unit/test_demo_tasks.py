@@ -1,0 +1,37 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""`lewm up demo --task`: what belongs to a simulated task is found by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lewm_ros.bringup import Bringup
+from lewm_ros.errors import BringupError
+from lewm_ros.sim import Push
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_demo_of_a_task_has_its_bundle_preset_and_simulator():
+    """Simulator and trial are told the task, no other node is."""
+    demo = Bringup.of('demo', task='push')
+    assert Path(demo.parameters['bundle']) == ROOT / 'models/push'
+    assert demo.params_file == ROOT / f'config/presets/{Push.preset}.yaml'
+    assert demo.own == {'sim_node': {'task': 'push'}, 'trial_node': {'task': 'push'}}
+    arguments = demo.ros_arguments('lewm', 'info')
+    assert "sim_node:task:='push'" in arguments and "trial_node:task:='push'" in arguments
+    assert Path(Bringup.of('demo').parameters['bundle']) == ROOT / 'models/reacher'
+    assert Bringup.of('demo', 'push', params_file='cold', task='push').params_file.stem == 'cold'
+
+
+def test_a_task_and_a_bundle_that_do_not_go_together(tiny_bundle):
+    """A bundle of another robot, and a task where nothing is simulated, are refused by name."""
+    with pytest.raises(BringupError, match='push task is driven by x, y, .* shoulder, elbow'):
+        Bringup.of('demo', str(tiny_bundle.path), task='push')
+    with pytest.raises(BringupError, match='reacher task is driven by shoulder, elbow, .* x, y'):
+        Bringup.of('demo', 'push')
+    with pytest.raises(BringupError, match="task: only the demo has one, 'plan' is"):
+        Bringup.of('plan', task='push')

@@ -1,0 +1,121 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Figures of detection, on scores that are written down."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lewm_ros.history import NANOSECOND
+from lewm_ros.surprise.events import EventDetector
+from lewm_training.detection import (
+    Trial,
+    auroc,
+    auroc_interval,
+    detection_figures,
+    find_events,
+    monitor_figures,
+)
+
+PERIOD = NANOSECOND // 20
+
+
+def trial(scores: list[float], shown: int = 20, began: int | None = None) -> Trial:
+    """Return a trial at 20 Hz; the event can be seen from one frame on. The threshold is 10."""
+    stamps = NANOSECOND + PERIOD * np.arange(len(scores))
+    values = np.array(scores, dtype=float)
+    events = {'surprise': find_events(EventDetector('surprise', 10.0), stamps, values)}
+    first = shown if began is None else began
+    return Trial(int(stamps[first]), int(stamps[shown]), stamps, values, events)
+
+
+def quiet() -> list[float]:
+    """Return the scores of 3 s in which nothing happens."""
+    return [1.0] * 60
+
+
+def loud(*frames: int) -> list[float]:
+    """Return the same with a score of 50 in some frames."""
+    return [50.0 if frame in frames else 1.0 for frame in range(60)]
+
+
+@pytest.mark.parametrize(
+    ('high', 'low', 'expected'),
+    [
+        ([3, 4], [1, 2], 1.0),
+        ([1, 2], [3, 4], 0.0),
+        ([1, 3], [2, 4], 0.25),
+        ([1, 1], [1, 1], 0.5),
+        ([2, 2, 3], [1, 2], 5 / 6),  # 6 pairs: 4 wins and 2 ties
+    ],
+)
+def test_auroc_counts_pairs_and_ties_half(high: list, low: list, expected: float) -> None:
+    """By hand."""
+    assert auroc(np.array(high), np.array(low)) == pytest.approx(expected)
+
+
+def test_the_interval_of_auroc_covers_the_truth() -> None:
+    """Normal scores one standard deviation apart: Φ(1/√2) = 0.760, in about 95 of 100."""
+    rng = np.random.default_rng(0)
+    covered = 0
+    for seed in range(200):
+        low, high = auroc_interval(rng.normal(1, 1, 40), rng.normal(0, 1, 40), seed)
+        covered += low < 0.7602 < high
+    assert 0.90 <= covered / 200 <= 0.99
+
+
+def test_trials_are_drawn_as_pairs() -> None:
+    """Trials that are alike in pairs, each event a little above its own normal trial.
+
+    The AUROC of 3 pairs is 6/9; a bootstrap that draws the two halves apart would reach 0.
+    """
+    low = np.array([1.0, 2.0, 3.0])
+    assert auroc_interval(low + 0.1, low, 0)[0] >= 0.5
+    assert auroc_interval(low + 5, low, 0) == (1.0, 1.0)
+
+
+def test_shares_and_delays() -> None:
+    """At once, after three frames, too late, never: half of them detected, delay 0 and 3."""
+    trials = [trial(loud(20)), trial(loud(23)), trial(loud(41)), trial(quiet())]
+    normal = [trial(quiet()) for _ in trials]
+    found = detection_figures(trials, normal, 1.0, 0)
+    assert (found['detected'], found['n']) == (0.5, 4)
+    assert found['delay_frames_median'] == 1.5
+    assert found['auroc'] == pytest.approx(0.75)  # the late one and the quiet one are ties
+    assert found['detected_low'] < 0.5 < found['detected_high']
+    assert found['alarmed_before'] == 0
+
+
+def test_an_alarm_that_was_on_before_is_counted_and_no_detection() -> None:
+    """One that goes on, and one that is over."""
+    on, over = trial(loud(17, 20)), trial(loud(2, 20))
+    found = detection_figures([on, over], [trial(quiet())] * 2, 1.0, 0)
+    assert found['alarmed_before'] == 1
+    assert found['detected'] == 0.5
+
+
+def test_nothing_detected_has_no_delay() -> None:
+    """JSON knows no NaN."""
+    found = detection_figures([trial(quiet())], [trial(quiet())], 1.0, 0)
+    assert found['detected'] == 0.0 and found['delay_frames_median'] is None
+    assert found['auroc'] == 0.5
+
+
+def test_a_score_that_is_no_number_is_an_alarm() -> None:
+    """As in the node."""
+    assert trial([*quiet()[:25], float('nan'), *quiet()[26:]]).events['surprise']
+
+
+def test_a_normal_trial_is_measured_at_the_times_of_its_event() -> None:
+    """A high normal score at another time does not count."""
+    found = detection_figures([trial(loud(20))], [trial(loud(3, 50))], 1.0, 0)
+    assert found['auroc'] == 1.0
+
+
+def test_a_monitor_is_measured_from_the_first_frame_on() -> None:
+    """In seconds, even where nothing could be seen at first."""
+    late = trial(loud(20), shown=15, began=10)
+    found = monitor_figures([late, trial(quiet())], 'surprise', 2.0)
+    assert found['detected'] == 0.5
+    assert found['delay_seconds_median'] == found['delay_seconds_max'] == pytest.approx(0.5)

@@ -1,0 +1,101 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The ring of the last messages, and the folder that evidence goes to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rosbags.highlevel import AnyReader
+
+from lewm_ros.errors import BagError
+from lewm_ros.history import NANOSECOND
+from lewm_ros.recording.bag import TYPES, Channel
+from lewm_ros.recording.evidence import UNFINISHED, EvidenceFolder, Message, Ring
+
+SCORE = Channel('/lewm/surprise', 'std_msgs/msg/Float32')
+EPISODE = Channel('/lewm/episode', 'std_msgs/msg/UInt32', latched=True)
+
+
+def score(value: float) -> bytes:
+    """Serialise a score."""
+    kind = TYPES.types['std_msgs/msg/Float32']
+    return bytes(TYPES.serialize_cdr(kind(data=value), 'std_msgs/msg/Float32'))
+
+
+def messages(count: int) -> list[Message]:
+    """Return a second of scores."""
+    return [(SCORE, NANOSECOND + i * NANOSECOND // count, score(i)) for i in range(count)]
+
+
+def test_the_ring_holds_the_last_seconds() -> None:
+    """What is older than the span is forgotten, whatever there was of it."""
+    ring = Ring(2.0, 1e6)
+    for i in range(100):
+        ring.add(SCORE, i * NANOSECOND // 10, b'x')
+    stamps = [stamp for _, stamp, _ in ring.snapshot()]
+    assert stamps == [i * NANOSECOND // 10 for i in range(79, 100)]
+
+
+def test_the_ring_holds_no_more_bytes_than_it_may() -> None:
+    """Large frames shorten the time, not the memory of the robot."""
+    ring = Ring(1000.0, 1000)
+    for i in range(50):
+        ring.add(SCORE, i, bytes(300))
+    assert [stamp for _, stamp, _ in ring.snapshot()] == [47, 48, 49]
+
+
+def test_what_was_latched_before_is_in_every_snapshot() -> None:
+    """The episode began long ago, yet its number belongs to the bag; only the newest does."""
+    ring = Ring(1.0, 1e6)
+    ring.add(EPISODE, 0, b'old')
+    ring.add(EPISODE, 1, b'new')
+    for i in range(1, 50):
+        ring.add(SCORE, i * NANOSECOND // 10, b'x')
+    first, second, *_ = ring.snapshot()
+    assert first == (EPISODE, second[1], b'new')
+    assert [c for c, _, _ in ring.snapshot()].count(EPISODE) == 1
+
+
+def test_a_clock_that_goes_back_empties_the_ring() -> None:
+    """What is later than now has no place in a bag of the seconds before now."""
+    ring = Ring(1.0, 1e6)
+    ring.add(SCORE, 100 * NANOSECOND, b'x')
+    ring.add(SCORE, 3 * NANOSECOND, b'y')
+    assert ring.snapshot() == [(SCORE, 3 * NANOSECOND, b'y')]
+
+
+def test_a_bag_appears_when_it_is_whole(tmp_path: Path) -> None:
+    """In order, by name, with its notes, and nothing of it elsewhere."""
+    folder = EvidenceFolder(tmp_path / 'evidence', 6, 1e6)
+    bag = folder.write('first', messages(20), {'about': 'a test'})
+    assert bag == tmp_path / 'evidence' / 'first'
+    with AnyReader([bag]) as reader:
+        found = [reader.deserialize(m, c.msgtype).data for c, _, m in reader.messages()]
+    assert found == list(range(20))
+    assert 'about: a test' in (bag / 'metadata.yaml').read_text()
+    assert [p.name for p in (tmp_path / 'evidence').iterdir()].count(UNFINISHED) == 1
+    assert not list((tmp_path / 'evidence' / UNFINISHED).iterdir())
+    with pytest.raises(BagError, match='exists already'):
+        folder.write('first', messages(2), {})
+
+
+def test_no_more_bags_than_so_many_in_an_hour(tmp_path: Path) -> None:
+    """A robot that is surprised all the time does not write all the time."""
+    folder = EvidenceFolder(tmp_path, 2, 1e9)
+    for name in ('a', 'b'):
+        assert folder.refusal(messages(2)) is None
+        folder.write(name, messages(2), {})
+    assert 'evidence_per_hour' in str(folder.refusal(messages(2)))
+
+
+def test_a_full_folder_takes_nothing_and_loses_nothing(tmp_path: Path) -> None:
+    """Also what lay there before counts, and no bag is removed to make room."""
+    EvidenceFolder(tmp_path, 6, 1e6).write('old', messages(20), {})
+    used = EvidenceFolder(tmp_path, 6, 1e6).size
+    needed = sum(len(data) for _, _, data in messages(10))
+    assert EvidenceFolder(tmp_path, 6, used + needed).refusal(messages(10)) is None
+    refusal = EvidenceFolder(tmp_path, 6, used + needed - 1).refusal(messages(10))
+    assert refusal is not None and 'evidence_mb' in refusal and str(tmp_path) in refusal
+    assert (tmp_path / 'old').is_dir()

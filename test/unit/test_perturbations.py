@@ -1,0 +1,148 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Perturbations do to every task what their table says, and end when it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from lewm_ros.sim import TASKS, Task, make_task
+from lewm_ros.sim.perturbations import COVER, PERTURBATIONS
+
+FRAME = 10  #: physics steps between frames
+
+
+@pytest.fixture(scope='module', params=list(TASKS))
+def shared_task(request: pytest.FixtureRequest) -> Iterator[Task]:
+    """Each task once: a process may hold one camera at a time."""
+    task = make_task(request.param, image_size=64)
+    yield task
+    task.close()
+
+
+@pytest.fixture
+def task(shared_task: Task) -> Task:
+    """The task at rest in a pose that depends on the test only."""
+    shared_task.rng = np.random.default_rng(5)
+    shared_task.reset()
+    return shared_task
+
+
+def rest(task: Task, frames: int) -> list[np.ndarray]:
+    """Pictures of a robot at rest, one before each 0.05 s."""
+    pictures = []
+    for _ in range(frames):
+        pictures.append(task.render())
+        task.step(np.zeros(2), FRAME)
+    return pictures
+
+
+def changed(picture: np.ndarray, before: np.ndarray, by: int = 10) -> int:
+    """Number of pixels that differ by more than ``by``."""
+    return int((np.abs(picture.astype(int) - before).max(axis=2) > by).sum())
+
+
+@pytest.mark.parametrize('kind', PERTURBATIONS)
+def test_physical_ones_change_the_state_and_the_others_only_the_picture(task, kind):
+    """By the table; the goal's picture shows the world as it should be all the while."""
+    goal = task.set_goal(task.sample_goal())
+    before = task.state()
+    task.perturb(kind)
+    assert (not np.array_equal(task.state(), before)) == PERTURBATIONS[kind].physical
+    task.render()
+    np.testing.assert_array_equal(task.goal_picture(), goal)
+
+
+@pytest.mark.parametrize('kind', ['teleport', 'colour', 'occlusion', 'camera_shift', 'light'])
+def test_abrupt_ones_are_whole_in_the_next_frame(task, kind):
+    """At least 50 pixels of 4096 change at once."""
+    before = task.render()
+    task.perturb(kind)
+    assert PERTURBATIONS[kind].abrupt
+    assert changed(task.render(), before) > 50
+
+
+@pytest.mark.parametrize('kind', [k for k, p in PERTURBATIONS.items() if not p.physical])
+def test_a_reset_ends_them(task, kind):
+    """The same pose looks as it did before."""
+    before = rest(task, 20)
+    task.perturb(kind)
+    rest(task, 20)
+    task.rng = np.random.default_rng(5)
+    task.reset()
+    for picture, expected in zip(rest(task, 20), before, strict=True):
+        np.testing.assert_array_equal(picture, expected)
+
+
+def test_an_occlusion_hides_a_square_for_a_second(task):
+    """45 % of the side of the picture, gone after 20 frames."""
+    before = rest(task, 1)[0]
+    task.perturb('occlusion')
+    pictures = rest(task, 25)
+    dark = [(p == 70).all(axis=2) for p in pictures]
+    assert [bool(d.any()) for d in dark] == [True] * 20 + [False] * 5
+    rows, columns = np.nonzero(dark[0])
+    assert len(rows) == round(COVER * 64) ** 2
+    assert np.ptp(rows) == np.ptp(columns) == round(COVER * 64) - 1
+    assert changed(pictures[-1], before) == 0
+
+
+def test_a_frozen_camera_repeats_one_picture_while_the_world_goes_on(task):
+    """For two seconds; then the picture jumps to where the world is."""
+    push = np.array(task.model.actuator_ctrlrange[:, 1])
+    task.perturb('freeze')
+    first = task.render()
+    for _ in range(39):
+        task.step(push, FRAME)
+        np.testing.assert_array_equal(task.render(), first)
+    task.step(push, FRAME)
+    assert changed(task.render(), first, 40) > 20
+
+
+def test_light_dims_everything(task):
+    """To between a half and three quarters, in every pixel."""
+    before = task.render().astype(float)
+    task.perturb('light')
+    share = task.render()[before.min(axis=2) > 150] / before[before.min(axis=2) > 150]
+    assert share.min() > 0.48 and share.max() < 0.77
+    assert share.std() < 0.02
+
+
+def test_a_camera_shift_moves_the_picture_and_stays(task):
+    """8 % of 64 px is 5 px: the picture moved back fits the old one far better."""
+    before = task.render().astype(int)
+    task.perturb('camera_shift')
+    picture = rest(task, 30)[-1]
+    fits = {
+        (x, y): np.abs(np.roll(picture, (y, x), (0, 1))[8:-8, 8:-8] - before[8:-8, 8:-8]).mean()
+        for x in range(-7, 8)
+        for y in range(-7, 8)
+    }
+    best = min(fits, key=lambda k: fits[k])
+    assert 4 <= np.hypot(*best) <= 6.5
+    assert fits[best] < 0.6 * fits[0, 0]
+
+
+def test_a_drift_is_slow_and_comes_back(task):
+    """No frame differs much from the one before; a quarter of 20 s later it is 8 px away."""
+    before = task.render()
+    task.perturb('drift')
+    pictures = rest(task, 401)
+    steps = [changed(a, b) for a, b in zip(pictures, pictures[1:])]
+    assert changed(pictures[0], before) == 0
+    assert max(steps) < 0.5 * changed(pictures[100], before)
+    assert changed(pictures[400], before) < 0.2 * changed(pictures[100], before)
+
+
+def test_perturbations_add_up(task):
+    """A light that was turned down stays so under an occlusion, and after it."""
+    before = task.render()
+    task.perturb('light')
+    dim = task.render()
+    task.perturb('occlusion')
+    assert (task.render() == 70).all(axis=2).any()
+    assert changed(rest(task, 22)[-1], dim) == 0
+    assert changed(dim, before) > 3000

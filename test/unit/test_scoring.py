@@ -1,0 +1,197 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Offline scores, and a calibration from the command line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import json
+from pathlib import Path
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+from point_mass import SIZE, TICKS, PointMass, point_mass_bundle
+import pytest
+
+from lewm_ros.bundle import Bundle, Calibration, rewrite_manifest
+from lewm_ros.errors import CalibrationError
+from lewm_ros.history import NANOSECOND
+from lewm_training.bags import Episode
+from lewm_training.calibrate import calibrate
+from lewm_training.scoring import Forecast, score_episode
+
+PERIOD = NANOSECOND // 20
+
+
+class Seeing(PointMass):
+    """A point mass whose picture holds its state."""
+
+    def encode(self, image: np.ndarray) -> np.ndarray:
+        """Return the state that is written into the picture."""
+        return image[0, :, 0].astype(np.float32) / 100
+
+
+def drive(jump: int | None = None, frames: int = 60) -> tuple[Episode, np.ndarray]:
+    """Return an episode of the point mass at rest, moved by hand at one frame; and its states."""
+    states = np.zeros((frames, 4))
+    if jump is not None:
+        states[jump:, 0] = 0.5
+    images = np.zeros((frames, 1, 4, 3))
+    images[:, 0, :, 0] = 100 * states
+    stamps = NANOSECOND + PERIOD * np.arange(frames)
+    actions = np.zeros((frames, SIZE))
+    return Episode(stamps, images, stamps, actions, None), states
+
+
+@pytest.fixture
+def mass(tmp_path: Path, reacher_contract) -> Bundle:
+    """Return the point mass's bundle with scales for one and three blocks."""
+    bundle = point_mass_bundle(tmp_path, reacher_contract)
+    scales = {1: (0.25,) * 4, 3: (0.5,) * 4}
+    return rewrite_manifest(bundle.path, replace(bundle.manifest, surprise_scale=scales))
+
+
+@pytest.mark.parametrize(('horizon', 'scale'), [(1, 0.25), (3, 0.5)])
+def test_a_jump_is_surprising_for_a_horizon(mass: Bundle, horizon: int, scale: float) -> None:
+    """The exact model errs by the jump from its frame on, for as long as it is not context."""
+    episode, _ = drive(jump=40)
+    found = score_episode(mass, Seeing(mass), episode, horizon)
+    first = (mass.manifest.history - 1 + horizon) * TICKS
+    assert found.stamps.tolist() == episode.stamps[first:].tolist()
+    inside = (found.stamps >= episode.stamps[40]) & (
+        found.stamps < episode.stamps[40] + horizon * TICKS * PERIOD
+    )
+    expected = np.where(inside, 0.5**2 / scale / 4, 0.0)
+    assert found.scores == pytest.approx(expected, abs=1e-6)
+    assert found.contributions[:, 0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_horizon_without_a_scale_has_ones(mass: Bundle) -> None:
+    """Not calibrated: the plain mean squared error."""
+    episode, _ = drive(jump=40)
+    assert score_episode(mass, Seeing(mass), episode, 2).scores.max() == pytest.approx(0.25 / 4)
+
+
+def test_an_episode_that_is_too_short_has_no_score(mass: Bundle) -> None:
+    """Nothing, in the right shapes."""
+    episode, _ = drive(frames=8)
+    found = score_episode(mass, Seeing(mass), episode)
+    assert found.scores.shape == (0,) and found.contributions.shape == (0, 4)
+
+
+def nominal(count: int, rng: np.random.Generator, outliers: int = 0) -> list[Forecast]:
+    """Return episodes of 30 s with normal errors; so many teleported frames in the first."""
+    stamps = NANOSECOND + PERIOD * np.arange(600)
+    forecasts = [
+        Forecast(stamps, np.zeros((600, 8)), rng.normal(size=(600, 8))) for _ in range(count)
+    ]
+    forecasts[0].observed[100 : 100 + outliers] += 100
+    return forecasts
+
+
+TEMPLATE = Calibration(0.5, 1.0, None, 1, 'test', 'a' * 64)
+
+
+def test_outliers_in_nominal_data_do_not_move_a_threshold() -> None:
+    """Five frames of a teleport among those of the scale."""
+    clean = calibrate(nominal(20, np.random.default_rng(0)), [0.1], 10.0, TEMPLATE)
+    spoilt = calibrate(nominal(20, np.random.default_rng(0), 5), [0.1], 10.0, TEMPLATE)
+    assert spoilt[1][0].threshold == pytest.approx(clean[1][0].threshold, rel=0.02)
+    assert spoilt[0] == pytest.approx(clean[0], rel=0.02)
+
+
+def test_false_alarms_of_score_and_drift_keep_to_alpha() -> None:
+    """New nominal episodes cross either threshold about as often as was promised."""
+    from lewm_ros.surprise.monitors import running_means
+    from lewm_ros.surprise.score import score
+
+    rng = np.random.default_rng(1)
+    scale, (entry,), _ = calibrate(nominal(40, rng), [0.2], None, TEMPLATE)
+    assert entry.windows == 32
+    above, drifting = [], []
+    for forecast in nominal(300, rng):
+        scores = score(forecast.predicted, forecast.observed, scale)
+        above.append(scores.max() > entry.threshold)
+        means = running_means(forecast.stamps, scores)
+        drifting.append(np.nanmax(means) > entry.drift)
+    # One calibration's own rate varies about 0.2 by 0.07 (beta distribution), the count by 0.02.
+    assert 0.02 < np.mean(above) < 0.45
+    assert 0.02 < np.mean(drifting) < 0.45
+
+
+def test_runs_too_short_for_a_running_mean_give_no_drift_threshold() -> None:
+    """Never a guess: the score's own threshold stands alone."""
+    short = [
+        Forecast(f.stamps[:150], f.predicted[:150], f.observed[:150])
+        for f in nominal(20, np.random.default_rng(0))
+    ]
+    _, (entry,), _ = calibrate(short, [0.1], None, TEMPLATE)
+    assert entry.drift is None and entry.threshold > 1
+
+
+def test_too_few_windows_are_refused_with_the_number() -> None:
+    """Four episodes of 30 s are no ground for one per cent."""
+    with pytest.raises(CalibrationError, match='9 nominal windows.*at least 99'):
+        calibrate(nominal(4, np.random.default_rng(0)), [0.01], 10.0, TEMPLATE)
+
+
+def lewm(*arguments: object) -> subprocess.CompletedProcess:
+    """Run the command line."""
+    command = [sys.executable, '-m', 'lewm_ros.cli', *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope='module')
+def bag(tmp_path_factory) -> Path:
+    """Return 8 episodes of 3 s."""
+    path = tmp_path_factory.mktemp('bags') / 'bag'
+    options = ('--episodes', 8, '--seconds', 3, '--image-size', 32)
+    done = lewm('collect', 'reacher', '--out', path, *options)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def test_calibrate_from_the_command_line(bag: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """Both ways to write several alphas; horizons side by side; what the manifest keeps."""
+    path = tmp_path / 'tiny'
+    shutil.copytree(tiny_bundle.path, path)
+    common = ('calibrate', path, '--data', bag, '--json')
+    done = lewm(*common, '--alpha', '0.5,0.25', '--window', 1, '--horizon', 1, 3)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert [h['horizon'] for h in figures['horizons']] == [1, 3]
+    assert figures['horizons'][0]['false_alarms_per_hour']['0.25'] == pytest.approx(900)
+    first = Bundle.load(path)
+    entry = first.calibration_for(0.25, horizon=3)
+    assert (entry.window, entry.contract, entry.model_hash) == (1.0, 'reacher', tiny_bundle.hash)
+    assert entry.rate == pytest.approx(20.0)
+    assert entry.windows >= 3
+    assert len(first.manifest.surprise_scale) == 2
+
+    done = lewm(*common, '--alpha', 0.5, 0.25, '--window', 'episode')
+    assert done.returncode == 0, done.stderr
+    second = Bundle.load(path)
+    assert second.calibration_for(0.25).window is None
+    assert second.calibration_for(0.25).windows == 6
+    assert second.calibration_for(0.25, horizon=3) == entry  # stays
+
+
+@pytest.mark.parametrize(
+    ('option', 'value', 'says'),
+    [
+        ('--alpha', '2', 'alpha is 2.0'),
+        ('--alpha', 'few', "invalid number value: 'few'"),
+        ('--window', 'long', "invalid duration value: 'long'"),
+        ('--horizon', '0', '--horizon is 0'),
+        ('--horizon', '99', 'horizon is 99 blocks'),
+    ],
+)
+def test_bad_options_are_one_line(
+    bag: Path, tiny_bundle: Bundle, option: str, value: str, says: str
+) -> None:
+    """Refused before any bag is read."""
+    done = lewm('calibrate', tiny_bundle.path, '--data', bag, option, value)
+    assert done.returncode == 2
+    assert says in done.stderr.splitlines()[-1] and 'Traceback' not in done.stderr

@@ -1,0 +1,182 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""`lewm evaluate --voe`: trials that are equal up to an event, and what is made of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import json
+from pathlib import Path
+import shutil
+
+import numpy as np
+import pytest
+from tqdm import tqdm
+
+from lewm_ros import cli
+from lewm_ros.bundle import Bundle, Calibration, rewrite_manifest
+from lewm_ros.engines import load_engine
+from lewm_ros.errors import CalibrationError
+from lewm_ros.sim import make_task
+from lewm_training.bag_writer import BagWriter
+from lewm_training.bags import recording_command
+from lewm_training.closed_loop import planner_config
+from lewm_training.detection import Trial
+from lewm_training.false_alarms import refuse_calibrated
+from lewm_training.voe import Trials, summarise
+
+COLLECTED = 'lewm collect reacher --policy planner --episodes 8 --seed 3 --out data/nominal'
+
+
+def calibrated(bundle: Bundle, folder: Path, policy: str = COLLECTED) -> Bundle:
+    """Copy a bundle, with a threshold that random weights do not reach."""
+    shutil.copytree(bundle.path, folder)
+    entry = Calibration(0.01, 1e9, 1.0, 99, policy, bundle.hash)
+    return rewrite_manifest(folder, replace(bundle.manifest, calibration=(entry,)))
+
+
+@pytest.fixture
+def protocol(tiny_bundle: Bundle):
+    """Return trials of a random network, and whatever they need."""
+    task = make_task('reacher', tiny_bundle.manifest.image_size)
+    calibration = Calibration(0.01, 1e9, 1.0, 99, COLLECTED, tiny_bundle.hash, drift=1e9)
+    engine = load_engine(tiny_bundle)
+    yield Trials(tiny_bundle, task, engine, planner_config('live', 0), calibration)
+    task.close()
+
+
+def before(trial: Trial, stamp: int) -> np.ndarray:
+    """Scores until a stamp."""
+    return trial.scores[trial.stamps < stamp]
+
+
+def test_trials_are_equal_up_to_the_event(protocol: Trials) -> None:
+    """Same start, goals, commands and scores; other ones from the first frame that shows it.
+
+    A teleport is in the first frame after it; the first frozen picture is a new one.
+    """
+    with tqdm(disable=True) as bar:
+        normal, trials = protocol.run(['teleport', 'freeze'], (7, 0), bar)
+        _, again = protocol.run(['teleport'], (7, 0), bar)
+        other, _ = protocol.run(['teleport'], (7, 1), bar)
+    assert len(normal.scores) > 60
+    for trial in trials.values():
+        assert trial.began == normal.began
+        assert np.array_equal(before(trial, trial.shown), before(normal, trial.shown))
+        place = np.searchsorted(trial.stamps, trial.shown)
+        assert trial.scores[place] != normal.scores[place]
+    assert trials['teleport'].shown == trials['teleport'].began
+    assert trials['freeze'].shown > trials['freeze'].began
+    assert np.array_equal(trials['teleport'].scores, again['teleport'].scores)
+    assert not np.array_equal(other.scores[:60], normal.scores[:60])
+    # The monitor of the node, with its own default: equal pictures for more than 0.3 s.
+    events = trials['freeze'].events['frozen_camera']
+    assert 0.3e9 < events[0].start - trials['freeze'].began < 1.0e9
+    assert not normal.events['frozen_camera'] and not normal.events['surprise']
+
+
+def made(score: float, alarm: bool = False) -> Trial:
+    """Return a trial of one second with a score, detected or not."""
+    from lewm_ros.surprise.events import Event
+
+    stamps = 10**9 + 50_000_000 * np.arange(21)
+    event = Event(1, 'surprise', int(stamps[2]), int(stamps[2]), score, 10.0, 0.01)
+    events = {'surprise': [event] if alarm else []}
+    return Trial(int(stamps[0]), int(stamps[0]), stamps, np.full(21, score), events)
+
+
+def test_balanced_accuracy_is_of_abrupt_physical_events() -> None:
+    """Teleports 3/4, pushes 1/4, normal trials quiet in 3/4; what is only seen does not count."""
+    normal = [made(1.0, n == 0) for n in range(4)]
+    trials = {
+        'teleport': [made(50.0, n != 0) for n in range(4)],
+        'push': [made(5.0, n == 0) for n in range(4)],
+        'colour': [made(20.0) for _ in range(4)],
+    }
+    calibration = Calibration(0.01, 10.0, 1.0, 99, COLLECTED, 'a' * 64)
+    found = summarise(normal, trials, calibration, 0)
+    assert found['normal']['quiet'] == 0.75
+    assert found['balanced_accuracy'] == pytest.approx(0.625)
+    assert found['teleport_vs_colour_auroc'] == 1.0
+    del trials['teleport'], trials['push']
+    found = summarise(normal, trials, calibration, 0)
+    assert found['balanced_accuracy'] is None and found['teleport_vs_colour_auroc'] is None
+
+
+@pytest.mark.timeout(400)
+def test_the_shipped_bundle_tells_teleports_from_colours(tmp_path: Path, capsys) -> None:
+    """Three trials of each: all teleports detected at once and above all colours; JSON, figure."""
+    picture = tmp_path / 'voe.png'
+    command = ['evaluate', 'reacher', '--voe', '--trials', '3', '--kinds', 'teleport', 'colour']
+    assert cli.main([*command, '--json', '--figure', str(picture)]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert list(figures['kinds']) == ['teleport', 'colour']
+    for kind in figures['kinds'].values():
+        assert {'auroc', 'detected', 'delay_frames_median', 'n'} <= set(kind)
+    teleport = figures['kinds']['teleport']
+    assert (teleport['auroc'], teleport['detected'], teleport['n']) == (1.0, 1.0, 3)
+    assert teleport['delay_frames_median'] <= 3
+    assert figures['teleport_vs_colour_auroc'] >= 0.8
+    assert figures['balanced_accuracy'] >= 0.8
+    assert figures['false_alarms'] == {}
+    assert picture.read_bytes().startswith(b'\x89PNG')
+
+
+def test_false_alarms_of_a_bag(tiny_bundle: Bundle, tmp_path: Path, capsys) -> None:
+    """No window above a threshold out of reach, all above one near zero; never the same bag."""
+    bag = tmp_path / 'nominal'
+    collect = ['collect', 'reacher', '--image-size', '32', '--episodes', '2', '--seconds', '4']
+    assert cli.main([*collect, '--seed', '5', '--out', str(bag)]) == 0
+    bundle = calibrated(tiny_bundle, tmp_path / 'tiny')
+    low = replace(bundle.manifest.calibration[0], alpha=0.05, threshold=1e-9, window=0.5)
+    entries = (*bundle.manifest.calibration, low)
+    rewrite_manifest(bundle.path, replace(bundle.manifest, calibration=entries))
+    command = ['evaluate', str(bundle.path), '--voe', '--trials', '1', '--kinds', 'teleport']
+    assert cli.main([*command, '--nominal', str(bag), '--json']) == 0
+    found = json.loads(capsys.readouterr().out)['false_alarms']
+    assert found['0.01'] == {
+        'rate': 0.0,
+        'low': 0.0,
+        'high': pytest.approx(3.84 / 9.84, abs=0.01),  # Wilson, 0 of 6
+        'windows': 6,
+        'per_hour': 0.0,
+    }
+    assert (found['0.05']['rate'], found['0.05']['windows']) == (1.0, 12)
+    assert found['0.05']['per_hour'] == 7200
+
+
+def test_bags_of_the_calibration_are_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """More episodes of the same seed in another folder are the same episodes."""
+
+    def bag(name: str, command: str) -> Path:
+        with BagWriter(tmp_path / name, command):
+            pass
+        return tmp_path / name
+
+    first = bag('first', 'lewm record --contract reacher')
+    bundle = calibrated(tiny_bundle, tmp_path / 'a', f'{COLLECTED}; {recording_command(first)}')
+    more = bag('more', COLLECTED.replace('--episodes 8', '--episodes 30').replace('data/', ''))
+    with pytest.raises(CalibrationError, match='more .* has part in the calibration'):
+        refuse_calibrated(bundle, [more])
+    with pytest.raises(CalibrationError, match='first .* has part in the calibration'):
+        refuse_calibrated(bundle, [first])
+    second = bag('second', 'lewm record --contract reacher')
+    refuse_calibrated(bundle, [bag('other', COLLECTED.replace('seed 3', 'seed 4')), second])
+
+
+@pytest.mark.parametrize(
+    ('options', 'says'),
+    [
+        (['--voe'], 'run `lewm calibrate'),
+        (['--voe', '--trials', '0'], '--trials is 0'),
+        (['--voe', '--goals', '3'], '--goals only has a meaning without --voe'),
+        (['--trials', '3'], '--trials only has a meaning with --voe'),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_line(
+    tiny_bundle: Bundle, capsys, options: list[str], says: str
+) -> None:
+    """A bundle without thresholds, options of the other evaluation."""
+    assert cli.main(['evaluate', str(tiny_bundle.path), *options]) == 2
+    error = capsys.readouterr().err.strip()
+    assert says in error and len(error.splitlines()) == 1

@@ -1,0 +1,60 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""`lewm` with a very small network that is validated every 10 steps, in a process of its own.
+
+Arguments: a signal and a step, such as KILL:26, then those of `lewm`. The process sends itself
+that signal when the metrics of that step have been written; NONE:0 for none.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from lewm_ros import cli
+from lewm_ros.model import PRESETS as MODELS
+from lewm_ros.model import ModelConfig
+from lewm_training import train, trainer
+from lewm_training.presets import PRESETS, TrainConfig
+from lewm_training.run_folder import RunFolder
+
+
+def tiny(action_size: int, image_size: int = 32) -> ModelConfig:
+    """Return a network that trains in a moment."""
+    return ModelConfig(
+        image_size=image_size,
+        encoder='conv',
+        encoder_width=8,
+        latent_size=8,
+        projector_hidden=16,
+        predictor_width=16,
+        predictor_depth=1,
+        predictor_heads=2,
+        predictor_head_size=8,
+        predictor_mlp=16,
+        action_size=action_size,
+        action_hidden=16,
+        frameskip=2,
+    )
+
+
+def main() -> int:
+    """Run the command line."""
+    MODELS['small'] = tiny
+    PRESETS['small'] = TrainConfig(batch=8, steps=30, rate=5e-4, directions=16, held_out=0.3)
+    train.VALIDATE_EVERY, trainer.LOG_EVERY, trainer.HORIZON = 10, 2, 1
+    name, step = sys.argv[1].split(':')
+    add = RunFolder.add
+
+    def add_and_signal(self: RunFolder, row: dict[str, float]) -> None:
+        add(self, row)
+        if row['step'] == int(step):
+            os.kill(os.getpid(), signal.Signals[f'SIG{name}'])
+
+    RunFolder.add = add_and_signal
+    return cli.main(sys.argv[2:])
+
+
+if __name__ == '__main__':
+    sys.exit(main())

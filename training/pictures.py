@@ -1,0 +1,115 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of the episode that is being read: in memory, or in a file that may be larger."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+import numpy as np
+
+from lewm_ros.errors import BagError
+
+
+class Pictures:
+    """Prepared pictures (S, S, 3) uint8, each in its place, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._images = np.empty((0,), dtype=np.uint8)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, image: np.ndarray) -> None:
+        """Append a picture."""
+        # In one array that grows in place: a list to be stacked would take the memory twice.
+        if self._count == len(self._images):
+            room = max(64, self._count * 5 // 4)
+            if not self._count:
+                self._images = np.empty((0, *image.shape), dtype=np.uint8)
+            self._images.resize((room, *image.shape), refcheck=False)
+        self._images[self._count] = image
+        self._count += 1
+
+    def copy(self, place: int) -> np.ndarray:
+        """Return a picture that stays as it is."""
+        return self._images[place].copy()
+
+    def take(self, order: np.ndarray) -> np.ndarray:
+        """Give out the pictures of some places (n,), each once, as (n, S, S, 3); begin anew."""
+        self._arrange(order)
+        images = self._images
+        images.resize((len(order), *images.shape[1:]), refcheck=False)
+        self._images, self._count = np.empty((0,), dtype=np.uint8), 0
+        return images
+
+    def _arrange(self, order: np.ndarray) -> None:
+        """Bring the picture of place ``order[i]`` to place i.
+
+        Frames come late by little, so that few pictures are held while others take their place.
+        """
+        moved = np.flatnonzero(order != np.arange(len(order)))
+        needed = set(order[moved].tolist())
+        held: dict[int, np.ndarray] = {}
+        for place in moved.tolist():
+            source = int(order[place])
+            needed.discard(source)
+            image = held.pop(source) if source in held else self.copy(source)
+            if place in needed:
+                held[place] = self.copy(place)
+            self._put(place, image)
+
+    def _put(self, place: int, image: np.ndarray) -> None:
+        self._images[place] = image
+
+
+class FilePictures(Pictures):
+    """The same in a file, one episode behind the other; what is given out is mapped from it.
+
+    Args:
+        file: opened to be read and written, without a buffer; holds nothing but the pictures.
+
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+        self._start = file.seek(0, 2)  # of this episode [bytes]
+        self._shape: tuple[int, ...] = (0, 0, 3)
+
+    def add(self, image: np.ndarray) -> None:
+        """Append a picture. Raises BagError where the disk is full."""
+        # Written, not mapped: then a full disk is an error and no crash.
+        self._shape = image.shape
+        try:
+            whole = self._file.write(image.data) == image.nbytes
+        except OSError as error:
+            raise BagError(f'{self._file.name}: cannot hold the pictures ({error})') from error
+        if not whole:
+            raise BagError(f'{self._file.name}: cannot hold the pictures (the disk is full)')
+        self._count += 1
+
+    def copy(self, place: int) -> np.ndarray:
+        """Read a picture back."""
+        size = int(np.prod(self._shape))
+        self._file.seek(self._start + place * size)
+        image = np.frombuffer(self._file.read(size), dtype=np.uint8).reshape(self._shape)
+        self._file.seek(0, 2)
+        return image
+
+    def take(self, order: np.ndarray) -> np.ndarray:
+        """Give out the pictures of some places, mapped, and cut the file behind them."""
+        self._arrange(order)
+        start, count, shape = self._start, len(order), self._shape
+        self._start = self._file.seek(start + count * int(np.prod(shape)))
+        self._file.truncate()
+        self._count = 0
+        if not count:
+            return np.empty((0, *shape), dtype=np.uint8)
+        return np.memmap(self._file, np.uint8, 'r', start, (count, *shape))
+
+    def _put(self, place: int, image: np.ndarray) -> None:
+        self._file.seek(self._start + place * image.nbytes)
+        self._file.write(image.data)
+        self._file.seek(0, 2)

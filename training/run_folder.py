@@ -1,0 +1,104 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of a training run: what it was asked for, its metrics, curves, checkpoint, bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+import csv
+import fcntl
+import os
+from pathlib import Path
+import shutil
+from typing import Any
+
+import yaml
+
+from lewm_ros.errors import TrainingError
+from lewm_training.curves import draw
+
+COLUMNS = (
+    'step',
+    'seconds',
+    'prediction',
+    'sigreg',
+    'latent_std',
+    'effective_rank',
+    'validation_prediction',
+    'validation_copy_last',
+    'validation_latent_std',
+    'validation_effective_rank',
+)
+
+
+class RunFolder:
+    """A run's files. Each is whole at any moment, whenever the run is killed.
+
+    Attributes:
+        path: the folder.
+        config: everything needed to run it again (YAML).
+        metrics: one row every LOG_EVERY steps; the validation columns are filled at validations.
+        curves: the metrics as a picture.
+        checkpoint: from which the run continues.
+        bundle: the model as of a validation not long ago.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / 'config.yaml'
+        self.metrics = path / 'metrics.csv'
+        self.curves = path / 'curves.png'
+        self.checkpoint = path / 'checkpoint.pt'
+        self.bundle = path / 'bundle'
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Make the folder and keep it to this process. Raises TrainingError if another has it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / 'lock').open('w') as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise TrainingError(
+                    f'{self.path}: another run is writing to it; choose another --run folder'
+                ) from error
+            for partial in self.path.glob(f'.{self.bundle.name}.*'):  # of a run that was killed
+                shutil.rmtree(partial)
+            yield
+
+    def begin(self, config: Mapping[str, Any]) -> None:
+        """Start a run: its configuration, and metrics without rows."""
+        self._replace(self.config, yaml.safe_dump(dict(config), sort_keys=False))
+        self._replace(self.metrics, ','.join(COLUMNS) + '\n')
+
+    def go_back(self, step: int) -> None:
+        """Drop the rows after a checkpoint's step: they will come again."""
+        with self.metrics.open() as file:
+            head, *rows = file.readlines()
+        kept = [row for row in rows if row.endswith('\n') and int(row.split(',')[0]) <= step]
+        self._replace(self.metrics, ''.join([head, *kept]))
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """Append a row of metrics."""
+        with self.metrics.open('a', newline='') as file:
+            csv.DictWriter(file, COLUMNS, lineterminator='\n').writerow(row)
+
+    def last(self) -> dict[str, float]:
+        """Return the newest row of metrics."""
+        with self.metrics.open(newline='') as file:
+            *_, row = csv.DictReader(file)
+        return {key: float(value) for key, value in row.items() if value}
+
+    def draw(self) -> None:
+        """Draw the curves anew."""
+        partial = self.curves.with_suffix('.partial')
+        draw(self.metrics, partial)
+        os.replace(partial, self.curves)
+
+    @staticmethod
+    def _replace(path: Path, text: str) -> None:
+        partial = path.with_suffix('.partial')
+        partial.write_text(text)
+        os.replace(partial, path)

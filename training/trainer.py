@@ -1,0 +1,276 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Training: batches, losses, checkpoints, validation on held-out episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+import json
+import math
+import os
+from pathlib import Path
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from lewm_ros.bundle import Manifest
+from lewm_ros.contract import Contract
+from lewm_ros.errors import TrainingError
+from lewm_ros.model import (
+    PRESETS as MODELS,
+)
+from lewm_ros.model import (
+    LeWorldModel,
+    prediction_loss,
+    random_directions,
+    sigreg,
+)
+from lewm_training.device import has_bfloat16
+from lewm_training.export import export_files
+from lewm_training.metrics import (
+    effective_rank,
+    latent_std,
+    reestimate_batchnorm,
+)
+from lewm_training.presets import TrainConfig
+from lewm_training.windows import Windows, batches
+
+#: Means over windows: of predicting the next latent, and of taking it to be the last one.
+LOSSES = ('validation_prediction', 'validation_copy_last')
+#: Longest plan of the exported rollout graph [blocks].
+HORIZON = 6
+LOG_EVERY = 50
+#: Held-out windows that a validation looks at, and of each bag at least (if it has them).
+VALIDATED, OF_EACH_BAG = 2048, 64
+#: Below this mean latent standard deviation, after the first steps, the encoder has collapsed.
+COLLAPSED = 0.1
+
+
+class Trainer:
+    """One training run; its state is a checkpoint from which it continues exactly.
+
+    Set ``stopping`` (from a signal handler, say) to end :meth:`run` after the step it is in.
+
+    Args:
+        windows: the data.
+        contract: the robot.
+        preset: names the architecture.
+        recipe: how to train it.
+        device: 'cpu' or 'cuda'.
+        seed: of weights, batches, dropout and projections.
+
+    Raises:
+        TrainingError: an action dimension that never changes, collapse, or a loss that is not
+            finite.
+
+    """
+
+    def __init__(
+        self,
+        windows: Windows,
+        contract: Contract,
+        preset: str,
+        recipe: TrainConfig,
+        device: str,
+        seed: int,
+    ) -> None:
+        self.windows, self.contract, self.recipe = windows, contract, recipe
+        self.preset, self.device, self.seed = preset, device, seed
+        self.train, self.held_out = windows.split(recipe.held_out, seed)
+        self.mean, self.std = windows.action_statistics(self.train, contract.action.size)
+        for name, std in zip(contract.action.names, self.std):
+            if not std > 1e-6:
+                raise TrainingError(
+                    f'action {name} has standard deviation {std:g} in the training data: a world '
+                    'model needs it to vary; record commands that move it'
+                )
+        torch.manual_seed(seed)
+        self.model = LeWorldModel(MODELS[preset](contract.action.size)).to(device)
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay
+        )
+        self.bfloat16 = has_bfloat16(device)
+        self.step = 0
+        self.seconds = 0.0
+        self.stopping = False
+
+    def settings(self) -> dict[str, Any]:
+        """What must be equal for a checkpoint to be continued."""
+        return {
+            'preset': self.preset,
+            'recipe': asdict(self.recipe),
+            'seed': self.seed,
+            'data': [bag.key for bag in self.windows.bags],
+        }
+
+    def rate(self, step: int) -> float:
+        """Learning rate at a step: linear warm-up over 1 %, cosine to zero."""
+        warm = max(1, self.recipe.steps // 100)
+        if step < warm:
+            return self.recipe.rate * (step + 1) / warm
+        share = (step - warm) / max(1, self.recipe.steps - warm)
+        return self.recipe.rate * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+    def batch(self, chosen: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pixels (B, F, 3, S, S) and normalised blocks (B, F − 1, k·A) of some windows."""
+        blocks = self.windows.blocks[chosen]
+        shape = (*blocks.shape[:2], -1, len(self.mean))
+        scaled = (blocks.reshape(shape) - self.mean) / self.std
+        return (
+            torch.from_numpy(self.windows.pixels(chosen)).to(self.device),
+            torch.from_numpy(scaled.reshape(blocks.shape).astype(np.float32)).to(self.device),
+        )
+
+    def losses(
+        self, pixels: torch.Tensor, actions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Prediction loss, SIGReg and the latents (B, F, D) of a batch."""
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
+            z = self.model.encode(pixels)
+            predicted = self.model.predict(z[:, :-1], actions)
+        directions = random_directions(z.shape[-1], self.recipe.directions, device=self.device)
+        return (
+            prediction_loss(predicted, z[:, 1:]),
+            sigreg(z.transpose(0, 1), directions),
+            z,
+        )
+
+    def run(self, until: int) -> Iterator[dict[str, float]]:
+        """Train up to a step, yielding the metrics of every LOG_EVERY-th and of the last."""
+        source = batches(self.train, self.recipe.batch, self.seed, start=self.step)
+        clock = time.monotonic() - self.seconds
+        for chosen in source:
+            if self.step >= until or self.stopping:
+                return
+            self.model.train()
+            prediction, regulariser, z = self.losses(*self.batch(chosen))
+            loss = prediction + self.recipe.sigreg_weight * regulariser
+            if not torch.isfinite(loss):
+                raise TrainingError(
+                    f'the loss is {loss.item()} at step {self.step} (prediction '
+                    f'{prediction.item():g}, SIGReg {regulariser.item():g}): lower the rate'
+                )
+            for group in self.optimiser.param_groups:
+                group['lr'] = self.rate(self.step)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+            self.optimiser.step()
+            self.step += 1
+            self.seconds = time.monotonic() - clock
+            if self.step % LOG_EVERY == 0 or self.step == until:
+                flat = z.detach().flatten(0, 1)
+                std = latent_std(flat)
+                if self.step >= 200 and std < COLLAPSED:
+                    raise TrainingError(
+                        f'the latent space has collapsed at step {self.step}: standard deviation '
+                        f'{std:.3f}, expected near 1; raise the SIGReg weight or check that the '
+                        'pictures differ'
+                    )
+                yield {
+                    'step': self.step,
+                    'seconds': round(self.seconds, 1),
+                    'prediction': prediction.item(),
+                    'sigreg': regulariser.item(),
+                    'latent_std': std,
+                    'effective_rank': effective_rank(flat),
+                }
+
+    @torch.no_grad()
+    def validate(self) -> tuple[dict[str, float], list[dict[str, float]]]:
+        """Re-estimate BatchNorm, then measure on held-out episodes. Leaves eval mode on.
+
+        Returns the figures over all bags, and the two losses of each bag (none where nothing of
+        a bag is held out).
+        """
+        rng = np.random.default_rng(self.seed)
+        size = self.recipe.batch
+        fit = rng.permutation(self.train)[: 20 * size]
+        reestimate_batchnorm(
+            self.model, (self.batch(fit[i : i + size]) for i in range(0, len(fit), size))
+        )
+        sources = self.windows.sources[self.held_out]
+        totals, latents = np.zeros(2), []
+        bags: list[dict[str, float]] = []
+        for number in range(len(self.windows.bags)):
+            windows = self.held_out[sources == number]
+            share = len(windows) / len(self.held_out)
+            chosen = rng.permutation(windows)[: max(OF_EACH_BAG, round(share * VALIDATED))]
+            errors = [np.empty((0, 2))]
+            for i in range(0, len(chosen), size):
+                pixels, actions = self.batch(chosen[i : i + size])
+                z = self.model.encode(pixels)
+                predicted = self.model.predict(z[:, :-1], actions)
+                both = torch.stack([predicted, z[:, :-1]]) - z[:, 1:]
+                errors.append(both.square().mean(dim=(2, 3)).T.double().cpu().numpy())
+                latents.append(z.flatten(0, 1))
+            bags.append({})
+            if len(chosen):
+                mean = np.concatenate(errors).mean(axis=0)
+                bags[-1] = dict(zip(LOSSES, mean.tolist()))
+                totals += share * mean
+        flat = torch.cat(latents)
+        return {
+            **dict(zip(LOSSES, totals.tolist())),
+            'validation_latent_std': latent_std(flat),
+            'validation_effective_rank': effective_rank(flat),
+        }, bags
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint atomically."""
+        state = {
+            'settings': json.dumps(self.settings()),
+            'model': self.model.state_dict(),
+            'optimiser': self.optimiser.state_dict(),
+            'step': self.step,
+            'seconds': self.seconds,
+            'rng': torch.get_rng_state(),
+        }
+        if self.device == 'cuda':
+            state['cuda_rng'] = torch.cuda.get_rng_state()
+        partial = path.with_suffix('.partial')
+        torch.save(state, partial)
+        os.replace(partial, path)
+
+    def load(self, path: Path) -> None:
+        """Continue from a checkpoint. Raises TrainingError naming a setting that differs."""
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        then, now = json.loads(state['settings']), json.loads(json.dumps(self.settings()))
+        for key, value in now.items():
+            if then.get(key) != value:
+                raise TrainingError(
+                    f'checkpoint {path} was made with {key} {then.get(key)}, this run has '
+                    f'{value}: start a new run folder, or use the same settings'
+                )
+        self.model.load_state_dict(state['model'])
+        self.optimiser.load_state_dict(state['optimiser'])
+        self.step, self.seconds = state['step'], state['seconds']
+        torch.set_rng_state(state['rng'].cpu())
+        if self.device == 'cuda' and 'cuda_rng' in state:
+            torch.cuda.set_rng_state(state['cuda_rng'].cpu())
+
+    def manifest(self, name: str, provenance: dict[str, Any]) -> Manifest:
+        """Describe the model for a bundle."""
+        config = self.model.config
+        return Manifest(
+            name=name,
+            architecture=config.to_dict(),
+            image_size=config.image_size,
+            frameskip=config.frameskip,
+            history=config.history,
+            horizon=HORIZON,
+            latent_size=config.latent_size,
+            action_mean=tuple(self.mean.tolist()),
+            action_std=tuple(self.std.tolist()),
+            contract=self.contract,
+            camera_period=self.windows.camera_period,
+            provenance=provenance,
+        )
+
+    def files(self) -> dict[str, bytes | Path]:
+        """Weights and graphs of a bundle; call after :meth:`validate`."""
+        with torch.random.fork_rng(devices=[]):  # a run goes on as if nothing had been exported
+            return dict(export_files(self.model, HORIZON))
