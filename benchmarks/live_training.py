@@ -10,9 +10,9 @@ Four steps, each left out where its result lies in FOLDER already:
    DDS, while random plans go to the controller; a new episode every five seconds.
 2. offline: from the first state of every recorded episode the commands are played again into a
    simulator that waits, and written as `lewm collect` does, with an even camera.
-3. `lewm train` on each, the same recipe and seed.
-4. `lewm evaluate` of each, on the same goals, and both models' prediction loss on the held-out
-   episodes of both bags.
+3. `lewm train` on each, the same recipe, with several seeds: two short runs on one bag differ
+   as well.
+4. `lewm evaluate` of each, on the same goals.
 """
 
 from __future__ import annotations
@@ -166,11 +166,13 @@ def again(args: argparse.Namespace, live: Path, bag: Path) -> None:
     """Play the recorded commands into a waiting simulator."""
     contract = Contract.load(find('contract', 'reacher'))
     task = make_task('reacher', args.size)
+    from mujoco import mj_forward  # after the task chose how to render
+
     step = round(task.timestep * NANOSECOND)
     with BagWriter(bag, f'played again from {live.name}') as out:
         for number, (state, first, commands) in enumerate(recorded(live, contract), start=1):
             task.data.qpos[:], task.data.qvel[:] = np.split(state, 2)
-            task.step(np.zeros(2), 0)
+            mj_forward(task.model, task.data)
             write_episode(out, first, number)
             end = min(first + round(SECONDS * NANOSECOND), commands[-1][0])
             ahead = list(commands)
@@ -188,12 +190,12 @@ def again(args: argparse.Namespace, live: Path, bag: Path) -> None:
     task.close()
 
 
-def train(args: argparse.Namespace, bag: Path, contract: Path, bundle: Path) -> None:
+def train(args: argparse.Namespace, bag: Path, contract: Path, bundle: Path, seed: int) -> None:
     """Run `lewm train` on one bag."""
     command = [sys.executable, '-m', 'lewm_ros.cli', 'train', '--data', str(bag)]
     command += ['--contract', str(contract), '--out', str(bundle)]
     command += ['--run', str(bundle.with_name(f'run_{bundle.name}'))]
-    command += ['--steps', str(args.steps), '--threads', '1']
+    command += ['--steps', str(args.steps), '--threads', '1', '--seed', str(seed)]
     subprocess.run(command, check=True)
 
 
@@ -224,10 +226,11 @@ def main() -> int:
     parser.add_argument('--size', type=image_size, default=(64, 64), help='of the camera')
     parser.add_argument('--rate', type=float, default=20.0, help='of the camera [Hz]')
     parser.add_argument('--episodes', type=int, default=420, help='of 5 s')
-    parser.add_argument('--steps', type=int, default=4000, help='of training')
+    parser.add_argument('--steps', type=int, default=3000, help='of training')
     parser.add_argument('--goals', type=int, default=40, help='of the evaluation')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--until', choices=('live', 'offline', 'train'), help='stop after this')
+    parser.add_argument('--seeds', type=int, default=3, help='training runs on each bag')
+    parser.add_argument('--until', choices=('live', 'offline'), help='stop after this')
     parser.add_argument('--drive', metavar='NAMESPACE', help=argparse.SUPPRESS)
     args = parser.parse_args()
     if isinstance(args.size, int):
@@ -247,21 +250,29 @@ def main() -> int:
         again(args, bags['live'], bags['offline'])
     if args.until == 'offline':
         return 0
-    bundles = {name: args.folder / f'bundle_{name}' for name in bags}
-    for name, bundle in bundles.items():
+    runs = [(name, seed) for seed in range(args.seeds) for name in bags]
+    for name, seed in runs:
+        bundle = args.folder / f'bundle_{name}_{seed}'
         if not bundle.exists():
-            train(args, bags[name], contract, bundle)
-    if args.until == 'train':
-        return 0
-    figures: dict[str, Any] = {}
-    for name, bundle in bundles.items():
+            train(args, bags[name], contract, bundle, seed)
+    figures: dict[str, Any] = {name: [] for name in bags}
+    for name, seed in runs:
+        bundle = args.folder / f'bundle_{name}_{seed}'
         provenance = json.loads((bundle / 'manifest.json').read_text())['provenance']
-        figures[name] = {
-            'frames': provenance['frames'],
-            'minutes': provenance['minutes'],
-            **provenance['metrics'],
-            'success': success(args, bundle),
-        }
+        figures[name].append(
+            {
+                'seed': seed,
+                'frames': provenance['frames'],
+                'minutes': provenance['minutes'],
+                **provenance['metrics'],
+                'success': success(args, bundle),
+            }
+        )
+    losses = {
+        name: np.mean([run['validation_prediction'] for run in found])
+        for name, found in figures.items()
+    }
+    figures['loss_ratio'] = losses['live'] / losses['offline']
     (args.folder / 'figures.json').write_text(json.dumps(figures, indent=1))
     print(json.dumps(figures, indent=1))
     return 0

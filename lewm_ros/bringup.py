@@ -145,13 +145,13 @@ def stay_local(group: str) -> None:
 class Bringup:
     """A group of nodes with everything looked up and checked.
 
-    ``parameters`` go to every node, those of ``own`` to the one named; ``params_file`` is read
-    after them.
+    ``parameters`` go to every node, ``own`` to single ones; ``params_file`` is read after the
+    former.
     """
 
     nodes: tuple[str, ...]
     parameters: dict[str, str | bool]
-    own: dict[str, dict[str, str | bool]]
+    own: tuple[Override, ...]
     params_file: Path
     remappings: dict[str, tuple[tuple[str, str], ...]]
 
@@ -188,7 +188,7 @@ class Bringup:
             else:
                 robot = trained
         nodes = GROUPS[group]
-        own: dict[str, dict[str, str | bool]] = {}
+        own: tuple[Override, ...] = ()
         if group == 'demo':
             driven = Contract.load(find('contract', simulated.contract)).action.names
             if robot.action.names != driven:
@@ -196,10 +196,10 @@ class Bringup:
                     f'the {simulated.name} task is driven by {", ".join(driven)}, bundle {path} '
                     f'drives {", ".join(robot.action.names)}: give the bundle of the task'
                 )
-            own = {node: {'task': simulated.name} for node in ('sim_node', 'trial_node')}
+            own = tuple(Override(n, 'task', simulated.name) for n in ('sim_node', 'trial_node'))
         if out:
             # Absolute, which YAML reads as text whatever the name is.
-            own['recorder_node'] = {'out': str(Path(out).expanduser().absolute())}
+            own += (Override('recorder_node', 'out', str(Path(out).expanduser().absolute())),)
         parameters: dict[str, str | bool] = {
             'bundle': path,
             'contract': contract_path,
@@ -222,9 +222,6 @@ class Bringup:
         arguments += ['--log-level', log_level]
         for name, value in self.parameters.items():
             arguments += ['-p', f'{name}:={_yaml(value)}']
-        for node, values in self.own.items():
-            for name, value in values.items():
-                arguments += ['-p', f'{node}:{name}:={_yaml(value)}']
         arguments += ['--params-file', str(self.params_file)]
         for node, rules in self.remappings.items():
             for ours, theirs in rules:
@@ -242,7 +239,7 @@ class Bringup:
                 '-m',
                 'lewm_ros.nodes.compose',
                 node,
-                *(a for o in overrides if o.node == node for a in ('-p', str(o))),
+                *(a for o in (*self.own, *overrides) if o.node == node for a in ('-p', str(o))),
                 *shared,
             ]
             for node in self.nodes

@@ -212,7 +212,7 @@ def _run(bringup: Bringup, args: argparse.Namespace, overrides: Sequence[Overrid
     compose = _compose()
     nodes = [(name, compose.node_class(name)) for name in bringup.nodes]
     arguments = bringup.ros_arguments(args.namespace, args.log_level)
-    return compose.run(nodes, arguments, overrides, exit_on_failure=True)
+    return compose.run(nodes, arguments, [*bringup.own, *overrides], exit_on_failure=True)
 
 
 def _watch(args: argparse.Namespace) -> int:

@@ -50,7 +50,10 @@ def _start(context: LaunchContext, group: str) -> list[Action]:
             executable=name,
             name=name,
             namespace=given['namespace'],
-            parameters=[bringup.parameters | bringup.own.get(name, {}), str(bringup.params_file)],
+            parameters=[
+                bringup.parameters | {o.parameter: o.value for o in bringup.own if o.node == name},
+                str(bringup.params_file),
+            ],
             remappings=list(bringup.remappings.get(name, ())),
             arguments=['--ros-args', '--log-level', given['log_level']],
             output='screen',

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ class EncodedOnce:
 
     def encode(self, image: np.ndarray) -> np.ndarray:
         """Return the latent (D,) of a picture (S, S, 3) uint8."""
-        key = image.tobytes()
+        key = hashlib.sha256(image.tobytes()).digest()
         if key not in self._latents:
             self._latents[key] = self._engine.encode(image)
         return self._latents[key]

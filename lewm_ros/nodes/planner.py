@@ -48,6 +48,9 @@ _SEARCH = (
         0,
         1000,
     ),
+    Parameter(
+        'common_noise', 0.0, 'Part of the noise that the ticks of a block have in common.', 0.0, 1.0
+    ),
     Parameter('cost', 'ramp', 'Weight of the distance to the goal over the plan.', choices=KINDS),
     Parameter('execute', 1, 'Blocks played before a new plan is asked for.', 1, 999),
     Parameter('deadline_fraction', 0.7, 'Part of a block that a plan may take.', 0.01, 100.0),

@@ -43,6 +43,7 @@ class PlannerConfig:
     keep_elites: int = 5  #: elites of the last plan tried in a warm search
     min_gain: float = 0.0  #: end a search when its elites get better by less than this part
     exact_iterations: int = 2  #: last ones in f32 where the engine's precision is bf16
+    common_noise: float = 0.0  #: share of the noise that the ticks of a block have in common
     cost: str = 'ramp'
     execute: int = 1  #: blocks of a plan played before a new one is asked for
     deadline_fraction: float = 0.7  #: part of a block that a plan may take
@@ -78,6 +79,7 @@ class PlannerConfig:
             keep=self.keep_elites,
             min_gain=self.min_gain,
             exact_iterations=self.exact_iterations,
+            common_noise=self.common_noise,
         )
 
     def rollout_blocks(self, manifest: Manifest) -> int:
@@ -258,7 +260,7 @@ class RecedingHorizonPlanner:
             past = np.concatenate([past, first])[1:]
             first, weights = first[:0], weights[1:]
         offered = getattr(self._engine, 'search', None)  # on its own device, if it has one
-        if offered is not None:
+        if offered is not None and config.common_noise == 0:  # it draws white noise only
             shared, seed = len(first) > 0, int(self._seeds.integers(2**31))
             device = offered(config.samples, config.elites, self._free, shared, seed)
             if device is not None:
@@ -277,7 +279,7 @@ class RecedingHorizonPlanner:
         if self._engine.precision != 'f32':
             coarse = partial(cost, exact=False)
         exact = partial(cost, exact=True)
-        return NumpySearch(config, exact, self._low, self._high, self._rng, coarse)
+        return NumpySearch(config, exact, self._low, self._high, self._rng, coarse, self._ticks)
 
     def _remember(self, start: int, solution: Solution) -> None:
         tracks = np.concatenate([solution.mean[None], solution.elites])

@@ -20,13 +20,14 @@ class Push(Task):
 
     name = 'push'
     contract = 'push.yaml'
-    preset = 'live'
+    preset = 'push'
     joints = ('pusher_x', 'pusher_y', 'puck_x', 'puck_y')
     unit = 'm'
     tolerance = 0.03
     painted = ('pusher', 'puck')
     NEAR, FAR = 0.06, 0.15  #: distance of the puck to a new goal [m]
     CONTACT = 0.115  #: distance of the centres in contact [m]
+    REACH = 0.375  #: way of the pusher to a goal: 1.25 s, the free part of a plan [m]
     PUSHER, PUCK = 0.28, 0.16  #: resets and goals keep x and y within ± this [m]
 
     @classmethod
@@ -41,16 +42,31 @@ class Push(Task):
     def goal_near(
         cls, pose: np.ndarray, rng: np.random.Generator, far: float | None = None
     ) -> np.ndarray:
-        """Draw the end of a straight push (4,) [m], of ``NEAR`` to ``far`` in any direction."""
+        """Draw the end of a straight push (4,) [m], of ``NEAR`` to ``far``, within a plan's reach.
+
+        The pusher's way, round the puck and along the push, is no longer than ``REACH``; where
+        it stands too far from the puck for that, the goal is the nearest of 100.
+        """
         far = cls.FAR if far is None else far
         if not far > cls.NEAR:
             raise SimulationError(f'a goal {far} m away is none: expected more than {cls.NEAR}')
-        puck = np.asarray(pose)[2:]
-        while True:
+        pusher, puck = np.split(np.asarray(pose), 2)
+        out = pusher - puck
+        away = np.linalg.norm(out) + 1e-9
+        nearest, least = np.empty(0), np.inf
+        drawn = 0
+        while drawn < 100 and least > cls.REACH:
             way = _direction(rng)
-            goal = puck + rng.uniform(cls.NEAR, far) * way
-            if np.abs(goal).max() <= cls.PUCK:
-                return np.concatenate([goal - cls.CONTACT * way, goal])
+            length = rng.uniform(cls.NEAR, far)
+            goal = puck + length * way
+            if np.abs(goal).max() > cls.PUCK:
+                continue
+            drawn += 1
+            around = np.arccos(np.clip(-(out @ way) / away, -1, 1))
+            path = abs(away - cls.CONTACT) + cls.CONTACT * around + length
+            if path < least:
+                nearest, least = np.concatenate([goal - cls.CONTACT * way, goal]), path
+        return nearest
 
     @staticmethod
     def pose_errors(pose: np.ndarray, goal: np.ndarray) -> np.ndarray:

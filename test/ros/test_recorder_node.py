@@ -210,10 +210,11 @@ def test_frames_lost_on_the_way_are_counted_and_said(bench: Bench, tmp_path):
     robot = Robot(bench, QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT))
     with bench.nodes('recorder_node', contract='reacher', out=bag) as process:
         robot.wait()
+        robot.run(0.5, LARGE[:48, :64])  # who never got a frame does not know what it missed
         process.send(signal.SIGSTOP)  # far too slow a recorder
         robot.run(1.0, LARGE)
         process.send(signal.SIGCONT)
-        robot.run(0.5, LARGE)
+        robot.run(0.5, LARGE[:48, :64])  # what is missing is noticed when the next frame comes
         bench.until(
             lambda: 'messages lost on the way here (large' in bench.text('recorder_node'),
             lambda: bench.text('recorder_node'),

@@ -20,9 +20,9 @@ def test_the_demo_of_a_task_has_its_bundle_preset_and_simulator():
     demo = Bringup.of('demo', task='push')
     assert Path(demo.parameters['bundle']) == ROOT / 'models/push'
     assert demo.params_file == ROOT / f'config/presets/{Push.preset}.yaml'
-    assert demo.own == {'sim_node': {'task': 'push'}, 'trial_node': {'task': 'push'}}
-    arguments = demo.ros_arguments('lewm', 'info')
-    assert "sim_node:task:='push'" in arguments and "trial_node:task:='push'" in arguments
+    assert [str(o) for o in demo.own] == ['sim_node.task:=push', 'trial_node.task:=push']
+    told = [n for n, words in demo.commands('lewm', 'info').items() if f'{n}.task:=push' in words]
+    assert told == ['sim_node', 'trial_node']
     assert Path(Bringup.of('demo').parameters['bundle']) == ROOT / 'models/reacher'
     assert Bringup.of('demo', 'push', params_file='cold', task='push').params_file.stem == 'cold'
 

@@ -158,7 +158,8 @@ def test_resets_do_not_overlap(table):
 
 def test_a_goal_is_the_end_of_a_straight_push(table):
     """Not reached yet, near enough, on the table; the pusher touches the puck from behind."""
-    pose = table.state()[:4]
+    pose = np.array([-0.15, 0.0, 0.0, 0.05])
+    put(table, *pose)
     goals = np.array([table.sample_goal() for _ in range(300)])
     errors = Push.pose_errors(goals, pose)[:, 0]
     assert Push.NEAR <= errors.min() < Push.NEAR + 0.01
@@ -166,8 +167,22 @@ def test_a_goal_is_the_end_of_a_straight_push(table):
     assert np.abs(goals[:, 2:]).max() <= Push.PUCK and np.abs(goals[:, :2]).max() <= Push.PUSHER
     ways = (goals[:, 2:] - pose[2:]) / errors[:, None]
     np.testing.assert_allclose(goals[:, 2:] - goals[:, :2], Push.CONTACT * ways, atol=1e-9)
-    with pytest.raises(SimulationError, match='a goal 0.05 m away is none'):
+    with pytest.raises(SimulationError, match=r'a goal 0\.05 m away is none'):
         table.sample_goal(0.05)
+
+
+def test_goals_are_within_the_pusher_s_reach(table):
+    """No push back towards a pusher that stands beside the puck; far away, the shortest way."""
+    rng = np.random.default_rng(0)
+    for pusher in ((-0.15, 0.0), (0.0, 0.12), (0.28, 0.28)):
+        pose = np.array([*pusher, 0.0, 0.0])
+        goals = np.array([Push.goal_near(pose, rng) for _ in range(200)])
+        ways = goals[:, 2:] / np.linalg.norm(goals[:, 2:], axis=1, keepdims=True)
+        towards = ways @ pusher / np.linalg.norm(pusher)
+        assert towards.min() < -0.9 and towards.max() < 0.9
+        if pusher[0] > 0.2:  # 0.396 m away: only an almost straight push comes near
+            assert towards.max() < -0.3
+            assert np.linalg.norm(goals[:, 2:], axis=1).mean() < 0.1
 
 
 def test_a_goal_can_be_reached_by_pushing(table):
