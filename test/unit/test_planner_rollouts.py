@@ -121,3 +121,14 @@ def test_search_of_the_engine_is_used(bundle: Bundle, tmp_path: Path, window: in
     planner.reset()
     planner.plan(at(REST), idle(), GOAL)
     assert engine.seeds[0] == engine.seeds[2] != engine.seeds[1]
+
+
+def test_common_noise_is_drawn_on_the_host(bundle: Bundle) -> None:
+    """A search on a device draws white noise only; candidates hold their commands over a block."""
+    engine = OwnSearch(bundle)
+    config = replace(CONFIG, common_noise=1.0, warm_std=0.1)
+    RecedingHorizonPlanner(bundle, bundle.contract, engine, config).plan(at(REST), idle(), GOAL)
+    assert not hasattr(engine, 'asked')
+    first = next(actions[:, -4:] for actions in engine.calls if len(actions) == config.cold_samples)
+    ticks = first.reshape(len(first), 4, TICKS, SIZE)
+    np.testing.assert_allclose(ticks, np.broadcast_to(ticks[:, :, :1], ticks.shape), atol=1e-6)
