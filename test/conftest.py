@@ -4,16 +4,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
+import os
 from pathlib import Path
+import shutil
+from typing import TYPE_CHECKING
 
 import pytest
 
-from lewm_ros.bundle import Bundle, Manifest, write_bundle
+from lewm_ros.bundle import Bundle, Calibration, Manifest, rewrite_manifest, write_bundle
 from lewm_ros.contract import Contract
 
+if TYPE_CHECKING:  # needs ROS, which unit tests do not
+    from harness import Bench
+
 ROOT = Path(__file__).resolve().parents[1]
+
+# Before the first context is made: nothing of the tests leaves this machine.
+os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+
+_domains = iter(range(1, 10_000))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what `make soak` gives."""
+    parser.addoption('--soak', action='store_true', help='run the fault tests at full length')
+
+
+@pytest.fixture(scope='session')
+def soak(request: pytest.FixtureRequest) -> bool:
+    """Return whether the fault tests run at full length; otherwise they are shortened."""
+    return request.config.getoption('--soak')
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """Return a bench in a fresh ROS domain."""
+    yield from _bench(tmp_path)
+
+
+@pytest.fixture(scope='module')
+def shared_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """Return a bench for a whole file, whose tests share running nodes."""
+    yield from _bench(tmp_path_factory.mktemp('shared'))
+
+
+def _bench(folder: Path) -> Iterator[Bench]:
+    from harness import Bench
+
+    # The process id keeps two test runs at once apart, mostly; ids above 101 would meet
+    # ephemeral ports.
+    made = Bench(1 + (os.getpid() * 17 + next(_domains)) % 101, folder)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope='session')
@@ -34,27 +79,13 @@ def make_tiny_bundle(
 
     @cache
     def make(history: int = 3, window: int = 3) -> Bundle:
-        from networks import stir
+        from networks import stir, tiny_config
         import torch
 
-        from lewm_ros.model import LeWorldModel, ModelConfig
+        from lewm_ros.model import LeWorldModel
         from lewm_training.export import export_files
 
-        config = ModelConfig(
-            image_size=32,
-            encoder='conv',
-            encoder_width=16,
-            latent_size=8,
-            projector_hidden=16,
-            predictor_width=16,
-            predictor_depth=2,
-            predictor_heads=2,
-            predictor_head_size=8,
-            predictor_mlp=16,
-            action_size=reacher_contract.action.size,
-            action_hidden=16,
-            history=window,
-        )
+        config = tiny_config(reacher_contract.action.size, history=window)
         with torch.random.fork_rng():
             torch.manual_seed(0)
             model = LeWorldModel(config)
@@ -84,3 +115,12 @@ def make_tiny_bundle(
 def tiny_bundle(make_tiny_bundle: Callable[..., Bundle]) -> Bundle:
     """Return the bundle of 3 frames of context."""
     return make_tiny_bundle()
+
+
+@pytest.fixture
+def calibrated(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
+    """Return a copy of the tiny bundle with a threshold of 50 for alpha 0.05."""
+    folder = tmp_path / 'bundle'
+    shutil.copytree(tiny_bundle.path, folder)
+    entry = Calibration(0.05, 50.0, 10.0, 200, 'planner', tiny_bundle.hash)
+    return rewrite_manifest(folder, replace(tiny_bundle.manifest, calibration=(entry,)))

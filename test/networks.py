@@ -4,7 +4,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+
+from lewm_ros.model import ModelConfig
+
+
+def tiny_config(action_size: int, **changes: Any) -> ModelConfig:
+    """Return a network of 32 px and D 8 that is made and run in a moment."""
+    values: dict[str, Any] = {
+        'image_size': 32,
+        'encoder': 'conv',
+        'encoder_width': 16,
+        'latent_size': 8,
+        'projector_hidden': 16,
+        'predictor_width': 16,
+        'predictor_depth': 2,
+        'predictor_heads': 2,
+        'predictor_head_size': 8,
+        'predictor_mlp': 16,
+        'action_size': action_size,
+        'action_hidden': 16,
+    }
+    return ModelConfig(**(values | changes))
 
 
 def stir(model: torch.nn.Module) -> None:

@@ -128,22 +128,6 @@ def test_a_picture_shows_where_both_are(table):
         np.testing.assert_allclose(seen(picture, red=False), pose[:2], atol=0.011)
 
 
-def test_same_seed_gives_the_same_episode(table):
-    """Poses, goals and motion repeat exactly for a seed, and differ for another."""
-
-    def run(seed):
-        table.rng = np.random.default_rng(seed)
-        table.reset()
-        goal = table.sample_goal()
-        for action in table.rng.uniform(-0.3, 0.3, (40, 2)):
-            table.step(action, 10)
-        return np.concatenate([goal, table.state()])
-
-    first = run(3)
-    np.testing.assert_array_equal(first, run(3))
-    assert not np.allclose(first, run(4))
-
-
 def test_resets_do_not_overlap(table):
     """Pusher and puck begin apart and at rest, all over the table."""
     poses = []

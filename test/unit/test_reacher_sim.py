@@ -57,22 +57,6 @@ def test_reset_is_at_rest_in_a_random_pose(arm):
     assert len(np.unique(poses[:, 0])) == 50
 
 
-def test_same_seed_gives_the_same_arm(arm):
-    """Poses, goals and motion repeat exactly for a seed, and differ for another."""
-
-    def run(seed):
-        arm.rng = np.random.default_rng(seed)
-        arm.reset()
-        goal = arm.sample_goal()
-        for action in arm.rng.uniform(-1, 1, (10, 2)):
-            arm.step(action, 10)
-        return np.concatenate([goal, arm.state()])
-
-    first = run(3)
-    np.testing.assert_array_equal(first, run(3))
-    assert not np.allclose(first, run(4))
-
-
 def test_time_is_what_the_physics_advanced(arm):
     """A block of 50 steps of 5 ms is 0.25 s."""
     arm.step(np.zeros(2), BLOCK_STEPS)

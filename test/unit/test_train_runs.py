@@ -19,7 +19,7 @@ from lewm_ros.bundle import Bundle
 from lewm_ros.errors import TrainingError
 from lewm_training.run_folder import RunFolder
 
-CHILD = Path(__file__).with_name('training_child.py')
+CHILD = Path(__file__).parents[1] / 'training_child.py'
 TWO = ('a', 'b')
 pytestmark = pytest.mark.timeout(400)  # each run exports graphs, which takes its time
 

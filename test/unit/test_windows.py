@@ -296,7 +296,7 @@ def test_a_bag_larger_than_the_memory_trains(tmp_path, reacher_contract):
         text=True,
         timeout=120,
         check=False,
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[1],
     )
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)

@@ -12,6 +12,8 @@ import os
 import signal
 import sys
 
+from networks import tiny_config
+
 from lewm_ros import cli
 from lewm_ros.model import PRESETS as MODELS
 from lewm_ros.model import ModelConfig
@@ -22,21 +24,8 @@ from lewm_training.run_folder import RunFolder
 
 def tiny(action_size: int, image_size: int = 32) -> ModelConfig:
     """Return a network that trains in a moment."""
-    return ModelConfig(
-        image_size=image_size,
-        encoder='conv',
-        encoder_width=8,
-        latent_size=8,
-        projector_hidden=16,
-        predictor_width=16,
-        predictor_depth=1,
-        predictor_heads=2,
-        predictor_head_size=8,
-        predictor_mlp=16,
-        action_size=action_size,
-        action_hidden=16,
-        frameskip=2,
-    )
+    changes = {'image_size': image_size, 'encoder_width': 8, 'predictor_depth': 1, 'frameskip': 2}
+    return tiny_config(action_size, **changes)
 
 
 def main() -> int:
