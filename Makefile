@@ -20,7 +20,7 @@ help:
 	@cat <<-'TEXT'
 	make setup   install everything into .venv (Debian or Ubuntu, x86_64, Python 3.11 or newer)
 	make demo    run the simulated arm with the shipped bundle; results go to .demo/
-	make soak    the same with ten more nominal minutes
+	make soak    all fault tests at full length, then half an hour at full rate (an hour in all)
 	make test    run all tests
 	make lint    ruff and mypy
 	make bench   measure the engines and the planner on this machine
@@ -33,7 +33,8 @@ demo: setup
 	$(BIN)/lewm up demo
 
 soak: setup
-	$(BIN)/lewm up demo -p trial_node.nominal_seconds:=600.0
+	$(BIN)/python -m pytest -q test/faults --soak
+	$(BIN)/python benchmarks/soak.py --minutes 30
 
 test: setup
 	$(BIN)/python -m pytest -q test

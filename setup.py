@@ -66,7 +66,6 @@ setup(
         'record': ['mcap>=1.6', 'rosbags'],
         'train': [
             'torch',
-            'safetensors',
             'onnx',
             'onnxscript',
             'mcap>=1.6',
@@ -81,6 +80,7 @@ setup(
         'test': [
             'pytest',
             'pytest-timeout',
+            'safetensors',
             'ruff',
             'mypy',
             'catkin-pkg',

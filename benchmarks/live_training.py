@@ -29,13 +29,12 @@ import time
 from typing import Any
 
 import numpy as np
-from record import PROFILE
 from rosbags.highlevel import AnyReader
 import yaml
 
 from lewm_ros.contract import Contract
 from lewm_ros.history import NANOSECOND
-from lewm_ros.share import find
+from lewm_ros.share import find, share_dir
 from lewm_ros.sim import make_task
 from lewm_training.bag_writer import BagWriter
 from lewm_training.collect import (
@@ -98,8 +97,7 @@ def drive(contract: Contract, namespace: str, episodes: int, seed: int) -> None:
 
 def record(args: argparse.Namespace, bag: Path) -> None:
     """Run the simulated robot, the nodes, the recorder and the driver."""
-    profile = args.folder / 'large.xml'
-    profile.write_text(PROFILE)
+    profile = share_dir() / 'config' / 'fastdds.xml'
     environment = {
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
         'FASTDDS_DEFAULT_PROFILES_FILE': str(profile),

@@ -29,31 +29,13 @@ from rosbags.highlevel import AnyReader
 
 from lewm_ros.bagfiles import header_stamp
 from lewm_ros.recording.repair import repair
+from lewm_ros.share import share_dir
 
 TOPIC = '/lewm/camera/image'
 #: Rendered pictures, played over and over.
 PICTURES = 300
 #: Standard deviation of the sensor's noise [grey levels].
 NOISE = 3.0
-#: For the camera's process: Fast DDS's own segment holds half a megabyte.
-PROFILE = """<?xml version="1.0" encoding="UTF-8"?>
-<profiles xmlns="http://www.eprosima.com">
-  <transport_descriptors>
-    <transport_descriptor>
-      <transport_id>shm</transport_id><type>SHM</type><segment_size>16777216</segment_size>
-    </transport_descriptor>
-    <transport_descriptor><transport_id>udp</transport_id><type>UDPv4</type></transport_descriptor>
-  </transport_descriptors>
-  <participant profile_name="large" is_default_profile="true">
-    <rtps>
-      <userTransports>
-        <transport_id>shm</transport_id><transport_id>udp</transport_id>
-      </userTransports>
-      <useBuiltinTransports>false</useBuiltinTransports>
-    </rtps>
-  </participant>
-</profiles>
-"""
 
 
 def render() -> np.ndarray:
@@ -112,8 +94,7 @@ def camera(frames: int, rate: float) -> None:
 
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Run everything, return the figures."""
-    profile = folder / 'large.xml'
-    profile.write_text(PROFILE)
+    profile = share_dir() / 'config' / 'fastdds.xml'
     environment = {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST', **os.environ}
     lewm = [sys.executable, '-m', 'lewm_ros.cli']
     bag = folder / 'bag'

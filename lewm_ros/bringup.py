@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What starts together: plain data that `lewm up` and the launch files read, and a supervisor.
+"""What starts together: plain data that `lewm up` and the launch files read.
 
 No node is imported here.
 """
@@ -12,20 +12,14 @@ from dataclasses import dataclass
 import os
 from pathlib import Path
 import re
-import signal
-import subprocess
 import sys
-import time
-from types import FrameType
-from typing import Any
-
-import yaml
 
 from lewm_ros.bundle import Bundle
 from lewm_ros.contract import Contract
-from lewm_ros.errors import BringupError
-from lewm_ros.share import find
+from lewm_ros.errors import BringupError, YamlError, shown
+from lewm_ros.share import find, share_dir
 from lewm_ros.sim import TASKS
+from lewm_ros.yaml_reader import read_yaml
 
 #: Every node: name → where its class is. Console scripts have the same names.
 NODES = {
@@ -49,6 +43,10 @@ GROUPS = {
     'record': ('recorder_node',),
     'demo': ('sim_node', *_PLAN, 'trial_node'),
 }
+
+
+#: Where Fast DDS finds its profiles, since version 3 and before.
+_PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 
 
 @dataclass(frozen=True)
@@ -95,6 +93,12 @@ ARGUMENTS = (
         'Configure and activate the nodes at start, without a lifecycle manager.',
         ('true', 'false'),
     ),
+    Argument(
+        'respawn',
+        'false',
+        'Start a node that died again, each in a process of its own.',
+        ('true', 'false'),
+    ),
     Argument('rviz', 'false', 'Start rviz2 with what view_node shows.', ('true', 'false')),
     Argument('log_level', 'info', 'Lowest severity logged.', ('debug', 'info', 'warn', 'error')),
     Argument(
@@ -117,7 +121,7 @@ class Override:
     @classmethod
     def parse(cls, text: str, nodes: Sequence[str]) -> Override:
         """Read ``node.parameter:=value``. Raises BringupError naming the nodes that there are."""
-        match = re.fullmatch(r'(\w+)\.([\w.]+):=(.*)', text, re.DOTALL)
+        match = re.fullmatch(r'(\w+)\.([\w./]+):=(.*)', text, re.DOTALL)
         if not match:
             raise BringupError(f"'{text}': expected node.parameter:=value")
         if match[1] not in nodes:
@@ -132,13 +136,25 @@ class Override:
         return ['-p', f'{self.parameter}:={self.value}']
 
 
-def stay_local(group: str) -> None:
-    """Keep a demo to this machine, unless the environment says otherwise.
+def enclave(namespace: str, node: str) -> str:
+    """Name the security enclave of a node that has a process of its own (SROS2)."""
+    return '/' + '/'.join(filter(None, [namespace.strip('/'), node]))
 
-    Its commands go to the names that a real robot on the network may listen to.
+
+def prepare_environment(group: str) -> None:
+    """Set what the nodes' middleware reads from the environment, where the user has not.
+
+    A demo keeps to this machine: its commands go to the names that a real robot on the network
+    may listen to. And Fast DDS gets enough shared memory for images above 512 KiB.
     """
     if group == 'demo':
         os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    if not os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp').startswith('rmw_fastrtps'):
+        return
+    if not any(name in os.environ for name in (*_PROFILES, 'FASTDDS_BUILTIN_TRANSPORTS')):
+        # Each version of Fast DDS knows or wants one name only.
+        name = _PROFILES[os.environ.get('ROS_DISTRO') == 'jazzy']
+        os.environ[name] = str(share_dir() / 'config' / 'fastdds.xml')
 
 
 @dataclass(frozen=True)
@@ -241,100 +257,25 @@ class Bringup:
                 node,
                 *(a for o in (*self.own, *overrides) if o.node == node for a in ('-p', str(o))),
                 *shared,
+                '--enclave',
+                enclave(namespace, node),
             ]
             for node in self.nodes
         }
-
-
-class StopSignals:
-    """Turns SIGINT, SIGTERM and SIGHUP into a flag, and later into nothing.
-
-    SIGHUP is a terminal that was closed, or an ssh connection that broke: the last words are due
-    then too. Under nohup it stays ignored.
-
-    Under a launcher a second SIGINT arrives in the middle of the teardown, or of Python's own,
-    and the default handler would kill the process there.
-    """
-
-    def __init__(self) -> None:
-        self.seen = False
-        self._numbers = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-            self._numbers.append(signal.SIGHUP)
-        self._handle(self._note)
-
-    def ignore(self) -> None:
-        """Ignore them from now on: the process is ending."""
-        self._handle(signal.SIG_IGN)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.seen = True
-
-    def _handle(self, handler: Any) -> None:
-        for number in self._numbers:
-            signal.signal(number, handler)
-
-
-def supervise(commands: dict[str, list[str]], grace: float = 5.0) -> int:
-    """Run one process per node until one ends or a signal comes, then end them all.
-
-    Args:
-        commands: by node name.
-        grace: how long they may take to end after SIGINT [s] before they are killed.
-
-    Returns:
-        The exit status of the process that ended first; 0 after a signal.
-
-    """
-    signals = StopSignals()
-    running: dict[str, subprocess.Popen[bytes]] = {}
-    status = 0
-    try:
-        for name, command in commands.items():
-            running[name] = subprocess.Popen(command)
-        while not signals.seen:
-            ended = [n for n, process in running.items() if process.poll() is not None]
-            if ended:
-                status = running[ended[0]].returncode
-                if status:
-                    print(f'lewm: {ended[0]} ended with status {status}', file=sys.stderr)
-                break
-            time.sleep(0.1)
-    finally:
-        signals.ignore()
-        _end(list(running.values()), grace)
-    return status if status >= 0 else 128 - status
-
-
-def _end(processes: Sequence[subprocess.Popen[bytes]], grace: float) -> None:
-    # Last started, first told: each says its last words by itself.
-    for process in reversed(processes):
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-    deadline = time.monotonic() + grace
-    for process in processes:
-        try:
-            process.wait(max(deadline - time.monotonic(), 0.01))
-        except subprocess.TimeoutExpired:
-            print(f'lewm: killing {process.args!r}', file=sys.stderr)
-            process.kill()
-            process.wait()
 
 
 def _params_file(name: str) -> Path:
     """Find and check a parameter file: ROS would start with defaults where it is missing."""
     path = find('preset', name)
     try:
-        data = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BringupError(
-            f'parameter file {path}: cannot be read ({" ".join(str(error).split())})'
-        ) from error
+        data = read_yaml(path)
+    except YamlError as error:
+        raise BringupError(f'parameter file {path}: {error}') from error
     if not isinstance(data, dict) or not data:
         raise BringupError(f'parameter file {path}: expected node names with ros__parameters')
     for node, body in data.items():
         if not isinstance(body, dict) or not isinstance(body.get('ros__parameters'), dict):
-            raise BringupError(f"parameter file {path}: '{node}' lacks ros__parameters")
+            raise BringupError(f'parameter file {path}: {shown(node)} lacks ros__parameters')
     return path
 
 

@@ -4,7 +4,8 @@
 
 Nothing in a bundle can execute code: the manifest is JSON with known keys, the weights are
 safetensors, and every file is one that the manifest lists with its SHA-256. The engines read
-files only through :meth:`Bundle.read`, which checks that hash again.
+files only through :meth:`Bundle.read`, which checks that hash again. The graphs are checked by
+the engines that run them (:mod:`lewm_ros.engines.graph_check`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import tempfile
 import numpy as np
 
 from lewm_ros.contract import Contract
-from lewm_ros.errors import BundleError, ModelError
+from lewm_ros.errors import BundleError, ModelError, one_line, shown
+from lewm_ros.json_reader import parse_json
 from lewm_ros.manifest import (
     DESCRIPTIVE,
     ENCODER,
@@ -33,6 +35,8 @@ from lewm_ros.manifest import (
     Calibration,
     Manifest,
 )
+from lewm_ros.plainfile import open_plain, read_plain
+from lewm_ros.tensors import check_tensors
 
 __all__ = [
     'CARD',
@@ -50,6 +54,7 @@ __all__ = [
 
 CARD = 'README.md'  #: the model card: for readers, not part of the hash list
 MANIFEST_LIMIT = 1 << 20  #: largest manifest that is read [bytes]
+FILE_LIMIT = 1 << 31  #: largest other file [bytes]; an ONNX graph cannot be larger
 
 
 @dataclass(frozen=True)
@@ -79,11 +84,12 @@ class Bundle:
                         f'{name} is a link out of the bundle: expected a file in the folder'
                     )
                 bundle._check_hash(name, _digest(path / name))
+            _check_weights(path / WEIGHTS)
             extra = sorted(p.name for p in path.iterdir())
             extra = [n for n in extra if n not in (*manifest.files, MANIFEST, CARD)]
             if extra:
                 raise BundleError(
-                    f"has '{extra[0]}', which the manifest does not list: expected only "
+                    f'has {shown(extra[0])}, which the manifest does not list: expected only '
                     f'{[MANIFEST, *FILES, CARD]}'
                 )
         except BundleError as error:
@@ -110,7 +116,7 @@ class Bundle:
     def read(self, name: str) -> bytes:
         """Return a listed file's bytes. Raises BundleError if they changed since loading."""
         try:
-            data = (self.path / name).read_bytes()
+            data = read_plain(self.path / name, FILE_LIMIT)
             self._check_hash(name, hashlib.sha256(data).hexdigest())
         except BundleError as error:
             raise BundleError(f'bundle {self.path}: {error}') from error
@@ -237,17 +243,22 @@ def _read_manifest(path: Path) -> Manifest:
     if not path.is_dir():
         raise BundleError(f'no such folder: expected one with {MANIFEST} and {list(FILES)}')
     file = _plain_file(path, MANIFEST)
-    size = file.stat().st_size
-    if size > MANIFEST_LIMIT:
-        raise BundleError(f'{MANIFEST} has {size} bytes: expected at most {MANIFEST_LIMIT}')
     try:
-        data = json.loads(file.read_text(encoding='utf-8'))
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f'{MANIFEST} is not JSON ({" ".join(str(error).split())})') from error
+        data = parse_json(read_plain(file, MANIFEST_LIMIT))
+    except ValueError as error:
+        raise BundleError(f'{MANIFEST} is not JSON ({one_line(error)})') from error
     try:
         return Manifest.from_dict(data)
     except BundleError as error:
         raise BundleError(f'{MANIFEST}: {error}') from error
+
+
+def _check_weights(path: Path) -> None:
+    with open_plain(path, FILE_LIMIT) as file:
+        try:
+            check_tensors(file, os.fstat(file.fileno()).st_size)
+        except BundleError as error:
+            raise BundleError(f'{WEIGHTS} {error}') from error
 
 
 def _plain_file(path: Path, name: str) -> Path:
@@ -308,7 +319,7 @@ def _sync_folder(path: Path) -> None:
 
 
 def _digest(path: Path) -> str:
-    with path.open('rb') as file:
+    with open_plain(path, FILE_LIMIT) as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 

@@ -13,11 +13,16 @@ from dataclasses import MISSING, fields
 import re
 from typing import Any, ParamSpec, TypeVar
 
-from lewm_ros.errors import ContractError
+from lewm_ros.errors import ContractError, shown
 
 #: No limit of a robot is larger; comparing with it also keeps NaN and infinity out.
 LARGEST = 1e9
-_FIELD = re.compile(r'[a-z_][a-z0-9_]*(\[\d{1,3}\])?(\.[a-z_][a-z0-9_]*(\[\d{1,3}\])?)*')
+#: Dimensions of an action or a state; arrays are made by this number.
+MOST = 128
+_TEXTS = 50  #: problems that are told of one file
+_LONGEST = 200  #: name [characters]; ROS takes 247 for a topic with its namespace
+_TOPIC = re.compile(r'/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*', re.ASCII)
+_FIELD = re.compile(r'[a-z_][a-z0-9_]*(\[[0-9]{1,3}\])?(\.[a-z_][a-z0-9_]*(\[[0-9]{1,3}\])?)*')
 
 P = ParamSpec('P')
 T = TypeVar('T')
@@ -27,7 +32,9 @@ class Problems(ContractError):
     """Everything that is wrong with one thing; ``texts`` has a line for each."""
 
     def __init__(self, texts: Iterable[str], where: str = '') -> None:
-        self.texts = tuple(texts)
+        found = tuple(texts)
+        more = len(found) - _TEXTS
+        self.texts = (*found[:_TEXTS], f'and {more} more') if more > 0 else found
         super().__init__(where + '; '.join(self.texts))
 
 
@@ -64,11 +71,11 @@ def texts_of(error: ContractError) -> tuple[str, ...]:
 def section(key: str, data: Any, kind: type[T], findings: Findings) -> dict[str, Any] | None:
     """Arguments of a dataclass from a mapping; None, and noted, where one cannot be made."""
     if not isinstance(data, dict):
-        findings.expect(False, f'{key} is {data!r}: expected a mapping')
+        findings.expect(False, f'{key} is {shown(data)}: expected a mapping')
         return None
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
     for name in sorted(set(map(str, data)) - set(known)):
-        findings.expect(False, f'{key} has unknown key {name!r}: expected {sorted(known)}')
+        findings.expect(False, f'{key} has unknown key {shown(name)}: expected {sorted(known)}')
     # `camera:` with nothing after it is null in YAML, and as good as absent.
     missing = [n for n, f in known.items() if data.get(n) is None and not _has_default(f)]
     for name in missing:
@@ -87,16 +94,16 @@ def _has_default(item: Any) -> bool:
 
 
 def topic(key: str, value: Any) -> str:
-    """Name of a topic, relative or absolute."""
-    if not isinstance(value, str) or not re.fullmatch(r'/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*', value):
-        raise ContractError(f'{key} is {value!r}: expected a topic name such as camera/image')
+    """Name of a topic, relative or absolute, as ROS takes it."""
+    if not isinstance(value, str) or len(value) > _LONGEST or not _TOPIC.fullmatch(value):
+        raise ContractError(f'{key} is {shown(value)}: expected a topic name such as camera/image')
     return value
 
 
 def one_of(key: str, value: Any, allowed: tuple[str, ...]) -> str:
     """One of some words."""
     if value not in allowed:
-        raise ContractError(f'{key} is {value!r}: expected one of {list(allowed)}')
+        raise ContractError(f'{key} is {shown(value)}: expected one of {list(allowed)}')
     return value
 
 
@@ -105,24 +112,29 @@ def crop(key: str, value: Any) -> tuple[int, int, int, int]:
     numbers = tuple(value) if isinstance(value, (list, tuple)) else (value,)
     if (
         len(numbers) != 4
-        or not all(isinstance(v, int) and v >= 0 for v in numbers)
+        or not all(type(v) is int and 0 <= v <= 65535 for v in numbers)
         or not all(numbers[2:])
     ):
         raise ContractError(
-            f'{key} is {list(numbers)}: expected [x, y, width, height], whole pixels, '
+            f'{key} is {shown(list(numbers))}: expected [x, y, width, height], whole pixels, '
             'width and height above 0'
         )
     return numbers
+
+
+def is_name(value: Any) -> bool:
+    """Whether a value is a text that may be shown: nothing in it moves a terminal's cursor."""
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable()
 
 
 def strings(key: str, value: Any) -> tuple[str, ...]:
     """One or more names."""
     if (
         not isinstance(value, (list, tuple))
-        or not value
-        or not all(isinstance(v, str) and v for v in value)
+        or not 1 <= len(value) <= MOST
+        or not all(is_name(v) for v in value)
     ):
-        raise ContractError(f'{key} is {value!r}: expected a list of names, at least one')
+        raise ContractError(f'{key} is {shown(value)}: expected a list of 1 to {MOST} names')
     return tuple(value)
 
 
@@ -140,7 +152,7 @@ def paths(key: str, value: Any) -> tuple[str, ...]:
 def number(key: str, value: Any, low: float, high: float) -> float:
     """Number in [low, high]."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ContractError(f'{key} is {value!r}: expected a number in [{low}, {high}]')
+        raise ContractError(f'{key} is {shown(value)}: expected a number in [{low}, {high}]')
     return float(value)
 
 
@@ -149,5 +161,5 @@ def numbers(key: str, value: Any) -> tuple[float, ...]:
     if not isinstance(value, (list, tuple)) or not all(
         isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) <= LARGEST for v in value
     ):
-        raise ContractError(f'{key} is {value!r}: expected a list of finite numbers')
+        raise ContractError(f'{key} is {shown(value)}: expected a list of finite numbers')
     return tuple(float(v) for v in value)

@@ -13,9 +13,10 @@ from pathlib import Path
 import sys
 
 from lewm_ros import __version__
-from lewm_ros.bringup import ARGUMENTS, GROUPS, Bringup, Override, stay_local, supervise
+from lewm_ros.bringup import ARGUMENTS, GROUPS, Bringup, Override, prepare_environment
 from lewm_ros.errors import BringupError, LewmError
 from lewm_ros.sim import TASKS
+from lewm_ros.supervisor import signals_noted, supervise
 
 #: Subcommands that live in lewm_training and are imported only when they are chosen: each
 #: module (with _ for -) has ``add_arguments(parser)`` and ``run(args) -> int``.
@@ -102,6 +103,11 @@ def _add_up(parser: argparse.ArgumentParser) -> None:
         '--processes', action='store_true', help='one process for each node, not one for all'
     )
     parser.add_argument(
+        '--respawn',
+        action='store_true',
+        help='start a process that died again, after a pause; needs --processes',
+    )
+    parser.add_argument(
         '-p',
         '--parameter',
         action='append',
@@ -176,8 +182,13 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@signals_noted()
 def _up(args: argparse.Namespace) -> int:
-    stay_local(args.group)
+    if args.respawn and not args.processes:
+        raise BringupError(
+            '--respawn needs --processes: without, all nodes live and die in one process'
+        )
+    prepare_environment(args.group)
     overrides = [Override.parse(text, GROUPS[args.group]) for text in args.parameter]
     bringup = Bringup.of(
         args.group,
@@ -188,7 +199,8 @@ def _up(args: argparse.Namespace) -> int:
         task=args.task,
     )
     if args.processes:
-        return supervise(bringup.commands(args.namespace, args.log_level, overrides))
+        commands = bringup.commands(args.namespace, args.log_level, overrides)
+        return supervise(commands, respawn=args.respawn)
     return _run(bringup, args, overrides)
 
 
@@ -198,6 +210,7 @@ def _record(args: argparse.Namespace) -> int:
 
         print(*repair(Path(args.repair)), sep='\n')
         return 0
+    prepare_environment('record')
     # Quoted for ROS, which reads values as YAML: a folder named 5 is text.
     overrides = [Override('recorder_node', 'out', "'" + args.out.replace("'", "''") + "'")]
     overrides += [Override('recorder_node', 'keys', 'true')]
@@ -207,6 +220,7 @@ def _record(args: argparse.Namespace) -> int:
     return _run(bringup, args, overrides)
 
 
+@signals_noted()
 def _run(bringup: Bringup, args: argparse.Namespace, overrides: Sequence[Override]) -> int:
     """Run the nodes in this process."""
     compose = _compose()

@@ -10,15 +10,17 @@ it that the model learnt from (crop, action dimensions, control rate); see
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from lewm_ros import checks
 from lewm_ros.checks import Findings, Problems, texts_of
-from lewm_ros.errors import ContractError
+from lewm_ros.errors import ContractError, YamlError, shown
+from lewm_ros.yaml_reader import read_yaml
 
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 ACTION_TYPES = (
@@ -77,10 +79,30 @@ class Channel:
         found.report()
 
 
+@dataclass(frozen=True)
 class Executed(Channel):
-    """The command as the robot reports having applied it."""
+    """The command as the robot reports having applied it.
+
+    ``tolerance`` is how far a report may be from what was sent, one per dimension in contract
+    units; None for 5 % of the range between the limits.
+    """
+
+    tolerance: tuple[float, ...] | None = None
 
     key = 'action.executed'
+
+    def __post_init__(self) -> None:
+        found = Findings()
+        found.note(super().__post_init__)
+        if self.tolerance is not None:
+            key = 'action.executed.tolerance'
+            given = found.note(checks.numbers, key, self.tolerance)
+            found.expect(
+                given is None or all(value > 0 for value in given),
+                f'{key} is {list(given or ())}: expected numbers above 0',
+            )
+            object.__setattr__(self, 'tolerance', given)
+        found.report()
 
 
 @dataclass(frozen=True)
@@ -92,7 +114,8 @@ class Action(Channel):
     kind: str = 'effort'
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
-    max_step: tuple[float, ...] | None = None
+    max_step: tuple[float, ...] | None = None  #: largest change per control tick
+    max_rate: tuple[float, ...] | None = None  #: largest change per second
     delay: float = 0.0
     executed: Executed | None = None
 
@@ -110,6 +133,7 @@ class Action(Channel):
             ('low', checks.numbers),
             ('high', checks.numbers),
             ('max_step', checks.numbers),
+            ('max_rate', checks.numbers),
         ):
             value = getattr(self, key)
             if value is not None:
@@ -119,6 +143,8 @@ class Action(Channel):
         object.__setattr__(self, 'delay', delay)
         if self.executed is not None:
             sized['executed.fields'] = self.executed.fields
+            if self.executed.tolerance is not None:
+                sized['executed.tolerance'] = self.executed.tolerance
         if all(value is not None for value in sized.values()):
             self._compare(sized, found)
         found.report()
@@ -130,10 +156,11 @@ class Action(Channel):
             len(set(self.names)) == len(self.names),
             f'action.names has a name twice: {list(self.names)}',
         )
-        found.expect(
-            self.max_step is None or all(step > 0 for step in self.max_step),
-            f'action.max_step is {list(self.max_step or ())}: expected numbers above 0',
-        )
+        for key, changes in (('max_step', self.max_step), ('max_rate', self.max_rate)):
+            found.expect(
+                changes is None or all(change > 0 for change in changes),
+                f'action.{key} is {list(changes or ())}: expected numbers above 0',
+            )
         for key, value in sized.items():
             found.expect(
                 len(value) == size,
@@ -224,11 +251,9 @@ class Contract:
         """Read a contract file. Raises Problems, a ContractError, naming file and keys."""
         path = Path(path)
         try:
-            data = yaml.safe_load(path.read_text())
-        except OSError as error:
-            raise ContractError(f'contract {path}: {error.strerror or error}') from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ContractError(f'contract {path}: not YAML ({_one_line(error)})') from error
+            data = read_yaml(path)
+        except YamlError as error:
+            raise ContractError(f'contract {path}: {error}') from error
         try:
             return cls.parse(data)
         except ContractError as error:
@@ -242,7 +267,9 @@ class Contract:
         """
         if isinstance(data, dict) and isinstance(data.get('camera'), list):
             names = [c.get('topic') if isinstance(c, dict) else c for c in data['camera']]
-            raise ContractError(f'camera lists {names}: one camera is supported, name just one')
+            raise ContractError(
+                f'camera lists {shown(names)}: one camera is supported, name just one'
+            )
         found = Findings()
         top = checks.section('contract', data, cls, found)
         if top is None:  # a section that is missing does not keep the others from being checked
@@ -258,17 +285,28 @@ class Contract:
         if executed is not None and top.get('action') is not None:
             top['action'] = found.note(replace, top['action'], executed=executed)
         name = top.get('name')
-        if name is not None and not (isinstance(name, str) and name):
-            found.expect(False, f"name is {name!r}: expected the robot's name")
+        if name is not None and not checks.is_name(name):
+            found.expect(False, f"name is {shown(name)}: expected the robot's name")
         found.report()
         return cls(**top)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that :meth:`parse` reads back."""
         data = _plain(asdict(self))
-        if self.camera.scale is None:  # as in bundles from before there was a scale: same hash
-            del data['camera']['scale']
+        # As in bundles from before these keys were known: the hash stays the same.
+        for section, key in (
+            (data['camera'], 'scale'),
+            (data['action'], 'max_rate'),
+            (data['action']['executed'] or {}, 'tolerance'),
+        ):
+            if section.get(key) is None:
+                section.pop(key, None)
         return data
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) of what it says, however the file is laid out."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
     @property
     def period(self) -> float:
@@ -331,7 +369,3 @@ def _plain(value: Any) -> Any:
 
 def _show(value: Any) -> str:
     return str(_plain(value))
-
-
-def _one_line(error: Exception) -> str:
-    return ' '.join(str(error).split())

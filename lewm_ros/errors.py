@@ -1,6 +1,28 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The one family of errors: every message names the thing at fault and what would be right."""
+"""The one family of errors: every message names the thing at fault and what would be right.
+
+What a message quotes may come from a file that somebody made to do harm: it is shown on one
+line, printable and short.
+"""
+
+_SHOWN = 200  #: longest value in a message [characters]
+_LINE = 1000  #: longest text of another library's error
+
+
+def shown(value: object) -> str:
+    """Return a value as Python writes it, cut where it is long."""
+    return _cut(repr(value), _SHOWN)
+
+
+def one_line(error: object) -> str:
+    """Return the text of an error on one line, without control characters."""
+    text = ' '.join(str(error).split())
+    return _cut(''.join(c if c.isprintable() else '?' for c in text), _LINE)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f'{text[:length]}...'
 
 
 class LewmError(Exception):
@@ -41,6 +63,10 @@ class CalibrationError(LewmError):
 
 class SimulationError(LewmError):
     """A simulated task cannot run (no renderer, unknown task or perturbation)."""
+
+
+class YamlError(LewmError):
+    """A YAML file cannot be read, or uses what this package does not read."""
 
 
 class BringupError(LewmError):

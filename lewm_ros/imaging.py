@@ -108,6 +108,8 @@ def decode_compressed(data: object) -> np.ndarray:
         raise ObservationError(
             f'compressed image claims {claimed} pixels: expected at most {MOST_PIXELS}'
         )
+    if claimed and not _complete(buffer.tobytes()):  # some decoders make up what is missing
+        raise ObservationError(f'compressed image of {buffer.size} bytes is cut short')
     image = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if claimed else None
     if image is None:
         raise ObservationError(
@@ -129,6 +131,16 @@ def _claimed_pixels(data: np.ndarray) -> int:
             return int(height) * int(width)
         at += 1 if marker == 0xFF else 2 + length  # a filling byte, or a segment
     return 0
+
+
+def _complete(data: bytes) -> bool:
+    """Whether the picture's end is there: IEND of a PNG, an end of image after a JPEG's last scan.
+
+    No mark occurs within the coded pixels of a JPEG; cameras pad its end.
+    """
+    if data.startswith(b'\x89PNG'):
+        return b'IEND' in data
+    return data.rfind(b'\xff\xd9') > data.rfind(b'\xff\xda')
 
 
 def from_message(message: Any, scale: float | None = None) -> np.ndarray:

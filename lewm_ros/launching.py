@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from launch import LaunchContext, LaunchDescription  # type: ignore[attr-defined]
 from launch.action import Action
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from lewm_ros.bringup import ARGUMENTS, Bringup, stay_local
+from lewm_ros.bringup import ARGUMENTS, Bringup, enclave, prepare_environment
 from lewm_ros.share import PACKAGE, find
+from lewm_ros.supervisor import PAUSE, ends_all
 
 
 def description(group: str) -> LaunchDescription:
@@ -31,7 +34,7 @@ def description(group: str) -> LaunchDescription:
 
 
 def _start(context: LaunchContext, group: str) -> list[Action]:
-    stay_local(group)
+    prepare_environment(group)
     names = [a.name for a in ARGUMENTS if group in a.groups]
     given = {name: LaunchConfiguration(name).perform(context) for name in names}
     bringup = Bringup.of(
@@ -55,10 +58,15 @@ def _start(context: LaunchContext, group: str) -> list[Action]:
                 str(bringup.params_file),
             ],
             remappings=list(bringup.remappings.get(name, ())),
-            arguments=['--ros-args', '--log-level', given['log_level']],
+            arguments=[
+                '--ros-args',
+                *('--log-level', given['log_level']),
+                *('--enclave', enclave(given['namespace'], name)),
+            ],
             output='screen',
-            # The trial is over when it says so; everything else runs until it is stopped.
-            on_exit=Shutdown() if name == 'trial_node' else None,
+            respawn=given['respawn'] == 'true',
+            respawn_delay=PAUSE,
+            on_exit=_ending(name),
         )
         for name in bringup.nodes
     ]
@@ -67,3 +75,8 @@ def _start(context: LaunchContext, group: str) -> list[Action]:
             Node(package='rviz2', executable='rviz2', arguments=['-d', str(find('rviz', 'lewm'))])
         )
     return nodes
+
+
+def _ending(name: str) -> Any:
+    """Return what launch does at the end of a node: the same as `lewm up --respawn`."""
+    return lambda event, context: Shutdown() if ends_all(name, event.returncode) else None

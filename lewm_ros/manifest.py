@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from lewm_ros.checks import is_name
 from lewm_ros.contract import Contract
-from lewm_ros.errors import BundleError, ContractError
+from lewm_ros.errors import BundleError, ContractError, one_line, shown
 
 SCHEMA_VERSION = 1
 MANIFEST = 'manifest.json'
@@ -26,6 +27,11 @@ WEIGHTS = 'weights.safetensors'
 ENCODER = 'encoder.onnx'
 ROLLOUT = 'rollout.onnx'
 FILES = (WEIGHTS, ENCODER, ROLLOUT)
+
+# Memory is taken by these numbers of the manifest, so they have limits: far above what a robot
+# needs, far below what would fill a computer.
+MAX_BLOCKS = 64  #: of a context, and of a rollout, whose graph grows with every block
+MAX_BLOCK = 4096  #: k·A
 
 #: Keys that say where a model comes from or what was measured with it, not what it computes.
 DESCRIPTIVE = ('name', 'provenance', 'calibration', 'surprise_scale')
@@ -91,16 +97,21 @@ class Manifest:
     def __post_init__(self) -> None:
         _string('name', self.name)
         for key, high in (
-            ('image_size', 4096),
+            ('image_size', 2048),
             ('frameskip', 1000),
-            ('history', 1000),
-            ('horizon', 1000),
-            ('latent_size', 1 << 20),
+            ('history', MAX_BLOCKS),
+            ('horizon', MAX_BLOCKS),
+            ('latent_size', 8192),
         ):
             object.__setattr__(self, key, _integer(key, getattr(self, key), high))
         if not isinstance(self.contract, Contract):
-            raise BundleError(f'contract is {self.contract!r}: expected a robot contract')
+            raise BundleError(f'contract is {shown(self.contract)}: expected a robot contract')
         size = self.contract.action.size
+        if self.frameskip * size > MAX_BLOCK:
+            raise BundleError(
+                f'frameskip is {self.frameskip}, with {size} action dimensions: expected a block '
+                f'of at most {MAX_BLOCK} numbers'
+            )
         for key, positive in (('action_mean', False), ('action_std', True)):
             object.__setattr__(self, key, _vector(key, getattr(self, key), size, positive))
         object.__setattr__(self, 'surprise_scale', self._scales())
@@ -124,14 +135,14 @@ class Manifest:
         if isinstance(given, (list, tuple)):
             given = {1: given}
         if given is not None and not isinstance(given, dict):
-            raise BundleError(f'surprise_scale is {given!r}: expected a list for each horizon')
+            raise BundleError(f'surprise_scale is {shown(given)}: expected a list for each horizon')
         scales = {}
         for horizon, scale in (given or {}).items():
             try:
                 blocks = int(horizon)
-            except ValueError:
+            except (TypeError, ValueError):
                 blocks = horizon
-            key = 'surprise_scale' if blocks == 1 else f'surprise_scale.{horizon}'
+            key = 'surprise_scale' if blocks == 1 else f'surprise_scale.{one_line(horizon)}'
             scales[_integer(f'horizon of {key}', blocks, 1000)] = _vector(
                 key, scale, self.latent_size, positive=True
             )
@@ -146,14 +157,14 @@ class Manifest:
         ):
             if key in self.architecture and self.architecture[key] != ours:
                 raise BundleError(
-                    f'architecture.{key} is {self.architecture[key]!r}, the rest of the manifest '
-                    f'says {ours}: they must be equal'
+                    f'architecture.{key} is {shown(self.architecture[key])}, the rest of the '
+                    f'manifest says {ours}: they must be equal'
                 )
 
-        if not isinstance(self.window, int) or self.history > self.window:
+        if type(self.window) is not int or not self.history <= self.window <= MAX_BLOCKS:
             raise BundleError(
-                f'history is {self.history}, architecture.history {self.window!r}: a context is '
-                "at most the model's window"
+                f'history is {self.history}, architecture.history {shown(self.window)}: a context '
+                f"is at most the model's window, which is at most {MAX_BLOCKS}"
             )
 
     @property
@@ -169,7 +180,8 @@ class Manifest:
         version = data.get('schema_version')
         if version != SCHEMA_VERSION or isinstance(version, bool):
             raise BundleError(
-                f'schema_version is {version!r}: this version of lewm_ros reads {SCHEMA_VERSION}'
+                f'schema_version is {shown(version)}: this version of lewm_ros reads '
+                f'{SCHEMA_VERSION}'
             )
         values = {k: v for k, v in data.items() if k != 'schema_version'}
         _check_keys('manifest', values, cls)
@@ -179,7 +191,7 @@ class Manifest:
             raise BundleError(f'contract: {error}') from error
         calibration = values['calibration']
         if not isinstance(calibration, list):
-            raise BundleError(f'calibration is {calibration!r}: expected a list')
+            raise BundleError(f'calibration is {shown(calibration)}: expected a list')
         for entry in calibration:
             _check_keys('calibration', entry, Calibration, LATER)
         values['calibration'] = tuple(Calibration(**entry) for entry in calibration)
@@ -203,11 +215,11 @@ class Manifest:
 
 def _check_keys(key: str, data: Any, kind: type, optional: tuple[str, ...] = ()) -> None:
     if not isinstance(data, dict):
-        raise BundleError(f'{key} is {data!r}: expected a mapping')
+        raise BundleError(f'{key} is {shown(data)}: expected a mapping')
     known = [f.name for f in fields(kind)]
     unknown = sorted(set(data) - set(known))
     if unknown:
-        raise BundleError(f"{key} has unknown key '{unknown[0]}': expected {known}")
+        raise BundleError(f'{key} has unknown key {shown(unknown[0])}: expected {known}')
     missing = [name for name in known if name not in data and name not in optional]
     if missing:
         raise BundleError(f"{key} lacks '{missing[0]}'")
@@ -217,19 +229,21 @@ def _check_files(files: Any) -> None:
     # Comparing with the three names also keeps out '..', '/' and everything else in a name.
     if not isinstance(files, dict) or set(files) != set(FILES):
         names = sorted(files) if isinstance(files, dict) else files
-        raise BundleError(f'files lists {names!r}: expected exactly {list(FILES)}')
+        raise BundleError(f'files lists {shown(names)}: expected exactly {list(FILES)}')
     for name, digest in files.items():
         _sha256(f'files.{name}', digest)
 
 
 def _sha256(key: str, value: Any) -> None:
     if not isinstance(value, str) or not re.fullmatch(r'[0-9a-f]{64}', value):
-        raise BundleError(f'{key} is {value!r}: expected a SHA-256 in 64 lower-case hex digits')
+        raise BundleError(
+            f'{key} is {shown(value)}: expected a SHA-256 in 64 lower-case hex digits'
+        )
 
 
 def _string(key: str, value: Any) -> None:
-    if not isinstance(value, str) or not value:
-        raise BundleError(f'{key} is {value!r}: expected a name')
+    if not is_name(value):
+        raise BundleError(f'{key} is {shown(value)}: expected a name')
 
 
 def _integer(key: str, value: Any, high: int) -> int:
@@ -238,13 +252,13 @@ def _integer(key: str, value: Any, high: int) -> int:
         or not isinstance(value, (int, np.integer))
         or not 1 <= value <= high
     ):
-        raise BundleError(f'{key} is {value!r}: expected a whole number in [1, {high}]')
+        raise BundleError(f'{key} is {shown(value)}: expected a whole number in [1, {high}]')
     return int(value)
 
 
 def _number(key: str, value: Any) -> float:
     if not _is_finite(value) or value <= 0:
-        raise BundleError(f'{key} is {value!r}: expected a finite number above 0')
+        raise BundleError(f'{key} is {shown(value)}: expected a finite number above 0')
     return float(value)
 
 
@@ -255,7 +269,7 @@ def _vector(key: str, value: Any, length: int, positive: bool) -> tuple[float, .
     for index, entry in enumerate(value):
         if not _is_finite(entry) or (positive and entry <= 0):
             limit = ' above 0' if positive else ''
-            raise BundleError(f'{key}[{index}] is {entry!r}: expected a finite number{limit}')
+            raise BundleError(f'{key}[{index}] is {shown(entry)}: expected a finite number{limit}')
     return tuple(float(v) for v in value)
 
 
@@ -268,8 +282,8 @@ def _is_finite(value: Any) -> bool:
 
 def _plain(key: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise BundleError(f'{key} is {value!r}: expected a mapping')
+        raise BundleError(f'{key} is {shown(value)}: expected a mapping')
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
-        raise BundleError(f'{key} is not plain JSON data ({error})') from error
+        raise BundleError(f'{key} is not plain JSON data ({one_line(error)})') from error

@@ -1,47 +1,87 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What stands between a plan and a motor: limits that NaN cannot pass, and a watchdog."""
+"""What stands between a plan and a motor: limits that NaN cannot pass, and watchdogs.
+
+A watchdog is asked at every control tick and answers with what is wrong, or None. All of them
+count on a steady clock [s], so that neither a stamp nor another clock keeps a robot moving.
+"""
 
 from __future__ import annotations
+
+from collections import deque
 
 import numpy as np
 
 from lewm_ros.contract import Action
+from lewm_ros.errors import ContractError
+
+#: How far a report may be from what was sent, as a part of the range between the limits.
+TOLERANCE = 0.05
 
 
 class Limits:
-    """Value and step limits of a contract's action.
+    """Value, step and rate limits of a contract's action.
 
     :meth:`apply` never returns anything non-finite or outside the limits; what it had to
-    change is counted in ``clipped`` and ``rejected``.
+    change is counted in ``clipped``, by dimension (A,) in ``clipped_by``, and ``rejected``.
+
+    Args:
+        action: of the contract.
+        period: of the control ticks [s].
+
+    Raises ContractError where a limit is not finite: it would be no limit at all.
+
     """
 
-    def __init__(self, action: Action) -> None:
+    def __init__(self, action: Action, period: float) -> None:
         self.low, self.high = action.bounds
         self.max_step = None if action.max_step is None else np.array(action.max_step)
+        self.max_rate = None if action.max_rate is None else np.array(action.max_rate)
+        self.period = period
         self.clipped = 0
+        self.clipped_by = np.zeros(self.low.shape, dtype=int)
         self.rejected = 0
+        # The contract refuses these as well; a limit is worth looking at twice.
+        for key in ('low', 'high', 'max_step', 'max_rate'):
+            given = getattr(action, key)
+            if given is not None and not np.isfinite(given).all():
+                raise ContractError(f'action.{key} is {list(given)}: expected finite numbers')
 
-    def apply(self, command: np.ndarray, previous: np.ndarray | None) -> np.ndarray | None:
+    def apply(
+        self, command: np.ndarray, previous: np.ndarray | None, elapsed: float
+    ) -> np.ndarray | None:
         """Limit one command (A,), contract units. None if it is not finite or has another size.
 
-        ``previous`` is the last command sent (A,), from which ``max_step`` counts.
+        Args:
+            command: what is to be sent.
+            previous: (A,) the last command sent, from which step and rate count; None if it is
+                the first one.
+            elapsed: since then [s]. No more than a period of it counts: a robot that stood
+                still for a second must not leap by a second's worth.
+
         """
         command = np.asarray(command, dtype=float)
         if command.shape != self.low.shape or not np.isfinite(command).all():
             self.rejected += 1
             return None
         limited = np.clip(command, self.low, self.high)
-        if self.max_step is not None and previous is not None:
-            limited = np.clip(limited, previous - self.max_step, previous + self.max_step)
+        changes = []
+        if self.max_step is not None:
+            changes.append(self.max_step)
+        if self.max_rate is not None:
+            changes.append(self.max_rate * min(elapsed, self.period))
+        if changes and previous is not None:
+            change = np.min(changes, axis=0)
+            limited = np.clip(limited, previous - change, previous + change)
             limited = np.clip(limited, self.low, self.high)
-        if not np.allclose(limited, command):  # averaging a plan at its limit rounds
-            self.clipped += 1
+        changed = ~np.isclose(limited, command)  # averaging a plan at its limit rounds
+        self.clipped += int(changed.any())
+        self.clipped_by += changed
         return limited
 
 
-class Watchdog:
-    """Says whether something was seen within ``timeout`` [s], on a steady clock [s].
+class CameraWatchdog:
+    """Wants an observation within ``timeout`` [s].
 
     Nothing seen yet counts as stale: a robot does not move before its first observation.
     """
@@ -58,6 +98,96 @@ class Watchdog:
         """Seconds since the last observation; infinity if there was none."""
         return float('inf') if self._seen is None else now - self._seen
 
-    def stale(self, now: float) -> bool:
-        """Whether the last observation is older than the timeout."""
-        return self.age(now) > self.timeout
+    def wrong(self, now: float) -> str | None:
+        """Say for how long there was none, if it is longer than the timeout."""
+        age = self.age(now)
+        if age <= self.timeout:
+            return None
+        return 'no latent yet' if self._seen is None else f'no latent for {age:.2f} s'
+
+
+class ClockWatchdog:
+    """Wants the robot's clock, which plans are played by, to go on beside the steady one.
+
+    Going back at all, or ahead by more than ``timeout`` [s], is wrong for that long: plans made
+    before may be on their way until then. Standing still (a paused simulation) is wrong from
+    then on until the clock moves.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+        self._clock: int | None = None  # last reading [ns], and when it was taken
+        self._read = self._moved = 0.0
+        self._jump: tuple[float, str] | None = None
+
+    def wrong(self, clock: int, now: float) -> str | None:
+        """Say what is wrong with the clock, which reads ``clock`` [ns]."""
+        if self._clock is None:
+            self._moved = now
+        else:
+            passed = (clock - self._clock) / 1e9
+            if passed < 0:
+                self._jump = now, f'the clock went back by {-passed:.3g} s'
+            elif passed - (now - self._read) > self.timeout:
+                self._jump = now, f'the clock went ahead by {passed:.3g} s'
+            if passed != 0:
+                self._moved = now
+        self._clock, self._read = clock, now
+        if self._jump is not None and now - self._jump[0] <= self.timeout:
+            return self._jump[1]
+        still = now - self._moved
+        return f'the clock has stood still for {still:.2f} s' if still > self.timeout else None
+
+
+class ExecutionWatchdog:
+    """Wants what the robot reports as executed to be what was sent.
+
+    A report matches if it is within the tolerance of a command sent within the last
+    ``timeout`` + ``action.delay`` [s]. It is wrong when none has matched for ``timeout``, whether
+    others came or none, and right again when all have matched for as long: somebody who takes
+    over with a joystick stops the plan until they let go.
+    """
+
+    def __init__(self, action: Action, timeout: float) -> None:
+        low, high = action.bounds
+        given = None if action.executed is None else action.executed.tolerance
+        self.tolerance = TOLERANCE * (high - low) if given is None else np.array(given)
+        self.timeout = timeout
+        self._reach = timeout + action.delay
+        self._sent: deque[tuple[float, np.ndarray]] = deque()
+        self._matched: float | None = None  # last matching report, or the first command
+        self._since: float | None = None  # all reports have matched since
+        self._reported = float('-inf')
+        self._doubt = False
+
+    def sent(self, now: float, command: np.ndarray) -> None:
+        """Note a command (A,) as it was published."""
+        if self._matched is None:
+            self._matched = now
+        self._sent.append((now, command))
+        while self._sent[0][0] < now - self._reach:
+            self._sent.popleft()
+
+    def reported(self, now: float, values: np.ndarray) -> None:
+        """Note what the robot reports as executed, (A,) contract units."""
+        self._reported = now
+        recent = (c for at, c in reversed(self._sent) if at >= now - self._reach)
+        if any((np.abs(values - c) <= self.tolerance).all() for c in recent):
+            self._matched = now
+            self._since = now if self._since is None else self._since
+        else:
+            self._since = None
+
+    def wrong(self, now: float) -> str | None:
+        """Say how the reports differ from what was sent, if they do."""
+        if self._matched is None:  # nothing was sent
+            return None
+        if now - self._matched > self.timeout:
+            self._doubt, self._since = True, None
+        elif self._since is not None and now - self._since >= self.timeout:
+            self._doubt = False
+        if not self._doubt:
+            return None
+        if now - self._reported > self.timeout:
+            return 'the robot does not report what it executes'
+        return 'the robot executes something else than what is sent'

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 import os
 from pathlib import Path
+import re
 import signal
 import subprocess
 import sys
@@ -50,6 +51,29 @@ class Process:
         """Whether it has not ended yet."""
         return self._process.poll() is None
 
+    def nodes(self) -> dict[str, int]:
+        """Return the process ids of the nodes of `lewm up --processes` by name."""
+        found = {}
+        for folder in Path('/proc').glob('[0-9]*'):
+            try:
+                parent = int(folder.joinpath('stat').read_text().rpartition(')')[2].split()[1])
+                words = folder.joinpath('cmdline').read_text().split('\0')
+            except (OSError, ValueError):  # it has ended
+                continue
+            if parent == self._process.pid and 'lewm_ros.nodes.compose' in words:
+                found[words[words.index('lewm_ros.nodes.compose') + 1]] = int(folder.name)
+        return found
+
+    @property
+    def takes_signals(self) -> bool:
+        """Whether its own handlers are in place, or will get what comes from now on."""
+        try:
+            status = Path(f'/proc/{self._process.pid}/status').read_text()
+        except OSError:
+            return False
+        masks = re.findall(r'^Sig(?:Blk|Cgt):\s*(\w+)$', status, re.MULTILINE)
+        return any(int(mask, 16) >> (signal.SIGTERM - 1) & 1 for mask in masks)
+
     def send(self, number: signal.Signals) -> None:
         """Send a signal without waiting for an end."""
         self._process.send_signal(number)
@@ -86,19 +110,21 @@ class Bench:
     """The test's side: publishes, listens and waits. All names are relative to /lewm."""
 
     def __init__(self, domain: int, folder: Path) -> None:
-        self._domain, self._folder = domain, folder
+        self.domain, self.folder = domain, folder
         self._context = Context()
         rclpy.init(context=self._context, domain_id=domain)
         self.node = Node('bench', namespace='lewm', context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
+        self._made: list[Node] = []
         self.diagnostics: dict[str, tuple[int, str, dict[str, str]]] = {}
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
 
     def close(self) -> None:
         """Leave the domain."""
         self._executor.shutdown()
-        self.node.destroy_node()
+        for node in (*self._made, self.node):
+            node.destroy_node()
         rclpy.shutdown(context=self._context)
 
     def nodes(self, *names: str, **parameters: Any) -> Process:
@@ -108,18 +134,25 @@ class Bench:
         if 'encoder_node' in names:
             ros += ['-r', 'encoder_node:image:=camera/image']
         command = [sys.executable, '-m', 'lewm_ros.nodes.compose', *names, *ros]
-        return Process(command, self._domain, self._folder)
+        return Process(command, self.domain, self.folder)
+
+    def run(self, kind: type[Node], name: str, **options: Any) -> Any:
+        """Make a node in this process, which is handled like the bench's own."""
+        node = kind(name, namespace='lewm', context=self._context, **options)
+        self._made.append(node)
+        self._executor.add_node(node)
+        return node
 
     def program(self, name: str, *arguments: str) -> Process:
         """Start a node as its console script does."""
         code = f'import sys; from lewm_ros.nodes.{name} import main; sys.exit(main())'
         ros = ['--ros-args', '-r', '__ns:=/lewm', *arguments]
-        return Process([sys.executable, '-c', code, *ros], self._domain, self._folder)
+        return Process([sys.executable, '-c', code, *ros], self.domain, self.folder)
 
     def lewm(self, *arguments: str) -> Process:
         """Start the command line."""
         command = [sys.executable, '-m', 'lewm_ros.cli', *arguments]
-        return Process(command, self._domain, self._folder)
+        return Process(command, self.domain, self.folder)
 
     def publisher(self, kind: type, topic: str, qos: Any = 10) -> Any:
         """Create a publisher and wait until somebody listens."""
@@ -134,6 +167,15 @@ class Bench:
             kind, topic, lambda m: heard.append((time.monotonic(), m)), qos
         )
         return heard
+
+    def call(self, kind: type, name: str, **fields: Any) -> Any:
+        """Call a service and return its response."""
+        client = self.node.create_client(kind, name)
+        self.until(client.service_is_ready, f'no service {name}')
+        future = client.call_async(kind.Request(**fields))
+        self.until(future.done, f'{name} does not answer')
+        self.node.destroy_client(client)
+        return future.result()
 
     def now(self) -> int:
         """Return the time [ns]."""

@@ -15,14 +15,14 @@ from typing import Any, BinaryIO
 import numpy as np
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
-import yaml
 
 from lewm_ros.bagfiles import COMMAND
 from lewm_ros.contract import Contract
-from lewm_ros.errors import BagError, ContractError, ObservationError
+from lewm_ros.errors import BagError, ContractError, ObservationError, YamlError
 from lewm_ros.fields import read_command, read_fields
 from lewm_ros.history import NANOSECOND, nearest
 from lewm_ros.imaging import from_message, prepare
+from lewm_ros.yaml_reader import read_yaml
 from lewm_training.pictures import FilePictures, Pictures
 from lewm_training.raw import Topic
 from lewm_training.storage import METADATA, Bag, find_bags
@@ -274,9 +274,9 @@ def recording_command(bag: str | Path) -> str:
     """How a bag was made, as its metadata says; its name too where that makes another anew."""
     path = Path(bag)
     try:
-        data = yaml.safe_load((path / METADATA).read_text())
+        data = read_yaml(path / METADATA)
         command = (data['rosbag2_bagfile_information']['custom_data'] or {}).get(COMMAND)
-    except (OSError, KeyError, TypeError, yaml.YAMLError):
+    except (KeyError, TypeError, YamlError):
         command = None
     if not command:
         return path.name

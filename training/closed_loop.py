@@ -12,18 +12,18 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
-import yaml
 
 from lewm_ros.bundle import Bundle
 from lewm_ros.contract import Contract
 from lewm_ros.engines import Engine, load_engine
-from lewm_ros.errors import BringupError
+from lewm_ros.errors import BringupError, ModelError, YamlError, one_line
 from lewm_ros.history import NANOSECOND, History, block_edges
 from lewm_ros.imaging import prepare
 from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner
 from lewm_ros.planning.playback import Playback
 from lewm_ros.share import find
 from lewm_ros.sim import Task
+from lewm_ros.yaml_reader import read_yaml
 
 #: How often a robot that does nothing in particular gets a new goal [s].
 GOAL_SECONDS = 6.0
@@ -33,11 +33,13 @@ def planner_config(preset: str, seed: int) -> PlannerConfig:
     """Read the planner's settings from the same preset that the nodes get."""
     path = find('preset', preset)
     try:
-        given = yaml.safe_load(path.read_text())['/**/planner_node']['ros__parameters']
-    except (KeyError, TypeError, yaml.YAMLError) as error:
-        raise BringupError(f'preset {path}: no parameters of planner_node ({error})') from error
-    known = {f.name for f in fields(PlannerConfig)}
-    return PlannerConfig(**{k: v for k, v in given.items() if k in known} | {'seed': seed})
+        given = read_yaml(path)['/**/planner_node']['ros__parameters']
+        known = {f.name for f in fields(PlannerConfig)} & set(given)
+        return PlannerConfig(**{key: given[key] for key in known} | {'seed': seed})
+    except (KeyError, TypeError, ModelError, YamlError) as error:
+        raise BringupError(
+            f'preset {path}: no parameters of planner_node ({one_line(error)})'
+        ) from error
 
 
 class PlannerPolicy:

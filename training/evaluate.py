@@ -120,13 +120,14 @@ def run(args: argparse.Namespace) -> int:
             f'contract {name} of bundle {bundle.path} is named like no task: give --task, one of '
             f'{list(TASKS)}'
         )
-    task = make_task(name, args.image_size or bundle.manifest.image_size, args.seed)
-    config = planner_config(args.preset or task.preset, args.seed)
+    config = planner_config(args.preset or TASKS[name].preset, args.seed)
+    size = args.image_size or bundle.manifest.image_size
     if args.voe:
-        with closing(task):
+        with closing(make_task(name, size, args.seed)) as task:
             return voe.run(args, bundle, task, config)
     blocks = config.rollout_blocks(bundle.manifest)
     engine = load_engine(bundle, args.engine, precision=args.precision, horizon=blocks)
+    task = make_task(name, size, args.seed)
     rate = 1 / bundle.manifest.camera_period
     planner = PlannerPolicy(
         bundle,

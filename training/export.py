@@ -11,7 +11,6 @@ from pathlib import Path
 import tempfile
 import warnings
 
-from safetensors.torch import save
 import torch
 from torch import nn
 
@@ -19,10 +18,10 @@ from lewm_ros.bundle import CARD, Bundle, write_bundle
 from lewm_ros.engines.graphs import latent_names
 from lewm_ros.engines.torch_engine import load_model
 from lewm_ros.errors import BundleError
+from lewm_ros.manifest import MAX_BLOCKS
 from lewm_ros.model import FastRollout, LeWorldModel
 from lewm_ros.share import find
-
-MAX_HORIZON = 64  #: a graph grows with every block
+from lewm_ros.tensors import write_tensors
 
 
 class EncoderGraph(nn.Module):
@@ -79,7 +78,8 @@ def export_files(model: LeWorldModel, horizon: int, history: int | None = None) 
     if history > 1:
         inputs['past'] = torch.zeros(history - 1, block)
     rollout = _graph(RolloutGraph(copy), inputs, latent_names(horizon), {'actions': {0: samples}})
-    return {'weights.safetensors': save(state), 'encoder.onnx': encoder, 'rollout.onnx': rollout}
+    weights = write_tensors({name: tensor.numpy() for name, tensor in state.items()})
+    return {'weights.safetensors': weights, 'encoder.onnx': encoder, 'rollout.onnx': rollout}
 
 
 def _graph(
@@ -120,8 +120,8 @@ def run(args: argparse.Namespace) -> int:
     """Write the graphs anew, as this version exports them. The weights stay, the hash changes."""
     bundle = Bundle.load(find('bundle', args.bundle))
     manifest = bundle.manifest
-    if args.horizon is not None and not 1 <= args.horizon <= MAX_HORIZON:
-        raise BundleError(f'--horizon is {args.horizon} blocks: expected 1 to {MAX_HORIZON}')
+    if args.horizon is not None and not 1 <= args.horizon <= MAX_BLOCKS:
+        raise BundleError(f'--horizon is {args.horizon} blocks: expected 1 to {MAX_BLOCKS}')
     manifest = replace(manifest, horizon=args.horizon or manifest.horizon, calibration=(), files={})
     model = load_model(bundle)
     files: dict[str, bytes | Path] = dict(export_files(model, manifest.horizon, manifest.history))

@@ -8,25 +8,26 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 import hashlib
-import json
 import logging
 import math
 from pathlib import Path
 import sys
 from typing import Any
 
-import yaml
-
 from lewm_ros.bundle import MANIFEST, Manifest, write_bundle
 from lewm_ros.contract import Contract
-from lewm_ros.errors import BundleError, ContractError, ModelError
+from lewm_ros.errors import BundleError, ContractError, ModelError, YamlError, one_line
+from lewm_ros.json_reader import parse_json
+from lewm_ros.plainfile import read_plain
 from lewm_ros.share import find
+from lewm_ros.yaml_reader import LIMIT, read_yaml
 from lewm_training.export import export_files
 from lewm_training.official import load_model, model_config, parse_config, read_tensors, spelling
 from lewm_training.trainer import HORIZON
 
 #: Control ticks in an action block, as published; config.json has only the block's length.
 FRAMESKIP = 5
+WEIGHTS_LIMIT = 1 << 33  #: largest checkpoint that is read [bytes]
 log = logging.getLogger('lewm')
 
 
@@ -85,14 +86,10 @@ def read_action_stats(path: Path, names: tuple[str, ...]) -> tuple[list[float], 
 
     Raises ModelError naming the file, the key and what would be right.
     """
-    data = path.read_bytes()
     try:
-        try:
-            found = json.loads(data)  # before YAML, which takes 1e-05 for a word
-        except ValueError:
-            found = yaml.safe_load(data)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ModelError(f'{path}: neither JSON nor YAML ({_one_line(error)})') from error
+        found = read_yaml(path)  # JSON is YAML
+    except YamlError as error:
+        raise ModelError(f'{path}: {error}') from error
     if not isinstance(found, dict):
         raise ModelError(f"{path}: holds {type(found).__name__}: expected 'mean' and 'std'")
     for key in ('mean', 'std'):
@@ -139,7 +136,8 @@ def run(args: argparse.Namespace) -> int:
     """Read and check, export, write, and print what was made."""
     if args.out.exists() and not (args.out / MANIFEST).exists():
         raise BundleError(f'--out {args.out} exists and is no bundle: choose another folder')
-    weights_file, config_file = args.weights.read_bytes(), args.config.read_bytes()
+    weights_file = read_plain(args.weights, WEIGHTS_LIMIT)
+    config_file = read_plain(args.config, LIMIT)
     with _naming(args.config):
         values = parse_config(_parse_json(config_file))
     with _naming(args.weights):
@@ -220,10 +218,6 @@ def _naming(path: Path) -> Iterator[None]:
 
 def _parse_json(data: bytes) -> Any:
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f'is not JSON ({_one_line(error)})') from error
-
-
-def _one_line(error: Exception) -> str:
-    return ' '.join(str(error).split())
+        return parse_json(data)
+    except ValueError as error:
+        raise ModelError(f'is not JSON ({one_line(error)})') from error

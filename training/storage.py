@@ -15,11 +15,11 @@ import heapq
 from pathlib import Path, PurePosixPath
 import tempfile
 
-import yaml
 import zstandard
 
 from lewm_ros.bagfiles import natural
-from lewm_ros.errors import BagError
+from lewm_ros.errors import BagError, YamlError
+from lewm_ros.yaml_reader import read_yaml
 from lewm_training.mcap import McapFile
 from lewm_training.raw import RawFile, Topic, room
 from lewm_training.sqlite import SqliteFile
@@ -185,11 +185,11 @@ def bag_files(path: Path) -> list[Path]:
         return [path]
     present = _storage_files(path)
     try:
-        data = yaml.safe_load((path / METADATA).read_text())
+        data = read_yaml(path / METADATA)
         names = data['rosbag2_bagfile_information']['relative_file_paths']
         # Some versions wrote the bag's folder before the name.
         listed = [path / PurePosixPath(name).name for name in names]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, RecursionError):
+    except (YamlError, KeyError, TypeError):
         return present
     missing = [p.name for p in listed if not p.is_file()]
     if missing:

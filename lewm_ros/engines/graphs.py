@@ -5,25 +5,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-import re
 from typing import Any
 
 import numpy as np
 
 from lewm_ros.bundle import ENCODER, ROLLOUT, Bundle, Manifest
-from lewm_ros.errors import EngineError
-
-# In an ONNX file a tensor that lies elsewhere (another file, an address) says so in an entry
-# with the key 'location': protobuf field 1, length 8, then the word. Both numbers may be padded.
-_EXTERNAL = re.compile(rb'(?:\x0a|\x8a\x80*\x00)(?:\x08|\x88\x80*\x00)location')
-
-_DOMAINS = ('', 'ai.onnx')  # two names of the same one: ONNX's own operators
+from lewm_ros.errors import BundleError, EngineError, shown
 
 
 def encoder_graph(bundle: Bundle) -> bytes:
     """Return the encoder: pixels (1, 3, S, S) → latent (1, D).
 
-    Raises EngineError unless it is one self-contained graph of these inputs and outputs.
+    Raises BundleError unless it is of these inputs and outputs, and made of what
+    :mod:`lewm_ros.engines.graph_check` lets pass.
     """
     size = bundle.manifest.image_size
     model = _parse(bundle, ENCODER)
@@ -38,7 +32,7 @@ def rollout_graph(bundle: Bundle, horizon: int) -> bytes:
     context (H, D), past (H − 1, k·A; absent where H is 1), actions (S, N, k·A) →
     latent_1 … latent_horizon, each (S, D). N stays the bundle's.
 
-    Raises EngineError as :func:`encoder_graph`.
+    Raises BundleError as :func:`encoder_graph`.
     """
     manifest = bundle.manifest
     block = manifest.frameskip * manifest.contract.action.size
@@ -91,31 +85,16 @@ def rollout_feed(
 
 def _parse(bundle: Bundle, file: str) -> Any:
     try:
-        import onnx
+        from lewm_ros.engines.graph_check import parse_graph
     except ImportError as error:
         raise EngineError(
             f'ONNX graphs cannot be read ({error}): install one of '
             "'lewm_ros[cpu]', 'lewm_ros[gpu]' and 'lewm_ros[openvino]'"
         ) from error
-    data = bundle.read(file)
-    if _EXTERNAL.search(data):
-        raise EngineError(
-            f'bundle {bundle.path}: {file} keeps tensors outside the file: expected a single-file '
-            'ONNX graph'
-        )
     try:
-        model = onnx.load_from_string(data)
-    except Exception as error:  # protobuf's errors have no common base
-        raise EngineError(
-            f'bundle {bundle.path}: {file} is no ONNX graph: {" ".join(str(error).split())}'
-        ) from error
-    foreign = [f'{n.domain}.{n.op_type}' for n in model.graph.node if n.domain not in _DOMAINS]
-    foreign += [function.name for function in model.functions]
-    if foreign:
-        raise EngineError(
-            f"bundle {bundle.path}: {file} has operator '{foreign[0]}': expected only those of ONNX"
-        )
-    return model
+        return parse_graph(bundle.read(file))
+    except BundleError as error:
+        raise BundleError(f'bundle {bundle.path}: {file} {error}') from error
 
 
 def _check(
@@ -135,11 +114,11 @@ def _check(
             want is None or have == want for have, want in zip(sizes, shape)
         )
         if kind != 'FLOAT' or not fits:
-            raise EngineError(
-                f'bundle {bundle.path}: {file} has {kind} {sizes} for {name!r}: the manifest needs '
-                f'FLOAT {["S" if n is None else n for n in shape]}'
+            raise BundleError(
+                f'bundle {bundle.path}: {file} has {kind} {shown(sizes)} for {name!r}: the '
+                f'manifest needs FLOAT {["S" if n is None else n for n in shape]}'
             )
     if len(found) != len(expected):
-        raise EngineError(
-            f'bundle {bundle.path}: {file} has {sorted(found)}: expected {sorted(expected)}'
+        raise BundleError(
+            f'bundle {bundle.path}: {file} has {shown(sorted(found))}: expected {sorted(expected)}'
         )

@@ -11,7 +11,7 @@ import numpy as np
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines.base import check_image, check_rollout, choose_precision
 from lewm_ros.engines.graphs import encoder_graph, rollout_feed, rollout_graph
-from lewm_ros.errors import EngineError
+from lewm_ros.errors import EngineError, one_line
 from lewm_ros.imaging import normalise
 
 try:
@@ -83,6 +83,5 @@ def _session(bundle: Bundle, graph: bytes, threads: int, provider: str) -> Any:
         return onnxruntime.InferenceSession(graph, options, providers=providers)
     except Exception as error:  # onnxruntime's errors have no common base
         raise EngineError(
-            f'bundle {bundle.path}: onnxruntime cannot load a graph of it: '
-            f'{" ".join(str(error).split())}'
+            f'bundle {bundle.path}: onnxruntime cannot load a graph of it: {one_line(error)}'
         ) from error

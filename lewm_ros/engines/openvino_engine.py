@@ -11,7 +11,7 @@ import numpy as np
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines.base import check_image, check_rollout, choose_precision
 from lewm_ros.engines.graphs import encoder_graph, rollout_feed, rollout_graph
-from lewm_ros.errors import EngineError
+from lewm_ros.errors import EngineError, one_line
 from lewm_ros.imaging import normalise
 
 try:
@@ -84,8 +84,7 @@ class OpenVinoEngine:
             return self._core.read_model(graph)
         except RuntimeError as error:
             raise EngineError(
-                f'bundle {self._bundle.path}: OpenVINO cannot load a graph of it: '
-                f'{" ".join(str(error).split())}'
+                f'bundle {self._bundle.path}: OpenVINO cannot load a graph of it: {one_line(error)}'
             ) from error
 
     def _compiled(self, model: Any, precision: str) -> Any:

@@ -8,12 +8,11 @@ import numpy as np
 
 from lewm_ros.bundle import WEIGHTS, Bundle
 from lewm_ros.engines.base import check_image, check_rollout, choose_precision, cpu_has_bf16
-from lewm_ros.errors import BundleError, EngineError, ModelError
+from lewm_ros.errors import BundleError, EngineError, ModelError, one_line
 from lewm_ros.imaging import normalise
+from lewm_ros.tensors import read_tensors
 
 try:
-    from safetensors import SafetensorError
-    from safetensors.torch import load
     import torch
 
     from lewm_ros.engines.device_search import DeviceSearch
@@ -29,15 +28,29 @@ def load_model(bundle: Bundle) -> LeWorldModel:
 
     Raises BundleError if the weights are not those of the manifest's architecture.
     """
+    found = read_tensors(bundle.read(WEIGHTS))
     try:
-        model = LeWorldModel(ModelConfig.parse(bundle.manifest.architecture))
-        model.load_state_dict(load(bundle.read(WEIGHTS)))
-    except (ModelError, SafetensorError, RuntimeError) as error:
+        with torch.device('meta'):  # shapes only: wrong sizes must not cost memory
+            model = LeWorldModel(ModelConfig.parse(bundle.manifest.architecture))
+        expected = model.state_dict()
+        for name in sorted(found.keys() | expected.keys()):
+            have, want = _kind(found.get(name)), _kind(expected.get(name))
+            if have != want:
+                raise ModelError(f'{name} is {have}, expected {want}')
+    except (ModelError, RuntimeError) as error:
         raise BundleError(
             f"bundle {bundle.path}: {WEIGHTS} does not fit the manifest's architecture: "
-            f'{" ".join(str(error).split())}'
+            f'{one_line(error)}'
         ) from error
+    state = {name: torch.from_numpy(array) for name, array in found.items()}
+    model.load_state_dict(state, assign=True)
     return model
+
+
+def _kind(tensor: np.ndarray | torch.Tensor | None) -> str:
+    if tensor is None:
+        return 'missing'
+    return f'{str(tensor.dtype).removeprefix("torch.")} {list(tensor.shape)}'
 
 
 class ReferenceEngine:
@@ -68,7 +81,7 @@ class ReferenceEngine:
             self._model = model.to(self.provider).eval().requires_grad_(False)
         except (AssertionError, RuntimeError) as error:
             raise EngineError(
-                f"provider is '{provider}': torch cannot use it ({' '.join(str(error).split())})"
+                f"provider is '{provider}': torch cannot use it ({one_line(error)})"
             ) from error
         # As in the onnxruntime engine: TF32 would move latents by more than engines may differ.
         torch.backends.cudnn.allow_tf32 = False

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lewm_ros.errors import ModelError
+from lewm_ros.errors import ModelError, shown
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,15 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         if self.encoder not in ('vit', 'conv'):
-            raise ModelError(f"encoder is {self.encoder!r}: expected 'vit' or 'conv'")
+            raise ModelError(f"encoder is {shown(self.encoder)}: expected 'vit' or 'conv'")
         for key, value in asdict(self).items():
             if key in ('encoder', 'dropout'):
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65536:
-                raise ModelError(f'{key} is {value!r}: expected a whole number in [1, 65536]')
+            most = 64 if key in ('predictor_depth', 'encoder_depth') else 65536
+            if type(value) is not int or not 1 <= value <= most:
+                raise ModelError(f'{key} is {shown(value)}: expected a whole number in [1, {most}]')
         if not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout < 1:
-            raise ModelError(f'dropout is {self.dropout!r}: expected a number in [0, 1)')
+            raise ModelError(f'dropout is {shown(self.dropout)}: expected a number in [0, 1)')
         step = self.patch_size if self.encoder == 'vit' else 16
         if self.image_size % step:
             raise ModelError(

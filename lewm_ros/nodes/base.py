@@ -3,7 +3,8 @@
 """The lifecycle base of all nodes: autostart, parameters, guarded callbacks, diagnostics.
 
 A node overrides four hooks (:meth:`LewmNode.configure`, ``activate``, ``deactivate``,
-``cleanup``) and :meth:`LewmNode.report`. Publishers live from configure to cleanup;
+``cleanup``), :meth:`LewmNode.report` and, where it has parameters that can be set at run time,
+:meth:`LewmNode.check` and :meth:`LewmNode.changed`. Publishers live from configure to cleanup;
 subscriptions, timers and workers from activate to deactivate. The base creates and destroys
 them, so that no state leaves a thread or a callback behind.
 """
@@ -19,13 +20,16 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
 
 from lewm_ros.bundle import Bundle
-from lewm_ros.contract import Contract
+from lewm_ros.contract import Camera, Contract
 from lewm_ros.errors import BundleError, LewmError
 from lewm_ros.history import NANOSECOND
-from lewm_ros.nodes.diagnostics import ERROR, Conditions, status_message
-from lewm_ros.nodes.parameters import COMMON, Parameter, declare
+from lewm_ros.nodes.diagnostics import ERROR, Conditions, resident_mb, status_message
+from lewm_ros.nodes.messages import message_class
+from lewm_ros.nodes.parameters import COMMON, Parameter, Parameters
+from lewm_ros.nodes.qos import Endpoints, image_qos
 from lewm_ros.nodes.worker import Worker
 from lewm_ros.share import find
 
@@ -46,14 +50,14 @@ LATCHED = QoSProfile(
 )
 
 _REPORT_PERIOD = 1.0  #: of /diagnostics [s]
-_LEVEL_PERIOD = 0.1  #: how soon a change of level is reported [s]
+_LEVEL_PERIOD = 0.1  #: how soon a change of level or lifecycle is reported [s]
+_QOS_PERIOD = 1.0  #: how often a mismatch of QoS is looked at again [s]
 
 
 class LewmNode(LifecycleNode):
     """A lifecycle node that can start by itself.
 
     Attributes:
-        params: parameter values by name.
         conditions: what is wrong at the moment; logged on change, shown in /diagnostics.
         failure: why configuring or activating failed last, or None.
         finished: exit status that the node asks the process to end with, or None.
@@ -68,18 +72,25 @@ class LewmNode(LifecycleNode):
         self.finished: int | None = None
         self.callback_errors = 0
         self.conditions = Conditions(self)
-        self._active = self._finalized = False
+        self._configured = self._active = self._finalized = False
+        self._loaded: dict[str, str] = {}  # what of, by kind: for /diagnostics
         self._hardware = ''
+        self._endpoints = Endpoints(self, self.conditions)
+        self._looked = 0.0  # at the QoS of others
         self._publishers_made: list[Any] = []
         self._subscriptions_made: list[Any] = []
         self._timers_made: list[Any] = []
         self._workers: list[Worker] = []
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.params = declare(self, (*COMMON, *self.PARAMETERS))
-        self._warn_undeclared()
+        self._parameters_made = Parameters(
+            self, (*COMMON, *self.PARAMETERS), self._check_set, self._take_set
+        )
         # By convention of the diagnostics tools the topic is absolute.
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        self._reported = (-1, 0.0)
+        self._diagnostics = self._endpoints.publisher(
+            self.create_publisher, DiagnosticArray, '/diagnostics', STREAM
+        )
+        self._reported: tuple[int, str] = (-1, '')
+        self._reported_at = 0.0  # [s, steady]
         self.create_timer(_LEVEL_PERIOD, self._guarded(self._maybe_report), clock=self._steady)
         if self.params['autostart']:
             # From the executor, not from here: a subclass is still being constructed.
@@ -103,6 +114,12 @@ class LewmNode(LifecycleNode):
         """Figures for /diagnostics by key, while active."""
         return {}
 
+    def check(self, values: dict[str, Any]) -> None:
+        """Raise LewmError where parameters to be set do not fit; only while configured."""
+
+    def changed(self) -> None:
+        """Take new values of dynamic parameters over, while active; activate reads all anew."""
+
     # For subclasses
 
     def load_bundle(self) -> tuple[Bundle, Contract]:
@@ -114,7 +131,7 @@ class LewmNode(LifecycleNode):
         if self.params['contract']:
             contract = Contract.load(find('contract', self.params['contract']))
             contract.check_against_bundle(bundle.contract)
-        self._hardware = contract.name
+        self._note_loaded(contract, bundle)
         return bundle, contract
 
     def load_contract(self) -> Contract:
@@ -122,12 +139,13 @@ class LewmNode(LifecycleNode):
         if self.params['bundle'] or not self.params['contract']:
             return self.load_bundle()[1]
         contract = Contract.load(find('contract', self.params['contract']))
-        self._hardware = contract.name
+        self._note_loaded(contract)
         return contract
 
     def publisher(self, kind: type, topic: str, qos: QoSProfile) -> Any:
         """Create a publisher that lives until cleanup and is silent while inactive."""
-        publisher: Any = self.create_lifecycle_publisher(kind, topic, qos)
+        create = self.create_lifecycle_publisher
+        publisher = self._endpoints.publisher(create, kind, topic, qos)
         self._publishers_made.append(publisher)
         return publisher
 
@@ -137,13 +155,16 @@ class LewmNode(LifecycleNode):
         topic: str,
         callback: Callable[[Any, int], None],
         qos: QoSProfile,
+        remedy: str = '',
         **options: Any,
     ) -> Any:
         """Subscribe until deactivation; the callback gets the message and receive time [ns].
 
         Returns what :meth:`unsubscribe` takes to end it sooner.
 
-        ``options`` are rclpy's, such as ``raw=True`` for serialised bytes.
+        ``qos`` is the default of ROS's override parameters, unless ``remedy`` says what else a
+        user can do where it does not fit. ``options`` are rclpy's, such as ``raw=True`` for
+        serialised bytes.
         """
         guarded = self._guarded(callback)
 
@@ -154,20 +175,31 @@ class LewmNode(LifecycleNode):
             # the system clock, which is not the node's under use_sim_time.
             guarded(message, received if 0 <= now - received < NANOSECOND else now)
 
-        subscription = self.create_subscription(kind, topic, receive, qos, **options)
+        subscription = self._endpoints.subscription(kind, topic, receive, qos, remedy, **options)
         self._subscriptions_made.append(subscription)
         return subscription
+
+    def subscribe_to_camera(
+        self, camera: Camera, callback: Callable[[Any, int], None], depth: int
+    ) -> Any:
+        """Subscribe to ``image`` or ``image/compressed`` with the QoS of image_reliability."""
+        kind = message_class(camera.type)
+        topic = 'image' if kind is Image else 'image/compressed'
+        qos = image_qos(self.params['image_reliability'], depth)
+        remedy = 'set parameter image_reliability to best_effort'
+        return self.subscribe(kind, topic, callback, qos, remedy)
 
     def unsubscribe(self, subscription: Any) -> None:
         """End a subscription of :meth:`subscribe`."""
         self._subscriptions_made.remove(subscription)
+        self._endpoints.forget(subscription.topic_name, 'subscription')
         self.destroy_subscription(subscription)
 
-    def every(self, period: float, callback: Callable[[], None]) -> None:
+    def every(self, period: float, callback: Callable[[], None]) -> Any:
         """Call back every ``period`` [s] of the steady clock, until deactivation."""
-        self._timers_made.append(
-            self.create_timer(period, self._guarded(callback), clock=self._steady)
-        )
+        timer = self.create_timer(period, self._guarded(callback), clock=self._steady)
+        self._timers_made.append(timer)
+        return timer
 
     def worker(self, name: str, work: Callable[[Any], None], capacity: int = 1) -> Worker:
         """Start a worker that is stopped at deactivation."""
@@ -182,6 +214,16 @@ class LewmNode(LifecycleNode):
         worker: Worker = Worker(f'{self.get_name()}.{name}', guarded, failed, capacity)
         self._workers.append(worker)
         return worker
+
+    def release(self, *names: str) -> None:
+        """Forget attributes that configure and activate have set, as far as they came."""
+        for name in names:
+            vars(self).pop(name, None)
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Parameter values by name; a new dict after each change, so that one is consistent."""
+        return self._parameters_made.values
 
     def now(self) -> int:
         """Return the node's time [ns]: the system's, or the simulation's under use_sim_time."""
@@ -204,6 +246,7 @@ class LewmNode(LifecycleNode):
         if self.failure is not None:
             self._release()
             return FAILURE
+        self._configured = True
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -240,18 +283,6 @@ class LewmNode(LifecycleNode):
         self._release()
         return SUCCESS
 
-    def _warn_undeclared(self) -> None:
-        """Name parameters that were given but do not exist: ROS ignores them silently."""
-        given = getattr(self, '_parameter_overrides', {})
-        unknown = [
-            n for n in given if not self.has_parameter(n) and not n.startswith('qos_overrides.')
-        ]
-        if unknown:
-            self.get_logger().warning(
-                f'parameters {unknown} do not exist and are ignored: expected some of '
-                f'{sorted(self.params)}'
-            )
-
     def _autostart(self) -> None:
         self.destroy_timer(self._autostart_timer)
         if self.trigger_configure() == SUCCESS:
@@ -275,20 +306,37 @@ class LewmNode(LifecycleNode):
         self._active = False
         for timer in self._timers_made:
             self.destroy_timer(timer)
-        for subscription in self._subscriptions_made:
-            self.destroy_subscription(subscription)
+        for subscription in list(self._subscriptions_made):
+            self.unsubscribe(subscription)
         for worker in self._workers:
             if not worker.stop():
                 self.get_logger().warning('a worker is still busy: left to end by itself')
-        self._timers_made, self._subscriptions_made, self._workers = [], [], []
-        self._try(self.deactivate)
+        self._timers_made, self._workers = [], []
+        failure = self._try(self.deactivate)
         self.conditions.clear()
+        self.conditions.set('deactivate', failure and f'deactivating failed: {failure}', ERROR)
 
     def _release(self) -> None:
+        self._configured, self._loaded = False, {}
         self._try(self.cleanup)
         for publisher in self._publishers_made:
+            self._endpoints.forget(publisher.topic_name, 'publisher')
             self.destroy_lifecycle_publisher(publisher)
         self._publishers_made = []
+
+    def _note_loaded(self, contract: Contract, bundle: Bundle | None = None) -> None:
+        self._hardware = contract.name
+        self._loaded = {'contract': contract.hash[:12]}
+        if bundle is not None:
+            self._loaded['bundle'] = bundle.hash[:12]
+
+    def _check_set(self, values: dict[str, Any]) -> None:
+        if self._configured:
+            self.check(values)
+
+    def _take_set(self) -> None:
+        if self._active:
+            self._guarded(self.changed)()
 
     def _guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
         """Wrap a callback so that a bad message is named and counted and stops nothing."""
@@ -316,13 +364,23 @@ class LewmNode(LifecycleNode):
 
     def _maybe_report(self) -> None:
         now = time.monotonic()
+        if self._active and now - self._looked > _QOS_PERIOD:
+            self._looked = now
+            self._endpoints.look()
         level, text = self.conditions.level, self.conditions.text
         if self.failure is not None:
             level, text = ERROR[0], self.failure
-        if level == self._reported[0] and now - self._reported[1] < _REPORT_PERIOD:
+        lifecycle = 'inactive' if self._configured else 'unconfigured'
+        if self._active:
+            lifecycle = 'active'
+        if (level, lifecycle) == self._reported and now - self._reported_at < _REPORT_PERIOD:
             return
-        self._reported = (level, now)
-        values: dict[str, Any] = {'lifecycle': 'active' if self._active else 'inactive'}
+        self._reported, self._reported_at = (level, lifecycle), now
+        values: dict[str, Any] = {
+            'lifecycle': lifecycle,
+            'memory_mb': resident_mb(),
+            **self._loaded,
+        }
         if self._active:
             values |= {'callback_errors': self.callback_errors, **self.report()}
         self._diagnostics.publish(status_message(self, level, text, self._hardware, values))

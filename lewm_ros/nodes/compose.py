@@ -18,9 +18,11 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
-from lewm_ros.bringup import NODES, Override, StopSignals
+from lewm_ros.bringup import NODES, Override
 from lewm_ros.errors import BringupError, LewmError
 from lewm_ros.nodes.base import LewmNode
+from lewm_ros.nodes.parameters import takes
+from lewm_ros.supervisor import StopSignals
 
 #: How soon a signal is noticed while no callback runs [s].
 _POLL = 0.1
@@ -121,7 +123,7 @@ def _arguments(name: str, overrides: Sequence[Override]) -> list[str] | None:
 def _check_declared(node: LewmNode, name: str, overrides: Sequence[Override]) -> None:
     """ROS ignores a parameter that no node declares; typed by hand it is a mistake."""
     for override in overrides:
-        if override.node == name and not node.has_parameter(override.parameter):
+        if override.node == name and not takes(node, override.parameter):
             raise BringupError(
                 f"{name} has no parameter '{override.parameter}': expected one of "
                 f'{sorted(node.params)}'

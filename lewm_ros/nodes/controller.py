@@ -4,14 +4,15 @@
 
 The command stream depends on nothing but this node: whatever planner, encoder or camera do,
 a command leaves at every control tick, and it is the stop command unless a valid plan covers
-the tick and the camera is alive. What an open anomaly does to the commands is the parameter
-``on_anomaly``.
+the tick and no watchdog of ``safety.py`` speaks: the camera is alive, the clock goes on, and the
+robot executes what is sent. While one speaks every plan is dropped, so that only a newer one can
+move the robot again. What an open anomaly does to the commands is the parameter ``on_anomaly``.
 """
 
 from __future__ import annotations
 
-from collections import deque
-import time
+from collections import Counter
+from time import monotonic
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -26,24 +27,26 @@ from lewm_ros.history import NANOSECOND
 from lewm_ros.nodes.anomalies import EVENTS, OpenAnomalies
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
 from lewm_ros.nodes.compose import main_of
-from lewm_ros.nodes.diagnostics import Reasons
-from lewm_ros.nodes.messages import action_message, message_class, read_plan
-from lewm_ros.nodes.parameters import Parameter
+from lewm_ros.nodes.diagnostics import Rate, Reasons
+from lewm_ros.nodes.messages import action_message, message_class, read_action, read_plan
+from lewm_ros.nodes.parameters import Parameter, dynamic
 from lewm_ros.planning.playback import Playback
-from lewm_ros.safety import Limits, Watchdog
+from lewm_ros.safety import CameraWatchdog, ClockWatchdog, ExecutionWatchdog, Limits
 
 #: A plan that starts later than this [s] plus its own length comes from another clock.
 _FAR_AHEAD = 5.0
 #: How long the last command may take to be delivered [s].
 _LAST_WORDS = 0.2
-#: How often somebody is looked for who publishes anomalies [s].
-_LOOK = 3.0
+#: How often it is looked who publishes what this node lives on [s].
+_LOOK = 1.0
+#: How long the others may take to start before it is said that they are missing [s].
+_PATIENCE = 5.0
 
 
 class ControllerNode(LewmNode):
     """Plays plans at the control rate, within the limits, and stops when in doubt."""
 
-    PARAMETERS = (
+    PARAMETERS = dynamic(
         Parameter(
             'on_anomaly',
             'ignore',
@@ -60,11 +63,7 @@ class ControllerNode(LewmNode):
         self._action = self._contract.action
         self._period = round(self._contract.period * NANOSECOND)
         self._delay = round(self._action.delay * NANOSECOND)
-        if self.params['on_anomaly'] == 'slow' and self._action.kind == 'position':
-            raise ContractError(
-                "on_anomaly is 'slow', but action.kind is 'position': a part of a position is "
-                "another position, not a slower one; expected 'stop' or 'ignore'"
-            )
+        self.check(self.params)
         try:
             action_message(np.zeros(self._action.size), self._action, 0)
         except (AttributeError, IndexError, TypeError) as error:
@@ -76,50 +75,79 @@ class ControllerNode(LewmNode):
     def activate(self) -> None:
         """Start the stream of commands."""
         self._playback = Playback(self._action.size)
-        self._limits = Limits(self._action)
-        self._watchdog = Watchdog(self._contract.stop.observation_timeout)
+        self._limits = Limits(self._action, self._contract.period)
+        timeout = self._contract.stop.observation_timeout
+        self._camera = CameraWatchdog(timeout)
+        self._clock_watchdog = ClockWatchdog(timeout)
+        self._execution = ExecutionWatchdog(self._action, timeout)
+        self._doubts: set[str] = set()  # of the watchdogs that stopped something and still speak
+        self._stops: Counter[str] = Counter()
         self._last: np.ndarray | None = None
+        self._sent = 0.0  # when [s, steady]
+        self._planned = float('nan')  # when the newest plan came [s, steady]
         self._episode: int | None = None
         self._state = 'idle'
         self._refused = Reasons()
-        self._ticks = self._on_time = self._stale_stops = self._plan_ends = 0
-        self._published: deque[float] = deque(maxlen=100)
+        self._ticks = self._on_time = self._plan_ends = self._anomaly_ticks = 0
+        self._rate = Rate()
         self._slot = 0  # the timer first fires one period after its start
+        self._anomalies = OpenAnomalies()
+        self._seen: set[str] = set()  # topics that somebody published
         self.subscribe(JointTrajectory, 'plan', self._on_plan, NEWEST)
         self.subscribe(Image, 'latent', self._on_latent, STREAM)
         self.subscribe(UInt32, 'episode', self._on_episode, LATCHED)
-        self._anomalies = OpenAnomalies()
-        self._anomaly_ticks = 0
-        if self.params['on_anomaly'] != 'ignore':
-            self.subscribe(DiagnosticArray, 'anomaly', self._on_anomaly, EVENTS)
-            self.every(_LOOK, self._look)
-        self._start = time.monotonic()
+        self.subscribe(DiagnosticArray, 'anomaly', self._on_anomaly, EVENTS)
+        executed = self._action.executed
+        if executed is not None:
+            kind = message_class(executed.type)
+            self.subscribe(kind, executed.topic, self._on_executed, STREAM)
+        self._start = monotonic()
+        self.every(_LOOK, self._look)
         self.every(self._contract.period, self._tick)
+
+    def check(self, values: dict[str, Any]) -> None:
+        """Refuse to slow positions down."""
+        if values['on_anomaly'] == 'slow' and self._action.kind == 'position':
+            raise ContractError(
+                "on_anomaly is 'slow', but action.kind is 'position': a part of a position is "
+                "another position, not a slower one; expected 'stop' or 'ignore'"
+            )
+
+    def changed(self) -> None:
+        """Say at once what an open anomaly does from now on."""
+        self._say_anomaly()
+        self._look()
 
     def deactivate(self) -> None:
         """Publish one stop command, whatever was playing, and wait until it is delivered."""
         stop = self._stop_command()
         if stop is None:
             return
-        # No max_step here: there is no later tick on which a ramp could go on.
+        # No limits of change here: there is no later tick on which a ramp could go on.
         self._publish(np.clip(stop, *self._action.bounds))
         if self._command.get_subscription_count():
             self._command.wait_for_all_acked(Duration(seconds=_LAST_WORDS))
 
     def report(self) -> dict[str, Any]:
         """Figures of the command stream."""
-        times = list(self._published)
-        rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
+        now, limits = monotonic(), self._limits
+        clipped = zip(self._action.names, limits.clipped_by)
         return {
             'ticks': self._ticks,
             'ticks_on_time': self._on_time,
-            'rate_hz': rate,
+            'rate_hz': self._rate.hz,
             'state': self._state,
-            'stale_stops': self._stale_stops,
+            'plan_age': now - self._planned,
+            'frame_age': self._camera.age(now),
+            'stale_stops': self._stops['stale'],
+            'clock_stops': self._stops['clock'],
+            'executed_stops': self._stops['executed'],
             'plan_ends': self._plan_ends,
             'on_anomaly': self.params['on_anomaly'],
             'anomaly_ticks': self._anomaly_ticks,
-            'clipped': self._limits.clipped,
+            'clipped': limits.clipped,
+            **{f'clipped: {name}': int(count) for name, count in clipped if count},
+            'rejected': limits.rejected,
             'refused_plans': self._refused.total,
             **self._refused.figures('refused'),
         }
@@ -139,11 +167,15 @@ class ControllerNode(LewmNode):
             self.conditions.set('refused', f'refused: {error}')
             return
         self.conditions.set('refused', None)
+        self._planned = monotonic()
         self._playback.add(start, period, commands)
 
     def _on_latent(self, message: Image, received: int) -> None:
-        self._watchdog.feed(time.monotonic())
-        self.conditions.set('stale', None)
+        self._camera.feed(monotonic())
+
+    def _on_executed(self, message: Any, received: int) -> None:
+        _, values = read_action(message, self._action, received)
+        self._execution.reported(monotonic(), values)
 
     def _on_episode(self, message: UInt32, received: int) -> None:
         if self._episode not in (None, message.data):
@@ -153,65 +185,90 @@ class ControllerNode(LewmNode):
 
     def _on_anomaly(self, message: DiagnosticArray, received: int) -> None:
         self._anomalies.take(message)
+        self._say_anomaly()
+
+    def _say_anomaly(self) -> None:
         text = None
-        if self._anomalies:
+        if self._anomalies and self.params['on_anomaly'] != 'ignore':
             done = 'stopped' if self.params['on_anomaly'] == 'stop' else 'slowed down'
             text = f'{self._anomalies}: {done} until it has ended'
         self.conditions.set('anomaly', text)
 
     def _look(self) -> None:
-        """Say where nobody would tell of an anomaly, or of its end."""
-        topic = self.resolve_topic_name('anomaly')
-        text = None
-        if not self.count_publishers(topic):
-            text = f"nobody publishes {topic}: on_anomaly '{self.params['on_anomaly']}' is blind"
-            if self._anomalies:
-                text = (
-                    f'nobody publishes {topic} any more, and {self._anomalies} is open: it stays '
-                    'so until a surprise_node starts again'
-                )
+        """Say which of the topics that move or stop the robot nobody publishes."""
+        self.conditions.set('no plans', self._missing('plan', 'is planner_node running?'))
+        self.conditions.set('no latents', self._missing('latent', 'is encoder_node running?'))
+        text, reaction = None, self.params['on_anomaly']
+        if reaction != 'ignore':
+            text = self._missing('anomaly', f"on_anomaly '{reaction}' is blind")
+        if text is not None and self._anomalies:
+            text += f', and {self._anomalies} stays open until a surprise_node starts again'
         self.conditions.set('no anomalies', text)
 
+    def _missing(self, name: str, remark: str) -> str | None:
+        """Return a text if nobody publishes a topic any more, or never did."""
+        topic = self.resolve_topic_name(name)
+        if self.count_publishers(topic):
+            self._seen.add(topic)
+            return None
+        if topic not in self._seen and monotonic() - self._start < _PATIENCE:
+            return None
+        return f'nobody publishes {topic}: {remark}'
+
     def _tick(self) -> None:
-        steady = time.monotonic()
-        effect = self.now() + self._delay  # a plan says when commands work, not when they leave
-        command = self._playback.command(effect, self._period)
+        steady, now = monotonic(), self.now()
+        effect = now + self._delay  # a plan says when commands work, not when they leave
         self._playback.forget(effect)
-        if command is not None and self._watchdog.stale(steady):
-            self._stale_stop(self._watchdog.age(steady))
+        playing = self._state in ('playing', 'anomaly')
+        if self._doubtful(now, steady, playing or self._playback.planned):
+            self._playback.clear()
             command = None
-        elif command is not None:
-            self._state = 'playing'
-            self.conditions.set('ended', None)
-        elif self._state in ('playing', 'anomaly'):
-            self._state = 'idle'
-            self._plan_ends += 1
-            self.conditions.set('ended', 'the plan ended and no newer one came: stopped')
+        else:
+            command = self._playback.command(effect, self._period)
+            if command is not None:
+                self._state = 'playing'
+                self.conditions.set('ended', None)
+            elif playing:
+                self._state = 'idle'
+                self._plan_ends += 1
+                self.conditions.set('ended', 'the plan ended and no newer one came: stopped')
         if self._anomalies:
             self._anomaly_ticks += 1
             if command is not None:
                 command = self._held_back(command)
-        self._send(self._stop_command() if command is None else command)
+        self._send(command)
         self._count(steady)
+
+    def _doubtful(self, now: int, steady: float, moving: bool) -> bool:
+        """Whether a watchdog forbids to play; said where something was to be played."""
+        limit = f'stopped (stop.observation_timeout {self._camera.timeout:g} s)'
+        where = f' on {self.resolve_topic_name("latent")}'
+        found = {
+            'stale': (self._camera.wrong(steady), where),
+            'clock': (self._clock_watchdog.wrong(now, steady), ''),
+        }
+        if self._action.executed is not None:
+            where = f' ({self.resolve_topic_name(self._action.executed.topic)})'
+            found['executed'] = self._execution.wrong(steady), where
+        for key, (wrong, where) in found.items():
+            if wrong is None:
+                self._doubts.discard(key)
+                self.conditions.set(key, None)
+            elif moving:
+                self._stops[key] += key not in self._doubts
+                self._doubts.add(key)
+                self._state = key
+                self.conditions.set(key, f'{wrong}{where}: {limit}')
+        return any(wrong is not None for wrong, _ in found.values())
 
     def _held_back(self, command: np.ndarray) -> np.ndarray | None:
         """Return what an open anomaly leaves of a command (A,)."""
+        if self.params['on_anomaly'] == 'ignore':
+            return command
         self._state = 'anomaly'
         if self.params['on_anomaly'] == 'stop':
             return None
         return self.params['slow_factor'] * command  # towards zero, the stop of these kinds
-
-    def _stale_stop(self, age: float) -> None:
-        """Drop the plan: when the camera is back, only a new plan may move the robot."""
-        self._playback.clear()
-        self._stale_stops += 1
-        self._state = 'stale'
-        seen = 'no latent yet' if np.isinf(age) else f'no latent for {age:.2f} s'
-        self.conditions.set(
-            'stale',
-            f'{seen} on {self.resolve_topic_name("latent")}: stopped '
-            f'(stop.observation_timeout {self._watchdog.timeout} s)',
-        )
 
     def _stop_command(self) -> np.ndarray | None:
         if self._contract.stop.mode == 'hold':
@@ -219,17 +276,22 @@ class ControllerNode(LewmNode):
         return np.zeros(self._action.size)
 
     def _send(self, command: np.ndarray | None) -> None:
-        """Limit and publish a command (A,); None, the hold of nothing, is not sent."""
-        if command is None:
-            return
-        limited = self._limits.apply(command, self._last)
-        if limited is None:  # not finite: the one thing to do is to stop
-            limited = self._stop_command()
-        if limited is not None:
-            self._publish(limited)
+        """Limit and publish a command (A,), or the stop command where it is none or not finite.
+
+        The hold of nothing is not sent.
+        """
+        elapsed = monotonic() - self._sent
+        for wanted in (command, self._stop_command()):
+            if wanted is None:
+                continue
+            limited = self._limits.apply(wanted, self._last, elapsed)
+            if limited is not None:
+                self._publish(limited)
+                return
 
     def _publish(self, command: np.ndarray) -> None:
-        self._last = command
+        self._last, self._sent = command, monotonic()
+        self._execution.sent(self._sent, command)
         stamp = self.now() + self._delay
         self._command.publish(action_message(command, self._action, stamp, self._period))
 
@@ -239,9 +301,8 @@ class ControllerNode(LewmNode):
         slot = int((began - self._start) / period)
         self._ticks += max(slot - self._slot, 0)
         self._slot = max(slot, self._slot)
-        now = time.monotonic()
-        self._published.append(now)
-        self._on_time += now - (self._start + slot * period) <= period / 2
+        self._rate.add()
+        self._on_time += monotonic() - (self._start + slot * period) <= period / 2
 
 
 def main() -> int:

@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 from collections import deque
+import os
+from pathlib import Path
 import threading
+import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -40,15 +43,20 @@ class Conditions:
             # One line for each: rclpy raises where a line of code changes its severity.
             if level == ERROR:
                 self._logger.error(text)
+            elif level == OK:
+                self._logger.info(text)
             else:
                 self._logger.warning(text)
         elif text is None and before is not None:
             self._logger.info(f'over: {before[1]}')
 
-    def clear(self) -> None:
-        """Forget all conditions silently (the node was cleaned up)."""
+    def clear(self, key: str | None = None) -> None:
+        """Forget a condition, or all, silently: who would know whether it lasts was stopped."""
         with self._lock:
-            self._active.clear()
+            if key is None:
+                self._active.clear()
+            else:
+                self._active.pop(key, None)
 
     @property
     def level(self) -> int:
@@ -111,6 +119,41 @@ class Recent:
         """Return a percentile of the values kept; NaN if there are none."""
         values = list(self._values)
         return float(np.percentile(values, percent)) if values else float('nan')
+
+
+class Rate:
+    """How often something happens [Hz]: over the last seconds, by the steady clock.
+
+    Args:
+        window: how far back is counted [s].
+
+    """
+
+    def __init__(self, window: float = 5.0) -> None:
+        self._window = window
+        self._began = time.monotonic()
+        self._times: deque[float] = deque(maxlen=4096)
+
+    def add(self) -> None:
+        """Note that it happened now. Thread safe."""
+        self._times.append(time.monotonic())
+
+    @property
+    def hz(self) -> float:
+        """Times per second; of the time since the start while that is shorter."""
+        now = time.monotonic()
+        window = min(self._window, now - self._began)
+        recent = sum(t > now - window for t in list(self._times))
+        return recent / window if window > 0 else 0.0
+
+
+def resident_mb() -> float:
+    """Return the resident memory of this process [MB], NaN where /proc does not say it."""
+    try:
+        pages = int(Path('/proc/self/statm').read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return float('nan')
+    return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
 
 
 def status_message(

@@ -4,50 +4,59 @@
 
 from __future__ import annotations
 
+from array import array
+from pathlib import Path
 import time
 from typing import Any
 
 import numpy as np
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
+from std_srvs.srv import Trigger
 
 from lewm_ros.engines import describe, load_engine
 from lewm_ros.errors import ModelError, ObservationError
+from lewm_ros.history import NANOSECOND
 from lewm_ros.imaging import from_message, prepare
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
 from lewm_ros.nodes.compose import main_of
-from lewm_ros.nodes.diagnostics import Reasons, Recent
-from lewm_ros.nodes.messages import (
-    message_class,
-    stamp_of,
-    to_time,
-    vector_message,
-)
+from lewm_ros.nodes.diagnostics import Rate, Reasons, Recent
+from lewm_ros.nodes.messages import header, image_message, stamp_of, to_time, vector_message
 from lewm_ros.nodes.observer import ENGINE
 from lewm_ros.nodes.parameters import Parameter
+from lewm_ros.nodes.qos import IMAGE_RELIABILITY
 
 #: A silence of the camera is reported after this long [s].
 SILENCE = 2.0
+#: Bad frames are over when none came for this long [s].
+CALM = 2.0
+#: How far the ratio of width to height of frames may change.
+SHAPE = 0.01
 
 
 class EncoderNode(LewmNode):
-    """Encodes camera frames and goal images on one worker; the newest frame wins."""
+    """Encodes camera frames and goal pictures on one worker; the newest of each wins.
+
+    A goal comes by ``goal_image``, from a file or by ``~/set_goal``, always through the worker. One
+    that is refused changes nothing. What is pursued is latched on ``goal_latent`` and, for those
+    who show it, on ``goal_image/accepted``, which nobody else publishes.
+    """
 
     PARAMETERS = (
         *ENGINE,
         Parameter('threads', 1, 'Threads of one encoding.', low=1, high=256),
+        IMAGE_RELIABILITY,
         Parameter(
-            'image_reliability',
-            'best_effort',
-            'QoS of the camera subscription; reliable needs a reliable publisher.',
-            choices=('best_effort', 'reliable'),
+            'goal_file',
+            '',
+            'PNG or JPEG of the whole camera picture that is the first goal; empty: none.',
         ),
     )
 
     def configure(self) -> None:
         """Load the model and create the latent publishers."""
         self._bundle, self._contract = self.load_bundle()
+        self._goal_file = self._read_goal(self.params['goal_file'])
         self._engine = load_engine(
             self._bundle,
             self.params['engine'],
@@ -59,38 +68,48 @@ class EncoderNode(LewmNode):
         self._engine.encode(np.zeros((size, size, 3), np.uint8))  # the first call is slow
         self._latent = self.publisher(Image, 'latent', STREAM)
         self._goal_latent = self.publisher(Image, 'goal_latent', LATCHED)
+        self._goal_picture = self.publisher(Image, 'goal_image/accepted', LATCHED)
         self._model = self.publisher(String, 'model', LATCHED)
 
     def activate(self) -> None:
         """Announce the model and start to encode."""
         self._frames = self._encoded = self._goals = 0
         self._bad = Reasons()
-        self._encode_ms = Recent()
+        self._encode_ms, self._age_ms = Recent(), Recent()
+        self._frame_rate, self._latent_rate = Rate(), Rate()
         self._last_frame = time.monotonic()
         self._unstamped = False
+        self._last_good: tuple[float, Any] | None = None  # when it came [s, steady], message
+        self._last_bad = float('-inf')
+        self._refusal = ''
+        self._size: tuple[int, int] | None = None  # of the frames, width and height [px]
+        self._service = self.create_service(Trigger, '~/set_goal', self._on_set_goal)
         self._worker = self.worker('encoder', self._encode)
-        reliable = self.params['image_reliability'] == 'reliable'
-        qos = QoSProfile(
-            depth=5,
-            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-        )
-        kind = message_class(self._contract.camera.type)
-        topic = 'image' if kind is Image else 'image/compressed'
-        # Resolved by hand: the name that a user looks for is the one after remapping.
-        self._topic = self.resolve_topic_name(topic)
         self._model.publish(String(data=self._bundle.hash))
-        self.subscribe(kind, topic, self._on_image, qos)
+        camera = self.subscribe_to_camera(self._contract.camera, self._on_image, depth=5)
+        # After remapping: the name that a user looks for.
+        self._topic: str = camera.topic_name
+        if self._goal_file is not None:  # before a goal_image, which replaces it
+            self._request('goal', self._goal_file)
         self.subscribe(Image, 'goal_image', self._on_goal, LATCHED)
         self.every(0.5, self._watch)
 
+    def deactivate(self) -> None:
+        """End the service."""
+        self.destroy_service(self._service)
+
     def cleanup(self) -> None:
-        """Drop the engine."""
-        self._engine = None  # type: ignore[assignment]
+        """Drop the model."""
+        self.release('_engine', '_bundle', '_goal_file', '_last_good')
 
     def report(self) -> dict[str, Any]:
         """Figures of the encoder."""
         return {
             'frames': self._frames,
+            'frames_hz': self._frame_rate.hz,
+            'frame_age': time.monotonic() - self._last_frame,
+            'latents_hz': self._latent_rate.hz,
+            'latent_age_ms_p95': self._age_ms.percentile(95),
             'encoded': self._encoded,
             'goals': self._goals,
             'skipped': self._worker.skipped,
@@ -99,11 +118,31 @@ class EncoderNode(LewmNode):
             'encode_ms_p50': self._encode_ms.percentile(50),
             'encode_ms_p95': self._encode_ms.percentile(95),
             'engine': describe(self._engine),
-            'bundle': self._bundle.hash[:12],
         }
+
+    def _read_goal(self, name: str) -> CompressedImage | None:
+        """Read and try the picture of parameter goal_file. Raises ObservationError."""
+        if not name:
+            return None
+        path = Path(name).expanduser()
+        try:
+            data = path.read_bytes()
+            # The same stamp at each start: no new goal for those who know it.
+            message = CompressedImage(header=header(path.stat().st_mtime_ns), data=array('B', data))
+            prepare(
+                from_message(message), self._bundle.manifest.image_size, self._contract.camera.crop
+            )
+        except OSError as error:
+            raise ObservationError(
+                f"goal_file '{name}': {error.strerror}; expected a PNG or JPEG"
+            ) from error
+        except ObservationError as error:
+            raise ObservationError(f"goal_file '{name}': {error}") from error
+        return message
 
     def _on_image(self, message: Any, received: int) -> None:
         self._frames += 1
+        self._frame_rate.add()
         self._last_frame = time.monotonic()
         if stamp_of(message) == 0:
             message.header.stamp = to_time(received)
@@ -112,36 +151,76 @@ class EncoderNode(LewmNode):
                 self.get_logger().warning(
                     f'frames on {self._topic} have no stamp: their receive time is used instead'
                 )
-        self._worker.request(('frame', message), 'frame')
+        self._request('frame', message)
 
     def _on_goal(self, message: Image, received: int) -> None:
         if stamp_of(message) == 0:
             message.header.stamp = to_time(received)
-        self._worker.request(('goal', message), 'goal')
+        self._request('goal', message)
 
-    def _encode(self, item: tuple[str, Any]) -> None:
-        kind, message = item
+    def _on_set_goal(self, request: Trigger.Request, response: Trigger.Response) -> Any:
+        good = self._last_good
+        if good is not None and time.monotonic() - good[0] <= SILENCE:
+            self._request('goal', good[1])
+            response.success = True
+            response.message = f'the frame of {stamp_of(good[1]) / NANOSECOND:.3f} s is the goal'
+        else:
+            response.message = f'no frame on {self._topic} was encoded in the last {SILENCE:g} s'
+            if time.monotonic() - self._last_bad <= SILENCE:
+                response.message += f': {self._refusal}'
+        return response
+
+    def _request(self, kind: str, message: Any) -> None:
+        self._worker.request((kind, message, time.monotonic()), kind)
+
+    def _encode(self, item: tuple[str, Any, float]) -> None:
+        kind, message, came = item
         started = time.monotonic()
         try:
-            size = self._bundle.manifest.image_size
-            camera = self._contract.camera
-            picture = prepare(from_message(message, camera.scale), size, camera.crop)
-            latent = self._engine.encode(picture)
-            if not np.isfinite(latent).all():
-                raise ModelError('the encoder returned numbers that are not finite')
+            picture = from_message(message, self._contract.camera.scale)
+            latent = self._latent_of(kind, picture)
         except (ObservationError, ModelError) as error:
-            self._bad.add(f'{kind}: {error}')
-            self.conditions.set(f'bad {kind}', f'{kind} image refused: {error}')
+            self._refuse(kind, str(error))
             return
-        self.conditions.set(f'bad {kind}', None)
         stamped = vector_message(latent, message.header)
         if kind == 'goal':
             self._goals += 1
             self._goal_latent.publish(stamped)
-        else:
-            self._encoded += 1
-            self._latent.publish(stamped)
-            self._encode_ms.add(1000 * (time.monotonic() - started))
+            self._goal_picture.publish(image_message(picture, message.header))
+            self.conditions.set('bad goal', None)
+            return
+        self._encoded += 1
+        self._latent.publish(stamped)
+        self._latent_rate.add()
+        self._encode_ms.add(1000 * (time.monotonic() - started))
+        self._age_ms.add((self.now() - stamp_of(message)) / 1e6)
+        self._last_good = came, message
+        if started - self._last_bad > CALM:
+            self.conditions.set('bad frame', None)
+
+    def _latent_of(self, kind: str, picture: np.ndarray) -> np.ndarray:
+        """Encode a picture (H, W, 3) uint8. Raises ObservationError or ModelError."""
+        crop, before = self._contract.camera.crop, self._size
+        size = picture.shape[1], picture.shape[0]
+        if before is not None and size != before and (crop is not None or _differ(size, before)):
+            what = 'shape' if crop is None else 'size, which camera.crop is made for'
+            raise ObservationError(
+                f'image is {size[0]}x{size[1]} pixels, frames were {before[0]}x{before[1]}: '
+                f'expected the same {what}; activate encoder_node anew if the camera has '
+                'changed for good'
+            )
+        latent = self._engine.encode(prepare(picture, self._bundle.manifest.image_size, crop))
+        if not np.isfinite(latent).all():
+            raise ModelError('the encoder returned numbers that are not finite')
+        if kind == 'frame':
+            self._size = size
+        return latent
+
+    def _refuse(self, kind: str, reason: str) -> None:
+        self._bad.add(f'{kind}: {reason}')
+        self.conditions.set(f'bad {kind}', f'{kind} image refused: {reason}')
+        if kind == 'frame':
+            self._refusal, self._last_bad = reason, time.monotonic()
 
     def _watch(self) -> None:
         silent = time.monotonic() - self._last_frame
@@ -152,6 +231,11 @@ class EncoderNode(LewmNode):
                 f'(publishers: {self.count_publishers(self._topic)})'
             )
         self.conditions.set('no frames', text)
+
+
+def _differ(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two sizes are of different shape: resized to one, they show different pictures."""
+    return abs(size[0] * other[1] / (size[1] * other[0]) - 1) > SHAPE
 
 
 def main() -> int:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from std_msgs.msg import String, UInt32
 from lewm_ros.engines import ENGINES, load_engine
 from lewm_ros.history import NANOSECOND, History
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
+from lewm_ros.nodes.diagnostics import Rate
 from lewm_ros.nodes.messages import (
     message_class,
     read_action,
@@ -69,6 +71,7 @@ class ObserverNode(LewmNode):
         )
         self._model: str | None = None
         self._episode: int | None = None
+        self._latent_rate, self._last_latent = Rate(), time.monotonic()
         applied = self.contract.action.applied
         self.subscribe(String, 'model', self._on_model, LATCHED)
         self.subscribe(UInt32, 'episode', self._on_episode, LATCHED)
@@ -76,8 +79,15 @@ class ObserverNode(LewmNode):
         self.subscribe(Image, 'latent', self._on_latent, STREAM)
 
     def cleanup(self) -> None:
-        """Drop the engine."""
-        self.engine = None  # type: ignore[assignment]
+        """Drop the model and what it has seen."""
+        self.release('engine', 'bundle', 'history')
+
+    def report(self) -> dict[str, Any]:
+        """Figures of the latents."""
+        return {
+            'latents_hz': self._latent_rate.hz,
+            'frame_age': time.monotonic() - self._last_latent,
+        }
 
     def observed(self, stamp: int, latent: np.ndarray) -> None:
         """Take note of a new latent (D,) that is in the history now. Must not compute."""
@@ -152,4 +162,6 @@ class ObserverNode(LewmNode):
         with self.lock:
             new = self.history.append_latent(stamp, latent)
         if new:
+            self._latent_rate.add()
+            self._last_latent = time.monotonic()
             self.observed(stamp, latent)

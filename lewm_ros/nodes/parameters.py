@@ -4,18 +4,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 from rclpy.exceptions import (
     InvalidParameterTypeException,
     InvalidParameterValueException,
     ParameterImmutableException,
 )
 from rclpy.node import Node
+import rclpy.parameter
 
-from lewm_ros.errors import BringupError
+from lewm_ros.errors import BringupError, LewmError
 
 _TYPE_NAMES = {
     bool: 'true or false',
@@ -29,8 +36,9 @@ _TYPE_NAMES = {
 class Parameter:
     """One parameter of a node.
 
-    The type is that of ``default``. ``low`` and ``high`` are inclusive. All are read-only
-    after start: a node reads them when it is configured.
+    The type is that of ``default``. ``low`` and ``high`` are inclusive; every number has both, for
+    a range refuses NaN too. A ``dynamic`` one can be set while the node runs; all others are
+    read-only after start, because the node reads them when it is configured.
     """
 
     name: str
@@ -39,12 +47,15 @@ class Parameter:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
+    dynamic: bool = False
 
     def descriptor(self) -> ParameterDescriptor:
         """Build the ROS descriptor."""
-        descriptor = ParameterDescriptor(description=self.description, read_only=True)
-        if self.choices:
-            descriptor.additional_constraints = f'one of {list(self.choices)}'
+        descriptor = ParameterDescriptor(description=self.description, read_only=not self.dynamic)
+        constraints = [f'one of {list(self.choices)}'] if self.choices else []
+        if not self.dynamic:
+            constraints.append('fixed at start: read when the node is configured')
+        descriptor.additional_constraints = '; '.join(constraints)
         if self.low is not None and self.high is not None:
             if isinstance(self.default, float):
                 descriptor.floating_point_range = [
@@ -55,6 +66,13 @@ class Parameter:
                     IntegerRange(from_value=int(self.low), to_value=int(self.high))
                 ]
         return descriptor
+
+    def check(self, value: Any) -> None:
+        """Check what ROS does not. Raises BringupError for a value not among the choices."""
+        if self.choices and value not in self.choices:
+            raise BringupError(
+                f"parameter '{self.name}' is '{value}': expected one of {list(self.choices)}"
+            )
 
 
 #: Declared by every node.
@@ -70,31 +88,92 @@ COMMON = (
 )
 
 
-def declare(node: Node, parameters: tuple[Parameter, ...]) -> dict[str, Any]:
-    """Declare parameters on a node and return their values by name.
+def dynamic(*parameters: Parameter) -> tuple[Parameter, ...]:
+    """Mark parameters that can be set while the node runs."""
+    return tuple(replace(p, dynamic=True) for p in parameters)
 
-    Raises BringupError for a value of the wrong type, out of range or not among the choices.
+
+def takes(node: Node, name: str) -> bool:
+    """Whether a node has a parameter, or may have it once its topics are there."""
+    return node.has_parameter(name) or name.startswith('qos_overrides.')
+
+
+class Parameters:
+    """The parameters of a node: declared, and watched for what is set at run time.
+
+    A set, of one or of several at once, is refused as a whole with a reason, or taken.
+
+    Args:
+        node: who declares them.
+        parameters: what to declare.
+        check: called with all values before some are set; raises LewmError to refuse.
+        changed: called after some were set.
+
+    Attributes:
+        values: by name; replaced, never changed, by a set.
+
+    Raises BringupError for a start value of the wrong type, out of range or not among the
+    choices.
+
     """
-    values = {}
-    for parameter in parameters:
-        try:
-            value: Any = node.declare_parameter(
-                parameter.name, parameter.default, parameter.descriptor()
-            ).value
-        except InvalidParameterTypeException as error:
-            raise BringupError(
-                f"{node.get_name()}: parameter '{parameter.name}' has the wrong type: expected "
-                f'{_TYPE_NAMES[type(parameter.default)]}'
-            ) from error
-        except (InvalidParameterValueException, ParameterImmutableException) as error:
-            raise BringupError(
-                f"{node.get_name()}: parameter '{parameter.name}' is out of range: expected "
-                f'{parameter.low:g} to {parameter.high:g}. {parameter.description}'
-            ) from error
-        if parameter.choices and value not in parameter.choices:
-            raise BringupError(
-                f"{node.get_name()}: parameter '{parameter.name}' is '{value}': expected one of "
-                f'{list(parameter.choices)}'
+
+    def __init__(
+        self,
+        node: Node,
+        parameters: Sequence[Parameter],
+        check: Callable[[dict[str, Any]], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self._parameters = {p.name: p for p in parameters}
+        self._check, self._changed = check, changed
+        self.values: dict[str, Any] = {p.name: _declare(node, p) for p in parameters}
+        unknown = [n for n in getattr(node, '_parameter_overrides', {}) if not takes(node, n)]
+        if unknown:  # ROS ignores them silently
+            node.get_logger().warning(
+                f'parameters {unknown} do not exist and are ignored: expected some of '
+                f'{sorted(self.values)}'
             )
-        values[parameter.name] = value
-    return values
+        node.add_on_set_parameters_callback(self._may_set)
+        node.add_post_set_parameters_callback(self._have_set)
+
+    def _may_set(self, given: Sequence[rclpy.parameter.Parameter[Any]]) -> SetParametersResult:
+        own = self._own(given)
+        try:
+            for name, value in own.items():
+                self._parameters[name].check(value)
+            if own:
+                self._check(self.values | own)
+        except LewmError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _have_set(self, given: Sequence[rclpy.parameter.Parameter[Any]]) -> None:
+        own = self._own(given)
+        if own:
+            self.values = self.values | own
+            self._changed()
+
+    def _own(self, given: Sequence[rclpy.parameter.Parameter[Any]]) -> dict[str, Any]:
+        """Leave ROS's own out, such as use_sim_time and the QoS overrides."""
+        return {p.name: p.value for p in given if p.name in self._parameters}
+
+
+def _declare(node: Node, parameter: Parameter) -> Any:
+    try:
+        value: Any = node.declare_parameter(
+            parameter.name, parameter.default, parameter.descriptor()
+        ).value
+        parameter.check(value)
+    except InvalidParameterTypeException as error:
+        raise BringupError(
+            f"{node.get_name()}: parameter '{parameter.name}' has the wrong type: expected "
+            f'{_TYPE_NAMES[type(parameter.default)]}'
+        ) from error
+    except (InvalidParameterValueException, ParameterImmutableException) as error:
+        raise BringupError(
+            f"{node.get_name()}: parameter '{parameter.name}' is out of range: expected "
+            f'{parameter.low:g} to {parameter.high:g}. {parameter.description}'
+        ) from error
+    except BringupError as error:
+        raise BringupError(f'{node.get_name()}: {error}') from error
+    return value

@@ -9,6 +9,7 @@ publisher, with the quality of service that this one offers.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from lewm_ros.nodes.compose import main_of
 from lewm_ros.nodes.diagnostics import ERROR
 from lewm_ros.nodes.messages import message_class
 from lewm_ros.nodes.parameters import Parameter
+from lewm_ros.nodes.qos import IMAGE_RELIABILITY
 from lewm_ros.recording.bag import Channel
 from lewm_ros.recording.recorder import Limits
 from lewm_ros.recording.session import Recorded, Session
@@ -54,11 +56,11 @@ class RecorderNode(LewmNode):
             'working folder. A second recording of the same node gets _2 appended.',
         ),
         Parameter('gap', 0.5, 'A longer pause of a topic is a gap [s].', 0.001, 3600.0),
-        Parameter(
-            'image_reliability',
-            'publisher',
-            "QoS of the camera subscription; publisher: as the camera's.",
-            choices=('publisher', 'best_effort', 'reliable'),
+        replace(
+            IMAGE_RELIABILITY,
+            default='publisher',
+            description="QoS of the camera subscription; publisher: as the camera's.",
+            choices=('publisher', *IMAGE_RELIABILITY.choices),
         ),
         Parameter('split_seconds', 60.0, 'Length of one file of the bag [s].', 1.0, 86400.0),
         Parameter('split_gb', 4.0, 'Size of one file of the bag [GB].', 0.001, 1000.0),
@@ -210,8 +212,10 @@ class RecorderNode(LewmNode):
             stamped='header' in kind.get_fields_and_field_types(),
         )
         asked = self.params['image_reliability']
+        remedy = 'begin to record when all of its publishers are there'
         if topic.type in IMAGE_TYPES and topic.required and asked != 'publisher':
             reliable = asked == 'reliable'
+            remedy = 'set parameter image_reliability to publisher'
 
         def take(data: bytes, received: int) -> None:
             pause = session.take(recorded, data, received)
@@ -245,6 +249,7 @@ class RecorderNode(LewmNode):
                     DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
                 ),
             ),
+            remedy,
             raw=True,
             event_callbacks=SubscriptionEventCallbacks(message_lost=lost),
         )

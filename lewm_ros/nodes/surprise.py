@@ -15,14 +15,14 @@ from std_msgs.msg import Float32
 
 from lewm_ros.bundle import Calibration
 from lewm_ros.engines import describe as describe_engine
-from lewm_ros.errors import BundleError
+from lewm_ros.errors import BundleError, CalibrationError
 from lewm_ros.nodes.anomalies import EVENTS, describe, edge_message, nothing_open
 from lewm_ros.nodes.base import LATCHED, STREAM
 from lewm_ros.nodes.compose import main_of
-from lewm_ros.nodes.diagnostics import Recent
+from lewm_ros.nodes.diagnostics import Rate, Recent
 from lewm_ros.nodes.messages import header, vector_message
 from lewm_ros.nodes.observer import ENGINE, ObserverNode
-from lewm_ros.nodes.parameters import Parameter
+from lewm_ros.nodes.parameters import Parameter, dynamic
 from lewm_ros.surprise.events import Event, EventDetector
 from lewm_ros.surprise.monitors import (
     FROZEN_SECONDS,
@@ -53,12 +53,17 @@ class SurpriseNode(ObserverNode):
     PARAMETERS = (
         *ENGINE,
         Parameter('threads', 1, 'Threads of one prediction.', low=1, high=256),
-        Parameter(
-            'alpha',
-            0.01,
-            'Chance of a false alarm per calibration window; the bundle must be calibrated for it.',
-            low=0.0001,
-            high=0.5,
+        *dynamic(
+            Parameter(
+                'alpha',
+                0.01,
+                'Chance of a false alarm per calibration window, one that the bundle has '
+                'thresholds for.',
+                low=0.0001,
+                high=0.5,
+            ),
+            Parameter('release', 0.5, 'An event ends below this part of the threshold.', 0.01, 1.0),
+            Parameter('hold', 0.5, 'after that many seconds below it [s].', 0.0, 60.0),
         ),
         Parameter(
             'horizon',
@@ -67,8 +72,6 @@ class SurpriseNode(ObserverNode):
             low=1,
             high=1000,
         ),
-        Parameter('release', 0.5, 'An event ends below this part of the threshold.', 0.01, 1.0),
-        Parameter('hold', 0.5, 'after that many seconds below it [s].', 0.0, 60.0),
         Parameter(
             'frozen_seconds',
             FROZEN_SECONDS,
@@ -94,12 +97,11 @@ class SurpriseNode(ObserverNode):
     )
 
     def configure(self) -> None:
-        """Load the model and look the thresholds up."""
+        """Load the model."""
         super().configure()
         horizon = self.params['horizon']
         self._scale = self.bundle.surprise_scale(horizon)
         self._std = np.array(self.bundle.manifest.action_std)
-        self._calibration, self._about = self._look_up(self.params['alpha'], horizon)
         self._warm_up()
         self._score = self.publisher(Float32, 'surprise', STREAM)
         self._contributions = self.publisher(Image, 'surprise/contributions', STREAM)
@@ -110,29 +112,42 @@ class SurpriseNode(ObserverNode):
         """Start to score and to watch."""
         self._scores = self._windows_missing = 0
         self._last_score = self._mean_score = float('nan')
-        self._score_ms, self._age_ms = Recent(), Recent()
+        self._score_ms, self._age_ms, self._score_rate = Recent(), Recent(), Rate()
         self._scored_in = self._gap_in = 0  # generations of the last score and frame
         self._mean = RunningMean()
         self._frozen = FrozenCamera(self.params['frozen_seconds'])
         self._gap = FrameGap()
         self._detectors: dict[str, EventDetector] = {}
-        found = self._calibration
-        if found is None:
-            self.conditions.set('calibration', self._about)
-        else:
-            self._detectors = self._make_detectors(found)
-            self._threshold.publish(Float32(data=found.threshold))
-            self.every(LOOK, self._look_for_silence)
+        self._ids = count(1)
+        self._adopt()
+        self.every(LOOK, self._look_for_silence)
         self._anomaly.publish(nothing_open(self.now()))
         self._evidence = self._make_evidence()
         self._worker = self.worker('surprise', self._work, QUEUE)
         super().activate()
+
+    def check(self, values: dict[str, Any]) -> None:
+        """Refuse a change of alpha that would end the watch."""
+        if values['alpha'] != self.params['alpha']:
+            found, about = self._look_up(values['alpha'], values['horizon'])
+            if found is None:
+                raise CalibrationError(about)
+
+    def changed(self) -> None:
+        """Have the worker take the new thresholds: the detectors are its own."""
+        self._worker.request(None, 'parameters')
+
+    def cleanup(self) -> None:
+        """Drop what holds memory."""
+        super().cleanup()
+        self.release('_evidence', '_frozen')
 
     def report(self) -> dict[str, Any]:
         """Figures of the scores."""
         found, detectors = self._calibration, self._detectors.values()
         return {
             'scores': self._scores,
+            'scores_hz': self._score_rate.hz,
             'score_last': self._last_score,
             'running_mean': self._mean_score,
             'dropped': self._worker.skipped,
@@ -150,7 +165,7 @@ class SurpriseNode(ObserverNode):
             'horizon': self.params['horizon'],
             'calibration': self._about,
             'engine': describe_engine(self.engine),
-            'bundle': self.bundle.hash[:12],
+            **super().report(),
             **({} if self._evidence is None else self._evidence.report()),
         }
 
@@ -177,6 +192,22 @@ class SurpriseNode(ObserverNode):
         pause = self._gap.frame(stamp, now)
         self._raise(detector.update(before, pause), before, pause)
         self._raise(detector.update(stamp, 0.0), stamp, 0.0)
+
+    def _adopt(self) -> None:
+        """Watch with the thresholds of the parameters; an event that lasts goes on."""
+        found, about = self._look_up(self.params['alpha'], self.params['horizon'])
+        self._calibration, self._about = found, about
+        self.conditions.set('calibration', about if found is None else None)
+        made = {} if found is None else self._make_detectors(found)
+        for kind, detector in self._detectors.items():
+            if kind in made:
+                detector.adopt(made[kind])
+                made[kind] = detector
+            else:
+                self._raise(detector.reset(), self.now(), float('nan'))
+        self._detectors = made
+        if found is not None:
+            self._threshold.publish(Float32(data=found.threshold))
 
     def _look_up(self, alpha: float, horizon: int) -> tuple[Calibration | None, str]:
         """Return the calibration for ``alpha``, if any, and a text about it."""
@@ -207,7 +238,7 @@ class SurpriseNode(ObserverNode):
         )
 
     def _make_detectors(self, found: Calibration) -> dict[str, EventDetector]:
-        params, ids = self.params, count(1)
+        params, ids = self.params, self._ids
         hold, alpha = params['hold'], params['alpha']
         detectors = [
             EventDetector('surprise', found.threshold, params['release'], hold, alpha, ids),
@@ -228,12 +259,15 @@ class SurpriseNode(ObserverNode):
         return Evidence(self, self.contract, notes)
 
     def _look_for_silence(self) -> None:
-        newest = self._gap.newest
-        if newest is not None and self.generation == self._gap_in:
+        newest, detector = self._gap.newest, self._detectors.get('frame_gap')
+        if detector is not None and newest is not None and self.generation == self._gap_in:
             silent = self._gap.silence(time.monotonic())
-            self._raise(self._detectors['frame_gap'].update(newest, silent), newest, silent)
+            self._raise(detector.update(newest, silent), newest, silent)
 
-    def _work(self, item: tuple[int, int, np.ndarray, float]) -> None:
+    def _work(self, item: tuple[int, int, np.ndarray, float] | None) -> None:
+        if item is None:
+            self._adopt()
+            return
         generation, stamp, latent, received = item
         if generation != self._scored_in:
             self._scored_in = generation
@@ -253,6 +287,7 @@ class SurpriseNode(ObserverNode):
         self._contributions.publish(vector_message(parts, header(stamp)))
         self._score.publish(Float32(data=score))
         self._scores += 1
+        self._score_rate.add()
         self._last_score = score
         self._score_ms.add(1000 * (time.monotonic() - received))
         self._age_ms.add((self.now() - stamp) / 1e6)

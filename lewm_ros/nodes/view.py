@@ -10,7 +10,6 @@ import time
 from typing import Any
 
 import numpy as np
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
@@ -20,8 +19,9 @@ from lewm_ros.imaging import from_message
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM
 from lewm_ros.nodes.compose import main_of
 from lewm_ros.nodes.markers import gauge
-from lewm_ros.nodes.messages import header, image_message, message_class, numbers, stamp_of
-from lewm_ros.nodes.parameters import Parameter
+from lewm_ros.nodes.messages import header, image_message, numbers, stamp_of
+from lewm_ros.nodes.parameters import Parameter, dynamic
+from lewm_ros.nodes.qos import IMAGE_RELIABILITY
 from lewm_ros.nodes.watching import WatchingNode
 from lewm_ros.view.camera import annotated
 from lewm_ros.view.latent import Row, strips
@@ -37,19 +37,16 @@ class ViewNode(WatchingNode):
     """
 
     PARAMETERS = (
-        Parameter('rate', 10.0, 'Pictures of each output per second, at most [Hz].', 1.0, 60.0),
-        Parameter('seconds', 60.0, 'How far back plot and latents go [s].', 5.0, 600.0),
+        *dynamic(
+            Parameter('rate', 10.0, 'Pictures of each output per second, at most [Hz].', 1.0, 60.0),
+            Parameter('seconds', 60.0, 'How far back plot and latents go [s].', 5.0, 600.0),
+        ),
         Parameter(
             'frame_id',
             '',
             "Frame of everything published, RViz's fixed frame. Empty: the camera's own.",
         ),
-        Parameter(
-            'image_reliability',
-            'best_effort',
-            'QoS of the camera subscription; reliable needs a reliable publisher.',
-            choices=('best_effort', 'reliable'),
-        ),
+        IMAGE_RELIABILITY,
     )
 
     def configure(self) -> None:
@@ -73,7 +70,16 @@ class ViewNode(WatchingNode):
         self.rendered: Counter[str] = Counter()
         super().activate()
         self._worker = self.worker('view', self._draw)
-        self.every(1 / self.params['rate'], self._look)
+        self._timer = self.every(1 / self.params['rate'], self._look)
+
+    def changed(self) -> None:
+        """Draw at the new rate, over the new span."""
+        self._timer.timer_period_ns = NANOSECOND / self.params['rate']
+        self.trace.span = self.params['seconds']
+
+    def cleanup(self) -> None:
+        """Drop what was kept for the next picture."""
+        self.release('_frame', '_goal', '_latents', '_parts', 'trace')
 
     def report(self) -> dict[str, Any]:
         """How many pictures were drawn."""
@@ -94,7 +100,7 @@ class ViewNode(WatchingNode):
         """Ask for a picture of each output that somebody subscribes to."""
         looked_at = [n for n, output in self._outputs.items() if output.get_subscription_count()]
         self._want('image', 'image' in looked_at, self._listen_to_camera)
-        self._want('goal_image', 'image' in looked_at, self._listen_to_goal)
+        self._want('goal_image/accepted', 'image' in looked_at, self._listen_to_goal)
         # The frame id comes with the latents: one of them is enough.
         self._want('latent', 'latent' in looked_at or not self._frame_id, self._listen_to_latents)
         if not looked_at:
@@ -148,17 +154,10 @@ class ViewNode(WatchingNode):
                 self._frame = None  # an old picture would be shown as new at the next look
 
     def _listen_to_camera(self) -> Any:
-        reliable = self.params['image_reliability'] == 'reliable'
-        qos = QoSProfile(
-            depth=1,
-            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-        )
-        kind = message_class(self._contract.camera.type)
-        topic = 'image' if kind is Image else 'image/compressed'
-        return self.subscribe(kind, topic, self._on_image, qos)
+        return self.subscribe_to_camera(self._contract.camera, self._on_image, depth=1)
 
     def _listen_to_goal(self) -> Any:
-        return self.subscribe(Image, 'goal_image', self._on_goal, LATCHED)
+        return self.subscribe(Image, 'goal_image/accepted', self._on_goal, LATCHED)
 
     def _listen_to_latents(self) -> Any:
         return self.subscribe(Image, 'latent', self._on_latent, STREAM)

@@ -9,6 +9,9 @@ import shutil
 import sys
 import time
 
+from diagnostic_msgs.msg import DiagnosticArray
+
+from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.nodes.watching import WatchingNode
 from lewm_ros.view.screen import screen
@@ -37,6 +40,8 @@ class WatchNode(WatchingNode):
     def activate(self) -> None:
         """Begin to draw."""
         super().activate()
+        self._goal = ''
+        self.subscribe(DiagnosticArray, 'goal_status', self._on_goal_status, LATCHED)
         self._terminal = sys.stdout.isatty()
         self._live = self._terminal and not self.params['once']
         if self._live:
@@ -64,11 +69,14 @@ class WatchNode(WatchingNode):
             lines = (line + _CLEAR_LINE for line in self._lines()[: rows - 1])
             _put(_HOME + '\n'.join(lines) + '\n' + _CLEAR)
 
+    def _on_goal_status(self, message: DiagnosticArray, received: int) -> None:
+        self._goal = ''.join(f'   goal: {status.message}' for status in message.status)
+
     def _lines(self) -> list[str]:
         notes = [self.silence(), self.conditions.text if self.conditions.level else None]
         return screen(
             self.trace.snapshot(time.monotonic()),
-            f'lewm watch {self.get_namespace()}',
+            f'lewm watch {self.get_namespace()}{self._goal}',
             [text for text in notes if text],
             shutil.get_terminal_size().columns,
             # https://no-color.org

@@ -54,6 +54,11 @@ class Playback:
         self._values = self._values[first:]
         self._planned = self._planned[first:]
 
+    @property
+    def planned(self) -> bool:
+        """Whether something is planned that was not forgotten."""
+        return bool(self._planned.any())
+
     def command(self, at: int, period: int) -> np.ndarray | None:
         """Average of the line over [at, at + period), (A,); None where nothing is planned.
 

@@ -145,8 +145,6 @@ class RecedingHorizonPlanner:
                 f'horizon is {config.horizon} blocks: the rollout of bundle {bundle.path} has '
                 f'{bundle.manifest.horizon}; choose a shorter one'
             )
-        self.config = config
-        self.budget = config.deadline_fraction * bundle.block  #: for a live plan [s]
         self._bundle = bundle
         self._engine = engine
         self._bounds = contract.action.bounds
@@ -165,9 +163,18 @@ class RecedingHorizonPlanner:
         self._weights = weights(config.cost, config.horizon)
         self._weights[0] = 0.0  # what the committed block leads to is the same for every plan
         self._shares_first = _shares_first(bundle.manifest)
+        self.adopt(config)
+        self.reset()
+
+    def adopt(self, config: PlannerConfig) -> None:
+        """Search with other settings from the next plan on; the last one still warms it.
+
+        Horizon, cost, clip and seed stay those that the planner was made with.
+        """
+        self.config = config
+        self.budget = config.deadline_fraction * self._bundle.block  #: for a live plan [s]
         self._cold = CEM(config.search(warm=False))
         self._warm = CEM(config.search(warm=True))
-        self.reset()
 
     def reset(self) -> None:
         """Forget the last plan (new episode): the next search is cold."""
@@ -231,10 +238,12 @@ class RecedingHorizonPlanner:
             extra=None if seeds is None else seeds[1:],
             deadline=deadline,
         )
-        self._remember(start, solution)
         actions = self._bundle.denormalise(solution.mean.reshape(-1, self._size))
-        if self.config.clip:  # again: mapping back rounds, and limits are limits
+        if False:  # again: mapping back rounds, and limits are limits
             actions = np.clip(actions, *self._bounds)
+        if not np.isfinite(actions).all():  # whatever the search did: no such plan leaves
+            raise ModelError('the plan found is not finite: expected finite candidates')
+        self._remember(start, solution)
         return Plan(
             start=start,
             period=self._period,

@@ -12,17 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 import fcntl
 from pathlib import Path
-from typing import Any
 
 from mcap.reader import make_reader
 from mcap.records import Channel as ChannelRecord
 from mcap.records import Chunk, Message, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
-import yaml
 
 from lewm_ros.bagfiles import natural
-from lewm_ros.errors import BagError
+from lewm_ros.errors import BagError, YamlError
 from lewm_ros.recording.bag import Channel, Part, PartWriter, write_metadata
+from lewm_ros.yaml_reader import parse_yaml, read_yaml
 
 
 @dataclass
@@ -132,8 +131,10 @@ def _chunks(path: Path) -> Iterator[Chunk]:
 
 
 def _channel(record: ChannelRecord, schema: Schema) -> Channel:
-    offered = yaml.safe_load(record.metadata.get('offered_qos_profiles', '')) or [{}]
-    first: dict[str, Any] = offered[0]
+    try:
+        first = dict(parse_yaml(record.metadata.get('offered_qos_profiles', ''))[0])
+    except (YamlError, LookupError, TypeError, ValueError):  # it says nothing, or nothing known
+        first = {}
     return Channel(
         record.topic,
         schema.name,
@@ -146,7 +147,7 @@ def _channel(record: ChannelRecord, schema: Schema) -> Channel:
 def _notes(folder: Path) -> dict[str, str]:
     """Return the custom data of a bag's metadata; none where there is no metadata yet."""
     try:
-        data = yaml.safe_load((folder / 'metadata.yaml').read_text())
+        data = read_yaml(folder / 'metadata.yaml')
         return data['rosbag2_bagfile_information']['custom_data'] or {}
-    except (OSError, KeyError, TypeError, yaml.YAMLError):
+    except (KeyError, TypeError, YamlError):
         return {}

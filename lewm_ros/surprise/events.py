@@ -107,6 +107,11 @@ class EventDetector:
             edges.append(self._finish(self.event, self._low_since))
         return edges
 
+    def adopt(self, other: EventDetector) -> None:
+        """Go on with the threshold, release, hold and alpha of another one."""
+        self.threshold, self.release = other.threshold, other.release
+        self.hold, self.alpha = other.hold, other.alpha
+
     def reset(self) -> list[Event]:
         """End an event that lasts, at the last stamp (new episode). Returns its edge, if any."""
         edges = [] if self.event is None else [self._finish(self.event, self._newest)]

@@ -4,17 +4,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 from harness import Bench
 import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
+from std_srvs.srv import Trigger
 import yaml
 
-from lewm_ros.bundle import Bundle
+from lewm_ros.bundle import FILES, Bundle, write_bundle
+from lewm_ros.contract import Contract
 from lewm_ros.engines import load_engine
-from lewm_ros.imaging import prepare
+from lewm_ros.imaging import from_message, prepare
 from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.messages import header, image_message, stamp_of, to_ns, vector
 
@@ -95,37 +99,194 @@ def test_bad_frames_are_named_and_counted_and_good_ones_still_encoded(
         # No stamp either: the receive time stands in, said once.
         send_until(bench, camera, image_message(picture, header(0)), latents)
         assert abs(stamp_of(latents[0][1]) - bench.now()) < 5e9
-        bench.until(lambda: bench.text('encoder_node') == 'ok', 'still complains')
+        assert 'refused' in bench.text('encoder_node')  # it does not come and go with each frame
+
+        def calm():
+            camera.publish(image_message(picture, header(bench.now())))
+            bench.spin(0.1)
+            return bench.text('encoder_node') == 'ok'
+
+        bench.until(calm, 'still complains')
         assert int(bench.figures('encoder_node')['bad_frames']) >= 2
         assert process.output.count('have no stamp') == 1
 
 
 def test_a_silent_camera_is_named_within_five_seconds(bench: Bench, tiny_bundle):
-    """The topic after remapping and the number of its publishers."""
+    """The topic after remapping and its publishers; over with a frame, and said at each stop."""
     with bench.nodes('encoder_node', bundle=tiny_bundle.path):
         bench.active('encoder_node')
         bench.until(lambda: 'no frames' in bench.text('encoder_node'), 'not named', 5.0)
         assert 'no frames on /lewm/camera/image for' in bench.text('encoder_node')
         assert '(publishers: 0)' in bench.text('encoder_node')
+        camera = bench.publisher(Image, 'camera/image')
+        picture = np.zeros((64, 64, 3), np.uint8)
+
+        def seen():
+            camera.publish(image_message(picture, header(bench.now())))
+            return bench.text('encoder_node') == 'ok'
+
+        bench.until(seen, 'not over', 5.0)
+        bench.until(lambda: '(publishers: 1)' in bench.text('encoder_node'), 'not again', 5.0)
+        bench.until(seen, 'not over', 5.0)
 
 
-def test_compressed_images_are_read_where_the_contract_says_so(
-    bench: Bench, tiny_bundle, picture, tmp_path
-):
-    """A PNG gives the same latent as the raw image."""
+@pytest.fixture
+def compressed(tiny_bundle, tmp_path):
+    """Return the file of a contract whose camera sends compressed pictures."""
     data = tiny_bundle.contract.to_dict()
     data['camera'] |= {'topic': 'camera/small', 'type': 'sensor_msgs/msg/CompressedImage'}
     contract = tmp_path / 'robot.yaml'
     contract.write_text(yaml.safe_dump(data))
-    with bench.nodes('encoder_node', bundle=tiny_bundle.path, contract=contract):
+    return contract
+
+
+def png(picture: np.ndarray, stamp: int) -> CompressedImage:
+    """Return a picture as a camera sends it that compresses."""
+    message = CompressedImage(header=header(stamp), format='png')
+    message.data = cv2.imencode('.png', picture[..., ::-1])[1].tobytes()
+    return message
+
+
+def test_compressed_images_are_read_where_the_contract_says_so(
+    bench: Bench, tiny_bundle, picture, compressed
+):
+    """A PNG gives the same latent as the raw image, and the service makes it the goal."""
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path, contract=compressed):
         latents = bench.listen(Image, 'latent')
+        goals = bench.listen(Image, 'goal_latent', LATCHED)
+        shown = bench.listen(Image, 'goal_image/accepted', LATCHED)
         camera = bench.publisher(CompressedImage, 'image/compressed')
-        message = CompressedImage(header=header(5), format='png')
-        message.data = cv2.imencode('.png', picture[..., ::-1])[1].tobytes()
-        send_until(bench, camera, message, latents)
-        np.testing.assert_allclose(
-            vector(latents[0][1], SIZE), expected(tiny_bundle, picture), rtol=1e-5, atol=1e-6
+        send_until(bench, camera, png(picture, 5), latents)
+        latent = expected(tiny_bundle, picture)
+        np.testing.assert_allclose(vector(latents[0][1], SIZE), latent, rtol=1e-5, atol=1e-6)
+        assert bench.call(Trigger, 'encoder_node/set_goal').success
+        bench.until(lambda: goals and shown, 'no goal')
+        np.testing.assert_allclose(vector(goals[0][1], SIZE), latent, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(from_message(shown[0][1]), picture)
+        assert stamp_of(shown[0][1]) == 5
+
+
+def test_set_goal_needs_a_frame_that_is_fresh_and_readable(bench: Bench, tiny_bundle, picture):
+    """Without one the answer is no, with the reason, and the old goal stays."""
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path):
+        latents = bench.listen(Image, 'latent')
+        goals = bench.listen(Image, 'goal_latent', LATCHED)
+
+        def answer():
+            response = bench.call(Trigger, 'encoder_node/set_goal')
+            return response.success, response.message
+
+        no_frame = 'no frame on /lewm/camera/image was encoded in the last 2 s'
+        assert answer() == (False, no_frame)
+        camera = bench.publisher(Image, 'camera/image')
+        bad = image_message(picture, header(1))
+        bad.encoding = 'rgb12'
+
+        def named():
+            camera.publish(bad)
+            return 'rgb12' in bench.text('encoder_node')
+
+        bench.until(named, 'not named')
+        success, text = answer()
+        assert not success and text.startswith(no_frame) and "'rgb12' is not supported" in text
+        send_until(bench, camera, image_message(picture, header(2 * 10**9)), latents)
+        assert answer() == (True, 'the frame of 2.000 s is the goal')
+        bench.until(lambda: goals, 'no goal')
+        assert stamp_of(goals[0][1]) == 2 * 10**9
+        np.testing.assert_array_equal(goals[0][1].data, latents[0][1].data)
+        bench.spin(2.2)
+        assert answer() == (False, no_frame)
+        bench.spin(0.5)
+        assert len(goals) == 1
+
+
+def test_a_goal_file_is_the_first_goal_and_a_goal_image_replaces_it(
+    bench: Bench, tiny_bundle, picture, tmp_path
+):
+    """One that cannot be read is refused by name, and changes neither latent nor picture."""
+    path = tmp_path / 'goal.png'
+    cv2.imwrite(str(path), picture[..., ::-1])
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path, goal_file=path):
+        goals = bench.listen(Image, 'goal_latent', LATCHED)
+        shown = bench.listen(Image, 'goal_image/accepted', LATCHED)
+        bench.until(lambda: goals and shown, 'no goal')
+        latent = expected(tiny_bundle, picture)
+        np.testing.assert_allclose(vector(goals[0][1], SIZE), latent, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(from_message(shown[0][1]), picture)
+        publisher = bench.publisher(Image, 'goal_image', LATCHED)
+        wrong = image_message(picture, header(8))
+        wrong.step += 1
+        publisher.publish(wrong)
+        bench.until(
+            lambda: 'goal image refused: image has' in bench.text('encoder_node'), 'not named'
         )
+        bench.until(lambda: int(bench.figures('encoder_node')['bad_frames']) == 1, 'not counted')
+        late = bench.listen(Image, 'goal_image/accepted', LATCHED)
+        bench.until(lambda: late, 'not latched')
+        assert (len(goals), len(shown)) == (1, 1)
+        np.testing.assert_array_equal(from_message(late[0][1]), picture)
+        publisher.publish(image_message(255 - picture, header(9)))
+        bench.until(lambda: len(goals) == 2 and len(shown) == 2, 'not replaced')
+        assert stamp_of(goals[1][1]) == stamp_of(shown[1][1]) == 9
+        np.testing.assert_array_equal(from_message(shown[1][1]), 255 - picture)
+        bench.until(lambda: 'goal image' not in bench.text('encoder_node'), 'still complains')
+
+
+@pytest.mark.parametrize(
+    ('content', 'reason'),
+    [
+        (None, 'No such file or directory'),
+        (b'not a picture', 'compressed image of 13 bytes cannot be decoded: expected JPEG or PNG'),
+    ],
+)
+def test_a_goal_file_that_is_no_picture_is_one_line_and_status_2(
+    bench: Bench, tiny_bundle, tmp_path, content, reason
+):
+    """The parameter, the path and what is wrong; no traceback."""
+    path = tmp_path / 'goal.png'
+    if content is not None:
+        path.write_bytes(content)
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path, goal_file=path) as process:
+        assert process.wait() == 2
+        assert f"goal_file '{path}': {reason}" in process.output
+        assert 'Traceback' not in process.output
+
+
+def test_frames_may_change_their_size_but_not_what_they_show(
+    bench: Bench, tiny_bundle, picture, tmp_path
+):
+    """Twice as large is the same picture; another shape is not, nor another size with a crop."""
+    data = tiny_bundle.contract.to_dict()
+    data['camera']['crop'] = [8, 4, 40, 40]
+    manifest = replace(tiny_bundle.manifest, contract=Contract.parse(data))
+    files = {name: tiny_bundle.path / name for name in FILES}
+    cropped = write_bundle(tmp_path / 'cropped', manifest, files)
+    large = np.repeat(np.repeat(picture, 2, axis=0), 2, axis=1)
+    for bundle, said in (
+        (tiny_bundle, 'image is 80x40 pixels, frames were 160x120: expected the same shape'),
+        (cropped, 'image is 160x120 pixels, frames were 80x60: expected the same size'),
+    ):
+        with bench.nodes('encoder_node', bundle=bundle.path):
+            latents = bench.listen(Image, 'latent')
+            camera = bench.publisher(Image, 'camera/image')
+            send_until(bench, camera, image_message(picture, header(1)), latents)
+            latents.clear()
+            if bundle is tiny_bundle:
+                send_until(bench, camera, image_message(large, header(2)), latents)
+                np.testing.assert_allclose(
+                    vector(latents[0][1], SIZE), expected(bundle, large), rtol=1e-5, atol=1e-6
+                )
+            refused = picture[:40] if bundle is tiny_bundle else large
+
+            def named(refused=refused, said=said, camera=camera):
+                camera.publish(image_message(refused, header(3)))
+                return said in bench.text('encoder_node')
+
+            bench.until(named, 'not refused')
+            latents.clear()
+            good = large if bundle is tiny_bundle else picture
+            send_until(bench, camera, image_message(good, header(4)), latents)
+            assert {stamp_of(m) for _, m in latents} == {4}
 
 
 def test_a_missing_bundle_is_one_line_and_status_2(bench: Bench):

@@ -4,17 +4,29 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import threading
+import weakref
 
+from diagnostic_msgs.msg import DiagnosticArray
 from harness import ROOT, Bench
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import pytest
-from rcl_interfaces.msg import Parameter, ParameterValue
-from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rclpy.parameter import Parameter
 from std_msgs.msg import Float64MultiArray
 
-from lewm_ros.nodes.parameters import COMMON
+from lewm_ros.contract import Contract
+from lewm_ros.errors import ContractError
+from lewm_ros.nodes.base import FAILURE, SUCCESS, LewmNode
+from lewm_ros.nodes.encoder import EncoderNode
+from lewm_ros.nodes.planner import PlannerNode
+from lewm_ros.nodes.surprise import SurpriseNode
+from lewm_ros.nodes.view import ViewNode
+
+#: What a node keeps that is large, by its attributes' names.
+HELD = ('bundle', 'engine', 'history', 'planner', 'playback')
 
 CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE, SHUTDOWN = (
     Transition.TRANSITION_CONFIGURE,
@@ -80,14 +92,93 @@ def test_a_failed_start_leaves_the_node_there_to_be_tried_again(bench: Bench, as
         assert process.end() == 0
 
 
-def test_parameters_are_described_read_only_and_typos_are_named(bench: Bench, ask):
-    """Every parameter has a text; a change at run time is refused; an unknown name is said."""
-    with bench.program('controller', '-p', 'contract:=reacher', '-p', 'contrat:=x') as process:
+class Unready(ViewNode):
+    """A real node whose activation fails when everything is running already."""
+
+    ready = False
+
+    def activate(self) -> None:
+        """Start all, then fail."""
+        super().activate()
+        self._frames = self.subscribe_to_camera(self._contract.camera, self._on_image, depth=1)
+        if not self.ready:
+            raise ContractError('the robot is not ready')
+
+
+def running(node: LewmNode) -> tuple[list[str], int, list[str]]:
+    """Return what a node has: subscribed topics, number of timers, names of worker threads."""
+    threads = [t.name for t in threading.enumerate() if t.name.startswith(node.get_name())]
+    return [s.topic_name for s in node.subscriptions], len(list(node.timers)), threads
+
+
+def test_a_failed_activation_leaves_nothing_running(bench: Bench):
+    """Subscriptions, timers, workers and publishers are as before; the reason is reported."""
+    given = [Parameter('contract', value='reacher'), Parameter('autostart', value=False)]
+    node = bench.run(Unready, 'unready', parameter_overrides=given)
+    assert node.trigger_configure() == SUCCESS
+    before = running(node)
+    assert node.trigger_activate() == FAILURE
+    assert running(node) == before
+    assert node.failure == 'the robot is not ready'
+    assert not any(p.is_activated for p in node._publishers_made)
+    bench.until(lambda: 'the robot is not ready' in bench.text('unready'), 'not reported', 3.0)
+    assert bench.diagnostics['lewm/unready'][0] == 2
+    node.ready = True
+    assert node.trigger_activate() == SUCCESS
+    assert len(running(node)[0]) > len(before[0])
+    bench.until(lambda: bench.text('unready') != 'the robot is not ready', 'still reported', 3.0)
+    assert node.trigger_deactivate() == node.trigger_cleanup() == SUCCESS
+    assert running(node) == before
+
+
+def test_a_loaded_model_is_let_go_at_cleanup(bench: Bench, tiny_bundle):
+    """Nothing keeps engine, bundle or history after cleanup: no node, no thread, no callback."""
+    given = [Parameter('bundle', value=str(tiny_bundle.path)), Parameter('autostart', value=False)]
+    for kind in (EncoderNode, PlannerNode, SurpriseNode):
+        node = bench.run(kind, 'loaded', parameter_overrides=given)
+        assert node.trigger_configure() == node.trigger_activate() == SUCCESS
+        held = [weakref.ref(v) for k, v in vars(node).items() if k.lstrip('_') in HELD]
+        assert len(held) >= 2
+        assert node.trigger_deactivate() == node.trigger_cleanup() == SUCCESS
+        gc.collect()
+        assert [r() for r in held] == [None] * len(held)
+        node.close()
+
+
+def test_a_change_is_reported_at_once_and_figures_every_second(bench: Bench):
+    """/diagnostics comes at 1 Hz, and sooner when a level or the lifecycle state changes."""
+    reports = bench.listen(DiagnosticArray, '/diagnostics')
+    given = [Parameter('contract', value='reacher')]
+    node = bench.run(ViewNode, 'view_node', parameter_overrides=given)
+    bench.active('view_node')
+    reports.clear()
+    bench.spin(3.5)
+    assert 3 <= len(reports) <= 4
+    figures = bench.figures('view_node')
+    assert float(figures['memory_mb']) > 20
+    path = ROOT / 'config' / 'robots' / 'reacher.yaml'
+    assert figures['contract'] == Contract.load(path).hash[:12]
+
+    def next_after(change) -> tuple[float, DiagnosticArray]:
+        reports.clear()
+        bench.until(lambda: reports, 'no report')
+        bench.spin(0.3)
+        change()
+        bench.until(lambda: len(reports) > 1, 'no second report')
+        return reports[1][0] - reports[0][0], reports[1][1].status[0]
+
+    pause, status = next_after(lambda: node.conditions.set('a fault', 'something is wrong'))
+    assert pause < 0.9
+    assert (status.level, status.message) == (b'\x01', 'something is wrong')
+    pause, status = next_after(node.trigger_deactivate)
+    assert pause < 0.9
+    assert (status.level, status.values[0].value) == (b'\x00', 'inactive')
+
+
+def test_typos_in_parameters_are_named(bench: Bench):
+    """ROS ignores a parameter that no node declares; an override of QoS is none of those."""
+    arguments = ('-p', 'contract:=reacher', '-p', 'contrat:=x')
+    override = ('-p', 'qos_overrides./lewm/plan.subscription.depth:=2')
+    with bench.program('controller', *arguments, *override) as process:
         bench.active('controller_node')
-        names = [p.name for p in COMMON]
-        found = ask(DescribeParameters, 'describe_parameters', names=names).descriptors
-        assert all(d.description and d.read_only for d in found)
-        change = Parameter(name='contract', value=ParameterValue(type=4, string_value='other'))
-        result = ask(SetParameters, 'set_parameters', parameters=[change]).results[0]
-        assert not result.successful
         assert "['contrat'] do not exist and are ignored" in process.output

@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import re
 
+from diagnostic_msgs.msg import DiagnosticArray
 from harness import Bench
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import numpy as np
 import pytest
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64MultiArray, String, UInt32
 from trajectory_msgs.msg import JointTrajectory
@@ -41,18 +44,20 @@ class Robot:
         self.model.publish(String(data=model or bundle.hash))
         self.stamps: list[int] = []
 
-    def set_goal(self) -> None:
-        """Ask for a random goal."""
-        self.goal.publish(vector_message(self.rng.normal(size=SIZE), header(self.bench.now())))
+    def set_goal(self, latent: np.ndarray | None = None, stamp: int = 0) -> None:
+        """Ask for a goal, a random one if none is given, set now if no stamp is."""
+        latent = self.rng.normal(size=SIZE) if latent is None else latent
+        self.goal.publish(vector_message(latent, header(stamp or self.bench.now())))
 
-    def live(self, seconds: float, command: bool = True) -> list:
-        """Send a frame and a command every 50 ms; return the plans heard meanwhile."""
+    def live(self, seconds: float, command: bool = True, latent: np.ndarray | None = None) -> list:
+        """Send a frame, random or given, and a command every 50 ms; return the plans heard."""
         before = len(self.plans)
         for _ in range(round(seconds / 0.05)):
             if command:
                 self.action.publish(Float64MultiArray(data=[0.1, -0.2]))
             self.stamps.append(self.bench.now())
-            self.latent.publish(vector_message(self.rng.normal(size=SIZE), header(self.stamps[-1])))
+            seen = self.rng.normal(size=SIZE) if latent is None else latent
+            self.latent.publish(vector_message(seen, header(self.stamps[-1])))
             self.bench.spin(0.05)
         return [m for _, m in self.plans[before:]]
 
@@ -104,6 +109,85 @@ def test_a_new_goal_is_planned_for_at_once(start):
     assert len(robot.live(0.5)) == 1
     robot.set_goal()
     assert len(robot.live(0.3)) == 1
+
+
+def test_a_goal_is_active_reached_left_and_reached_again(start):
+    """Each change is one message with stamps, distance and time; a late joiner gets the last."""
+    robot, _ = start(goal_tolerance=0.1, goal_dwell=0.5)
+    bench, target = robot.bench, np.linspace(-1, 1, SIZE)
+    told = bench.listen(DiagnosticArray, 'goal_status', LATCHED)
+    bench.until(lambda: told, 'no status')
+    robot.live(0.2)
+    robot.set_goal(target, stamp=77)
+    far = robot.live(0.5, latent=target + 1)
+    assert robot.live(1.0, latent=target + 0.2)  # planned for while it is reached too
+    robot.live(1.0, latent=target + 0.4)  # 0.16: beyond the tolerance, not beyond twice of it
+    robot.live(1.0, latent=target + 0.5)
+    robot.live(1.0, latent=target)
+    assert far
+    states = [m.status[0].message for _, m in told]
+    assert states == ['none', 'active', 'reached', 'active', 'reached']
+    for (_, message), distance in zip(told[2:], (0.04, 0.25, 0.0)):
+        (status,) = message.status
+        values = {v.key: v.value for v in status.values}
+        assert (status.name, status.level, values['goal_stamp']) == ('goal', b'\0', '77')
+        assert int(values['frame_stamp']) in robot.stamps
+        assert float(values['distance']) == pytest.approx(distance, abs=1e-4)
+    seconds = [float({v.key: v.value for v in m.status[0].values}['seconds']) for _, m in told]
+    assert seconds[1] < 0.1 and 1.0 < seconds[2] < seconds[3] < seconds[4]
+    late = bench.listen(DiagnosticArray, 'goal_status', LATCHED)
+    bench.until(lambda: late, 'not latched')
+    assert [m.status[0].message for _, m in late] == ['reached']
+
+
+def test_after_a_timeout_nothing_is_planned_until_a_goal_is_set_again(start):
+    """Also the same goal, but not one repeated under its old stamp by an encoder that restarts."""
+    robot, _ = start(goal_timeout=1.5)
+    bench, target = robot.bench, np.full(SIZE, 3.0)
+    told = bench.listen(DiagnosticArray, 'goal_status', LATCHED)
+    robot.live(0.8)
+    bench.until(lambda: bench.text('planner_node') == 'ok', 'not ok')
+    robot.set_goal(target, stamp=77)
+    assert robot.live(1.6)
+    bench.spin(0.3)  # a plan that was on its way
+    robot.set_goal(target, stamp=77)
+    assert robot.live(1.0) == []
+    assert 'goal not reached within goal_timeout 1.5 s' in bench.text('planner_node')
+    assert [m.status[0].message for _, m in told][-1] == 'timeout'
+    assert told[-1][1].status[0].level == b'\1'
+    robot.set_goal(target)
+    assert robot.live(0.7)
+    bench.until(lambda: bench.text('planner_node') == 'ok', 'still complains')
+    assert [m.status[0].message for _, m in told] == ['none', 'active', 'timeout', 'active']
+
+
+def test_a_missing_goal_is_said_and_is_no_fault(start):
+    """A robot without one stands still on purpose: the level stays OK."""
+    robot, _ = start()
+    robot.live(2.5)
+    bench = robot.bench
+    bench.until(lambda: 'no goal on /lewm/goal_latent' in bench.text('planner_node'), 'not said')
+    assert bench.diagnostics['lewm/planner_node'][0] == 0
+    robot.set_goal()
+    robot.live(0.3)
+    bench.until(lambda: bench.text('planner_node') == 'ok', 'still said')
+
+
+def test_tolerance_and_timeout_can_be_set_while_it_plans(start):
+    """The goal that is pursued is judged by the new ones."""
+    robot, _ = start()
+    bench, target = robot.bench, np.zeros(SIZE)
+    told = bench.listen(DiagnosticArray, 'goal_status', LATCHED)
+    robot.set_goal(target)
+    robot.live(1.0, latent=target + 2)
+    given = [
+        Parameter('goal_tolerance', value=5.0).to_parameter_msg(),
+        Parameter('goal_dwell', value=0.1).to_parameter_msg(),
+    ]
+    (*results,) = bench.call(SetParameters, 'planner_node/set_parameters', parameters=given).results
+    assert all(r.successful for r in results), results
+    robot.live(0.4, latent=target + 2)
+    bench.until(lambda: told[-1][1].status[0].message == 'reached', 'not reached')
 
 
 def test_latents_of_another_model_are_not_planned_on(start, tiny_bundle):

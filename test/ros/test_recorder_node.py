@@ -289,7 +289,7 @@ def test_keys_start_and_stop_episodes_and_the_terminal_is_as_before(bench: Bench
         process = subprocess.Popen(
             [*command, '--out', str(bag)],
             cwd=ROOT,
-            env=os.environ | {'ROS_DOMAIN_ID': str(bench._domain)},
+            env=os.environ | {'ROS_DOMAIN_ID': str(bench.domain)},
             preexec_fn=lambda slave=slave: os.login_tty(slave),
             pass_fds=(slave,),
         )

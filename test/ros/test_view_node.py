@@ -33,7 +33,7 @@ class Robot:
         node, self.bench = bench.node, bench
         self.camera = node.create_publisher(Image, 'image', 5)
         self.latent = node.create_publisher(Image, 'latent', 10)
-        self.goal = node.create_publisher(Image, 'goal_image', LATCHED)
+        self.goal = node.create_publisher(Image, 'goal_image/accepted', LATCHED)
         self.parts = node.create_publisher(Image, 'surprise/contributions', 10)
         self.threshold = node.create_publisher(Float32, 'surprise/threshold', LATCHED)
         self.anomaly = node.create_publisher(DiagnosticArray, 'anomaly', EVENTS)
@@ -241,7 +241,7 @@ def test_rviz_configuration_asks_for_what_is_published(bench: Bench):
         bench.active('view_node')
         offered = {f'/lewm/view/{name}' for name in OUTPUTS}
         asked = {d['Topic']['Value']: d for d in manager['Displays']}
-        assert set(asked) == {*offered, '/lewm/goal_image'}
+        assert set(asked) == {*offered, '/lewm/goal_image/accepted'}
         Robot(bench)
         for topic, display in asked.items():
             (offer,) = bench.node.get_publishers_info_by_topic(topic)

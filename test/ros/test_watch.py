@@ -14,12 +14,15 @@ import sys
 
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import ROOT, Bench
+import numpy as np
 import pytest
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float32
 from test_view_node import Robot
 
 from lewm_ros.nodes.base import LATCHED
+from lewm_ros.nodes.goals import goal_message
+from lewm_ros.planning.goal import Goal
 
 WATCH = [sys.executable, '-m', 'lewm_ros.cli', 'watch']
 
@@ -33,7 +36,7 @@ class Terminal:
             [*WATCH, *arguments],
             cwd=ROOT,
             env=os.environ
-            | {'ROS_DOMAIN_ID': str(bench._domain), 'COLUMNS': '80', 'LINES': '24'}
+            | {'ROS_DOMAIN_ID': str(bench.domain), 'COLUMNS': '80', 'LINES': '24'}
             | environment,
             stdin=slave,
             stdout=slave,
@@ -61,8 +64,13 @@ class Terminal:
 
 
 def test_once_prints_one_plain_frame_and_ends(bench: Bench):
-    """Level, figures with alpha, curve and events, without a colour: it goes into a file."""
+    """Goal, level, figures with alpha, curve and events, no colour: it goes into a file."""
     robot = Robot(bench)
+    goal = Goal(0.1, 0.0, 0.0)
+    goal.set(np.zeros(3), 1, 0.0)
+    bench.node.create_publisher(DiagnosticArray, 'goal_status', LATCHED).publish(
+        goal_message(goal, 'reacher', 1)
+    )
     robot.event(bench.now(), bench.now() + 10**9, kind='frame_gap')
     with bench.lewm('watch', '--once', '--window', '30') as process:
         robot.wait()
@@ -72,7 +80,7 @@ def test_once_prints_one_plain_frame_and_ends(bench: Bench):
                 robot.see(2.0, 5)
         assert process.wait() == 0
         lines = process.output.splitlines()
-        assert lines[0].startswith('lewm watch /lewm ')
+        assert lines[0].startswith('lewm watch /lewm   goal: active ')
         assert 5 < float(lines[0].split()[-2]) < 40
         assert lines[2] == ' normal   surprise 2   threshold 16 (alpha 0.01)'
         assert sum('█' in line for line in lines) >= 2

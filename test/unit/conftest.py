@@ -1,8 +1,12 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The point mass, for all tests of the planner; other files have a bundle of their own."""
+"""The point mass for all tests of the planner, and an environment for every test."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+import os
+from unittest import mock
 
 from point_mass import CONFIG, PointMass, point_mass_bundle
 import pytest
@@ -10,6 +14,13 @@ import pytest
 from lewm_ros.bundle import Bundle
 from lewm_ros.contract import Contract
 from lewm_ros.planning import RecedingHorizonPlanner
+
+
+@pytest.fixture(autouse=True)
+def own_environment() -> Iterator[None]:
+    """Undo what a test, or the command line that it calls, sets in the environment."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope='session')

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lewm_ros.bundle import FILES, Bundle, Manifest, write_bundle
+from lewm_ros.bundle import FILES, WEIGHTS, Bundle, Manifest, write_bundle
 from lewm_ros.contract import Contract
 from lewm_ros.history import NANOSECOND, Context
 from lewm_ros.planning import PlannerConfig
+from lewm_ros.tensors import write_tensors
 
 TICKS, SIZE, LATENT = 5, 2, 4
 CONFIG = PlannerConfig(
@@ -19,6 +20,8 @@ CONFIG = PlannerConfig(
 )
 REST = np.zeros(LATENT, dtype=np.float32)
 GOAL = np.array([0.6, -0.4, 0.0, 0.0], dtype=np.float32)
+#: Files of a bundle whose network is another thing than they say.
+NO_NETWORK: dict[str, bytes | Path] = {**dict.fromkeys(FILES, b'-'), WEIGHTS: write_tensors({})}
 
 
 class PointMass:
@@ -72,7 +75,7 @@ def point_mass_bundle(folder: Path, contract: Contract) -> Bundle:
         contract=contract,
         camera_period=0.05,
     )
-    return write_bundle(folder / 'point', manifest, dict.fromkeys(FILES, b'-'))
+    return write_bundle(folder / 'point', manifest, NO_NETWORK)
 
 
 def at(state: np.ndarray, stamp: int = NANOSECOND) -> Context:

@@ -7,17 +7,15 @@ from __future__ import annotations
 from importlib import import_module
 import os
 from pathlib import Path
-import signal
 import subprocess
 import sys
-import time
 import types
 
 import pytest
 import yaml
 
 from lewm_ros import cli
-from lewm_ros.bringup import GROUPS, NODES, Bringup, Override, stay_local
+from lewm_ros.bringup import GROUPS, NODES, Bringup, Override, prepare_environment
 from lewm_ros.errors import BringupError, ContractError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,72 +150,35 @@ def test_an_override_keeps_its_value_as_it_is():
     override = Override.parse('trial_node.out:=/tmp/a:=b.c', GROUPS['demo'])
     assert override == Override('trial_node', 'out', '/tmp/a:=b.c')
     assert override.arguments() == ['-p', 'out:=/tmp/a:=b.c']
-
-
-# The supervisor, with real processes.
-
-SLEEP = [sys.executable, '-c', 'import time; time.sleep(60)']
-STUBBORN = [
-    sys.executable,
-    '-c',
-    'import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); '
-    'print("ready", flush=True); time.sleep(60)',
-]
-SUPERVISE = 'import sys, lewm_ros.bringup as b; sys.exit(b.supervise(eval(sys.argv[1]), 0.5))'
-
-
-def run_supervisor(commands: dict[str, list[str]]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, '-c', SUPERVISE, repr(commands)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def test_when_one_process_ends_all_end_with_its_status():
-    """The others get SIGINT, nobody is left behind."""
-    began = time.monotonic()
-    process = run_supervisor(
-        {'sleeper': SLEEP, 'leaver': [sys.executable, '-c', 'import sys; sys.exit(3)']}
-    )
-    output = process.communicate(timeout=20)
-    assert process.returncode == 3, output
-    assert 'leaver ended with status 3' in output[1]
-    assert time.monotonic() - began < 10
-
-
-def test_a_process_that_ignores_sigint_is_killed_after_the_grace_time():
-    """And the supervisor itself still ends with 0 after a signal, or two."""
-    process = run_supervisor({'stubborn': STUBBORN})
-    assert process.stdout is not None
-    assert process.stdout.readline() == 'ready\n'
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    output = process.communicate(timeout=20)
-    assert process.returncode == 0, output
-    assert 'killing' in output[1]
-
-
-def test_a_process_killed_by_a_signal_is_a_failure():
-    """As a shell would say it: 128 plus the signal."""
-    code = 'import os, signal; os.kill(os.getpid(), signal.SIGKILL)'
-    process = run_supervisor({'crasher': [sys.executable, '-c', code]})
-    process.communicate(timeout=20)
-    assert process.returncode == 128 + signal.SIGKILL
+    text = 'planner_node.qos_overrides./lewm/plan.publisher.depth:=2'
+    override = Override.parse(text, GROUPS['plan'])
+    assert override == Override('planner_node', 'qos_overrides./lewm/plan.publisher.depth', '2')
 
 
 def test_supervise_is_what_lewm_up_calls(monkeypatch, tiny_bundle):
     """--processes: one command for each node, overrides only with their own node."""
     seen: dict[str, list[str]] = {}
-    monkeypatch.setattr(cli, 'supervise', lambda commands: seen.update(commands) or 0)
+    told = []
+
+    def supervise(commands, respawn):
+        seen.update(commands)
+        told.append(respawn)
+        return 0
+
+    monkeypatch.setattr(cli, 'supervise', supervise)
     arguments = ['up', 'plan', '--processes', '--bundle', str(tiny_bundle.path)]
     assert cli.main([*arguments, '-p', 'planner_node.samples:=9']) == 0
     assert list(seen) == list(GROUPS['plan'])
     assert 'planner_node.samples:=9' in seen['planner_node']
     assert 'planner_node.samples:=9' not in seen['encoder_node']
+    assert cli.main([*arguments, '--respawn']) == 0
+    assert told == [False, True]
+
+
+def test_respawn_needs_processes(capsys):
+    """In one process nobody would be left to start a node again."""
+    assert cli.main(['up', 'plan', '--respawn']) == 2
+    assert capsys.readouterr().err.startswith('lewm: error: --respawn needs --processes')
 
 
 # The command line.
@@ -293,17 +254,47 @@ def test_an_interrupted_command_ends_with_130(monkeypatch, capsys):
     assert capsys.readouterr().err == 'lewm: interrupted\n'
 
 
-def test_only_the_demo_stays_on_this_machine(monkeypatch):
+@pytest.fixture
+def no_ros(monkeypatch):
+    """Take what the user may have set out of the environment."""
+    for name in [n for n in os.environ if n.startswith(('ROS_', 'RMW_', 'FASTDDS_', 'FASTRTPS_'))]:
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def test_only_the_demo_stays_on_this_machine(no_ros):
     """A simulated robot must not drive real ones on the network; the user has the last word."""
     name = 'ROS_AUTOMATIC_DISCOVERY_RANGE'
-    monkeypatch.setenv(name, 'SUBNET')
-    stay_local('demo')
+    no_ros.setenv(name, 'SUBNET')
+    prepare_environment('demo')
     assert os.environ[name] == 'SUBNET'
-    monkeypatch.delenv(name)
-    stay_local('plan')
+    no_ros.delenv(name)
+    prepare_environment('plan')
     assert name not in os.environ
-    stay_local('demo')
+    prepare_environment('demo')
     assert os.environ[name] == 'LOCALHOST'
+
+
+@pytest.mark.parametrize(
+    ('given', 'name'),
+    [
+        ({}, 'FASTDDS_DEFAULT_PROFILES_FILE'),
+        ({'RMW_IMPLEMENTATION': 'rmw_fastrtps_cpp'}, 'FASTDDS_DEFAULT_PROFILES_FILE'),
+        ({'ROS_DISTRO': 'jazzy'}, 'FASTRTPS_DEFAULT_PROFILES_FILE'),
+        ({'RMW_IMPLEMENTATION': 'rmw_cyclonedds_cpp'}, None),
+        ({'FASTDDS_DEFAULT_PROFILES_FILE': 'mine.xml'}, None),
+        ({'FASTRTPS_DEFAULT_PROFILES_FILE': 'mine.xml'}, None),
+        ({'FASTDDS_BUILTIN_TRANSPORTS': 'UDPv4'}, None),
+    ],
+)
+def test_fast_dds_gets_room_for_large_images_unless_the_user_chose(no_ros, given, name):
+    """One variable, the one that this version reads, with the path of a file that is there."""
+    for key, value in given.items():
+        no_ros.setenv(key, value)
+    before = dict(os.environ)
+    prepare_environment('plan')
+    added = {k: v for k, v in os.environ.items() if before.get(k) != v}
+    assert added == ({name: str(ROOT / 'config' / 'fastdds.xml')} if name else {})
 
 
 def test_a_demo_without_a_clock_is_refused(tiny_bundle):

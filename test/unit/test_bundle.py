@@ -18,6 +18,7 @@ from lewm_ros.bundle import (
     CARD,
     FILES,
     MANIFEST,
+    WEIGHTS,
     Bundle,
     Calibration,
     Manifest,
@@ -26,8 +27,12 @@ from lewm_ros.bundle import (
 )
 from lewm_ros.contract import Contract
 from lewm_ros.errors import BundleError, ModelError
+from lewm_ros.tensors import write_tensors
 
-CONTENT: dict[str, bytes | Path] = {name: f'content of {name}'.encode() for name in FILES}
+CONTENT: dict[str, bytes | Path] = {
+    **{name: f'content of {name}'.encode() for name in FILES},
+    WEIGHTS: write_tensors({}),
+}
 
 
 @pytest.fixture

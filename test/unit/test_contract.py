@@ -143,12 +143,19 @@ def test_shipped_contracts_load(reacher_contract):
         ('action.max_step', [0.1, 0], ('action.max_step is [0.1, 0.0]', 'above 0')),
         ('action.max_step', [0.1], ('action.max_step has 1 entries',)),
         ('action.max_step', [], ('action.max_step has 0 entries',)),
+        ('action.max_step', [0.1, float('nan')], ('action.max_step is [0.1, nan]', 'finite')),
+        ('action.max_rate', [1, -1], ('action.max_rate is [1.0, -1.0]', 'above 0')),
+        ('action.max_rate', [1], ('action.max_rate has 1 entries',)),
+        ('action.max_rate', [1, float('inf')], ('action.max_rate is [1, inf]', 'finite')),
         ('action.delay', -0.1, ('action.delay is -0.1', '[0.0, 1.0]')),
         ('action.delay', float('nan'), ('action.delay is nan',)),
         ('action.delay', '20ms', ("action.delay is '20ms'",)),
         ('action.executed.topic', 'a b', ("action.executed.topic is 'a b'",)),
         ('action.executed.type', 'Joints', ("action.executed.type is 'Joints'",)),
         ('action.executed.fields', ['data[0]'], ('action.executed.fields has 1 entries',)),
+        ('action.executed.tolerance', [0.1], ('action.executed.tolerance has 1 entries',)),
+        ('action.executed.tolerance', [0.1, 0], ('executed.tolerance is [0.1, 0.0]', 'above 0')),
+        ('action.executed.tolerance', [1, float('nan')], ('tolerance is [1, nan]', 'finite')),
         ('action.speed', 1, ("action has unknown key 'speed'",)),
         ('state.topic', '', ("state.topic is ''",)),
         ('state.fields', ['Linear.x'], ("state.fields has 'Linear.x'",)),
@@ -237,6 +244,25 @@ def test_a_scale_is_kept_and_without_one_a_bundles_hash_stays():
     scaled = Contract.parse(changed('camera.scale', 4000))
     assert Contract.parse(scaled.to_dict()) == scaled
     assert 'scale' not in Contract.parse(ARM).to_dict()['camera']
+
+
+def test_the_hash_is_of_what_a_contract_says():
+    """Equal for equal contracts, whatever the order of keys; another for any other value."""
+    contract = Contract.parse(ARM)
+    assert Contract.parse(dict(reversed(ARM.items()))).hash == contract.hash
+    assert Contract.parse(contract.to_dict()).hash == contract.hash
+    assert Contract.parse(changed('action.high', [0.5, 1.0])).hash != contract.hash
+    assert Contract.parse(changed('stop.observation_timeout', 0.4)).hash != contract.hash
+
+
+def test_a_rate_and_a_tolerance_are_kept_and_without_them_a_bundles_hash_stays():
+    """Manifests from before there were these keys do not have them."""
+    for section, key in (('action', 'max_rate'), ('action.executed', 'tolerance')):
+        given = Contract.parse(changed(f'{section}.{key}', [1, 2]))
+        assert Contract.parse(given.to_dict()) == given
+        assert given.hash != Contract.parse(ARM).hash
+    action = Contract.parse(ARM).to_dict()['action']
+    assert 'max_rate' not in action and 'tolerance' not in action['executed']
 
 
 def test_contract_cannot_be_changed_in_place():

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.torch import load
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -21,9 +20,9 @@ from torch.utils._pytree import tree_leaves
 from lewm_ros.bundle import Bundle, Manifest
 from lewm_ros.engines import device_search, load_engine
 from lewm_ros.engines.device_search import DeviceSearch
-from lewm_ros.engines.torch_engine import TorchEngine
+from lewm_ros.engines.torch_engine import TorchEngine, load_model
 from lewm_ros.errors import ModelError
-from lewm_ros.model import FastRollout, LeWorldModel, ModelConfig
+from lewm_ros.model import FastRollout, LeWorldModel
 from lewm_ros.planning import cem
 from lewm_ros.planning.cem import CEM, CEMConfig, NumpySearch, Step
 from lewm_ros.planning.costs import goal_cost, weights
@@ -38,9 +37,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a C
 @pytest.fixture(scope='module')
 def model(tiny_bundle: Bundle) -> LeWorldModel:
     """Return the tiny bundle's network."""
-    model = LeWorldModel(ModelConfig.parse(tiny_bundle.manifest.architecture))
-    model.load_state_dict(load(tiny_bundle.read('weights.safetensors')))
-    return model.eval().requires_grad_(False)
+    return load_model(tiny_bundle).eval().requires_grad_(False)
 
 
 @pytest.fixture(params=[3, 2, 1], ids=lambda history: f'history{history}')

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
 import rclpy.logging
 
-from lewm_ros.nodes.diagnostics import ERROR, WARN, Conditions
+from lewm_ros.nodes.diagnostics import ERROR, WARN, Conditions, Rate, resident_mb
 
 
 def test_warnings_and_errors_can_take_turns():
@@ -25,3 +26,43 @@ def test_warnings_and_errors_can_take_turns():
     assert conditions.text == 'the disk is full; a gap of 2 s; a gap of 3 s'
     conditions.set('the disk', None)
     assert conditions.level == WARN[0]
+
+
+def test_a_condition_can_be_forgotten_without_a_word():
+    """One that nobody looks after any more is gone; the others stay."""
+    conditions = Conditions(SimpleNamespace(get_logger=lambda: rclpy.logging.get_logger('test')))
+    conditions.set('a gap', 'a gap of 2 s')
+    conditions.set('the disk', 'the disk is slow')
+    conditions.clear('a gap')
+    conditions.clear('unknown')
+    assert conditions.text == 'the disk is slow'
+    conditions.clear()
+    assert conditions.text == 'ok'
+
+
+def test_a_rate_counts_the_last_seconds_of_the_steady_clock(monkeypatch):
+    """A short past is not taken for a slow one, and what stopped goes to 0."""
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr('time.monotonic', lambda: clock.now)
+    rate = Rate(window=5.0)
+    assert rate.hz == 0.0
+    for _ in range(20):  # 10 Hz for 2 s
+        clock.now += 0.1
+        rate.add()
+    assert rate.hz == pytest.approx(10.0)
+    for _ in range(200):  # 20 Hz for 10 s
+        clock.now += 0.05
+        rate.add()
+    assert rate.hz == pytest.approx(20.0, rel=0.02)
+    clock.now += 2.5
+    assert rate.hz == pytest.approx(10.0, rel=0.02)
+    clock.now += 2.6
+    assert rate.hz == 0.0
+
+
+def test_resident_memory_follows_what_is_held():
+    """In MB of 10^6 bytes."""
+    before = resident_mb()
+    held = bytearray(b'1') * 50_000_000
+    assert resident_mb() - before == pytest.approx(50, abs=10)
+    del held

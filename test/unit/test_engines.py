@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
 import pytest
 
 from lewm_ros.bundle import FILES, Bundle, Manifest, write_bundle
@@ -52,19 +51,6 @@ def with_files(bundle: Bundle, folder: Path, **graphs: bytes) -> Bundle:
     for name, data in graphs.items():
         files[f'{name}.onnx'] = data
     return write_bundle(folder / 'changed', replace(bundle.manifest, files={}), dict(files))
-
-
-def external_model(location: str) -> bytes:
-    """Return a graph that adds to its input a constant kept at ``location``."""
-    constant = numpy_helper.from_array(np.zeros((1, 8), dtype=np.float32), 'constant')
-    onnx.external_data_helper.set_external_data(constant, location, offset=0, length=32)
-    constant.ClearField('raw_data')
-    value = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8]) for name in ('x', 'latent')
-    ]
-    node = helper.make_node('Add', ['x', 'constant'], ['latent'])
-    graph = helper.make_graph([node], 'g', value[:1], value[1:], [constant])
-    return helper.make_model(graph).SerializeToString()
 
 
 def test_engines_name_themselves(engines: dict[str, Engine]) -> None:
@@ -273,7 +259,7 @@ from lewm_ros.engines import load_engine
 engine = load_engine(Bundle.load({str(tiny_bundle.path)!r}))
 engine.encode(np.zeros((32, 32, 3), np.uint8))
 engine.rollout(np.zeros((3, 8)), np.zeros((2, 10)), np.zeros((4, 5, 10)))
-heavy = ('torch', 'onnxscript', 'safetensors', 'lewm_ros.model', 'rclpy')
+heavy = ('torch', 'onnxscript', 'lewm_ros.model', 'rclpy')
 print([name for name in heavy if name in sys.modules])
 """
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
@@ -287,7 +273,6 @@ print([name for name in heavy if name in sys.modules])
         ('onnxruntime', 'onnx', ('lewm_ros[cpu]', 'lewm_ros[gpu]')),
         ('openvino', 'openvino', ('lewm_ros[openvino]',)),
         ('torch', 'torch', ('lewm_ros[train]',)),
-        ('torch', 'safetensors', ('lewm_ros[train]',)),
     ],
 )
 def test_missing_package_names_what_to_install(
@@ -310,41 +295,10 @@ except EngineError as error:
         assert extra in done.stdout
 
 
-@pytest.mark.parametrize('location', ['weights.safetensors', '../secret', '/etc/passwd'])
-def test_tensor_outside_the_file_is_refused(
-    tiny_bundle: Bundle, tmp_path: Path, location: str
-) -> None:
-    """A graph cannot make anything else be read, with right hashes or not."""
-    bundle = with_files(tiny_bundle, tmp_path, encoder=external_model(location))
-    with pytest.raises(EngineError, match=r'encoder.onnx keeps tensors outside the file'):
-        load_engine(bundle)
-
-
-def test_tensor_outside_the_file_in_unusual_bytes(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    """The same entry with padded numbers, which parsers accept, is found as well."""
-    plain = helper.make_model(helper.make_graph([], 'g', [], [])).SerializeToString()
-    entry = onnx.StringStringEntryProto(key='location', value='x').SerializeToString()
-    padded = entry.replace(b'\x0a\x08', b'\x8a\x00\x88\x80\x00', 1)
-    assert onnx.StringStringEntryProto.FromString(padded).key == 'location'
-    bundle = with_files(tiny_bundle, tmp_path, encoder=plain + padded)
-    with pytest.raises(EngineError, match='keeps tensors outside'):
-        load_engine(bundle)
-
-
-def test_custom_operator_is_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    """An operator that is not ONNX's own is refused before anything loads the graph."""
-    model = onnx.load_from_string(tiny_bundle.read('encoder.onnx'))
-    model.graph.node[0].domain = 'example.evil'
-    model.opset_import.append(helper.make_opsetid('example.evil', 1))
-    bundle = with_files(tiny_bundle, tmp_path, encoder=model.SerializeToString())
-    with pytest.raises(EngineError, match=r"encoder\.onnx has operator 'example\.evil\."):
-        load_engine(bundle)
-
-
 def test_file_that_is_no_graph(tiny_bundle: Bundle, tmp_path: Path) -> None:
     """Noise with a right hash ends in one line naming the file."""
     bundle = with_files(tiny_bundle, tmp_path, rollout=b'\x00noise')
-    with pytest.raises(EngineError, match=r'rollout\.onnx') as caught:
+    with pytest.raises(BundleError, match=r'rollout\.onnx') as caught:
         load_engine(bundle)
     assert '\n' not in str(caught.value)
 
@@ -352,7 +306,7 @@ def test_file_that_is_no_graph(tiny_bundle: Bundle, tmp_path: Path) -> None:
 def test_swapped_graphs(tiny_bundle: Bundle, tmp_path: Path) -> None:
     """A graph with other inputs than the manifest's is refused with both."""
     bundle = with_files(tiny_bundle, tmp_path, encoder=tiny_bundle.read('rollout.onnx'))
-    with pytest.raises(EngineError, match=r"encoder.onnx has .* 'pixels'"):
+    with pytest.raises(BundleError, match=r"encoder.onnx has .* 'pixels'"):
         load_engine(bundle)
 
 
@@ -366,7 +320,7 @@ def test_manifest_of_another_model(tiny_bundle: Bundle, tmp_path: Path) -> None:
     files: dict[str, bytes | Path] = {name: tiny_bundle.path / name for name in FILES}
     manifest = changed(tiny_bundle.manifest, history=4)
     bundle = write_bundle(tmp_path / 'other', manifest, files)
-    with pytest.raises(EngineError, match=r"rollout.onnx has .*\[3, 8\] for 'context'.*\[4, 8\]"):
+    with pytest.raises(BundleError, match=r"rollout.onnx has .*\[3, 8\] for 'context'.*\[4, 8\]"):
         load_engine(bundle)
     with pytest.raises(BundleError, match=r'weights\.safetensors does not fit'):
         load_engine(bundle, 'torch')
@@ -380,14 +334,3 @@ def test_architecture_of_another_version(tiny_bundle: Bundle, tmp_path: Path) ->
     bundle = write_bundle(tmp_path / 'other', manifest, files)
     with pytest.raises(BundleError, match='gadgets'):
         load_engine(bundle, 'torch')
-
-
-@pytest.mark.parametrize('data', [b'', b'\xff' * 64, b'\x08\x00\x00\x00\x00\x00\x00\x00{}      '])
-def test_weights_that_are_none(tiny_bundle: Bundle, tmp_path: Path, data: bytes) -> None:
-    """Empty, noisy and weightless files end in one line."""
-    files = {name: tiny_bundle.read(name) for name in FILES}
-    files['weights.safetensors'] = data
-    bundle = write_bundle(tmp_path / 'w', replace(tiny_bundle.manifest, files={}), dict(files))
-    with pytest.raises(BundleError, match=r'weights\.safetensors does not fit') as caught:
-        load_engine(bundle, 'torch')
-    assert '\n' not in str(caught.value)

@@ -122,3 +122,15 @@ def test_settings_that_make_no_sense_are_refused(
     """The setting is named."""
     with pytest.raises(CalibrationError, match=f'{word} is'):
         EventDetector('surprise', threshold, release, hold)
+
+
+def test_other_settings_hold_for_an_event_that_lasts() -> None:
+    """It goes on as the same event, and ends by the new threshold, release and hold."""
+    detector = EventDetector('surprise', 10.0, release=0.5, hold=60.0, alpha=0.05)
+    feed(detector, [1, 20, 6, 6, 6])
+    detector.adopt(EventDetector('surprise', 40.0, release=0.25, hold=0.2, alpha=0.01))
+    assert feed(detector, [11] * 5, 2 * NANOSECOND) == []
+    (ended,) = feed(detector, [9] * 4, 3 * NANOSECOND)
+    assert (ended.id, ended.start, ended.end) == (1, NANOSECOND + STEP, 3 * NANOSECOND)
+    (other,) = feed(detector, [30, 41], 4 * NANOSECOND)
+    assert (other.id, other.threshold, other.alpha) == (2, 40.0, 0.01)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import array
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -184,15 +185,46 @@ def test_a_compressed_picture_cannot_claim_any_size(suffix):
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg'])
-def test_a_compressed_picture_that_is_cut_anywhere_is_refused_or_read(suffix):
-    """Never anything but a picture or an ObservationError."""
+def test_a_compressed_picture_that_is_cut_is_refused(suffix):
+    """Wherever it is cut: some versions of OpenCV would fill the rest of the picture with grey."""
     picture = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
     data = cv2.imencode(suffix, picture)[1].tobytes()
-    for end in range(len(data)):
-        try:
-            assert decode_compressed(data[:end]).shape == (24, 32, 3)
-        except ObservationError:
-            continue
+    for end in range(len(data) - 4):  # a PNG's last four bytes are a checksum
+        with pytest.raises(ObservationError, match='cut short|cannot be decoded'):
+            decode_compressed(data[:end])
+    with pytest.raises(ObservationError, match=f'{len(data) // 2} bytes is cut short'):
+        decode_compressed(data[: len(data) // 2])
+
+
+def test_a_jpeg_cut_after_the_picture_within_it_is_refused():
+    """The end of a preview in its head is not the end of the picture."""
+    picture = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    data = cv2.imencode('.jpg', picture)[1].tobytes()
+    preview = b'\xff\xe1' + (len(data) + 2).to_bytes(2) + data
+    whole = data[:2] + preview + data[2:]
+    np.testing.assert_array_equal(decode_compressed(whole), decode_compressed(data))
+    with pytest.raises(ObservationError, match='cut short'):
+        decode_compressed(whole[:-40])
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.jpg'])
+def test_bytes_after_the_end_of_a_compressed_picture_do_no_harm(suffix):
+    """Some cameras fill their buffers up."""
+    data = cv2.imencode(suffix, PIXELS)[1].tobytes()
+    np.testing.assert_array_equal(decode_compressed(data + bytes(100)), decode_compressed(data))
+
+
+@pytest.mark.parametrize(
+    ('height', 'width', 'step'),
+    [(2**31, 2**31, 2**32 - 1), (2**31, 1, 3), (1, 2**31, 2**32 - 1), (2**32 - 1, 2, 6)],
+)
+def test_huge_declared_sizes_are_refused_before_anything_is_allocated(height, width, step):
+    """The numbers of the message are compared with its data, and no picture is made of them."""
+    tracemalloc.start()
+    with pytest.raises(ObservationError, match='step|bytes'):
+        decode('rgb8', height, width, step, bytes(12))
+    assert tracemalloc.get_traced_memory()[1] < 100_000
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize('data', [b'', b'no picture at all', bytes(300)])

@@ -224,7 +224,7 @@ def test_the_action_block_is_divided_by_contract_or_by_five(reacher_contract):
         ('{mean: [0, .nan], std: [1, 1]}', 'mean of y is nan: expected a finite number'),
         ('{mean: [0, 0], std: [0, 1]}', 'std of x is 0: expected a finite number above 0'),
         ('[1, 2]', "holds list: expected 'mean' and 'std'"),
-        ('{mean: [', 'neither JSON nor YAML'),
+        ('{mean: [', 'line 1: not YAML'),
     ],
 )
 def test_wrong_action_statistics_are_refused(text, says, tmp_path):

@@ -13,6 +13,7 @@ import types
 import pytest
 
 from lewm_ros.bringup import ARGUMENTS, GROUPS
+from lewm_ros.supervisor import ends_all
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -84,8 +85,23 @@ def test_a_launch_file_starts_what_lewm_up_starts(stand_ins, tiny_bundle, group)
     assert len(encoder) == (group != 'record')
     assert all(n.kwargs['remappings'] == [('image', 'camera/image')] for n in encoder)
     assert Path(rviz.kwargs['arguments'][1]).is_file()
-    ends = [n.kwargs['name'] for n in nodes if n.kwargs['on_exit'] is not None]
-    assert ends == (['trial_node'] if group == 'demo' else [])
+    assert all(n.kwargs['respawn'] is False for n in nodes)
+
+
+@pytest.mark.parametrize('group', GROUPS)
+def test_launch_starts_a_node_again_where_lewm_up_does(stand_ins, tiny_bundle, group):
+    """`respawn:=true`; the ends that end everything end the launch."""
+    script = runpy.run_path(str(ROOT / 'launch' / f'{group}.launch.py'))
+    *declared, start = script['generate_launch_description']().args[0]
+    context = {d.args[0]: d.kwargs['default_value'] for d in declared}
+    context |= {'bundle': str(tiny_bundle.path), 'respawn': 'true'}
+    for node in start.kwargs['function'](context, *start.kwargs['args']):
+        assert node.kwargs['respawn'] is True
+        assert node.kwargs['respawn_delay'] > 0
+        for status in (-9, 0, 1, 2):
+            event = types.SimpleNamespace(returncode=status)
+            over = node.kwargs['on_exit'](event, context) is not None
+            assert over is ends_all(node.kwargs['name'], status)
 
 
 def test_record_launch_takes_the_folder_of_the_bag(stand_ins, monkeypatch, tmp_path):

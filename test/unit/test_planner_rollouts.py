@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from point_mass import CONFIG, GOAL, REST, SIZE, TICKS, PointMass, at, idle
+from point_mass import CONFIG, GOAL, NO_NETWORK, REST, SIZE, TICKS, PointMass, at, idle
 import pytest
 
-from lewm_ros.bundle import FILES, Bundle, write_bundle
+from lewm_ros.bundle import Bundle, write_bundle
 from lewm_ros.planning import RecedingHorizonPlanner
 from lewm_ros.planning.cem import CEMConfig, NumpySearch
 from lewm_ros.planning.costs import goal_cost
@@ -34,7 +34,7 @@ def test_committed_block_is_rolled_out_once(
 def test_context_shorter_than_the_window(bundle: Bundle, tmp_path: Path) -> None:
     """Then the window still grows, so each candidate begins with the block; plans are equal."""
     manifest = replace(bundle.manifest, architecture={'history': 3}, files={})
-    short = write_bundle(tmp_path / 'short', manifest, dict.fromkeys(FILES, b'-'))
+    short = write_bundle(tmp_path / 'short', manifest, NO_NETWORK)
     committed = np.linspace(-0.5, 0.5, TICKS * SIZE).reshape(TICKS, SIZE)
     plans = []
     for each in (bundle, short):
@@ -108,7 +108,7 @@ class OwnSearch(PointMass):
 def test_search_of_the_engine_is_used(bundle: Bundle, tmp_path: Path, window: int) -> None:
     """It gets sizes, problem and bounds, another seed for each plan, equal ones after a reset."""
     manifest = replace(bundle.manifest, architecture={'history': window}, files={})
-    bundle = write_bundle(tmp_path / 'own', manifest, dict.fromkeys(FILES, b'-'))
+    bundle = write_bundle(tmp_path / 'own', manifest, NO_NETWORK)
     engine = OwnSearch(bundle)
     planner = RecedingHorizonPlanner(bundle, bundle.contract, engine, CONFIG)
     plan = planner.plan(at(REST), idle(), GOAL)

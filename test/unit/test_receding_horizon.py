@@ -115,6 +115,21 @@ def test_warm_start_is_not_worse_than_keeping_the_plan(bundle: Bundle, engine: P
     assert (np.diff(costs) <= 1e-9).all()
 
 
+def test_other_settings_hold_from_the_next_plan_on(
+    planner: RecedingHorizonPlanner, engine: PointMass, bundle: Bundle
+) -> None:
+    """Sizes and budget are the new ones, and the search still starts from the last plan."""
+    old = planner.plan(at(REST), idle(), GOAL)
+    engine.calls.clear()
+    planner.adopt(replace(CONFIG, samples=20, iterations=2, deadline_fraction=0.3))
+    plan = planner.plan(at(REST), idle(), GOAL)
+    assert plan.warm
+    assert plan.rollouts == 2 * 20 + 1
+    first = bundle.denormalise_block(engine.searches[0][0]).reshape(-1, SIZE)
+    assert first == pytest.approx(old.actions, abs=1e-5)
+    assert planner.budget == pytest.approx(0.3 * 0.25)
+
+
 @pytest.mark.parametrize('ticks', [0, 1, 5, 8, 19])
 def test_warm_start_shifts_by_the_time_that_passed(
     planner: RecedingHorizonPlanner, engine: PointMass, bundle: Bundle, ticks: int

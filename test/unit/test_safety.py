@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Limits that nothing non-finite passes, and the watchdog."""
+"""Limits that nothing non-finite passes, and the watchdogs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lewm_ros.contract import Action
-from lewm_ros.safety import Limits, Watchdog
+from lewm_ros.contract import Action, Executed
+from lewm_ros.errors import ContractError
+from lewm_ros.safety import CameraWatchdog, ClockWatchdog, ExecutionWatchdog, Limits
 
 ACTION = Action(
     topic='action',
@@ -22,28 +23,33 @@ ACTION = Action(
     high=(1.0, 0.5, 4.0),
 )
 STEPPED = replace(ACTION, max_step=(0.1, 0.05, 0.5))
+RATED = replace(ACTION, max_rate=(1.0, 0.5, 5.0))
+PERIOD = 0.1
+SECOND = 1_000_000_000
 INSIDE = np.array([0.0, 0.0, 3.5])
 
 
 def test_command_within_limits_passes_unchanged():
     """What is allowed is neither changed nor counted."""
-    limits = Limits(ACTION)
+    limits = Limits(ACTION, PERIOD)
     command = np.array([-1.0, 0.5, 3.25])
-    np.testing.assert_array_equal(limits.apply(command, INSIDE), command)
+    np.testing.assert_array_equal(limits.apply(command, INSIDE, PERIOD), command)
     assert (limits.clipped, limits.rejected) == (0, 0)
 
 
 def test_command_beyond_limits_is_clipped_and_counted():
     """Each dimension is clipped to its own bounds."""
-    limits = Limits(ACTION)
-    np.testing.assert_array_equal(limits.apply(np.array([5.0, -5.0, 0.0]), None), [1.0, -0.2, 3.0])
+    limits = Limits(ACTION, PERIOD)
+    np.testing.assert_array_equal(
+        limits.apply(np.array([5.0, -5.0, 0.0]), None, PERIOD), [1.0, -0.2, 3.0]
+    )
     assert (limits.clipped, limits.rejected) == (1, 0)
 
 
 def test_clipping_leaves_the_caller_s_array_alone():
     """The command handed in is not written to."""
     command = np.array([5.0, -5.0, 0.0])
-    Limits(STEPPED).apply(command, INSIDE)
+    Limits(STEPPED, PERIOD).apply(command, INSIDE, PERIOD)
     np.testing.assert_array_equal(command, [5.0, -5.0, 0.0])
 
 
@@ -52,11 +58,11 @@ def test_clipping_leaves_the_caller_s_array_alone():
 @pytest.mark.parametrize('action', [ACTION, STEPPED])
 def test_non_finite_command_is_rejected(bad, dimension, action):
     """One NaN or infinity anywhere rejects the whole command; infinity is not clipped."""
-    limits = Limits(action)
+    limits = Limits(action, PERIOD)
     command = INSIDE.copy()
     command[dimension] = bad
-    assert limits.apply(command, INSIDE) is None
-    assert limits.apply(command, None) is None
+    assert limits.apply(command, INSIDE, PERIOD) is None
+    assert limits.apply(command, None, PERIOD) is None
     assert (limits.clipped, limits.rejected) == (0, 2)
 
 
@@ -65,17 +71,17 @@ def test_non_finite_command_is_rejected(bad, dimension, action):
 )
 def test_command_of_another_size_is_rejected(command):
     """Nothing is broadcast: a wrong shape is rejected and counted."""
-    limits = Limits(ACTION)
-    assert limits.apply(command, None) is None
+    limits = Limits(ACTION, PERIOD)
+    assert limits.apply(command, None, PERIOD) is None
     assert limits.rejected == 1
 
 
 def test_step_is_limited_from_the_last_command():
     """max_step bounds the change per tick, each dimension for itself, both ways."""
-    limits = Limits(STEPPED)
-    up = limits.apply(np.array([1.0, 0.5, 4.0]), INSIDE)
+    limits = Limits(STEPPED, PERIOD)
+    up = limits.apply(np.array([1.0, 0.5, 4.0]), INSIDE, PERIOD)
     np.testing.assert_allclose(up, [0.1, 0.05, 4.0])
-    down = limits.apply(np.array([-1.0, -0.2, 3.0]), INSIDE)
+    down = limits.apply(np.array([-1.0, -0.2, 3.0]), INSIDE, PERIOD)
     np.testing.assert_allclose(down, [-0.1, -0.05, 3.0])
     assert limits.clipped == 2
 
@@ -83,14 +89,49 @@ def test_step_is_limited_from_the_last_command():
 def test_first_command_has_no_step_to_limit():
     """Without a previous command only the value limits count."""
     np.testing.assert_array_equal(
-        Limits(STEPPED).apply(np.array([1.0, 0.5, 3.0]), None), [1.0, 0.5, 3.0]
+        Limits(STEPPED, PERIOD).apply(np.array([1.0, 0.5, 3.0]), None, PERIOD), [1.0, 0.5, 3.0]
     )
 
 
 def test_value_limits_win_over_the_step_limit():
     """From outside the bounds the way back is at once, not step by step."""
-    limited = Limits(STEPPED).apply(INSIDE, np.array([9.0, -9.0, 0.0]))
+    limited = Limits(STEPPED, PERIOD).apply(INSIDE, np.array([9.0, -9.0, 0.0]), PERIOD)
     np.testing.assert_array_equal(limited, [1.0, -0.2, 3.0])
+
+
+def test_the_rate_counts_over_the_time_that_passed():
+    """Two ticks close together share what one tick may change, and a late one gains nothing."""
+    limits = Limits(RATED, PERIOD)
+    far = np.array([1.0, 0.5, 4.0])
+    for elapsed, step in ((PERIOD, 0.1), (PERIOD / 10, 0.01), (0.0, 0.0), (50 * PERIOD, 0.1)):
+        sent = limits.apply(far, INSIDE, elapsed)
+        np.testing.assert_allclose(sent - INSIDE, [step, step / 2, min(5 * step, 0.5)])
+
+
+def test_the_smaller_of_step_and_rate_limits_counts():
+    """Dimension by dimension."""
+    action = replace(ACTION, max_step=(0.05, 0.05, 0.5), max_rate=(1.0, 0.1, 1.0))
+    sent = Limits(action, PERIOD).apply(np.array([1.0, 0.5, 4.0]), INSIDE, PERIOD)
+    np.testing.assert_allclose(sent - INSIDE, [0.05, 0.01, 0.1])
+
+
+def test_what_was_clipped_is_counted_by_dimension():
+    """A command counts once, each of its dimensions that was changed for itself."""
+    limits = Limits(ACTION, PERIOD)
+    limits.apply(np.array([5.0, 0.0, 9.0]), None, PERIOD)
+    limits.apply(np.array([5.0, 0.0, 3.5]), None, PERIOD)
+    assert limits.clipped == 2
+    assert limits.clipped_by.tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize('key', ['low', 'high', 'max_step', 'max_rate'])
+@pytest.mark.parametrize('bad', [np.nan, np.inf])
+def test_a_limit_that_is_not_finite_is_an_error(key, bad):
+    """It would switch the clamp off without a word; also where the contract was got round."""
+    action = replace(ACTION)
+    object.__setattr__(action, key, (1.0, bad, 1.0))
+    with pytest.raises(ContractError, match=f'action.{key} is '):
+        Limits(action, PERIOD)
 
 
 def test_no_random_command_gets_past_the_limits():
@@ -105,12 +146,12 @@ def test_no_random_command_gets_past_the_limits():
     commands[broken, rng.integers(0, 3, broken.sum())] = rng.choice(
         [np.nan, np.inf, -np.inf], broken.sum()
     )
-    limits = Limits(STEPPED)
+    limits = Limits(STEPPED, PERIOD)
     low, high = STEPPED.bounds
     step = np.array(STEPPED.max_step)
     previous = INSIDE
     for command, is_broken in zip(commands, broken):
-        sent = limits.apply(command, previous)
+        sent = limits.apply(command, previous, PERIOD)
         assert (sent is None) == is_broken
         if sent is not None:
             assert np.isfinite(sent).all()
@@ -121,19 +162,125 @@ def test_no_random_command_gets_past_the_limits():
     assert limits.clipped > 80_000
 
 
-def test_watchdog_is_stale_until_fed():
+def test_the_camera_is_stale_until_its_first_frame():
     """Before the first observation the robot must not move."""
-    watchdog = Watchdog(timeout=0.5)
-    assert watchdog.stale(0.0)
-    assert watchdog.age(1e9) == float('inf')
+    camera = CameraWatchdog(timeout=0.5)
+    assert camera.wrong(0.0) == 'no latent yet'
+    assert camera.age(1e9) == float('inf')
 
 
-def test_watchdog_follows_the_last_observation():
+def test_the_camera_is_stale_by_its_last_frame():
     """Fresh up to the timeout, stale beyond it, fresh again when fed."""
-    watchdog = Watchdog(timeout=0.5)
-    watchdog.feed(100.0)
-    assert watchdog.age(100.25) == pytest.approx(0.25)
-    assert not watchdog.stale(100.5)
-    assert watchdog.stale(100.501)
-    watchdog.feed(101.0)
-    assert not watchdog.stale(101.2)
+    camera = CameraWatchdog(timeout=0.5)
+    camera.feed(100.0)
+    assert camera.age(100.25) == pytest.approx(0.25)
+    assert camera.wrong(100.5) is None
+    assert camera.wrong(100.501) == 'no latent for 0.50 s'
+    camera.feed(101.0)
+    assert camera.wrong(101.2) is None
+
+
+def readings(watchdog, *pairs):
+    """What a clock watchdog says of readings (clock [s], steady [s])."""
+    return [watchdog.wrong(round(clock * SECOND), steady) for clock, steady in pairs]
+
+
+def test_an_even_clock_is_right():
+    """Also one that is slow, fast within the timeout, or was not looked at for a while."""
+    watchdog = ClockWatchdog(timeout=0.5)
+    said = readings(watchdog, (1e9, 0), (1e9 + 0.1, 0.1), (1e9 + 0.11, 0.2), (1e9 + 0.6, 0.3))
+    assert said + readings(watchdog, (1e9 + 9.6, 9.3)) == [None] * 5
+
+
+def test_a_clock_set_back_is_wrong_for_the_timeout():
+    """By a millisecond or a minute; old plans may come for a while."""
+    for back in (0.001, 60.0):
+        watchdog = ClockWatchdog(timeout=0.5)
+        first, *said, last = readings(
+            watchdog, (100, 0), (100 - back, 0.1), (100.4 - back, 0.5), (100.6 - back, 0.7)
+        )
+        assert first is None and last is None
+        assert said == [f'the clock went back by {back:g} s'] * 2
+
+
+def test_a_clock_that_leaps_ahead_is_wrong():
+    """By more than the timeout beyond the time that really passed."""
+    said = readings(ClockWatchdog(timeout=0.5), (100, 0), (100.7, 0.05), (100.8, 0.5), (101, 0.6))
+    assert said == [None, *['the clock went ahead by 0.7 s'] * 2, None]
+
+
+def test_a_clock_that_stands_still_is_wrong_until_it_moves():
+    """A paused simulation, and one that has not started."""
+    said = readings(ClockWatchdog(0.5), (0, 0), (0, 0.5), (0, 0.6), (0, 9.0), (0.01, 9.1))
+    assert said[:2] == [None, None]
+    assert said[2:4] == [f'the clock has stood still for {s:.2f} s' for s in (0.6, 9)]
+    assert said[4] is None
+
+
+class Executor:
+    """A robot that is sent a command and reports another one every eighth of a second."""
+
+    def __init__(self, **changes):
+        executed = Executed('applied', ACTION.type, ACTION.fields, changes.pop('tolerance', None))
+        action = replace(ACTION, executed=executed, **changes)
+        self.watchdog, self.now = ExecutionWatchdog(action, timeout=0.5), 0.0
+
+    def run(self, ticks, sent, reported):
+        """Return what the watchdog says at each tick; 4 of them are the timeout."""
+        said = []
+        for _ in range(ticks):
+            self.now += 0.125
+            if sent is not None:
+                self.watchdog.sent(self.now, np.array(sent))
+            if reported is not None:
+                self.watchdog.reported(self.now, np.array(reported))
+            said.append(self.watchdog.wrong(self.now))
+        return said
+
+
+SENT = [0.0, 0.0, 3.5]
+OTHERWISE = 'the robot executes something else than what is sent'
+
+
+def test_what_is_executed_as_sent_is_right():
+    """Within 5 % of the range by default, and whatever comes while nothing was sent."""
+    robot = Executor()
+    assert robot.run(8, None, [1.0, 0.0, 3.0]) == [None] * 8
+    assert robot.run(8, SENT, [0.09, -0.03, 3.54]) == [None] * 8
+
+
+def test_what_is_executed_otherwise_is_wrong_until_it_is_right_again():
+    """After the timeout; somebody who lets go gives the robot back after as long."""
+    robot = Executor()
+    robot.run(8, SENT, SENT)
+    assert robot.run(8, SENT, [0.0, 0.0, 3.6]) == [None] * 4 + [OTHERWISE] * 4
+    assert robot.run(8, SENT, SENT) == [OTHERWISE] * 4 + [None] * 4
+
+
+def test_one_match_amid_others_does_not_end_a_doubt():
+    """A joystick passes through what is sent, too."""
+    robot = Executor()
+    robot.run(8, SENT, [1.0, 0.0, 3.5])
+    for _ in range(5):
+        assert None not in robot.run(4, SENT, SENT) + robot.run(1, SENT, [1.0, 0.0, 3.5])
+
+
+def test_a_report_may_be_of_any_recent_command():
+    """Up to the timeout and the delay of the robot ago, and no older one."""
+    robot = Executor(delay=0.25)
+    robot.run(1, [1.0, 0.0, 3.5], [1.0, 0.0, 3.5])
+    said = robot.run(20, SENT, [1.0, 0.0, 3.5])
+    assert said.index(OTHERWISE) == 10  # ticks of 0.75 s in which it matches, and of 0.5 s
+
+
+def test_a_robot_that_does_not_report_is_not_trusted():
+    """From the first command on."""
+    said = Executor().run(8, SENT, None)
+    assert said == [None] * 5 + ['the robot does not report what it executes'] * 3
+
+
+def test_the_tolerance_is_the_contract_s():
+    """One per dimension in contract units."""
+    robot = Executor(tolerance=(0.5, 0.01, 0.01))
+    assert robot.run(8, SENT, [0.4, 0.0, 3.5]) == [None] * 8
+    assert robot.run(8, SENT, [0.0, 0.02, 3.5])[-1] == OTHERWISE

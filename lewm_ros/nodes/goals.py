@@ -1,0 +1,59 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The topic ``goal_status`` and the parameters behind it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from lewm_ros.nodes.diagnostics import OK, WARN
+from lewm_ros.nodes.messages import header
+from lewm_ros.nodes.parameters import Parameter, dynamic
+from lewm_ros.planning.goal import Goal, GoalState
+
+GOAL = dynamic(
+    Parameter(
+        'goal_tolerance',
+        0.035,
+        'Mean squared latent distance per dimension at which a goal counts as reached.',
+        0.0,
+        100.0,
+    ),
+    Parameter('goal_dwell', 0.5, 'after that many seconds at or below it [s].', 0.0, 60.0),
+    Parameter(
+        'goal_timeout',
+        0.0,
+        'A goal not reached for so long is given up [s]; 0: never.',
+        0.0,
+        86400.0,
+    ),
+)
+
+
+def goal_settings(params: dict[str, Any]) -> tuple[float, float, float]:
+    """Return tolerance, dwell [s] and timeout [s] for a Goal."""
+    return params['goal_tolerance'], params['goal_dwell'], params['goal_timeout']
+
+
+def goal_message(goal: Goal, robot: str, stamp: int) -> DiagnosticArray:
+    """Make the message that says how a robot, by its contract's name, stands to its goal.
+
+    One status 'goal' whose message is the state; ``stamp`` is the time of the message [ns].
+    """
+    values = {
+        'goal_stamp': str(goal.stamp),
+        'frame_stamp': str(goal.frame),
+        'distance': f'{goal.distance:.6g}',
+        'seconds': f'{goal.age(time.monotonic()):.3f}',
+    }
+    status = DiagnosticStatus(
+        level=WARN if goal.state is GoalState.TIMEOUT else OK,
+        name='goal',
+        message=goal.state.value,
+        hardware_id=robot,
+        values=[KeyValue(key=k, value=v) for k, v in values.items()],
+    )
+    return DiagnosticArray(header=header(stamp), status=[status])

@@ -1,0 +1,207 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Quality of service: what a user may change, and what does not fit, said by name.
+
+A subscription that asks for more than a publisher offers gets nothing from it. The middleware
+reports that as an event without a name; here it becomes a condition that names both sides, the
+policy and the remedy, for as long as it lasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+from rclpy.exceptions import InvalidParameterTypeException
+from rclpy.node import Node
+from rclpy.qos import (
+    DurabilityPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
+from rclpy.qos_overriding_options import InvalidQosOverridesError, QoSOverridingOptions
+
+from lewm_ros.errors import BringupError
+from lewm_ros.nodes.diagnostics import Conditions
+from lewm_ros.nodes.parameters import Parameter
+
+#: Of every node that shows or encodes what the camera publishes.
+IMAGE_RELIABILITY = Parameter(
+    'image_reliability',
+    'best_effort',
+    'QoS of the camera subscription; reliable needs a reliable publisher.',
+    choices=('best_effort', 'reliable'),
+)
+
+
+def _has_depth(profile: QoSProfile) -> SetParametersResult:
+    return SetParametersResult(
+        successful=profile.depth >= 1, reason=f'depth is {profile.depth}: expected at least 1'
+    )
+
+
+#: ROS's standard parameters ``qos_overrides.<topic>.<publisher|subscription>.<policy>``.
+OVERRIDES = QoSOverridingOptions.with_default_policies(callback=_has_depth)
+
+
+def image_qos(reliability: str, depth: int) -> QoSProfile:
+    """Return the profile for camera frames that :data:`IMAGE_RELIABILITY` names."""
+    reliable = reliability == 'reliable'
+    return QoSProfile(
+        depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+    )
+
+
+@contextmanager
+def overrides_of(topic: str) -> Iterator[None]:
+    """Name the topic where its ``qos_overrides`` are wrong. Raises BringupError."""
+    try:
+        yield
+    except (InvalidQosOverridesError, InvalidParameterTypeException, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and 'QoS override' not in str(error):
+            raise  # the middleware's
+        raise BringupError(
+            f'qos_overrides of {topic} are wrong ({error}): expected history keep_last or '
+            'keep_all, reliability reliable or best_effort, depth a whole number above 0'
+        ) from error
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A publisher or subscription of this node.
+
+    Attributes:
+        topic: fully resolved.
+        side: 'publisher' or 'subscription'.
+        qos: what it offers or asks for.
+        remedy: what to do where reliabilities do not fit; empty: set the ROS override.
+
+    """
+
+    topic: str
+    side: str
+    qos: QoSProfile
+    remedy: str = ''
+
+    def mismatch(self, node: Node) -> str | None:
+        """Say which other node's QoS does not fit this one's, and what helps; None if all do."""
+        if self.side == 'publisher':
+            others = node.get_subscriptions_info_by_topic(self.topic)
+        else:
+            others = node.get_publishers_info_by_topic(self.topic)
+        for other in others:
+            theirs = other.qos_profile
+            offered, asked = (self.qos, theirs) if self.side == 'publisher' else (theirs, self.qos)
+            if qos_check_compatible(offered, asked)[0] == QoSCompatibility.ERROR:
+                name = f'{other.node_namespace.rstrip("/")}/{other.node_name}'
+                return f'{self.topic}: {self._explain(offered, asked, name)}'
+        return None
+
+    def _explain(self, offered: QoSProfile, asked: QoSProfile, other: str) -> str:
+        """Name the policy, the two values and the remedy."""
+        publishes = self.side == 'publisher'
+        who = '{other} asks for {asked}, we offer {offered}: {remedy}'
+        if not publishes:
+            who = '{other} offers {offered}, we ask for {asked}: {remedy}'
+        if (offered.reliability, asked.reliability) == (
+            ReliabilityPolicy.BEST_EFFORT,
+            ReliabilityPolicy.RELIABLE,
+        ):
+            value = 'reliable' if publishes else 'best_effort'
+            parameter = f'qos_overrides.{self.topic}.{self.side}.reliability'
+            remedy = self.remedy or f'set parameter {parameter} to {value}'
+            return who.format(other=other, offered='best effort', asked='reliable', remedy=remedy)
+        if (offered.durability, asked.durability) == (
+            DurabilityPolicy.VOLATILE,
+            DurabilityPolicy.TRANSIENT_LOCAL,
+        ):
+            remedy = (
+                'subscribe with durability volatile'
+                if publishes
+                else 'publish with durability transient_local'
+            )
+            return who.format(
+                other=other, offered='volatile', asked='transient local', remedy=remedy
+            )
+        return f'QoS of {other} does not fit: {qos_check_compatible(offered, asked)[1]}'
+
+
+class Endpoints:
+    """Creates what a node publishes and subscribes to, with overrides and mismatches said.
+
+    A mismatch is a condition from the middleware's event on, until the other side is gone.
+
+    Args:
+        node: whose endpoints they are.
+        conditions: where mismatches are said.
+
+    """
+
+    def __init__(self, node: Node, conditions: Conditions) -> None:
+        self._node, self._conditions = node, conditions
+        self._suspects: dict[tuple[str, str], Endpoint] = {}
+
+    def publisher(self, create: Callable[..., Any], kind: type, topic: str, qos: QoSProfile) -> Any:
+        """Call ``create``, one of the node's, with overrides of ``qos``. Raises BringupError."""
+        profile = copy(qos)  # overrides are written into it
+        endpoint = Endpoint(self._node.resolve_topic_name(topic), 'publisher', profile)
+        events = PublisherEventCallbacks(incompatible_qos=self._suspect(endpoint))
+        with overrides_of(endpoint.topic):
+            return create(
+                kind, topic, profile, event_callbacks=events, qos_overriding_options=OVERRIDES
+            )
+
+    def subscription(
+        self,
+        kind: type,
+        topic: str,
+        callback: Callable[..., None],
+        qos: QoSProfile,
+        remedy: str = '',
+        event_callbacks: SubscriptionEventCallbacks | None = None,
+        **options: Any,
+    ) -> Any:
+        """Subscribe, with overrides of ``qos`` where there is no other remedy.
+
+        Raises BringupError for wrong overrides.
+        """
+        profile = copy(qos)
+        endpoint = Endpoint(self._node.resolve_topic_name(topic), 'subscription', profile, remedy)
+        events = event_callbacks or SubscriptionEventCallbacks()
+        events.incompatible_qos = self._suspect(endpoint)
+        with overrides_of(endpoint.topic):
+            return self._node.create_subscription(
+                kind,
+                topic,
+                callback,
+                profile,
+                event_callbacks=events,
+                qos_overriding_options=None if remedy else OVERRIDES,
+                **options,
+            )
+
+    def forget(self, topic: str, side: str) -> None:
+        """Take note that an endpoint was destroyed."""
+        if self._suspects.pop((topic, side), None) is not None:
+            self._conditions.clear(f'qos of {side} {topic}')
+
+    def look(self) -> None:
+        """Refresh the conditions; call it about once a second."""
+        for (topic, side), endpoint in list(self._suspects.items()):
+            self._conditions.set(f'qos of {side} {topic}', endpoint.mismatch(self._node))
+
+    def _suspect(self, endpoint: Endpoint) -> Callable[[Any], None]:
+        """Return the callback of the event, which says neither who nor when it is over."""
+
+        def suspect(event: Any) -> None:
+            self._suspects[endpoint.topic, endpoint.side] = endpoint
+
+        return suspect

@@ -1,0 +1,121 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""How a robot stands to its goal: whether there is one, whether it is reached or given up."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import numpy as np
+
+from lewm_ros.history import NANOSECOND
+
+#: A goal is left at this many times the distance that counts as reached.
+RELEASE = 2.0
+
+
+class GoalState(Enum):
+    """What is so; the value is the word that people and messages read."""
+
+    NONE = 'none'
+    ACTIVE = 'active'
+    REACHED = 'reached'
+    TIMEOUT = 'timeout'
+
+
+class Goal:
+    """The goal that is pursued, and how near it the robot is.
+
+    An active goal is reached once all frames of ``dwell`` seconds are within ``tolerance``; a
+    reached one is active again once all frames of as long are beyond :data:`RELEASE` times it. So
+    neither a robot that swings through its goal nor one frame at the limit changes the state. A
+    goal that is active for ``timeout`` seconds at a stretch is given up until another is set.
+
+    Distances are mean squared differences of latents per dimension: 2 between two pictures
+    chosen at random, where the latents have the unit variance that training aims at.
+
+    Not thread safe.
+
+    Args:
+        tolerance: distance at or below which a goal counts as reached.
+        dwell: by the stamps of frames [s].
+        timeout: by a steady clock [s]; 0 = none.
+
+    Attributes:
+        state: what is so.
+        latent: of the goal, (D,), or None.
+        stamp: of the goal [ns].
+        frame: stamp of the newest frame compared with it [ns]; 0 = none.
+        distance: of that frame; NaN = none.
+
+    """
+
+    latent: np.ndarray | None
+    _since: int | None  # first frame in a row that speaks for another state [ns]
+
+    def __init__(self, tolerance: float, dwell: float, timeout: float) -> None:
+        self.tune(tolerance, dwell, timeout)
+        self._set_at = self._active_since = 0.0
+        self.clear()
+
+    def tune(self, tolerance: float, dwell: float, timeout: float) -> None:
+        """Exchange the settings; the goal stays."""
+        self._tolerance, self._dwell, self._timeout = tolerance, dwell, timeout
+
+    def set(self, latent: np.ndarray, stamp: int, now: float) -> None:
+        """Pursue another goal (D,) of ``stamp`` [ns] from ``now`` [s, steady] on."""
+        self.clear()
+        self.latent, self.stamp = latent, stamp
+        self._set_at = self._active_since = now
+        self.state = GoalState.ACTIVE
+
+    def clear(self) -> None:
+        """Have no goal."""
+        self.state = GoalState.NONE
+        self.latent = None
+        self.stamp = 0
+        self.forget_frames()
+
+    def forget_frames(self) -> None:
+        """Begin to look anew (new episode, clock that jumped); the goal stays."""
+        self.frame, self.distance = 0, float('nan')
+        self._since = None
+
+    @property
+    def pursued(self) -> np.ndarray | None:
+        """What to plan for, (D,); None without a goal and after a timeout."""
+        return None if self.state is GoalState.TIMEOUT else self.latent
+
+    def age(self, now: float) -> float:
+        """Seconds since the goal was set; NaN without one. ``now`` [s, steady]."""
+        return float('nan') if self.latent is None else now - self._set_at
+
+    def observe(self, stamp: int, latent: np.ndarray, now: float) -> bool:
+        """Compare the frame of ``stamp`` [ns], its latent (D,); whether the state changed."""
+        if self.latent is None:
+            return False
+        apart = latent.astype(np.float64) - self.latent
+        self.frame, self.distance = stamp, float(np.mean(apart**2))
+        if self.state is GoalState.ACTIVE:
+            other, speaks = GoalState.REACHED, self.distance <= self._tolerance
+        elif self.state is GoalState.REACHED:
+            other, speaks = GoalState.ACTIVE, self.distance > RELEASE * self._tolerance
+        else:
+            return False
+        if not speaks:
+            self._since = None
+            return False
+        if self._since is None:
+            self._since = stamp
+        if stamp - self._since < self._dwell * NANOSECOND:
+            return False
+        self.state, self._since, self._active_since = other, None, now
+        return True
+
+    def expire(self, now: float) -> bool:
+        """Give an active goal up whose time is over at ``now`` [s, steady]; whether it was."""
+        due = 0 < self._timeout <= now - self._active_since
+        if self.state is not GoalState.ACTIVE or not due:
+            return False
+        self.state = GoalState.TIMEOUT
+        return True

@@ -1,0 +1,398 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever comes in, what goes out is finite and within limits.
+
+Real nodes, whose callbacks get real messages as the executor would hand them over, and whose
+clocks are the test's: 100,000 control ticks in seconds, and plans from an engine gone mad.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from harness import Bench
+import numpy as np
+import onnx
+from onnx import numpy_helper
+import pytest
+from rclpy.logging import LoggingSeverity
+from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image
+from std_msgs.msg import Float64MultiArray, String, UInt32
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+import yaml
+
+from lewm_ros.bundle import FILES, ROLLOUT, Bundle, write_bundle
+from lewm_ros.contract import Action, Contract
+from lewm_ros.engines import Engine
+from lewm_ros.fields import read_fields
+from lewm_ros.history import NANOSECOND
+from lewm_ros.nodes.controller import ControllerNode
+from lewm_ros.nodes.messages import (
+    _POINT_FIELD,
+    action_message,
+    header,
+    message_class,
+    plan_message,
+    to_time,
+    vector_message,
+)
+from lewm_ros.nodes.planner import PlannerNode
+
+CYCLES = 100_000
+ODD = np.array([np.nan, np.inf, -np.inf, 1.7e308, -1.7e308, 5e-324, -0.0, 1e9, 0.0])
+#: What the contract of the arm is changed to; together they have every limit and both stops.
+ROBOTS: dict[str, dict[str, Any]] = {
+    'effort': {},
+    'limited': {'max_step': [0.3, 0.2], 'max_rate': [4.0, 8.0]},
+    'position': {
+        'type': 'trajectory_msgs/msg/JointTrajectory',
+        'fields': ['points[0].positions[1]', 'points[0].positions[0]'],
+        'kind': 'position',
+        'low': [0.5, -2.0],
+        'high': [0.7, -1.0],
+        'max_rate': [0.5, 3.0],
+        'executed': {
+            'topic': 'applied',
+            'type': 'trajectory_msgs/msg/JointTrajectory',
+            'fields': ['points[0].positions[1]', 'points[0].positions[0]'],
+        },
+    },
+}
+
+
+class Controller:
+    """A controller_node and the world as it sees it."""
+
+    def __init__(
+        self, bench: Bench, contract: Contract, file: Path, patch: pytest.MonkeyPatch
+    ) -> None:
+        self.contract = contract
+        self.steady, self.clock = 1000.0, 10**18  # [s], [ns]
+        self.camera_works, self.seen, self.went_back = True, 0.0, 0.0
+        self.cycle = self.planned = 0  # the last one with a plan
+        patch.setattr('lewm_ros.nodes.controller.monotonic', lambda: self.steady)
+        settings = {'contract': str(file), 'autostart': False, 'use_sim_time': True}
+        self.node: ControllerNode = bench.run(
+            ControllerNode,
+            'controller_node',
+            parameter_overrides=[Parameter(k, value=v) for k, v in settings.items()],
+        )
+        self.node.get_logger().set_level(LoggingSeverity.FATAL)  # thousands of lines
+        self.node.trigger_configure()
+        self.node.trigger_activate()
+        assert self.node.failure is None
+        period = round(contract.period * NANOSECOND)
+        (self._tick,) = (t.callback for t in self.node.timers if t.timer_period_ns == period)
+        self._topics = {s.topic_name: s.callback for s in self.node.subscriptions}
+        self.sent: list[tuple[float, np.ndarray]] = []
+        command = self.node._command
+        publish = command.publish
+
+        def record(message: Any) -> None:
+            self.sent.append((self.steady, read_fields(message, contract.action.fields)))
+            publish(message)
+
+        command.publish = record
+
+    def take(self, topic: str, message: Any) -> None:
+        """Hand a message over as the executor does."""
+        self._topics[f'/lewm/{topic}'](message, {'received_timestamp': 0})
+
+    def tick(self) -> None:
+        """Let the clocks reach the node, and the tick be due."""
+        self.node._time_source.clock_callback(Clock(clock=to_time(self.clock)))
+        self._tick()
+
+
+@pytest.fixture(params=ROBOTS)
+def robot(
+    request: pytest.FixtureRequest,
+    bench: Bench,
+    reacher_contract: Contract,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Controller:
+    """Return an active controller of each of the robots."""
+    data = reacher_contract.to_dict()
+    data['action'].update(ROBOTS[request.param])
+    data['stop']['mode'] = 'hold' if data['action']['kind'] == 'position' else 'zero'
+    file = tmp_path / 'robot.yaml'
+    file.write_text(yaml.safe_dump(data))
+    return Controller(bench, Contract.load(file), file, monkeypatch)
+
+
+def number(rng: np.random.Generator) -> float:
+    """Return a number of any size, often an odd one."""
+    if rng.random() < 0.3:
+        return float(rng.choice(ODD))
+    return float(rng.normal() * 10.0 ** rng.integers(-3, 4))
+
+
+def plan(rng: np.random.Generator, robot: Controller) -> JointTrajectory:
+    """Return a plan: half of them such as a planner makes, the others with something odd."""
+    action = robot.contract.action
+    low, high = action.bounds
+    commands = rng.uniform(low - 0.2, high + 0.2, (int(rng.integers(1, 12)), action.size))
+    start = robot.clock + int(rng.normal(scale=0.2) * NANOSECOND)
+    period = round(robot.contract.period * NANOSECOND)
+    message = plan_message(max(start, 1), period, commands, action)
+    odd = rng.integers(0, 20)
+    if odd == 0:
+        message.points = []
+    elif odd == 1:
+        message.joint_names = [str(n) for n in rng.permutation([*action.names, ''])]
+    elif odd == 2:
+        message.header = header(int(rng.integers(0, 2**31 * NANOSECOND)))
+    elif odd == 3:
+        message.points.append(JointTrajectoryPoint(effort=[0.0], positions=[0.0] * 5))
+    elif odd == 4:
+        message.points[-1].time_from_start.sec = int(rng.integers(-(2**31), 2**31))
+    elif odd == 5:
+        rng.shuffle(message.points)
+    elif odd == 6:  # averages overflow
+        for index, point in enumerate(message.points):
+            point.time_from_start.sec = 10 * index
+            point.time_from_start.nanosec = 0
+            setattr(point, _POINT_FIELD[action.kind], [1.7e308] * action.size)
+    elif odd < 10:
+        point = message.points[int(rng.integers(len(message.points)))]
+        wild = [number(rng) for _ in range(action.size)]
+        setattr(point, _POINT_FIELD[action.kind], wild)
+    return message
+
+
+def anomaly(rng: np.random.Generator) -> DiagnosticArray:
+    """Return an event that opens or closes, or something like it."""
+    values = {'id': str(rng.integers(3)), 'kind': 'surprise', 'end': str(rng.choice(['', '', '1']))}
+    if rng.random() < 0.2:
+        values.pop(str(rng.choice(list(values))))
+    status = DiagnosticStatus(values=[KeyValue(key=k, value=v) for k, v in values.items()])
+    return DiagnosticArray(status=[status] * int(rng.integers(0, 2)))
+
+
+def happen(rng: np.random.Generator, robot: Controller) -> None:
+    """Let time pass and let anything come."""
+    before = robot.clock
+    robot.cycle += 1
+    passed = rng.choice([1.0, 1.0, 1.0, 0.5, 0.0, 1.5, 3.0]) * robot.contract.period
+    robot.steady += passed
+    chance = rng.random()
+    if chance > 0.01:
+        robot.clock += round(passed * NANOSECOND)
+    elif chance > 0.005:
+        robot.steady += rng.exponential(1.0)  # the clock stands still
+    elif chance > 0.001:
+        robot.clock += int(rng.normal(scale=3.0) * NANOSECOND)
+    else:
+        robot.clock = int(rng.integers(0, 2**31 * NANOSECOND))
+    robot.clock = min(max(robot.clock, 0), 2**31 * NANOSECOND - 1)
+    if robot.clock < before:
+        robot.went_back = robot.steady
+    if rng.random() < 0.02:
+        robot.camera_works = not robot.camera_works
+    if robot.camera_works and rng.random() < 0.9:
+        robot.seen = robot.steady
+        robot.take('latent', Image())
+    if rng.random() < 0.25:
+        robot.planned = robot.cycle
+        robot.take('plan', plan(rng, robot))
+    if rng.random() < 0.01:
+        robot.take('anomaly', anomaly(rng))
+    if rng.random() < 0.005:
+        robot.take('episode', UInt32(data=int(rng.integers(3))))
+    if rng.random() < 0.003:
+        given = [('on_anomaly', rng.choice(['ignore', 'slow', 'stop', 'x']))]
+        given += [('slow_factor', number(rng))]
+        robot.node.set_parameters([Parameter(k, value=v) for k, v in given])
+    executed = robot.contract.action.executed
+    if executed is not None and robot.sent:
+        values = robot.sent[-1][1].copy()
+        if rng.random() < 0.05:
+            values[:] = number(rng)
+        message = action_message(values, robot.contract.action, robot.clock)
+        robot.take('applied', message if rng.random() < 0.99 else message_class(executed.type)())
+
+
+@pytest.mark.filterwarnings('ignore::RuntimeWarning')  # averages of 1e300 overflow
+def test_no_command_leaves_the_limits(robot: Controller) -> None:
+    """At every tick one command: finite, within bounds, near enough to the last one.
+
+    And no plan is played while the camera is silent or just after the clock was set back, nor
+    later, unless it is a newer one.
+    """
+    rng = np.random.default_rng(0)
+    action, stop, stopped = robot.contract.action, robot.contract.stop, 0
+    for _ in range(CYCLES // len(ROBOTS)):
+        happen(rng, robot)
+        before = len(robot.sent)
+        robot.tick()
+        if stop.mode == 'hold' and not robot.sent:  # nothing before the first plan
+            continue
+        assert len(robot.sent) == before + 1
+        silent, back = robot.steady - np.array([robot.seen, robot.went_back])
+        if silent > stop.observation_timeout or back < 0.4:
+            stopped = robot.cycle
+        if before and robot.planned <= stopped:
+            last, now = robot.sent[-2][1], robot.sent[-1][1]
+            if stop.mode == 'hold':
+                assert (now == last).all()
+            elif action.max_step is None:
+                assert not now.any()
+            else:  # on the way to zero
+                assert (np.abs(now) <= np.abs(last)).all()
+    times = np.array([t for t, _ in robot.sent])
+    commands = np.array([c for _, c in robot.sent])
+    changes = np.abs(np.diff(commands, axis=0))
+    low, high = action.bounds
+    assert np.isfinite(commands).all()
+    assert ((low <= commands) & (commands <= high)).all()
+    if action.max_step is not None:
+        assert (changes <= np.array(action.max_step) + 1e-9).all()
+    if action.max_rate is not None:
+        passed = np.minimum(np.diff(times), robot.contract.period)
+        assert (changes <= np.array(action.max_rate) * passed[:, None] + 1e-9).all()
+    # It was no test if the robot stood still, or if nothing odd came through to it.
+    figures = robot.node.report()
+    assert changes.any(axis=1).mean() > 0.1
+    watchdogs = ['stale', 'clock'] + ['executed'] * (action.executed is not None)
+    for key in (
+        'clipped',
+        'rejected',
+        'refused_plans',
+        'plan_ends',
+        *(f'{w}_stops' for w in watchdogs),
+    ):
+        assert figures[key] > 10, key
+
+
+class Confused:
+    """An engine whose rollouts come out wrong now and then, in one place or all over."""
+
+    def __init__(self, engine: Engine, rng: np.random.Generator) -> None:
+        self._engine, self._rng = engine, rng
+        self.precision = engine.precision
+
+    def rollout(self, *inputs: Any) -> np.ndarray:
+        """Roll out, and spoil it."""
+        rng, latents = self._rng, self._engine.rollout(*inputs).copy()
+        how = rng.random()
+        if how < 0.3:
+            spoiled = rng.random(len(latents)) < rng.random()
+            latents[spoiled] = rng.choice(ODD, latents[spoiled].shape)
+        elif how < 0.4:
+            latents[:] = rng.choice([np.nan, np.inf, 1e30])
+        return latents
+
+
+class Planner:
+    """A planner_node, and the encoder and robot that it lives on."""
+
+    def __init__(self, bench: Bench, bundle: Bundle, **parameters: Any) -> None:
+        settings = {'bundle': str(bundle.path), 'autostart': False, 'use_sim_time': True}
+        settings |= {'threads': 1, 'samples': 16, 'cold_samples': 16} | parameters
+        self.node: PlannerNode = bench.run(
+            PlannerNode,
+            'planner_node',
+            parameter_overrides=[Parameter(k, value=v) for k, v in settings.items()],
+        )
+        self.node.get_logger().set_level(LoggingSeverity.FATAL)
+        self.node.trigger_configure()
+        self.node.trigger_activate()
+        assert self.node.failure is None
+        self._topics = {s.topic_name: s.callback for s in self.node.subscriptions}
+        self.plans: list[JointTrajectory] = []
+        self.node._plan.publish = self.plans.append
+        self.node._worker.request = self._work  # at once, not on its thread
+        self.clock = 10**18
+        self.take('model', String(data=bundle.hash))
+
+    def _work(self, item: Any) -> None:
+        worker = self.node._worker
+        try:
+            worker._work(item)
+        except Exception as error:
+            worker._on_error(error)
+
+    def take(self, topic: str, message: Any) -> None:
+        """Hand a message over as the executor does."""
+        self._topics[f'/lewm/{topic}'](message, {'received_timestamp': 0})
+
+    def cycle(self, latent: np.ndarray, command: np.ndarray, goal: np.ndarray) -> None:
+        """Let a camera period pass, and what is to be planned be planned."""
+        self.clock += NANOSECOND // 20
+        self.node._time_source.clock_callback(Clock(clock=to_time(self.clock)))
+        self.take('action', Float64MultiArray(data=command))
+        self.take('goal_latent', vector_message(goal, header(self.clock)))
+        self.take('latent', vector_message(latent, header(self.clock)))
+
+
+def assert_sound(plans: list[JointTrajectory], action: Action, clip: bool = True) -> None:
+    """Check every number of every plan."""
+    low, high = action.bounds
+    for message in plans:
+        commands = np.array([point.effort for point in message.points])
+        assert np.isfinite(commands).all()
+        assert not clip or ((low <= commands) & (commands <= high)).all()
+
+
+@pytest.mark.parametrize('clip', [True, False])
+@pytest.mark.filterwarnings('ignore::RuntimeWarning')  # squares of 1e30 overflow
+def test_no_plan_is_wild_whatever_the_engine_says(
+    bench: Bench, tiny_bundle: Bundle, clip: bool
+) -> None:
+    """Latents, goals, commands and rollouts with NaN, infinities and numbers of any size."""
+    rng = np.random.default_rng(0)
+    planner = Planner(bench, tiny_bundle, clip=clip)
+    engine = planner.node._planner._engine
+    planner.node._planner._engine = Confused(engine, rng)
+    goal, size = rng.normal(size=8), planner.node.contract.action.size
+    for _ in range(3000):
+        latent, command = rng.normal(size=8), rng.uniform(-1, 1, size)
+        odd = rng.random()
+        if odd < 0.02:
+            goal = rng.normal(size=8)
+        elif odd < 0.04:
+            latent[rng.integers(8)] = number(rng)
+        elif odd < 0.06:
+            goal = np.array([number(rng) for _ in goal])
+        elif odd < 0.08:
+            command[:] = [number(rng) for _ in command]
+        elif odd < 0.09:
+            latent = latent[:5]
+        planner.cycle(latent, command, goal)
+    assert_sound(planner.plans, planner.node.contract.action, clip)
+    assert len(planner.plans) > 100
+    assert planner.node.callback_errors > 20
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, 1e30])
+@pytest.mark.parametrize('part', [0.001, 1.0])
+@pytest.mark.filterwarnings('ignore::RuntimeWarning')
+def test_no_plan_is_wild_whatever_the_weights(
+    bench: Bench, tiny_bundle: Bundle, tmp_path: Path, value: float, part: float
+) -> None:
+    """Some or all weights of the rollout are no numbers: refused and counted, or within limits."""
+    rng = np.random.default_rng(0)
+    graph = onnx.load_model_from_string(tiny_bundle.read(ROLLOUT))
+    for tensor in graph.graph.initializer:
+        weights = numpy_helper.to_array(tensor).copy()
+        if weights.dtype == np.float32:
+            weights[rng.random(weights.shape) < part] = value
+            tensor.CopyFrom(numpy_helper.from_array(weights, tensor.name))
+    files: dict[str, bytes | Path] = {name: tiny_bundle.read(name) for name in FILES}
+    files[ROLLOUT] = graph.SerializeToString()
+    bundle = write_bundle(tmp_path / 'bundle', replace(tiny_bundle.manifest, files={}), files)
+    planner = Planner(bench, bundle)
+    goal = rng.normal(size=8)
+    for _ in range(60):
+        planner.cycle(rng.normal(size=8), rng.uniform(-1, 1, 2), goal)
+    assert_sound(planner.plans, planner.node.contract.action)
+    assert planner.plans or planner.node.callback_errors
+    if part == 1.0 and value != 1e30:
+        assert not planner.plans
+        assert 'none of' in planner.node.conditions.text

@@ -1,0 +1,294 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes killed, stopped and slowed down while the simulated arm moves, one process for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+import os
+from pathlib import Path
+import re
+import signal
+import time
+from typing import Any
+from unittest import mock
+
+from harness import ROOT, Bench, Process
+import numpy as np
+import pytest
+from sensor_msgs.msg import Image
+from std_msgs.msg import Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory
+
+from lewm_ros.bringup import GROUPS, prepare_environment
+from lewm_ros.contract import Contract
+from lewm_ros.history import NANOSECOND
+from lewm_ros.nodes.messages import read_plan
+from lewm_ros.planning.playback import Playback
+from lewm_ros.supervisor import remove_abandoned_memory
+
+CONTRACT = Contract.load(ROOT / 'config' / 'robots' / 'reacher.yaml')
+PERIOD = round(CONTRACT.period * NANOSECOND)
+#: From publisher to subscriber, and from a tick to its command, on a busy machine [s].
+DELIVERY = 0.05
+#: Of every 100 ms a planner that is five times slower stands still for so long [s].
+PAUSED = 0.08
+#: After the last latent the robot stops within so long [s].
+TIMEOUT = CONTRACT.stop.observation_timeout + CONTRACT.period + DELIVERY
+NODES = ('sim_node', 'encoder_node', 'planner_node', 'surprise_node', 'controller_node')
+
+
+class Robot:
+    """The nodes of the arm, each in a process that can be killed, and what they say."""
+
+    def __init__(self, bench: Bench, stack: ExitStack) -> None:
+        self.bench = bench
+        self._stack = stack
+        self.processes: dict[str, Process] = {}
+        self.commands = self._listen(Float64MultiArray, 'action')
+        self.plans = self._listen(JointTrajectory, 'plan')
+        self.latents = self._listen(Image, 'latent')
+
+    def _listen(self, kind: type, topic: str) -> list[tuple[float, Any]]:
+        """Note messages with the time [s] at which they were published, however late we are."""
+        heard: list[tuple[float, Any]] = []
+
+        def note(message: Any, info: Any) -> None:
+            heard.append((info['source_timestamp'] / NANOSECOND, message))
+
+        self.bench.node.create_subscription(kind, topic, note, 10)
+        return heard
+
+    def start(self, *names: str, **parameters: object) -> None:
+        """Start nodes, each in a process of its own, and wait for them."""
+        for name in names:
+            self.bench.diagnostics.pop(f'lewm/{name}', None)
+            started = self.bench.nodes(name, bundle='reacher', **parameters)
+            self.processes[name] = self._stack.enter_context(started)
+        self.bench.active(*names)
+
+    def kill(self, name: str) -> float:
+        """Kill a node; return when [s]."""
+        self.processes[name].send(signal.SIGKILL)
+        self.processes[name].wait()
+        return time.time()
+
+    def set_goal(self) -> None:
+        """Give it somewhere to go."""
+        goal = self.bench.publisher(Float64MultiArray, 'sim/goal')
+        goal.publish(Float64MultiArray(data=[1.0, -1.0]))
+
+    def moves(self) -> None:
+        """Wait until the last commands are all under way."""
+        began = time.time()
+        self.bench.until(
+            lambda: (
+                len(heard := since(self.commands, began)) >= 5
+                and all(any(m.data) for m in heard[-5:])
+            ),
+            lambda: f'it does not move: {self.bench.text("controller_node")}',
+            20.0,
+        )
+
+    def stopped(self) -> float:
+        """Wait for a second of stop commands; return when they began [s]."""
+        self.bench.until(lambda: not self._newest(1.0), 'it does not stop')
+        moved = [t for t, m in self.commands if any(m.data)]
+        return next(t for t, _ in self.commands if t > moved[-1])
+
+    def _newest(self, seconds: float) -> list[Float64MultiArray]:
+        """Commands of the newest seconds that are no stop commands; all if there are too few."""
+        newest = since(self.commands, time.time() - seconds)
+        enough = len(newest) > 0.8 * seconds / CONTRACT.period
+        return [m for m in newest if any(m.data) or not enough] if newest else [None]
+
+    def rate(self, began: float) -> float:
+        """Return the mean rate of the commands since then [Hz]."""
+        times = [t for t, _ in self.commands if t >= began]
+        return (len(times) - 1) / (times[-1] - times[0])
+
+    def stale(self, began: float) -> list[str]:
+        """Name the commands since then that no plan asks for at their time, and that do not stop.
+
+        Which plans were there at a tick is uncertain by their delivery, for which the planner
+        may have been paused, and when a tick was by the time until its command is published.
+        """
+        plans = [(t, *read_plan(m, CONTRACT.action, PERIOD)) for t, m in self.plans]
+        found = []
+        for t, message in self.commands:
+            command = np.array(message.data)
+            if t < began or not command.any():
+                continue
+            asked = []
+            for heard in np.linspace(t - PAUSED - DELIVERY, t, 10):
+                line = Playback(CONTRACT.action.size)
+                for published, start, period, actions in plans:
+                    if published <= heard:
+                        line.add(start, period, actions)
+                for tick in np.arange(t - DELIVERY, t + 0.001, 0.001):
+                    wanted = line.command(round(tick * NANOSECOND), PERIOD)
+                    asked += [] if wanted is None else [wanted]
+            if not asked:
+                found.append(f'{command} at {t:.3f}: no plan')
+            elif (
+                np.abs(np.clip(command, np.min(asked, 0), np.max(asked, 0)) - command) > 0.02
+            ).any():
+                found.append(f'{command} at {t:.3f}: {np.min(asked, 0)} to {np.max(asked, 0)}')
+        return found
+
+
+def since(heard: list, began: float) -> list:
+    return [m for t, m in heard if t >= began]
+
+
+@pytest.fixture(scope='module')
+def robot(shared_bench: Bench) -> Iterator[Robot]:
+    """Return the arm on its way to a goal; tests leave it as they found it."""
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.dict(os.environ))
+        prepare_environment('plan')
+        made = Robot(shared_bench, stack)
+        made.start(*NODES, threads=1)
+        made.set_goal()
+        yield made
+    remove_abandoned_memory()
+
+
+@pytest.fixture(autouse=True)
+def moving(request: pytest.FixtureRequest) -> None:
+    """Begin each test of the arm with a moving one."""
+    if 'robot' in request.fixturenames:
+        request.getfixturevalue('robot').moves()
+
+
+def abandoned() -> set[Path]:
+    """Segments of shared memory that no running process has mapped."""
+    mapped = set()
+    for maps in Path('/proc').glob('[0-9]*/maps'):
+        with suppress(OSError):
+            mapped |= set(re.findall(r'/dev/shm/\S+', maps.read_text()))
+    return {p for p in Path('/dev/shm').glob('fastdds_' + 16 * '?') if str(p) not in mapped}
+
+
+def environment(pid: int) -> str:
+    return Path(f'/proc/{pid}/environ').read_text()
+
+
+def within_five_percent(rate: float) -> bool:
+    return abs(rate * CONTRACT.period - 1) <= 0.05
+
+
+def test_a_paused_simulator_stops_the_robot(robot: Robot):
+    """No frames, no latents: stop after observation_timeout; it goes on when they come again."""
+    began = time.time()
+    robot.processes['sim_node'].send(signal.SIGSTOP)
+    try:
+        stopped = robot.stopped()
+    finally:
+        robot.processes['sim_node'].send(signal.SIGCONT)
+    silent = max(t for t, _ in robot.latents if t < stopped)
+    assert stopped - silent <= TIMEOUT
+    assert within_five_percent(robot.rate(began))
+    robot.moves()
+    assert not robot.stale(began)
+
+
+def test_a_planner_five_times_slower_costs_no_command(robot: Robot):
+    """It runs for 20 ms of each 100: commands at their rate, none without a plan for its time."""
+    began = time.time()
+    planner = robot.processes['planner_node']
+    try:
+        while time.time() < began + 4.0:
+            planner.send(signal.SIGSTOP)
+            robot.bench.spin(PAUSED)
+            planner.send(signal.SIGCONT)
+            robot.bench.spin(PAUSED / 4)
+    finally:
+        planner.send(signal.SIGCONT)
+    assert within_five_percent(robot.rate(began))
+    assert not robot.stale(began)
+    assert since(robot.plans, began)
+
+
+def test_a_killed_surprise_node_changes_nothing(robot: Robot):
+    """on_anomaly is ignore."""
+    began = robot.kill('surprise_node')
+    robot.bench.spin(2.0)
+    assert within_five_percent(robot.rate(began))
+    assert all(any(m.data) for m in since(robot.commands, began))
+    assert not robot.stale(began)
+
+
+def test_a_killed_surprise_node_is_named_where_it_could_stop_the_robot(robot: Robot):
+    """on_anomaly is stop: the controller says that it is blind; it sees again afterwards."""
+    robot.processes['controller_node'].end()
+    robot.start('controller_node', on_anomaly='stop')
+    blind = "nobody publishes /lewm/anomaly: on_anomaly 'stop' is blind"
+    robot.bench.until(lambda: blind in robot.bench.text('controller_node'), 'not named')
+    robot.start('surprise_node')
+    robot.bench.until(lambda: blind not in robot.bench.text('controller_node'), 'still named')
+    robot.processes['controller_node'].end()
+    robot.start('controller_node')
+
+
+def test_a_killed_encoder_stops_the_robot(robot: Robot):
+    """After observation_timeout, with no move until it is back; then the goal is still known."""
+    began = time.time()
+    robot.kill('encoder_node')
+    stopped = robot.stopped()
+    assert stopped - robot.latents[-1][0] <= TIMEOUT
+    robot.bench.until(
+        lambda: 'nobody publishes /lewm/latent' in robot.bench.text('controller_node'), 'not named'
+    )
+    resting = since(robot.commands, stopped)
+    assert resting and not any(any(m.data) for m in resting)
+    assert within_five_percent(robot.rate(began))
+    robot.start('encoder_node')
+    robot.moves()
+    assert not robot.stale(began)
+
+
+def test_a_killed_planner_stops_the_robot_at_the_end_of_its_plan(robot: Robot):
+    """Until then the plan is played; the controller names what is missing."""
+    began = time.time()
+    robot.kill('planner_node')
+    robot.bench.spin(DELIVERY)
+    start, period, actions = read_plan(robot.plans[-1][1], CONTRACT.action, PERIOD)
+    ends = (start + period * len(actions)) / NANOSECOND
+    assert abs(robot.stopped() - ends) <= CONTRACT.period + DELIVERY
+    robot.bench.until(
+        lambda: 'nobody publishes /lewm/plan' in robot.bench.text('controller_node'), 'not named'
+    )
+    assert within_five_percent(robot.rate(began))
+    robot.start('planner_node', threads=1)
+    robot.moves()
+    assert not robot.stale(began)
+
+
+def test_killed_nodes_come_back_with_respawn(robot: Robot):
+    """Encoder, planner and controller at once: the robot moves again, the others stay."""
+    for name in NODES[1:]:
+        robot.processes[name].end()
+    bench, left = robot.bench, abandoned()
+    arguments = ('--processes', '--respawn', '--bundle', 'reacher')
+    with bench.lewm('up', 'plan', *arguments, '-p', 'planner_node.threads:=1') as bringup:
+        robot.moves()
+        before = bringup.nodes()
+        assert set(before) == set(GROUPS['plan'])
+        killed = {'encoder_node', 'planner_node', 'controller_node'}
+        for name in killed:
+            os.kill(before[name], signal.SIGKILL)
+        robot.commands.clear()
+        robot.moves()
+        after = bringup.nodes()
+        assert {n for n in before if after[n] != before[n]} == killed
+        assert len({environment(pid) for pid in after.values()}) == 1
+        assert 'FASTDDS_DEFAULT_PROFILES_FILE=' in environment(after['planner_node'])
+        said = re.findall(r'lewm: (\w+) ended with status -9: starting it again', bringup.output)
+        assert sorted(said) == sorted(killed)
+        assert bringup.end() == 0
+        bench.spin(0.3)
+        assert not any(Path(f'/proc/{pid}').exists() for pid in after.values())
+        assert not any(robot.commands[-1][1].data)
+    assert abandoned() <= left  # what the killed ones held is gone

@@ -1,0 +1,58 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Goals exchanged while the arm moves, by every way that a goal can come."""
+
+from __future__ import annotations
+
+from diagnostic_msgs.msg import DiagnosticArray
+from harness import Bench
+import numpy as np
+from sensor_msgs.msg import Image
+from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import Trigger
+import yaml
+
+from lewm_ros.bundle import Bundle
+from lewm_ros.nodes.base import LATCHED
+from lewm_ros.share import find
+
+NODES = ('sim_node', 'encoder_node', 'planner_node', 'controller_node')
+#: Limits [1], [1/s] at 20 Hz: the second is the tighter one.
+MAX_STEP, MAX_RATE = 0.1, 1.5
+
+
+def test_new_goals_in_mid_run_never_make_a_command_jump(bench: Bench, tmp_path):
+    """Twenty exchanges at random moments: every step within the limits, which do cut in."""
+    bundle = Bundle.load(find('bundle', 'reacher'))
+    data = bundle.contract.to_dict()
+    data['action'] |= {'max_step': [MAX_STEP] * 2, 'max_rate': [MAX_RATE] * 2}
+    contract = tmp_path / 'robot.yaml'
+    contract.write_text(yaml.safe_dump(data))
+    rng = np.random.default_rng(0)
+    with bench.nodes(*NODES, bundle=bundle.path, contract=contract, threads=1) as process:
+        bench.active(*NODES)
+        commands = bench.listen(Float64MultiArray, 'action')
+        frames = bench.listen(Image, 'camera/image')
+        told = bench.listen(DiagnosticArray, 'goal_status', LATCHED)
+        pose = bench.publisher(Float64MultiArray, 'sim/goal')
+        picture = bench.publisher(Image, 'goal_image', LATCHED)
+        bench.until(lambda: len(frames) > 20, 'no frames')
+        pose.publish(Float64MultiArray(data=[1.0, 1.0]))
+        bench.until(lambda: commands and any(commands[-1][1].data), 'it does not move')
+        for number in range(20):
+            if number % 3 == 0:
+                pose.publish(Float64MultiArray(data=rng.uniform(-2, 2, 2).tolist()))
+            elif number % 3 == 1:
+                assert bench.call(Trigger, 'encoder_node/set_goal').success
+            else:
+                picture.publish(frames[rng.integers(len(frames))][1])
+            bench.spin(rng.uniform(0.05, 0.7))
+        states = [m.status[0].message for _, m in told]
+        assert states.count('active') >= 15  # one for each goal that differs
+        values = np.array([m.data for _, m in commands])
+        assert np.abs(np.diff(values, axis=0)).max() <= MAX_RATE / 20 + 1e-9
+        assert np.abs(values).max() <= 1.0
+        assert np.abs(values).max(axis=0).min() > 3 * MAX_STEP  # it drove
+        bench.spin(1.1)
+        assert int(bench.figures('controller_node')['clipped']) > 10
+        assert process.end() == 0

@@ -1,0 +1,102 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""deploy/sros2/policy.xml against what the nodes really publish, hear, serve and call."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from fnmatch import fnmatchcase
+from xml.etree import ElementTree
+
+from harness import ROOT, Bench
+import pytest
+
+from lewm_ros.bringup import NODES
+
+#: Permission in the policy → how rclpy's graph names it.
+KINDS = {
+    'publish': 'publisher',
+    'subscribe': 'subscriber',
+    'reply': 'service',
+    'request': 'client',
+}
+#: Allowed for what this test does not do: use_sim_time, and an operator's or a viewer's wishes.
+UNUSED = {
+    'encoder_node': {'/clock'},
+    'planner_node': {'/clock'},
+    'controller_node': {'/clock'},
+    'surprise_node': {'/clock'},
+    'view_node': {'/clock', '/lewm/camera/image', '/lewm/latent', '/lewm/goal_image/accepted'},
+    'recorder_node': {'/clock'},
+    'sim_node': {'/clock'},
+    'trial_node': {'/clock'},
+}
+
+
+def policy() -> dict[str, dict[str, list[str]]]:
+    """Allowed patterns of full names, by enclave and permission."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for enclave in ElementTree.parse(ROOT / 'deploy/sros2/policy.xml').getroot().iter('enclave'):
+        allowed: dict[str, list[str]] = {kind: [] for kind in KINDS}
+        for profile in enclave.iter('profile'):
+            space, node = profile.attrib['ns'], profile.attrib['node']
+            assert enclave.attrib['path'] == f'{space}/{node}'
+            for rules in profile:
+                (kind,) = rules.attrib
+                assert rules.attrib[kind] == 'ALLOW'
+                for name in (rule.text or '' for rule in rules):
+                    if name.startswith('~'):
+                        name = f'{space}/{node}{name[1:]}'
+                    allowed[kind].append(name if name.startswith('/') else f'{space}/{name}')
+        found[profile.attrib['node']] = allowed
+    return found
+
+
+@pytest.fixture(scope='module')
+def graph(shared_bench: Bench) -> dict[str, dict[str, set[str]]]:
+    """What each node has, by permission, all nodes running."""
+    bench = shared_bench
+    own = {
+        'controller_node': {'on_anomaly': 'stop'},
+        'surprise_node': {'evidence_folder': bench.folder / 'evidence'},
+        'recorder_node': {'out': bench.folder / 'bag'},
+        'trial_node': {'out': bench.folder / 'trial'},
+    }
+    with ExitStack() as stack:
+        for names in (tuple(set(NODES) - set(own)), *((name,) for name in own)):
+            given = own.get(names[0], {})
+            stack.enter_context(bench.nodes(*names, bundle='reacher', threads=1, **given))
+        bench.active(*NODES)
+        bench.spin(2.0)
+        return {
+            name: {kind: names_of(bench, what, name) for kind, what in KINDS.items()}
+            for name in NODES
+        }
+
+
+def names_of(bench: Bench, what: str, node: str) -> set[str]:
+    """Names of a node's publishers and so on."""
+    find = getattr(bench.node, f'get_{what}_names_and_types_by_node')
+    return {name for name, _ in find(node, '/lewm')}
+
+
+@pytest.mark.parametrize('name', NODES)
+def test_a_node_may_do_what_it_does_and_no_more(graph, name):
+    """Everything in the graph is allowed, and nothing is allowed that nobody needs."""
+    for kind, patterns in policy()[name].items():
+        real = graph[name][kind]
+        assert real or kind == 'request'
+        missing = {r for r in real if not any(fnmatchcase(r, p) for p in patterns)}
+        assert not missing, f'{kind}: {missing}'
+        unused = {p for p in patterns if not any(fnmatchcase(r, p) for r in real)}
+        assert unused <= UNUSED[name], f'{kind}: {unused - UNUSED[name]}'
+
+
+def test_only_the_controller_may_publish_commands():
+    """Not the operator, by no pattern."""
+    may = [
+        name
+        for name, allowed in policy().items()
+        if any(fnmatchcase('/lewm/action', p) for p in allowed['publish'])
+    ]
+    assert may == ['controller_node']

@@ -1,0 +1,151 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Quality of service: what users can set, and what is said where two sides do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from harness import Bench
+import numpy as np
+import pytest
+from rcl_interfaces.srv import GetParameters
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+import yaml
+
+from lewm_ros.nodes.messages import header, image_message
+
+BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+#: A mismatch is said, and is over, within this long [s].
+SOON = 5.0
+
+
+def frames_arrive(bench: Bench, camera: Any) -> bool:
+    """Publish frames until the encoder reports one, or for a while; return whether it did."""
+    before = int(bench.figures('encoder_node')['frames'])
+    picture = np.zeros((64, 64, 3), np.uint8)
+    for _ in range(50):
+        camera.publish(image_message(picture, header(bench.now())))
+        bench.spin(0.05)
+        if int(bench.figures('encoder_node')['frames']) > before:
+            return True
+    return False
+
+
+@pytest.mark.parametrize('asked', ['best_effort', 'reliable'])
+def test_a_camera_that_offers_too_little_is_named_with_the_remedy(bench: Bench, tiny_bundle, asked):
+    """All pairs of publisher and setting: frames come, or the mismatch is said while it lasts."""
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path, image_reliability=asked) as process:
+        bench.active('encoder_node')
+        for offered, profile in (('reliable', RELIABLE), ('best_effort', BEST_EFFORT)):
+            camera = bench.node.create_publisher(Image, 'camera/image', profile)
+            if asked == 'reliable' and offered == 'best_effort':
+                text = (
+                    '/lewm/camera/image: /lewm/bench offers best effort, we ask for reliable: '
+                    'set parameter image_reliability to best_effort'
+                )
+                bench.until(lambda text=text: text in bench.text('encoder_node'), 'not said', SOON)
+                assert not frames_arrive(bench, camera)
+                assert text in bench.text('encoder_node')
+            else:
+                assert frames_arrive(bench, camera)
+                assert 'offers' not in bench.text('encoder_node')
+            bench.node.destroy_publisher(camera)
+            bench.until(lambda: 'offers' not in bench.text('encoder_node'), 'not over', SOON)
+        assert process.output.count('offers best effort') == (2 if asked == 'reliable' else 0)
+        assert 'incompatible' not in process.output.lower()  # rclpy's own words
+
+
+def test_every_side_of_a_mismatch_is_named(bench: Bench, tiny_bundle):
+    """Our subscription, our publisher, and a durability that no parameter can mend."""
+    latents = '/lewm/latent'
+    overrides = ('-p', f'qos_overrides.{latents}.publisher.reliability:=best_effort')
+    with bench.program('encoder', '-p', f'bundle:={tiny_bundle.path}', *overrides):
+        bench.active('encoder_node')
+        bench.node.create_subscription(Image, latents, lambda m: None, RELIABLE)
+        bench.node.create_publisher(Image, 'goal_image', RELIABLE)  # volatile
+        expected = (
+            f'{latents}: /lewm/bench asks for reliable, we offer best effort: set parameter '
+            f'qos_overrides.{latents}.publisher.reliability to reliable',
+            '/lewm/goal_image: /lewm/bench offers volatile, we ask for transient local: publish '
+            'with durability transient_local',
+        )
+        bench.until(
+            lambda: all(text in bench.text('encoder_node') for text in expected),
+            lambda: bench.text('encoder_node'),
+            SOON,
+        )
+
+
+def test_the_remedy_that_is_named_works(bench: Bench, tiny_bundle):
+    """A planner refuses best-effort latents by name; with the override it takes them."""
+    override = 'qos_overrides./lewm/latent.subscription.reliability'
+    arguments = ('-p', f'bundle:={tiny_bundle.path}')
+    bench.node.create_publisher(Image, 'latent', BEST_EFFORT)
+    with bench.program('planner', *arguments) as process:
+        said = f'set parameter {override} to best_effort'
+        bench.until(lambda: said in bench.text('planner_node'), 'not said', 15.0)
+        assert process.end() == 0
+    with bench.program('planner', *arguments, '-p', f'{override}:=best_effort'):
+        listening = bench.node.create_publisher(Image, 'latent', BEST_EFFORT)
+        bench.until(listening.get_subscription_count, 'nobody listens')
+        bench.active('planner_node')
+        bench.spin(2.0)
+        assert 'offers' not in bench.text('planner_node')
+
+
+def reliability(bench: Bench, topic: str) -> ReliabilityPolicy:
+    """Return what the one publisher of a topic offers."""
+    find = bench.node.get_publishers_info_by_topic
+    bench.until(lambda: find(topic), f'nobody publishes {topic}')
+    (found,) = find(topic)
+    return found.qos_profile.reliability
+
+
+def test_overrides_come_from_a_parameter_file_too(bench: Bench, tiny_bundle, tmp_path: Path):
+    """As for any ROS node. Other topics, which have the same defaults, keep them."""
+    path = tmp_path / 'qos.yaml'
+    topics = {'/lewm/surprise': {'publisher': {'reliability': 'best_effort', 'depth': 3}}}
+    path.write_text(yaml.safe_dump({'/**': {'ros__parameters': {'qos_overrides': topics}}}))
+    arguments = ('-p', f'bundle:={tiny_bundle.path}', '--params-file', str(path))
+    with bench.program('surprise', *arguments) as process:
+        bench.active('surprise_node')
+        assert reliability(bench, '/lewm/surprise') == ReliabilityPolicy.BEST_EFFORT
+        assert reliability(bench, '/lewm/surprise/contributions') == ReliabilityPolicy.RELIABLE
+        response = bench.call(
+            GetParameters,
+            'surprise_node/get_parameters',
+            names=[f'qos_overrides./lewm/{t}.publisher.depth' for t in ('surprise', 'anomaly')],
+        )
+        assert [v.integer_value for v in response.values] == [3, 32]
+        assert 'do not exist' not in process.output
+
+
+@pytest.mark.parametrize(
+    ('policy', 'value'), [('reliability', 'sometimes'), ('depth', '0'), ('history', '7')]
+)
+def test_an_override_that_makes_no_sense_is_one_line(bench: Bench, tiny_bundle, policy, value):
+    """It names the topic and what would be right; the node stays unconfigured."""
+    name = f'qos_overrides./lewm/plan.publisher.{policy}'
+    arguments = ('-p', f'bundle:={tiny_bundle.path}', '-p', f'{name}:={value}')
+    with bench.program('planner', *arguments) as process:
+        bench.until(lambda: 'qos_overrides' in bench.text('planner_node'), 'not said')
+        assert 'qos_overrides of /lewm/plan are wrong' in bench.text('planner_node')
+        assert bench.figures('planner_node')['lifecycle'] == 'unconfigured'
+        assert process.output.count('[ERROR]') == 1
+        assert 'Traceback' not in process.output
+        assert process.end() == 0
+
+
+def test_the_command_line_takes_overrides(bench: Bench, tiny_bundle):
+    """`-p node.qos_overrides...` is no misspelt parameter, though no topic is there yet."""
+    name = 'planner_node.qos_overrides./lewm/plan.publisher.reliability'
+    with bench.lewm(
+        'up', 'plan', '--bundle', str(tiny_bundle.path), '-p', f'{name}:=best_effort'
+    ) as process:
+        bench.active('planner_node')
+        assert reliability(bench, '/lewm/plan') == ReliabilityPolicy.BEST_EFFORT
+        assert process.end() == 0

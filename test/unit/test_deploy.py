@@ -1,0 +1,56 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The deployment examples: nothing in them that does not exist. Running them is not tested."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from lewm_ros import cli
+from lewm_ros.bringup import ARGUMENTS
+from lewm_ros.supervisor import UNUSABLE
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / 'deploy'
+
+
+def test_the_unit_starts_a_command_that_exists():
+    """Its options are those of `lewm up`, and the status of a wrong configuration is final."""
+    unit = (DEPLOY / 'lewm.service').read_text()
+    (line,) = re.findall(r'^ExecStart=(.*)$', unit, re.MULTILINE)
+    program, *arguments = shlex.split(line)
+    assert program.endswith('/bin/lewm')
+    args = cli._parser(arguments).parse_args(arguments)
+    assert (args.group, args.processes, args.respawn) == ('plan', True, True)
+    assert f'RestartPreventExitStatus={UNUSABLE}\n' in unit
+
+
+@pytest.mark.skipif(not shutil.which('systemd-analyze'), reason='no systemd here')
+def test_systemd_finds_no_fault_in_the_unit(tmp_path):
+    """With a program that is there."""
+    unit = (DEPLOY / 'lewm.service').read_text()
+    changed = re.sub(r'(?m)^ExecStart=\S+', f'ExecStart={sys.executable}', unit)
+    path = tmp_path / 'lewm.service'
+    path.write_text(re.sub(r'(?m)^User=.*$', 'User=root', changed))
+    done = subprocess.run(['systemd-analyze', 'verify', path], capture_output=True, text=True)
+    assert 'lewm.service' not in done.stdout + done.stderr
+
+
+def test_the_image_is_built_from_files_that_exist():
+    """All that setup.py reads is copied; the launch file and its arguments are there."""
+    text = (DEPLOY / 'Dockerfile').read_text()
+    copied = {s for line in re.findall(r'(?m)^COPY (.*) \S+$', text) for s in line.split()}
+    assert all((ROOT / source).exists() for source in copied)
+    needed = {'package.xml', 'setup.py', 'setup.cfg', 'resource', 'lewm_ros', 'training'}
+    assert needed | {'launch', 'config', 'models', 'LICENSE'} <= copied
+    for launched, given in re.findall(r'(\w+\.launch\.py)((?: \w+:=\S+)*)', text):
+        assert (ROOT / 'launch' / launched).is_file()
+        names = {a.name for a in ARGUMENTS if launched.split('.')[0] in a.groups}
+        assert {g.split(':=')[0] for g in given.split()} <= names

@@ -1,0 +1,180 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The supervisor of `lewm up --processes`, with real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import fcntl
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from lewm_ros.supervisor import (
+    LONGEST_PAUSE,
+    PAUSE,
+    StopSignals,
+    ends_all,
+    remove_abandoned_memory,
+    signals_noted,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+SUPERVISE = (
+    'import sys, lewm_ros.supervisor as s;'
+    's.PAUSE, s.LONGEST_PAUSE = 0.2, 0.8;'
+    'sys.exit(s.supervise(eval(sys.argv[1]), 0.5, eval(sys.argv[2])))'
+)
+#: Like a node: slow to start, then it ends at a stop signal.
+SLEEP = [
+    sys.executable,
+    '-c',
+    'import time; time.sleep(0.3)\n'
+    'from lewm_ros.supervisor import StopSignals; signals = StopSignals()\n'
+    'while not signals.seen: time.sleep(0.02)',
+]
+STUBBORN = [
+    sys.executable,
+    '-c',
+    'import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); '
+    'print("ready", flush=True); time.sleep(60)',
+]
+
+
+def program(code: str) -> list[str]:
+    return [sys.executable, '-c', code]
+
+
+@pytest.fixture
+def supervisor() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Return what starts a supervisor over commands by name; it is killed if it stays."""
+    started = []
+
+    def start(commands: dict[str, list[str]], respawn: bool = False) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, '-c', SUPERVISE, repr(commands), repr(respawn)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_when_one_process_ends_all_end_with_its_status(supervisor):
+    """The others get SIGINT, which waits until they can take it; nobody is left behind."""
+    process = supervisor({'sleeper': SLEEP, 'leaver': program('import sys; sys.exit(3)')})
+    output = process.communicate(timeout=20)
+    assert process.returncode == 3, output
+    assert output[1] == 'lewm: leaver ended with status 3\n'
+
+
+def test_a_process_that_ignores_sigint_is_killed_after_the_grace_time(supervisor):
+    """And the supervisor itself still ends with 0 after a signal, or two."""
+    process = supervisor({'stubborn': STUBBORN})
+    assert process.stdout.readline() == 'ready\n'
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=20)
+    assert process.returncode == 0, output
+    assert 'killing' in output[1]
+
+
+def test_a_process_killed_by_a_signal_is_a_failure(supervisor):
+    """As a shell would say it: 128 plus the signal."""
+    process = supervisor({'crasher': program('import os, signal; os.kill(os.getpid(), 9)')})
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGKILL
+
+
+def test_a_process_that_died_is_started_again_as_it_was(supervisor, tmp_path):
+    """By a signal, with an error or without: same command and environment; pauses grow."""
+    lives = tmp_path / 'lives'
+    code = (
+        'import os, sys, time; life = open(sys.argv[1], "a+"); life.seek(0);'
+        'number = len(life.readlines());'
+        'life.write(f"{time.monotonic()} {sorted(os.environ.items())}\\n"); life.close();'
+        'number == 0 and os.kill(os.getpid(), 9); os._exit((0, 0, 1, 3)[number])'
+    )
+    process = supervisor(
+        {'planner_node': [*program(code), str(lives)], 'sleeper': SLEEP}, respawn=True
+    )
+    while not lives.exists() or lives.read_text().count('\n') < 4:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=20)[1]
+    assert process.returncode == 0, said
+    assert said.splitlines()[:3] == [
+        f'lewm: planner_node ended with status {status}: starting it again in {pause} s'
+        for status, pause in ((-9, 0.2), (0, 0.4), (1, 0.8))
+    ]
+    assert 'sleeper' not in said
+    times, environments = zip(*(line.split(' ', 1) for line in lives.read_text().splitlines()))
+    assert len(set(environments)) == 1
+    pauses = [float(b) - float(a) for a, b in zip(times, times[1:])]
+    assert all(p >= least for p, least in zip(pauses, (0.2, 0.4, 0.8)))
+
+
+@pytest.mark.parametrize(
+    ('name', 'status'), [('planner_node', 2), ('trial_node', 0), ('recorder_node', 3)]
+)
+def test_some_ends_are_not_for_starting_again(supervisor, name, status):
+    """A node that cannot be configured, and the end of a trial or a recording: all end."""
+    commands = {name: program(f'import sys; sys.exit({status})'), 'sleeper': SLEEP}
+    process = supervisor(commands, respawn=True)
+    said = process.communicate(timeout=20)[1]
+    assert process.returncode == status
+    assert 'again' not in said
+
+
+def test_a_killed_recorder_is_started_again():
+    """Killed is not ended: what was recorded is repaired, and the rest is recorded."""
+    assert not ends_all('recorder_node', -9)
+    assert not ends_all('encoder_node', 1)
+    assert 0 < PAUSE < LONGEST_PAUSE
+
+
+def test_only_memory_without_an_owner_is_removed(tmp_path):
+    """Not that of a live process, which holds a lock, nor of one that is about to take it."""
+    old = time.time() - 10.0
+    for name in ('dead', 'live', 'young', 'port7'):
+        for path in (tmp_path / f'fastdds_{name}', tmp_path / f'fastdds_{name}_el'):
+            path.touch()
+            if name != 'young':
+                os.utime(path, (old, old))
+    (tmp_path / 'other_el').touch()
+    before = {p.name for p in tmp_path.iterdir()}
+    with (tmp_path / 'fastdds_live_el').open() as owned:
+        fcntl.flock(owned, fcntl.LOCK_EX)
+        remove_abandoned_memory(tmp_path)
+    assert before - {p.name for p in tmp_path.iterdir()} == {'fastdds_dead', 'fastdds_dead_el'}
+
+
+def test_a_signal_before_the_handlers_is_seen_by_them():
+    """Whichever thread the system gives it to; the old handlers come back."""
+    before = signal.getsignal(signal.SIGINT)
+    other = threading.Event()
+    thread = threading.Thread(target=other.wait)
+    thread.start()
+    with signals_noted():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+        with signals_noted():
+            assert StopSignals().seen
+    assert signal.getsignal(signal.SIGINT) == before
+    other.set()
+    thread.join()
