@@ -36,8 +36,10 @@ soak: setup
 	$(BIN)/python -m pytest -q test/faults --soak
 	$(BIN)/python benchmarks/soak.py --minutes 30
 
+# Unit tests share the processors; tests of nodes run in real time and want them to themselves.
 test: setup
-	$(BIN)/python -m pytest -q test
+	$(BIN)/python -m pytest -q -n auto --dist loadfile test/unit
+	$(BIN)/python -m pytest -q test/ros test/faults
 
 lint: setup
 	$(BIN)/ruff check .

@@ -80,6 +80,7 @@ setup(
         'test': [
             'pytest',
             'pytest-timeout',
+            'pytest-xdist',
             'safetensors',
             'ruff',
             'mypy',

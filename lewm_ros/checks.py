@@ -19,7 +19,7 @@ from lewm_ros.errors import ContractError, shown
 LARGEST = 1e9
 #: Dimensions of an action or a state; arrays are made by this number.
 MOST = 128
-_TEXTS = 50  #: problems that are told of one file
+_TOLD = 50  #: problems that one message tells
 _LONGEST = 200  #: name [characters]; ROS takes 247 for a topic with its namespace
 _TOPIC = re.compile(r'/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*', re.ASCII)
 _FIELD = re.compile(r'[a-z_][a-z0-9_]*(\[[0-9]{1,3}\])?(\.[a-z_][a-z0-9_]*(\[[0-9]{1,3}\])?)*')
@@ -32,10 +32,9 @@ class Problems(ContractError):
     """Everything that is wrong with one thing; ``texts`` has a line for each."""
 
     def __init__(self, texts: Iterable[str], where: str = '') -> None:
-        found = tuple(texts)
-        more = len(found) - _TEXTS
-        self.texts = (*found[:_TEXTS], f'and {more} more') if more > 0 else found
-        super().__init__(where + '; '.join(self.texts))
+        self.texts = tuple(texts)
+        told, more = self.texts[:_TOLD], len(self.texts) - _TOLD
+        super().__init__(where + '; '.join(told) + (f'; and {more} more' if more > 0 else ''))
 
 
 class Findings:

@@ -9,7 +9,7 @@ import json
 import math
 from typing import Any
 
-from lewm_ros.errors import shown
+from lewm_ros.errors import one_line, shown
 
 DEPTH = 32  #: deepest nesting
 _TOO_DEEP = f'nested deeper than {DEPTH} levels'
@@ -22,24 +22,11 @@ def parse_json(data: bytes) -> Any:
     (1e999 is one) and for nesting deeper than DEPTH.
     """
     try:
-        found = json.loads(
-            data.decode(),
-            object_pairs_hook=_object,
-            parse_constant=_refuse,
-            parse_float=_finite,
-        )
+        found = json.loads(data.decode(), object_pairs_hook=_object)
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
-    _check_depth(found, DEPTH)
+    _check(found, '', DEPTH)
     return found
-
-
-def _check_depth(value: Any, left: int) -> None:
-    if not left:
-        raise ValueError(_TOO_DEEP)
-    if isinstance(value, (dict, list)):
-        for part in value.values() if isinstance(value, dict) else value:
-            _check_depth(part, left - 1)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -50,10 +37,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _finite(text: str) -> float:
-    number = float(text)
-    return number if math.isfinite(number) else _refuse(text)
-
-
-def _refuse(text: str) -> Any:
-    raise ValueError(f'{shown(text)} is no finite number')
+def _check(value: Any, key: str, left: int) -> None:
+    if not left:
+        raise ValueError(_TOO_DEEP)
+    if isinstance(value, dict):
+        for name, part in value.items():
+            _check(part, f'{key}.{name}' if key else name, left - 1)
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            _check(part, f'{key}[{index}]', left - 1)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f'{one_line(key)} is {value}: expected a finite number')

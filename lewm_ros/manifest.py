@@ -95,7 +95,8 @@ class Manifest:
     files: dict[str, str] = field(default_factory=dict)  #: name → SHA-256; set when written
 
     def __post_init__(self) -> None:
-        _string('name', self.name)
+        if not is_name(self.name):
+            raise BundleError(f'name is {shown(self.name)}: expected a name of one short line')
         for key, high in (
             ('image_size', 2048),
             ('frameskip', 1000),
@@ -242,7 +243,7 @@ def _sha256(key: str, value: Any) -> None:
 
 
 def _string(key: str, value: Any) -> None:
-    if not is_name(value):
+    if not isinstance(value, str) or not value:
         raise BundleError(f'{key} is {shown(value)}: expected a name')
 
 

@@ -97,10 +97,12 @@ class ControllerNode(LewmNode):
         self.subscribe(Image, 'latent', self._on_latent, STREAM)
         self.subscribe(UInt32, 'episode', self._on_episode, LATCHED)
         self.subscribe(DiagnosticArray, 'anomaly', self._on_anomaly, EVENTS)
+        self._where = {'stale': f' on {self.resolve_topic_name("latent")}', 'clock': ''}
         executed = self._action.executed
         if executed is not None:
             kind = message_class(executed.type)
             self.subscribe(kind, executed.topic, self._on_executed, STREAM)
+            self._where['executed'] = f' on {self.resolve_topic_name(executed.topic)}'
         self._start = monotonic()
         self.every(_LOOK, self._look)
         self.every(self._contract.period, self._tick)
@@ -202,7 +204,9 @@ class ControllerNode(LewmNode):
         if reaction != 'ignore':
             text = self._missing('anomaly', f"on_anomaly '{reaction}' is blind")
         if text is not None and self._anomalies:
-            text += f', and {self._anomalies} stays open until a surprise_node starts again'
+            text += (
+                f', and {self._anomalies} is open: it stays so until a surprise_node starts again'
+            )
         self.conditions.set('no anomalies', text)
 
     def _missing(self, name: str, remark: str) -> str | None:
@@ -241,16 +245,13 @@ class ControllerNode(LewmNode):
 
     def _doubtful(self, now: int, steady: float, moving: bool) -> bool:
         """Whether a watchdog forbids to play; said where something was to be played."""
-        limit = f'stopped (stop.observation_timeout {self._camera.timeout:g} s)'
-        where = f' on {self.resolve_topic_name("latent")}'
         found = {
-            'stale': (self._camera.wrong(steady), where),
-            'clock': (self._clock_watchdog.wrong(now, steady), ''),
+            'stale': self._camera.wrong(steady),
+            'clock': self._clock_watchdog.wrong(now, steady),
         }
         if self._action.executed is not None:
-            where = f' ({self.resolve_topic_name(self._action.executed.topic)})'
-            found['executed'] = self._execution.wrong(steady), where
-        for key, (wrong, where) in found.items():
+            found['executed'] = self._execution.wrong(steady)
+        for key, wrong in found.items():
             if wrong is None:
                 self._doubts.discard(key)
                 self.conditions.set(key, None)
@@ -258,8 +259,9 @@ class ControllerNode(LewmNode):
                 self._stops[key] += key not in self._doubts
                 self._doubts.add(key)
                 self._state = key
-                self.conditions.set(key, f'{wrong}{where}: {limit}')
-        return any(wrong is not None for wrong, _ in found.values())
+                timeout = f'stop.observation_timeout {self._camera.timeout:g} s'
+                self.conditions.set(key, f'{wrong}{self._where[key]}: stopped ({timeout})')
+        return any(wrong is not None for wrong in found.values())
 
     def _held_back(self, command: np.ndarray) -> np.ndarray | None:
         """Return what an open anomaly leaves of a command (A,)."""

@@ -139,6 +139,7 @@ class NumpySearch:
         if extra is not None:
             used = extra[: self._config.samples - 1]
             candidates[1 : 1 + len(used)] = used
+        candidates = np.clip(candidates, self._low, self._high)
         costs = _evaluate(cost, candidates)
         order = np.argsort(costs, kind='stable')[: self._config.elites]
         order = order[np.isfinite(costs[order])]

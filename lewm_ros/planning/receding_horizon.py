@@ -239,7 +239,7 @@ class RecedingHorizonPlanner:
             deadline=deadline,
         )
         actions = self._bundle.denormalise(solution.mean.reshape(-1, self._size))
-        if False:  # again: mapping back rounds, and limits are limits
+        if self.config.clip:  # again: mapping back rounds, and limits are limits
             actions = np.clip(actions, *self._bounds)
         if not np.isfinite(actions).all():  # whatever the search did: no such plan leaves
             raise ModelError('the plan found is not finite: expected finite candidates')

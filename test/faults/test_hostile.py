@@ -166,12 +166,12 @@ MANIFESTS: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
     'frameskip of 10^9': (sized(frameskip=10**9), 'frameskip is 1000000000'),
     'number that is long': (change(frameskip=10**4000), 'frameskip is 1000000'),
     'number that is too long': (text('"frameskip": 5', '"frameskip": ' + '9' * 5000), 'not JSON'),
-    'NaN': (text('"camera_period": 0.05', '"camera_period": NaN'), "'NaN' is no finite number"),
+    'NaN': (text('"camera_period": 0.05', '"camera_period": NaN'), 'camera_period is nan'),
     'infinity': (
         text('"provenance": {}', '"provenance": {"a": -Infinity}'),
-        "'-Infinity' is no finite number",
+        'provenance.a is -inf',
     ),
-    '1e999': (text('"provenance": {}', '"provenance": {"a": 1e999}'), "'1e999' is no finite"),
+    '1e999': (text('"provenance": {}', '"provenance": {"a": 1e999}'), 'provenance.a is inf'),
     'key twice': (text('"horizon": 5', '"horizon": 5, "horizon": 6'), "'horizon' stands twice"),
     'deep lists': (text('"provenance": {}', '"provenance": ' + '[' * 50_000), 'nested deeper'),
     'deep provenance': (
@@ -179,7 +179,7 @@ MANIFESTS: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
         'nested deeper than 32 levels',
     ),
     'escape codes': (change(name='\x1b]0;owned\x07\nfine'), r"name is '\x1b]0;owned\x07\nfine'"),
-    'a name of a megabyte': (change(name='a' * 900_000), 'expected a name'),
+    'a name of a megabyte': (change(name='a' * 900_000), 'expected a name of one short line'),
     'many actions': (
         lambda d: change(
             contract={

@@ -92,11 +92,11 @@ CONTRACTS = {
         edited('contract', 'rates: {control: 20.0}', 'rates: [20.0]'),
         'rates is [20.0]: expected a mapping',
     ),
-    'limit of 1e999': (edited('contract', 'low: [-1', 'low: [-1e999'), 'action.low is [-inf'),
-    'limit of .nan': (edited('contract', 'low: [-1', 'low: [.nan'), 'action.low is [nan'),
-    'limit of .inf': (edited('contract', 'high: [1', 'high: [.inf'), 'action.high is [inf'),
+    'limit of 1e999': (edited('contract', 'low: [-1.0', 'low: [-1e999'), 'action.low is [-inf'),
+    'limit of .nan': (edited('contract', 'low: [-1.0', 'low: [.nan'), 'action.low is [nan'),
+    'limit of .inf': (edited('contract', 'high: [1.0', 'high: [.inf'), 'action.high is [inf'),
     'limit that is long': (
-        edited('contract', 'high: [1', 'high: [' + '9' * 39),
+        edited('contract', 'high: [1.0', 'high: [' + '9' * 39),
         'action.high is [9999',
     ),
     'rate of .nan': (edited('contract', 'control: 20.0', 'control: .nan'), 'rates.control is nan'),
@@ -130,7 +130,10 @@ CONTRACTS = {
         edited('contract', 'names: [shoulder, elbow]', 'names: [' + 'a, ' * 100_000 + ']'),
         'action.names is [',
     ),
-    'many unknown keys': (''.join(f'k{n}: 1\n' for n in range(50_000)).encode(), 'and 4'),
+    'many unknown keys': (
+        ''.join(f'k{n}: 1\n' for n in range(50_000)).encode(),
+        "has unknown key 'k10040'",
+    ),
     'crop that is huge': (
         edited('contract', 'crop: null', 'crop: [0, 0, 1000000000, 1]'),
         'camera.crop is [0, 0, 1000000000, 1]',
@@ -193,10 +196,10 @@ def test_yaml_is_refused(outcome: dict[str, Any], name: str) -> None:
         kind, message, did = outcome[f'{name}: {way}']
         assert kind in ERRORS.get(way, ('2',)), (way, message[:500])
         assert says in message, way
-        assert '.yaml' in message, way
-        assert len(message) < 10_000, way
+        assert '.yaml' in message or '/dev/zero' in message, way
         assert not did, way
-        if way != 'lewm check':  # it lists problems, a line each
+        if way != 'lewm check':  # it lists all problems, a line each
+            assert len(message) < 10_000, way
             assert len(message.strip().splitlines()) == 1, way
             assert message.strip().isprintable(), way
 

@@ -18,12 +18,13 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lewm_ros.bundle import FILES, Bundle
+from lewm_ros.bundle import FILES, WEIGHTS, Bundle
 from lewm_ros.cli import main
 from lewm_ros.engines import ENGINES
 from lewm_ros.errors import EngineError
 from lewm_ros.model import FastRollout, LeWorldModel, ModelConfig
 from lewm_ros.model.config import paper
+from lewm_ros.tensors import write_tensors
 from lewm_training import benchmark, dino_wm, machine, workloads
 from lewm_training.benchmark_table import Report, Row, table
 from lewm_training.flops import encode_flops, fast_flops, reference_flops
@@ -295,7 +296,7 @@ def test_random_bundle_is_of_the_published_size(
 
     def files(model: LeWorldModel, horizon: int) -> dict[str, bytes]:
         exported.append((model.config, horizon))
-        return dict.fromkeys(FILES, b'-')
+        return {**dict.fromkeys(FILES, b'-'), WEIGHTS: write_tensors({})}
 
     monkeypatch.setattr(workloads, 'export_files', files)
     bundle = workloads.random_bundle(tmp_path / 'paper')

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from typing import Any
 
+from networks import tiny_config
 import numpy as np
 import onnx
 import pytest
@@ -18,8 +19,11 @@ import pytest
 from lewm_ros.bundle import FILES, Bundle, Manifest, write_bundle
 from lewm_ros.engines import ENGINES, Engine, describe, load_engine, torch_engine
 from lewm_ros.engines.base import cpu_has_bf16
+from lewm_ros.engines.graph_check import parse_graph
 from lewm_ros.engines.graphs import rollout_graph
 from lewm_ros.errors import BundleError, EngineError, ModelError
+from lewm_ros.model import LeWorldModel
+from lewm_training.export import export_files
 
 TOLERANCE = 1e-4  # of the largest value
 AVAILABLE = [name for name in ENGINES if name != 'openvino' or find_spec('openvino')]
@@ -247,6 +251,14 @@ def test_graph_of_a_shorter_horizon_is_smaller(tiny_bundle: Bundle) -> None:
     whole = len(onnx.load_from_string(tiny_bundle.read('rollout.onnx')).graph.node)
     assert nodes[0] < 0.4 * nodes[1] < 0.4 * nodes[2]
     assert nodes[2] <= whole
+
+
+def test_graphs_of_the_other_encoder_pass_the_check() -> None:
+    """What hostile graphs are refused for, those of a ViT and of a single frame do not have."""
+    vit = {'patch_size': 16, 'encoder_depth': 2, 'encoder_heads': 2, 'encoder_mlp': 32}
+    files = export_files(LeWorldModel(tiny_config(2, encoder='vit', **vit)), 2, history=1)
+    for name in ('encoder.onnx', 'rollout.onnx'):
+        assert parse_graph(files[name]).graph.node
 
 
 def test_onnxruntime_engine_needs_no_torch(tiny_bundle: Bundle) -> None:

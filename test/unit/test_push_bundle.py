@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 import json
 
 import numpy as np
@@ -25,9 +26,13 @@ def bundle() -> Bundle:
     return Bundle.load(find('bundle', 'push'))
 
 
-def test_it_is_small_and_says_where_it_comes_from(bundle):
-    """Under 25 MB, the commands in manifest and card, the contract of the task."""
+def test_it_is_small_calibrated_and_says_where_it_comes_from(bundle):
+    """Under 25 MB, thresholds for this very model, the commands in card, the task's contract."""
     assert sum(f.stat().st_size for f in bundle.path.iterdir()) < 25e6
+    for alpha, horizon in product((0.05, 0.01), (1, 3)):
+        calibration = bundle.calibration_for(alpha, horizon)
+        assert calibration.windows >= 1000 and calibration.window == 10.0
+        assert '--policy planner' in calibration.policy
     card = (bundle.path / 'README.md').read_text()
     assert bundle.manifest.provenance['command'] in card
     assert bundle.manifest.provenance['data'][0] in card

@@ -1,0 +1,78 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""A clock that stands still or jumps stops the robot, and moves it again by a new plan only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import time
+
+from driven import DELIVERY, Robot, driven
+from harness import Bench
+import numpy as np
+import pytest
+
+from lewm_ros.contract import Contract
+from lewm_ros.history import NANOSECOND
+
+GO = np.array([0.5, -0.5])
+
+
+@pytest.fixture(scope='module')
+def shared(
+    shared_bench: Bench, reacher_contract: Contract, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Robot]:
+    """Return a controller under simulated time."""
+    folder = tmp_path_factory.mktemp('arm')
+    with driven(shared_bench, reacher_contract, folder, simulated=True) as robot:
+        yield robot
+
+
+@pytest.fixture
+def robot(shared: Robot) -> Robot:
+    """Return it moving, in the first second of a plan of ten."""
+    shared.runs, shared.target = True, GO
+    shared.until(GO[0], 'no motion')
+    shared.send(seconds=10.0)
+    assert all(np.array_equal(c, GO) for c in shared.live(0.5, plans=False))
+    return shared
+
+
+def test_a_paused_simulation_stops_the_robot(robot: Robot) -> None:
+    """Within observation_timeout and a period, though frames come; a new plan moves it again."""
+    robot.runs, paused = False, time.monotonic()
+    robot.live(1.2, plans=False)
+    assert robot.timeout - 0.1 < robot.moved_after(paused) < robot.deadline
+    robot.live(0.5)  # nor do plans while it stands still
+    robot.runs = True
+    robot.live(0.5, plans=False)
+    assert robot.moved_after(paused) < robot.deadline
+    assert robot.said('the clock has stood still for') == (1, 1)
+    robot.until(GO[0], 'no motion by a new plan')
+
+
+@pytest.mark.parametrize('back', [60.0, 1.0, 0.3])
+def test_a_clock_set_back_ends_every_old_plan(robot: Robot, back: float) -> None:
+    """At once; neither the plan that played nor one still on its way is played later."""
+    before = robot.said('the clock went back by')[0]
+    robot.send(seconds=10.0)
+    late = robot.now + NANOSECOND // 10
+    robot.clock -= round(back * NANOSECOND)
+    jumped = time.monotonic()
+    robot.live(0.1, plans=False)
+    robot.send(ahead=(late - robot.now) / NANOSECOND)  # made before the jump
+    robot.live(1.9, plans=False)  # past the time of the old plans where the jump was short
+    assert robot.moved_after(jumped) < 0.05 + DELIVERY
+    assert robot.said('the clock went back by') == (before + 1, before + 1)
+    robot.until(GO[0], 'no motion by a new plan')
+
+
+def test_a_clock_that_leaps_ahead_drops_the_plan(robot: Robot) -> None:
+    """Even where the plan covers the new time: the robot is not where it would be by then."""
+    before = robot.said('the clock went ahead by')[0]
+    robot.clock += 3 * NANOSECOND
+    jumped = time.monotonic()
+    robot.live(1.2, plans=False)
+    assert robot.moved_after(jumped) < 0.05 + DELIVERY
+    assert robot.said('the clock went ahead by') == (before + 1, before + 1)
+    robot.until(GO[0], 'no motion by a new plan')

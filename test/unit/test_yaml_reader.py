@@ -1,0 +1,79 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""YAML and JSON are read as plain data; what is refused is in test/faults/test_hostile_yaml.py."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lewm_ros.errors import YamlError, one_line, shown
+from lewm_ros.json_reader import parse_json
+from lewm_ros.yaml_reader import LIMIT, parse_yaml, read_yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / 'config').rglob('*.yaml'))
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda p: p.name)
+def test_shipped_files_read_as_with_the_safe_loader(path: Path) -> None:
+    """Nothing of an ordinary file is read otherwise."""
+    assert read_yaml(path) == yaml.safe_load(path.read_text())
+    assert len(FILES) > 8
+
+
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('1e-05', 1e-05),
+        ('-2E3', -2000.0),
+        ('1.5e3', 1500.0),
+        ('1e999', math.inf),
+        ('0x10', 16),
+        ('1_000', 1000),
+        ('yes', True),
+        ('~', None),
+        ('', None),
+        ('2026-01-02', '2026-01-02'),
+        ('"5"', '5'),
+        ('! a', 'a'),
+        ('{a: &x 1, b: [x, {}]}', {'a': 1, 'b': ['x', {}]}),
+        ('{"mean": [1e-05, -0.5], "std": [1, 2]}', {'mean': [1e-05, -0.5], 'std': [1, 2]}),
+    ],
+)
+def test_values(text: str, value: object) -> None:
+    """Numbers as ROS and JSON have them; a date is text."""
+    found = parse_yaml(text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_file_at_the_limit(tmp_path: Path) -> None:
+    """The limit is the largest that is read; a byte more names both."""
+    path = tmp_path / 'a.yaml'
+    path.write_text('a: 1 #' + ' ' * (LIMIT - 6))
+    assert read_yaml(path) == {'a': 1}
+    path.write_text('a: 1 #' + ' ' * (LIMIT - 5))
+    with pytest.raises(YamlError, match=f'has {LIMIT + 1} bytes: expected at most {LIMIT}'):
+        read_yaml(path)
+    with pytest.raises(YamlError, match='No such file'):
+        read_yaml(tmp_path / 'absent')
+
+
+def test_nesting_at_the_limit() -> None:
+    """32 levels are read, 33 are not; in JSON likewise."""
+    for parse, error in ((parse_yaml, YamlError), (parse_json, ValueError)):
+        assert parse(b'[' * 31 + b'1' + b']' * 31)
+        with pytest.raises(error, match='deeper than 32'):
+            parse(b'[' * 32 + b'1' + b']' * 32)
+
+
+def test_what_a_message_quotes_is_one_short_printable_line() -> None:
+    """A file cannot fill a terminal, nor move its cursor, by what is quoted from it."""
+    assert one_line('a\n b\t\x1b[2Jc') == 'a b ?[2Jc'
+    assert shown('a\n\x1b') == r"'a\n\x1b'"
+    assert len(shown('a' * 10**6)) < 300
+    assert len(one_line('a' * 10**6)) < 1100
