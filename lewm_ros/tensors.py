@@ -114,9 +114,9 @@ def _entry(name: str, given: Any) -> _Entry:
     kind, shape, place = given['dtype'], given['shape'], given['data_offsets']
     if not isinstance(kind, str) or kind not in _TYPES:
         raise BundleError(f'{shown(name)} is of type {shown(kind)}: expected one of {list(_TYPES)}')
-    if not _are_sizes(shape) or len(shape) > _DIMENSIONS:
-        raise BundleError(f'{shown(name)} has shape {shown(shape)}: expected up to 8 whole numbers')
-    if not _are_sizes(place) or len(place) != 2:
+    if not _are_sizes(shape, 1) or len(shape) > _DIMENSIONS:
+        raise BundleError(f'{shown(name)} has shape {shown(shape)}: expected up to 8 sizes')
+    if not _are_sizes(place, 0) or len(place) != 2:
         raise BundleError(f'{shown(name)} has data_offsets {shown(place)}: expected begin and end')
     entry = _Entry(_TYPES[kind], tuple(shape), *place)
     expected = math.prod(entry.shape) * entry.dtype.itemsize
@@ -128,5 +128,5 @@ def _entry(name: str, given: Any) -> _Entry:
     return entry
 
 
-def _are_sizes(value: Any) -> bool:
-    return isinstance(value, list) and all(type(v) is int and v >= 0 for v in value)
+def _are_sizes(value: Any, low: int) -> bool:
+    return isinstance(value, list) and all(type(v) is int and low <= v < 1 << 63 for v in value)

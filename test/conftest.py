@@ -24,6 +24,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Before the first context is made: nothing of the tests leaves this machine.
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+# Before torch is imported, here and in child processes: its threads wait for each other in busy
+# loops, which takes many times as long where another process has one of the processors.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 _domains = iter(range(1, 10_000))
 

@@ -13,10 +13,12 @@ import logging
 import re
 from typing import Any
 import warnings
+import zipfile
 
 import torch
 
-from lewm_ros.errors import ModelError
+from lewm_ros.checks import is_name
+from lewm_ros.errors import ModelError, one_line, shown
 from lewm_ros.model import LeWorldModel, ModelConfig
 
 #: What config.json leaves to the published code: outputs of the first layer of the action
@@ -65,6 +67,8 @@ TRANSFORMERS_4 = {
     'mlp.fc1': 'intermediate.dense',
     'mlp.fc2': 'output.dense',
 }
+#: Older ones run code of a file in spite of weights_only (CVE-2025-32434, CVE-2026-24747).
+OLDEST_TORCH = (2, 10)
 log = logging.getLogger('lewm')
 
 
@@ -175,9 +179,17 @@ def model_config(
 def read_tensors(data: bytes) -> dict[str, torch.Tensor]:
     """Read a PyTorch file that holds a flat dictionary of tensors and nothing else.
 
-    Raises ModelError for anything else; what would have to be run to be read is not run.
+    Raises ModelError for anything else; what would have to be run to be read is not run, and
+    what would take more memory than the file has bytes is not unpacked.
     """
     right = 'expected a state dictionary of tensors and nothing else'
+    version = re.match(r'(\d+)\.(\d+)', torch.__version__)
+    if version is None or tuple(map(int, version.groups())) < OLDEST_TORCH:
+        raise ModelError(
+            f'torch {torch.__version__} can be made to run code by such a file '
+            '(CVE-2026-24747): install torch 2.10 or newer'
+        )
+    _check_archive(data)
     try:
         with warnings.catch_warnings():  # of old file formats; the user cannot act on them
             warnings.simplefilter('ignore')
@@ -195,13 +207,30 @@ def read_tensors(data: bytes) -> dict[str, torch.Tensor]:
     if nested:
         raise ModelError(f'has dictionaries under {nested}: {right}; save one of them by itself')
     others = [
-        f'{key!r} ({type(value).__name__})'
+        f'{shown(key)} ({type(value).__name__})'
         for key, value in found.items()
-        if not isinstance(key, str) or not isinstance(value, torch.Tensor)
+        if not is_name(key) or not isinstance(value, torch.Tensor)
     ]
     if others:
         raise ModelError(f'holds {", ".join(others)}: {right}')
+    for key, tensor in found.items():
+        if tensor.layout == torch.strided and not tensor.is_meta:
+            stored = tensor.untyped_storage().nbytes()
+            if stored < tensor.numel() * tensor.element_size():
+                raise ModelError(f'{key} repeats {stored} bytes to {shown(list(tensor.shape))}')
     return found
+
+
+def _check_archive(data: bytes) -> None:
+    """Refuse a zip that unpacks to more than its own size; torch.save does not compress."""
+    file = io.BytesIO(data)
+    if zipfile.is_zipfile(file):
+        try:
+            size = sum(entry.file_size for entry in zipfile.ZipFile(file).infolist())
+        except (zipfile.BadZipFile, ValueError) as error:
+            raise ModelError(f'is a broken zip file ({one_line(error)})') from error
+        if size > len(data):
+            raise ModelError(f'has {len(data)} bytes and unpacks to {size}: save it uncompressed')
 
 
 def spelling(tensors: dict[str, torch.Tensor]) -> int:

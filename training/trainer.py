@@ -236,9 +236,19 @@ class Trainer:
         os.replace(partial, path)
 
     def load(self, path: Path) -> None:
-        """Continue from a checkpoint. Raises TrainingError naming a setting that differs."""
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        then, now = json.loads(state['settings']), json.loads(json.dumps(self.settings()))
+        """Continue from a checkpoint.
+
+        Raises TrainingError naming a setting that differs, or for a file that is none.
+        """
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            then = json.loads(state['settings'])
+        except Exception as error:  # torch.load has no common base of its errors
+            raise TrainingError(
+                f'checkpoint {path}: cannot be read ({type(error).__name__}): start a new run '
+                'folder, or put the file back'
+            ) from error
+        now = json.loads(json.dumps(self.settings()))
         for key, value in now.items():
             if then.get(key) != value:
                 raise TrainingError(

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 import math
 from typing import Any
 
-from google.protobuf.message import Message
 import onnx
 from onnx import TensorProto, shape_inference
 
@@ -104,7 +103,7 @@ def _messages(message: Any) -> Iterator[Any]:
                 f'has {field.name} in a {kind}: expected operators, and tensors of numbers, only'
             )
         elif field.message_type is not None:
-            for part in (value,) if isinstance(value, Message) else value:
+            for part in (value,) if hasattr(value, 'ListFields') else value:
                 yield from _messages(part)
     yield message
 

@@ -33,6 +33,7 @@ class Robot:
     Attributes:
         commands: heard so far: receive time (monotonic [s]) and numbers (A,).
         camera: whether latents come.
+        seen: when the last one was sent (monotonic [s]).
         target: command that plans are made of, or None for no plans.
         clock: the simulated time [ns], or None where the system's is used; it runs if ``runs``.
         override: what the robot reports as executed in place of what it was sent: numbers, or
@@ -47,8 +48,11 @@ class Robot:
         #: From the last good moment to the last command that may still be another than stop [s].
         self.deadline = self.timeout + contract.period + DELIVERY
         self.commands: list[tuple[float, np.ndarray]] = []
-        self.camera, self.target, self.override = True, None, None  # type: ignore[var-annotated]
-        self.clock, self.runs = 1000 * NANOSECOND if simulated else None, True
+        self.camera = self.runs = True
+        self.seen = 0.0
+        self.target: np.ndarray | None = None
+        self.override: np.ndarray | str | None = None
+        self.clock = 1000 * NANOSECOND if simulated else None
         self._clock = bench.node.create_publisher(Clock, '/clock', 10) if simulated else None
         kind, executed = message_class(self.action.type), self.action.executed
         self._applied = None
@@ -81,6 +85,7 @@ class Robot:
             if self._clock is not None:
                 self._clock.publish(Clock(clock=to_time(self.clock)))
             if self.camera:
+                self.seen = now
                 self._latent.publish(Image())
             if plans and self.target is not None and number % 8 == 0:
                 self.send()
@@ -93,7 +98,7 @@ class Robot:
     def until(self, target: float, what: str) -> None:
         """Live until the first number of a command is so."""
         end = time.monotonic() + 5.0
-        while abs(self.live(0.1)[-1][0] - target) > 1e-9:
+        while not (heard := self.live(0.1)) or abs(heard[-1][0] - target) > 1e-9:
             assert time.monotonic() < end, what
 
     def moved_after(self, began: float) -> float:
@@ -110,7 +115,7 @@ class Robot:
         values = read_fields(message, self.action.fields)
         self.commands.append((time.monotonic(), values))
         if self._applied is not None and not isinstance(self.override, str):
-            done = values if self.override is None else np.array(self.override)
+            done = values if self.override is None else self.override
             self._applied.publish(action_message(done, self.action, self.now))
 
 

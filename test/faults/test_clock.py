@@ -32,10 +32,12 @@ def shared(
 def robot(shared: Robot) -> Robot:
     """Return it moving, in the first second of a plan of ten."""
     shared.runs, shared.target = True, GO
-    shared.until(GO[0], 'no motion')
-    shared.send(seconds=10.0)
-    assert all(np.array_equal(c, GO) for c in shared.live(0.5, plans=False))
-    return shared
+    for _ in range(5):  # a busy machine may stop the clock, too
+        shared.until(GO[0], 'no motion')
+        shared.send(seconds=10.0)
+        if all(np.array_equal(c, GO) for c in shared.live(0.5, plans=False)):
+            return shared
+    pytest.fail('no steady motion')
 
 
 def test_a_paused_simulation_stops_the_robot(robot: Robot) -> None:

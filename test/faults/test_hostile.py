@@ -108,6 +108,14 @@ FILES_OF_WEIGHTS: dict[str, tuple[Callable[[Path], bytes], str]] = {
         lambda m: safetensors({'a': tensor(0, 8, [1 << 32, 1 << 31, 2])}, b'\0' * 8),
         "'a' of shape [4294967296, 2147483648, 2] takes",
     ),
+    'shape of long numbers': (
+        lambda m: safetensors({'a': tensor(0, 8, [10**4000] * 8)}, b'\0' * 8),
+        "'a' has shape [1000",
+    ),
+    'shape of nothing': (
+        lambda m: safetensors({'a': tensor(0, 0, [0, 1 << 62, 1 << 62])}),
+        "'a' has shape [0, ",
+    ),
     'negative shape': (lambda m: safetensors({'a': tensor(0, 4, [-1, -1])}, b'\0' * 4), "'a' has"),
     'offsets backwards': (lambda m: safetensors({'a': tensor(4, 0, [1])}, b'\0' * 4), "'a' of"),
     'unknown type': (

@@ -8,6 +8,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from harness import Bench
 import numpy as np
 import pytest
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
@@ -32,6 +34,9 @@ class Robot:
         self.plan = bench.publisher(JointTrajectory, 'plan')
         self.latent = bench.publisher(Image, 'latent')
         self.anomaly = bench.node.create_publisher(DiagnosticArray, 'anomaly', EVENTS)
+        for _ in range(5):  # a plan that comes before the first one is dropped
+            self.latent.publish(Image())
+            bench.spin(0.05)
 
     def heard(self, seconds: float) -> set[float]:
         """Play on; return the values of the first dimension in the last two thirds."""
@@ -66,6 +71,26 @@ def test_commands_while_an_anomaly_is_open(bench: Bench, reacher_contract, react
         assert robot.heard(0.6) == {left}
         robot.say(2, 'drift', end=2 * NANOSECOND)
         assert robot.heard(0.6) == {0.8}
+
+
+def test_the_reaction_may_change_while_an_anomaly_is_open(bench: Bench, reacher_contract):
+    """At once, both ways; what makes no sense changes nothing."""
+    with bench.nodes('controller_node', contract='reacher'):
+        robot = Robot(bench, reacher_contract)
+        robot.say(1, 'surprise')
+        assert robot.heard(0.6) == {0.8}
+        for name, value, good, left in (
+            ('on_anomaly', 'stop', True, 0.0),
+            ('on_anomaly', 'slow', True, 0.4),
+            ('slow_factor', 0.25, True, 0.2),
+            ('slow_factor', float('nan'), False, 0.2),
+            ('slow_factor', 2.0, False, 0.2),
+            ('on_anomaly', 'ignore', True, 0.8),
+        ):
+            given = [Parameter(name, value=value).to_parameter_msg()]
+            answer = bench.call(SetParameters, 'controller_node/set_parameters', parameters=given)
+            assert answer.results[0].successful == good
+            assert robot.heard(0.6) == {left}
 
 
 def test_a_watcher_that_is_gone_leaves_the_robot_stopped(bench: Bench, reacher_contract):

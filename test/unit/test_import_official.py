@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import io
 import json
 from pathlib import Path
+import zipfile
 
 import numpy as np
 from published import SIZES, Published, State, checkpoint, config, older
@@ -150,6 +152,11 @@ def test_a_file_that_would_run_code_is_refused_before_it_does(import_files, tmp_
         ({'state_dict': {'a': torch.zeros(1)}, 'epoch': 3}, r"dictionaries under \['state_dict'\]"),
         ({'a': torch.zeros(1), 'epoch': 3, 7: torch.zeros(1)}, r"'epoch' \(int\), 7 \(Tensor\)"),
         ([torch.zeros(1)], 'holds list: expected a state dictionary'),
+        ({'\x1b[2J': torch.zeros(1)}, r"holds '\\x1b\[2J' \(Tensor\)"),
+        (
+            {'a': torch.zeros(1).expand(1 << 20, 1 << 20)},
+            r'a repeats 4 bytes to \[1048576, 1048576',
+        ),
         (nn.Linear(1, 1), r"refers to 'torch\.nn\.modules\.linear\.Linear'"),
     ],
 )
@@ -158,6 +165,27 @@ def test_other_contents_are_refused_by_what_they_are(content, says, tmp_path):
     torch.save(content, tmp_path / 'weights.pt')
     with pytest.raises(ModelError, match=says):
         official.read_tensors((tmp_path / 'weights.pt').read_bytes())
+
+
+def test_a_file_that_unpacks_to_much_more_is_refused():
+    """torch would unpack it: 300 kB that hold 64 MB."""
+    plain, packed = io.BytesIO(), io.BytesIO()
+    torch.save({'a': torch.zeros(1 << 24)}, plain)
+    source = zipfile.ZipFile(plain)
+    with zipfile.ZipFile(packed, 'w', zipfile.ZIP_DEFLATED) as archive:
+        for name in source.namelist():
+            archive.writestr(name, source.read(name))
+    assert list(official.read_tensors(plain.getvalue())) == ['a']
+    with pytest.raises(ModelError, match=r'has \d{5,6} bytes and unpacks to 671'):
+        official.read_tensors(packed.getvalue())
+
+
+def test_an_old_torch_reads_no_foreign_file(monkeypatch):
+    """What weights_only promises it does not keep there."""
+    for version in ('2.9.1', '2.5.0a0+872d972e41.nv24.8', '1.13'):
+        monkeypatch.setattr(torch, '__version__', version)
+        with pytest.raises(ModelError, match='install torch 2.10 or newer'):
+            official.read_tensors(b'')
 
 
 @pytest.mark.parametrize('data', [b'', b'no checkpoint', b'PK\x03\x04 cut short'])

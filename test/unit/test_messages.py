@@ -13,7 +13,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory
 
-from lewm_ros.contract import Action, Channel
+from lewm_ros.contract import Action, Executed
 from lewm_ros.errors import ObservationError
 from lewm_ros.history import NANOSECOND
 from lewm_ros.imaging import from_message
@@ -192,7 +192,7 @@ def test_a_command_to_a_trajectory_controller_is_one_point_a_period_ahead():
 
 def test_the_command_as_applied_is_read_from_the_robots_own_report():
     """``executed`` has its own fields."""
-    report = Channel('applied', 'sensor_msgs/msg/JointState', ('effort[0]', 'effort[1]'))
+    report = Executed('applied', 'sensor_msgs/msg/JointState', ('effort[0]', 'effort[1]'))
     action = replace(ACTION, executed=report)
     message = JointState(header=header(7), effort=[0.3, 0.4])
     np.testing.assert_array_equal(read_action(message, action, 1)[1], [0.3, 0.4])

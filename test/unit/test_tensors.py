@@ -18,7 +18,6 @@ MODELS = Path(__file__).resolve().parents[2] / 'models'
 ARRAYS = {
     'weight': np.arange(6, dtype=np.float32).reshape(2, 3),
     'count': np.array(7, dtype=np.int64),
-    'none': np.zeros((0, 4), np.float32),
     'strided': np.arange(8, dtype=np.float32)[::2],
     'größe': np.full(3, np.nan, np.float32),
 }

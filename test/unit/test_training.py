@@ -146,6 +146,27 @@ def test_a_checkpoint_of_other_settings_is_refused(trainer, windows, reacher_con
         other.load(tmp_path / 'checkpoint.pt')
 
 
+def test_a_checkpoint_that_is_none_is_refused(trainer, tmp_path):
+    """Cut short, of other contents, and one that would run code, which does not run."""
+
+    class Trap:
+        def __reduce__(self) -> tuple:
+            return open, (str(tmp_path / 'sprung'), 'w')
+
+    path = tmp_path / 'checkpoint.pt'
+    trainer.save(path)
+    whole = path.read_bytes()
+    for write in (
+        lambda: path.write_bytes(whole[: len(whole) // 2]),
+        lambda: torch.save([1], path),
+        lambda: torch.save({'settings': '{}', 'trap': Trap()}, path),
+    ):
+        write()
+        with pytest.raises(TrainingError, match='checkpoint.pt: cannot be read'):
+            trainer.load(path)
+    assert not (tmp_path / 'sprung').exists()
+
+
 def test_collapse_stops_the_run(trainer):
     """An encoder that maps everything to one point is noticed after the first steps."""
     trainer.step = 249
