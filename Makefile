@@ -36,10 +36,11 @@ soak: setup
 	$(BIN)/python -m pytest -q test/faults --soak
 	$(BIN)/python benchmarks/soak.py --minutes 30
 
-# Unit tests share the processors; tests of nodes run in real time and want them to themselves.
+# Tests of nodes run in real time and want the processors to themselves; the others share them.
+HOSTILE := test/faults/test_hostile.py test/faults/test_hostile_yaml.py
 test: setup
-	$(BIN)/python -m pytest -q -n auto --dist loadfile test/unit
-	$(BIN)/python -m pytest -q test/ros test/faults
+	$(BIN)/python -m pytest -q -n auto --dist loadfile test/unit $(HOSTILE)
+	$(BIN)/python -m pytest -q test/ros test/faults $(HOSTILE:%=--ignore=%)
 
 lint: setup
 	$(BIN)/ruff check .
