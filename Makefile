@@ -20,7 +20,7 @@ help:
 	@cat <<-'TEXT'
 	make setup   install everything into .venv (Debian or Ubuntu, x86_64, Python 3.11 or newer)
 	make demo    run the simulated arm with the shipped bundle; results go to .demo/
-	make soak    all fault tests at full length, then half an hour at full rate (an hour in all)
+	make soak    all fault tests at full length, then half an hour at full rate
 	make test    run all tests
 	make lint    ruff and mypy
 	make bench   measure the engines and the planner on this machine

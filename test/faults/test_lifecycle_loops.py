@@ -28,8 +28,9 @@ START = (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE)
 END = (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP)
 #: Rounds in which allocators and the middleware still grow.
 WARM_UP = 5
-#: Of the resident memory, first to last rounds.
-GROWTH = 0.05
+#: Of the resident memory, first to last rounds: of a hundred, and of the few of a short run, where
+#: one round more or less of what allocators keep shows. An engine that is not let go is above both.
+GROWTH, SHORT_GROWTH = 0.05, 0.15
 
 
 class Robot:
@@ -77,7 +78,7 @@ class Robot:
 
 @pytest.mark.timeout(900)
 def test_rounds_do_not_fail_nor_grow_and_the_nodes_still_work(bench: Bench, soak: bool):
-    """0 failures; resident memory grows by under 5 %; after the last round a robot would move.
+    """0 failures; resident memory hardly grows; after the last round a robot would move.
 
     Memory goes up and down by some percent with what allocators give back, so the lowest figures
     of the first and last third are compared: a leak lifts those too.
@@ -99,7 +100,7 @@ def test_rounds_do_not_fail_nor_grow_and_the_nodes_still_work(bench: Bench, soak
         first, last = np.min(used[:third], axis=0), np.min(used[-third:], axis=0)
         growth = dict(zip(ORDER, (last / first - 1).tolist(), strict=True))
         print('lowest resident memory [MB]:', first.tolist(), 'to', last.tolist())
-        assert max(growth.values()) < GROWTH, growth
+        assert max(growth.values()) < (GROWTH if soak else SHORT_GROWTH), growth
         robot.manage(START, ORDER)
         commands = bench.listen(Float64MultiArray, 'action')
         bench.until(

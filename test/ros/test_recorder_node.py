@@ -274,6 +274,12 @@ def test_a_disk_that_is_nearly_full_is_refused(bench: Bench, tmp_path):
     assert not bag.exists()
 
 
+def log_in(terminal: int) -> None:
+    """Make a child the process of a terminal; under nohup SIGHUP would stay ignored in it."""
+    os.login_tty(terminal)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def test_keys_start_and_stop_episodes_and_the_terminal_is_as_before(bench: Bench, tmp_path):
     """`lewm record` in a terminal: space, space, q; also when it ends by a signal."""
     robot = Robot(bench)
@@ -290,7 +296,7 @@ def test_keys_start_and_stop_episodes_and_the_terminal_is_as_before(bench: Bench
             [*command, '--out', str(bag)],
             cwd=ROOT,
             env=os.environ | {'ROS_DOMAIN_ID': str(bench.domain)},
-            preexec_fn=lambda slave=slave: os.login_tty(slave),
+            preexec_fn=lambda slave=slave: log_in(slave),
             pass_fds=(slave,),
         )
         try:
