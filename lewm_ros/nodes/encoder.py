@@ -25,11 +25,14 @@ from lewm_ros.nodes.messages import header, image_message, stamp_of, to_time, ve
 from lewm_ros.nodes.observer import ENGINE
 from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.nodes.qos import IMAGE_RELIABILITY
+from lewm_ros.plainfile import read_plain
 
 #: A silence of the camera is reported after this long [s].
 SILENCE = 2.0
 #: Bad frames are over when none came for this long [s].
 CALM = 2.0
+#: Largest goal_file [bytes].
+_GOAL_FILE = 1 << 26
 #: How far the ratio of width to height of frames may change.
 SHAPE = 0.01
 
@@ -126,7 +129,7 @@ class EncoderNode(LewmNode):
             return None
         path = Path(name).expanduser()
         try:
-            data = path.read_bytes()
+            data = read_plain(path, _GOAL_FILE)
             # The same stamp at each start: no new goal for those who know it.
             message = CompressedImage(header=header(path.stat().st_mtime_ns), data=array('B', data))
             prepare(

@@ -22,7 +22,13 @@ GOAL = dynamic(
         0.0,
         100.0,
     ),
-    Parameter('goal_dwell', 0.5, 'after that many seconds at or below it [s].', 0.0, 60.0),
+    Parameter(
+        'goal_dwell',
+        0.5,
+        'A goal counts as reached after so long at or below goal_tolerance [s].',
+        0.0,
+        60.0,
+    ),
     Parameter(
         'goal_timeout',
         0.0,
