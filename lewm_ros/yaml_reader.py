@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The one way in which this package reads YAML: plain data, and nothing that a file can abuse.
+"""Reads YAML that somebody else may have written: plain data, and nothing that a file can abuse.
 
 PyYAML's safe loader runs no code, but it keeps the last of two equal keys without a word, shares
 what an alias stands for (a few lines can then describe billions of values to whoever walks

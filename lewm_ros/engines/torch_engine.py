@@ -117,6 +117,10 @@ class ReferenceEngine:
         return torch.tensor(array, dtype=torch.float32, device=self.provider)
 
 
+#: Captured searches kept: two sizes for cold and warm ones, as often with and without a block.
+SEARCHES = 4
+
+
 class TorchEngine(ReferenceEngine):
     """The same with :class:`lewm_ros.model.FastRollout`; 'auto' takes bf16 where it is native."""
 
@@ -160,6 +164,8 @@ class TorchEngine(ReferenceEngine):
             )
         sizes = samples, elites, blocks, shared_first
         if sizes not in self._searches:
+            if len(self._searches) >= SEARCHES:  # the oldest: each holds memory of the GPU
+                self._searches.pop(next(iter(self._searches)))
             self._searches[sizes] = DeviceSearch(self._manifest, self._exact, self._fast, *sizes)
         search = self._searches[sizes]
         search.seed(seed)

@@ -156,11 +156,13 @@ class LewmNode(LifecycleNode):
         callback: Callable[[Any, int], None],
         qos: QoSProfile,
         remedy: str = '',
+        published: bool = False,
         **options: Any,
     ) -> Any:
         """Subscribe until deactivation; the callback gets the message and receive time [ns].
 
-        Returns what :meth:`unsubscribe` takes to end it sooner.
+        With ``published`` it gets the time of publication on the system clock in its place, which
+        a latched message keeps. Returns what :meth:`unsubscribe` takes to end it sooner.
 
         ``qos`` is the default of ROS's override parameters, unless ``remedy`` says what else a
         user can do where it does not fit. ``options`` are rclpy's, such as ``raw=True`` for
@@ -169,6 +171,9 @@ class LewmNode(LifecycleNode):
         guarded = self._guarded(callback)
 
         def receive(message: Any, info: MessageInfo) -> None:
+            if published:
+                guarded(message, info.get('source_timestamp') or time.time_ns())
+                return
             now = self.now()
             received = info.get('received_timestamp') or now
             # The middleware stamps on arrival, before the executor comes round to it; but on

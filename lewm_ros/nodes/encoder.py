@@ -9,6 +9,7 @@ from pathlib import Path
 import time
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
@@ -26,11 +27,14 @@ from lewm_ros.nodes.observer import ENGINE
 from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.nodes.qos import IMAGE_RELIABILITY
 from lewm_ros.plainfile import read_plain
+from lewm_ros.planning.goal import GoalState
 
 #: A silence of the camera is reported after this long [s].
 SILENCE = 2.0
 #: Bad frames are over when none came for this long [s].
 CALM = 2.0
+#: By then after activation it is known which goals there are already [s].
+SETTLING = 1.0
 #: Largest goal_file [bytes].
 _GOAL_FILE = 1 << 26
 #: How far the ratio of width to height of frames may change.
@@ -40,9 +44,13 @@ SHAPE = 0.01
 class EncoderNode(LewmNode):
     """Encodes camera frames and goal pictures on one worker; the newest of each wins.
 
-    A goal comes by ``goal_image``, from a file or by ``~/set_goal``, always through the worker. One
-    that is refused changes nothing. What is pursued is latched on ``goal_latent`` and, for those
-    who show it, on ``goal_image/accepted``, which nobody else publishes.
+    A goal comes by ``goal_image``, from a file or by ``~/set_goal``, always through the worker. It
+    waits for the first frame, which its size has to agree with. One that is refused changes
+    nothing. What is pursued is latched on ``goal_latent`` and, for those who show it, on
+    ``goal_image/accepted``, which nobody else publishes.
+
+    What was there before the node was active (the file, a latched picture) is a first goal only:
+    it is left out where a planner has a goal, so that an encoder that starts again repeats none.
     """
 
     PARAMETERS = (
@@ -69,10 +77,11 @@ class EncoderNode(LewmNode):
         )
         size = self._bundle.manifest.image_size
         self._engine.encode(np.zeros((size, size, 3), np.uint8))  # the first call is slow
+        # First, so that who hears of a goal has heard of its model.
+        self._model = self.publisher(String, 'model', LATCHED)
         self._latent = self.publisher(Image, 'latent', STREAM)
         self._goal_latent = self.publisher(Image, 'goal_latent', LATCHED)
         self._goal_picture = self.publisher(Image, 'goal_image/accepted', LATCHED)
-        self._model = self.publisher(String, 'model', LATCHED)
 
     def activate(self) -> None:
         """Announce the model and start to encode."""
@@ -86,6 +95,9 @@ class EncoderNode(LewmNode):
         self._last_bad = float('-inf')
         self._refusal = ''
         self._size: tuple[int, int] | None = None  # of the frames, width and height [px]
+        self._activated = time.time_ns(), time.monotonic()
+        self._waiting: tuple[str, Any] | None = None  # kind and message of a goal
+        self._planner_says: str | None = None  # state of its goal
         self._service = self.create_service(Trigger, '~/set_goal', self._on_set_goal)
         self._worker = self.worker('encoder', self._encode)
         self._model.publish(String(data=self._bundle.hash))
@@ -93,8 +105,9 @@ class EncoderNode(LewmNode):
         # After remapping: the name that a user looks for.
         self._topic: str = camera.topic_name
         if self._goal_file is not None:  # before a goal_image, which replaces it
-            self._request('goal', self._goal_file)
-        self.subscribe(Image, 'goal_image', self._on_goal, LATCHED)
+            self._request('first goal', self._goal_file)
+        self.subscribe(Image, 'goal_image', self._on_goal, LATCHED, published=True)
+        self.subscribe(DiagnosticArray, 'goal_status', self._on_goal_status, LATCHED)
         self.every(0.5, self._watch)
 
     def deactivate(self) -> None:
@@ -130,7 +143,6 @@ class EncoderNode(LewmNode):
         path = Path(name).expanduser()
         try:
             data = read_plain(path, _GOAL_FILE)
-            # The same stamp at each start: no new goal for those who know it.
             message = CompressedImage(header=header(path.stat().st_mtime_ns), data=array('B', data))
             prepare(
                 from_message(message), self._bundle.manifest.image_size, self._contract.camera.crop
@@ -156,10 +168,13 @@ class EncoderNode(LewmNode):
                 )
         self._request('frame', message)
 
-    def _on_goal(self, message: Image, received: int) -> None:
+    def _on_goal(self, message: Image, published: int) -> None:
         if stamp_of(message) == 0:
-            message.header.stamp = to_time(received)
-        self._request('goal', message)
+            message.header.stamp = to_time(published)
+        self._request('first goal' if published < self._activated[0] else 'goal', message)
+
+    def _on_goal_status(self, message: DiagnosticArray, received: int) -> None:
+        self._planner_says = message.status[0].message
 
     def _on_set_goal(self, request: Trigger.Request, response: Trigger.Response) -> Any:
         good = self._last_good
@@ -178,22 +193,37 @@ class EncoderNode(LewmNode):
 
     def _encode(self, item: tuple[str, Any, float]) -> None:
         kind, message, came = item
+        if kind == 'frame':
+            self._encode_frame(message, came)
+        elif kind == 'goal' or self._waiting is None or self._waiting[0] != 'goal':
+            self._waiting = kind, message
+        if self._waiting is None or self._size is None:
+            return
+        kind, message = self._waiting
+        if kind == 'first goal':
+            if time.monotonic() - self._activated[1] < SETTLING:
+                return
+            if self._planner_says not in (None, GoalState.NONE.value):
+                self._waiting = None
+                self.get_logger().info(
+                    'goal_file and goal_image of before are left alone: planner_node has a goal'
+                )
+                return
+        self._waiting = None
+        self._encode_goal(message)
+
+    def _encode_frame(self, message: Any, came: float) -> None:
         started = time.monotonic()
         try:
-            picture = from_message(message, self._contract.camera.scale)
-            latent = self._latent_of(kind, picture)
+            latent, self._size = self._encoded_picture(
+                from_message(message, self._contract.camera.scale)
+            )
         except (ObservationError, ModelError) as error:
-            self._refuse(kind, str(error))
-            return
-        stamped = vector_message(latent, message.header)
-        if kind == 'goal':
-            self._goals += 1
-            self._goal_latent.publish(stamped)
-            self._goal_picture.publish(image_message(picture, message.header))
-            self.conditions.set('bad goal', None)
+            self._refuse('frame', str(error))
+            self._refusal, self._last_bad = str(error), time.monotonic()
             return
         self._encoded += 1
-        self._latent.publish(stamped)
+        self._latent.publish(vector_message(latent, message.header))
         self._latent_rate.add()
         self._encode_ms.add(1000 * (time.monotonic() - started))
         self._age_ms.add((self.now() - stamp_of(message)) / 1e6)
@@ -201,8 +231,23 @@ class EncoderNode(LewmNode):
         if started - self._last_bad > CALM:
             self.conditions.set('bad frame', None)
 
-    def _latent_of(self, kind: str, picture: np.ndarray) -> np.ndarray:
-        """Encode a picture (H, W, 3) uint8. Raises ObservationError or ModelError."""
+    def _encode_goal(self, message: Any) -> None:
+        try:
+            picture = from_message(message, self._contract.camera.scale)
+            latent, _ = self._encoded_picture(picture)
+        except (ObservationError, ModelError) as error:
+            self._refuse('goal', str(error))
+            return
+        self._goals += 1
+        self._goal_latent.publish(vector_message(latent, message.header))
+        self._goal_picture.publish(image_message(picture, message.header))
+        self.conditions.set('bad goal', None)
+
+    def _encoded_picture(self, picture: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+        """Encode a picture (H, W, 3) uint8; return its latent (D,) and its width and height.
+
+        Raises ObservationError or ModelError.
+        """
         crop, before = self._contract.camera.crop, self._size
         size = picture.shape[1], picture.shape[0]
         if before is not None and size != before and (crop is not None or _differ(size, before)):
@@ -215,15 +260,11 @@ class EncoderNode(LewmNode):
         latent = self._engine.encode(prepare(picture, self._bundle.manifest.image_size, crop))
         if not np.isfinite(latent).all():
             raise ModelError('the encoder returned numbers that are not finite')
-        if kind == 'frame':
-            self._size = size
-        return latent
+        return latent, size
 
     def _refuse(self, kind: str, reason: str) -> None:
         self._bad.add(f'{kind}: {reason}')
         self.conditions.set(f'bad {kind}', f'{kind} image refused: {reason}')
-        if kind == 'frame':
-            self._refusal, self._last_bad = reason, time.monotonic()
 
     def _watch(self) -> None:
         silent = time.monotonic() - self._last_frame

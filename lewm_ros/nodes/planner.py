@@ -104,7 +104,7 @@ class PlannerNode(ObserverNode):
         self._activated = time.monotonic()
         self._asked: int | None = None  # stamp of the latent that a plan was last asked on
         self._planned_in = -1  # generation that the planner's memory belongs to
-        self._playback = Playback(self.contract.action.size, hold=self.contract.stop.mode == 'hold')
+        self._playback = Playback(self.contract.action.size, hold=self._hold)
         self._delay = round(self.contract.action.delay * NANOSECOND)
         self._fruitless_since: float | None = None
         self._plans = self._late = self._missed = self._windows_missing = 0
@@ -116,6 +116,11 @@ class PlannerNode(ObserverNode):
         self.subscribe(Image, 'goal_latent', self._on_goal, LATCHED)
         self._tell_goal()
         self.every(LOOK, self._look_at_goal)
+
+    def deactivate(self) -> None:
+        """Say that nothing is pursued any more."""
+        self._goal.clear()
+        self._tell_goal()
 
     def check(self, values: dict[str, Any]) -> None:
         """Refuse settings that make no search."""
@@ -171,15 +176,14 @@ class PlannerNode(ObserverNode):
         stamp = stamp_of(message) or received
         with self.lock:
             goal = self._goal
-            same = goal.latent is not None and np.array_equal(latent, goal.latent)
-            # What was given up is tried again only where somebody asks for it again: an encoder
-            # that starts again repeats its goal under the old stamp.
-            if same and (goal.pursued is not None or stamp == goal.stamp):
-                return
-            goal.set(latent, stamp, time.monotonic())
+            same = goal.pursued is not None and np.array_equal(latent, goal.pursued)
+            if same:
+                goal.stamp = stamp  # asked for again: acknowledged, nothing else changes
+            else:
+                goal.set(latent, stamp, time.monotonic())
             newest = self.history.newest
         self._tell_goal()
-        if newest is not None:
+        if newest is not None and not same:
             self._ask(newest)
 
     def observed(self, stamp: int, latent: np.ndarray) -> None:

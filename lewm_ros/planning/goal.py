@@ -12,6 +12,8 @@ from lewm_ros.history import NANOSECOND
 
 #: A goal is left at this many times the distance that counts as reached.
 RELEASE = 2.0
+#: After a silence of so long frames count anew [ns].
+SILENCE = NANOSECOND
 
 
 class GoalState(Enum):
@@ -94,6 +96,8 @@ class Goal:
         """Compare the frame of ``stamp`` [ns], its latent (D,); whether the state changed."""
         if self.latent is None:
             return False
+        if stamp - self.frame > SILENCE:
+            self._since = None
         apart = latent.astype(np.float64) - self.latent
         self.frame, self.distance = stamp, float(np.mean(apart**2))
         if self.state is GoalState.ACTIVE:

@@ -31,6 +31,7 @@ from lewm_ros.history import NANOSECOND
 
 #: Messages are compressed together up to this size [bytes].
 CHUNK = 1 << 20
+METADATA = 'metadata.yaml'
 #: Layout of metadata.yaml: ROS 2 Jazzy and newer.
 VERSION = 9
 TYPES = get_typestore(Stores.ROS2_JAZZY)
@@ -269,12 +270,12 @@ def information(parts: Iterable[Part], notes: Mapping[str, str]) -> dict[str, An
 
 def write_metadata(folder: Path, parts: Iterable[Part], notes: Mapping[str, str]) -> None:
     """Write metadata.yaml of a bag: the old one or the new one is there at any time."""
-    new = folder / 'metadata.yaml.new'
+    new = folder / f'{METADATA}.new'
     with new.open('w') as stream:
         stream.write(_dump(information(parts, notes)))
         stream.flush()
         os.fsync(stream.fileno())
-    new.replace(folder / 'metadata.yaml')
+    new.replace(folder / METADATA)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -20,7 +20,7 @@ from mcap.stream_reader import StreamReader, breakup_chunk
 
 from lewm_ros.bagfiles import natural
 from lewm_ros.errors import BagError, YamlError
-from lewm_ros.recording.bag import Channel, Part, PartWriter, write_metadata
+from lewm_ros.recording.bag import METADATA, Channel, Part, PartWriter, write_metadata
 from lewm_ros.yaml_reader import parse_yaml, read_yaml
 
 
@@ -43,6 +43,8 @@ class Repaired:
 def repair(folder: Path) -> list[Repaired]:
     """Repair a bag in place; a bag that is whole stays as it is.
 
+    Metadata that cannot be read are kept beside the new ones, as ``metadata.yaml.damaged``.
+
     Raises BagError if there is no MCAP file in it, or if it is still being recorded.
     """
     files = sorted(folder.glob('*.mcap'), key=natural)
@@ -57,7 +59,10 @@ def repair(folder: Path) -> list[Repaired]:
             part, damaged = _rewrite(path)
         parts.append(part)
         report.append(Repaired(path, whole, part.messages, damaged))
-    write_metadata(folder, parts, _notes(folder))
+    notes = _notes(folder)
+    if notes is None:
+        (folder / METADATA).rename(folder / f'{METADATA}.damaged')
+    write_metadata(folder, parts, notes or {})
     return report
 
 
@@ -144,10 +149,13 @@ def _channel(record: ChannelRecord, schema: Schema) -> Channel:
     )
 
 
-def _notes(folder: Path) -> dict[str, str]:
-    """Return the custom data of a bag's metadata; none where there is no metadata yet."""
-    try:
-        data = read_yaml(folder / 'metadata.yaml')
-        return data['rosbag2_bagfile_information']['custom_data'] or {}
-    except (KeyError, TypeError, YamlError):
+def _notes(folder: Path) -> dict[str, str] | None:
+    """Return the custom data of a bag's metadata; None where they exist and cannot be read."""
+    path = folder / METADATA
+    if not path.exists():
         return {}
+    try:
+        notes = read_yaml(path)['rosbag2_bagfile_information']['custom_data'] or {}
+        return {str(key): str(value) for key, value in notes.items()}
+    except (AttributeError, KeyError, TypeError, YamlError):
+        return None

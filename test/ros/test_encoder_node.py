@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import cv2
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from harness import Bench
 import numpy as np
 import pytest
@@ -69,13 +70,26 @@ def test_a_goal_image_becomes_a_latched_goal_latent(bench: Bench, tiny_bundle, p
     goal = bench.node.create_publisher(Image, 'goal_image', LATCHED)
     goal.publish(image_message(picture, header(7)))
     with bench.nodes('encoder_node', bundle=tiny_bundle.path):
-        bench.active('encoder_node')
-        bench.until(lambda: bench.figures('encoder_node')['goals'] == '1', 'goal not encoded')
-        late = bench.listen(Image, 'goal_latent', LATCHED)
-        bench.until(lambda: late, 'goal latent is not latched')
+        camera = bench.publisher(Image, 'camera/image')
+        late = goals_while_filming(bench, camera, picture)
+        assert stamp_of(late[0][1]) == 7
         np.testing.assert_allclose(
             vector(late[0][1], SIZE), expected(tiny_bundle, picture), rtol=1e-5, atol=1e-6
         )
+
+
+def goals_while_filming(bench, camera, picture) -> list:
+    """Publish frames until a goal was encoded, then listen to goal_latent; what was heard."""
+
+    def encoded():
+        camera.publish(image_message(picture, header(bench.now())))
+        bench.spin(0.1)
+        return bench.figures('encoder_node').get('goals', '0') != '0'
+
+    bench.until(encoded, 'goal not encoded')
+    late = bench.listen(Image, 'goal_latent', LATCHED)
+    bench.until(lambda: late, 'goal latent is not latched')
+    return late
 
 
 def test_bad_frames_are_named_and_counted_and_good_ones_still_encoded(
@@ -207,9 +221,10 @@ def test_a_goal_file_is_the_first_goal_and_a_goal_image_replaces_it(
     path = tmp_path / 'goal.png'
     cv2.imwrite(str(path), picture[..., ::-1])
     with bench.nodes('encoder_node', bundle=tiny_bundle.path, goal_file=path):
-        goals = bench.listen(Image, 'goal_latent', LATCHED)
+        camera = bench.publisher(Image, 'camera/image')
+        goals = goals_while_filming(bench, camera, picture)
         shown = bench.listen(Image, 'goal_image/accepted', LATCHED)
-        bench.until(lambda: goals and shown, 'no goal')
+        bench.until(lambda: shown, 'no goal')
         latent = expected(tiny_bundle, picture)
         np.testing.assert_allclose(vector(goals[0][1], SIZE), latent, rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(from_message(shown[0][1]), picture)
@@ -230,6 +245,65 @@ def test_a_goal_file_is_the_first_goal_and_a_goal_image_replaces_it(
         assert stamp_of(goals[1][1]) == stamp_of(shown[1][1]) == 9
         np.testing.assert_array_equal(from_message(shown[1][1]), 255 - picture)
         bench.until(lambda: 'goal image' not in bench.text('encoder_node'), 'still complains')
+
+
+def test_a_goal_waits_for_the_first_frame_and_has_to_agree_with_it(
+    bench: Bench, tiny_bundle, picture, tmp_path
+):
+    """A file made by another camera is named, not pursued; a goal set meanwhile is."""
+    path = tmp_path / 'goal.png'
+    cv2.imwrite(str(path), picture[:40])
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path, goal_file=path):
+        goals = bench.listen(Image, 'goal_latent', LATCHED)
+        bench.active('encoder_node')
+        bench.spin(1.5)
+        assert bench.figures('encoder_node')['bad_frames'] == '0'
+        camera = bench.publisher(Image, 'camera/image')
+        said = 'goal image refused: image is 80x40 pixels, frames were 80x60'
+
+        def named():
+            camera.publish(image_message(picture, header(bench.now())))
+            return said in bench.text('encoder_node')
+
+        bench.until(named, 'not named')
+        assert not goals
+        publisher = bench.publisher(Image, 'goal_image', LATCHED)
+        publisher.publish(image_message(picture, header(9)))
+        bench.until(lambda: goals, 'no goal')
+        assert [stamp_of(m) for _, m in goals] == [9]
+
+
+@pytest.mark.parametrize(('state', 'repeated'), [('timeout', False), ('none', True)])
+def test_an_encoder_that_starts_again_repeats_no_goal_that_a_planner_knows(
+    bench: Bench, tiny_bundle, picture, tmp_path, state, repeated
+):
+    """Neither its file nor a latched picture, stamped or not; without a planner's goal it does."""
+    path = tmp_path / 'goal.png'
+    cv2.imwrite(str(path), picture[..., ::-1])
+    status = bench.node.create_publisher(DiagnosticArray, 'goal_status', LATCHED)
+    status.publish(DiagnosticArray(status=[DiagnosticStatus(name='goal', message=state)]))
+    goal = bench.node.create_publisher(Image, 'goal_image', LATCHED)
+    goal.publish(image_message(255 - picture, header(0)))
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path, goal_file=path) as process:
+        goals = bench.listen(Image, 'goal_latent', LATCHED)
+        camera = bench.publisher(Image, 'camera/image')
+
+        def decided():
+            camera.publish(image_message(picture, header(bench.now())))
+            return goals if repeated else 'planner_node has a goal' in process.output
+
+        bench.until(decided, 'not decided')
+        bench.spin(0.3)
+        if repeated:  # the picture counts, the file came before it
+            (_, latent), *more = goals
+            np.testing.assert_allclose(
+                vector(latent, SIZE), expected(tiny_bundle, 255 - picture), rtol=1e-5, atol=1e-6
+            )
+            assert not more
+        else:
+            assert not goals
+        goal.publish(image_message(picture, header(0)))  # asked for now
+        bench.until(lambda: len(goals) == 1 + repeated, 'no goal')
 
 
 @pytest.mark.parametrize(

@@ -140,8 +140,23 @@ def test_a_goal_is_active_reached_left_and_reached_again(start):
     assert [m.status[0].message for _, m in late] == ['reached']
 
 
+def test_the_same_goal_asked_for_again_is_acknowledged(start):
+    """With its new stamp, at once; the plan goes on, and so does the time."""
+    robot, _ = start()
+    told = robot.bench.listen(DiagnosticArray, 'goal_status', LATCHED)
+    robot.live(0.8)
+    target = np.full(SIZE, 3.0)
+    for stamp in (77, 78):
+        robot.set_goal(target, stamp)
+        robot.live(0.2)
+    said = [{v.key: v.value for v in m.status[0].values} for _, m in told[1:]]
+    assert [values['goal_stamp'] for values in said] == ['77', '78']
+    assert float(said[1]['seconds']) > 0.15
+    assert robot.live(0.5)
+
+
 def test_after_a_timeout_nothing_is_planned_until_a_goal_is_set_again(start):
-    """Also the same goal, but not one repeated under its old stamp by an encoder that restarts."""
+    """The same one too."""
     robot, _ = start(goal_timeout=1.5)
     bench, target = robot.bench, np.full(SIZE, 3.0)
     told = bench.listen(DiagnosticArray, 'goal_status', LATCHED)
@@ -150,7 +165,6 @@ def test_after_a_timeout_nothing_is_planned_until_a_goal_is_set_again(start):
     robot.set_goal(target, stamp=77)
     assert robot.live(1.6)
     bench.spin(0.3)  # a plan that was on its way
-    robot.set_goal(target, stamp=77)
     assert robot.live(1.0) == []
     assert 'goal not reached within goal_timeout 1.5 s' in bench.text('planner_node')
     assert [m.status[0].message for _, m in told][-1] == 'timeout'

@@ -120,6 +120,15 @@ def test_frames_before_a_break_do_not_count():
     assert see(goal, [0.0] * 11, 20) == [ACTIVE] * 10 + [REACHED]
 
 
+def test_two_near_frames_with_a_silence_between_are_not_enough():
+    """What the robot did in it is not known: only frames after the silence count."""
+    goal = pursued()
+    assert see(goal, [0.0]) == [ACTIVE]
+    assert see(goal, [0.0] * 11, 200) == [ACTIVE] * 10 + [REACHED]
+    assert see(goal, [0.3], 220) == [REACHED]
+    assert see(goal, [0.3] * 11, 420) == [REACHED] * 10 + [ACTIVE]
+
+
 def test_settings_can_change_under_a_goal():
     """The next frame is judged by the new ones."""
     goal = pursued()

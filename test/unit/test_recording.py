@@ -353,6 +353,23 @@ def test_repair_leaves_out_a_damaged_chunk_and_keeps_the_rest(tmp_path):
         assert episode.ext.offered_qos_profiles[0].durability.name == 'TRANSIENT_LOCAL'
 
 
+@pytest.mark.parametrize('old', [b'cut: {', b'a: 1'])
+def test_repair_keeps_metadata_that_it_cannot_read(tmp_path, old):
+    """Beside the new ones; notes that can be read are taken over."""
+    bag = BagFolder(tmp_path / 'bag', {'lewm_command': 'lewm record'})
+    write(bag, 30)
+    bag.close()
+    about, damaged = bag.path / 'metadata.yaml', bag.path / 'metadata.yaml.damaged'
+    repair(bag.path)
+    assert 'lewm_command: lewm record' in about.read_text()
+    assert not damaged.exists()
+    about.write_bytes(old)
+    repair(bag.path)
+    assert damaged.read_bytes() == old
+    with AnyReader([bag.path]) as reader:
+        assert reader.message_count == 31  # and an episode
+
+
 def test_repair_of_something_else_is_refused(tmp_path):
     """A folder without MCAP files."""
     with pytest.raises(BagError, match='no .mcap file in it'):
