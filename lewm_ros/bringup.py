@@ -46,7 +46,7 @@ GROUPS = {
 
 
 #: Where Fast DDS finds its profiles, since version 3 and before.
-_PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 
 
 @dataclass(frozen=True)
@@ -151,9 +151,9 @@ def prepare_environment(group: str) -> None:
         os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     if not os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp').startswith('rmw_fastrtps'):
         return
-    if not any(name in os.environ for name in (*_PROFILES, 'FASTDDS_BUILTIN_TRANSPORTS')):
+    if not any(name in os.environ for name in (*PROFILES, 'FASTDDS_BUILTIN_TRANSPORTS')):
         # Each version of Fast DDS knows or wants one name only.
-        name = _PROFILES[os.environ.get('ROS_DISTRO') == 'jazzy']
+        name = PROFILES[os.environ.get('ROS_DISTRO') == 'jazzy']
         os.environ[name] = str(share_dir() / 'config' / 'fastdds.xml')
 
 

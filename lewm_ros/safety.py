@@ -110,8 +110,9 @@ class ClockWatchdog:
     """Wants the robot's clock, which plans are played by, to go on beside the steady one.
 
     Going back at all, or ahead by more than ``timeout`` [s], is wrong for that long: plans made
-    before may be on their way until then. Standing still (a paused simulation) is wrong from
-    then on until the clock moves.
+    before may be on their way until then. So is not having been asked for longer than that: the
+    process stood still, and what comes in next has waited. Standing still of the clock (a paused
+    simulation) is wrong from then on until it moves.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -128,6 +129,8 @@ class ClockWatchdog:
             passed = (clock - self._clock) / 1e9
             if passed < 0:
                 self._jump = now, f'the clock went back by {-passed:.3g} s'
+            elif now - self._read > self.timeout:
+                self._jump = now, f'no control tick for {now - self._read:.3g} s'
             elif passed - (now - self._read) > self.timeout:
                 self._jump = now, f'the clock went ahead by {passed:.3g} s'
             if passed != 0:

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+import ctypes
 import fcntl
+import os
 from pathlib import Path
 import signal
 import subprocess
@@ -22,11 +24,16 @@ FINISHING = ('trial_node', 'recorder_node')
 #: Pause before a process is started again [s]. It doubles each time up to the second figure,
 #: and is the first again after a life longer than the third.
 PAUSE, LONGEST_PAUSE, LONG_LIFE = 1.0, 8.0, 10.0
+#: Nodes may take so long to end before they are killed [s]: a recorder writes what is queued for
+#: up to 30 s, then closes its bag.
+GRACE = 35.0
 
 SHARED_MEMORY = Path('/dev/shm')  # noqa: S108 (Fast DDS's place, not a choice)
 
 _STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL = 0.1  #: how soon an end is noticed [s]
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 class StopSignals:
@@ -119,24 +126,40 @@ class _Child:
         self.start()
 
     def start(self) -> None:
-        """Start it, in the supervisor's own environment."""
+        """Start it, in the supervisor's own environment. Raises OSError."""
+        supervisor = os.getpid()
+
+        def end_with_supervisor() -> None:
+            # However that ends; exec keeps it, and there is one more in rclpy's wheels.
+            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+            if os.getppid() != supervisor:  # it has just ended
+                os.kill(os.getpid(), signal.SIGINT)
+
+        self._started = time.monotonic()
         # Held back in the child, too, until it has handlers.
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
         try:
-            self.process = subprocess.Popen(self._command)
+            # Between fork and exec, which one thread alone makes safe.
+            self.process = subprocess.Popen(self._command, preexec_fn=end_with_supervisor)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
-        self._started = time.monotonic()
         self.ended = False
 
-    def wait_for_restart(self, status: int) -> None:
+    def start_again(self) -> None:
+        """Start it; where that fails, such as for want of memory, try again after a pause."""
+        try:
+            self.start()
+        except OSError as error:
+            self.wait_for_restart(f'cannot be started ({error.strerror})')
+
+    def wait_for_restart(self, why: str) -> None:
         """Note an end, say it, and plan the next start."""
         now = time.monotonic()
         self.ended = True
         if now - self._started > LONG_LIFE:
             self._pause = PAUSE
         self._due = now + self._pause
-        _say(f'{self.name} ended with status {status}: starting it again in {self._pause:g} s')
+        _say(f'{self.name} {why}: starting it again in {self._pause:g} s')
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     @property
@@ -145,8 +168,10 @@ class _Child:
         return self.ended and time.monotonic() >= self._due
 
 
-def supervise(commands: dict[str, list[str]], grace: float = 5.0, respawn: bool = False) -> int:
+def supervise(commands: dict[str, list[str]], grace: float = GRACE, respawn: bool = False) -> int:
     """Run one process per node until one ends or a signal comes, then end them all.
+
+    Where this process dies without a word, each of them gets SIGINT by the kernel (Linux).
 
     Args:
         commands: by node name.
@@ -156,7 +181,7 @@ def supervise(commands: dict[str, list[str]], grace: float = 5.0, respawn: bool 
 
     Returns:
         The exit status of the process that ended all, as a shell would say it (128 + number
-        after a signal); 0 after a signal to the supervisor.
+        after a signal); 0 after a signal to the supervisor; 1 where one could not be started.
 
     """
     signals = StopSignals()
@@ -173,13 +198,16 @@ def supervise(commands: dict[str, list[str]], grace: float = 5.0, respawn: bool 
                     if status:
                         _say(f'{child.name} ended with status {status}')
                     return status if status >= 0 else 128 - status
-                child.wait_for_restart(status)
+                child.wait_for_restart(f'ended with status {status}')
             for child in children:
                 if child.due:
                     remove_abandoned_memory()
-                    child.start()
+                    child.start_again()
             time.sleep(_POLL)
         return 0
+    except OSError as error:
+        _say(f'a process cannot be started: {error}')
+        return 1
     finally:
         signals.ignore()
         _end([c.process for c in children], grace)
@@ -202,4 +230,5 @@ def _end(processes: Sequence[subprocess.Popen[bytes]], grace: float) -> None:
 
 
 def _say(text: str) -> None:
-    print(f'lewm: {text}', file=sys.stderr, flush=True)
+    with suppress(OSError):  # nobody reads it any more: the processes matter more
+        print(f'lewm: {text}', file=sys.stderr, flush=True)

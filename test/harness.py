@@ -31,7 +31,6 @@ class Process:
         paths = [str(ROOT), os.environ.get('PYTHONPATH', '')]
         environment = os.environ | {
             'ROS_DOMAIN_ID': str(domain),
-            'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
             'PYTHONPATH': os.pathsep.join(p for p in paths if p),
             'PYTHONUNBUFFERED': '1',
         }

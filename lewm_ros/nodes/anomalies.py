@@ -8,7 +8,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from lewm_ros.nodes.diagnostics import OK, WARN
-from lewm_ros.nodes.messages import to_time
+from lewm_ros.nodes.messages import header
 from lewm_ros.surprise.events import Event
 
 #: The last edges reach a late joiner too.
@@ -19,11 +19,18 @@ EVENTS = QoSProfile(
 )
 
 
+#: ``header.frame_id`` of the message of a node that does not watch any more.
+ENDED = 'ended'
+
+
 def nothing_open(stamp: int) -> DiagnosticArray:
     """Make the message of a node that begins to watch at ``stamp`` [ns]: it has no status."""
-    message = DiagnosticArray()
-    message.header.stamp = to_time(stamp)
-    return message
+    return DiagnosticArray(header=header(stamp))
+
+
+def not_watching(stamp: int) -> DiagnosticArray:
+    """Make the message of a node that ends to watch at ``stamp`` [ns]; what is open stays so."""
+    return DiagnosticArray(header=header(stamp, ENDED))
 
 
 def describe(event: Event) -> str:
@@ -70,20 +77,25 @@ def edge_message(event: Event, stamp: int, score: float, node: str, robot: str) 
         hardware_id=robot,
         values=[KeyValue(key=k, value='' if v is None else str(v)) for k, v in values.items()],
     )
-    message = DiagnosticArray(status=[status])
-    message.header.stamp = to_time(stamp)
-    return message
+    return DiagnosticArray(header=header(stamp), status=[status])
 
 
 class OpenAnomalies:
-    """What is open by the messages so far; false if nothing is."""
+    """What is open by the messages so far; false if nothing is.
+
+    Attributes:
+        watched: whether a node watches, by the newest of them.
+
+    """
 
     def __init__(self) -> None:
+        self.watched = False
         self._open: dict[str, str] = {}  # id → kind
 
     def take(self, message: DiagnosticArray) -> None:
-        """Take note of an edge, or of a node that begins to watch."""
-        if not message.status:
+        """Take note of an edge, or of a node that begins or ends to watch."""
+        self.watched = bool(message.status) or message.header.frame_id != ENDED
+        if not message.status and self.watched:
             self._open.clear()
         for status in message.status:
             values = {v.key: v.value for v in status.values}

@@ -168,7 +168,7 @@ class LewmNode(LifecycleNode):
         user can do where it does not fit. ``options`` are rclpy's, such as ``raw=True`` for
         serialised bytes.
         """
-        guarded = self._guarded(callback)
+        guarded = self._guarded(callback, f'on {topic}')
 
         def receive(message: Any, info: MessageInfo) -> None:
             if published:
@@ -343,9 +343,9 @@ class LewmNode(LifecycleNode):
         if self._active:
             self._guarded(self.changed)()
 
-    def _guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
+    def _guarded(self, callback: Callable[..., None], name: str = '') -> Callable[..., None]:
         """Wrap a callback so that a bad message is named and counted and stops nothing."""
-        key = f'{callback.__name__.strip("_")} failed'
+        key = f'{name or callback.__name__.strip("_")} failed'
 
         def guarded(*args: Any) -> None:
             try:
@@ -378,6 +378,8 @@ class LewmNode(LifecycleNode):
         lifecycle = 'inactive' if self._configured else 'unconfigured'
         if self._active:
             lifecycle = 'active'
+        elif self._finalized:
+            lifecycle = 'finalized'
         if (level, lifecycle) == self._reported and now - self._reported_at < _REPORT_PERIOD:
             return
         self._reported, self._reported_at = (level, lifecycle), now

@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Sequence
 from importlib import import_module
 import sys
+import traceback
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -26,6 +27,8 @@ from lewm_ros.supervisor import StopSignals
 
 #: How soon a signal is noticed while no callback runs [s].
 _POLL = 0.1
+#: Errors of the executor, one after the other, that end the process.
+_FAILURES = 10
 
 
 def run(
@@ -63,8 +66,18 @@ def run(
             running.append(node)
             _check_declared(node, name, overrides)
             executor.add_node(node)
+        failures = 0  # in a row
         while not signals.seen:
-            executor.spin_once(timeout_sec=_POLL)
+            try:
+                executor.spin_once(timeout_sec=_POLL)
+                failures = 0
+            except Exception:
+                # Callbacks of the nodes are guarded, those of rclpy (/clock, parameter services)
+                # are not: a message that it cannot take must not end a robot's controller.
+                failures += 1
+                if failures == _FAILURES:
+                    raise
+                running[0].get_logger().error(traceback.format_exc())
             asked = [n.finished for n in running if n.finished is not None]
             if asked:
                 status = max(asked)

@@ -28,13 +28,17 @@ from lewm_ros.nodes.anomalies import EVENTS, OpenAnomalies
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
 from lewm_ros.nodes.compose import main_of
 from lewm_ros.nodes.diagnostics import Rate, Reasons
-from lewm_ros.nodes.messages import action_message, message_class, read_action, read_plan
+from lewm_ros.nodes.messages import (
+    action_message,
+    message_class,
+    read_action,
+    read_plan,
+    stamp_of,
+)
 from lewm_ros.nodes.parameters import Parameter, dynamic
 from lewm_ros.planning.playback import Playback
 from lewm_ros.safety import CameraWatchdog, ClockWatchdog, ExecutionWatchdog, Limits
 
-#: A plan that starts later than this [s] plus its own length comes from another clock.
-_FAR_AHEAD = 5.0
 #: How long the last command may take to be delivered [s].
 _LAST_WORDS = 0.2
 #: How often it is looked who publishes what this node lives on [s].
@@ -82,7 +86,9 @@ class ControllerNode(LewmNode):
         self._execution = ExecutionWatchdog(self._action, timeout)
         self._doubts: set[str] = set()  # of the watchdogs that stopped something and still speak
         self._stops: Counter[str] = Counter()
-        self._last: np.ndarray | None = None
+        # The robot stands, as far as is known; of positions nothing is.
+        hold = self._contract.stop.mode == 'hold'
+        self._last = None if hold else np.zeros(self._action.size)
         self._sent = 0.0  # when [s, steady]
         self._planned = float('nan')  # when the newest plan came [s, steady]
         self._episode: int | None = None
@@ -162,8 +168,11 @@ class ControllerNode(LewmNode):
                 raise ObservationError(
                     'plan lies wholly in the past: the planner is too slow, or clocks differ'
                 )
-            if start - now > _FAR_AHEAD * NANOSECOND + length:
-                raise ObservationError('plan starts far in the future: clocks differ')
+            if start - now > length:  # it starts a block after its frame, and has blocks
+                raise ObservationError(
+                    f'plan of {length / NANOSECOND:g} s starts {(start - now) / NANOSECOND:.2f} s '
+                    'ahead: clocks differ'
+                )
         except ObservationError as error:
             self._refused.add(str(error))
             self.conditions.set('refused', f'refused: {error}')
@@ -173,7 +182,16 @@ class ControllerNode(LewmNode):
         self._playback.add(start, period, commands)
 
     def _on_latent(self, message: Image, received: int) -> None:
-        self._camera.feed(monotonic())
+        # Of a clock that is ahead every plan would be played late by as much.
+        ahead, text = (stamp_of(message) - self.now()) / NANOSECOND, None
+        if ahead > self._camera.timeout:
+            text = (
+                f'latents{self._where["stale"]} are stamped {ahead:.2f} s ahead of this clock: '
+                'not counted as seen'
+            )
+        else:
+            self._camera.feed(monotonic())
+        self.conditions.set('ahead', text)
 
     def _on_executed(self, message: Any, received: int) -> None:
         _, values = read_action(message, self._action, received)
@@ -200,9 +218,17 @@ class ControllerNode(LewmNode):
         """Say which of the topics that move or stop the robot nobody publishes."""
         self.conditions.set('no plans', self._missing('plan', 'is planner_node running?'))
         self.conditions.set('no latents', self._missing('latent', 'is encoder_node running?'))
+        others = self.count_publishers(self._command.topic_name) - 1
+        self.conditions.set(
+            'others',
+            f'{others} others publish commands on {self._command.topic_name}' if others else None,
+        )
         text, reaction = None, self.params['on_anomaly']
         if reaction != 'ignore':
-            text = self._missing('anomaly', f"on_anomaly '{reaction}' is blind")
+            blind = f"on_anomaly '{reaction}' is blind"
+            text = self._missing('anomaly', blind)
+            if text is None and not self._anomalies.watched and self._patient():
+                text = f'surprise_node is not active: {blind}'
         if text is not None and self._anomalies:
             text += (
                 f', and {self._anomalies} is open: it stays so until a surprise_node starts again'
@@ -215,9 +241,13 @@ class ControllerNode(LewmNode):
         if self.count_publishers(topic):
             self._seen.add(topic)
             return None
-        if topic not in self._seen and monotonic() - self._start < _PATIENCE:
+        if topic not in self._seen and not self._patient():
             return None
         return f'nobody publishes {topic}: {remark}'
+
+    def _patient(self) -> bool:
+        """Whether the others have had their time to start."""
+        return monotonic() - self._start >= _PATIENCE
 
     def _tick(self) -> None:
         steady, now = monotonic(), self.now()
@@ -255,6 +285,8 @@ class ControllerNode(LewmNode):
             if wrong is None:
                 self._doubts.discard(key)
                 self.conditions.set(key, None)
+                if self._state == key:
+                    self._state = 'idle'
             elif moving:
                 self._stops[key] += key not in self._doubts
                 self._doubts.add(key)

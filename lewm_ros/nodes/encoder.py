@@ -50,7 +50,7 @@ class EncoderNode(LewmNode):
     ``goal_image/accepted``, which nobody else publishes.
 
     What was there before the node was active (the file, a latched picture) is a first goal only:
-    it is left out where a planner has a goal, so that an encoder that starts again repeats none.
+    it waits as long as a planner has a goal, so that an encoder that starts again exchanges none.
     """
 
     PARAMETERS = (
@@ -204,9 +204,8 @@ class EncoderNode(LewmNode):
             if time.monotonic() - self._activated[1] < SETTLING:
                 return
             if self._planner_says not in (None, GoalState.NONE.value):
-                self._waiting = None
                 self.get_logger().info(
-                    'goal_file and goal_image of before are left alone: planner_node has a goal'
+                    'goal_file, or goal_image of before, waits: planner_node has a goal', once=True
                 )
                 return
         self._waiting = None

@@ -16,7 +16,13 @@ from std_msgs.msg import Float32
 from lewm_ros.bundle import Calibration
 from lewm_ros.engines import describe as describe_engine
 from lewm_ros.errors import BundleError, CalibrationError
-from lewm_ros.nodes.anomalies import EVENTS, describe, edge_message, nothing_open
+from lewm_ros.nodes.anomalies import (
+    EVENTS,
+    describe,
+    edge_message,
+    not_watching,
+    nothing_open,
+)
 from lewm_ros.nodes.base import LATCHED, STREAM
 from lewm_ros.nodes.compose import main_of
 from lewm_ros.nodes.diagnostics import Rate, Recent
@@ -132,6 +138,10 @@ class SurpriseNode(ObserverNode):
             found, about = self._look_up(values['alpha'], values['horizon'])
             if found is None:
                 raise CalibrationError(about)
+
+    def deactivate(self) -> None:
+        """Say that nobody watches any more."""
+        self._anomaly.publish(not_watching(self.now()))
 
     def changed(self) -> None:
         """Have the worker take the new thresholds: the detectors are its own."""

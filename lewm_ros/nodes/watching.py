@@ -12,7 +12,7 @@ import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float32
 
-from lewm_ros.nodes.anomalies import EVENTS
+from lewm_ros.nodes.anomalies import ENDED, EVENTS
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
 from lewm_ros.nodes.messages import numbers, stamp_of
 from lewm_ros.view.trace import SILENCE, Anomaly, Trace
@@ -64,7 +64,7 @@ class WatchingNode(LewmNode):
         self.trace.threshold = message.data
 
     def _on_anomaly(self, message: DiagnosticArray, received: int) -> None:
-        if not message.status:
+        if not message.status and message.header.frame_id != ENDED:
             self.trace.nothing_open(stamp_of(message))
         for status in message.status:
             values = {v.key: v.value for v in status.values}

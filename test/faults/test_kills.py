@@ -21,12 +21,11 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from lewm_ros.bringup import GROUPS, prepare_environment
+from lewm_ros.bringup import GROUPS, PROFILES
 from lewm_ros.contract import Contract
 from lewm_ros.history import NANOSECOND
 from lewm_ros.nodes.messages import read_plan
 from lewm_ros.planning.playback import Playback
-from lewm_ros.supervisor import remove_abandoned_memory
 
 CONTRACT = Contract.load(ROOT / 'config' / 'robots' / 'reacher.yaml')
 PERIOD = round(CONTRACT.period * NANOSECOND)
@@ -38,6 +37,12 @@ PAUSED = 0.08
 TIMEOUT = CONTRACT.stop.observation_timeout + CONTRACT.period + DELIVERY
 #: A plan may take so long to arrive: its planner may have been paused in the middle of it [s].
 ARRIVAL = 0.4
+#: Loopback without shared memory, in which the death of one process can hold up the others
+#: (docs/safety.md): what is tested here are the nodes.
+LOOPBACK = {
+    'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SYSTEM_DEFAULT',
+    **dict.fromkeys(PROFILES, str(Path(__file__).with_name('loopback.xml'))),
+}
 NODES = ('sim_node', 'encoder_node', 'planner_node', 'surprise_node', 'controller_node')
 
 
@@ -151,13 +156,11 @@ def since(heard: list, began: float) -> list:
 def robot(shared_bench: Bench) -> Iterator[Robot]:
     """Return the arm on its way to a goal; tests leave it as they found it."""
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.dict(os.environ))
-        prepare_environment('plan')
+        stack.enter_context(mock.patch.dict(os.environ, LOOPBACK))
         made = Robot(shared_bench, stack)
         made.start(*NODES, threads=1)
         made.set_goal()
         yield made
-    remove_abandoned_memory()
 
 
 @pytest.fixture(autouse=True)
@@ -271,8 +274,11 @@ def test_a_killed_planner_stops_the_robot_at_the_end_of_its_plan(robot: Robot):
     robot.moves()
 
 
-def test_killed_nodes_come_back_with_respawn(robot: Robot):
+def test_killed_nodes_come_back_with_respawn(robot: Robot, monkeypatch: pytest.MonkeyPatch):
     """Encoder, planner and controller at once: the robot moves again, the others stay."""
+    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    for name in PROFILES:  # with shared memory
+        monkeypatch.delenv(name)
     for name in NODES[1:]:
         robot.processes[name].end()
     bench, left = robot.bench, abandoned()

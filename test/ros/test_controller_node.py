@@ -4,12 +4,19 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 
+from diagnostic_msgs.msg import DiagnosticArray
 from harness import Bench
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 import numpy as np
 import pytest
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterValue
+from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, UInt32
 from trajectory_msgs.msg import JointTrajectory
@@ -17,8 +24,10 @@ import yaml
 
 from lewm_ros.contract import Contract
 from lewm_ros.history import NANOSECOND
+from lewm_ros.nodes.anomalies import EVENTS, edge_message, not_watching, nothing_open
 from lewm_ros.nodes.base import LATCHED
-from lewm_ros.nodes.messages import plan_message
+from lewm_ros.nodes.messages import header, plan_message
+from lewm_ros.surprise.events import Event
 
 PERIOD = NANOSECOND // 20
 
@@ -51,11 +60,15 @@ class Robot:
             message.joint_names = names
         self.plan.publish(message)
 
-    def see(self, seconds):
-        """Let the controller see a frame every 50 ms, and return the commands heard meanwhile."""
+    def see(self, seconds, ahead=0.0):
+        """Let the controller see a frame every 50 ms, and return the commands heard meanwhile.
+
+        Their stamps are ``ahead`` [s] of its clock.
+        """
         before = len(self.commands)
         for _ in range(round(seconds / 0.05)):
-            self.latent.publish(Image())
+            stamp = self.bench.now() + round(ahead * NANOSECOND)
+            self.latent.publish(Image(header=header(stamp)))
             self.bench.spin(0.05)
         return [list(m.data) for _, m in self.commands[before:]]
 
@@ -98,9 +111,10 @@ def test_commands_stop_when_the_camera_goes_stale_and_stay_stopped(robot):
     robot.bench.spin(0.8)
     assert list(robot.commands[-1][1].data) == [0.0, 0.0]
     assert 'no latent for' in robot.bench.text('controller_node')
+    assert robot.figure('state') == 'stale'
     assert all(c == [0.0, 0.0] for c in robot.see(0.5))
     assert robot.figure('stale_stops') == '1'
-    assert robot.figure('state') == 'stale'
+    assert robot.figure('state') == 'idle'
 
 
 def test_a_bad_plan_is_refused_by_name_and_never_played(robot):
@@ -110,7 +124,7 @@ def test_a_bad_plan_is_refused_by_name_and_never_played(robot):
         ({'value': np.nan, 'ticks': 10}, 'not finite'),
         ({'value': 0.5, 'ticks': 10, 'names': ['elbow', 'shoulder']}, "['shoulder', 'elbow']"),
         ({'value': 0.5, 'ticks': 10, 'delay': -1.0}, 'in the past'),
-        ({'value': 0.5, 'ticks': 10, 'delay': 3600.0}, 'far in the future'),
+        ({'value': 0.5, 'ticks': 10, 'delay': 3600.0}, 'ahead: clocks differ'),
     ):
         robot.send(**message)
         assert all(c == [0.0, 0.0] for c in robot.see(0.3))
@@ -119,6 +133,69 @@ def test_a_bad_plan_is_refused_by_name_and_never_played(robot):
             lambda: f'not named: {robot.bench.text("controller_node")}',
         )
     assert robot.figure('refused_plans') == '4'
+
+
+def test_latents_of_a_clock_that_is_ahead_do_not_count(robot):
+    """Plans by that clock would be played late; within observation_timeout nothing is said."""
+    robot.see(0.2)
+    robot.send(0.5, ticks=100)
+    assert robot.see(0.5, ahead=0.4)[-1] == [0.5, 0.5]
+    robot.see(1.0, ahead=3.0)
+    assert robot.see(0.2, ahead=3.0)[-1] == [0.0, 0.0]
+    robot.bench.until(
+        lambda: re.search(
+            r'latents on /lewm/latent are stamped [23].\d\d s ahead of this clock',
+            robot.bench.text('controller_node'),
+        ),
+        'not named',
+    )
+    assert robot.see(0.3)[-1] == [0.0, 0.0]
+    assert robot.figure('state') == 'idle'
+
+
+def test_another_publisher_of_commands_is_named(robot):
+    """Two controllers on one robot."""
+    robot.bench.node.create_publisher(Float64MultiArray, 'action', 10)
+    robot.bench.until(
+        lambda: '1 others publish commands on /lewm/action' in robot.bench.text('controller_node'),
+        'not named',
+    )
+
+
+def test_a_message_that_rclpy_cannot_take_ends_nothing(robot):
+    """A parameter of an unknown type: an error in the log, and the stream goes on."""
+    client = robot.bench.node.create_client(SetParameters, 'controller_node/set_parameters')
+    robot.bench.until(client.service_is_ready, 'no service')
+    bad = ParameterMessage(name='slow_factor', value=ParameterValue(type=99))
+    client.call_async(SetParameters.Request(parameters=[bad]))
+    robot.bench.until(lambda: 'Traceback' in robot.process.output, 'no error')
+    assert len(robot.see(0.5)) >= 8
+    assert robot.process.running
+
+
+def test_a_reaction_is_blind_while_surprise_node_is_not_active(bench, reacher_contract):
+    """It publishes, but does not watch; what was open stays open."""
+    with bench.nodes('controller_node', contract='reacher', on_anomaly='stop') as process:
+        bench.active('controller_node')
+        robot = Robot(bench, process, reacher_contract.action)
+        surprise = bench.publisher(DiagnosticArray, 'anomaly', EVENTS)
+        blind = "surprise_node is not active: on_anomaly 'stop' is blind"
+
+        def says(wanted):
+            bench.until(lambda: (blind in bench.text('controller_node')) == wanted, str(wanted))
+
+        says(True)
+        surprise.publish(nothing_open(1))
+        says(False)
+        event = Event(1, 'surprise', 1, 1, peak_score=9.0, threshold=1.0, alpha=0.01)
+        surprise.publish(edge_message(event, 1, 9.0, 'surprise_node', 'reacher'))
+        surprise.publish(not_watching(2))
+        says(True)
+        robot.see(0.2)
+        robot.send(0.5, ticks=100)
+        assert robot.see(0.5)[-1] == [0.0, 0.0]
+        surprise.publish(nothing_open(3))
+        assert robot.see(0.5)[-1] == [0.5, 0.5]
 
 
 def test_commands_never_leave_the_limits(robot):
@@ -204,6 +281,34 @@ def test_steps_between_commands_are_limited(bench, reacher_contract, tmp_path):
         assert max(heard) == 1.0
         assert np.abs(np.diff(heard)).max() < 0.2 + 1e-9
         assert heard[-1] == 0.0
+
+
+def test_the_first_command_after_activation_is_a_step_from_zero(bench, reacher_contract, tmp_path):
+    """Though plan and latents are there within the first period."""
+    data = reacher_contract.to_dict()
+    data['action']['max_step'] = [0.2, 0.2]
+    contract = tmp_path / 'robot.yaml'
+    contract.write_text(yaml.safe_dump(data))
+    with bench.nodes('controller_node', contract=contract) as process:
+        bench.active('controller_node')
+        robot = Robot(bench, process, Contract.load(contract).action)
+        for _ in range(5):
+            change_state(bench, Transition.TRANSITION_DEACTIVATE)
+            bench.spin(0.1)
+            robot.commands.clear()
+            change_state(bench, Transition.TRANSITION_ACTIVATE)
+            for _ in range(40):
+                robot.send(1.0, ticks=10)
+                robot.latent.publish(Image())
+                bench.spin(0.01)
+            heard = [m.data[0] for _, m in robot.commands]
+            assert 0 <= heard[0] <= 0.2 and heard[-1] > 0.5
+
+
+def change_state(bench, transition):
+    """Take the controller through a transition."""
+    request = Transition(id=transition)
+    assert bench.call(ChangeState, 'controller_node/change_state', transition=request).success
 
 
 def test_the_stream_keeps_its_rate(robot):

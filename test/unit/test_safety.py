@@ -186,10 +186,16 @@ def readings(watchdog, *pairs):
 
 
 def test_an_even_clock_is_right():
-    """Also one that is slow, fast within the timeout, or was not looked at for a while."""
+    """Also one that is slow, or fast within the timeout."""
     watchdog = ClockWatchdog(timeout=0.5)
     said = readings(watchdog, (1e9, 0), (1e9 + 0.1, 0.1), (1e9 + 0.11, 0.2), (1e9 + 0.6, 0.3))
-    assert said + readings(watchdog, (1e9 + 9.6, 9.3)) == [None] * 5
+    assert said + readings(watchdog, (1e9 + 1.1, 0.8)) == [None] * 5
+
+
+def test_a_controller_that_stood_still_trusts_nothing_for_the_timeout():
+    """What it hears next has waited in queues: how long, nobody knows."""
+    said = readings(ClockWatchdog(0.5), (100, 0), (102, 2), (102.4, 2.4), (102.6, 2.6))
+    assert said == [None, *['no control tick for 2 s'] * 2, None]
 
 
 def test_a_clock_set_back_is_wrong_for_the_timeout():
@@ -211,9 +217,9 @@ def test_a_clock_that_leaps_ahead_is_wrong():
 
 def test_a_clock_that_stands_still_is_wrong_until_it_moves():
     """A paused simulation, and one that has not started."""
-    said = readings(ClockWatchdog(0.5), (0, 0), (0, 0.5), (0, 0.6), (0, 9.0), (0.01, 9.1))
+    said = readings(ClockWatchdog(0.5), (0, 0), (0, 0.5), (0, 0.6), (0, 1.0), (0.01, 1.1))
     assert said[:2] == [None, None]
-    assert said[2:4] == [f'the clock has stood still for {s:.2f} s' for s in (0.6, 9)]
+    assert said[2:4] == [f'the clock has stood still for {s:.2f} s' for s in (0.6, 1)]
     assert said[4] is None
 
 

@@ -51,6 +51,19 @@ def program(code: str) -> list[str]:
     return [sys.executable, '-c', code]
 
 
+def children(process: subprocess.Popen[str]) -> list[str]:
+    """Ids of the processes that it started, and has not waited for."""
+    return Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
+
+
+def alive(number: str) -> bool:
+    """Whether a process runs; one that nobody waits for is over too."""
+    try:
+        return Path(f'/proc/{number}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except OSError:
+        return False
+
+
 @pytest.fixture
 def supervisor() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Return what starts a supervisor over commands by name; it is killed if it stays."""
@@ -127,6 +140,68 @@ def test_a_process_that_died_is_started_again_as_it_was(supervisor, tmp_path):
     assert len(set(environments)) == 1
     pauses = [float(b) - float(a) for a, b in zip(times, times[1:])]
     assert all(p >= least for p, least in zip(pauses, (0.2, 0.4, 0.8)))
+
+
+def test_a_process_that_cannot_be_started_again_is_tried_again(supervisor, tmp_path):
+    """For want of memory, say; here its program is missing for a moment. The others go on."""
+    once = tmp_path / 'once'
+    once.write_text('#!/bin/sh\nrm "$0"; exit 1')
+    once.chmod(0o755)
+    process = supervisor({'planner_node': [str(once)], 'sleeper': SLEEP}, respawn=True)
+    name, again = 'lewm: planner_node', ': starting it again in'
+    assert process.stderr.readline() == f'{name} ended with status 1{again} 0.2 s\n'
+    failed = f'{name} cannot be started (No such file or directory){again}'
+    assert process.stderr.readline() == f'{failed} 0.4 s\n'
+    once.symlink_to('/bin/true')
+    while (line := process.stderr.readline()).startswith(failed):
+        pass
+    assert line.startswith(f'{name} ended with status 0{again}')
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=20)[1]
+    assert process.returncode == 0, said
+    assert 'sleeper' not in said
+
+
+def test_a_process_that_cannot_be_started_is_not_a_wrong_parameter(supervisor, tmp_path):
+    """Status 1: systemd may try again, unlike after 2. What was started ends."""
+    process = supervisor({'stayer': SLEEP, 'missing': [str(tmp_path / 'missing')]}, respawn=True)
+    said = process.communicate(timeout=20)[1]
+    assert process.returncode == 1, said
+    assert 'missing' in said and 'Traceback' not in said
+
+
+def test_nobody_survives_where_nobody_reads_what_is_said(supervisor):
+    """`lewm up ... 2>&1 | tee log` with tee gone: starting again, and the kill, go on."""
+    dying = program('print("died", flush=True); raise SystemExit(1)')
+    process = supervisor({'planner_node': dying, 'stubborn': STUBBORN}, respawn=True)
+    process.stderr.close()
+    seen: list[str] = []
+    while seen.count('died\n') < 2 or 'ready\n' not in seen:
+        seen.append(process.stdout.readline())
+        assert seen[-1], 'all have ended'
+    ids = children(process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    assert ids and not any(map(alive, ids))
+
+
+def test_a_killed_supervisor_takes_all_with_it(supervisor, tmp_path):
+    """They end by themselves, in order; one that is still starting has its signal wait."""
+    said = tmp_path / 'said'
+    code = SLEEP[2] + f'\nopen({str(said)!r}, "a").write("x")'
+    process = supervisor({'one': program(code), 'two': program(code)})
+    while len(ids := children(process)) < 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 10.0
+    while (left := [n for n in ids if alive(n)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for number in left:
+        os.kill(int(number), signal.SIGKILL)
+    assert not left
+    assert said.read_text() == 'xx'
 
 
 @pytest.mark.parametrize(
