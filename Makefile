@@ -36,11 +36,13 @@ soak: setup
 	$(BIN)/python -m pytest -q test/faults --soak
 	$(BIN)/python benchmarks/soak.py --minutes 30
 
-# Tests of nodes run in real time and want the processors to themselves; the others share them.
+# Tests of nodes wait more than they compute: two files at once. Those of faults run in real time and
+# want the processors to themselves.
 HOSTILE := test/faults/test_hostile.py test/faults/test_hostile_yaml.py
 test: setup
 	$(BIN)/python -m pytest -q -n auto --dist loadfile test/unit $(HOSTILE)
-	$(BIN)/python -m pytest -q test/ros test/faults $(HOSTILE:%=--ignore=%)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile test/ros
+	$(BIN)/python -m pytest -q test/faults $(HOSTILE:%=--ignore=%)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -109,8 +109,17 @@ def running(commands: dict[str, list[str]]) -> Iterator[dict[str, subprocess.Pop
     finally:
         for process in reversed(processes.values()):
             process.send_signal(signal.SIGINT)
-        for process in processes.values():
-            process.wait(20)
+        stuck = []
+        for name, process in processes.items():
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                stuck.append(name)
+                print(f'soak: {name} did not end within 20 s: killed', file=sys.stderr)
+    if stuck:
+        raise SystemExit(1)
 
 
 def memory(pid: int) -> float:

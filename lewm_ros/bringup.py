@@ -45,6 +45,8 @@ GROUPS = {
 }
 
 
+#: Nodes that neither get nor send images.
+_SMALL = {'planner_node', 'controller_node'}
 #: Where Fast DDS finds its profiles, since version 3 and before.
 PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 
@@ -104,7 +106,8 @@ ARGUMENTS = (
     Argument(
         'out',
         '',
-        'Folder of the bag, which must not exist. Empty: recording_<date>_<time> here.',
+        'Folder of the bag; where it exists already, _2, _3 and so on. Empty: '
+        'recording_<date>_<time> here.',
         groups=('record',),
     ),
 )
@@ -155,6 +158,19 @@ def prepare_environment(group: str) -> None:
         # Each version of Fast DDS knows or wants one name only.
         name = PROFILES[os.environ.get('ROS_DISTRO') == 'jazzy']
         os.environ[name] = str(share_dir() / 'config' / 'fastdds.xml')
+
+
+def leave_shared_memory(nodes: Sequence[str]) -> None:
+    """Exchange our profile for the one without shared memory in a process without images.
+
+    Whoever dies, or is stopped, while it takes a message from shared memory keeps a lock, and
+    publishers that send to it wait for a second each time: no command may (docs/safety.md).
+    """
+    folder = share_dir() / 'config'
+    for name in PROFILES:
+        ours = os.environ.get(name) == str(folder / 'fastdds.xml')
+        if ours and _SMALL.issuperset(nodes):
+            os.environ[name] = str(folder / 'fastdds_small.xml')
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,15 @@ from pathlib import Path
 import sys
 
 from lewm_ros import __version__
-from lewm_ros.bringup import ARGUMENTS, GROUPS, Bringup, Override, prepare_environment
-from lewm_ros.errors import BringupError, LewmError
+from lewm_ros.bringup import (
+    ARGUMENTS,
+    GROUPS,
+    Bringup,
+    Override,
+    enclave,
+    prepare_environment,
+)
+from lewm_ros.errors import BagError, BringupError, LewmError
 from lewm_ros.sim import TASKS
 from lewm_ros.supervisor import signals_noted, supervise
 
@@ -210,6 +217,9 @@ def _record(args: argparse.Namespace) -> int:
 
         print(*repair(Path(args.repair)), sep='\n')
         return 0
+    if args.out and Path(args.out).expanduser().exists():
+        # The node would take the next name, as it does when it is started again.
+        raise BagError(f'bag {args.out}: exists already; choose another name or remove it')
     prepare_environment('record')
     # Quoted for ROS, which reads values as YAML: a folder named 5 is text.
     overrides = [Override('recorder_node', 'out', "'" + args.out.replace("'", "''") + "'")]
@@ -237,6 +247,7 @@ def _watch(args: argparse.Namespace) -> int:
     given = {'seconds': args.window, 'once': str(args.once).lower(), 'end_after': args.seconds}
     # What is wrong is part of the picture: log lines would run through it.
     arguments = ['--ros-args', '-r', f'__ns:=/{args.namespace.strip("/")}', '--log-level', 'fatal']
+    arguments += ['--enclave', enclave(args.namespace, 'watch')]
     for name, value in given.items():
         arguments += ['-p', f'{name}:={value}']
     # Several may watch at once.

@@ -14,7 +14,7 @@ from launch_ros.actions import Node
 
 from lewm_ros.bringup import ARGUMENTS, Bringup, enclave, prepare_environment
 from lewm_ros.share import PACKAGE, find
-from lewm_ros.supervisor import PAUSE, ends_all
+from lewm_ros.supervisor import GRACE, PAUSE, ends_all
 
 
 def description(group: str) -> LaunchDescription:
@@ -66,6 +66,7 @@ def _start(context: LaunchContext, group: str) -> list[Action]:
             output='screen',
             respawn=given['respawn'] == 'true',
             respawn_delay=PAUSE,
+            sigterm_timeout=str(GRACE),  # SIGKILL comes 5 s after that
             on_exit=_ending(name),
         )
         for name in bringup.nodes
@@ -78,5 +79,9 @@ def _start(context: LaunchContext, group: str) -> list[Action]:
 
 
 def _ending(name: str) -> Any:
-    """Return what launch does at the end of a node: the same as `lewm up --respawn`."""
+    """Return what launch does at the end of a node: all end where `lewm up --respawn` ends all.
+
+    Only that a node which cannot be configured does not end here: it stays unconfigured, and can
+    be configured again once the mistake is mended.
+    """
     return lambda event, context: Shutdown() if ends_all(name, event.returncode) else None

@@ -139,8 +139,10 @@ class _Child:
         # Held back in the child, too, until it has handlers.
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
         try:
-            # Between fork and exec, which one thread alone makes safe.
-            self.process = subprocess.Popen(self._command, preexec_fn=end_with_supervisor)
+            self.process = subprocess.Popen(
+                self._command,
+                preexec_fn=end_with_supervisor,  # noqa: PLW1509 (there are no other threads)
+            )
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
         self.ended = False

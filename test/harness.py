@@ -63,6 +63,11 @@ class Process:
                 found[words[words.index('lewm_ros.nodes.compose') + 1]] = int(folder.name)
         return found
 
+    def segments(self) -> set[str]:
+        """Return the shared memory of Fast DDS that it has mapped."""
+        maps = Path(f'/proc/{self._process.pid}/maps').read_text()
+        return set(re.findall(r'/dev/shm/fastdds_\S+', maps))
+
     @property
     def takes_signals(self) -> bool:
         """Whether its own handlers are in place, or will get what comes from now on."""

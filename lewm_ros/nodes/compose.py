@@ -19,7 +19,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
-from lewm_ros.bringup import NODES, Override
+from lewm_ros.bringup import NODES, Override, leave_shared_memory
 from lewm_ros.errors import BringupError, LewmError
 from lewm_ros.nodes.base import LewmNode
 from lewm_ros.nodes.parameters import takes
@@ -54,6 +54,7 @@ def run(
 
     """
     signals = StopSignals()
+    leave_shared_memory([name for name, _ in nodes])
     # rclpy's own handlers would shut the context down at once, and with it the way to publish
     # the stop command.
     rclpy.init(args=list(args), signal_handler_options=SignalHandlerOptions.NO)

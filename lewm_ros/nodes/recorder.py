@@ -52,8 +52,8 @@ class RecorderNode(LewmNode):
         Parameter(
             'out',
             '',
-            'Folder of the bag, which must not exist; empty: recording_<date>_<time> in the '
-            'working folder. A second recording of the same node gets _2 appended.',
+            'Folder of the bag; empty: recording_<date>_<time> in the working folder. Where it '
+            'exists already, _2, _3 and so on is appended.',
         ),
         Parameter('gap', 0.5, 'A longer pause of a topic is a gap [s].', 0.001, 3600.0),
         replace(
@@ -70,7 +70,7 @@ class RecorderNode(LewmNode):
         Parameter('keys', False, 'Space starts or stops an episode, q ends, in a terminal.'),
     )
 
-    _bags = _number = 0  # recordings and episodes of this node: neither comes twice
+    _number = 0  # episodes of this node: none comes twice
     _session: Session | None = None
     _keys: Keys | None = None
 
@@ -98,7 +98,6 @@ class RecorderNode(LewmNode):
             params['split_seconds'],
             params['split_gb'] * 1e9,
         )
-        self._bags += 1
         self._services = [
             self.create_service(Trigger, '~/start_episode', self._on_start),
             self.create_service(Trigger, '~/stop_episode', self._on_stop),
@@ -295,11 +294,16 @@ class RecorderNode(LewmNode):
         return True, text
 
     def _folder(self) -> Path:
-        """Return where the next bag goes."""
+        """Return where the next bag goes: not into that of a recorder that was killed."""
         name = self.params['out'] or f'{datetime.now():recording_%Y%m%d_%H%M%S}'
-        if self.params['out'] and self._bags:
-            name = f'{name.rstrip("/")}_{self._bags + 1}'
-        return Path(name).expanduser().absolute()
+        path = first = Path(name).expanduser().absolute()
+        number = 1
+        while path.exists():
+            number += 1
+            path = Path(f'{first}_{number}')
+        if path != first:
+            self.get_logger().warning(f'bag {first}: exists already; recording to {path}')
+        return path
 
 
 def main() -> int:

@@ -15,6 +15,8 @@ from harness import Bench, Process
 import pytest
 from std_msgs.msg import Float64MultiArray
 
+from lewm_ros.bringup import GROUPS
+
 SIGNALS = {
     'SIGINT': [signal.SIGINT],
     'SIGINT twice': [signal.SIGINT, signal.SIGINT],
@@ -93,6 +95,26 @@ def test_lewm_up_ends_cleanly_at_any_moment(bench: Bench, commands, layout, sign
             end(bench, process, others, signals, when)
         assert trial or commands
         assert not commands or not any(commands[-1][1].data), when
+
+
+def test_a_killed_supervisor_leaves_no_node_behind(bench: Bench, commands):
+    """Its nodes end in order by themselves: the last command is zero."""
+    others = processes_in(bench.folder)
+    commands.clear()
+    with bench.lewm('up', 'plan', '--bundle', 'reacher', '--processes', '--respawn') as process:
+        bench.until(lambda: commands and any(commands[-1][1].data), 'it does not move')
+        nodes = {str(number) for number in process.nodes().values()}
+        assert len(nodes) == len(GROUPS['plan'])
+        process.end(signal.SIGKILL)
+        try:
+            bench.until(lambda: not nodes & processes_in(bench.folder), 'nodes are still there')
+        finally:
+            for number in nodes & processes_in(bench.folder):
+                os.kill(int(number), signal.SIGKILL)
+        assert processes_in(bench.folder) == others
+        assert 'Traceback' not in process.output
+    bench.spin(0.2)
+    assert not any(commands[-1][1].data)
 
 
 @pytest.mark.timeout(900)

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import sys
 
-from harness import Bench, Process
+from harness import ROOT, Bench, Process
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
+
+from lewm_ros.bringup import PROFILES
 
 FRAMES = 90
 CAMERA = f"""
@@ -43,3 +45,17 @@ def test_every_frame_of_a_vga_camera_arrives(bench: Bench):
         bench.until(lambda: not camera.running, 'the camera does not end', 30.0)
         assert camera.wait() == 0, camera.output
     assert [m.header.frame_id for _, m in heard] == [str(n) for n in range(FRAMES)]
+
+
+def test_who_handles_no_images_keeps_out_of_shared_memory(bench: Bench, monkeypatch):
+    """What another process leaves locked there cannot hold up a command."""
+    # Alone each: with LOCALHOST the middleware adds shared memory whatever a profile says.
+    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'OFF')
+    monkeypatch.setenv(PROFILES[0], str(ROOT / 'config' / 'fastdds.xml'))
+    with (
+        bench.nodes('encoder_node', bundle='reacher') as encoder,
+        bench.nodes('controller_node', contract='reacher') as controller,
+    ):
+        bench.until(encoder.segments, 'images without shared memory')
+        bench.until(lambda: 'nobody publishes' in controller.output, 'the controller does nothing')
+        assert not controller.segments()

@@ -107,7 +107,7 @@ def test_a_planner_searches_with_new_settings_from_the_next_plan_on(bench: Bench
             bench, 'planner_node', samples=16, elites=4, keep_elites=2, iterations=2, execute=2
         )
         before = len(robot.live(0.3))
-        assert 6 <= len(robot.live(3.0)) <= 8, before  # every second block of 0.25 s
+        assert 3 <= len(robot.live(3.0)) <= 8, before  # every second block of 0.25 s, not every
         figures = bench.figures('planner_node')
         assert figures['rollouts'] == '33'
         assert figures['warm'] == 'True'

@@ -30,6 +30,7 @@ UNUSED = {
     'recorder_node': {'/clock'},
     'sim_node': {'/clock'},
     'trial_node': {'/clock'},
+    'watch': set(),
 }
 
 
@@ -40,21 +41,22 @@ def policy() -> dict[str, dict[str, list[str]]]:
         allowed: dict[str, list[str]] = {kind: [] for kind in KINDS}
         for profile in enclave.iter('profile'):
             space, node = profile.attrib['ns'], profile.attrib['node']
-            assert enclave.attrib['path'] == f'{space}/{node}'
+            name = node.removesuffix('_*')  # `lewm watch` adds its process's number
+            assert enclave.attrib['path'] == f'{space}/{name}'
             for rules in profile:
                 (kind,) = rules.attrib
                 assert rules.attrib[kind] == 'ALLOW'
-                for name in (rule.text or '' for rule in rules):
-                    if name.startswith('~'):
-                        name = f'{space}/{node}{name[1:]}'
-                    allowed[kind].append(name if name.startswith('/') else f'{space}/{name}')
-        found[profile.attrib['node']] = allowed
+                for rule in (rule.text or '' for rule in rules):
+                    if rule.startswith('~'):
+                        rule = f'{space}/{node}{rule[1:]}'
+                    allowed[kind].append(rule if rule.startswith('/') else f'{space}/{rule}')
+        found[name] = allowed
     return found
 
 
 @pytest.fixture(scope='module')
 def graph(shared_bench: Bench) -> dict[str, dict[str, set[str]]]:
-    """What each node has, by permission, all nodes running."""
+    """What each node has, by permission, all nodes running; and `lewm watch`."""
     bench = shared_bench
     own = {
         'controller_node': {'on_anomaly': 'stop'},
@@ -66,12 +68,24 @@ def graph(shared_bench: Bench) -> dict[str, dict[str, set[str]]]:
         for names in (tuple(set(NODES) - set(own)), *((name,) for name in own)):
             given = own.get(names[0], {})
             stack.enter_context(bench.nodes(*names, bundle='reacher', threads=1, **given))
+        stack.enter_context(bench.lewm('watch', '--seconds', '600'))
         bench.active(*NODES)
+        bench.until(lambda: watch(bench), 'nobody watches')
+        ((watcher, enclave),) = watch(bench).items()
+        assert enclave == '/lewm/watch'
+        bench.active(watcher)
         bench.spin(2.0)
+        running = {name: name for name in NODES} | {'watch': watcher}
         return {
-            name: {kind: names_of(bench, what, name) for kind, what in KINDS.items()}
-            for name in NODES
+            name: {kind: names_of(bench, what, node) for kind, what in KINDS.items()}
+            for name, node in running.items()
         }
+
+
+def watch(bench: Bench) -> dict[str, str]:
+    """Enclave of the node behind `lewm watch`, by its name."""
+    nodes = bench.node.get_node_names_and_namespaces_with_enclaves()
+    return {name: enclave for name, _, enclave in nodes if name.startswith('watch_')}
 
 
 def names_of(bench: Bench, what: str, node: str) -> set[str]:
@@ -80,7 +94,7 @@ def names_of(bench: Bench, what: str, node: str) -> set[str]:
     return {name for name, _ in find(node, '/lewm')}
 
 
-@pytest.mark.parametrize('name', NODES)
+@pytest.mark.parametrize('name', [*NODES, 'watch'])
 def test_a_node_may_do_what_it_does_and_no_more(graph, name):
     """Everything in the graph is allowed, and nothing is allowed that nobody needs."""
     for kind, patterns in policy()[name].items():

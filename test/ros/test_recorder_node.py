@@ -204,6 +204,28 @@ def test_kill_9_at_30_hz_640x480_loses_at_most_the_last_seconds(bench: Bench, tm
     assert len(recorded(bag)['/lewm/camera/image']) == len(saved)
 
 
+def test_a_killed_recorder_that_is_started_again_records_beside_its_bag(bench: Bench, tmp_path):
+    """Into the next free name, which it says; both bags can be read then."""
+    bags = [tmp_path / name for name in ('bag', 'bag_3')]
+    (tmp_path / 'bag_2').mkdir()
+    robot = Robot(bench)
+    up = ('up', 'record', '--contract', 'reacher', '--processes', '--respawn')
+    with bench.lewm(*up, '-p', f'recorder_node.out:={bags[0]}') as process:
+        for bag in bags:
+            bench.until(lambda bag=bag: bench.figures('recorder_node').get('bag') == str(bag), bag)
+            while bench.figures('recorder_node').get('messages: /lewm/camera/image', '0') == '0':
+                robot.run(0.2, LARGE[:48, :64])
+            if bag == bags[0]:
+                bench.spin(1.5)  # flush_seconds
+                os.kill(process.nodes()['recorder_node'], signal.SIGKILL)
+        assert process.end() == 0
+        assert process.output.count(f'bag {bags[0]}: exists already; recording to {bags[1]}') == 1
+    (report,) = repair(bags[0])
+    assert not report.whole
+    for bag in bags:
+        assert recorded(bag)['/lewm/camera/image']
+
+
 def test_frames_lost_on_the_way_are_counted_and_said(bench: Bench, tmp_path):
     """Large best-effort images do not fit Fast DDS's segment: the reason is in the diagnostics."""
     bag = tmp_path / 'bag'

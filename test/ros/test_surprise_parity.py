@@ -78,7 +78,10 @@ def test_a_replayed_bag_scores_as_offline(bench: Bench, tiny_bundle, tmp_path):
             camera.publish(raw)
             # The next only when this is through: the newest frame wins, and none may be lost.
             bench.until(lambda seen=seen: len(latents) > seen, 'a frame was lost')
-        bench.until(lambda: len(heard) >= len(expected), lambda: f'{len(heard)} of {len(expected)} scores: {bench.figures("surprise_node")}; {bench.figures("encoder_node")}')
+        bench.until(
+            lambda: len(heard) >= len(expected),
+            lambda: f'{len(heard)} of {len(expected)} scores: {bench.figures("surprise_node")}',
+        )
     found = {stamp_of(m): vector(m, tiny_bundle.manifest.latent_size) for _, m in heard}
     assert found.keys() == expected.keys()
     for stamp, parts in found.items():

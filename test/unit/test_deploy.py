@@ -15,7 +15,7 @@ import pytest
 
 from lewm_ros import cli
 from lewm_ros.bringup import ARGUMENTS
-from lewm_ros.supervisor import UNUSABLE
+from lewm_ros.supervisor import GRACE, UNUSABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / 'deploy'
@@ -30,6 +30,7 @@ def test_the_unit_starts_a_command_that_exists():
     args = cli._parser(arguments).parse_args(arguments)
     assert (args.group, args.processes, args.respawn) == ('plan', True, True)
     assert f'RestartPreventExitStatus={UNUSABLE}\n' in unit
+    assert f'TimeoutStopSec={GRACE + 5:g}\n' in unit  # no kill before the supervisor's own
 
 
 @pytest.mark.skipif(not shutil.which('systemd-analyze'), reason='no systemd here')

@@ -13,7 +13,7 @@ import types
 import pytest
 
 from lewm_ros.bringup import ARGUMENTS, GROUPS
-from lewm_ros.supervisor import ends_all
+from lewm_ros.supervisor import GRACE, ends_all
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -98,6 +98,7 @@ def test_launch_starts_a_node_again_where_lewm_up_does(stand_ins, tiny_bundle, g
     for node in start.kwargs['function'](context, *start.kwargs['args']):
         assert node.kwargs['respawn'] is True
         assert node.kwargs['respawn_delay'] > 0
+        assert float(node.kwargs['sigterm_timeout']) == GRACE
         for status in (-9, 0, 1, 2):
             event = types.SimpleNamespace(returncode=status)
             over = node.kwargs['on_exit'](event, context) is not None
