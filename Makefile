@@ -36,13 +36,15 @@ soak: setup
 	$(BIN)/python -m pytest -q test/faults --soak
 	$(BIN)/python benchmarks/soak.py --minutes 30
 
-# Tests of nodes wait more than they compute: two files at once. Those of faults run in real time and
-# want the processors to themselves.
-HOSTILE := test/faults/test_hostile.py test/faults/test_hostile_yaml.py
+# Files at once: as many as there are processors where they compute; three of nodes, which wait most
+# of the time; one where milliseconds count.
+COMPUTE := test/faults/test_hostile.py test/faults/test_hostile_yaml.py
+TIMED := $(addprefix test/faults/test_,clock.py commands.py frames.py kills.py)
 test: setup
-	$(BIN)/python -m pytest -q -n auto --dist loadfile test/unit $(HOSTILE)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile test/ros
-	$(BIN)/python -m pytest -q test/faults $(HOSTILE:%=--ignore=%)
+	$(BIN)/python -m pytest -q -n auto --dist loadfile test/unit $(COMPUTE)
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile test/ros test/faults \
+		$(addprefix --ignore=,$(COMPUTE) $(TIMED))
+	$(BIN)/python -m pytest -q $(TIMED)
 
 lint: setup
 	$(BIN)/ruff check .
