@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 import ctypes
 import fcntl
 import os
@@ -232,5 +232,9 @@ def _end(processes: Sequence[subprocess.Popen[bytes]], grace: float) -> None:
 
 
 def _say(text: str) -> None:
-    with suppress(OSError):  # nobody reads it any more: the processes matter more
+    try:
         print(f'lewm: {text}', file=sys.stderr, flush=True)
+    except OSError:
+        # Nobody reads it any more, and the processes matter more. What is left in the old stream
+        # would make Python end with status 120.
+        sys.stderr = Path(os.devnull).open('w')  # noqa: SIM115
