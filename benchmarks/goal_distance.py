@@ -85,7 +85,7 @@ def judge(runs: list[dict[str, np.ndarray]], tolerance: float, dwell: float) -> 
     frames = {True: 0, False: 0}
     reported = truly = wrongly = changes = 0
     for run in runs:
-        goal = Goal(tolerance, dwell, 0.0)
+        goal = Goal(tolerance, dwell, 0.0, np.diff(run['stamps']).min() / NANOSECOND)
         goal.set(run['goal'], 0, 0.0)
         reached = False
         for stamp, latent, truth in zip(run['stamps'].tolist(), run['latents'], run['truth']):

@@ -168,7 +168,8 @@ def leave_shared_memory(nodes: Sequence[str]) -> None:
     """
     folder = share_dir() / 'config'
     for name in PROFILES:
-        ours = os.environ.get(name) == str(folder / 'fastdds.xml')
+        given = Path(os.environ.get(name, ''))
+        ours = given.is_file() and given.samefile(folder / 'fastdds.xml')
         if ours and _SMALL.issuperset(nodes):
             os.environ[name] = str(folder / 'fastdds_small.xml')
 

@@ -110,13 +110,18 @@ class ClockWatchdog:
     """Wants the robot's clock, which plans are played by, to go on beside the steady one.
 
     Going back at all, or ahead by more than ``timeout`` [s], is wrong for that long: plans made
-    before may be on their way until then. So is not having been asked for longer than that: the
-    process stood still, and what comes in next has waited. Standing still of the clock (a paused
-    simulation) is wrong from then on until it moves.
+    before may be on their way until then. So is not having been asked for a period and the
+    timeout: the process stood still, and what comes in next has waited. Standing still of the
+    clock (a paused simulation) is wrong from then on until it moves.
+
+    Args:
+        timeout: [s].
+        period: it is asked so often [s].
+
     """
 
-    def __init__(self, timeout: float) -> None:
-        self.timeout = timeout
+    def __init__(self, timeout: float, period: float) -> None:
+        self.timeout, self.period = timeout, period
         self._clock: int | None = None  # last reading [ns], and when it was taken
         self._read = self._moved = 0.0
         self._jump: tuple[float, str] | None = None
@@ -129,7 +134,7 @@ class ClockWatchdog:
             passed = (clock - self._clock) / 1e9
             if passed < 0:
                 self._jump = now, f'the clock went back by {-passed:.3g} s'
-            elif now - self._read > self.timeout:
+            elif now - self._read > self.timeout + self.period:
                 self._jump = now, f'no control tick for {now - self._read:.3g} s'
             elif passed - (now - self._read) > self.timeout:
                 self._jump = now, f'the clock went ahead by {passed:.3g} s'

@@ -28,6 +28,9 @@ PAUSE, LONGEST_PAUSE, LONG_LIFE = 1.0, 8.0, 10.0
 #: up to 30 s, then closes its bag.
 GRACE = 35.0
 
+#: After so long [s] it is said that they are waited for.
+TELLING = 3.0
+
 SHARED_MEMORY = Path('/dev/shm')  # noqa: S108 (Fast DDS's place, not a choice)
 
 _STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -141,7 +144,8 @@ class _Child:
         try:
             self.process = subprocess.Popen(
                 self._command,
-                preexec_fn=end_with_supervisor,  # noqa: PLW1509 (there are no other threads)
+                # A few system calls: threads of numpy hold nothing that they need.
+                preexec_fn=end_with_supervisor,  # noqa: PLW1509
             )
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
@@ -222,6 +226,10 @@ def _end(processes: Sequence[subprocess.Popen[bytes]], grace: float) -> None:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
     deadline = time.monotonic() + grace
+    _wait(processes, min(grace, TELLING))
+    slow = sum(p.poll() is None for p in processes)
+    if slow:
+        _say(f'{slow} nodes have not ended yet: waiting for {grace:g} s at most')
     for process in processes:
         try:
             process.wait(max(deadline - time.monotonic(), 0.01))
@@ -229,6 +237,12 @@ def _end(processes: Sequence[subprocess.Popen[bytes]], grace: float) -> None:
             _say(f'killing {process.args!r}')
             process.kill()
             process.wait()
+
+
+def _wait(processes: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and any(p.poll() is None for p in processes):
+        time.sleep(_POLL / 10)
 
 
 def _say(text: str) -> None:

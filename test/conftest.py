@@ -57,10 +57,12 @@ def shared_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 def _bench(folder: Path) -> Iterator[Bench]:
     from harness import Bench
 
-    # Each of up to three workers has domains of its own, and the parent's process id keeps two
-    # test runs at once apart, mostly; ids above 101 would meet ephemeral ports.
-    worker = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
-    made = Bench(1 + (os.getppid() * 17 + worker * 33 + next(_domains) % 33) % 101, folder)
+    # Each of up to three workers has domains of its own, and a process id keeps two test runs at
+    # once apart, mostly; ids above 101 would meet ephemeral ports.
+    worker = os.environ.get('PYTEST_XDIST_WORKER', '')
+    run = os.getppid() if worker else os.getpid()
+    number = int(worker.removeprefix('gw') or 0)
+    made = Bench(1 + (run * 17 + number * 33 + next(_domains) % 33) % 101, folder)
     yield made
     made.close()
 

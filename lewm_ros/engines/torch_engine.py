@@ -163,11 +163,12 @@ class TorchEngine(ReferenceEngine):
                 f'{self._horizon}'
             )
         sizes = samples, elites, blocks, shared_first
-        if sizes not in self._searches:
-            if len(self._searches) >= SEARCHES:  # the oldest: each holds memory of the GPU
+        search = self._searches.pop(sizes, None)
+        if search is None:
+            if len(self._searches) >= SEARCHES:  # the least used: each holds memory of the GPU
                 self._searches.pop(next(iter(self._searches)))
-            self._searches[sizes] = DeviceSearch(self._manifest, self._exact, self._fast, *sizes)
-        search = self._searches[sizes]
+            search = DeviceSearch(self._manifest, self._exact, self._fast, *sizes)
+        self._searches[sizes] = search
         search.seed(seed)
         return search
 

@@ -82,7 +82,7 @@ class ControllerNode(LewmNode):
         self._limits = Limits(self._action, self._contract.period)
         timeout = self._contract.stop.observation_timeout
         self._camera = CameraWatchdog(timeout)
-        self._clock_watchdog = ClockWatchdog(timeout)
+        self._clock_watchdog = ClockWatchdog(timeout, self._contract.period)
         self._execution = ExecutionWatchdog(self._action, timeout)
         self._doubts: set[str] = set()  # of the watchdogs that stopped something and still speak
         self._stops: Counter[str] = Counter()
@@ -168,7 +168,8 @@ class ControllerNode(LewmNode):
                 raise ObservationError(
                     'plan lies wholly in the past: the planner is too slow, or clocks differ'
                 )
-            if start - now > length:  # it starts a block after its frame, and has blocks
+            # It starts a block after its frame, which may be ahead by the timeout, and has blocks.
+            if start - now > length + round(self._camera.timeout * NANOSECOND):
                 raise ObservationError(
                     f'plan of {length / NANOSECOND:g} s starts {(start - now) / NANOSECOND:.2f} s '
                     'ahead: clocks differ'
@@ -221,12 +222,15 @@ class ControllerNode(LewmNode):
         others = self.count_publishers(self._command.topic_name) - 1
         self.conditions.set(
             'others',
-            f'{others} others publish commands on {self._command.topic_name}' if others else None,
+            f'somebody else publishes commands on {self._command.topic_name} ({others})'
+            if others
+            else None,
         )
         text, reaction = None, self.params['on_anomaly']
         if reaction != 'ignore':
             blind = f"on_anomaly '{reaction}' is blind"
             text = self._missing('anomaly', blind)
+            self._anomalies.watched &= self.count_publishers('anomaly') > 0
             if text is None and not self._anomalies.watched and self._patient():
                 text = f'surprise_node is not active: {blind}'
         if text is not None and self._anomalies:

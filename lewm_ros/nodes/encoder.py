@@ -21,7 +21,7 @@ from lewm_ros.history import NANOSECOND
 from lewm_ros.imaging import from_message, prepare
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
 from lewm_ros.nodes.compose import main_of
-from lewm_ros.nodes.diagnostics import Rate, Reasons, Recent
+from lewm_ros.nodes.diagnostics import OK, Rate, Reasons, Recent
 from lewm_ros.nodes.messages import header, image_message, stamp_of, to_time, vector_message
 from lewm_ros.nodes.observer import ENGINE
 from lewm_ros.nodes.parameters import Parameter
@@ -203,12 +203,19 @@ class EncoderNode(LewmNode):
         if kind == 'first goal':
             if time.monotonic() - self._activated[1] < SETTLING:
                 return
-            if self._planner_says not in (None, GoalState.NONE.value):
-                self.get_logger().info(
-                    'goal_file, or goal_image of before, waits: planner_node has a goal', once=True
-                )
+            says = self._planner_says
+            if says is None and self.count_publishers('goal_status'):
+                return  # it will say
+            held = says not in (None, GoalState.NONE.value)
+            text = (
+                'a goal of before this node was active waits, since planner_node has one: publish '
+                'it again if it is new (clocks may differ)'
+            )
+            self.conditions.set('first goal', text if held else None, OK)
+            if held:
                 return
         self._waiting = None
+        self.conditions.set('first goal', None, OK)
         self._encode_goal(message)
 
     def _encode_frame(self, message: Any, came: float) -> None:

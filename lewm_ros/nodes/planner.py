@@ -100,7 +100,7 @@ class PlannerNode(ObserverNode):
     def activate(self) -> None:
         """Wait for a goal and for enough frames."""
         self._hold = self.contract.stop.mode == 'hold'
-        self._goal = Goal(*goal_settings(self.params))
+        self._goal = Goal(*goal_settings(self.params), self.bundle.manifest.camera_period)
         self._activated = time.monotonic()
         self._asked: int | None = None  # stamp of the latent that a plan was last asked on
         self._planned_in = -1  # generation that the planner's memory belongs to

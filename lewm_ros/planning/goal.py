@@ -12,8 +12,8 @@ from lewm_ros.history import NANOSECOND
 
 #: A goal is left at this many times the distance that counts as reached.
 RELEASE = 2.0
-#: After a silence of so long frames count anew [ns].
-SILENCE = NANOSECOND
+#: After a silence of so long [s], or of so many periods, frames count anew.
+SILENCE, PERIODS = 1.0, 3
 
 
 class GoalState(Enum):
@@ -42,6 +42,7 @@ class Goal:
         tolerance: distance at or below which a goal counts as reached.
         dwell: by the stamps of frames [s].
         timeout: by a steady clock [s]; 0 = none.
+        period: of the frames [s].
 
     Attributes:
         state: what is so.
@@ -55,7 +56,8 @@ class Goal:
     latent: np.ndarray | None
     _since: int | None  # first frame in a row that speaks for another state [ns]
 
-    def __init__(self, tolerance: float, dwell: float, timeout: float) -> None:
+    def __init__(self, tolerance: float, dwell: float, timeout: float, period: float) -> None:
+        self._silence = max(SILENCE, PERIODS * period)
         self.tune(tolerance, dwell, timeout)
         self._set_at = self._active_since = 0.0
         self.clear()
@@ -96,7 +98,7 @@ class Goal:
         """Compare the frame of ``stamp`` [ns], its latent (D,); whether the state changed."""
         if self.latent is None:
             return False
-        if stamp - self.frame > SILENCE:
+        if stamp - self.frame > self._silence * NANOSECOND:
             self._since = None
         apart = latent.astype(np.float64) - self.latent
         self.frame, self.distance = stamp, float(np.mean(apart**2))

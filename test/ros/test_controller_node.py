@@ -157,7 +157,10 @@ def test_another_publisher_of_commands_is_named(robot):
     """Two controllers on one robot."""
     robot.bench.node.create_publisher(Float64MultiArray, 'action', 10)
     robot.bench.until(
-        lambda: '1 others publish commands on /lewm/action' in robot.bench.text('controller_node'),
+        lambda: (
+            'somebody else publishes commands on /lewm/action (1)'
+            in robot.bench.text('controller_node')
+        ),
         'not named',
     )
 

@@ -66,7 +66,7 @@ class Terminal:
 def test_once_prints_one_plain_frame_and_ends(bench: Bench):
     """Goal, level, figures with alpha, curve and events, no colour: it goes into a file."""
     robot = Robot(bench)
-    goal = Goal(0.1, 0.0, 0.0)
+    goal = Goal(0.1, 0.0, 0.0, 0.05)
     goal.set(np.zeros(3), 1, 0.0)
     bench.node.create_publisher(DiagnosticArray, 'goal_status', LATCHED).publish(
         goal_message(goal, 'reacher', 1)

@@ -187,21 +187,27 @@ def readings(watchdog, *pairs):
 
 def test_an_even_clock_is_right():
     """Also one that is slow, or fast within the timeout."""
-    watchdog = ClockWatchdog(timeout=0.5)
+    watchdog = ClockWatchdog(0.5, PERIOD)
     said = readings(watchdog, (1e9, 0), (1e9 + 0.1, 0.1), (1e9 + 0.11, 0.2), (1e9 + 0.6, 0.3))
     assert said + readings(watchdog, (1e9 + 1.1, 0.8)) == [None] * 5
 
 
 def test_a_controller_that_stood_still_trusts_nothing_for_the_timeout():
     """What it hears next has waited in queues: how long, nobody knows."""
-    said = readings(ClockWatchdog(0.5), (100, 0), (102, 2), (102.4, 2.4), (102.6, 2.6))
+    said = readings(ClockWatchdog(0.5, PERIOD), (100, 0), (102, 2), (102.4, 2.4), (102.6, 2.6))
     assert said == [None, *['no control tick for 2 s'] * 2, None]
+
+
+def test_a_period_as_long_as_the_timeout_is_no_standstill():
+    """A tick may be late by the timeout."""
+    said = readings(ClockWatchdog(0.5, 1.0), (100, 0), (101, 1), (102.4, 2.4), (104, 4))
+    assert said == [None, None, None, 'no control tick for 1.6 s']
 
 
 def test_a_clock_set_back_is_wrong_for_the_timeout():
     """By a millisecond or a minute; old plans may come for a while."""
     for back in (0.001, 60.0):
-        watchdog = ClockWatchdog(timeout=0.5)
+        watchdog = ClockWatchdog(0.5, PERIOD)
         first, *said, last = readings(
             watchdog, (100, 0), (100 - back, 0.1), (100.4 - back, 0.5), (100.6 - back, 0.7)
         )
@@ -211,13 +217,13 @@ def test_a_clock_set_back_is_wrong_for_the_timeout():
 
 def test_a_clock_that_leaps_ahead_is_wrong():
     """By more than the timeout beyond the time that really passed."""
-    said = readings(ClockWatchdog(timeout=0.5), (100, 0), (100.7, 0.05), (100.8, 0.5), (101, 0.6))
+    said = readings(ClockWatchdog(0.5, PERIOD), (100, 0), (100.7, 0.05), (100.8, 0.5), (101, 0.6))
     assert said == [None, *['the clock went ahead by 0.7 s'] * 2, None]
 
 
 def test_a_clock_that_stands_still_is_wrong_until_it_moves():
     """A paused simulation, and one that has not started."""
-    said = readings(ClockWatchdog(0.5), (0, 0), (0, 0.5), (0, 0.6), (0, 1.0), (0.01, 1.1))
+    said = readings(ClockWatchdog(0.5, PERIOD), (0, 0), (0, 0.5), (0, 0.6), (0, 1.0), (0.01, 1.1))
     assert said[:2] == [None, None]
     assert said[2:4] == [f'the clock has stood still for {s:.2f} s' for s in (0.6, 1)]
     assert said[4] is None
