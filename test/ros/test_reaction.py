@@ -106,6 +106,7 @@ def test_a_watcher_that_is_gone_leaves_the_robot_stopped(bench: Bench, reacher_c
             lambda: f'not said: {bench.text("controller_node")}',
         )
         robot.anomaly = bench.publisher(DiagnosticArray, 'anomaly', EVENTS)
+        assert robot.heard(0.3) == {0.0}  # and it sees again: a plan before that is dropped
         robot.anomaly.publish(nothing_open(bench.now()))
         assert robot.heard(0.9) == {0.8}
 
