@@ -69,6 +69,7 @@ def test_a_replayed_bag_scores_as_offline(bench: Bench, tiny_bundle, tmp_path):
         camera = bench.publisher(Image, 'camera/image')
         motors = bench.publisher(JointState, 'motors')
         bench.active(*nodes)
+        bench.spin(2.0)  # latents count once the model has been heard of, which no figure shows
         for topic, raw in messages:
             if topic.endswith('motors'):
                 motors.publish(raw)
