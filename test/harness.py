@@ -22,6 +22,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 ROOT = Path(__file__).resolve().parents[1]
+#: A program may end by itself for so long [s]. One that is killed while it takes a message from
+#: Fast DDS's shared memory keeps a lock, and who publishes to it waits a second for each message.
+ENDS = 3.0
 
 
 class Process:
@@ -103,8 +106,12 @@ class Process:
         trace: TracebackType | None,
     ) -> None:
         if self.running:
-            self._process.kill()
-            self._process.wait()
+            self._process.terminate()
+            try:
+                self._process.wait(ENDS)
+            except subprocess.TimeoutExpired:  # stopped, say
+                self._process.kill()
+                self._process.wait()
         self._file.close()
         if kind is not None:
             print(self.output)
