@@ -50,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger('lewm').setLevel(logging.INFO)
     try:
         args = _parser(argv).parse_args(argv)
+        seed = getattr(args, 'seed', None)
+        if seed is not None and seed < 0:
+            raise BringupError(f'--seed is {seed}: expected 0 or more')
         return args.run(args)
     except LewmError as error:
         print(f'lewm: error: {error}', file=sys.stderr)

@@ -20,6 +20,8 @@ class TrainConfig:
         sigreg_weight: λ.
         directions: M, random projections of SIGReg in a step.
         held_out: share of the episodes kept for validation.
+        colour_jitter: strength of :func:`lewm_training.augment.jitter_colours`; 0 leaves the
+            pictures as they are.
 
     """
 
@@ -31,6 +33,7 @@ class TrainConfig:
     clip: float = 1.0
     sigreg_weight: float = 0.09
     held_out: float = 0.05
+    colour_jitter: float = 0.0
 
 
 PRESETS = {

@@ -54,6 +54,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
     parser.add_argument('--steps', type=int, help="optimiser steps (default: the preset's)")
+    parser.add_argument(
+        '--colour-jitter',
+        type=float,
+        default=0.0,
+        metavar='STRENGTH',
+        help='mix the colours of each training frame at random, so that the model does not heed '
+        'them; 1 is strong (default: 0, not at all)',
+    )
     parser.add_argument('--threads', type=int, default=os.cpu_count(), help='CPU threads')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--resume', action='store_true', help='continue the run folder')
@@ -107,6 +115,9 @@ def _trainer(args: argparse.Namespace, cache: Path) -> Trainer:
         if args.steps < 1:
             raise TrainingError(f'--steps is {args.steps}: expected at least 1')
         recipe = replace(recipe, steps=args.steps)
+    if not 0 <= args.colour_jitter < math.inf:
+        raise TrainingError(f'--colour-jitter is {args.colour_jitter}: expected 0 or more')
+    recipe = replace(recipe, colour_jitter=args.colour_jitter)
     device = choose_device(args.device)
     keep_memory()
     torch.set_num_threads(args.threads)

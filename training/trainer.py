@@ -28,6 +28,7 @@ from lewm_ros.model import (
     random_directions,
     sigreg,
 )
+from lewm_training.augment import jitter_colours
 from lewm_training.device import has_bfloat16
 from lewm_training.export import export_files
 from lewm_training.metrics import (
@@ -146,7 +147,10 @@ class Trainer:
             if self.step >= until or self.stopping:
                 return
             self.model.train()
-            prediction, regulariser, z = self.losses(*self.batch(chosen))
+            pixels, actions = self.batch(chosen)
+            if self.recipe.colour_jitter:
+                pixels = jitter_colours(pixels, self.recipe.colour_jitter)
+            prediction, regulariser, z = self.losses(pixels, actions)
             loss = prediction + self.recipe.sigreg_weight * regulariser
             if not torch.isfinite(loss):
                 raise TrainingError(

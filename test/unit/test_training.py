@@ -124,18 +124,40 @@ def test_training_lowers_the_losses_and_keeps_the_latents_alive(trainer):
     assert figures['validation_latent_std'] > 0.4
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(trainer, windows, reacher_contract, tmp_path):
+@pytest.mark.parametrize('jitter', [0.0, 1.0])
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    trainer, windows, reacher_contract, tmp_path, jitter
+):
     """Same weights to 1e-6 after 24 steps, whether or not it was stopped at 10."""
+    trainer.recipe = recipe = replace(RECIPE, colour_jitter=jitter)
     list(trainer.run(10))
     trainer.save(tmp_path / 'checkpoint.pt')
     list(trainer.run(24))
-    other = Trainer(windows, reacher_contract, 'small', RECIPE, 'cpu', seed=1)
+    other = Trainer(windows, reacher_contract, 'small', recipe, 'cpu', seed=1)
     torch.manual_seed(99)  # whatever happened in between
     other.load(tmp_path / 'checkpoint.pt')
     assert other.step == 10
     list(other.run(24))
     for name, value in trainer.model.state_dict().items():
         torch.testing.assert_close(other.model.state_dict()[name], value, atol=1e-6, rtol=0)
+
+
+def test_colours_are_jittered_in_training_and_nowhere_else(trainer, monkeypatch):
+    """The encoder is trained on other colours; BatchNorm and the held-out losses see the bag's."""
+    seen = []
+    monkeypatch.setattr(trainer, 'losses', lambda pixels, actions: seen.append(pixels) or 1 / 0)
+    for jitter in (0.0, 1.0):
+        trainer.recipe = replace(RECIPE, colour_jitter=jitter)
+        with pytest.raises(ZeroDivisionError):
+            next(trainer.run(1))
+    assert not torch.allclose(seen[0], seen[1], atol=0.1)
+    plain, _ = trainer.batch(next(batches(trainer.train, RECIPE.batch, trainer.seed)))
+    assert torch.equal(seen[0], plain)
+    figures = []
+    for jitter in (0.0, 1.0):
+        trainer.recipe = replace(RECIPE, colour_jitter=jitter)
+        figures.append(trainer.validate()[0])
+    assert figures[0] == figures[1]
 
 
 def test_a_checkpoint_of_other_settings_is_refused(trainer, windows, reacher_contract, tmp_path):
@@ -246,13 +268,24 @@ def test_the_command_line_trains_resumes_and_writes_a_bundle(bag, tmp_path):
 
 
 def test_bad_input_is_one_line_and_nothing_is_written(tmp_path):
-    """A missing bag and a missing bundle."""
+    """A missing bag, a jitter that is none and a missing bundle."""
     done = lewm(
         'train', '--data', tmp_path / 'none', '--out', tmp_path / 'b', '--run', tmp_path / 'r'
     )
     assert done.returncode == 2 and 'Traceback' not in done.stderr
     assert 'no such file or folder' in done.stderr.splitlines()[-1]
     assert not (tmp_path / 'b').exists()
+    for jitter in ('-1', 'nan', 'inf'):
+        done = lewm(
+            'train',
+            '--data',
+            tmp_path / 'none',
+            '--out',
+            tmp_path / 'b',
+            f'--colour-jitter={jitter}',
+        )
+        assert done.returncode == 2 and 'Traceback' not in done.stderr
+        assert '--colour-jitter is' in done.stderr and 'expected 0 or more' in done.stderr
     done = lewm('evaluate', tmp_path / 'nothing')
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
 
@@ -283,6 +316,7 @@ def test_evaluate_and_calibrate_work_on_a_fresh_bundle(bag, tiny_bundle, tmp_pat
         ('--episodes', 0, '--episodes is 0: expected more than 0'),
         ('--image-size', 5000, 'image size is 5000x5000 px: expected 1x1 to 1280x1280'),
         ('--image-size', '640x', "invalid image_size value: '640x'"),
+        ('--seed', -1, '--seed is -1: expected 0 or more'),
         ('--camera-rate', 300, '--camera-rate is 300 Hz: expected at most 200'),
     ],
 )
