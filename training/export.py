@@ -11,6 +11,7 @@ from pathlib import Path
 import tempfile
 import warnings
 
+import onnx
 import torch
 from torch import nn
 
@@ -18,7 +19,7 @@ from lewm_ros.bundle import CARD, Bundle, write_bundle
 from lewm_ros.engines.graphs import latent_names
 from lewm_ros.engines.torch_engine import load_model
 from lewm_ros.errors import BundleError
-from lewm_ros.manifest import MAX_BLOCKS
+from lewm_ros.manifest import MAX_BLOCKS, WEIGHTS
 from lewm_ros.model import FastRollout, LeWorldModel
 from lewm_ros.share import find
 from lewm_ros.tensors import write_tensors
@@ -105,7 +106,11 @@ def _graph(
             external_data=False,
             verbose=False,
         )
-        return path.read_bytes()
+        graph = onnx.load(path)
+    # Stack traces of the source, with paths of this machine, in a file that is to be passed on.
+    for part in (*graph.graph.node, *graph.graph.value_info):
+        part.ClearField('metadata_props')
+    return graph.SerializeToString(deterministic=True)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -125,6 +130,7 @@ def run(args: argparse.Namespace) -> int:
     manifest = replace(manifest, horizon=args.horizon or manifest.horizon, calibration=(), files={})
     model = load_model(bundle)
     files: dict[str, bytes | Path] = dict(export_files(model, manifest.horizon, manifest.history))
+    files[WEIGHTS] = bundle.path / WEIGHTS
     if (bundle.path / CARD).is_file():
         files[CARD] = bundle.path / CARD
     written = write_bundle(bundle.path, manifest, files)

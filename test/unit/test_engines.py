@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+import shutil
 import subprocess
 import sys
 from typing import Any
@@ -16,12 +17,14 @@ import numpy as np
 import onnx
 import pytest
 
+from lewm_ros import cli
 from lewm_ros.bundle import FILES, Bundle, Manifest, write_bundle
 from lewm_ros.engines import ENGINES, Engine, describe, load_engine, torch_engine
 from lewm_ros.engines.base import cpu_has_bf16
 from lewm_ros.engines.graph_check import parse_graph
 from lewm_ros.engines.graphs import rollout_graph
 from lewm_ros.errors import BundleError, EngineError, ModelError
+from lewm_ros.manifest import WEIGHTS
 from lewm_ros.model import LeWorldModel
 from lewm_training.export import export_files
 
@@ -259,6 +262,27 @@ def test_graphs_of_the_other_encoder_pass_the_check() -> None:
     files = export_files(LeWorldModel(tiny_config(2, encoder='vit', **vit)), 2, history=1)
     for name in ('encoder.onnx', 'rollout.onnx'):
         assert parse_graph(files[name]).graph.node
+
+
+def test_graphs_written_anew_are_of_the_same_weights(
+    tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`lewm export`: equal rollouts as far as they went, weights untouched, no old thresholds."""
+    path = tmp_path / 'tiny'
+    shutil.copytree(tiny_bundle.path, path)
+    assert cli.main(['export', str(path), '--horizon', '7']) == 0
+    bundle = Bundle.load(path)
+    assert f'{bundle.hash[:12]}, was {tiny_bundle.hash[:12]}' in capsys.readouterr().out
+    assert bundle.manifest.horizon == 7 and not bundle.manifest.calibration
+    assert bundle.read(WEIGHTS) == tiny_bundle.read(WEIGHTS)
+    manifest, rng = bundle.manifest, np.random.default_rng(0)
+    block = len(manifest.action_mean) * manifest.frameskip
+    context = rng.normal(size=(manifest.history, manifest.latent_size)).astype(np.float32)
+    past = rng.normal(size=(manifest.history - 1, block)).astype(np.float32)
+    actions = rng.normal(size=(2, 7, block)).astype(np.float32)
+    after = load_engine(bundle).rollout(context, past, actions)
+    before = load_engine(tiny_bundle).rollout(context, past, actions[:, :5])
+    np.testing.assert_allclose(after[:, :5], before, rtol=1e-5, atol=1e-6)
 
 
 def test_onnxruntime_engine_needs_no_torch(tiny_bundle: Bundle) -> None:

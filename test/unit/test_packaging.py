@@ -224,3 +224,14 @@ def test_type_marker_is_there():
     """Type checkers of other packages see the annotations (PEP 561)."""
     package = Path(find_spec('lewm_ros').origin).parent
     assert (package / 'py.typed').is_file()
+
+
+@pytest.mark.parametrize('name', ['reacher', 'push', 'tiny'])
+def test_bundles_tell_nothing_of_the_machine_they_were_made_on(name, tiny_bundle):
+    """No source paths in exported graphs; the commands of shipped bundles have relative ones."""
+    folder = tiny_bundle.path if name == 'tiny' else ROOT / 'models' / name
+    for file in folder.iterdir():
+        data = file.read_bytes()
+        assert b'site-packages' not in data and str(ROOT).encode() not in data, file.name
+    commands = folder.joinpath('manifest.json').read_text()
+    assert name == 'tiny' or not re.search(r' /\w', commands)
