@@ -50,6 +50,15 @@ def test_it_reaches_goals_that_random_commands_do_not(capsys):
     assert figures['planner']['final_error_median'] < Push.tolerance
 
 
+def test_a_puck_that_is_elsewhere_surprises_and_new_colours_hardly(capsys):
+    """Every jump of the puck is seen, and scores above every coat of paint but a few."""
+    arguments = ('evaluate', 'push', '--voe', '--trials', '6', '--kinds', 'teleport', 'colour')
+    assert cli.main([*arguments, '--seed', '5', '--json']) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures['kinds']['teleport']['detected'] == 1.0
+    assert figures['teleport_vs_colour_auroc'] >= 0.9
+
+
 def test_latents_tell_how_far_the_puck_is_from_its_goal(bundle):
     """The squared distance grows with every 2 cm that a push falls short: what CEM goes by."""
     task = make_task('push', bundle.manifest.image_size)
