@@ -19,7 +19,7 @@ from lewm_ros.bundle import CARD, Bundle, write_bundle
 from lewm_ros.engines.graphs import latent_names
 from lewm_ros.engines.torch_engine import load_model
 from lewm_ros.errors import BundleError
-from lewm_ros.manifest import MAX_BLOCKS, WEIGHTS
+from lewm_ros.manifest import ENCODER, MAX_BLOCKS, ROLLOUT, WEIGHTS
 from lewm_ros.model import FastRollout, LeWorldModel
 from lewm_ros.share import find
 from lewm_ros.tensors import write_tensors
@@ -54,7 +54,15 @@ class RolloutGraph(nn.Module):
 
 
 def export_files(model: LeWorldModel, horizon: int, history: int | None = None) -> dict[str, bytes]:
-    """Weights and graphs of a bundle by file name.
+    """Weights and graphs of a bundle by file name; arguments as of :func:`export_graphs`."""
+    weights = {name: tensor.numpy() for name, tensor in _state(model).items()}
+    return {WEIGHTS: write_tensors(weights), **export_graphs(model, horizon, history)}
+
+
+def export_graphs(
+    model: LeWorldModel, horizon: int, history: int | None = None
+) -> dict[str, bytes]:
+    """Graphs of a bundle by file name.
 
     Args:
         model: any mode and device; it is left as it was.
@@ -65,9 +73,8 @@ def export_files(model: LeWorldModel, horizon: int, history: int | None = None) 
     """
     config = model.config
     history = history or config.history
-    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     copy = LeWorldModel(config)
-    copy.load_state_dict(state)
+    copy.load_state_dict(_state(model))
     copy.eval().requires_grad_(False)
     size, block = config.image_size, config.block_size
     samples = torch.export.Dim('samples', min=1, max=65536)
@@ -79,8 +86,11 @@ def export_files(model: LeWorldModel, horizon: int, history: int | None = None) 
     if history > 1:
         inputs['past'] = torch.zeros(history - 1, block)
     rollout = _graph(RolloutGraph(copy), inputs, latent_names(horizon), {'actions': {0: samples}})
-    weights = write_tensors({name: tensor.numpy() for name, tensor in state.items()})
-    return {'weights.safetensors': weights, 'encoder.onnx': encoder, 'rollout.onnx': rollout}
+    return {ENCODER: encoder, ROLLOUT: rollout}
+
+
+def _state(model: LeWorldModel) -> dict[str, torch.Tensor]:
+    return {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
 
 
 def _graph(
@@ -129,8 +139,10 @@ def run(args: argparse.Namespace) -> int:
         raise BundleError(f'--horizon is {args.horizon} blocks: expected 1 to {MAX_BLOCKS}')
     manifest = replace(manifest, horizon=args.horizon or manifest.horizon, calibration=(), files={})
     model = load_model(bundle)
-    files: dict[str, bytes | Path] = dict(export_files(model, manifest.horizon, manifest.history))
-    files[WEIGHTS] = bundle.path / WEIGHTS
+    files: dict[str, bytes | Path] = {
+        WEIGHTS: bundle.path / WEIGHTS,
+        **export_graphs(model, manifest.horizon, manifest.history),
+    }
     if (bundle.path / CARD).is_file():
         files[CARD] = bundle.path / CARD
     written = write_bundle(bundle.path, manifest, files)
