@@ -206,13 +206,12 @@ class EncoderNode(LewmNode):
             says = self._planner_says
             if says is None and self.count_publishers('goal_status'):
                 return  # it will say
-            held = says not in (None, GoalState.NONE.value)
-            text = (
-                'a goal of before this node was active waits, since planner_node has one: publish '
-                'it again if it is new (clocks may differ)'
-            )
-            self.conditions.set('first goal', text if held else None, OK)
-            if held:
+            if says not in (None, GoalState.NONE.value):
+                text = (
+                    'a goal of before this node was active waits, since planner_node has one: '
+                    'publish it again if it is new (clocks may differ)'
+                )
+                self.conditions.set('first goal', text, OK)
                 return
         self._waiting = None
         self.conditions.set('first goal', None, OK)
