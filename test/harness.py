@@ -106,9 +106,8 @@ class Process:
         trace: TracebackType | None,
     ) -> None:
         if self.running:
-            self._process.terminate()
             try:
-                self._process.wait(ENDS)
+                self.end(signal.SIGTERM, timeout=ENDS)
             except subprocess.TimeoutExpired:  # stopped, say
                 self._process.kill()
                 self._process.wait()
