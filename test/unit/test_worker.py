@@ -32,14 +32,14 @@ class Gate:
 
     def begun(self) -> None:
         """Wait until a piece of work has begun."""
-        assert self._begun.acquire(timeout=5.0)
+        assert self._begun.acquire(timeout=20.0)
 
     def let(self, count: int) -> None:
         """Let pieces of work through and wait for them."""
         wanted = len(self.done) + len(self.errors) + count
         for _ in range(count):
             self._open.release()
-        end = time.monotonic() + 5.0
+        end = time.monotonic() + 20.0
         while len(self.done) + len(self.errors) < wanted:
             assert time.monotonic() < end
             time.sleep(0.001)
