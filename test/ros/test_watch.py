@@ -130,7 +130,7 @@ def test_a_terminal_is_drawn_live_and_left_as_it_was(bench: Bench):
 def test_no_color_is_heeded(bench: Bench):
     """In a terminal, too; --seconds ends by itself with the last frame on the screen."""
     robot = Robot(bench, threshold=None)
-    with Terminal(bench, '--seconds', '3', NO_COLOR='1') as terminal:
+    with Terminal(bench, '--seconds', '6', NO_COLOR='1') as terminal:
         robot.wait()
         while terminal.process.poll() is None:
             robot.see(50.0, 4)
@@ -144,7 +144,7 @@ def test_a_broken_message_is_part_of_the_picture(bench: Bench):
     """Something else publishes on the topic: named, and no log line in the middle."""
     publisher = bench.node.create_publisher(Image, 'surprise/contributions', 10)
     bench.node.create_publisher(Float32, 'surprise/threshold', LATCHED)
-    with bench.lewm('watch', '--seconds', '3') as process:
+    with bench.lewm('watch', '--seconds', '6') as process:
         bench.until(publisher.get_subscription_count, 'nobody listens')
         while process.running:
             publisher.publish(Image(encoding='rgb8', height=2, width=2))
@@ -174,7 +174,7 @@ def test_watching_disturbs_nobody(bench: Bench):
     """It publishes nothing but its own diagnostics, under a name of its own."""
     robot = Robot(bench)
     heard = bench.listen(DiagnosticArray, '/diagnostics')
-    with bench.lewm('watch', '--seconds', '4') as first, bench.lewm('watch', '--seconds', '4'):
+    with bench.lewm('watch', '--seconds', '10') as first, bench.lewm('watch', '--seconds', '10'):
         robot.wait()
         bench.until(
             lambda: len({s.name for _, m in heard for s in m.status}) == 2, 'not two of them'
