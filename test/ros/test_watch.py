@@ -134,6 +134,7 @@ def test_no_color_is_heeded(bench: Bench):
         robot.wait()
         while terminal.process.poll() is None:
             robot.see(50.0, 4)
+            terminal.read()  # a terminal that nobody reads fills, and writing to it waits
         assert terminal.process.returncode == 0
         after = terminal.read().rpartition('\x1b[?1049l')[2]
         assert ' not calibrated   surprise 50   no threshold, no events' in after
