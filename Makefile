@@ -36,14 +36,14 @@ soak: setup
 	$(BIN)/python -m pytest -q test/faults --soak
 	$(BIN)/python benchmarks/soak.py --minutes 30
 
-# Files at once: as many as there are processors where they compute; three of nodes, which wait most
+# Files at once: as many as there are processors where they compute; four of nodes, which wait most
 # of the time; one where milliseconds count.
 COMPUTE := test/faults/test_hostile.py test/faults/test_hostile_yaml.py
 TIMED := $(addprefix test/faults/test_,clock.py commands.py frames.py kills.py) \
-	$(addprefix test/ros/test_,demo.py goals.py loop.py reaction.py)
+	$(addprefix test/ros/test_,demo.py reaction.py)
 test: setup
 	$(BIN)/python -m pytest -q -n auto --dist loadfile test/unit $(COMPUTE)
-	$(BIN)/python -m pytest -q -n 3 --dist loadfile test/ros test/faults \
+	$(BIN)/python -m pytest -q -n 4 --dist loadfile test/ros test/faults \
 		$(addprefix --ignore=,$(COMPUTE) $(TIMED))
 	$(BIN)/python -m pytest -q $(TIMED)
 

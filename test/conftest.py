@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from fcntl import LOCK_EX, flock
 from functools import cache
 import os
 from pathlib import Path
@@ -57,12 +58,12 @@ def shared_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 def _bench(folder: Path) -> Iterator[Bench]:
     from harness import Bench
 
-    # Each of up to three workers has domains of its own, and a process id keeps two test runs at
+    # Each of up to four workers has domains of its own, and a process id keeps two test runs at
     # once apart, mostly; ids above 101 would meet ephemeral ports.
     worker = os.environ.get('PYTEST_XDIST_WORKER', '')
     run = os.getppid() if worker else os.getpid()
     number = int(worker.removeprefix('gw') or 0)
-    made = Bench(1 + (run * 17 + number * 33 + next(_domains) % 33) % 101, folder)
+    made = Bench(1 + (run * 17 + number * 25 + next(_domains) % 25) % 101, folder)
     yield made
     made.close()
 
@@ -80,11 +81,20 @@ def make_tiny_bundle(
     """Return a maker of bundles of a very small network with random weights.
 
     32 px, D 8, k 5, N 5; ``history`` frames of context, of a ``window`` of at least as many. Equal
-    arguments give the same bundle. Tests that change one work on a copy of its folder.
+    arguments give the same bundle, to all workers of a run: to export one takes seconds. Tests that
+    change one work on a copy of its folder.
     """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base
 
     @cache
     def make(history: int = 3, window: int = 3) -> Bundle:
+        folder = shared / f'tiny-{history}-{window}'
+        with Path(f'{folder}.lock').open('w') as lock:
+            flock(lock, LOCK_EX)
+            return Bundle.load(folder) if folder.exists() else write(folder, history, window)
+
+    def write(folder: Path, history: int, window: int) -> Bundle:
         from networks import stir, tiny_config
         import torch
 
@@ -111,7 +121,6 @@ def make_tiny_bundle(
             camera_period=0.05,
             surprise_scale=(0.1,) * config.latent_size,
         )
-        folder = tmp_path_factory.mktemp('bundles') / 'tiny'
         return write_bundle(folder, manifest, export_files(model, horizon, history))
 
     return make
