@@ -37,13 +37,15 @@ soak: setup
 	$(BIN)/python benchmarks/soak.py --minutes 30
 
 # Files at once: as many as there are processors where they compute; four of nodes, which wait most
-# of the time; one where milliseconds count.
+# of the time; one where milliseconds count. A worker that dies ends the run: a new one would wait
+# for ever.
 COMPUTE := test/faults/test_hostile.py test/faults/test_hostile_yaml.py
 TIMED := $(addprefix test/faults/test_,clock.py commands.py frames.py kills.py) \
 	$(addprefix test/ros/test_,demo.py reaction.py)
+FILES := --dist loadfile --max-worker-restart 0
 test: setup
-	$(BIN)/python -m pytest -q -n auto --dist loadfile test/unit $(COMPUTE)
-	$(BIN)/python -m pytest -q -n 4 --dist loadfile test/ros test/faults \
+	$(BIN)/python -m pytest -q -n auto $(FILES) test/unit $(COMPUTE)
+	$(BIN)/python -m pytest -q -n 4 $(FILES) test/ros test/faults \
 		$(addprefix --ignore=,$(COMPUTE) $(TIMED))
 	$(BIN)/python -m pytest -q $(TIMED)
 

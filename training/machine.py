@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional
 
 from lewm_ros.engines.base import cpu_has_bf16
+from lewm_ros.errors import EngineError
 
 ROWS = (300, 1200)  #: of a product: one frame of 300 candidates, and several
 SECONDS = 0.1  #: for one product in one runtime; the best call counts
@@ -147,16 +148,15 @@ def _onnxruntime(x: np.ndarray, weights: list[np.ndarray], threads: int) -> Call
 
 def _openvino(x: np.ndarray, weights: list[np.ndarray], threads: int) -> Calls:
     try:
-        import openvino
-    except ImportError:
+        from lewm_ros.engines.openvino_engine import CORE
+    except EngineError:
         return
-    core = openvino.Core()
-    if 'CPU' not in core.available_devices:
+    if 'CPU' not in CORE.available_devices:
         return
-    native = 'BF16' in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+    native = 'BF16' in CORE.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
     for precision in ('f32', 'bf16') if native else ('f32',):
         settings = {'INFERENCE_PRECISION_HINT': precision, 'INFERENCE_NUM_THREADS': threads}
-        model = core.compile_model(core.read_model(_graph(x, weights)), 'CPU', settings)
+        model = CORE.compile_model(CORE.read_model(_graph(x, weights)), 'CPU', settings)
         request = model.create_infer_request()
         yield precision, partial(request.infer, {'x0': x})
 

@@ -21,6 +21,11 @@ except ImportError as missing:
         f"the openvino engine cannot be imported ({missing}): install 'lewm_ros[openvino]'"
     ) from missing
 
+#: The one core of this process, never let go. With a core goes its CPU plugin, which gives the
+#: thread that loads it a stack for signals and frees that stack when it is let go, in whatever
+#: thread and order (2026.4.1): a stop signal to the first thread would then kill the process.
+CORE = openvino.Core()
+
 
 class OpenVinoEngine:
     """Runs ``encoder.onnx`` and ``rollout.onnx``; see :class:`lewm_ros.engines.Engine`.
@@ -43,13 +48,10 @@ class OpenVinoEngine:
         self, bundle: Bundle, threads: int, precision: str, provider: str, horizon: int
     ) -> None:
         self._bundle, self._manifest, self._horizon = bundle, bundle.manifest, horizon
-        self._core = openvino.Core()
         self.provider = provider or 'CPU'
-        if self.provider not in self._core.available_devices:
-            raise EngineError(
-                f"provider is '{provider}': OpenVINO finds {self._core.available_devices}"
-            )
-        native = 'BF16' in self._core.get_property(self.provider, 'OPTIMIZATION_CAPABILITIES')
+        if self.provider not in CORE.available_devices:
+            raise EngineError(f"provider is '{provider}': OpenVINO finds {CORE.available_devices}")
+        native = 'BF16' in CORE.get_property(self.provider, 'OPTIMIZATION_CAPABILITIES')
         self.precision = choose_precision(precision, native, f'OpenVINO on {self.provider}')
         self._threads = threads
         self._encoder = self._compiled(self._read(encoder_graph(bundle)), 'f32')
@@ -81,7 +83,7 @@ class OpenVinoEngine:
 
     def _read(self, graph: bytes) -> Any:
         try:
-            return self._core.read_model(graph)
+            return CORE.read_model(graph)
         except RuntimeError as error:
             raise EngineError(
                 f'bundle {self._bundle.path}: OpenVINO cannot load a graph of it: {one_line(error)}'
@@ -95,4 +97,4 @@ class OpenVinoEngine:
             # OpenVINO 2026.4 crashes in its snippets pass when it compiles a rollout of few
             # samples for one thread; without that pass it runs no slower and compiles faster.
             settings['SNIPPETS_MODE'] = 'DISABLE'
-        return self._core.compile_model(model, self.provider, settings).create_infer_request()
+        return CORE.compile_model(model, self.provider, settings).create_infer_request()

@@ -183,6 +183,30 @@ def test_providers_are_passed_through_or_named(tiny_bundle: Bundle) -> None:
         load_engine(tiny_bundle, 'torch', provider='abacus')
 
 
+LET_GO = """
+import os, signal, sys, threading
+from lewm_ros.bundle import Bundle
+from lewm_ros.engines import load_engine
+from lewm_ros.supervisor import StopSignals
+signals = StopSignals()
+engines = [load_engine(Bundle.load(sys.argv[1]), 'openvino') for _ in range(3)]
+del engines[0]  # the first before the others, the last in another thread
+thread = threading.Thread(target=engines.clear)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGINT)
+sys.exit(not signals.seen)
+"""
+
+
+def test_a_stop_signal_after_engines_were_let_go(tiny_bundle: Bundle) -> None:
+    """OpenVINO left the main thread with a freed stack for signals: the process died of one."""
+    pytest.importorskip('openvino')
+    command = [sys.executable, '-c', LET_GO, str(tiny_bundle.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_openvino_device_that_is_not_there(tiny_bundle: Bundle) -> None:
     """The devices found are named."""
     pytest.importorskip('openvino')
