@@ -257,7 +257,7 @@ MODELS['small'] = lambda actions: tiny(actions, int(size))
 
 def train(bag):
     windows = load_windows([Path(bag)], contract, int(size), 3, 2, Path(cache))
-    trainer = Trainer(windows, contract, 'small', TrainConfig(8, 4, 1e-4, 8), 'cpu', 0)
+    trainer = Trainer(windows, contract, 'small', TrainConfig(2, 4, 1e-4, 8), 'cpu', 0)
     (row,) = trainer.run(4)
     for start in range(0, len(trainer.train), 32):  # most pictures are looked at
         trainer.batch(trainer.train[start : start + 8])
