@@ -55,7 +55,7 @@ class RolloutGraph(nn.Module):
 
 def export_files(model: LeWorldModel, horizon: int, history: int | None = None) -> dict[str, bytes]:
     """Weights and graphs of a bundle by file name; arguments as of :func:`export_graphs`."""
-    weights = {name: tensor.numpy() for name, tensor in _state(model).items()}
+    weights = {k: v.detach().cpu().contiguous().numpy() for k, v in model.state_dict().items()}
     return {WEIGHTS: write_tensors(weights), **export_graphs(model, horizon, history)}
 
 
@@ -74,7 +74,7 @@ def export_graphs(
     config = model.config
     history = history or config.history
     copy = LeWorldModel(config)
-    copy.load_state_dict(_state(model))
+    copy.load_state_dict(model.state_dict())
     copy.eval().requires_grad_(False)
     size, block = config.image_size, config.block_size
     samples = torch.export.Dim('samples', min=1, max=65536)
@@ -87,10 +87,6 @@ def export_graphs(
         inputs['past'] = torch.zeros(history - 1, block)
     rollout = _graph(RolloutGraph(copy), inputs, latent_names(horizon), {'actions': {0: samples}})
     return {ENCODER: encoder, ROLLOUT: rollout}
-
-
-def _state(model: LeWorldModel) -> dict[str, torch.Tensor]:
-    return {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
 
 
 def _graph(

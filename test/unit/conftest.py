@@ -1,11 +1,12 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The point mass for all tests of the planner, and an environment for every test."""
+"""A point mass and a clock for all tests of the planner, and an environment for every test."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 import os
+from types import SimpleNamespace
 from unittest import mock
 
 from point_mass import CONFIG, PointMass, point_mass_bundle
@@ -39,3 +40,11 @@ def engine(bundle: Bundle) -> PointMass:
 def planner(bundle: Bundle, engine: PointMass) -> RecedingHorizonPlanner:
     """Return a planner for it."""
     return RecedingHorizonPlanner(bundle, bundle.contract, engine, CONFIG)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Return a clock that stands still [s]: the search reads it in the place of the real one."""
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr('time.perf_counter', lambda: clock.now)
+    return clock

@@ -203,14 +203,6 @@ def test_costs_of_the_wrong_shape_are_refused() -> None:
         solve(cost=lambda candidates: candidates)
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Return a clock that stands still [s]: the search reads it in the place of the real one."""
-    clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr('time.perf_counter', lambda: clock.now)
-    return clock
-
-
 def test_deadline_is_kept(clock: SimpleNamespace) -> None:
     """With 50 ms a call and 420 ms: seven iterations and a check of the mean, then it is cut."""
 
