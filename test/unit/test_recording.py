@@ -192,18 +192,13 @@ def test_a_full_queue_drops_the_newest_and_counts_by_topic(tmp_path, bound):
 
 
 def test_what_is_queued_is_on_the_disk_within_the_flush_period(tmp_path):
-    """Read by mcap while the recorder is still writing, also when nothing more comes.
-
-    A chunk that waited to be full would never be.
-    """
+    """Read by mcap while the recorder is still writing, also when nothing more comes."""
     bag = BagFolder(tmp_path / 'bag')
     recorder = BagRecorder(bag, Limits(flush=0.2, min_free=0.0))
     for index in range(10):
         recorder.put(IMAGE, START + index, image(START))
-    end = time.monotonic() + 10
-    while len(readable(bag.path / 'bag_0.mcap')) < 10:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    time.sleep(0.6)
+    assert len(readable(bag.path / 'bag_0.mcap')) == 10
     recorder.stop()
     bag.close()
 
@@ -322,7 +317,7 @@ def test_kill_9_at_30_hz_640x480_costs_no_more_than_the_last_seconds(tmp_path):
     saved = [m for i in range(3) for m in readable(folder / f'bag_{i}.mcap')]
     indices = [int.from_bytes(m.data[:8], 'little') for m in saved]
     assert indices == list(range(len(saved)))
-    assert sent - len(saved) <= 3 * 30, 'flushed every second'
+    assert sent - len(saved) <= 2 * 30, 'flushed every second'
     with AnyReader([folder]) as reader:
         assert reader.message_count >= 110  # two closed files of 2 s
 
