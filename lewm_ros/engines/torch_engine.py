@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from lewm_ros.bundle import WEIGHTS, Bundle
@@ -15,8 +18,8 @@ from lewm_ros.tensors import read_tensors
 try:
     import torch
 
-    from lewm_ros.engines.device_search import DeviceSearch
-    from lewm_ros.model import FastRollout, LeWorldModel, ModelConfig
+    from lewm_ros.engines.cuda_graph import CapturedCall
+    from lewm_ros.model import BatchedRollout, FastRollout, LeWorldModel, ModelConfig
 except ImportError as missing:
     raise EngineError(
         f"the torch engine cannot be imported ({missing}): install 'lewm_ros[train]'"
@@ -117,12 +120,17 @@ class ReferenceEngine:
         return torch.tensor(array, dtype=torch.float32, device=self.provider)
 
 
-#: Captured searches kept: two sizes for cold and warm ones, as often with and without a block.
-SEARCHES = 4
+#: Captured graphs kept, the least used goes first; a planner needs up to eight.
+GRAPHS = 16
 
 
 class TorchEngine(ReferenceEngine):
-    """The same with :class:`lewm_ros.model.FastRollout`; 'auto' takes bf16 where it is native."""
+    """The same, rearranged to be fast; 'auto' takes bf16 where it is native.
+
+    On a processor the rollout is :class:`lewm_ros.model.FastRollout`. On CUDA it is
+    :class:`lewm_ros.model.BatchedRollout`, and encoder and rollouts are captured graphs, one for
+    each number of samples and blocks, captured at the first call with them.
+    """
 
     name = 'torch'
 
@@ -130,47 +138,40 @@ class TorchEngine(ReferenceEngine):
         self, bundle: Bundle, threads: int, precision: str, provider: str, horizon: int
     ) -> None:
         super().__init__(bundle, threads, precision, provider, horizon)
-        self._exact = FastRollout(self._model)
-        self._fast = (
-            self._exact if self.precision == 'f32' else FastRollout(self._model, torch.bfloat16)
-        )
-        self._searches: dict[tuple[int, int, int, bool], DeviceSearch] = {}
+        self._on_cuda = self.provider.startswith('cuda')
+        make = BatchedRollout if self._on_cuda else FastRollout
+        self._exact = make(self._model)
+        self._fast = self._exact if self.precision == 'f32' else make(self._model, torch.bfloat16)
+        self._graphs: dict[tuple[object, ...], CapturedCall] = {}
 
-    def search(
-        self, samples: int, elites: int, blocks: int, shared_first: bool, seed: int
-    ) -> DeviceSearch | None:
-        """Return a search whose iterations run on the GPU; None on a CPU, where numpy is as fast.
+    def encode(self, image: np.ndarray) -> np.ndarray:
+        """Encode a prepared image (S, S, 3) uint8 to its latent (D,) float32."""
+        if not self._on_cuda:
+            return super().encode(image)
+        check_image(self._manifest, image)
+        return self._captured(('encode',), self._model.encode, normalise(image)[None, None])[0, 0]
 
-        The first call with other sizes takes seconds, for the capture; later ones return the
-        same object, seeded anew.
+    def rollout(
+        self, context: np.ndarray, past: np.ndarray, actions: np.ndarray, exact: bool = True
+    ) -> np.ndarray:
+        """Predict (S, N', D) latents; see :meth:`lewm_ros.engines.Engine.rollout`."""
+        if not self._on_cuda:
+            return super().rollout(context, past, actions, exact)
+        check_rollout(self._manifest, self._horizon, context, past, actions)
+        rollout = self._exact if exact else self._fast
+        key = rollout is self._exact, *actions.shape[:2]
+        return self._captured(key, rollout, context, past, actions)
 
-        Args:
-            samples: S, candidates in an iteration.
-            elites: best of them that the next mean is computed from.
-            blocks: T, free blocks of a plan.
-            shared_first: whether they follow a block that all candidates share and ``load`` is
-                given; False where the context already includes it.
-            seed: of the noise; equal ones give equal searches.
-
-        Raises ModelError if a size makes no sense, EngineError if CUDA refuses the capture.
-
-        """
-        if not self.provider.startswith('cuda'):
-            return None
-        if blocks + shared_first > self._horizon:
-            raise ModelError(
-                f'search has {blocks + shared_first} blocks: the engine rolls out at most '
-                f'{self._horizon}'
-            )
-        sizes = samples, elites, blocks, shared_first
-        search = self._searches.pop(sizes, None)
-        if search is None:
-            if len(self._searches) >= SEARCHES:  # the least used: each holds memory of the GPU
-                self._searches.pop(next(iter(self._searches)))
-            search = DeviceSearch(self._manifest, self._exact, self._fast, *sizes)
-        self._searches[sizes] = search
-        search.seed(seed)
-        return search
+    def _captured(
+        self, key: tuple[object, ...], function: Callable[..., torch.Tensor], *arrays: np.ndarray
+    ) -> np.ndarray:
+        graph = self._graphs.pop(key, None)
+        if graph is None:
+            if len(self._graphs) >= GRAPHS:  # each holds memory of the GPU
+                self._graphs.pop(next(iter(self._graphs)))
+            graph = CapturedCall(function, [array.shape for array in arrays], self.provider)
+        self._graphs[key] = graph
+        return graph(*arrays)
 
     def _choose_precision(self, asked: str, provider: str) -> str:
         cuda = provider.startswith('cuda') or (not provider and torch.cuda.is_available())
@@ -180,4 +181,5 @@ class TorchEngine(ReferenceEngine):
     def _roll(
         self, context: torch.Tensor, past: torch.Tensor, actions: torch.Tensor, exact: bool
     ) -> torch.Tensor:
-        return torch.stack((self._exact if exact else self._fast)(context, past, actions), dim=1)
+        rollout: Any = self._exact if exact else self._fast
+        return torch.stack(rollout(context, past, actions), dim=1)

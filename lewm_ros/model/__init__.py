@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The network, in torch: no ROS, no files."""
 
+from lewm_ros.model.batched import BatchedRollout
 from lewm_ros.model.config import PRESETS, ModelConfig
 from lewm_ros.model.fast import FastRollout
 from lewm_ros.model.lewm import LeWorldModel
@@ -9,6 +10,7 @@ from lewm_ros.model.losses import prediction_loss, random_directions, sigreg
 
 __all__ = [
     'PRESETS',
+    'BatchedRollout',
     'FastRollout',
     'LeWorldModel',
     'ModelConfig',

@@ -24,36 +24,17 @@ from torch import nn
 from torch.nn import functional
 
 from lewm_ros.errors import ModelError
-from lewm_ros.model.lewm import LeWorldModel, Projector
+from lewm_ros.model.folding import (
+    EPS,
+    INNER_EPS,
+    Product,
+    after_norm,
+    fold_actions,
+    fold_projector,
+    normalise,
+)
+from lewm_ros.model.lewm import LeWorldModel
 from lewm_ros.model.predictor import ConditionalBlock
-
-_EPS = 1e-6  #: of the affine-free norms in front of the modulation
-_INNER_EPS = 1e-5  #: of the second norms, whose affine part is folded away
-
-
-class _Product(nn.Module):
-    """x Wᵀ + b, in the precision of W; float32 in and out."""
-
-    weight: torch.Tensor
-    bias: torch.Tensor | None
-
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
-        super().__init__()
-        self.register_buffer('weight', weight.contiguous())
-        self.register_buffer('bias', None if bias is None else bias.contiguous())
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return functional.linear(x.to(self.weight.dtype), self.weight, self.bias).float()
-
-
-def _norm(x: torch.Tensor, eps: float) -> torch.Tensor:
-    return functional.layer_norm(x, x.shape[-1:], eps=eps)
-
-
-def _after_norm(weight: torch.Tensor, bias: torch.Tensor | None, norm: nn.LayerNorm) -> _Product:
-    """Fold the affine part of a LayerNorm into the product that follows it."""
-    shift = weight @ norm.bias
-    return _Product(weight * norm.weight, shift if bias is None else shift + bias)
 
 
 class _Window:
@@ -74,16 +55,16 @@ class _Layer(nn.Module):
         query, key, value = attention.to_qkv.weight.chunk(3)
         inner = len(query)
         size = inner // attention.heads
-        self.query = _after_norm(query * size**-0.5, None, attention.norm)
-        self.key = _after_norm(key, None, attention.norm)
-        self.value = _after_norm(value, None, attention.norm)
-        self.out = _Product(attention.to_out[0].weight, attention.to_out[0].bias)
-        self.widen = _after_norm(mlp[1].weight, mlp[1].bias, mlp[0])
-        self.narrow = _Product(mlp[4].weight, mlp[4].bias)
+        self.query = after_norm(query * size**-0.5, None, attention.norm)
+        self.key = after_norm(key, None, attention.norm)
+        self.value = after_norm(value, None, attention.norm)
+        self.out = Product(attention.to_out[0].weight, attention.to_out[0].bias)
+        self.widen = after_norm(mlp[1].weight, mlp[1].bias, mlp[0])
+        self.narrow = Product(mlp[4].weight, mlp[4].bias)
         modulation: Any = block.adaLN_modulation[1]
         parts = zip(modulation.weight.chunk(6), modulation.bias.chunk(6))
         self.modulation = nn.ModuleList(
-            _Product(weight, bias + 1 if index in (1, 4) else bias)  # 1 and 4 are the scales
+            Product(weight, bias + 1 if index in (1, 4) else bias)  # 1 and 4 are the scales
             for index, (weight, bias) in enumerate(parts)
         )
         heads = torch.eye(attention.heads, device=query.device).repeat_interleave(size, dim=0)
@@ -103,13 +84,13 @@ class _Layer(nn.Module):
     ) -> torch.Tensor:
         """Add the frame's key and value to those before it, and return its next state."""
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation
-        h = _norm(_norm(x, _EPS) * scale1 + shift1, _INNER_EPS)
+        h = normalise(normalise(x, EPS) * scale1 + shift1, INNER_EPS)
         keys.append(self.key(h))
         values.append(self.value(h))
         if attended_only:
             return x
         x = x + gate1 * self.out(self._attend(h, keys, values))
-        h = _norm(_norm(x, _EPS) * scale2 + shift2, _INNER_EPS)
+        h = normalise(normalise(x, EPS) * scale2 + shift2, INNER_EPS)
         return x + gate2 * self.narrow(functional.gelu(self.widen(h)))
 
     def _attend(
@@ -150,27 +131,22 @@ class FastRollout(nn.Module):
         config = model.config
         self.window = config.history
         with torch.no_grad():
-            encoder: Any = model.action_encoder
-            smooth, first, last = encoder.patch_embed, encoder.embed[0], encoder.embed[2]
-            self.action_in = _Product(
-                first.weight @ smooth.weight[:, :, 0], first.weight @ smooth.bias + first.bias
-            )
-            self.action_out = _Product(last.weight, last.bias)
+            self.action_in, self.action_out = fold_actions(model.action_encoder)
             transformer: Any = model.predictor.transformer
             project: Any = transformer.input_proj
             self.input_proj = (
-                _Product(project.weight, project.bias)
+                Product(project.weight, project.bias)
                 if isinstance(project, nn.Linear)
                 else nn.Identity()
             )
             self.register_buffer('positions', model.predictor.pos_embedding[0].clone())
             self.layers = nn.ModuleList(_Layer(block) for block in transformer.layers)
             self.final_eps = transformer.norm.eps
-            self.project_in, self.project_out = _fold_projector(model.pred_proj, transformer.norm)
+            self.project_in, self.project_out = fold_projector(model.pred_proj, transformer.norm)
         if precision != torch.float32:
             for layer in self.layers:
                 for part in layer.modules():
-                    if isinstance(part, _Product):
+                    if isinstance(part, Product):
                         part.to(precision)
         self.requires_grad_(False)
 
@@ -209,7 +185,7 @@ class FastRollout(nn.Module):
                 state, new = _Window(len(self.layers)), count
             tokens = [frames[i - new] + self.positions[count - new + i] for i in range(new)]
             last = self._advance(tokens, modulations[-new:], state)
-            hidden = functional.gelu(self.project_in(_norm(last, self.final_eps)))
+            hidden = functional.gelu(self.project_in(normalise(last, self.final_eps)))
             latents.append(self.project_out(hidden))
         return latents
 
@@ -237,13 +213,3 @@ class FastRollout(nn.Module):
                     attended_only=final and i < len(tokens) - 1,
                 )
         return tokens[-1]
-
-
-def _fold_projector(projector: Projector, norm: nn.LayerNorm) -> tuple[_Product, _Product]:
-    """Fold the LayerNorm in front and the BatchNorm inside into the two layers."""
-    layers: Any = projector.net
-    first, batch_norm, _, last = layers
-    scale = batch_norm.weight / torch.sqrt(batch_norm.running_var + batch_norm.eps)
-    weight = first.weight * scale[:, None]
-    bias = (first.bias - batch_norm.running_mean) * scale + batch_norm.bias
-    return _after_norm(weight, bias, norm), _Product(last.weight, last.bias)

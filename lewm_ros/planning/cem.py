@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cross-entropy method over action sequences, under a deadline.
 
-:class:`CEM` decides how long to search and what to return; a :class:`Search` does one iteration:
-:class:`NumpySearch` for any cost function, or what an engine offers on its own device.
+:class:`CEM` decides how long to search and what to return; a :class:`Search` does one iteration.
 
 As in the published planner, sample 0 is always the mean, "variance" is the elites' standard
 deviation, and a mean is returned, not a sample. Different from it: candidates are clipped to
@@ -17,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 import math
 import time
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -74,32 +73,8 @@ class Step(NamedTuple):
     cost_of_mean: float  #: of the mean that was sampled around; inf where not finite
 
 
-class Search(Protocol):
-    """Does the iterations of one search."""
-
-    coarse: bool  #: has a cheaper, less exact cost besides the exact one
-
-    def iterate(
-        self, mean: np.ndarray, std: np.ndarray, extra: np.ndarray | None, exact: bool
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
-        """Draw candidates around a mean (T, A), cost them and refit; returns a :class:`Step`.
-
-        Args:
-            mean: (T, A), within bounds.
-            std: (T, A) spread.
-            extra: (E, T, A) sequences to try as well, or None; at most S − 1 are used.
-            exact: with the exact cost; else the coarse one, if there is one.
-
-        """
-        ...
-
-    def cost(self, mean: np.ndarray) -> float:
-        """Exact cost of one sequence (T, A); inf where not finite."""
-        ...
-
-
-class NumpySearch:
-    """Iterations in numpy over a cost function; see :class:`Search`.
+class Search:
+    """The iterations of one search over a cost function.
 
     Args:
         config: sizes.
@@ -123,7 +98,7 @@ class NumpySearch:
         coarse_cost: Cost | None = None,
         ticks: int = 1,
     ) -> None:
-        self.coarse = coarse_cost is not None
+        self.coarse = coarse_cost is not None  #: has a cheaper cost besides the exact one
         self._ticks = ticks
         self._config, self._rng = config, rng
         self._low, self._high = low, high
@@ -132,7 +107,15 @@ class NumpySearch:
     def iterate(
         self, mean: np.ndarray, std: np.ndarray, extra: np.ndarray | None, exact: bool
     ) -> Step:
-        """One iteration; see :meth:`Search.iterate`."""
+        """Draw candidates around a mean, cost them and refit.
+
+        Args:
+            mean: (T, A), within bounds.
+            std: (T, A) spread.
+            extra: (E, T, A) sequences to try as well, or None; at most S − 1 are used.
+            exact: with the exact cost; else the coarse one, if there is one.
+
+        """
         cost = self._exact_cost if exact or self._coarse_cost is None else self._coarse_cost
         candidates = mean + std * self._noise(self._config.samples, *mean.shape)
         candidates[0] = mean
@@ -162,7 +145,7 @@ class NumpySearch:
         return np.sqrt(1 - share) * noise + np.sqrt(share) * np.tile(common, self._ticks)
 
     def cost(self, mean: np.ndarray) -> float:
-        """Exact cost of one sequence; see :meth:`Search.cost`."""
+        """Exact cost of one sequence (T, A); inf where not finite."""
         return float(_evaluate(self._exact_cost, mean[None])[0])
 
 
@@ -224,7 +207,7 @@ class CEM:
             if not exact and done >= end - exact_last:
                 exact, best_cost, before = True, math.inf, math.inf  # costs start anew
             started = time.perf_counter()
-            step = Step(*search.iterate(mean, spread, extra if done == 0 else None, exact))
+            step = search.iterate(mean, spread, extra if done == 0 else None, exact)
             done += 1
             if step.cost_of_mean < best_cost:
                 best, best_cost = mean, step.cost_of_mean

@@ -20,7 +20,7 @@ import numpy as np
 from lewm_ros.contract import Contract
 from lewm_ros.errors import ModelError
 from lewm_ros.history import NANOSECOND, Context, held_average
-from lewm_ros.planning.cem import CEM, CEMConfig, Cost, NumpySearch, Search, Solution
+from lewm_ros.planning.cem import CEM, CEMConfig, Cost, Search, Solution
 from lewm_ros.planning.costs import goal_cost, weights
 
 if TYPE_CHECKING:  # both are handed in; planning imports no file format and no runtime
@@ -179,7 +179,6 @@ class RecedingHorizonPlanner:
     def reset(self) -> None:
         """Forget the last plan (new episode): the next search is cold."""
         self._rng = np.random.default_rng(self.config.seed)
-        self._seeds = np.random.default_rng(self.config.seed)  # of searches on a device
         self._goal: np.ndarray | None = None
         self._last: tuple[int, np.ndarray] | None = None  # start, (ticks, 1 + E, A) normalised
 
@@ -268,14 +267,6 @@ class RecedingHorizonPlanner:
             latents = np.concatenate([latents[1:], after])
             past = np.concatenate([past, first])[1:]
             first, weights = first[:0], weights[1:]
-        offered = getattr(self._engine, 'search', None)  # on its own device, if it has one
-        if offered is not None and config.common_noise == 0:  # it draws white noise only
-            shared, seed = len(first) > 0, int(self._seeds.integers(2**31))
-            device = offered(config.samples, config.elites, self._free, shared, seed)
-            if device is not None:
-                rows = self._low[0], self._high[0]
-                device.load(latents, past, first[0] if shared else None, goal, weights, *rows)
-                return device
 
         def cost(candidates: np.ndarray, exact: bool) -> np.ndarray:
             shape = (len(candidates), len(first) + self._free, candidates.shape[2])
@@ -288,7 +279,7 @@ class RecedingHorizonPlanner:
         if self._engine.precision != 'f32':
             coarse = partial(cost, exact=False)
         exact = partial(cost, exact=True)
-        return NumpySearch(config, exact, self._low, self._high, self._rng, coarse, self._ticks)
+        return Search(config, exact, self._low, self._high, self._rng, coarse, self._ticks)
 
     def _remember(self, start: int, solution: Solution) -> None:
         tracks = np.concatenate([solution.mean[None], solution.elites])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lewm_ros.errors import ModelError
-from lewm_ros.planning.cem import CEM, CEMConfig, NumpySearch, Solution
+from lewm_ros.planning.cem import CEM, CEMConfig, Search, Solution
 
 STEPS, SIZE = 4, 2
 TARGET = np.array([[0.5, -0.5], [0.2, 0.1], [-0.3, 0.8], [0.0, -0.9]])
@@ -42,7 +42,7 @@ def solve(config: CEMConfig = CONFIG, **changes: Any) -> Solution:
         **changes,
     }
     names = ('cost', 'low', 'high', 'rng', 'coarse_cost')
-    search = NumpySearch(config, **{name: arguments.pop(name) for name in names})
+    search = Search(config, **{name: arguments.pop(name) for name in names})
     return CEM(config).solve(search, **arguments)
 
 
@@ -228,7 +228,7 @@ def test_cheap_check_of_the_mean_leaves_time_for_iterations(clock: SimpleNamespa
     done = []
     for _ in range(2):
         deadline = clock.now + 0.38
-        search = NumpySearch(cem.config, slow, LOW, HIGH, np.random.default_rng(0))
+        search = Search(cem.config, slow, LOW, HIGH, np.random.default_rng(0))
         solution = cem.solve(search, np.zeros((STEPS, SIZE)), 1.0, deadline=deadline)
         assert clock.now < deadline
         done.append(solution.iterations)
@@ -278,7 +278,7 @@ def test_ticks_of_a_step_have_noise_in_common(share: float) -> None:
         return distance(candidates[..., :SIZE])
 
     config = CEMConfig(20_000, 8, 1, common_noise=share)
-    search = NumpySearch(config, cost, -np.inf, np.inf, np.random.default_rng(0), ticks=5)
+    search = Search(config, cost, -np.inf, np.inf, np.random.default_rng(0), ticks=5)
     search.iterate(np.zeros((STEPS, 10)), np.ones((STEPS, 10)), None, True)
     found = np.corrcoef(seen[0][1:, 3].T)
     same = np.equal.outer(np.arange(10) % 2, np.arange(10) % 2)  # two dimensions, tick by tick

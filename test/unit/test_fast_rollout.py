@@ -16,7 +16,7 @@ from torch.nn import functional
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import ModelError
-from lewm_ros.model import PRESETS, FastRollout, LeWorldModel
+from lewm_ros.model import PRESETS, BatchedRollout, FastRollout, LeWorldModel
 from lewm_ros.planning.costs import goal_cost, weights
 
 SAMPLES, ELITES, STEPS = 300, 30, 5
@@ -52,10 +52,15 @@ def model(request: pytest.FixtureRequest) -> LeWorldModel:
     return model.eval().requires_grad_(False)
 
 
-def rolled(rollout: FastRollout, context: np.ndarray, *rest: np.ndarray) -> np.ndarray:
+#: The form for processors and graphs, and the form for GPUs.
+FORMS = pytest.mark.parametrize('form', [FastRollout, BatchedRollout])
+
+
+def rolled(rollout: torch.nn.Module, *arrays: np.ndarray) -> np.ndarray:
     """Return latents (S, N, D) of a fast rollout."""
     with torch.inference_mode():
-        return torch.stack(rollout(*map(torch.tensor, (context, *rest))), 1).numpy()
+        latents = rollout(*map(torch.tensor, arrays))
+        return (latents if torch.is_tensor(latents) else torch.stack(latents, 1)).numpy()
 
 
 def plain(model: LeWorldModel, *arrays: np.ndarray) -> np.ndarray:
@@ -64,15 +69,18 @@ def plain(model: LeWorldModel, *arrays: np.ndarray) -> np.ndarray:
         return model.rollout(*(torch.tensor(array)[None] for array in arrays))[0].numpy()
 
 
+@FORMS
 @pytest.mark.parametrize('history', [1, 2, 3])
-def test_costs_and_elites_are_those_of_the_plain_rollout(model: LeWorldModel, history: int) -> None:
+def test_costs_and_elites_are_those_of_the_plain_rollout(
+    model: LeWorldModel, history: int, form: type[torch.nn.Module]
+) -> None:
     """For every context length up to the window, in float32."""
     if history > model.config.history:
         with pytest.raises(ModelError, match=f'context has {history} frames: the model reads 1 to'):
-            FastRollout(model)(torch.zeros(history, 64), torch.zeros(0, 10), torch.zeros(1, 1, 10))
+            form(model)(torch.zeros(history, 64), torch.zeros(0, 10), torch.zeros(1, 1, 10))
         return
     *arrays, goal = problem(history, 64)
-    check_costs(rolled(FastRollout(model), *arrays), plain(model, *arrays), goal)
+    check_costs(rolled(form(model), *arrays), plain(model, *arrays), goal)
 
 
 class SlidingCache(FastRollout):
@@ -115,17 +123,19 @@ def test_a_sliding_cache_does_not_pass(model: LeWorldModel) -> None:
         check_costs(wrong, right, goal)
 
 
-def test_bfloat16_is_close_but_not_exact(model: LeWorldModel) -> None:
+@FORMS
+def test_bfloat16_is_close_but_not_exact(model: LeWorldModel, form: type[torch.nn.Module]) -> None:
     """Most elites stay, some differ: what docs/planning.md calls not exact."""
     *arrays, goal = problem(model.config.history, 64)
-    latents = rolled(FastRollout(model, torch.bfloat16), *arrays)
+    latents = rolled(form(model, torch.bfloat16), *arrays)
     reference = plain(model, *arrays)
     assert 1e-5 < np.abs(latents - reference).max() < 0.2 * np.abs(reference).max()
     ours, theirs = (goal_cost(z, goal, weights('ramp', STEPS)) for z in (latents, reference))
     assert len(set(np.argsort(ours)[:ELITES]) & set(np.argsort(theirs)[:ELITES])) >= 0.8 * ELITES
 
 
-def test_published_network() -> None:
+@FORMS
+def test_published_network(form: type[torch.nn.Module]) -> None:
     """The paper preset at full size, planned from one frame as published."""
     with torch.random.fork_rng():
         torch.manual_seed(5)
@@ -133,7 +143,7 @@ def test_published_network() -> None:
         stir(model)
     model.eval().requires_grad_(False)
     *arrays, goal = problem(1, 192)
-    check_costs(rolled(FastRollout(model), *arrays), plain(model, *arrays), goal)
+    check_costs(rolled(form(model), *arrays), plain(model, *arrays), goal)
 
 
 @pytest.mark.parametrize(('history', 'window'), [(1, 1), (2, 2), (3, 3), (1, 3), (2, 3)])

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the planner asks of its engine: the committed block once, f32 at the end, its own search."""
+"""What the planner asks of its engine: the committed block once, f32 at the end."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ import pytest
 
 from lewm_ros.bundle import Bundle, write_bundle
 from lewm_ros.planning import RecedingHorizonPlanner
-from lewm_ros.planning.cem import CEMConfig, NumpySearch
-from lewm_ros.planning.costs import goal_cost
 
 
 def test_committed_block_is_rolled_out_once(
@@ -70,65 +68,10 @@ def test_bf16_searches_in_f32_at_the_end(bundle: Bundle) -> None:
     assert search == [False] * 10 + [True] * 3
 
 
-class OwnSearch(PointMass):
-    """An engine that searches itself, as on a GPU."""
-
-    def search(
-        self, samples: int, elites: int, blocks: int, shared_first: bool, seed: int
-    ) -> NumpySearch:
-        """Return a numpy search that gets its problem through load(), and remember the call."""
-        engine = self
-
-        class Device(NumpySearch):
-            def load(
-                self,
-                context: np.ndarray,
-                past: np.ndarray,
-                first: np.ndarray | None,
-                goal: np.ndarray,
-                weights: np.ndarray,
-                low: np.ndarray,
-                high: np.ndarray,
-            ) -> None:
-                def cost(candidates: np.ndarray) -> np.ndarray:
-                    if first is not None:
-                        shared = np.broadcast_to(first, (len(candidates), 1, len(first)))
-                        candidates = np.concatenate([shared, candidates], axis=1)
-                    return goal_cost(engine.rollout(context, past, candidates), goal, weights)
-
-                rng = np.random.default_rng(seed)
-                super().__init__(CEMConfig(samples, elites, 1, 0), cost, low, high, rng)
-
-        self.asked = samples, elites, blocks, shared_first
-        self.seeds = [*getattr(self, 'seeds', []), seed]
-        return Device.__new__(Device)
-
-
-@pytest.mark.parametrize('window', [2, 3])
-def test_search_of_the_engine_is_used(bundle: Bundle, tmp_path: Path, window: int) -> None:
-    """It gets sizes, problem and bounds, another seed for each plan, equal ones after a reset."""
-    manifest = replace(bundle.manifest, architecture={'history': window}, files={})
-    bundle = write_bundle(tmp_path / 'own', manifest, NO_NETWORK)
-    engine = OwnSearch(bundle)
-    planner = RecedingHorizonPlanner(bundle, bundle.contract, engine, CONFIG)
-    plan = planner.plan(at(REST), idle(), GOAL)
-    assert engine.asked == (CONFIG.cold_samples, CONFIG.elites, 4, window == 3)
-    usual = RecedingHorizonPlanner(bundle, bundle.contract, PointMass(bundle), CONFIG)
-    assert plan.cost == pytest.approx(usual.plan(at(REST), idle(), GOAL).cost, rel=0.2)
-    assert np.abs(plan.actions).max() <= 1.0
-    planner.plan(at(REST), idle(), GOAL)
-    assert engine.asked[0] == CONFIG.samples
-    planner.reset()
-    planner.plan(at(REST), idle(), GOAL)
-    assert engine.seeds[0] == engine.seeds[2] != engine.seeds[1]
-
-
-def test_common_noise_is_drawn_on_the_host(bundle: Bundle) -> None:
-    """A search on a device draws white noise only; candidates hold their commands over a block."""
-    engine = OwnSearch(bundle)
-    config = replace(CONFIG, common_noise=1.0, warm_std=0.1)
+def test_candidates_may_share_their_noise_over_a_block(bundle: Bundle, engine: PointMass) -> None:
+    """With nothing but common noise every candidate holds its command over each block."""
+    config = replace(CONFIG, common_noise=1.0)
     RecedingHorizonPlanner(bundle, bundle.contract, engine, config).plan(at(REST), idle(), GOAL)
-    assert not hasattr(engine, 'asked')
     first = next(actions[:, -4:] for actions in engine.calls if len(actions) == config.cold_samples)
     ticks = first.reshape(len(first), 4, TICKS, SIZE)
     np.testing.assert_allclose(ticks, np.broadcast_to(ticks[:, :, :1], ticks.shape), atol=1e-6)

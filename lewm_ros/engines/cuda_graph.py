@@ -1,0 +1,73 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""A function in torch as one captured CUDA graph: numpy in, numpy out, a single launch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from lewm_ros.errors import EngineError, one_line
+
+_WARM_UP = 3  #: calls before the capture: the first ones allocate and tune what it may not
+
+
+class CapturedCall:
+    """Replays a function of float32 arrays of fixed shapes on a GPU.
+
+    Hundreds of small kernels take longer to launch than to run; a captured graph launches them
+    at once. What it reads and writes are the same buffers in every replay, so inputs are copied
+    into them, and nothing in the function may depend on their values. For one thread at a time.
+
+    Args:
+        function: tensors to one tensor, on ``device``; runs in inference mode.
+        shapes: of its inputs.
+        device: a CUDA device, such as 'cuda' or 'cuda:1'.
+
+    Raises EngineError where CUDA refuses the capture.
+
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., torch.Tensor],
+        shapes: Sequence[tuple[int, ...]],
+        device: str,
+    ) -> None:
+        self._device = torch.device(device)
+        # The device reads and writes pinned memory without a detour.
+        self._given = [torch.empty(shape, pin_memory=True) for shape in shapes]
+        self._inputs = [torch.zeros(shape, device=device) for shape in shapes]
+        try:
+            with torch.inference_mode(), torch.cuda.device(self._device):
+                stream = torch.cuda.Stream()
+                stream.wait_stream(torch.cuda.current_stream())
+                with torch.cuda.stream(stream):
+                    for _ in range(_WARM_UP):
+                        function(*self._inputs)
+                self._graph = torch.cuda.CUDAGraph()
+                # Other threads (the encoder's) may go on meanwhile.
+                with torch.cuda.graph(
+                    self._graph, stream=stream, capture_error_mode='thread_local'
+                ):
+                    self._output = function(*self._inputs)
+        except RuntimeError as error:
+            raise EngineError(
+                f'a graph cannot be captured on {device} ({one_line(error)}): use the provider '
+                "'cpu'"
+            ) from error
+        self._result = torch.empty(self._output.shape, pin_memory=True)
+
+    @torch.inference_mode()
+    def __call__(self, *arrays: np.ndarray) -> np.ndarray:
+        """Run on arrays of the captured shapes; the host waits for the result, float32."""
+        with torch.cuda.device(self._device):
+            for given, buffer, array in zip(self._given, self._inputs, arrays):
+                given.numpy()[...] = array
+                buffer.copy_(given, non_blocking=True)
+            self._graph.replay()
+            self._result.copy_(self._output, non_blocking=True)
+            torch.cuda.current_stream().synchronize()
+        return self._result.numpy().copy()

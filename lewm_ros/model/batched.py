@@ -1,0 +1,137 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The rollout of :meth:`LeWorldModel.rollout` in few large kernels, for a GPU; the same function.
+
+On a GPU the launches of kernels take longer than their arithmetic: 300 samples are small. So all
+frames of a window go through a layer at once, the query, key and value of all heads are one
+product, and the modulations of all actions and layers are one product at the start. Windows are
+computed whole; keys of earlier windows are not kept. :class:`lewm_ros.model.FastRollout` is the
+form for processors, with fewer operations in more, smaller products.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from lewm_ros.errors import ModelError
+from lewm_ros.model.folding import (
+    EPS,
+    INNER_EPS,
+    Product,
+    after_norm,
+    fold_actions,
+    fold_projector,
+    normalise,
+)
+from lewm_ros.model.lewm import LeWorldModel
+from lewm_ros.model.predictor import ConditionalBlock
+
+
+class _Layer(nn.Module):
+    """One block of the predictor, all frames of a window at once."""
+
+    def __init__(self, block: ConditionalBlock) -> None:
+        super().__init__()
+        attention: Any = block.attn
+        mlp: Any = block.mlp.net
+        self.heads = attention.heads
+        self.qkv = after_norm(attention.to_qkv.weight, None, attention.norm)
+        self.out = Product(attention.to_out[0].weight, attention.to_out[0].bias)
+        self.widen = after_norm(mlp[1].weight, mlp[1].bias, mlp[0])
+        self.narrow = Product(mlp[4].weight, mlp[4].bias)
+
+    def forward(self, x: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
+        """(S, T, W) states and (S, T, 6, W) modulation to the next states."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(2)
+        h = normalise(normalise(x, EPS) * scale1 + shift1, INNER_EPS)
+        x = x + gate1 * self.out(self._attend(h))
+        h = normalise(normalise(x, EPS) * scale2 + shift2, INNER_EPS)
+        return x + gate2 * self.narrow(functional.gelu(self.widen(h)))
+
+    def _attend(self, h: torch.Tensor) -> torch.Tensor:
+        # In the precision of the products: their results are rounded to it anyway.
+        product: Any = self.qkv
+        h = functional.linear(h.to(product.weight.dtype), product.weight, product.bias)
+        q, k, v = h.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return attended.transpose(1, 2).flatten(2)
+
+
+class BatchedRollout(nn.Module):
+    """Predicts what candidate plans lead to; float32, or products in bfloat16.
+
+    Built from a model's present weights and running statistics; it holds copies.
+
+    Args:
+        model: in any mode, on the device that this is to run on.
+        precision: of the products, torch.float32 or torch.bfloat16; sums, norms and the two
+            projectors stay float32.
+
+    """
+
+    positions: torch.Tensor
+
+    def __init__(self, model: LeWorldModel, precision: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.window = model.config.history
+        with torch.no_grad():
+            self.action_in, self.action_out = fold_actions(model.action_encoder)
+            transformer: Any = model.predictor.transformer
+            self.input_proj = transformer.input_proj
+            self.register_buffer('positions', model.predictor.pos_embedding[0].clone())
+            self.layers = nn.ModuleList(_Layer(block) for block in transformer.layers)
+            parts = [block.adaLN_modulation[1] for block in transformer.layers]
+            bias = torch.stack([part.bias for part in parts]).unflatten(1, (6, -1)).clone()
+            bias[:, [1, 4]] += 1  # the scales
+            self.modulation = Product(torch.cat([part.weight for part in parts]), bias.flatten())
+            self.final_eps = transformer.norm.eps
+            self.project_in, self.project_out = fold_projector(model.pred_proj, transformer.norm)
+        if precision != torch.float32:
+            self.layers.to(precision)
+            self.modulation.to(precision)
+        self.requires_grad_(False)
+
+    def forward(
+        self, context: torch.Tensor, past: torch.Tensor, actions: torch.Tensor
+    ) -> torch.Tensor:
+        """Roll S plans out from one context.
+
+        Args:
+            context: (h, D) latents, oldest first, h ≤ H.
+            past: (h − 1, k·A) blocks between them.
+            actions: (S, N, k·A) candidate blocks; the first leaves the newest frame.
+
+        Returns:
+            (S, N, D) latents after each block.
+
+        Raises ModelError if h is 0 or above H.
+
+        """
+        known, (samples, steps) = len(context), actions.shape[:2]
+        if not 1 <= known <= self.window:
+            raise ModelError(f'context has {known} frames: the model reads 1 to {self.window}')
+        before = self._modulations(past).expand(samples, -1, -1, -1, -1)
+        modulations = torch.cat([before, self._modulations(actions)], dim=1)
+        frames = self.input_proj(context).expand(samples, -1, -1)
+        latents: list[torch.Tensor] = []
+        for step in range(steps):
+            if step > 0:
+                frames = torch.cat([frames, self.input_proj(latents[-1])[:, None]], dim=1)
+            end = known + step
+            begin = max(0, end - self.window)
+            x = frames[:, begin:] + self.positions[: end - begin]
+            for index, layer in enumerate(self.layers):
+                x = layer(x, modulations[:, begin:end, index])
+            hidden = self.project_in(normalise(x[:, -1], self.final_eps))
+            latents.append(self.project_out(functional.gelu(hidden)))
+        return torch.stack(latents, dim=1)
+
+    def _modulations(self, blocks: torch.Tensor) -> torch.Tensor:
+        """(..., k·A) blocks to (..., layers, 6, W)."""
+        hidden = functional.silu(self.action_in(blocks))
+        condition = functional.silu(self.action_out(hidden))
+        return self.modulation(condition).unflatten(-1, (len(self.layers), 6, -1))

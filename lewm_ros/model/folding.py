@@ -1,0 +1,60 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Products with the affine parts of neighbouring norms folded in, for the fast rollouts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from lewm_ros.model.lewm import Projector
+
+EPS = 1e-6  #: of the affine-free norms in front of the modulation
+INNER_EPS = 1e-5  #: of the second norms, whose affine part is folded away
+
+
+class Product(nn.Module):
+    """x Wᵀ + b, in the precision of W; float32 in and out."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer('weight', weight.contiguous())
+        self.register_buffer('bias', None if bias is None else bias.contiguous())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., m) to (..., n)."""
+        return functional.linear(x.to(self.weight.dtype), self.weight, self.bias).float()
+
+
+def normalise(x: torch.Tensor, eps: float) -> torch.Tensor:
+    """LayerNorm over the last dimension, without an affine part."""
+    return functional.layer_norm(x, x.shape[-1:], eps=eps)
+
+
+def after_norm(weight: torch.Tensor, bias: torch.Tensor | None, norm: nn.LayerNorm) -> Product:
+    """Fold the affine part of a LayerNorm into the product that follows it."""
+    shift = weight @ norm.bias
+    return Product(weight * norm.weight, shift if bias is None else shift + bias)
+
+
+def fold_actions(encoder: Any) -> tuple[Product, Product]:
+    """Fold the convolution of an :class:`ActionEncoder` into its first layer."""
+    smooth, first, last = encoder.patch_embed, encoder.embed[0], encoder.embed[2]
+    bias = first.weight @ smooth.bias + first.bias
+    return Product(first.weight @ smooth.weight[:, :, 0], bias), Product(last.weight, last.bias)
+
+
+def fold_projector(projector: Projector, norm: nn.LayerNorm) -> tuple[Product, Product]:
+    """Fold the LayerNorm in front and the BatchNorm inside into the two layers."""
+    layers: Any = projector.net
+    first, batch_norm, _, last = layers
+    scale = batch_norm.weight / torch.sqrt(batch_norm.running_var + batch_norm.eps)
+    weight = first.weight * scale[:, None]
+    bias = (first.bias - batch_norm.running_mean) * scale + batch_norm.bias
+    return after_norm(weight, bias, norm), Product(last.weight, last.bias)
