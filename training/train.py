@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
     parser.add_argument('--steps', type=int, help="optimiser steps (default: the preset's)")
+    parser.add_argument('--lr', type=float, help="peak learning rate (default: the preset's)")
     parser.add_argument(
         '--colour-jitter',
         type=float,
@@ -115,6 +116,10 @@ def _trainer(args: argparse.Namespace, cache: Path) -> Trainer:
         if args.steps < 1:
             raise TrainingError(f'--steps is {args.steps}: expected at least 1')
         recipe = replace(recipe, steps=args.steps)
+    if args.lr is not None:
+        if not 0 < args.lr < math.inf:
+            raise TrainingError(f'--lr is {args.lr}: expected more than 0')
+        recipe = replace(recipe, rate=args.lr)
     if not 0 <= args.colour_jitter < math.inf:
         raise TrainingError(f'--colour-jitter is {args.colour_jitter}: expected 0 or more')
     recipe = replace(recipe, colour_jitter=args.colour_jitter)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import islice
 import json
 import math
 import os
@@ -31,11 +32,8 @@ from lewm_ros.model import (
 from lewm_training.augment import jitter_colours
 from lewm_training.device import has_bfloat16
 from lewm_training.export import export_files
-from lewm_training.metrics import (
-    effective_rank,
-    latent_std,
-    reestimate_batchnorm,
-)
+from lewm_training.loader import normalised, read_ahead
+from lewm_training.metrics import effective_rank, latent_std, reestimate_batchnorm
 from lewm_training.presets import TrainConfig
 from lewm_training.windows import Windows, batches
 
@@ -91,7 +89,10 @@ class Trainer:
         torch.manual_seed(seed)
         self.model = LeWorldModel(MODELS[preset](contract.action.size)).to(device)
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay
+            self.model.parameters(),
+            lr=recipe.rate,
+            weight_decay=recipe.weight_decay,
+            fused=device == 'cuda',
         )
         self.bfloat16 = has_bfloat16(device)
         self.step = 0
@@ -117,13 +118,26 @@ class Trainer:
 
     def batch(self, chosen: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Pixels (B, F, 3, S, S) and normalised blocks (B, F − 1, k·A) of some windows."""
+        return self.placed(self.read(chosen))
+
+    def read(self, chosen: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Frames (B, F, S, S, 3) uint8 and normalised blocks of some windows, in host memory."""
         blocks = self.windows.blocks[chosen]
         shape = (*blocks.shape[:2], -1, len(self.mean))
         scaled = (blocks.reshape(shape) - self.mean) / self.std
-        return (
-            torch.from_numpy(self.windows.pixels(chosen)).to(self.device),
-            torch.from_numpy(scaled.reshape(blocks.shape).astype(np.float32)).to(self.device),
-        )
+        index = self.windows.frames[chosen]
+        images = self.windows.images
+        # Out of pinned memory, copies go on beside what the device computes.
+        pinned = self.device == 'cuda'
+        frames = torch.empty((*index.shape, *images.shape), dtype=torch.uint8, pin_memory=pinned)
+        images.read(index, frames.numpy())
+        actions = torch.from_numpy(scaled.reshape(blocks.shape).astype(np.float32))
+        return frames, actions.pin_memory() if pinned else actions
+
+    def placed(self, batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pixels (B, F, 3, S, S) float32 and blocks on the device, of what :meth:`read` gave."""
+        frames, actions = (part.to(self.device, non_blocking=True) for part in batch)
+        return normalised(frames), actions
 
     def losses(
         self, pixels: torch.Tensor, actions: torch.Tensor
@@ -139,34 +153,46 @@ class Trainer:
             z,
         )
 
+    def update(
+        self, pixels: torch.Tensor, actions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One optimiser step on a batch, as :meth:`placed` gives it.
+
+        Returns loss, prediction loss and SIGReg, (3,), and the latents (B, F, D), both detached
+        and on the device: nothing waits for it.
+        """
+        self.model.train()
+        if self.recipe.colour_jitter:
+            pixels = jitter_colours(pixels, self.recipe.colour_jitter)
+        prediction, regulariser, z = self.losses(pixels, actions)
+        loss = prediction + self.recipe.sigreg_weight * regulariser
+        for group in self.optimiser.param_groups:
+            group['lr'] = self.rate(self.step)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.optimiser.step()
+        self.step += 1
+        return torch.stack([loss, prediction, regulariser]).detach(), z.detach()
+
     def run(self, until: int) -> Iterator[dict[str, float]]:
         """Train up to a step, yielding the metrics of every LOG_EVERY-th and of the last."""
         source = batches(self.train, self.recipe.batch, self.seed, start=self.step)
+        source = islice(source, max(0, until - self.step))
         clock = time.monotonic() - self.seconds
-        for chosen in source:
-            if self.step >= until or self.stopping:
+        unchecked: list[torch.Tensor] = []
+        for batch in read_ahead(self.read, source):
+            if self.stopping:
                 return
-            self.model.train()
-            pixels, actions = self.batch(chosen)
-            if self.recipe.colour_jitter:
-                pixels = jitter_colours(pixels, self.recipe.colour_jitter)
-            prediction, regulariser, z = self.losses(pixels, actions)
-            loss = prediction + self.recipe.sigreg_weight * regulariser
-            if not torch.isfinite(loss):
-                raise TrainingError(
-                    f'the loss is {loss.item()} at step {self.step} (prediction '
-                    f'{prediction.item():g}, SIGReg {regulariser.item():g}): lower the rate'
-                )
-            for group in self.optimiser.param_groups:
-                group['lr'] = self.rate(self.step)
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
-            self.optimiser.step()
-            self.step += 1
+            losses, z = self.update(*self.placed(batch))
+            unchecked.append(losses)
             self.seconds = time.monotonic() - clock
-            if self.step % LOG_EVERY == 0 or self.step == until:
-                flat = z.detach().flatten(0, 1)
+            logged = self.step % LOG_EVERY == 0 or self.step == until
+            if logged or self.stopping:  # a checkpoint follows, and holds finite weights only
+                _, prediction, regulariser = self._check(unchecked)
+                unchecked.clear()
+            if logged:
+                flat = z.flatten(0, 1)
                 std = latent_std(flat)
                 if self.step >= 200 and std < COLLAPSED:
                     raise TrainingError(
@@ -177,11 +203,25 @@ class Trainer:
                 yield {
                     'step': self.step,
                     'seconds': round(self.seconds, 1),
-                    'prediction': prediction.item(),
-                    'sigreg': regulariser.item(),
+                    'prediction': prediction,
+                    'sigreg': regulariser,
                     'latent_std': std,
                     'effective_rank': effective_rank(flat),
                 }
+
+    def _check(self, losses: list[torch.Tensor]) -> list[float]:
+        """Return the last losses. Raises TrainingError for the first that is not finite.
+
+        Once in many steps: looking at each would make a GPU wait for the host.
+        """
+        found = torch.stack(losses).tolist()
+        for step, (loss, prediction, regulariser) in enumerate(found, self.step - len(found)):
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f'the loss is {loss} at step {step} (prediction {prediction:g}, SIGReg '
+                    f'{regulariser:g}): lower the learning rate'
+                )
+        return found[-1]
 
     @torch.no_grad()
     def validate(self) -> tuple[dict[str, float], list[dict[str, float]]]:

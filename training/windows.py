@@ -13,7 +13,6 @@ import numpy as np
 
 from lewm_ros.contract import Contract
 from lewm_ros.errors import BagError
-from lewm_ros.imaging import normalise
 from lewm_training.bag_cache import CachedBag, cached_bag, hash_bags
 from lewm_training.storage import find_bags
 
@@ -32,16 +31,26 @@ class Images:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one frame, (S, S, 3)."""
+        return self._parts[0].shape[1:]
+
     def __getitem__(self, index: np.ndarray) -> np.ndarray:
         """Read the frames of some indices (...), (..., S, S, 3)."""
+        result = np.empty((*index.shape, *self.shape), dtype=np.uint8)
+        self.read(index, result)
+        return result
+
+    def read(self, index: np.ndarray, out: np.ndarray) -> None:
+        """Read the frames of some indices (...) into ``out`` (..., S, S, 3) uint8."""
         if len(self._parts) == 1:
-            return self._parts[0][index]
-        result = np.empty((*index.shape, *self._parts[0].shape[1:]), dtype=np.uint8)
+            np.take(self._parts[0], index, axis=0, out=out, mode='clip')  # 'raise' would copy
+            return
         part = np.searchsorted(self._starts, index, side='right') - 1
         for number in np.unique(part):
             here = part == number
-            result[here] = self._parts[number][index[here] - self._starts[number]]
-        return result
+            out[here] = self._parts[number][index[here] - self._starts[number]]
 
 
 @dataclass(frozen=True)
@@ -91,10 +100,6 @@ class Windows:
             )
         validation = np.isin(self.episodes, np.concatenate(chosen))
         return np.flatnonzero(~validation), np.flatnonzero(validation)
-
-    def pixels(self, windows: np.ndarray) -> np.ndarray:
-        """Normalised pictures of some windows, (b, F, 3, S, S) float32."""
-        return normalise(self.images[self.frames[windows]])
 
     def action_statistics(self, windows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of one tick's action over windows, each (A,) float64."""

@@ -16,8 +16,7 @@ from lewm_ros.bundle import Bundle, Manifest, write_bundle
 from lewm_ros.contract import Contract
 from lewm_ros.engines import Engine, load_engine
 from lewm_ros.history import NANOSECOND, Context
-from lewm_ros.model import LeWorldModel
-from lewm_ros.model.config import paper
+from lewm_ros.model import PRESETS, LeWorldModel
 from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner
 from lewm_ros.planning.costs import goal_cost, weights
 from lewm_ros.share import find
@@ -145,44 +144,45 @@ class DinoWMCall:
     Args:
         context: known frames, as many as the LeWM bundle has.
         provider: a torch device.
+        precision: of everything, 'f32' or 'bf16'.
 
     """
 
     name = 'torch'
-    precision = 'f32'
 
-    def __init__(self, context: int, provider: str) -> None:
-        self.provider = provider
+    def __init__(self, context: int, provider: str, precision: str = 'f32') -> None:
+        self.provider, self.precision = provider, precision
+        kind = torch.float32 if precision == 'f32' else torch.bfloat16
         # Two samples fill a processor's cores; a GPU needs more, and has the time for them.
         self.samples = 2 if provider == 'cpu' else 30
         windows = [min(context + step, HISTORY) for step in range(STEPS)]
         self.scaled_from = f'{self.samples} of {SAMPLES} samples, windows of {windows} frames'
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            self._model = DinoWM().to(provider).eval().requires_grad_(False)
+            self._model = DinoWM().to(provider, kind).eval().requires_grad_(False)
             shape = self.samples, context, PATCHES, WIDTH
-            self._context = torch.randn(shape).to(provider)
-            self._goal = torch.randn(PATCHES, WIDTH).to(provider)
+            self._context = torch.randn(shape).to(provider, kind)
+            self._goal = torch.randn(PATCHES, WIDTH).to(provider, kind)
 
     @torch.inference_mode()
     def __call__(self) -> np.ndarray:
         """Costs of the few samples."""
         last = self._model.rollout(self._context, STEPS)[:, -1]
-        return (last - self._goal).square().sum(dim=(1, 2)).cpu().numpy()
+        return (last - self._goal).square().sum(dim=(1, 2)).float().cpu().numpy()
 
 
-def random_bundle(folder: Path) -> Bundle:
-    """Write a bundle of the published size with random weights: 10 Hz, blocks of 5 × 2 actions."""
+def random_bundle(folder: Path, preset: str = 'paper') -> Bundle:
+    """Write a bundle with random weights, of the published size: 10 Hz, blocks of 5 × 2 actions."""
     contract = Contract.load(find('contract', 'reacher'))
     contract = replace(contract, rates=replace(contract.rates, control=10.0))
     size = contract.action.size
-    config = paper(size)
+    config = PRESETS[preset](size)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = LeWorldModel(config)
         disturb(model)
     manifest = Manifest(
-        name='random weights of the published size',
+        name=f'random weights, {preset}',
         architecture=config.to_dict(),
         image_size=config.image_size,
         frameskip=config.frameskip,

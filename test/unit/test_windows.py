@@ -19,7 +19,6 @@ from recordings import FRAME, assert_equal, command, drive, episode, frame, nois
 
 from lewm_ros.errors import BagError
 from lewm_ros.history import NANOSECOND
-from lewm_ros.imaging import normalise
 from lewm_training import bag_cache
 from lewm_training.bags import read_episodes
 from lewm_training.pictures import FilePictures, Pictures
@@ -64,7 +63,7 @@ def test_several_bags_are_one_after_the_other(bags, load, reacher_contract):
     chosen = np.random.default_rng(0).permutation(len(together.frames))[:40]
     pictures = np.concatenate([e.images for e in read_episodes(bags, reacher_contract, SIZE)])
     np.testing.assert_array_equal(
-        together.pixels(chosen), normalise(pictures[together.frames[chosen]])
+        together.images[together.frames[chosen]], pictures[together.frames[chosen]]
     )
 
 

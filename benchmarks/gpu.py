@@ -1,0 +1,446 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""What a GPU does with LeWM: `python benchmarks/gpu.py --data BAG --contract NAME --out FOLDER`.
+
+Four parts, one after the other; one that fails is reported, and the next one begins:
+
+equality    the torch engine, captured, against the published loop on the CPU and against the same
+            form run eagerly
+speed       encode, cost call and plans: published loop, captured f32, captured bf16, with the time
+            of the kernels apart from that of the host; a cost call of DINO-WM's shape beside them
+throughput  training steps: the loader alone, the GPU alone, both together
+training    `lewm train` on the bag for the time that is left, and the equality of that bundle
+
+FOLDER gets gpu.json (rewritten after each part), bundle/, metrics.csv and curves.png. It needs
+torch, numpy, OpenCV, PyYAML, onnx, onnxscript, matplotlib and what reads bags; no ROS.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
+import json
+import multiprocessing
+import os
+from pathlib import Path
+import platform
+import shutil
+import tempfile
+import time
+import traceback
+from typing import Any
+
+import numpy as np
+import torch
+
+from lewm_ros import cli
+from lewm_ros.bundle import Bundle
+from lewm_ros.contract import Contract
+from lewm_ros.engines.torch_engine import load_model
+from lewm_ros.errors import LewmError
+from lewm_ros.model import PRESETS as MODELS
+from lewm_ros.model import BatchedRollout
+from lewm_ros.share import find
+from lewm_training.benchmark import judge
+from lewm_training.loader import read_ahead
+from lewm_training.presets import PRESETS
+from lewm_training.trainer import Trainer
+from lewm_training.windows import Windows, batches, load_windows
+from lewm_training.workloads import (
+    COST_CALL,
+    ELITES,
+    SAMPLES,
+    STEPS,
+    Contender,
+    DinoWMCall,
+    Problem,
+    random_bundle,
+)
+
+WORKS = ('encode', COST_CALL, 'plan_live', 'plan_300x10', 'plan_300x30')
+DTYPES = {'f32': torch.float32, 'bf16': torch.bfloat16}
+#: Time that the last validation, the export and what follows them take, of the whole [s].
+RESERVE = {'cuda': 60.0, 'cpu': 10.0}
+
+
+class Job:
+    """The command line, the folders and the time that is left."""
+
+    def __init__(self, args: argparse.Namespace, work: Path) -> None:
+        self.args, self.work, self.out = args, work, args.out
+        self.device: str = args.device
+        self.deadline = time.monotonic() + args.seconds
+        self.report: dict[str, Any] = {'machine': machine(self.device)}
+        self._bundle: Bundle | None = None
+
+    @property
+    def cache(self) -> Path:
+        """Where `lewm train` looks for bags that were read."""
+        return self.work / 'cache'
+
+    def bundle(self) -> Bundle:
+        """Random weights of the preset."""
+        if self._bundle is None:
+            self._bundle = random_bundle(self.work / 'random', self.args.preset)
+        return self._bundle
+
+    def windows(self) -> Windows:
+        """The bag, from the cache once it was read."""
+        return read_bag(self.args.data, self.args.contract, self.args.preset, self.cache)
+
+    def contender(self, bundle: Bundle, name: str, precision: str) -> Contender:
+        """Load an engine onto the device."""
+        return Contender(bundle, name, precision, self.args.threads, self.device)
+
+    def left(self) -> float:
+        """Seconds until the last part should be over."""
+        return self.deadline - time.monotonic()
+
+
+def read_bag(data: Path, contract: str, preset: str, cache: Path) -> Windows:
+    """Read the bag into the cache, or find it there."""
+    robot = Contract.load(find('contract', contract))
+    config = MODELS[preset](robot.action.size)
+    return load_windows([data], robot, config.image_size, config.history, config.frameskip, cache)
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Say what this ran on."""
+    found = {
+        'device': device,
+        'cores': len(os.sched_getaffinity(0)),
+        'python': platform.python_version(),
+        'torch': str(torch.__version__),
+    }
+    if device == 'cuda':
+        properties = torch.cuda.get_device_properties(0)
+        found |= {
+            'gpu': properties.name,
+            'gpu_memory_gib': round(properties.total_memory / 2**30, 1),
+            'multiprocessors': properties.multi_processor_count,
+            'cuda': torch.version.cuda,
+        }
+    return found
+
+
+# --- equality -----------------------------------------------------------------------------------
+
+
+def equality(job: Job, bundle: Bundle | None = None) -> dict[str, Any]:
+    """Compare the captured engine with the published loop on the CPU, and with itself eagerly."""
+    bundle = bundle or job.bundle()
+    oracle = Contender(bundle, 'reference', 'f32', job.args.threads, 'cpu')
+    problem = Problem.of(bundle, oracle.engine)
+    latent, costs = oracle.engine.encode(problem.image), oracle.costs(problem)
+    found: dict[str, Any] = {'samples': SAMPLES, 'steps': STEPS, 'elites': ELITES}
+    found['cost_std_over_mean'] = float(costs.std() / costs.mean())
+    for precision in precisions(job.device):
+        contender = job.contender(bundle, 'torch', precision)
+        verdict = judge(contender, problem, latent, costs)
+        exact = precision == 'f32'
+        captured = contender.engine.rollout(problem.context, problem.past, problem.actions, exact)
+        eager = eager_rollout(bundle, job.device, precision, problem)
+        found[precision] = {
+            'same_latent': verdict.same_latent,
+            'relative_cost_difference': verdict.cost_difference,
+            'elites_kept': verdict.elites_kept,
+            'captured_minus_eager': float(np.abs(captured - eager).max()),
+            'latent_scale': float(np.abs(eager).max()),
+        }
+    return found
+
+
+@torch.inference_mode()
+def eager_rollout(bundle: Bundle, device: str, precision: str, problem: Problem) -> np.ndarray:
+    """Latents (S, N, D) of the form that is captured, run operation by operation."""
+    model = load_model(bundle).to(device).eval()
+    inputs = problem.context, problem.past, problem.actions
+    tensors = (torch.tensor(array, device=device) for array in inputs)
+    return BatchedRollout(model, DTYPES[precision])(*tensors).cpu().numpy()
+
+
+def precisions(device: str) -> tuple[str, ...]:
+    """Those that the torch engine has here."""
+    return ('f32', 'bf16') if device == 'cuda' and torch.cuda.is_bf16_supported() else ('f32',)
+
+
+# --- speed --------------------------------------------------------------------------------------
+
+
+def speed(job: Job) -> dict[str, Any]:
+    """Time each work on each engine in turn, and DINO-WM's shape."""
+    bundle = job.bundle()
+    contenders = [job.contender(bundle, 'reference', 'f32')]
+    contenders += [job.contender(bundle, 'torch', p) for p in precisions(job.device)]
+    problem = Problem.of(bundle, contenders[0].engine)
+    rows = []
+    for work in WORKS:
+        # Frames are encoded in f32 whatever an engine's precision.
+        entered = [c for c in contenders if work != 'encode' or c.engine.precision == 'f32']
+        calls = [contender.prepare(work, problem) for contender in entered]
+        times = time_in_turn(calls, job.args.rounds, job.args.work_seconds)
+        for contender, call, taken in zip(entered, calls, times):
+            engine = contender.engine
+            row = {'work': work, 'engine': engine.name, 'precision': engine.precision}
+            row |= figures(taken, times[0]) | kernel_time(call, job.device)
+            rows.append(row)
+            tell(row)
+    return {'rows': rows, 'dino_wm': dino_wm(job, bundle.manifest.history, rows)}
+
+
+def time_in_turn(calls: list[Callable[[], object]], most: int, seconds: float) -> np.ndarray:
+    """Time calls in another order each round, (calls, rounds) [ms]; at least 3 rounds."""
+    order, rounds = np.random.default_rng(0), []
+    for call in calls:
+        call()
+    began = time.perf_counter()
+    while len(rounds) < most and (len(rounds) < 3 or time.perf_counter() - began < seconds):
+        taken = np.empty(len(calls))
+        for index in order.permutation(len(calls)):
+            started = time.perf_counter()
+            calls[index]()
+            taken[index] = 1e3 * (time.perf_counter() - started)
+        rounds.append(taken)
+    return np.array(rounds).T
+
+
+def figures(taken: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
+    """Percentiles of durations [ms] and the ratio to the reference's."""
+    p50, p95 = (float(x) for x in np.percentile(taken, [50, 95]))
+    ratio = float(np.percentile(reference, 50)) / p50
+    return {'rounds': len(taken), 'p50_ms': p50, 'p95_ms': p95, 'ratio_to_reference': ratio}
+
+
+def kernel_time(call: Callable[[], object], device: str) -> dict[str, Any]:
+    """Time that the GPU works in a call [ms], and in how many kernels and copies."""
+    if device != 'cuda':
+        return {}
+    from torch.autograd import DeviceType
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        call()
+        torch.cuda.synchronize()
+    events = [event for event in profiler.events() if event.device_type == DeviceType.CUDA]
+    busy = sum(event.time_range.elapsed_us() for event in events) / 1e3
+    return {'kernel_ms': busy, 'kernels': len(events)}
+
+
+def dino_wm(job: Job, context: int, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Time a cost call of DINO-WM's shape; a plan 300 x 30 is 30 of them."""
+    plans = {row['precision']: row['p50_ms'] for row in rows if row['work'] == 'plan_300x30'}
+    found = []
+    for precision in precisions(job.device):
+        call = DinoWMCall(context, job.device, precision)
+        taken = time_in_turn([call], job.args.rounds, job.args.work_seconds)[0]
+        plan = float(np.median(taken)) * SAMPLES / call.samples * 30
+        row = {
+            'precision': precision,
+            'rounds': len(taken),
+            'scaled_from': call.scaled_from,
+            'plan_300x30_ms': plan,
+            'times_slower': {name: plan / ours for name, ours in plans.items()},
+        }
+        found.append(row)
+        tell(row)
+    return found
+
+
+# --- throughput ---------------------------------------------------------------------------------
+
+
+def throughput(job: Job) -> dict[str, Any]:
+    """Training steps of the preset: images per second of the loader, of the GPU, and of both."""
+    windows = job.windows()
+    contract = Contract.load(find('contract', job.args.contract))
+    trainer = Trainer(windows, contract, job.args.preset, recipe(job, 1000), job.device, seed=0)
+    count = trainer.recipe.batch * windows.frames.shape[1]
+    steps = job.args.steps
+    found: dict[str, Any] = {
+        'preset': job.args.preset,
+        'frames': len(windows.images),
+        'images_per_step': count,
+        'precision': 'bf16' if trainer.bfloat16 else 'f32',
+        'variants': {},
+    }
+    keys = batches(trainer.train, trainer.recipe.batch, seed=1)
+    found['loader_images_per_s'] = rate(read_ahead(trainer.read, islice(keys, steps + 8)), count)
+    tell(found)
+    names = ('eager', 'compiled') if job.device == 'cuda' else ('eager',)
+    for name in names:
+        began = time.perf_counter()
+        if name == 'compiled':
+            trainer.model.encoder.compile()
+            trainer.model.predictor.compile()
+        if job.device == 'cuda':
+            torch.cuda.reset_peak_memory_stats()
+        batch = trainer.placed(trainer.read(next(keys)))
+        trainer.update(*batch)
+        synchronize(job.device)
+        first = time.perf_counter() - began
+        device = rate((finished(trainer, batch, job.device) for _ in range(8)), 8 * count, skip=2)
+        source = read_ahead(trainer.read, islice(keys, steps + 8))
+        trained = (trainer.update(*trainer.placed(batch)) for batch in source)
+        row = {
+            'first_step_s': first,
+            'device_images_per_s': device,
+            'images_per_s': rate(synchronized(trained, job.device), count),
+        }
+        if job.device == 'cuda':
+            row['peak_memory_gib'] = torch.cuda.max_memory_allocated() / 2**30
+        found['variants'][name] = row
+        tell({name: row})
+    return found
+
+
+def finished(trainer: Trainer, batch: tuple[torch.Tensor, torch.Tensor], device: str) -> None:
+    """Eight optimiser steps on one batch that is on the device."""
+    for _ in range(8):
+        trainer.update(*batch)
+    synchronize(device)
+
+
+def synchronized(steps: Iterator[object], device: str) -> Iterator[None]:
+    """Let every fourth step wait for the device, so that no more than those are queued."""
+    for number, _ in enumerate(steps):
+        if number % 4 == 3:
+            synchronize(device)
+        yield
+    synchronize(device)
+
+
+def synchronize(device: str) -> None:
+    """Wait for the device."""
+    if device == 'cuda':
+        torch.cuda.synchronize()
+
+
+def rate(items: Iterator[object], each: int, skip: int = 8) -> float:
+    """Images per second of what comes after the first ``skip`` items."""
+    for _ in islice(items, skip):
+        pass
+    began, count = time.perf_counter(), 0
+    for _ in items:
+        count += each
+    return count / (time.perf_counter() - began)
+
+
+def recipe(job: Job, steps: int) -> Any:
+    """The preset's, with the steps and the learning rate of a short run."""
+    return replace(PRESETS[job.args.preset], steps=steps, rate=job.args.lr)
+
+
+# --- training -----------------------------------------------------------------------------------
+
+
+def training(job: Job) -> dict[str, Any]:
+    """Train for the time that is left, with the fastest variant's rate as the estimate."""
+    measured = job.report['throughput']
+    fastest = max(row['images_per_s'] for row in measured['variants'].values())
+    seconds = max(job.left() - RESERVE[job.device], 0)
+    steps = max(8, int(0.85 * seconds * fastest / measured['images_per_step']))
+    tell({'left': job.left(), 'steps': steps})
+    run, bundle = job.work / 'run', job.out / 'bundle'
+    shutil.rmtree(bundle, ignore_errors=True)
+    began = time.monotonic()
+    options = {
+        'data': job.args.data,
+        'contract': job.args.contract,
+        'preset': job.args.preset,
+        'device': job.device,
+        'steps': steps,
+        'lr': job.args.lr,
+        'threads': job.args.threads,
+        'run': run,
+        'out': bundle,
+    }
+    status = cli.main(['train', *(f'--{name}={value}' for name, value in options.items())])
+    for name in ('metrics.csv', 'curves.png'):
+        shutil.copy(run / name, job.out / name)
+    if status:
+        raise LewmError(f'lewm train ended with status {status}')
+    trained = Bundle.load(bundle)
+    metrics = trained.manifest.provenance['metrics']
+    return {
+        'steps': steps,
+        'seconds': time.monotonic() - began,
+        'lr': job.args.lr,
+        'metrics': metrics,
+        'prediction_over_copying': metrics['validation_prediction']
+        / metrics['validation_copy_last'],
+        'equality': equality(job, trained),
+    }
+
+
+# --- command line -------------------------------------------------------------------------------
+
+PARTS: dict[str, Callable[[Job], dict[str, Any]]] = {
+    'equality': equality,
+    'speed': speed,
+    'throughput': throughput,
+    'training': training,
+}
+
+
+def tell(row: object) -> None:
+    """Print a figure as it comes."""
+    print(json.dumps(row, default=str), flush=True)
+
+
+def run(job: Job) -> bool:
+    """Run all parts; whether none failed."""
+    job.out.mkdir(parents=True, exist_ok=True)
+    whole = True
+    for name, part in PARTS.items():
+        began = time.monotonic()
+        print(f'--- {name}', flush=True)
+        try:
+            found = part(job)
+        except Exception as error:  # the next part must have its chance
+            traceback.print_exc()
+            whole, found = False, {'error': f'{type(error).__name__}: {error}'}
+        job.report[name] = found | {'part_seconds': round(time.monotonic() - began, 1)}
+        partial = job.out / '.gpu.json'
+        partial.write_text(json.dumps(job.report, indent=1))
+        os.replace(partial, job.out / 'gpu.json')
+        tell({name: job.report[name]})
+    return whole
+
+
+def main() -> int:
+    """Measure; the exit status is 1 where a part failed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--data', type=Path, required=True, help='bag to train from')
+    parser.add_argument('--contract', required=True, help='contract file or name')
+    parser.add_argument('--out', type=Path, required=True, help='folder for the results')
+    parser.add_argument('--device', choices=('cuda', 'cpu'), default='cuda')
+    parser.add_argument('--preset', choices=sorted(PRESETS), default='paper')
+    parser.add_argument('--seconds', type=float, default=540, help='for everything (default 540)')
+    parser.add_argument('--lr', type=float, default=5e-4, help='learning rate of the short run')
+    parser.add_argument('--rounds', type=int, default=100, help='most for each work (default 100)')
+    parser.add_argument(
+        '--work-seconds', type=float, default=4, help='after which no round is begun (default 4)'
+    )
+    parser.add_argument('--steps', type=int, default=60, help='of each throughput (default 60)')
+    parser.add_argument(
+        '--threads', type=int, default=len(os.sched_getaffinity(0)), help='CPU threads'
+    )
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(args, Path(folder))
+        # Meanwhile, in a process of its own; whoever needs the bag waits for it.
+        reader = multiprocessing.get_context('spawn').Process(
+            target=read_bag, args=(args.data, args.contract, args.preset, job.cache)
+        )
+        reader.start()
+        whole = run(job)
+        reader.join()
+    return 0 if whole else 1
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

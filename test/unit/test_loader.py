@@ -1,0 +1,56 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Batches are read ahead, in order, and images normalised as the runtime does it."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from lewm_ros.imaging import normalise
+from lewm_training.loader import AHEAD, READERS, normalised, read_ahead
+
+
+def test_batches_come_in_order_and_are_read_before_they_are_asked_for() -> None:
+    """The next ones are read while the consumer is busy, but no more than announced."""
+    begun: list[int] = []
+    ready = threading.Event()
+
+    def read(key: int) -> int:
+        begun.append(key)
+        if len(begun) == AHEAD + 1:
+            ready.set()
+        return key * key
+
+    batches = read_ahead(read, range(100))
+    assert next(batches) == 0
+    assert ready.wait(10)
+    assert len(begun) <= 1 + AHEAD + READERS
+    assert list(batches) == [key * key for key in range(1, 100)]
+    assert sorted(begun) == list(range(100))
+
+
+def test_a_failed_read_is_raised_where_its_batch_would_have_come() -> None:
+    """Batches before it are whole."""
+
+    def read(key: int) -> int:
+        if key == 7:
+            raise OSError('no such frame')
+        return key
+
+    batches = read_ahead(read, range(20))
+    assert [next(batches) for _ in range(7)] == list(range(7))
+    with pytest.raises(OSError, match='no such frame'):
+        next(batches)
+
+
+def test_images_are_normalised_as_by_the_runtime() -> None:
+    """All 256 values of each channel, up to the rounding of float32."""
+    frames = np.random.default_rng(0).permutation(np.arange(2 * 3 * 16 * 16 * 3) % 256)
+    frames = frames.astype(np.uint8).reshape(2, 3, 16, 16, 3)
+    found = normalised(torch.from_numpy(frames))
+    assert found.dtype == torch.float32 and found.is_contiguous()
+    np.testing.assert_allclose(found.numpy(), normalise(frames), atol=2e-6)

@@ -1,0 +1,43 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Batches read ahead of the steps that use them, and images normalised where they are used."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+from lewm_ros.imaging import MEAN, STD
+
+#: Threads that read, and batches that are ready or being read. Reading releases the interpreter.
+READERS, AHEAD = 2, 4
+Key, Batch = TypeVar('Key'), TypeVar('Batch')
+
+
+def read_ahead(read: Callable[[Key], Batch], keys: Iterable[Key]) -> Iterator[Batch]:
+    """Yield ``read(key)`` of each key in order; the next ones are being read meanwhile.
+
+    An exception of ``read`` is raised where its batch would have come.
+    """
+    with ThreadPoolExecutor(READERS) as pool:
+        pending: deque[Future[Batch]] = deque()
+        for key in keys:
+            pending.append(pool.submit(read, key))
+            if len(pending) > AHEAD:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def normalised(frames: torch.Tensor) -> torch.Tensor:
+    """Turn images (..., S, S, 3) uint8 into (..., 3, S, S) float32 on the device they are on.
+
+    As :func:`lewm_ros.imaging.normalise`, up to the rounding of float32.
+    """
+    mean, std = (torch.from_numpy(255 * x).to(frames.device)[:, None, None] for x in (MEAN, STD))
+    planes = frames.movedim(-1, -3).to(torch.float32, memory_format=torch.contiguous_format)
+    return planes.sub_(mean).div_(std)
