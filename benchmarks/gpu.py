@@ -9,7 +9,8 @@ equality    the torch engine, captured, against the published loop on the CPU an
 speed       encode, cost call and plans: published loop, captured f32, captured bf16, with the time
             of the kernels apart from that of the host; a cost call of DINO-WM's shape beside them
 throughput  training steps: the loader alone, the GPU alone, both together
-training    `lewm train` on the bag for the time that is left, and the equality of that bundle
+training    `lewm train` on the bag for the time that is left; the equality of that bundle, and how
+            good its plans are at each precision
 
 FOLDER gets gpu.json (rewritten after each part), bundle/, metrics.csv and curves.png. It needs
 torch, numpy, OpenCV, PyYAML, onnx, onnxscript, matplotlib and what reads bags; no ROS.
@@ -40,8 +41,10 @@ from lewm_ros.bundle import Bundle
 from lewm_ros.contract import Contract
 from lewm_ros.engines.torch_engine import load_model
 from lewm_ros.errors import LewmError
+from lewm_ros.history import Context
 from lewm_ros.model import PRESETS as MODELS
 from lewm_ros.model import BatchedRollout
+from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner, goal_cost, weights
 from lewm_ros.share import find
 from lewm_training.benchmark import judge
 from lewm_training.loader import read_ahead
@@ -61,8 +64,10 @@ from lewm_training.workloads import (
 
 WORKS = ('encode', COST_CALL, 'plan_live', 'plan_300x10', 'plan_300x30')
 DTYPES = {'f32': torch.float32, 'bf16': torch.bfloat16}
+#: Windows between that of a context and that of its goal.
+GOAL_AFTER = 20
 #: Time that the last validation, the export and what follows them take, of the whole [s].
-RESERVE = {'cuda': 60.0, 'cpu': 10.0}
+RESERVE = {'cuda': 100.0, 'cpu': 10.0}
 
 
 class Job:
@@ -83,7 +88,7 @@ class Job:
     def bundle(self) -> Bundle:
         """Random weights of the preset."""
         if self._bundle is None:
-            self._bundle = random_bundle(self.work / 'random', self.args.preset)
+            self._bundle = random_bundle(self.work / 'random', self.args.preset, graphs=False)
         return self._bundle
 
     def windows(self) -> Windows:
@@ -272,8 +277,7 @@ def throughput(job: Job) -> dict[str, Any]:
     for name in names:
         began = time.perf_counter()
         if name == 'compiled':
-            trainer.model.encoder.compile()
-            trainer.model.predictor.compile()
+            trainer.compile()
         if job.device == 'cuda':
             torch.cuda.reset_peak_memory_stats()
         batch = trainer.placed(trainer.read(next(keys)))
@@ -371,6 +375,61 @@ def training(job: Job) -> dict[str, Any]:
         'prediction_over_copying': metrics['validation_prediction']
         / metrics['validation_copy_last'],
         'equality': equality(job, trained),
+        'plans': planned_costs(job, trained),
+    }
+
+
+def planned_costs(job: Job, bundle: Bundle) -> dict[str, Any]:
+    """Costs of plans 300 x 10 in f32, of plans from the same frames to the same goals.
+
+    Searches in f32, in bf16 with the last two iterations in f32, and in bf16 alone. Frames are of
+    the bag, goals one second after the last frame of the context.
+    """
+    windows, rng = job.windows(), np.random.default_rng(0)
+    exact = job.contender(bundle, 'torch', 'f32').engine
+    chosen = rng.permutation(len(windows.frames) - GOAL_AFTER)[: job.args.plans]
+    chosen = chosen[windows.episodes[chosen] == windows.episodes[chosen + GOAL_AFTER]]
+    searches = {'f32': ('f32', 2), 'bf16, last 2 in f32': ('bf16', 2), 'bf16': ('bf16', 0)}
+    size = bundle.manifest.frameskip, bundle.contract.action.size
+    found: dict[str, list[float]] = {}
+    for name, (precision, last) in searches.items():
+        if precision not in precisions(job.device):
+            continue
+        config = PlannerConfig(
+            samples=SAMPLES,
+            elites=ELITES,
+            iterations=10,
+            cold_samples=SAMPLES,
+            cold_iterations=10,
+            exact_iterations=last,
+        )
+        engine = job.contender(bundle, 'torch', precision).engine
+        planner = RecedingHorizonPlanner(bundle, bundle.contract, engine, config)
+        found[name] = []
+        for index in chosen:
+            frames = windows.images[windows.frames[index]]
+            latents = np.array([exact.encode(frame) for frame in frames[:-1]])
+            goal = exact.encode(windows.images[windows.frames[index + GOAL_AFTER, -1:]][0])
+            past, committed = windows.blocks[index, :-1], windows.blocks[index, -1].reshape(size)
+            planner.reset()
+            plan = planner.plan(Context(0, latents, past), committed, goal)
+            blocks = np.concatenate([committed[None], plan.actions.reshape(-1, *size)])
+            actions = bundle.normalise_block(blocks.reshape(1, len(blocks), -1))
+            rolled = exact.rollout(latents, bundle.normalise_block(past), actions)
+            steps = weights('ramp', len(blocks))
+            steps[0] = 0.0
+            found[name].append(float(goal_cost(rolled, goal, steps)[0]))
+    costs = {name: np.array(values) for name, values in found.items()}
+    return {
+        'n': len(chosen),
+        'mean_cost': {name: float(values.mean()) for name, values in costs.items()},
+        'mean_difference_to_f32': {
+            name: {
+                'mean': float((values - costs['f32']).mean()),
+                'standard_error': float((values - costs['f32']).std() / np.sqrt(len(values))),
+            }
+            for name, values in costs.items()
+        },
     }
 
 
@@ -425,13 +484,17 @@ def main() -> int:
     parser.add_argument(
         '--work-seconds', type=float, default=4, help='after which no round is begun (default 4)'
     )
+    parser.add_argument('--plans', type=int, default=40, help='for their costs (default 40)')
+    parser.add_argument(
+        '--work', type=Path, help='folder of cache and run, kept (default: a temporary one)'
+    )
     parser.add_argument('--steps', type=int, default=60, help='of each throughput (default 60)')
     parser.add_argument(
         '--threads', type=int, default=len(os.sched_getaffinity(0)), help='CPU threads'
     )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(args, Path(folder))
+        job = Job(args, args.work or Path(folder))
         # Meanwhile, in a process of its own; whoever needs the bag waits for it.
         reader = multiprocessing.get_context('spawn').Process(
             target=read_bag, args=(args.data, args.contract, args.preset, job.cache)

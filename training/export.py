@@ -55,8 +55,13 @@ class RolloutGraph(nn.Module):
 
 def export_files(model: LeWorldModel, horizon: int, history: int | None = None) -> dict[str, bytes]:
     """Weights and graphs of a bundle by file name; arguments as of :func:`export_graphs`."""
+    return {WEIGHTS: export_weights(model), **export_graphs(model, horizon, history)}
+
+
+def export_weights(model: LeWorldModel) -> bytes:
+    """Content of a bundle's weights file."""
     weights = {k: v.detach().cpu().contiguous().numpy() for k, v in model.state_dict().items()}
-    return {WEIGHTS: write_tensors(weights), **export_graphs(model, horizon, history)}
+    return write_tensors(weights)
 
 
 def export_graphs(

@@ -15,7 +15,8 @@ from lewm_ros.imaging import MEAN, STD
 
 #: Threads that read, and batches that are ready or being read. Reading releases the interpreter.
 READERS, AHEAD = 2, 4
-Key, Batch = TypeVar('Key'), TypeVar('Batch')
+Key = TypeVar('Key')
+Batch = TypeVar('Batch')
 
 
 def read_ahead(read: Callable[[Key], Batch], keys: Iterable[Key]) -> Iterator[Batch]:

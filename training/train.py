@@ -36,8 +36,8 @@ from lewm_training.trainer import Trainer
 from lewm_training.windows import load_windows
 
 VALIDATE_EVERY = 500
-#: An export takes half a minute or more: this share of the time goes into the folder's bundle.
-EXPORT_SHARE = 0.05
+#: An export takes a minute or so: the folder's bundle is made anew no more often than this [s].
+EXPORT_EVERY = 1200.0
 log = logging.getLogger('lewm')
 
 
@@ -137,7 +137,7 @@ def _train(trainer: Trainer, folder: RunFolder, name: str) -> list[dict[str, flo
     """Train to the end, or until stopped; returns the held-out losses of each bag."""
     steps = trainer.recipe.steps
     losses: list[dict[str, float]] = []
-    exported, cost = -math.inf, 0.0
+    exported = time.monotonic()
     with tqdm(total=steps, initial=trainer.step, unit='step', desc='train') as bar:
         while trainer.step < steps:
             until = min(steps, (trainer.step // VALIDATE_EVERY + 1) * VALIDATE_EVERY)
@@ -164,12 +164,10 @@ def _train(trainer: Trainer, folder: RunFolder, name: str) -> list[dict[str, flo
                 f'{figures["validation_effective_rank"]:.1f} of '
                 f'{trainer.model.config.latent_size}'
             )
-            begun = time.monotonic()
-            if trainer.step < steps and begun - exported >= cost / EXPORT_SHARE:
+            if trainer.step < steps and time.monotonic() - exported >= EXPORT_EVERY:
                 manifest = trainer.manifest(name, _provenance(trainer, folder, losses))
                 write_bundle(folder.bundle, manifest, trainer.files())
                 exported = time.monotonic()
-                cost = exported - begun
     return losses or trainer.validate()[1]  # a run that was killed after its last step
 
 

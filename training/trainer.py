@@ -44,6 +44,8 @@ HORIZON = 6
 LOG_EVERY = 50
 #: Held-out windows that a validation looks at, and of each bag at least (if it has them).
 VALIDATED, OF_EACH_BAG = 2048, 64
+#: Compiling the networks for a GPU takes a minute or two: worth it for runs of so many steps.
+COMPILE_FROM = 10_000
 #: Below this mean latent standard deviation, after the first steps, the encoder has collapsed.
 COLLAPSED = 0.1
 
@@ -94,10 +96,17 @@ class Trainer:
             weight_decay=recipe.weight_decay,
             fused=device == 'cuda',
         )
+        if device == 'cuda' and recipe.steps >= COMPILE_FROM:
+            self.compile()
         self.bfloat16 = has_bfloat16(device)
         self.step = 0
         self.seconds = 0.0
         self.stopping = False
+
+    def compile(self) -> None:
+        """Let torch compile encoder and predictor, in place, at their next calls."""
+        self.model.encoder.compile()
+        self.model.predictor.compile()
 
     def settings(self) -> dict[str, Any]:
         """What must be equal for a checkpoint to be continued."""

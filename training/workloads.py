@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lewm_ros.bundle import Bundle, Manifest, write_bundle
+from lewm_ros.bundle import FILES, WEIGHTS, Bundle, Manifest, write_bundle
 from lewm_ros.contract import Contract
 from lewm_ros.engines import Engine, load_engine
 from lewm_ros.history import NANOSECOND, Context
@@ -22,7 +22,7 @@ from lewm_ros.planning.costs import goal_cost, weights
 from lewm_ros.share import find
 from lewm_training.closed_loop import planner_config
 from lewm_training.dino_wm import HISTORY, PATCHES, WIDTH, DinoWM
-from lewm_training.export import export_files
+from lewm_training.export import export_files, export_weights
 
 SAMPLES, STEPS, ELITES = 300, 5, 30  #: of a cost call, as published
 COST_CALL = 'cost_call_300x5'
@@ -87,8 +87,9 @@ class Contender:
     def costs(self, problem: Problem) -> np.ndarray:
         """One cost call, (300,), in the engine's precision."""
         exact = self.engine.precision == 'f32'
-        latents = self.engine.rollout(problem.context, problem.past, problem.actions, exact)
-        return goal_cost(latents, problem.goal, weights('ramp', STEPS))
+        inputs = problem.context, problem.past, problem.actions
+        arrays = problem.goal, weights('ramp', STEPS)
+        return self.engine.costs(*inputs, goal_cost, arrays, exact).astype(float)
 
     def prepare(self, work: str, problem: Problem) -> Callable[[], object]:
         """Return the call to time, first calls behind it, which may take much longer."""
@@ -171,8 +172,11 @@ class DinoWMCall:
         return (last - self._goal).square().sum(dim=(1, 2)).float().cpu().numpy()
 
 
-def random_bundle(folder: Path, preset: str = 'paper') -> Bundle:
-    """Write a bundle with random weights, of the published size: 10 Hz, blocks of 5 × 2 actions."""
+def random_bundle(folder: Path, preset: str = 'paper', graphs: bool = True) -> Bundle:
+    """Write a bundle with random weights, of the published size: 10 Hz, blocks of 5 × 2 actions.
+
+    Without ``graphs``, which take a minute to export, only the torch engines can run it.
+    """
     contract = Contract.load(find('contract', 'reacher'))
     contract = replace(contract, rates=replace(contract.rates, control=10.0))
     size = contract.action.size
@@ -194,7 +198,11 @@ def random_bundle(folder: Path, preset: str = 'paper') -> Bundle:
         contract=contract,
         camera_period=contract.period,
     )
-    return write_bundle(folder, manifest, export_files(model, STEPS))
+    if graphs:
+        return write_bundle(folder, manifest, export_files(model, STEPS))
+    return write_bundle(
+        folder, manifest, {**dict.fromkeys(FILES, b''), WEIGHTS: export_weights(model)}
+    )
 
 
 @torch.no_grad()

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 import re
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -50,6 +51,29 @@ class Engine(Protocol):
 
         """
         ...
+
+    def costs(
+        self,
+        context: np.ndarray,
+        past: np.ndarray,
+        actions: np.ndarray,
+        cost: Callable[..., Any],
+        arrays: Sequence[np.ndarray],
+        exact: bool = True,
+    ) -> np.ndarray:
+        """Costs (S,) of what candidate plans lead to, computed where the rollout is.
+
+        Args:
+            context: as the next two, of :meth:`rollout`.
+            past: see there.
+            actions: see there.
+            cost: of the latents (S, N', D) and ``arrays``, (S,), for arrays of numpy and of torch
+                alike, such as :func:`lewm_ros.planning.goal_cost`.
+            arrays: its other arguments.
+            exact: see there; a GPU computes the cost in f32.
+
+        """
+        return np.asarray(cost(self.rollout(context, past, actions, exact), *arrays))
 
 
 def check_image(manifest: Manifest, image: np.ndarray) -> None:

@@ -55,10 +55,9 @@ class CapturedCall:
                     self._output = function(*self._inputs)
         except RuntimeError as error:
             raise EngineError(
-                f'a graph cannot be captured on {device} ({one_line(error)}): use the provider '
-                "'cpu'"
+                f'a graph cannot be captured on {device} ({one_line(error)}): torch.compile needs '
+                "Triton, a C compiler and Python's headers; or use the provider 'cpu'"
             ) from error
-        self._result = torch.empty(self._output.shape, pin_memory=True)
 
     @torch.inference_mode()
     def __call__(self, *arrays: np.ndarray) -> np.ndarray:
@@ -68,6 +67,7 @@ class CapturedCall:
                 given.numpy()[...] = array
                 buffer.copy_(given, non_blocking=True)
             self._graph.replay()
-            self._result.copy_(self._output, non_blocking=True)
+            result = torch.empty(self._output.shape, pin_memory=True)
+            result.copy_(self._output, non_blocking=True)
             torch.cuda.current_stream().synchronize()
-        return self._result.numpy().copy()
+        return result.numpy()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lewm_ros.bundle import Bundle
-from lewm_ros.engines.base import check_image, check_rollout, choose_precision
+from lewm_ros.engines.base import Engine, check_image, check_rollout, choose_precision
 from lewm_ros.engines.graphs import encoder_graph, rollout_feed, rollout_graph
 from lewm_ros.errors import EngineError, one_line
 from lewm_ros.imaging import normalise
@@ -25,7 +25,7 @@ except ImportError as missing:
 PROVIDERS = ('CUDAExecutionProvider', 'CPUExecutionProvider')  #: the first available one runs
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(Engine):
     """Runs ``encoder.onnx`` and ``rollout.onnx``; see :class:`lewm_ros.engines.Engine`.
 
     Args:

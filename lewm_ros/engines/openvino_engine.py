@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lewm_ros.bundle import Bundle
-from lewm_ros.engines.base import check_image, check_rollout, choose_precision
+from lewm_ros.engines.base import Engine, check_image, check_rollout, choose_precision
 from lewm_ros.engines.graphs import encoder_graph, rollout_feed, rollout_graph
 from lewm_ros.errors import EngineError, one_line
 from lewm_ros.imaging import normalise
@@ -27,7 +27,7 @@ except ImportError as missing:
 CORE = openvino.Core()
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(Engine):
     """Runs ``encoder.onnx`` and ``rollout.onnx``; see :class:`lewm_ros.engines.Engine`.
 
     A rollout is compiled for each number of samples that is asked for, at the first call with

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from lewm_ros.bundle import WEIGHTS, Bundle
-from lewm_ros.engines.base import check_image, check_rollout, choose_precision, cpu_has_bf16
+from lewm_ros.engines.base import Engine, check_image, check_rollout, choose_precision, cpu_has_bf16
 from lewm_ros.errors import BundleError, EngineError, ModelError, one_line
 from lewm_ros.imaging import normalise
 from lewm_ros.tensors import read_tensors
@@ -56,7 +57,7 @@ def _kind(tensor: np.ndarray | torch.Tensor | None) -> str:
     return f'{str(tensor.dtype).removeprefix("torch.")} {list(tensor.shape)}'
 
 
-class ReferenceEngine:
+class ReferenceEngine(Engine):
     """The model as published, with its plain sliding-window rollout, in f32: the oracle.
 
     See :class:`lewm_ros.engines.Engine`. Every other engine must give the same latents.
@@ -124,12 +125,28 @@ class ReferenceEngine:
 GRAPHS = 16
 
 
+def _rolled_cost(
+    rollout: Callable[..., torch.Tensor],
+    cost: Callable[..., torch.Tensor],
+    context: torch.Tensor,
+    past: torch.Tensor,
+    actions: torch.Tensor,
+    *arrays: torch.Tensor,
+) -> torch.Tensor:
+    return cost(rollout(context, past, actions), *arrays)
+
+
+def _latents(latents: torch.Tensor) -> torch.Tensor:
+    return latents
+
+
 class TorchEngine(ReferenceEngine):
     """The same, rearranged to be fast; 'auto' takes bf16 where it is native.
 
     On a processor the rollout is :class:`lewm_ros.model.FastRollout`. On CUDA it is
-    :class:`lewm_ros.model.BatchedRollout`, and encoder and rollouts are captured graphs, one for
-    each number of samples and blocks, captured at the first call with them.
+    :class:`lewm_ros.model.BatchedRollout`, compiled by torch at the first call, which takes half a
+    minute the first time on a machine. Encoder and rollouts are captured graphs, one for each
+    number of samples and blocks.
     """
 
     name = 'torch'
@@ -139,9 +156,8 @@ class TorchEngine(ReferenceEngine):
     ) -> None:
         super().__init__(bundle, threads, precision, provider, horizon)
         self._on_cuda = self.provider.startswith('cuda')
-        make = BatchedRollout if self._on_cuda else FastRollout
-        self._exact = make(self._model)
-        self._fast = self._exact if self.precision == 'f32' else make(self._model, torch.bfloat16)
+        self._exact = self._make_rollout(torch.float32)
+        self._fast = self._exact if self.precision == 'f32' else self._make_rollout(torch.bfloat16)
         self._graphs: dict[tuple[object, ...], CapturedCall] = {}
 
     def encode(self, image: np.ndarray) -> np.ndarray:
@@ -157,10 +173,35 @@ class TorchEngine(ReferenceEngine):
         """Predict (S, N', D) latents; see :meth:`lewm_ros.engines.Engine.rollout`."""
         if not self._on_cuda:
             return super().rollout(context, past, actions, exact)
+        return self.costs(context, past, actions, _latents, (), exact)
+
+    def costs(
+        self,
+        context: np.ndarray,
+        past: np.ndarray,
+        actions: np.ndarray,
+        cost: Callable[..., Any],
+        arrays: Sequence[np.ndarray],
+        exact: bool = True,
+    ) -> np.ndarray:
+        """Costs (S,) of candidate plans; see :meth:`lewm_ros.engines.Engine.costs`."""
+        if not self._on_cuda:
+            return super().costs(context, past, actions, cost, arrays, exact)
         check_rollout(self._manifest, self._horizon, context, past, actions)
         rollout = self._exact if exact else self._fast
-        key = rollout is self._exact, *actions.shape[:2]
-        return self._captured(key, rollout, context, past, actions)
+        count = len(actions)
+        if count == 1:  # a size of its own to the compiler
+            actions = np.repeat(actions, 2, axis=0)
+        inputs = context, past, actions, *arrays
+        key = rollout is self._exact, cost, *(np.shape(array) for array in inputs)
+        return self._captured(key, partial(_rolled_cost, rollout, cost), *inputs)[:count]
+
+    def _make_rollout(self, precision: torch.dtype) -> FastRollout | BatchedRollout:
+        if not self._on_cuda:
+            return FastRollout(self._model, precision)
+        rollout = BatchedRollout(self._model, precision)
+        rollout.step.compile(dynamic=True)
+        return rollout
 
     def _captured(
         self, key: tuple[object, ...], function: Callable[..., torch.Tensor], *arrays: np.ndarray
@@ -169,7 +210,7 @@ class TorchEngine(ReferenceEngine):
         if graph is None:
             if len(self._graphs) >= GRAPHS:  # each holds memory of the GPU
                 self._graphs.pop(next(iter(self._graphs)))
-            graph = CapturedCall(function, [array.shape for array in arrays], self.provider)
+            graph = CapturedCall(function, [np.shape(array) for array in arrays], self.provider)
         self._graphs[key] = graph
         return graph(*arrays)
 

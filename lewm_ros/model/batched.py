@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rollout of :meth:`LeWorldModel.rollout` in few large kernels, for a GPU; the same function.
 
-On a GPU the launches of kernels take longer than their arithmetic: 300 samples are small. So all
-frames of a window go through a layer at once, the query, key and value of all heads are one
-product, and the modulations of all actions and layers are one product at the start. Windows are
-computed whole; keys of earlier windows are not kept. :class:`lewm_ros.model.FastRollout` is the
-form for processors, with fewer operations in more, smaller products.
+On a GPU the number of kernels counts, not their arithmetic: 300 samples are few. So all frames of
+a window go through a layer at once, the query, key and value of all heads are one product, and
+the modulations of all actions and layers are one product at the start. Windows are computed whole;
+keys of earlier windows are not kept. Attention over at most H frames is written out, since the
+fused kernels are made for long sequences. :class:`lewm_ros.model.FastRollout` is the form for
+processors, with fewer operations in more, smaller products.
 """
 
 from __future__ import annotations
@@ -34,15 +35,21 @@ from lewm_ros.model.predictor import ConditionalBlock
 class _Layer(nn.Module):
     """One block of the predictor, all frames of a window at once."""
 
-    def __init__(self, block: ConditionalBlock) -> None:
+    mask: torch.Tensor
+
+    def __init__(self, block: ConditionalBlock, window: int) -> None:
         super().__init__()
         attention: Any = block.attn
         mlp: Any = block.mlp.net
         self.heads = attention.heads
-        self.qkv = after_norm(attention.to_qkv.weight, None, attention.norm)
+        query, key, value = attention.to_qkv.weight.chunk(3)
+        scale = (len(query) // self.heads) ** -0.5
+        self.qkv = after_norm(torch.cat([query * scale, key, value]), None, attention.norm)
         self.out = Product(attention.to_out[0].weight, attention.to_out[0].bias)
         self.widen = after_norm(mlp[1].weight, mlp[1].bias, mlp[0])
         self.narrow = Product(mlp[4].weight, mlp[4].bias)
+        later = torch.full((window, window), float('-inf'), device=query.device).triu(1)
+        self.register_buffer('mask', later)  # (asking frame, frame that is looked at)
 
     def forward(self, x: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
         """(S, T, W) states and (S, T, 6, W) modulation to the next states."""
@@ -53,18 +60,38 @@ class _Layer(nn.Module):
         return x + gate2 * self.narrow(functional.gelu(self.widen(h)))
 
     def _attend(self, h: torch.Tensor) -> torch.Tensor:
-        # In the precision of the products: their results are rounded to it anyway.
-        product: Any = self.qkv
-        h = functional.linear(h.to(product.weight.dtype), product.weight, product.bias)
-        q, k, v = h.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return attended.transpose(1, 2).flatten(2)
+        """(S, T, W) to (S, T, inner); index i asks and j is looked at."""
+        time = h.shape[1]
+        q, k, v = self.qkv(h).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        scores = (q[:, :, None] * k[:, None]).sum(-1)  # (S, i, j, heads)
+        weights = (scores + self.mask[:time, :time, None]).softmax(2)
+        return (weights[..., None] * v[:, None]).sum(2).flatten(2)
+
+
+class _Step(nn.Module):
+    """From the frames of a window to the next latent."""
+
+    def __init__(self, model: LeWorldModel) -> None:
+        super().__init__()
+        transformer: Any = model.predictor.transformer
+        window = model.config.history
+        self.layers = nn.ModuleList(_Layer(block, window) for block in transformer.layers)
+        self.final_eps = transformer.norm.eps
+        self.project_in, self.project_out = fold_projector(model.pred_proj, transformer.norm)
+
+    def forward(self, x: torch.Tensor, modulations: torch.Tensor) -> torch.Tensor:
+        """(S, T, W) frames and (S, T, layers, 6, W) modulations to the next latent (S, D)."""
+        for index, layer in enumerate(self.layers):
+            x = layer(x, modulations[:, :, index])
+        hidden = functional.gelu(self.project_in(normalise(x[:, -1], self.final_eps)))
+        return self.project_out(hidden)
 
 
 class BatchedRollout(nn.Module):
     """Predicts what candidate plans lead to; float32, or products in bfloat16.
 
-    Built from a model's present weights and running statistics; it holds copies.
+    Built from a model's present weights and running statistics; it holds copies. ``step`` is
+    the module to compile.
 
     Args:
         model: in any mode, on the device that this is to run on.
@@ -83,16 +110,15 @@ class BatchedRollout(nn.Module):
             transformer: Any = model.predictor.transformer
             self.input_proj = transformer.input_proj
             self.register_buffer('positions', model.predictor.pos_embedding[0].clone())
-            self.layers = nn.ModuleList(_Layer(block) for block in transformer.layers)
+            self.step = _Step(model)
             parts = [block.adaLN_modulation[1] for block in transformer.layers]
             bias = torch.stack([part.bias for part in parts]).unflatten(1, (6, -1)).clone()
             bias[:, [1, 4]] += 1  # the scales
             self.modulation = Product(torch.cat([part.weight for part in parts]), bias.flatten())
-            self.final_eps = transformer.norm.eps
-            self.project_in, self.project_out = fold_projector(model.pred_proj, transformer.norm)
         if precision != torch.float32:
-            self.layers.to(precision)
-            self.modulation.to(precision)
+            for part in (*self.step.layers.modules(), self.modulation):
+                if isinstance(part, Product):
+                    part.to(precision)
         self.requires_grad_(False)
 
     def forward(
@@ -124,14 +150,11 @@ class BatchedRollout(nn.Module):
             end = known + step
             begin = max(0, end - self.window)
             x = frames[:, begin:] + self.positions[: end - begin]
-            for index, layer in enumerate(self.layers):
-                x = layer(x, modulations[:, begin:end, index])
-            hidden = self.project_in(normalise(x[:, -1], self.final_eps))
-            latents.append(self.project_out(functional.gelu(hidden)))
+            latents.append(self.step(x, modulations[:, begin:end]))
         return torch.stack(latents, dim=1)
 
     def _modulations(self, blocks: torch.Tensor) -> torch.Tensor:
         """(..., k·A) blocks to (..., layers, 6, W)."""
         hidden = functional.silu(self.action_in(blocks))
         condition = functional.silu(self.action_out(hidden))
-        return self.modulation(condition).unflatten(-1, (len(self.layers), 6, -1))
+        return self.modulation(condition).unflatten(-1, (len(self.step.layers), 6, -1))

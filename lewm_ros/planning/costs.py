@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from lewm_ros.errors import ModelError
@@ -27,8 +29,10 @@ def weights(kind: str, horizon: int) -> np.ndarray:
     return last
 
 
-def goal_cost(latents: np.ndarray, goal: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def goal_cost(latents: Any, goal: Any, weights: Any) -> Any:
     """Squared distance to the goal, summed over dimensions and weighted over steps.
+
+    Written for arrays of numpy and of torch alike: an engine on a GPU computes it there.
 
     Args:
         latents: (S, N, D) predicted latents.
@@ -36,15 +40,16 @@ def goal_cost(latents: np.ndarray, goal: np.ndarray, weights: np.ndarray) -> np.
         weights: (N,) from :func:`weights`.
 
     Returns:
-        (S,) float64; NaN where a rollout is not finite.
+        (S,) costs; NaN where a rollout is not finite.
 
     Raises ModelError if the sizes disagree.
 
     """
-    if latents.ndim != 3 or latents.shape[1:] != (len(weights), *goal.shape):
+    shapes = [tuple(array.shape) for array in (latents, goal, weights)]
+    if len(shapes[0]) != 3 or shapes[0][1:] != (*shapes[2], *shapes[1]):
         raise ModelError(
-            f'latents have shape {latents.shape}, goal {goal.shape}, weights {weights.shape}: '
+            f'latents have shape {shapes[0]}, goal {shapes[1]}, weights {shapes[2]}: '
             'expected (S, N, D), (D,) and (N,)'
         )
     difference = latents - goal
-    return np.einsum('snd,snd->sn', difference, difference).astype(float) @ weights
+    return (difference * difference).sum(-1) @ weights

@@ -273,7 +273,8 @@ class RecedingHorizonPlanner:
             actions = np.empty(shape, dtype=np.float32)
             actions[:, : len(first)] = first
             actions[:, len(first) :] = candidates
-            return goal_cost(self._engine.rollout(latents, past, actions, exact), goal, weights)
+            arrays = goal, weights
+            return self._engine.costs(latents, past, actions, goal_cost, arrays, exact)
 
         coarse: Cost | None = None
         if self._engine.precision != 'f32':

@@ -10,6 +10,7 @@ import numpy as np
 
 from lewm_ros.bundle import FILES, WEIGHTS, Bundle, Manifest, write_bundle
 from lewm_ros.contract import Contract
+from lewm_ros.engines import Engine
 from lewm_ros.history import NANOSECOND, Context
 from lewm_ros.planning import PlannerConfig
 from lewm_ros.tensors import write_tensors
@@ -24,7 +25,7 @@ GOAL = np.array([0.6, -0.4, 0.0, 0.0], dtype=np.float32)
 NO_NETWORK: dict[str, bytes | Path] = {**dict.fromkeys(FILES, b'-'), WEIGHTS: write_tensors({})}
 
 
-class PointMass:
+class PointMass(Engine):
     """An exact model: latent (x, y, vx, vy), commands are forces, one tick is 0.05 s."""
 
     name = 'point mass'
