@@ -201,7 +201,9 @@ def time_in_turn(calls: list[Callable[[], object]], most: int, seconds: float) -
     for call in calls:
         call()
     began = time.perf_counter()
-    while len(rounds) < most and (len(rounds) < 3 or time.perf_counter() - began < seconds):
+    while len(rounds) < most and (
+        len(rounds) < min(3, most) or time.perf_counter() - began < seconds
+    ):
         taken = np.empty(len(calls))
         for index in order.permutation(len(calls)):
             started = time.perf_counter()
@@ -387,8 +389,8 @@ def planned_costs(job: Job, bundle: Bundle) -> dict[str, Any]:
     """
     windows, rng = job.windows(), np.random.default_rng(0)
     exact = job.contender(bundle, 'torch', 'f32').engine
-    chosen = rng.permutation(len(windows.frames) - GOAL_AFTER)[: job.args.plans]
-    chosen = chosen[windows.episodes[chosen] == windows.episodes[chosen + GOAL_AFTER]]
+    same_episode = windows.episodes[:-GOAL_AFTER] == windows.episodes[GOAL_AFTER:]
+    chosen = rng.permutation(np.flatnonzero(same_episode))[: job.args.plans]
     searches = {'f32': ('f32', 2), 'bf16, last 2 in f32': ('bf16', 2), 'bf16': ('bf16', 0)}
     size = bundle.manifest.frameskip, bundle.contract.action.size
     found: dict[str, list[float]] = {}

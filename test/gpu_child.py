@@ -1,0 +1,23 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""benchmarks/gpu.py with a very small network in place of preset `small`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import sys
+
+sys.path.insert(0, str(Path(__file__).parent.parent / 'benchmarks'))
+
+import gpu
+from networks import tiny_config
+
+from lewm_ros.model import PRESETS as MODELS
+from lewm_training.presets import PRESETS, TrainConfig
+
+# Not below the guard: the process that reads the bag imports this file too.
+MODELS['small'] = tiny_config
+PRESETS['small'] = TrainConfig(batch=8, steps=8, rate=5e-4, directions=16, held_out=0.3)
+
+if __name__ == '__main__':
+    sys.exit(gpu.main())
