@@ -7,25 +7,31 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo soak test lint bench images clean stale
+.PHONY: help setup demo soak test test-kilted test-jazzy lint bench images clean stale
+# Each target has the machine to itself: set-up is shared, and tests measure time.
+.NOTPARALLEL:
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+JAZZY := .venv-jazzy
 
-# A sourced ROS 2 installation would put its own Python packages before those of the venv.
-unexport PYTHONPATH AMENT_PREFIX_PATH
+# A sourced ROS 2 installation would put its own Python packages before those of the venv, and its
+# name says which version of Fast DDS the nodes expect.
+unexport PYTHONPATH AMENT_PREFIX_PATH ROS_DISTRO
 
 help:
 	@cat <<-'TEXT'
 	make setup   install everything into .venv (Debian or Ubuntu, x86_64, Python 3.11 or newer)
 	make demo    run the simulated arm with the shipped bundle; results go to .demo/
 	make soak    all fault tests at full length, then half an hour at full rate
-	make test    run all tests
+	make test    run all tests: make test-kilted, then make test-jazzy where Python 3.12 is there
+	make test-kilted  all tests, on ROS 2 Kilted (.venv)
+	make test-jazzy   tests of nodes, faults and bring-up, on ROS 2 Jazzy (.venv-jazzy)
 	make lint    ruff and mypy
 	make bench   measure the engines and the planner on this machine
 	make images  make the pictures of docs/watching.md anew, from the running demo
-	make clean   remove .venv, .demo, builds and caches; data/ and runs/ stay
+	make clean   remove .venv, .venv-jazzy, .demo, builds and caches; data/ and runs/ stay
 	Another Python: make PYTHON=python3.12 setup
 	TEXT
 
@@ -43,11 +49,41 @@ COMPUTE := test/faults/test_hostile.py test/faults/test_hostile_yaml.py
 TIMED := $(addprefix test/faults/test_,clock.py commands.py frames.py kills.py) \
 	$(addprefix test/ros/test_,demo.py reaction.py)
 FILES := --dist loadfile --max-worker-restart 0
-test: setup
+test: test-kilted test-jazzy
+
+test-kilted: setup
 	$(BIN)/python -m pytest -q -n auto $(FILES) test/unit $(COMPUTE)
 	$(BIN)/python -m pytest -q -n 4 $(FILES) test/ros test/faults \
 		$(addprefix --ignore=,$(COMPUTE) $(TIMED))
 	$(BIN)/python -m pytest -q $(TIMED)
+
+# Ubuntu 24.04's ROS 2, with its versions of numpy, OpenCV, PyYAML and setuptools: the tests that
+# depend on ROS, in five minutes. Left to `make test-kilted` are both demos, the reactions to
+# anomalies, lost and broken frames, files made to do harm, and the other unit tests.
+JAZZY_STAMP := $(JAZZY)/.lewm_ros
+JAZZY_UNIT := $(addprefix test/unit/test_,bringup.py deploy.py launch_files.py supervisor.py \
+	packaging.py::test_installed_versions_are_the_pinned_ones)
+JAZZY_TIMED := $(addprefix test/faults/test_,clock.py commands.py kills.py)
+# Of pyenv, `command -v` finds a shim for every version, which runs for some.
+ifeq ($(origin JAZZY_PYTHON),undefined)
+JAZZY_PYTHON := $(shell for python in python3.12 $(PYTHON) \
+	    $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.12.*/bin/python3.12; do \
+	"$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, 12))' \
+	    2>/dev/null && echo "$$python" && break; done)
+endif
+ifneq ($(JAZZY_PYTHON),)
+test-jazzy: setup $(JAZZY_STAMP)
+	export ROS_DISTRO=jazzy  # as its setup.sh does
+	rm -rf $(JAZZY)/tiny
+	$(BIN)/python test/tiny_bundle.py $(JAZZY)/tiny
+	run() { $(JAZZY)/bin/python -m pytest -q --tiny-bundle $(JAZZY)/tiny "$$@"; }
+	run -n 4 $(FILES) $(JAZZY_UNIT) test/ros test/faults $(addprefix --ignore=,$(COMPUTE) $(TIMED))
+	run $(JAZZY_TIMED)
+else
+test-jazzy:
+	@echo 'test-jazzy: tests on ROS 2 Jazzy NOT run: no Python 3.12 with venv found' \
+	    '(install python3.12-venv, or give make JAZZY_PYTHON=/path/to/python3.12)'
+endif
 
 lint: setup
 	$(BIN)/ruff check .
@@ -61,7 +97,7 @@ images: setup
 	$(BIN)/python docs/make_images.py
 
 clean:
-	rm -rf $(VENV) .demo build install log *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(JAZZY) .demo build install log *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- Set-up -------------------------------------------------------------------------------
@@ -71,6 +107,9 @@ STAMP := $(VENV)/.lewm_ros
 setup: $(STAMP)
 ifneq ($(file <$(STAMP)),$(CURDIR))
 $(STAMP): stale
+endif
+ifneq ($(file <$(JAZZY_STAMP)),$(CURDIR))
+$(JAZZY_STAMP): stale
 endif
 
 $(STAMP): setup.py setup.cfg pyproject.toml package.xml constraints.txt
@@ -122,3 +161,15 @@ $(STAMP): setup.py setup.cfg pyproject.toml package.xml constraints.txt
 	    -e ".[$$engine,openvino,sim,record,train,ros,test]"
 	echo '$(CURDIR)' > $@
 	say 'done'
+
+# Ubuntu 24.04's setuptools builds the package; torch, which is large, is not needed.
+$(JAZZY_STAMP): setup.py setup.cfg pyproject.toml package.xml constraints-jazzy.txt
+	@rm -rf $(JAZZY)
+	echo 'set-up: installing lewm_ros on ROS 2 Jazzy into $(JAZZY)'
+	$(JAZZY_PYTHON) -m venv $(JAZZY)
+	pip() { $(JAZZY)/bin/python -m pip "$$@"; }
+	pip install -q --disable-pip-version-check -c constraints-jazzy.txt setuptools wheel
+	pip install -q --disable-pip-version-check -c constraints-jazzy.txt --no-build-isolation \
+	    -e '.[cpu,sim,record,ros]' lz4 matplotlib pillow pytest pytest-timeout pytest-xdist \
+	    tqdm zstandard
+	echo '$(CURDIR)' > $@

@@ -23,10 +23,11 @@ import time
 
 import numpy as np
 
+from lewm_ros.bringup import profile_variable
 from lewm_ros.share import share_dir
 
 STOPPED = 0.03  #: [s]
-PROFILE = 'FASTDDS_DEFAULT_PROFILES_FILE'
+PROFILE = profile_variable()
 
 
 def subscribe() -> None:

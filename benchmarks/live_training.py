@@ -33,6 +33,7 @@ import numpy as np
 from rosbags.highlevel import AnyReader
 import yaml
 
+from lewm_ros.bringup import profile_variable
 from lewm_ros.contract import Contract
 from lewm_ros.history import NANOSECOND
 from lewm_ros.share import find, share_dir
@@ -101,7 +102,7 @@ def record(args: argparse.Namespace, bag: Path) -> None:
     profile = share_dir() / 'config' / 'fastdds.xml'
     environment = {
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
-        'FASTDDS_DEFAULT_PROFILES_FILE': str(profile),
+        profile_variable(): str(profile),
         **os.environ,
     }
     height, width = args.size

@@ -28,6 +28,7 @@ import numpy as np
 from rosbags.highlevel import AnyReader
 
 from lewm_ros.bagfiles import header_stamp
+from lewm_ros.bringup import profile_variable
 from lewm_ros.recording.repair import repair
 from lewm_ros.share import share_dir
 
@@ -108,7 +109,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         [sys.executable, __file__, '--camera', '--frames', str(args.frames)]
         + ['--rate', str(args.rate)]
         + (['--alone'] if args.alone else []),
-        env={**environment, 'FASTDDS_DEFAULT_PROFILES_FILE': str(profile)},
+        env={**environment, profile_variable(): str(profile)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -155,9 +155,12 @@ def prepare_environment(group: str) -> None:
     if not os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp').startswith('rmw_fastrtps'):
         return
     if not any(name in os.environ for name in (*PROFILES, 'FASTDDS_BUILTIN_TRANSPORTS')):
-        # Each version of Fast DDS knows or wants one name only.
-        name = PROFILES[os.environ.get('ROS_DISTRO') == 'jazzy']
-        os.environ[name] = str(share_dir() / 'config' / 'fastdds.xml')
+        os.environ[profile_variable()] = str(share_dir() / 'config' / 'fastdds.xml')
+
+
+def profile_variable() -> str:
+    """Name the one of :data:`PROFILES` that the Fast DDS of this ROS distribution reads."""
+    return PROFILES[os.environ.get('ROS_DISTRO') == 'jazzy']
 
 
 def leave_shared_memory(nodes: Sequence[str]) -> None:

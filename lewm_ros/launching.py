@@ -4,15 +4,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+import os
+from pathlib import Path
 from typing import Any
 
+from ament_index_python.packages import get_package_prefix
 from launch import LaunchContext, LaunchDescription  # type: ignore[attr-defined]
 from launch.action import Action
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    OpaqueFunction,
+    RegisterEventHandler,
+    Shutdown,
+)
+from launch.event import Event
+from launch.event_handler import EventHandler
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from lewm_ros.bringup import ARGUMENTS, Bringup, enclave, prepare_environment
+from lewm_ros.errors import BringupError
 from lewm_ros.share import PACKAGE, find
 from lewm_ros.supervisor import GRACE, PAUSE, ends_all
 
@@ -23,9 +36,10 @@ def description(group: str) -> LaunchDescription:
         DeclareLaunchArgument(
             a.name,
             default_value=a.default,
-            description=a.description,
-            # An empty list of choices would allow nothing.
-            choices=list(a.choices) or None,
+            # `choices` would be checked by launch, which raises: see _start.
+            description=f'{a.description} One of: {", ".join(a.choices)}.'
+            if a.choices
+            else a.description,
         )
         for a in ARGUMENTS
         if group in a.groups
@@ -34,9 +48,38 @@ def description(group: str) -> LaunchDescription:
 
 
 def _start(context: LaunchContext, group: str) -> list[Action]:
+    """Return the nodes of a group, or what ends the launch where they cannot be started.
+
+    Never raises: launch forgets the processes that it has started in the event in which an
+    exception is raised, a user's own among them, and leaves them running. For the same reason
+    nothing is returned of which a part cannot be started.
+    """
+    try:
+        return _nodes(context, group)
+    except Exception as error:
+        return _end_launch(error)
+
+
+def _end_launch(error: Exception) -> list[Action]:
+    """End all processes, then raise the error in an event of its own: launch returns 1 for it."""
+
+    def fail(context: LaunchContext) -> None:
+        raise error
+
+    failed = Event()
+    handler = EventHandler(
+        matcher=lambda event: event is failed, entities=[OpaqueFunction(function=fail)]
+    )
+    return [
+        Shutdown(reason=str(error)),
+        RegisterEventHandler(handler),
+        EmitEvent(event=failed),
+    ]
+
+
+def _nodes(context: LaunchContext, group: str) -> list[Action]:
     prepare_environment(group)
-    names = [a.name for a in ARGUMENTS if group in a.groups]
-    given = {name: LaunchConfiguration(name).perform(context) for name in names}
+    given = _arguments(context, group)
     bringup = Bringup.of(
         group,
         given['bundle'],
@@ -71,11 +114,44 @@ def _start(context: LaunchContext, group: str) -> list[Action]:
         )
         for name in bringup.nodes
     ]
+    _check_installed(PACKAGE, bringup.nodes, 'build it again with colcon, or install it again')
     if given['rviz'] == 'true':
-        nodes.append(
-            Node(package='rviz2', executable='rviz2', arguments=['-d', str(find('rviz', 'lewm'))])
+        distribution = os.environ.get('ROS_DISTRO', '<distribution>')
+        _check_installed(
+            'rviz2',
+            ['rviz2'],
+            f'install the apt package ros-{distribution}-rviz2, or give rviz:=false',
         )
+        rviz = Node(
+            package='rviz2', executable='rviz2', arguments=['-d', str(find('rviz', 'lewm'))]
+        )
+        nodes.insert(0, rviz)  # before any of ours, should launch itself not find it
     return nodes
+
+
+def _arguments(context: LaunchContext, group: str) -> dict[str, str]:
+    """Return the value of each argument. Raises BringupError naming the choices there are."""
+    given = {}
+    for argument in ARGUMENTS:
+        if group in argument.groups:
+            value = LaunchConfiguration(argument.name).perform(context)
+            if argument.choices and value not in argument.choices:
+                raise BringupError(
+                    f"{argument.name} is '{value}': expected one of {list(argument.choices)}"
+                )
+            given[argument.name] = value
+    return given
+
+
+def _check_installed(package: str, executables: Sequence[str], remedy: str) -> None:
+    """Check what launch looks up node by node. Raises BringupError naming what is missing."""
+    try:
+        folder = Path(get_package_prefix(package)) / 'lib' / package
+    except (LookupError, OSError) as error:  # OSError: no AMENT_PREFIX_PATH
+        raise BringupError(f"package '{package}' is not installed: {remedy}") from error
+    for name in executables:
+        if not os.access(folder / name, os.X_OK):
+            raise BringupError(f"package '{package}' lacks {folder / name}: {remedy}")
 
 
 def _ending(name: str) -> Any:

@@ -33,6 +33,9 @@ TELLING = 3.0
 
 SHARED_MEMORY = Path('/dev/shm')  # noqa: S108 (Fast DDS's place, not a choice)
 
+#: Locks beside the segments of Fast DDS 3, and of Fast DDS 2 (Jazzy).
+_LOCKS = ('fastdds_*_el', 'fastrtps_*_el')
+
 _STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL = 0.1  #: how soon an end is noticed [s]
 _LIBC = ctypes.CDLL(None)
@@ -106,7 +109,7 @@ def remove_abandoned_memory(folder: Path = SHARED_MEMORY) -> None:
     An owner that lives holds a lock on the file beside its segment. What is younger than a
     second may be on its way there.
     """
-    for beside in folder.glob('fastdds_*_el'):
+    for beside in (file for pattern in _LOCKS for file in folder.glob(pattern)):
         segment = folder / beside.name.removesuffix('_el')
         try:
             if 'port' in beside.name or time.time() - beside.stat().st_mtime < 1.0:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lewm_ros.bundle import Bundle, Calibration, Manifest, rewrite_manifest, write_bundle
+from lewm_ros.bundle import Bundle, Calibration, rewrite_manifest
 from lewm_ros.contract import Contract
 
 if TYPE_CHECKING:  # needs ROS, which unit tests do not
@@ -33,8 +33,13 @@ _domains = iter(range(1, 10_000))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add what `make soak` gives."""
+    """Add what `make soak` and `make test-jazzy` give."""
     parser.addoption('--soak', action='store_true', help='run the fault tests at full length')
+    parser.addoption(
+        '--tiny-bundle',
+        metavar='FOLDER',
+        help='what test/tiny_bundle.py wrote, for a Python without torch',
+    )
 
 
 @pytest.fixture(scope='session')
@@ -76,7 +81,9 @@ def reacher_contract() -> Contract:
 
 @pytest.fixture(scope='session')
 def make_tiny_bundle(
-    tmp_path_factory: pytest.TempPathFactory, reacher_contract: Contract
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    reacher_contract: Contract,
 ) -> Callable[..., Bundle]:
     """Return a maker of bundles of a very small network with random weights.
 
@@ -86,42 +93,20 @@ def make_tiny_bundle(
     """
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base
+    given = request.config.getoption('--tiny-bundle')
 
     @cache
     def make(history: int = 3, window: int = 3) -> Bundle:
+        if given and (history, window) == (3, 3):
+            return Bundle.load(Path(given).resolve())
         folder = shared / f'tiny-{history}-{window}'
         with Path(f'{folder}.lock').open('w') as lock:
             flock(lock, LOCK_EX)
-            return Bundle.load(folder) if folder.exists() else write(folder, history, window)
+            if folder.exists():
+                return Bundle.load(folder)
+            from tiny_bundle import write_tiny_bundle  # needs torch
 
-    def write(folder: Path, history: int, window: int) -> Bundle:
-        from networks import stir, tiny_config
-        import torch
-
-        from lewm_ros.model import LeWorldModel
-        from lewm_training.export import export_files
-
-        config = tiny_config(reacher_contract.action.size, history=window)
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            model = LeWorldModel(config)
-            stir(model)
-        horizon = 5
-        manifest = Manifest(
-            name='tiny',
-            architecture=config.to_dict(),
-            image_size=config.image_size,
-            frameskip=config.frameskip,
-            history=history,
-            horizon=horizon,
-            latent_size=config.latent_size,
-            action_mean=(0.05, -0.1),
-            action_std=(0.5, 0.6),
-            contract=reacher_contract,
-            camera_period=0.05,
-            surprise_scale=(0.1,) * config.latent_size,
-        )
-        return write_bundle(folder, manifest, export_files(model, horizon, history))
+            return write_tiny_bundle(folder, reacher_contract, history, window)
 
     return make
 

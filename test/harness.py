@@ -69,7 +69,7 @@ class Process:
     def segments(self) -> set[str]:
         """Return the shared memory of Fast DDS that it has mapped."""
         maps = Path(f'/proc/{self._process.pid}/maps').read_text()
-        return set(re.findall(r'/dev/shm/fastdds_\S+', maps))
+        return set(re.findall(r'/dev/shm/fast(?:dds|rtps)_\S+', maps))
 
     @property
     def takes_signals(self) -> bool:

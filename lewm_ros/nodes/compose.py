@@ -17,7 +17,7 @@ import traceback
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
-from rclpy.utilities import remove_ros_args
+from rclpy.utilities import remove_ros_args, try_shutdown
 
 from lewm_ros.bringup import NODES, Override, leave_shared_memory
 from lewm_ros.errors import BringupError, LewmError
@@ -92,8 +92,9 @@ def run(
             node.close()
         for node in reversed(running):
             node.destroy_node()
-        # With "uninstall" rclpy would put the default handlers in place of ours.
-        rclpy.try_shutdown(uninstall_handlers=False)
+        # Not rclpy.try_shutdown: since Kilted that also puts the default signal handlers in place
+        # of ours, unless it is given an argument that Jazzy does not have.
+        try_shutdown()
     # A node's last words may have failed.
     return max([status, *(n.finished or 0 for n in running)])
 

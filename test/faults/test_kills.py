@@ -21,7 +21,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from lewm_ros.bringup import GROUPS, PROFILES
+from lewm_ros.bringup import GROUPS, PROFILES, profile_variable
 from lewm_ros.contract import Contract
 from lewm_ros.history import NANOSECOND
 from lewm_ros.nodes.messages import read_plan
@@ -176,7 +176,8 @@ def abandoned() -> set[Path]:
     for maps in Path('/proc').glob('[0-9]*/maps'):
         with suppress(OSError):
             mapped |= set(re.findall(r'/dev/shm/\S+', maps.read_text()))
-    return {p for p in Path('/dev/shm').glob('fastdds_' + 16 * '?') if str(p) not in mapped}
+    found = [p for name in ('dds', 'rtps') for p in Path('/dev/shm').glob(f'fast{name}_{16 * "?"}')]
+    return {p for p in found if str(p) not in mapped}
 
 
 def environment(pid: int) -> str:
@@ -295,7 +296,7 @@ def test_killed_nodes_come_back_with_respawn(robot: Robot, monkeypatch: pytest.M
         after = bringup.nodes()
         assert {n for n in before if after[n] != before[n]} == killed
         assert len({environment(pid) for pid in after.values()}) == 1
-        assert 'FASTDDS_DEFAULT_PROFILES_FILE=' in environment(after['planner_node'])
+        assert f'{profile_variable()}=' in environment(after['planner_node'])
         said = re.findall(r'lewm: (\w+) ended with status -9: starting it again', bringup.output)
         assert sorted(said) == sorted(killed)
         assert bringup.end() == 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from harness import Bench
 import numpy as np
+import pytest
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import Image
 
@@ -19,6 +20,7 @@ def test_a_bag_frame_has_one_latent(bench: Bench, tiny_bundle, tmp_path):
 
     48 px frames, so that resizing is part of it; equal to 1e-5 by stamp.
     """
+    pytest.importorskip('torch')
     bag = tmp_path / 'bag'
     options = ['--episodes', '1', '--seconds', '1', '--image-size', '48']
     with bench.lewm('collect', 'reacher', '--out', str(bag), *options) as collect:

@@ -10,7 +10,7 @@ from harness import ROOT, Bench, Process
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from lewm_ros.bringup import PROFILES
+from lewm_ros.bringup import profile_variable
 
 FRAMES = 90
 CAMERA = f"""
@@ -51,7 +51,7 @@ def test_who_handles_no_images_keeps_out_of_shared_memory(bench: Bench, monkeypa
     """What another process leaves locked there cannot hold up a command."""
     # Alone each: with LOCALHOST the middleware adds shared memory whatever a profile says.
     monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'OFF')
-    monkeypatch.setenv(PROFILES[0], str(ROOT / 'config' / 'fastdds.xml'))
+    monkeypatch.setenv(profile_variable(), str(ROOT / 'config' / 'fastdds.xml'))
     with (
         bench.nodes('encoder_node', bundle='reacher') as encoder,
         bench.nodes('controller_node', contract='reacher') as controller,

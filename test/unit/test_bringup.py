@@ -234,6 +234,7 @@ def test_a_training_command_is_imported_only_when_it_is_chosen():
 @pytest.mark.parametrize('name', sorted(cli.TRAINING))
 def test_every_training_command_explains_itself(name, capsys):
     """Its module exists, declares its arguments and prints its help."""
+    pytest.importorskip('torch')
     with pytest.raises(SystemExit) as ended:
         cli.main([name, '--help'])
     assert ended.value.code == 0

@@ -20,7 +20,7 @@ import lewm_ros
 
 ROOT = Path(__file__).resolve().parents[2]
 SKIPPED = shutil.ignore_patterns(
-    '.git', '.venv', '.demo', 'build', 'install', 'log', 'data', 'runs', '*.egg-info', '.*_cache'
+    '.git', '.venv*', '.demo', 'build', 'install', 'log', 'data', 'runs', '*.egg-info', '.*_cache'
 )
 SCRIPTS = {
     'lewm',
@@ -150,21 +150,48 @@ def test_make_lists_its_targets():
         assert re.search(rf'^make {target} ', text, re.MULTILINE), target
 
 
-def test_finished_set_up_is_not_repeated(source):
+@pytest.mark.parametrize(
+    ('target', 'folder', 'constraints'),
+    [
+        ('setup', '.venv', 'constraints.txt'),
+        ('.venv-jazzy/.lewm_ros', '.venv-jazzy', 'constraints-jazzy.txt'),
+    ],
+)
+def test_finished_set_up_is_not_repeated(source, target, folder, constraints):
     """Set-up runs again only if its inputs changed or the folder was moved."""
-    stamp = source / '.venv' / '.lewm_ros'
-    assert make(source, '-q', 'setup').returncode == 1
+    stamp = source / folder / '.lewm_ros'
+    assert make(source, '-q', target).returncode == 1
     stamp.parent.mkdir()
     stamp.write_text(f'{source}\n')
     later = time.time() + 10
     os.utime(stamp, (later, later))
-    assert make(source, '-q', 'setup').returncode == 0
-    os.utime(source / 'constraints.txt', (later + 10, later + 10))
-    assert make(source, '-q', 'setup').returncode == 1
-    os.utime(source / 'constraints.txt', (later - 10, later - 10))
-    assert make(source, '-q', 'setup').returncode == 0
+    assert make(source, '-q', target).returncode == 0
+    os.utime(source / constraints, (later + 10, later + 10))
+    assert make(source, '-q', target).returncode == 1
+    os.utime(source / constraints, (later - 10, later - 10))
+    assert make(source, '-q', target).returncode == 0
     moved = source.rename(source.with_name('moved'))
-    assert make(moved, '-q', 'setup').returncode == 1
+    assert make(moved, '-q', target).returncode == 1
+
+
+def test_without_python_312_one_line_says_what_is_not_tested(source, tmp_path):
+    """pyenv's shim for a version that is not chosen is found, but does not run."""
+    shim = tmp_path / 'bin' / 'python3.12'
+    shim.parent.mkdir()
+    shim.write_text('#!/bin/sh\necho "pyenv: python3.12: command not found" >&2\nexit 127\n')
+    shim.chmod(0o755)
+    path = f'{shim.parent}{os.pathsep}{os.environ["PATH"]}'
+    done = make(source, 'test-jazzy', f'PYTHON={shim}', PATH=path, PYENV_ROOT=str(tmp_path))
+    assert done.returncode == 0 and not done.stderr
+    assert done.stdout.startswith('test-jazzy: tests on ROS 2 Jazzy NOT run: no Python 3.12')
+    assert done.stdout.count('\n') == 1
+    # The real one, where pyenv keeps it.
+    version = tmp_path / 'versions' / '3.12.1' / 'bin' / 'python3.12'
+    version.parent.mkdir(parents=True)
+    version.write_text('#!/bin/sh\nexit 0\n')
+    version.chmod(0o755)
+    done = make(source, '-n', 'test-jazzy', f'PYTHON={shim}', PATH=path, PYENV_ROOT=str(tmp_path))
+    assert f'{version} -m venv .venv-jazzy' in done.stdout
 
 
 def test_old_python_is_refused_in_one_line(source, tmp_path):

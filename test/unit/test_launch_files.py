@@ -4,15 +4,16 @@
 
 from __future__ import annotations
 
-from importlib import util
 from pathlib import Path
+import re
 import runpy
 import sys
 import types
 
 import pytest
 
-from lewm_ros.bringup import ARGUMENTS, GROUPS
+from lewm_ros.bringup import ARGUMENTS, GROUPS, NODES
+from lewm_ros.errors import BringupError, BundleError, ContractError, LewmError
 from lewm_ros.supervisor import GRACE, ends_all
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,18 +34,47 @@ class Configuration(Recorded):
         return context[self.args[0]]
 
 
+def put_executable(prefix: Path, package: str, name: str) -> Path:
+    """Install a program as colcon and apt do, and return its path."""
+    marker = prefix / 'share' / 'ament_index' / 'resource_index' / 'packages' / package
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+    program = prefix / 'lib' / package / name
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.touch(mode=0o755)
+    return program
+
+
 @pytest.fixture
-def stand_ins(monkeypatch):
-    """Put recording stand-ins for launch and launch_ros in place."""
-    if util.find_spec('launch_ros') is not None:
-        pytest.skip('a real launch is installed')
+def prefix(monkeypatch, tmp_path):
+    """Put an installation of ROS in place that has this package, but no rviz2."""
+    prefix = tmp_path / 'ros'
+    (prefix / 'share' / 'lewm_ros').mkdir(parents=True)
+    for name in NODES:
+        put_executable(prefix, 'lewm_ros', name)
+    monkeypatch.setenv('AMENT_PREFIX_PATH', str(prefix))
+    monkeypatch.setenv('ROS_DISTRO', 'jazzy')
+    return prefix
+
+
+@pytest.fixture
+def stand_ins(monkeypatch, prefix):
+    """Put recording stand-ins for launch and launch_ros in place, of a real launch too."""
     names = {
         'launch': {'LaunchContext': dict, 'LaunchDescription': Recorded},
         'launch.action': {'Action': object},
         'launch.actions': {
             n: type(n, (Recorded,), {})
-            for n in ('DeclareLaunchArgument', 'OpaqueFunction', 'Shutdown')
+            for n in (
+                'DeclareLaunchArgument',
+                'EmitEvent',
+                'OpaqueFunction',
+                'RegisterEventHandler',
+                'Shutdown',
+            )
         },
+        'launch.event': {'Event': type('Event', (Recorded,), {})},
+        'launch.event_handler': {'EventHandler': type('EventHandler', (Recorded,), {})},
         'launch.substitutions': {'LaunchConfiguration': Configuration},
         'launch_ros': {},
         'launch_ros.actions': {'Node': type('Node', (Recorded,), {})},
@@ -58,18 +88,56 @@ def stand_ins(monkeypatch):
     sys.modules.pop('lewm_ros.launching', None)
 
 
-@pytest.mark.parametrize('group', GROUPS)
-def test_a_launch_file_starts_what_lewm_up_starts(stand_ins, tiny_bundle, group):
-    """Same nodes, names, parameters and remappings; every argument has default and text."""
+def start(group: str, **given: str) -> list[Recorded]:
+    """Return what a launch file starts with these arguments, and the defaults of the others."""
     script = runpy.run_path(str(ROOT / 'launch' / f'{group}.launch.py'))
-    *declared, start = script['generate_launch_description']().args[0]
+    *declared, started = script['generate_launch_description']().args[0]
+    context = {d.args[0]: d.kwargs['default_value'] for d in declared} | given
+    return started.kwargs['function'](context, *started.kwargs['args'])
+
+
+def kinds(actions: list[Recorded]) -> list[str]:
+    """Return the names of the actions."""
+    return [type(action).__name__ for action in actions]
+
+
+def raised(actions: list[Recorded]) -> Exception:
+    """Return the error with which the actions end a launch; nothing has been started before.
+
+    The first one ends every process. The others raise the error in an event of its own, while
+    the processes are ending: launch returns 1.
+    """
+    assert kinds(actions) == ['Shutdown', 'RegisterEventHandler', 'EmitEvent']
+    shutdown, registered, emitted = actions
+    (handler,) = registered.args
+    event = emitted.kwargs['event']
+    assert handler.kwargs['matcher'](event)
+    assert not handler.kwargs['matcher'](type(event)())
+    (failing,) = handler.kwargs['entities']
+    with pytest.raises((LewmError, OSError)) as info:
+        failing.kwargs['function']({})
+    assert shutdown.kwargs['reason'] == str(info.value)
+    return info.value
+
+
+@pytest.mark.parametrize('group', GROUPS)
+def test_a_launch_file_starts_what_lewm_up_starts(stand_ins, prefix, tiny_bundle, group):
+    """Same nodes, names, parameters and remappings; every argument has default and text."""
+    put_executable(prefix, 'rviz2', 'rviz2')
+    script = runpy.run_path(str(ROOT / 'launch' / f'{group}.launch.py'))
+    *declared, _ = script['generate_launch_description']().args[0]
     assert [d.args[0] for d in declared] == [a.name for a in ARGUMENTS if group in a.groups]
     assert all(d.kwargs['description'] for d in declared)
     assert all(isinstance(d.kwargs['default_value'], str) for d in declared)
+    # launch would raise at a wrong one, and leave behind what it has started before.
+    assert not any('choices' in d.kwargs for d in declared)
+    choices = {a.name: a.choices for a in ARGUMENTS}
+    assert all(c in d.kwargs['description'] for d in declared for c in choices[d.args[0]])
 
-    context = {d.args[0]: d.kwargs['default_value'] for d in declared}
-    context |= {'bundle': str(tiny_bundle.path), 'rviz': 'true', 'autostart': 'false'}
-    *nodes, rviz = start.kwargs['function'](context, *start.kwargs['args'])
+    # rviz2 comes first: should launch not find it after all, nothing else has been started.
+    given = {'bundle': str(tiny_bundle.path), 'rviz': 'true', 'autostart': 'false'}
+    rviz, *nodes = start(group, **given)
+    assert rviz.kwargs['package'] == rviz.kwargs['executable'] == 'rviz2'
     assert [n.kwargs['executable'] for n in nodes] == list(GROUPS[group])
     for node in nodes:
         assert node.kwargs['name'] == node.kwargs['executable']
@@ -91,26 +159,76 @@ def test_a_launch_file_starts_what_lewm_up_starts(stand_ins, tiny_bundle, group)
 @pytest.mark.parametrize('group', GROUPS)
 def test_launch_starts_a_node_again_where_lewm_up_does(stand_ins, tiny_bundle, group):
     """`respawn:=true`; the ends that end everything end the launch."""
-    script = runpy.run_path(str(ROOT / 'launch' / f'{group}.launch.py'))
-    *declared, start = script['generate_launch_description']().args[0]
-    context = {d.args[0]: d.kwargs['default_value'] for d in declared}
-    context |= {'bundle': str(tiny_bundle.path), 'respawn': 'true'}
-    for node in start.kwargs['function'](context, *start.kwargs['args']):
+    for node in start(group, bundle=str(tiny_bundle.path), respawn='true'):
         assert node.kwargs['respawn'] is True
         assert node.kwargs['respawn_delay'] > 0
         assert float(node.kwargs['sigterm_timeout']) == GRACE
         for status in (-9, 0, 1, 2):
             event = types.SimpleNamespace(returncode=status)
-            over = node.kwargs['on_exit'](event, context) is not None
+            over = node.kwargs['on_exit'](event, {}) is not None
             assert over is ends_all(node.kwargs['name'], status)
 
 
 def test_record_launch_takes_the_folder_of_the_bag(stand_ins, monkeypatch, tmp_path):
     """`out:=run1` is text below the working folder; without it the node chooses a name."""
     monkeypatch.chdir(tmp_path)
-    script = runpy.run_path(str(ROOT / 'launch' / 'record.launch.py'))
-    *declared, start = script['generate_launch_description']().args[0]
-    context = {d.args[0]: d.kwargs['default_value'] for d in declared} | {'contract': 'reacher'}
     for given, expected in (('5', str(tmp_path / '5')), ('', None)):
-        (node,) = start.kwargs['function'](context | {'out': given}, *start.kwargs['args'])
+        (node,) = start('record', contract='reacher', out=given)
         assert node.kwargs['parameters'][0].get('out') == expected
+
+
+def test_rviz_that_is_not_installed_starts_nothing(stand_ins, prefix):
+    """Once, launch found it out after the nodes, ended, and left them running: two controllers."""
+    error = raised(start('plan', rviz='true'))
+    assert isinstance(error, BringupError)
+    assert 'ros-jazzy-rviz2' in str(error) and '\n' not in str(error)
+    program = put_executable(prefix, 'rviz2', 'rviz2')
+    assert kinds(start('plan', rviz='true')) == ['Node'] * 6
+    program.unlink()
+    assert str(program) in str(raised(start('plan', rviz='true')))
+    assert kinds(start('plan')) == ['Node'] * 5
+
+
+@pytest.mark.parametrize(
+    ('group', 'given', 'kind', 'text'),
+    [
+        ('plan', {'bundle': 'nosuch'}, BundleError, "bundle 'nosuch': no such path"),
+        ('plan', {'contract': 'base_twist'}, ContractError, ''),
+        ('surprise', {'params_file': 'nosuch'}, BringupError, "preset 'nosuch': no such path"),
+        ('record', {'contract': 'nosuch'}, ContractError, "contract 'nosuch': no such path"),
+        ('demo', {'use_sim_time': 'true'}, BringupError, 'the demo has no /clock'),
+        (
+            'plan',
+            {'use_sim_time': 'yes'},
+            BringupError,
+            r"use_sim_time is 'yes': .*'true', 'false'",
+        ),
+        ('demo', {'task': 'walk'}, BringupError, "task is 'walk': expected one of .*'push'"),
+        ('plan', {'log_level': 'fatal'}, BringupError, "log_level is 'fatal': .*'debug'"),
+    ],
+)
+def test_a_mistake_ends_what_a_launch_has_started_before(stand_ins, group, given, kind, text):
+    """An exception here would leave processes of the including launch file running for ever."""
+    error = raised(start(group, **given))
+    assert isinstance(error, kind) and re.search(text, str(error))
+
+
+def test_an_installation_with_a_node_missing_starts_none(stand_ins, prefix, monkeypatch):
+    """launch would find it out node by node."""
+    program = prefix / 'lib' / 'lewm_ros' / 'controller_node'
+    program.chmod(0o644)
+    assert f"package 'lewm_ros' lacks {program}" in str(raised(start('plan')))
+    for path in (str(prefix / 'share'), ''):
+        monkeypatch.setenv('AMENT_PREFIX_PATH', path)
+        assert "package 'lewm_ros' is not installed" in str(raised(start('plan')))
+
+
+def test_an_error_that_nobody_expected_ends_a_launch_too(stand_ins, monkeypatch):
+    """Such as a disk that fails."""
+    failure = OSError(5, 'Input/output error')
+
+    def fail(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr('lewm_ros.bringup.Bundle.load', fail)
+    assert raised(start('plan')) is failure

@@ -21,6 +21,8 @@ from lewm_ros import bringup, contract
 ROOT = Path(__file__).resolve().parents[2]
 #: Import name → name on PyPI, where they differ.
 ON_PYPI = {'PIL': 'pillow', 'cv2': 'opencv-python-headless', 'yaml': 'pyyaml'}
+#: What `make test-jazzy` installs of this package.
+JAZZY_EXTRAS = ('cpu', 'sim', 'record', 'ros')
 #: Import name → rosdep key of what the runtime needs and every distribution has.
 ROSDEP = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy', 'yaml': 'python3-yaml'}
 
@@ -188,23 +190,44 @@ def test_every_data_file_is_installed(setup_py):
     assert found == other
 
 
+def pins(name: str) -> dict[str, str]:
+    """Return the version of each package that a constraints file pins."""
+    lines = (ROOT / name).read_text().splitlines()
+    found = [line for line in lines if line and not line.startswith('#')]
+    assert all(re.fullmatch(r'[\w.-]+==[\w.+]+', pin) for pin in found)
+    return {plain(pin): pin.split('==')[1] for pin in found}
+
+
 def test_constraints_pin_every_direct_requirement(setup_py):
     """Each requirement has one exact pin that it allows, and no pin is left over."""
-    lines = (ROOT / 'constraints.txt').read_text().splitlines()
-    pins = [line for line in lines if line and not line.startswith('#')]
-    assert all(re.fullmatch(r'[\w.-]+==[\w.+]+', pin) for pin in pins)
     build_tools = {'setuptools', 'colcon-core'}
-    assert {plain(p) for p in pins} == {plain(r) for r in requirements(setup_py)} | build_tools
+    wanted = {plain(r) for r in requirements(setup_py)} | build_tools
+    assert set(pins('constraints.txt')) == wanted
+
+
+def test_jazzy_has_the_versions_of_ubuntu_2404_and_otherwise_the_same(setup_py):
+    """Each package that `make test-jazzy` asks for is pinned; ROS and Ubuntu's alone differ."""
+    extras = setup_py.extras_require
+    wanted = [*setup_py.install_requires, *(r for e in JAZZY_EXTRAS for r in extras[e])]
+    jazzy, kilted = pins('constraints-jazzy.txt'), pins('constraints.txt')
+    recipe = (ROOT / 'Makefile').read_text().partition('$(JAZZY_STAMP): setup.py')[2]
+    assert f"-e '.[{','.join(JAZZY_EXTRAS)}]'" in recipe
+    for name in set(jazzy) - {plain(r) for r in wanted}:
+        assert re.search(rf'\s{name}\s', recipe), name
+    assert set(jazzy) >= {plain(r) for r in wanted}
+    different = {n for n in jazzy if not n.startswith('ros-') and jazzy[n] != kilted.get(n)}
+    ubuntu = {'numpy', 'opencv-python-headless', 'pyyaml', 'setuptools', 'wheel'}
+    assert different == ubuntu
 
 
 def test_installed_versions_are_the_pinned_ones():
     """The environment of this test is the one that the constraints describe."""
     if not Path(sys.prefix, '.lewm_ros').exists():
-        pytest.skip('not the environment that `make setup` builds')
+        pytest.skip('not an environment that `make` builds')
     from importlib.metadata import PackageNotFoundError, version
 
-    for pin in re.findall(r'^([\w.-]+)==(\S+)$', (ROOT / 'constraints.txt').read_text(), re.M):
-        name, wanted = pin
+    jazzy = Path(sys.prefix).name == '.venv-jazzy'
+    for name, wanted in pins('constraints-jazzy.txt' if jazzy else 'constraints.txt').items():
         try:
             found = version(name)
         except PackageNotFoundError:

@@ -224,20 +224,21 @@ def test_a_killed_recorder_is_started_again():
     assert 0 < PAUSE < LONGEST_PAUSE
 
 
-def test_only_memory_without_an_owner_is_removed(tmp_path):
+@pytest.mark.parametrize('kind', ['fastdds', 'fastrtps'])
+def test_only_memory_without_an_owner_is_removed(tmp_path, kind):
     """Not that of a live process, which holds a lock, nor of one that is about to take it."""
     old = time.time() - 10.0
     for name in ('dead', 'live', 'young', 'port7'):
-        for path in (tmp_path / f'fastdds_{name}', tmp_path / f'fastdds_{name}_el'):
+        for path in (tmp_path / f'{kind}_{name}', tmp_path / f'{kind}_{name}_el'):
             path.touch()
             if name != 'young':
                 os.utime(path, (old, old))
     (tmp_path / 'other_el').touch()
     before = {p.name for p in tmp_path.iterdir()}
-    with (tmp_path / 'fastdds_live_el').open() as owned:
+    with (tmp_path / f'{kind}_live_el').open() as owned:
         fcntl.flock(owned, fcntl.LOCK_EX)
         remove_abandoned_memory(tmp_path)
-    assert before - {p.name for p in tmp_path.iterdir()} == {'fastdds_dead', 'fastdds_dead_el'}
+    assert before - {p.name for p in tmp_path.iterdir()} == {f'{kind}_dead', f'{kind}_dead_el'}
 
 
 def test_a_signal_before_the_handlers_is_seen_by_them():
