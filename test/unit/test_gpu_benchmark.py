@@ -32,7 +32,7 @@ def run(data: Path, out: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def bag(tmp_path: Path) -> Path:
     """Return a bag of three short episodes."""
-    write(tmp_path / 'bag', drive(30, 3))
+    write(tmp_path / 'bag', drive(60, 3))
     return tmp_path / 'bag'
 
 
