@@ -48,8 +48,8 @@ setup(
     license='Apache-2.0',
     license_files=['LICENSE'],
     python_requires='>=3.11',
-    packages=[*find_packages(include=[NAME, f'{NAME}.*']), 'lewm_training'],
-    package_dir={'lewm_training': 'training'},
+    # The link lewm_ros/training leads to training/, which has its place at the top.
+    packages=find_packages(include=[NAME, f'{NAME}.*']),
     package_data={NAME: ['py.typed', 'sim/*.xml']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
@@ -82,6 +82,7 @@ setup(
             'pytest-timeout',
             'pytest-xdist',
             'safetensors',
+            'import-linter',
             'ruff',
             'mypy',
             'catkin-pkg',

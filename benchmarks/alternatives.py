@@ -17,9 +17,9 @@ import numpy as np
 
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import Engine
-from lewm_ros.history import Context
 from lewm_ros.planning import CEM, CEMConfig, Plan, PlannerConfig, RecedingHorizonPlanner, Solution
 from lewm_ros.planning.cem import MIN_STD, Search, Step
+from lewm_ros.robot.history import Context
 
 
 class MPPI:

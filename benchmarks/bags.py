@@ -17,11 +17,11 @@ import time
 import numpy as np
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
-from lewm_ros.contract import Contract
-from lewm_ros.history import NANOSECOND
-from lewm_ros.share import find
-from lewm_training.bag_writer import BagWriter
-from lewm_training.bags import TYPES, read_episodes
+from lewm_ros.bags.episode_writer import BagWriter
+from lewm_ros.bags.episodes import TYPES, read_episodes
+from lewm_ros.files import find
+from lewm_ros.robot.contract import Contract
+from lewm_ros.time import NS_PER_S
 
 MODES = {
     'mcap': (StoragePlugin.MCAP, CompressionMode.NONE),
@@ -47,8 +47,8 @@ def write(path: Path, mode: tuple[StoragePlugin, CompressionMode], frames: int, 
         }
         maker = BagWriter.make
         for index in range(frames):
-            stamp = NANOSECOND + index * NANOSECOND // 50
-            seconds, rest = divmod(stamp, NANOSECOND)
+            stamp = NS_PER_S + index * NS_PER_S // 50
+            seconds, rest = divmod(stamp, NS_PER_S)
             time_ = maker('builtin_interfaces/msg/Time', sec=seconds, nanosec=rest)
             image = maker(
                 'sensor_msgs/msg/Image',

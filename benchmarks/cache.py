@@ -20,17 +20,17 @@ import cv2
 import numpy as np
 import torch
 
-from lewm_ros.contract import Contract
-from lewm_ros.history import NANOSECOND
-from lewm_ros.share import find
-from lewm_training.bag_writer import BagWriter
-from lewm_training.collect import write_action, write_episode, write_image
-from lewm_training.device import keep_memory
-from lewm_training.presets import PRESETS
-from lewm_training.trainer import Trainer
-from lewm_training.windows import batches, load_windows
+from lewm_ros.bags.episode_writer import BagWriter
+from lewm_ros.files import find
+from lewm_ros.robot.contract import Contract
+from lewm_ros.sim.collect import write_action, write_episode, write_image
+from lewm_ros.time import NS_PER_S
+from lewm_ros.training.device import keep_memory
+from lewm_ros.training.presets import PRESETS
+from lewm_ros.training.trainer import Trainer
+from lewm_ros.training.windows import batches, load_windows
 
-HISTORY, FRAMESKIP, PERIOD = 3, 5, NANOSECOND // 20
+HISTORY, FRAMESKIP, PERIOD = 3, 5, NS_PER_S // 20
 
 
 def record(path: Path, contract: Contract, frames: int, size: int) -> Path:
@@ -38,7 +38,7 @@ def record(path: Path, contract: Contract, frames: int, size: int) -> Path:
     rng = np.random.default_rng(0)
     with BagWriter(path) as bag:
         for number in (1, 2):
-            start = number * 100_000 * NANOSECOND
+            start = number * 100_000 * NS_PER_S
             write_episode(bag, start, number)
             for index in range(frames // 2):
                 stamp = start + 1 + index * PERIOD

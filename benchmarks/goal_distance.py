@@ -24,13 +24,13 @@ from tqdm import tqdm
 
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import load_engine
-from lewm_ros.history import NANOSECOND
-from lewm_ros.imaging import prepare
+from lewm_ros.evaluation.closed_loop import PlannerPolicy, planner_config
+from lewm_ros.files import find
 from lewm_ros.planning.goal import Goal, GoalState
-from lewm_ros.share import find
+from lewm_ros.robot.imaging import prepare
 from lewm_ros.sim import make_task
-from lewm_training.closed_loop import PlannerPolicy, planner_config
-from lewm_training.collect import START, UniformPolicy, simulate
+from lewm_ros.sim.collect import START, UniformPolicy, simulate
+from lewm_ros.time import NS_PER_S
 
 #: Tolerances that are tried; the best of them by balanced accuracy is marked.
 TOLERANCES = (
@@ -85,11 +85,11 @@ def judge(runs: list[dict[str, np.ndarray]], tolerance: float, dwell: float) -> 
     frames = {True: 0, False: 0}
     reported = truly = wrongly = changes = 0
     for run in runs:
-        goal = Goal(tolerance, dwell, 0.0, np.diff(run['stamps']).min() / NANOSECOND)
+        goal = Goal(tolerance, dwell, 0.0, np.diff(run['stamps']).min() / NS_PER_S)
         goal.set(run['goal'], 0, 0.0)
         reached = False
         for stamp, latent, truth in zip(run['stamps'].tolist(), run['latents'], run['truth']):
-            changes += goal.observe(stamp, latent, stamp / NANOSECOND)
+            changes += goal.observe(stamp, latent, stamp / NS_PER_S)
             reached |= goal.state is GoalState.REACHED
             frames[bool(truth)] += 1
             right[bool(truth)] += bool(truth) == (goal.distance <= tolerance)
@@ -117,7 +117,7 @@ def longest(stamps: np.ndarray, truth: np.ndarray) -> float:
     best, since = 0.0, None
     for stamp, true in zip(stamps.tolist(), truth.tolist()):
         since = (stamp if since is None else since) if true else None
-        best = max(best, 0.0 if since is None else (stamp - since) / NANOSECOND)
+        best = max(best, 0.0 if since is None else (stamp - since) / NS_PER_S)
     return best
 
 

@@ -38,20 +38,10 @@ import torch
 
 from lewm_ros import cli
 from lewm_ros.bundle import Bundle
-from lewm_ros.contract import Contract
 from lewm_ros.engines.torch_engine import load_model
 from lewm_ros.errors import LewmError
-from lewm_ros.history import Context
-from lewm_ros.model import PRESETS as MODELS
-from lewm_ros.model import BatchedRollout
-from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner, goal_cost, weights
-from lewm_ros.share import find
-from lewm_training.benchmark import judge
-from lewm_training.loader import read_ahead
-from lewm_training.presets import PRESETS
-from lewm_training.trainer import Trainer
-from lewm_training.windows import Windows, batches, load_windows
-from lewm_training.workloads import (
+from lewm_ros.evaluation.benchmark import judge
+from lewm_ros.evaluation.workloads import (
     COST_CALL,
     ELITES,
     SAMPLES,
@@ -61,6 +51,16 @@ from lewm_training.workloads import (
     Problem,
     random_bundle,
 )
+from lewm_ros.files import find
+from lewm_ros.model import PRESETS as MODELS
+from lewm_ros.model import BatchedRollout
+from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner, goal_cost, weights
+from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.history import Context
+from lewm_ros.training.loader import read_ahead
+from lewm_ros.training.presets import PRESETS
+from lewm_ros.training.trainer import Trainer
+from lewm_ros.training.windows import Windows, batches, load_windows
 
 WORKS = ('encode', COST_CALL, 'plan_live', 'plan_300x10', 'plan_300x30')
 DTYPES = {'f32': torch.float32, 'bf16': torch.bfloat16}

@@ -23,8 +23,8 @@ import time
 
 import numpy as np
 
-from lewm_ros.bringup import profile_variable
-from lewm_ros.share import share_dir
+from lewm_ros.bringup.groups import profile_variable
+from lewm_ros.files import share_dir
 
 STOPPED = 0.03  #: [s]
 PROFILE = profile_variable()

@@ -33,13 +33,12 @@ import numpy as np
 from rosbags.highlevel import AnyReader
 import yaml
 
-from lewm_ros.bringup import profile_variable
-from lewm_ros.contract import Contract
-from lewm_ros.history import NANOSECOND
-from lewm_ros.share import find, share_dir
+from lewm_ros.bags.episode_writer import BagWriter
+from lewm_ros.bringup.groups import profile_variable
+from lewm_ros.files import find, share_dir
+from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import make_task
-from lewm_training.bag_writer import BagWriter
-from lewm_training.collect import (
+from lewm_ros.sim.collect import (
     RandomPolicy,
     image_size,
     write_action,
@@ -47,6 +46,7 @@ from lewm_training.collect import (
     write_image,
     write_state,
 )
+from lewm_ros.time import NS_PER_S
 
 SECONDS = 5.0  #: of an episode
 LEAD = 0.4  #: how far ahead random plans are sent [s]
@@ -69,7 +69,7 @@ def drive(contract: Contract, namespace: str, episodes: int, seed: int) -> None:
     publisher = node.create_publisher(JointTrajectory, 'plan', NEWEST)
     reset = node.create_client(Trigger, 'sim/reset')
     policy = RandomPolicy(contract, np.random.default_rng(seed))
-    period = round(contract.period * NANOSECOND)
+    period = round(contract.period * NS_PER_S)
     if not reset.wait_for_service(60.0):
         raise SystemExit('no simulator')
     until = time.monotonic() + 60.0  # controller and recorder
@@ -87,7 +87,7 @@ def drive(contract: Contract, namespace: str, episodes: int, seed: int) -> None:
         start = node.get_clock().now().nanoseconds
         while time.monotonic() < end:
             now = node.get_clock().now().nanoseconds
-            if start < now + LEAD * NANOSECOND:
+            if start < now + LEAD * NS_PER_S:
                 actions = np.array([policy.act(0) for _ in range(10)])
                 publisher.publish(plan_message(start, period, actions, contract.action))
                 start += len(actions) * period
@@ -115,7 +115,7 @@ def record(args: argparse.Namespace, bag: Path) -> None:
         'image_width': width,
         'seed': args.seed,
     }
-    simulator = [sys.executable, '-m', 'lewm_ros.nodes.compose', 'sim_node', '--ros-args']
+    simulator = [sys.executable, '-m', 'lewm_ros.bringup.compose', 'sim_node', '--ros-args']
     simulator += ['-r', f'__ns:=/{space}', '-p', 'autostart:=true']
     simulator += [part for name, value in values.items() for part in ('-p', f'{name}:={value}')]
     driver = [sys.executable, __file__, str(args.folder), '--drive', space]
@@ -156,7 +156,7 @@ def recorded(bag: Path, contract: Contract) -> Iterator[tuple[np.ndarray, int, l
                 commands.append((stamp, np.array(message.data)))
             elif state is None:
                 time_ = message.header.stamp
-                first = time_.sec * NANOSECOND + time_.nanosec
+                first = time_.sec * NS_PER_S + time_.nanosec
                 state = np.concatenate([message.position, message.velocity])
     if state is not None and commands:
         yield state, first, commands
@@ -168,13 +168,13 @@ def again(args: argparse.Namespace, live: Path, bag: Path) -> None:
     task = make_task('reacher', args.size)
     from mujoco import mj_forward  # after the task chose how to render
 
-    step = round(task.timestep * NANOSECOND)
+    step = round(task.timestep * NS_PER_S)
     with BagWriter(bag, f'played again from {live.name}') as out:
         for number, (state, first, commands) in enumerate(recorded(live, contract), start=1):
             task.data.qpos[:], task.data.qvel[:] = np.split(state, 2)
             mj_forward(task.model, task.data)
             write_episode(out, first, number)
-            end = min(first + round(SECONDS * NANOSECOND), commands[-1][0])
+            end = min(first + round(SECONDS * NS_PER_S), commands[-1][0])
             ahead = list(commands)
             held = np.zeros(2)
             frame = 0
@@ -182,7 +182,7 @@ def again(args: argparse.Namespace, live: Path, bag: Path) -> None:
                 while ahead and ahead[0][0] <= now:
                     stamp, held = ahead.pop(0)
                     write_action(out, contract, max(stamp, first), held)
-                if now - first >= frame * NANOSECOND / args.rate:
+                if now - first >= frame * NS_PER_S / args.rate:
                     frame += 1
                     write_state(out, contract, now, task.state(), task.joints)
                     write_image(out, contract, now, task.render())
@@ -204,9 +204,9 @@ def on_live(args: argparse.Namespace, contract: Path, seed: int) -> dict[str, fl
     import torch
 
     from lewm_ros.model import PRESETS as MODELS
-    from lewm_training.presets import PRESETS
-    from lewm_training.trainer import Trainer
-    from lewm_training.windows import load_windows
+    from lewm_ros.training.presets import PRESETS
+    from lewm_ros.training.trainer import Trainer
+    from lewm_ros.training.windows import load_windows
 
     robot = Contract.load(contract)
     config = MODELS['small'](robot.action.size)

@@ -27,13 +27,13 @@ from tqdm import tqdm
 
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import load_engine
-from lewm_ros.history import Context
+from lewm_ros.evaluation.closed_loop import PlannerPolicy, planner_config
+from lewm_ros.evaluation.evaluate import run_goals
+from lewm_ros.files import find
 from lewm_ros.planning import CEM, Plan, PlannerConfig
-from lewm_ros.share import find
+from lewm_ros.robot.history import Context
 from lewm_ros.sim import make_task
-from lewm_training.closed_loop import PlannerPolicy, planner_config
-from lewm_training.collect import START, RandomPolicy, simulate
-from lewm_training.evaluate import run_goals
+from lewm_ros.sim.collect import START, RandomPolicy, simulate
 
 BEST = {'cold_samples': 500, 'cold_iterations': 20, 'elites': 30}
 SECONDS = 6.0  #: for each goal

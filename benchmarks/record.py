@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 from rosbags.highlevel import AnyReader
 
-from lewm_ros.bagfiles import header_stamp
-from lewm_ros.bringup import profile_variable
-from lewm_ros.recording.repair import repair
-from lewm_ros.share import share_dir
+from lewm_ros.bags.layout import header_stamp
+from lewm_ros.bags.repair import repair
+from lewm_ros.bringup.groups import profile_variable
+from lewm_ros.files import share_dir
 
 TOPIC = '/lewm/camera/image'
 #: Rendered pictures, played over and over.

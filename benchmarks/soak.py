@@ -31,11 +31,11 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
-from lewm_ros.bringup import Bringup, prepare_environment
-from lewm_ros.contract import Contract
+from lewm_ros.bringup.groups import Bringup, prepare_environment
+from lewm_ros.files import find
 from lewm_ros.nodes.base import NEWEST, STREAM
 from lewm_ros.nodes.messages import message_class
-from lewm_ros.share import find
+from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import TASKS, Task
 
 #: Bounds: growth of each process [MB/h], command rate of the slowest minute (of the contract's),

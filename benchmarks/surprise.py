@@ -56,7 +56,7 @@ def live(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         parameters |= {'evidence_folder': str(folder / 'evidence'), 'evidence_per_hour': 3600}
     given = [part for k, v in parameters.items() for part in ('-p', f'{k}:={v}')]
     ros = ['--ros-args', '-r', '__ns:=/lewm', '-r', 'encoder_node:image:=camera/image', *given]
-    command = [sys.executable, '-m', 'lewm_ros.nodes.compose', *NODES, *ros]
+    command = [sys.executable, '-m', 'lewm_ros.bringup.compose', *NODES, *ros]
     process = subprocess.Popen(command)
     rclpy.init()
     try:
@@ -112,15 +112,16 @@ def drive(node: Any, seconds: float) -> dict[str, Any]:
 
 def frozen(args: argparse.Namespace) -> dict[str, Any]:
     """Freeze recorded episodes at random frames; how long the monitor takes, and false alarms."""
+    from lewm_ros.bags.episodes import read_episodes
     from lewm_ros.bundle import Bundle
-    from lewm_ros.history import NANOSECOND, block_actions
-    from lewm_ros.share import find
+    from lewm_ros.files import find
+    from lewm_ros.robot.history import block_actions
     from lewm_ros.surprise.monitors import FROZEN_SECONDS, FrozenCamera, commands_move
-    from lewm_training.bags import read_episodes
+    from lewm_ros.time import NS_PER_S
 
     bundle = Bundle.load(find('bundle', args.bundle))
     std, kind = np.array(bundle.manifest.action_std), bundle.contract.action.kind
-    block, parts = round(bundle.block * NANOSECOND), bundle.manifest.frameskip
+    block, parts = round(bundle.block * NS_PER_S), bundle.manifest.frameskip
     rng = np.random.default_rng(0)
     delays, longest = [], 0.0
     for episode in read_episodes(args.frozen, bundle.contract, bundle.manifest.image_size):
@@ -141,7 +142,7 @@ def frozen(args: argparse.Namespace) -> dict[str, Any]:
                     watch.update(int(stamps[index]), pictures[start], moving[index])
                     > FROZEN_SECONDS
                 ):
-                    delay = (stamps[index] - stamps[start]) / NANOSECOND
+                    delay = (stamps[index] - stamps[start]) / NS_PER_S
                     break
             delays.append(delay)
     return {

@@ -44,7 +44,7 @@ def cpu(pid: int) -> float:
 def start(autostart: bool) -> subprocess.Popen[bytes]:
     """Start view_node."""
     arguments = ['-r', '__ns:=/lewm', '-p', 'contract:=reacher', '-p', f'autostart:={autostart}']
-    command = [sys.executable, '-m', 'lewm_ros.nodes.compose', 'view_node', '--ros-args']
+    command = [sys.executable, '-m', 'lewm_ros.bringup.compose', 'view_node', '--ros-args']
     return subprocess.Popen([*command, *arguments])
 
 

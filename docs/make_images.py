@@ -30,8 +30,8 @@ import rclpy
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import Marker, MarkerArray
 
-from lewm_ros.imaging import from_message
 from lewm_ros.nodes.anomalies import EVENTS
+from lewm_ros.robot.imaging import from_message
 
 HERE = Path(__file__).parent / 'images'
 LEWM = [sys.executable, '-m', 'lewm_ros.cli']

@@ -4,7 +4,7 @@
 
 from launch import LaunchDescription
 
-from lewm_ros.launching import description
+from lewm_ros.bringup.launching import description
 
 
 def generate_launch_description() -> LaunchDescription:

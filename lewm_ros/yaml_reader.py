@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import yaml
 
 from lewm_ros.errors import YamlError, one_line, shown
-from lewm_ros.plainfile import read_plain
+from lewm_ros.files import read_plain
 
 LIMIT = 1 << 20  #: largest file [bytes]
 DEPTH = 32  #: deepest nesting

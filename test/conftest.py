@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lewm_ros.bundle import Bundle, Calibration, rewrite_manifest
-from lewm_ros.contract import Contract
+from lewm_ros.robot.contract import Contract
 
 if TYPE_CHECKING:  # needs ROS, which unit tests do not
     from harness import Bench

@@ -13,7 +13,7 @@ import gpu
 from networks import tiny_config
 
 from lewm_ros.model import PRESETS as MODELS
-from lewm_training.presets import PRESETS, TrainConfig
+from lewm_ros.training.presets import PRESETS, TrainConfig
 
 # Not below the guard: the process that reads the bag imports this file too.
 MODELS['small'] = tiny_config

@@ -62,8 +62,8 @@ class Process:
                 words = folder.joinpath('cmdline').read_text().split('\0')
             except (OSError, ValueError):  # it has ended
                 continue
-            if parent == self._process.pid and 'lewm_ros.nodes.compose' in words:
-                found[words[words.index('lewm_ros.nodes.compose') + 1]] = int(folder.name)
+            if parent == self._process.pid and 'lewm_ros.bringup.compose' in words:
+                found[words[words.index('lewm_ros.bringup.compose') + 1]] = int(folder.name)
         return found
 
     def segments(self) -> set[str]:
@@ -143,7 +143,7 @@ class Bench:
         ros = ['--ros-args', '-r', '__ns:=/lewm', *given]
         if 'encoder_node' in names:
             ros += ['-r', 'encoder_node:image:=camera/image']
-        command = [sys.executable, '-m', 'lewm_ros.nodes.compose', *names, *ros]
+        command = [sys.executable, '-m', 'lewm_ros.bringup.compose', *names, *ros]
         return Process(command, self.domain, self.folder)
 
     def run(self, kind: type[Node], name: str, **options: Any) -> Any:

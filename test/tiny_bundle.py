@@ -15,9 +15,9 @@ from networks import stir, tiny_config
 import torch
 
 from lewm_ros.bundle import Bundle, Manifest, write_bundle
-from lewm_ros.contract import Contract
 from lewm_ros.model import LeWorldModel
-from lewm_training.export import export_files
+from lewm_ros.robot.contract import Contract
+from lewm_ros.training.export import export_files
 
 HORIZON = 5
 

@@ -17,9 +17,9 @@ from networks import tiny_config
 from lewm_ros import cli
 from lewm_ros.model import PRESETS as MODELS
 from lewm_ros.model import ModelConfig
-from lewm_training import train, trainer
-from lewm_training.presets import PRESETS, TrainConfig
-from lewm_training.run_folder import RunFolder
+from lewm_ros.training import train, trainer
+from lewm_ros.training.presets import PRESETS, TrainConfig
+from lewm_ros.training.run_folder import RunFolder
 
 
 def tiny(action_size: int, image_size: int = 32) -> ModelConfig:

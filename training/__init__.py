@@ -1,3 +1,3 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""From recorded bags to a trained, exported and evaluated bundle (installed as lewm_training)."""
+"""From windows of recorded bags to a trained and exported bundle (lewm_ros.training)."""

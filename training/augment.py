@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import torch
 
-from lewm_ros.imaging import MEAN, STD
+from lewm_ros.robot.imaging import MEAN, STD
 
 
 def jitter_colours(pixels: torch.Tensor, strength: float) -> torch.Tensor:
@@ -18,7 +18,7 @@ def jitter_colours(pixels: torch.Tensor, strength: float) -> torch.Tensor:
     latents. One mixture for a whole window would do the opposite.
 
     Args:
-        pixels: (..., 3, S, S) float32, normalised as by :func:`lewm_ros.imaging.normalise`.
+        pixels: (..., 3, S, S) float32, normalised as by :func:`lewm_ros.robot.imaging.normalise`.
         strength: the largest standard deviation of a weight; that of a picture is uniform in
             [0, strength], so that some keep nearly their colours.
 

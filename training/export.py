@@ -16,13 +16,13 @@ import torch
 from torch import nn
 
 from lewm_ros.bundle import CARD, Bundle, write_bundle
+from lewm_ros.bundle.manifest import ENCODER, MAX_BLOCKS, ROLLOUT, WEIGHTS
+from lewm_ros.bundle.tensors import write_tensors
 from lewm_ros.engines.graphs import latent_names
 from lewm_ros.engines.torch_engine import load_model
 from lewm_ros.errors import BundleError
-from lewm_ros.manifest import ENCODER, MAX_BLOCKS, ROLLOUT, WEIGHTS
+from lewm_ros.files import find
 from lewm_ros.model import FastRollout, LeWorldModel
-from lewm_ros.share import find
-from lewm_ros.tensors import write_tensors
 
 
 class EncoderGraph(nn.Module):

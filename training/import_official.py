@@ -15,15 +15,20 @@ import sys
 from typing import Any
 
 from lewm_ros.bundle import MANIFEST, Manifest, write_bundle
-from lewm_ros.contract import Contract
+from lewm_ros.bundle.json_reader import parse_json
 from lewm_ros.errors import BundleError, ContractError, ModelError, YamlError, one_line
-from lewm_ros.json_reader import parse_json
-from lewm_ros.plainfile import read_plain
-from lewm_ros.share import find
+from lewm_ros.files import find, read_plain
+from lewm_ros.robot.contract import Contract
+from lewm_ros.training.export import export_files
+from lewm_ros.training.official import (
+    load_model,
+    model_config,
+    parse_config,
+    read_tensors,
+    spelling,
+)
+from lewm_ros.training.trainer import HORIZON
 from lewm_ros.yaml_reader import LIMIT, read_yaml
-from lewm_training.export import export_files
-from lewm_training.official import load_model, model_config, parse_config, read_tensors, spelling
-from lewm_training.trainer import HORIZON
 
 #: Control ticks in an action block, as published; config.json has only the block's length.
 FRAMESKIP = 5

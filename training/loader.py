@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import torch
 
-from lewm_ros.imaging import MEAN, STD
+from lewm_ros.robot.imaging import MEAN, STD
 
 #: Threads that read, and batches that are ready or being read. Reading releases the interpreter.
 READERS, AHEAD = 2, 4
@@ -37,7 +37,7 @@ def read_ahead(read: Callable[[Key], Batch], keys: Iterable[Key]) -> Iterator[Ba
 def normalised(frames: torch.Tensor) -> torch.Tensor:
     """Turn images (..., S, S, 3) uint8 into (..., 3, S, S) float32 on the device they are on.
 
-    As :func:`lewm_ros.imaging.normalise`, up to the rounding of float32.
+    As :func:`lewm_ros.robot.imaging.normalise`, up to the rounding of float32.
     """
     mean, std = (torch.from_numpy(255 * x).to(frames.device)[:, None, None] for x in (MEAN, STD))
     planes = frames.movedim(-1, -3).to(torch.float32, memory_format=torch.contiguous_format)

@@ -20,7 +20,7 @@ class TrainConfig:
         sigreg_weight: λ.
         directions: M, random projections of SIGReg in a step.
         held_out: share of the episodes kept for validation.
-        colour_jitter: strength of :func:`lewm_training.augment.jitter_colours`; 0 leaves the
+        colour_jitter: strength of :func:`lewm_ros.training.augment.jitter_colours`; 0 leaves the
             pictures as they are.
 
     """

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from lewm_ros.errors import TrainingError
-from lewm_training.curves import draw
+from lewm_ros.training.curves import draw
 
 COLUMNS = (
     'step',

@@ -23,17 +23,17 @@ from tqdm import tqdm
 import yaml
 
 from lewm_ros import __version__
+from lewm_ros.bags.episodes import recording_command
 from lewm_ros.bundle import CARD, MANIFEST, write_bundle
-from lewm_ros.contract import Contract
 from lewm_ros.errors import TrainingError
+from lewm_ros.files import find
 from lewm_ros.model import PRESETS as MODELS
-from lewm_ros.share import find
-from lewm_training.bags import recording_command
-from lewm_training.device import choose_device, keep_memory
-from lewm_training.presets import PRESETS
-from lewm_training.run_folder import RunFolder
-from lewm_training.trainer import Trainer
-from lewm_training.windows import load_windows
+from lewm_ros.robot.contract import Contract
+from lewm_ros.training.device import choose_device, keep_memory
+from lewm_ros.training.presets import PRESETS
+from lewm_ros.training.run_folder import RunFolder
+from lewm_ros.training.trainer import Trainer
+from lewm_ros.training.windows import load_windows
 
 VALIDATE_EVERY = 500
 #: An export takes a minute or so: the folder's bundle is made anew no more often than this [s].

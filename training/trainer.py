@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from lewm_ros.bundle import Manifest
-from lewm_ros.contract import Contract
 from lewm_ros.errors import TrainingError
 from lewm_ros.model import (
     PRESETS as MODELS,
@@ -29,13 +28,14 @@ from lewm_ros.model import (
     random_directions,
     sigreg,
 )
-from lewm_training.augment import jitter_colours
-from lewm_training.device import has_bfloat16
-from lewm_training.export import export_files
-from lewm_training.loader import normalised, read_ahead
-from lewm_training.metrics import effective_rank, latent_std, reestimate_batchnorm
-from lewm_training.presets import TrainConfig
-from lewm_training.windows import Windows, batches
+from lewm_ros.robot.contract import Contract
+from lewm_ros.training.augment import jitter_colours
+from lewm_ros.training.device import has_bfloat16
+from lewm_ros.training.export import export_files
+from lewm_ros.training.loader import normalised, read_ahead
+from lewm_ros.training.metrics import effective_rank, latent_std, reestimate_batchnorm
+from lewm_ros.training.presets import TrainConfig
+from lewm_ros.training.windows import Windows, batches
 
 #: Means over windows: of predicting the next latent, and of taking it to be the last one.
 LOSSES = ('validation_prediction', 'validation_copy_last')

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lewm_ros.contract import Contract
+from lewm_ros.bags.reader import find_bags
 from lewm_ros.errors import BagError
-from lewm_training.bag_cache import CachedBag, cached_bag, hash_bags
-from lewm_training.storage import find_bags
+from lewm_ros.robot.contract import Contract
+from lewm_ros.training.cache import CachedBag, cached_bag, hash_bags
 
 #: Camera periods of bags may differ by this factor: stamps of one camera come nowhere near it.
 PERIODS = 1.2

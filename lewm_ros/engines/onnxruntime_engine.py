@@ -12,7 +12,7 @@ from lewm_ros.bundle import Bundle
 from lewm_ros.engines.base import Engine, check_image, check_rollout, choose_precision
 from lewm_ros.engines.graphs import encoder_graph, rollout_feed, rollout_graph
 from lewm_ros.errors import EngineError, one_line
-from lewm_ros.imaging import normalise
+from lewm_ros.robot.imaging import normalise
 
 try:
     import onnxruntime

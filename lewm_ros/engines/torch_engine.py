@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from lewm_ros.bundle import WEIGHTS, Bundle
+from lewm_ros.bundle.tensors import read_tensors
 from lewm_ros.engines.base import Engine, check_image, check_rollout, choose_precision, cpu_has_bf16
 from lewm_ros.errors import BundleError, EngineError, ModelError, one_line
-from lewm_ros.imaging import normalise
-from lewm_ros.tensors import read_tensors
+from lewm_ros.robot.imaging import normalise
 
 try:
     import torch

@@ -23,15 +23,15 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from lewm_ros.bundle import Bundle
-from lewm_ros.contract import Camera, Contract
 from lewm_ros.errors import BundleError, LewmError
-from lewm_ros.history import NANOSECOND
+from lewm_ros.files import find
 from lewm_ros.nodes.diagnostics import ERROR, Conditions, resident_mb, status_message
 from lewm_ros.nodes.messages import message_class
 from lewm_ros.nodes.parameters import COMMON, Parameter, Parameters
 from lewm_ros.nodes.qos import Endpoints, image_qos
 from lewm_ros.nodes.worker import Worker
-from lewm_ros.share import find
+from lewm_ros.robot.contract import Camera, Contract
+from lewm_ros.time import NS_PER_S
 
 if TYPE_CHECKING:  # older distributions have no name for it
     from rclpy.subscription import MessageInfo
@@ -178,7 +178,7 @@ class LewmNode(LifecycleNode):
             received = info.get('received_timestamp') or now
             # The middleware stamps on arrival, before the executor comes round to it; but on
             # the system clock, which is not the node's under use_sim_time.
-            guarded(message, received if 0 <= now - received < NANOSECOND else now)
+            guarded(message, received if 0 <= now - received < NS_PER_S else now)
 
         subscription = self._endpoints.subscription(kind, topic, receive, qos, remedy, **options)
         self._subscriptions_made.append(subscription)

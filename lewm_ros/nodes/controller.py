@@ -22,11 +22,13 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import UInt32
 from trajectory_msgs.msg import JointTrajectory
 
+from lewm_ros.bringup.compose import main_of
+from lewm_ros.control.limits import Limits
+from lewm_ros.control.playback import Playback
+from lewm_ros.control.watchdogs import CameraWatchdog, ClockWatchdog, ExecutionWatchdog
 from lewm_ros.errors import ContractError, ObservationError
-from lewm_ros.history import NANOSECOND
 from lewm_ros.nodes.anomalies import EVENTS, OpenAnomalies
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
-from lewm_ros.nodes.compose import main_of
 from lewm_ros.nodes.diagnostics import Rate, Reasons
 from lewm_ros.nodes.messages import (
     action_message,
@@ -36,8 +38,7 @@ from lewm_ros.nodes.messages import (
     stamp_of,
 )
 from lewm_ros.nodes.parameters import Parameter, dynamic
-from lewm_ros.planning.playback import Playback
-from lewm_ros.safety import CameraWatchdog, ClockWatchdog, ExecutionWatchdog, Limits
+from lewm_ros.time import NS_PER_S
 
 #: How long the last command may take to be delivered [s].
 _LAST_WORDS = 0.2
@@ -65,8 +66,8 @@ class ControllerNode(LewmNode):
         """Read the contract and create the one command publisher."""
         self._contract = self.load_contract()
         self._action = self._contract.action
-        self._period = round(self._contract.period * NANOSECOND)
-        self._delay = round(self._action.delay * NANOSECOND)
+        self._period = round(self._contract.period * NS_PER_S)
+        self._delay = round(self._action.delay * NS_PER_S)
         self.check(self.params)
         try:
             action_message(np.zeros(self._action.size), self._action, 0)
@@ -169,9 +170,9 @@ class ControllerNode(LewmNode):
                     'plan lies wholly in the past: the planner is too slow, or clocks differ'
                 )
             # It starts a block after its frame, which may be ahead by the timeout, and has blocks.
-            if start - now > length + round(self._camera.timeout * NANOSECOND):
+            if start - now > length + round(self._camera.timeout * NS_PER_S):
                 raise ObservationError(
-                    f'plan of {length / NANOSECOND:g} s starts {(start - now) / NANOSECOND:.2f} s '
+                    f'plan of {length / NS_PER_S:g} s starts {(start - now) / NS_PER_S:.2f} s '
                     'ahead: clocks differ'
                 )
         except ObservationError as error:
@@ -184,7 +185,7 @@ class ControllerNode(LewmNode):
 
     def _on_latent(self, message: Image, received: int) -> None:
         # Of a clock that is ahead every plan would be played late by as much.
-        ahead, text = (stamp_of(message) - self.now()) / NANOSECOND, None
+        ahead, text = (stamp_of(message) - self.now()) / NS_PER_S, None
         if ahead > self._camera.timeout:
             text = (
                 f'latents{self._where["stale"]} are stamped {ahead:.2f} s ahead of this clock: '

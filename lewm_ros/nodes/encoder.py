@@ -15,19 +15,19 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from lewm_ros.bringup.compose import main_of
 from lewm_ros.engines import describe, load_engine
 from lewm_ros.errors import ModelError, ObservationError
-from lewm_ros.history import NANOSECOND
-from lewm_ros.imaging import from_message, prepare
+from lewm_ros.files import read_plain
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
-from lewm_ros.nodes.compose import main_of
 from lewm_ros.nodes.diagnostics import OK, Rate, Reasons, Recent
 from lewm_ros.nodes.messages import header, image_message, stamp_of, to_time, vector_message
 from lewm_ros.nodes.observer import ENGINE
 from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.nodes.qos import IMAGE_RELIABILITY
-from lewm_ros.plainfile import read_plain
 from lewm_ros.planning.goal import GoalState
+from lewm_ros.robot.imaging import from_message, prepare
+from lewm_ros.time import NS_PER_S
 
 #: A silence of the camera is reported after this long [s].
 SILENCE = 2.0
@@ -181,7 +181,7 @@ class EncoderNode(LewmNode):
         if good is not None and time.monotonic() - good[0] <= SILENCE:
             self._request('goal', good[1])
             response.success = True
-            response.message = f'the frame of {stamp_of(good[1]) / NANOSECOND:.3f} s is the goal'
+            response.message = f'the frame of {stamp_of(good[1]) / NS_PER_S:.3f} s is the goal'
         else:
             response.message = f'no frame on {self._topic} was encoded in the last {SILENCE:g} s'
             if time.monotonic() - self._last_bad <= SILENCE:

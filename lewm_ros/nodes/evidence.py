@@ -13,12 +13,12 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 
-from lewm_ros.bagfiles import COMMAND
-from lewm_ros.contract import Contract
+from lewm_ros.bags.evidence import EvidenceFolder, Message, Ring
+from lewm_ros.bags.layout import COMMAND
+from lewm_ros.bags.writer import Channel
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
 from lewm_ros.nodes.messages import message_class
-from lewm_ros.recording.bag import Channel
-from lewm_ros.recording.evidence import EvidenceFolder, Message, Ring
+from lewm_ros.robot.contract import Contract
 from lewm_ros.surprise.events import Event
 
 #: What is kept in memory at most [bytes]: 640x480 at 30 Hz for nine seconds.

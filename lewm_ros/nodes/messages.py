@@ -15,10 +15,10 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from lewm_ros.contract import Action
 from lewm_ros.errors import ObservationError
-from lewm_ros.fields import read_command, write_fields
-from lewm_ros.history import NANOSECOND
+from lewm_ros.robot.contract import Action
+from lewm_ros.robot.fields import read_command, write_fields
+from lewm_ros.time import NS_PER_S
 
 LATENT_ENCODING = '32FC1'
 #: Where a trajectory point carries an action of each kind.
@@ -33,12 +33,12 @@ def stamp_of(message: Any) -> int:
 
 def to_ns(stamp: Any) -> int:
     """builtin_interfaces Time or Duration → [ns]."""
-    return stamp.sec * NANOSECOND + stamp.nanosec
+    return stamp.sec * NS_PER_S + stamp.nanosec
 
 
 def to_time(stamp: int) -> Time:
     """[ns] → builtin_interfaces/Time."""
-    seconds, rest = divmod(stamp, NANOSECOND)
+    seconds, rest = divmod(stamp, NS_PER_S)
     return Time(sec=seconds, nanosec=rest)
 
 
@@ -121,7 +121,7 @@ def plan_message(start: int, period: int, actions: np.ndarray, action: Action) -
     name = _POINT_FIELD[action.kind]
     points = []
     for index, command in enumerate(actions):
-        seconds, rest = divmod(index * period, NANOSECOND)
+        seconds, rest = divmod(index * period, NS_PER_S)
         point = JointTrajectoryPoint(time_from_start=Duration(sec=seconds, nanosec=rest))
         setattr(point, name, [float(v) for v in command])
         points.append(point)
@@ -171,7 +171,7 @@ def action_message(values: np.ndarray, action: Action, stamp: int, period: int =
     """
     message = message_class(action.type)()
     if isinstance(message, JointTrajectory):
-        seconds, rest = divmod(period, NANOSECOND)
+        seconds, rest = divmod(period, NS_PER_S)
         message.points = [JointTrajectoryPoint(time_from_start=Duration(sec=seconds, nanosec=rest))]
         message.joint_names = _joint_names(action)
     write_fields(message, action.fields, values)
@@ -189,7 +189,7 @@ def read_action(message: Any, action: Action, received: int) -> tuple[int, np.nd
     does the same. Raises ObservationError where a number is not finite.
     """
     values = read_command(message, action.applied.fields)
-    return stamp_of(message) or received + round(action.delay * NANOSECOND), values
+    return stamp_of(message) or received + round(action.delay * NS_PER_S), values
 
 
 def _joint_names(action: Action) -> list[str]:

@@ -13,7 +13,6 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String, UInt32
 
 from lewm_ros.engines import ENGINES, load_engine
-from lewm_ros.history import NANOSECOND, History
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
 from lewm_ros.nodes.diagnostics import Rate
 from lewm_ros.nodes.messages import (
@@ -23,6 +22,8 @@ from lewm_ros.nodes.messages import (
     vector,
 )
 from lewm_ros.nodes.parameters import Parameter
+from lewm_ros.robot.history import History
+from lewm_ros.time import NS_PER_S
 
 ENGINE = (
     Parameter('engine', 'onnxruntime', 'What runs the model.', choices=ENGINES),
@@ -53,8 +54,8 @@ class ObserverNode(LewmNode):
             provider=self.params['provider'],
             **self.engine_options(),
         )
-        self.block = round(self.bundle.block * NANOSECOND)
-        self.camera_period = round(self.bundle.manifest.camera_period * NANOSECOND)
+        self.block = round(self.bundle.block * NS_PER_S)
+        self.camera_period = round(self.bundle.manifest.camera_period * NS_PER_S)
 
     def activate(self) -> None:
         """Start with an empty history."""
@@ -156,7 +157,7 @@ class ObserverNode(LewmNode):
         newest = self.history.newest
         if newest is not None and stamp < newest - self.block:
             self.get_logger().warning(
-                f'time jumped back by {(newest - stamp) / NANOSECOND:.2f} s: history cleared'
+                f'time jumped back by {(newest - stamp) / NS_PER_S:.2f} s: history cleared'
             )
             self._forget()
         with self.lock:

@@ -14,10 +14,10 @@ import numpy as np
 from sensor_msgs.msg import Image
 from trajectory_msgs.msg import JointTrajectory
 
+from lewm_ros.bringup.compose import main_of
+from lewm_ros.control.playback import Playback
 from lewm_ros.engines import PRECISIONS, describe
-from lewm_ros.history import NANOSECOND, Context, block_edges
 from lewm_ros.nodes.base import LATCHED, NEWEST
-from lewm_ros.nodes.compose import main_of
 from lewm_ros.nodes.diagnostics import OK, Rate, Recent
 from lewm_ros.nodes.goals import GOAL, goal_message, goal_settings
 from lewm_ros.nodes.messages import plan_message, stamp_of, vector
@@ -26,7 +26,8 @@ from lewm_ros.nodes.parameters import Parameter, dynamic
 from lewm_ros.planning import Plan, PlannerConfig, RecedingHorizonPlanner
 from lewm_ros.planning.costs import KINDS
 from lewm_ros.planning.goal import Goal, GoalState
-from lewm_ros.planning.playback import Playback
+from lewm_ros.robot.history import Context, block_edges
+from lewm_ros.time import NS_PER_S
 
 #: Without a usable context for this long, the node says what is missing [s].
 PATIENCE = 2.0
@@ -105,7 +106,7 @@ class PlannerNode(ObserverNode):
         self._asked: int | None = None  # stamp of the latent that a plan was last asked on
         self._planned_in = -1  # generation that the planner's memory belongs to
         self._playback = Playback(self.contract.action.size, hold=self._hold)
-        self._delay = round(self.contract.action.delay * NANOSECOND)
+        self._delay = round(self.contract.action.delay * NS_PER_S)
         self._fruitless_since: float | None = None
         self._plans = self._late = self._missed = self._windows_missing = 0
         self._last: Plan | None = None
@@ -236,7 +237,7 @@ class PlannerNode(ObserverNode):
             self._planner.reset()
             self._planned_in = generation
         # The block begins with the frame, so the time since it was taken is spent already.
-        age = (began - context.stamp) / NANOSECOND
+        age = (began - context.stamp) / NS_PER_S
         plan = self._planner.plan(context, committed, goal, max(self._planner.budget - age, 0.0))
         message = plan_message(plan.start, plan.period, plan.actions, self.contract.action)
         with self.lock:
@@ -299,14 +300,14 @@ class PlannerNode(ObserverNode):
         self._plan_rate.add()
         self._missed += plan.deadline_missed
         self._plan_ms.add(milliseconds)
-        self._age_ms.add((now - context.stamp) * 1000 / NANOSECOND)
+        self._age_ms.add((now - context.stamp) * 1000 / NS_PER_S)
         late = now > plan.start
         self._late += late
         self._fruitless_since = None
         self.conditions.set('context', None)
         self.conditions.set(
             'late',
-            f'the last plan was published {(now - plan.start) / NANOSECOND:.3f} s after its '
+            f'the last plan was published {(now - plan.start) / NS_PER_S:.3f} s after its '
             'start: lower samples or iterations, or free the processor'
             if late
             else None,

@@ -20,20 +20,20 @@ from rclpy.serialization import serialize_message
 from std_msgs.msg import UInt32
 from std_srvs.srv import Trigger
 
-from lewm_ros.bagfiles import COMMAND
-from lewm_ros.contract import IMAGE_TYPES
+from lewm_ros.bags.layout import COMMAND
+from lewm_ros.bags.recorder import Limits
+from lewm_ros.bags.session import Recorded, Session
+from lewm_ros.bags.topics import Topic, topics_of
+from lewm_ros.bags.writer import Channel
+from lewm_ros.bringup.compose import main_of
 from lewm_ros.errors import BagError
 from lewm_ros.nodes.base import LATCHED, LewmNode
-from lewm_ros.nodes.compose import main_of
 from lewm_ros.nodes.diagnostics import ERROR
 from lewm_ros.nodes.messages import message_class
 from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.nodes.qos import IMAGE_RELIABILITY
-from lewm_ros.recording.bag import Channel
-from lewm_ros.recording.recorder import Limits
-from lewm_ros.recording.session import Recorded, Session
-from lewm_ros.recording.topics import Topic, topics_of
-from lewm_ros.terminal import Keys
+from lewm_ros.robot.contract import IMAGE_TYPES
+from lewm_ros.view.terminal import Keys
 
 #: Messages that the middleware keeps for this node while its callbacks are late.
 DEPTH = 100

@@ -16,22 +16,22 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, Header, String, UInt32
 from std_srvs.srv import Trigger
 
-from lewm_ros.contract import Contract
+from lewm_ros.bringup.compose import main_of
 from lewm_ros.errors import ContractError, SimulationError
-from lewm_ros.fields import read_fields
-from lewm_ros.history import NANOSECOND
+from lewm_ros.files import find
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
-from lewm_ros.nodes.compose import main_of
 from lewm_ros.nodes.messages import header, image_message, message_class
 from lewm_ros.nodes.parameters import Parameter
-from lewm_ros.share import find
+from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.fields import read_fields
 from lewm_ros.sim import TASKS, make_task
+from lewm_ros.time import NS_PER_S
 
 FRAME_ID = 'camera_optical'
 #: A command counts as zero when it is not renewed for this long: a driver's timeout [ns].
-COMMAND_TIMEOUT = NANOSECOND // 2
+COMMAND_TIMEOUT = NS_PER_S // 2
 #: Further behind than this the simulation gives the lost time up [ns].
-BEHIND = NANOSECOND // 2
+BEHIND = NS_PER_S // 2
 
 
 class Clockwork:
@@ -49,7 +49,7 @@ class Clockwork:
         self.re_anchors = 0
         self._task = task
         self._rest = np.zeros(size)
-        self._step = round(task.timestep * NANOSECOND)
+        self._step = round(task.timestep * NS_PER_S)
         self._commands: deque[tuple[int, np.ndarray]] = deque()
 
     def command(self, stamp: int, values: np.ndarray) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float32
 
+from lewm_ros.bringup.compose import main_of
 from lewm_ros.bundle import Calibration
 from lewm_ros.engines import describe as describe_engine
 from lewm_ros.errors import BundleError, CalibrationError
@@ -24,7 +25,6 @@ from lewm_ros.nodes.anomalies import (
     nothing_open,
 )
 from lewm_ros.nodes.base import LATCHED, STREAM
-from lewm_ros.nodes.compose import main_of
 from lewm_ros.nodes.diagnostics import Rate, Recent
 from lewm_ros.nodes.messages import header, vector_message
 from lewm_ros.nodes.observer import ENGINE, ObserverNode

@@ -22,16 +22,9 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float32, Float64MultiArray, Header, String
 from trajectory_msgs.msg import JointTrajectory
 
+from lewm_ros.bringup.compose import main_of
 from lewm_ros.errors import BringupError, LewmError
-from lewm_ros.fields import read_fields
-from lewm_ros.history import NANOSECOND
-from lewm_ros.imaging import from_message
-from lewm_ros.nodes.anomalies import EVENTS, OpenAnomalies
-from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
-from lewm_ros.nodes.compose import main_of
-from lewm_ros.nodes.messages import plan_message, stamp_of, to_ns
-from lewm_ros.nodes.parameters import Parameter
-from lewm_ros.report import (
+from lewm_ros.evaluation.report import (
     GoalResult,
     Teleport,
     TrialRecord,
@@ -39,7 +32,14 @@ from lewm_ros.report import (
     prepare_report,
     write_report,
 )
+from lewm_ros.nodes.anomalies import EVENTS, OpenAnomalies
+from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
+from lewm_ros.nodes.messages import plan_message, stamp_of, to_ns
+from lewm_ros.nodes.parameters import Parameter
+from lewm_ros.robot.fields import read_fields
+from lewm_ros.robot.imaging import from_message
 from lewm_ros.sim import TASKS
+from lewm_ros.time import NS_PER_S
 
 TICK = 0.02  #: [s]
 READY_TIMEOUT = 60.0  #: for frames, surprise and diagnostics to arrive [s]
@@ -79,7 +79,7 @@ class TrialNode(LewmNode):
         prepare_report(Path(self.params['out']))  # what is missing is said now, not at the end
         self._state = state
         self._task = TASKS[self.params['task']]
-        self._block = round(bundle.block * NANOSECOND)
+        self._block = round(bundle.block * NS_PER_S)
         self._goal_topic = self.publisher(Float64MultiArray, 'sim/goal', STREAM)
         self._perturb = self.publisher(String, 'sim/perturb', STREAM)
         self._plan = self.publisher(JointTrajectory, 'plan', NEWEST)
@@ -181,12 +181,12 @@ class TrialNode(LewmNode):
                 self._filming = False
                 record.goal_image = self._goal_image
             self._say('goal', number, goals, record.goals[-1])
-        until = self.now() + round(extra * NANOSECOND)
+        until = self.now() + round(extra * NS_PER_S)
         done = len(record.goals)
         while self.now() < until:
             yield from self._reach()
             print(
-                f'nominal: {(until - self.now()) / NANOSECOND:.0f} s to go, '
+                f'nominal: {(until - self.now()) / NS_PER_S:.0f} s to go, '
                 f'{len(self._events) - events} events',
                 flush=True,
             )
@@ -197,7 +197,7 @@ class TrialNode(LewmNode):
         record.ticks = after['ticks'] - before['ticks']
         record.ticks_on_time = after['ticks_on_time'] - before['ticks_on_time']
         record.late_plans = after['late_plans'] - before['late_plans']
-        record.nominal_seconds = (self.now() - began) / NANOSECOND
+        record.nominal_seconds = (self.now() - began) / NS_PER_S
         record.nominal_events = len(self._events) - events
         if goals or extra:
             record.plan_figures = {
@@ -210,12 +210,12 @@ class TrialNode(LewmNode):
         results = self.record.goals if drive is None else self.record.random_goals
         goal = self._set_goal()
         began = self.now()
-        while self.now() < began + round(self.params['goal_seconds'] * NANOSECOND):
+        while self.now() < began + round(self.params['goal_seconds'] * NS_PER_S):
             if drive is not None:
                 drive()
             yield
         error = self._task.pose_errors(self._pose, goal)
-        seconds = None if self._reached_at is None else (self._reached_at - began) / NANOSECOND
+        seconds = None if self._reached_at is None else (self._reached_at - began) / NS_PER_S
         results.append(
             GoalResult(
                 seconds is not None,
@@ -237,7 +237,7 @@ class TrialNode(LewmNode):
 
         The controller mixes neighbours where its ticks lie off the plan's.
         """
-        period = round(self._contract.period * NANOSECOND)
+        period = round(self._contract.period * NS_PER_S)
         now = self.now()
         if now < self._random_until - 5 * period:  # early enough for the line not to break
             return
@@ -254,7 +254,7 @@ class TrialNode(LewmNode):
             yield from self._wait(self._rng.uniform(1.5, 3.0))
             # A new event can only open after the last one ended; one that never does counts
             # against surprise.
-            patience = self.now() + round(EVENT_PATIENCE * NANOSECOND)
+            patience = self.now() + round(EVENT_PATIENCE * NS_PER_S)
             while self._anomalies and self.now() < patience:
                 yield
             self._perturbed.clear()
@@ -276,14 +276,14 @@ class TrialNode(LewmNode):
             )
 
     def _judge_teleport(self, stamp: int) -> Teleport:
-        at = (stamp - self._start) / NANOSECOND
+        at = (stamp - self._start) / NS_PER_S
         scores = self.record.surprise
         before = [s for t, s in scores if at - 1 <= t < at]
         after = [s for t, s in scores if at <= t < at + 1]
         delays = [
             (received - stamp) / 1e6
             for received, frame in self._events
-            if frame >= stamp and received - stamp <= EVENT_TIMEOUT * NANOSECOND
+            if frame >= stamp and received - stamp <= EVENT_TIMEOUT * NS_PER_S
         ]
         return Teleport(
             at, max(before, default=0.0), max(after, default=0.0), min(delays, default=None)
@@ -300,7 +300,7 @@ class TrialNode(LewmNode):
             raise BringupError('planner_node refused to change its lifecycle state')
 
     def _wait(self, seconds: float) -> Iterator[None]:
-        until = self.now() + round(seconds * NANOSECOND)
+        until = self.now() + round(seconds * NS_PER_S)
         while self.now() < until:
             yield
 
@@ -347,7 +347,7 @@ class TrialNode(LewmNode):
         self._goal_image = from_message(message)
 
     def _on_surprise(self, message: Float32, received: int) -> None:
-        self.record.surprise.append(((received - self._start) / NANOSECOND, message.data))
+        self.record.surprise.append(((received - self._start) / NS_PER_S, message.data))
 
     def _on_threshold(self, message: Float32, received: int) -> None:
         self.record.threshold = float(message.data)
@@ -362,7 +362,7 @@ class TrialNode(LewmNode):
     def _on_plan(self, message: JointTrajectory, received: int) -> None:
         if self._planner_drives:
             age = (received - stamp_of(message) + self._block) / 1e6
-            self.record.plans.append(((received - self._start) / NANOSECOND, age))
+            self.record.plans.append(((received - self._start) / NS_PER_S, age))
 
     def _on_perturbed(self, message: Header, received: int) -> None:
         self._perturbed.append(to_ns(message.stamp))
@@ -374,7 +374,7 @@ class TrialNode(LewmNode):
                 continue  # of another robot
             self._figures[node] = {v.key: v.value for v in status.values}
             if node == 'planner_node' and self._planner_drives:
-                at = (received - self._start) / NANOSECOND
+                at = (received - self._start) / NS_PER_S
                 self.record.plan_ms.append((at, float(self._figures[node]['plan_ms_last'])))
 
 

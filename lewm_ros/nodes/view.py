@@ -14,15 +14,15 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
-from lewm_ros.history import NANOSECOND
-from lewm_ros.imaging import from_message
+from lewm_ros.bringup.compose import main_of
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM
-from lewm_ros.nodes.compose import main_of
 from lewm_ros.nodes.markers import gauge
 from lewm_ros.nodes.messages import header, image_message, numbers, stamp_of
 from lewm_ros.nodes.parameters import Parameter, dynamic
 from lewm_ros.nodes.qos import IMAGE_RELIABILITY
 from lewm_ros.nodes.watching import WatchingNode
+from lewm_ros.robot.imaging import from_message
+from lewm_ros.time import NS_PER_S
 from lewm_ros.view.camera import annotated
 from lewm_ros.view.latent import Row, strips
 from lewm_ros.view.plot import plot
@@ -74,7 +74,7 @@ class ViewNode(WatchingNode):
 
     def changed(self) -> None:
         """Draw at the new rate, over the new span."""
-        self._timer.timer_period_ns = NANOSECOND / self.params['rate']
+        self._timer.timer_period_ns = NS_PER_S / self.params['rate']
         self.trace.span = self.params['seconds']
 
     def cleanup(self) -> None:
@@ -93,7 +93,7 @@ class ViewNode(WatchingNode):
         if rows and stamp < rows[-1][0]:
             rows.clear()
         rows.append((stamp, row))
-        while rows[0][0] < stamp - self.params['seconds'] * NANOSECOND:
+        while rows[0][0] < stamp - self.params['seconds'] * NS_PER_S:
             rows.popleft()
 
     def _look(self) -> None:

@@ -8,7 +8,7 @@ from enum import Enum
 
 import numpy as np
 
-from lewm_ros.history import NANOSECOND
+from lewm_ros.time import NS_PER_S
 
 #: A goal is left at this many times the distance that counts as reached.
 RELEASE = 2.0
@@ -98,7 +98,7 @@ class Goal:
         """Compare the frame of ``stamp`` [ns], its latent (D,); whether the state changed."""
         if self.latent is None:
             return False
-        if stamp - self.frame > self._silence * NANOSECOND:
+        if stamp - self.frame > self._silence * NS_PER_S:
             self._since = None
         apart = latent.astype(np.float64) - self.latent
         self.frame, self.distance = stamp, float(np.mean(apart**2))
@@ -113,7 +113,7 @@ class Goal:
             return False
         if self._since is None:
             self._since = stamp
-        if stamp - self._since < self._dwell * NANOSECOND:
+        if stamp - self._since < self._dwell * NS_PER_S:
             return False
         self.state, self._since, self._active_since = other, None, now
         return True

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lewm_ros.contract import Contract
 from lewm_ros.errors import ModelError
-from lewm_ros.history import NANOSECOND, Context, held_average
 from lewm_ros.planning.cem import CEM, CEMConfig, Cost, Search, Solution
 from lewm_ros.planning.costs import goal_cost, weights
+from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.history import Context, held_average
+from lewm_ros.time import NS_PER_S
 
 if TYPE_CHECKING:  # both are handed in; planning imports no file format and no runtime
     from lewm_ros.bundle import Bundle, Manifest
@@ -151,8 +152,8 @@ class RecedingHorizonPlanner:
         self._ticks = bundle.manifest.frameskip
         self._free = config.horizon - 1
         self._size = contract.action.size
-        self._block = round(bundle.block * NANOSECOND)
-        self._period = round(contract.period * NANOSECOND)
+        self._block = round(bundle.block * NS_PER_S)
+        self._period = round(contract.period * NS_PER_S)
         shape = self._free, self._ticks * self._size
         low, high = (
             np.broadcast_to(np.tile(bundle.normalise(bound), self._ticks), shape)

@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from lewm_ros.errors import CalibrationError
-from lewm_ros.history import NANOSECOND
+from lewm_ros.time import NS_PER_S
 
 GAP = 5  #: a pause of more than this many median intervals ends a run of scores
 
@@ -59,7 +59,7 @@ def window_maxima(
         return np.empty(0)
     interval = float(np.median(steps[same & (steps > 0)]))
     breaks = ~same | (steps <= 0) | (steps > GAP * interval)
-    length = window * NANOSECOND
+    length = window * NS_PER_S
     maxima = []
     for run in np.split(np.arange(len(stamps)), np.flatnonzero(breaks) + 1):
         times = stamps[run] - stamps[run[0]]

@@ -10,7 +10,7 @@ from itertools import count
 import math
 
 from lewm_ros.errors import CalibrationError
-from lewm_ros.history import NANOSECOND
+from lewm_ros.time import NS_PER_S
 
 #: What an anomaly can be: a frame that the model did not foresee; a running mean of the score
 #: above nominal; frames that stand still where the model foresaw a change; no frames.
@@ -103,7 +103,7 @@ class EventDetector:
             return edges
         if self._low_since is None:
             self._low_since = stamp
-        if stamp - self._low_since >= self.hold * NANOSECOND:
+        if stamp - self._low_since >= self.hold * NS_PER_S:
             edges.append(self._finish(self.event, self._low_since))
         return edges
 

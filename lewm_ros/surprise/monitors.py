@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from lewm_ros.history import NANOSECOND
+from lewm_ros.time import NS_PER_S
 
 #: Span of the running mean of the score [s].
 DRIFT_SPAN = 10.0
@@ -33,7 +33,7 @@ class RunningMean:
     """
 
     def __init__(self, span: float = DRIFT_SPAN) -> None:
-        self._span = round(span * NANOSECOND)
+        self._span = round(span * NS_PER_S)
         self.reset()
 
     def reset(self) -> None:
@@ -44,7 +44,7 @@ class RunningMean:
     def update(self, stamp: int, score: float) -> float | None:
         """Take the score of the frame at ``stamp`` [ns]; None until a whole span is there."""
         newest = self._scores[-1][0] if self._scores else stamp
-        if not 0 <= stamp - newest <= PAUSE * NANOSECOND:
+        if not 0 <= stamp - newest <= PAUSE * NS_PER_S:
             self.reset()
         if self._begun is None:
             self._begun = stamp
@@ -105,7 +105,7 @@ class FrozenCamera:
         if last is None or stamp <= last[0] or not np.array_equal(latent, last[1]):
             self._seconds = 0.0
         elif moving:
-            self._seconds += (stamp - last[0]) / NANOSECOND
+            self._seconds += (stamp - last[0]) / NS_PER_S
         elif self._seconds <= self._limit:
             self._seconds = 0.0
         return self._seconds
@@ -129,7 +129,7 @@ class FrameGap:
         """Take a frame of ``stamp`` [ns] that came at ``now`` [s, steady]; its pause [s]."""
         pause = self.silence(now)
         if self.newest is not None:
-            pause = max(pause, (stamp - self.newest) / NANOSECOND)
+            pause = max(pause, (stamp - self.newest) / NS_PER_S)
         self.newest, self._came = stamp, now
         return pause
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lewm_ros.errors import CalibrationError, ModelError
-from lewm_ros.history import Context
+from lewm_ros.robot.history import Context
 
 if TYPE_CHECKING:  # both are handed in
     from lewm_ros.bundle import Bundle

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from lewm_ros.history import NANOSECOND
+from lewm_ros.time import NS_PER_S
 from lewm_ros.view.scale import decades, height
 from lewm_ros.view.trace import Anomaly, Level, Snapshot, show
 
@@ -115,9 +115,9 @@ def _events(snapshot: Snapshot, width: int, paint: Callable[[str, str], str]) ->
 
 
 def _describe(anomaly: Anomaly, snapshot: Snapshot) -> str:
-    when = datetime.fromtimestamp(anomaly.start / NANOSECOND).strftime('%H:%M:%S')
+    when = datetime.fromtimestamp(anomaly.start / NS_PER_S).strftime('%H:%M:%S')
     if anomaly.end is None:
         lasting = f'open for {max(-snapshot.ago(anomaly.start), 0):.1f} s'
     else:
-        lasting = f'{(anomaly.end - anomaly.start) / NANOSECOND:.2f} s'
+        lasting = f'{(anomaly.end - anomaly.start) / NS_PER_S:.2f} s'
     return f'{when}  {anomaly.kind:<14} #{anomaly.id:<5} {lasting:<16} {anomaly.peak_text}'.rstrip()

@@ -10,7 +10,7 @@ from enum import Enum
 
 import numpy as np
 
-from lewm_ros.history import NANOSECOND
+from lewm_ros.time import NS_PER_S
 
 #: Without a score for this long, what was heard last is no statement about now [s].
 SILENCE = 2.0
@@ -97,7 +97,7 @@ class Snapshot:
 
     def ago(self, stamp: int) -> float:
         """Return the time from ``now`` to a stamp [s], negative in the past."""
-        return (stamp - self.now) / NANOSECOND
+        return (stamp - self.now) / NS_PER_S
 
     def headline(self) -> str:
         """Say the figures in one line, without the level."""
@@ -166,7 +166,7 @@ class Trace:
             self._anomalies.clear()
         self._newest, self._heard = stamp, heard
         self._scores.append((stamp, score))
-        while self._scores[0][0] < stamp - self.span * NANOSECOND:
+        while self._scores[0][0] < stamp - self.span * NS_PER_S:
             self._scores.popleft()
 
     def note(self, anomaly: Anomaly) -> None:
@@ -184,13 +184,13 @@ class Trace:
     def snapshot(self, heard: float) -> Snapshot:
         """Return what is to be drawn at ``heard`` [s, steady]."""
         silent = heard - self._heard if self._newest else float('inf')
-        now = self._newest + round(silent * NANOSECOND) if self._newest else 0
-        kept = [(s, v) for s, v in self._scores if s >= now - self.span * NANOSECOND]
+        now = self._newest + round(silent * NS_PER_S) if self._newest else 0
+        kept = [(s, v) for s, v in self._scores if s >= now - self.span * NS_PER_S]
         anomalies = tuple(sorted(self._anomalies.values(), key=lambda a: a.start))
         return Snapshot(
             now=now,
             span=self.span,
-            times=np.array([(s - now) / NANOSECOND for s, _ in kept]),
+            times=np.array([(s - now) / NS_PER_S for s, _ in kept]),
             scores=np.array([v for _, v in kept], dtype=float),
             threshold=self.threshold,
             alpha=self.alpha,

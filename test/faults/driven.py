@@ -17,10 +17,10 @@ from sensor_msgs.msg import Image
 from trajectory_msgs.msg import JointTrajectory
 import yaml
 
-from lewm_ros.contract import Contract
-from lewm_ros.fields import read_fields
-from lewm_ros.history import NANOSECOND
 from lewm_ros.nodes.messages import action_message, message_class, plan_message, to_time
+from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.fields import read_fields
+from lewm_ros.time import NS_PER_S
 
 TICK = 0.025  #: of the test [s], half a control period
 #: What a message may need on its way through the test and a busy machine [s].
@@ -43,7 +43,7 @@ class Robot:
 
     def __init__(self, bench: Bench, process: Any, contract: Contract, simulated: bool) -> None:
         self.bench, self.process, self.action = bench, process, contract.action
-        self.period = round(contract.period * NANOSECOND)
+        self.period = round(contract.period * NS_PER_S)
         self.timeout = contract.stop.observation_timeout
         #: From the last good moment to the last command that may still be another than stop [s].
         self.deadline = self.timeout + contract.period + DELIVERY
@@ -52,7 +52,7 @@ class Robot:
         self.seen = 0.0
         self.target: np.ndarray | None = None
         self.override: np.ndarray | str | None = None
-        self.clock = 1000 * NANOSECOND if simulated else None
+        self.clock = 1000 * NS_PER_S if simulated else None
         self._clock = bench.node.create_publisher(Clock, '/clock', 10) if simulated else None
         kind, executed = message_class(self.action.type), self.action.executed
         self._applied = None
@@ -73,8 +73,8 @@ class Robot:
 
     def send(self, ahead: float = 0.0, seconds: float = 1.0) -> None:
         """Publish a plan of ``target`` that starts so far ahead [s]."""
-        commands = np.tile(self.target, (round(seconds * NANOSECOND / self.period), 1))
-        start = self.now + round(ahead * NANOSECOND)
+        commands = np.tile(self.target, (round(seconds * NS_PER_S / self.period), 1))
+        start = self.now + round(ahead * NS_PER_S)
         self.plan.publish(plan_message(start, self.period, commands, self.action))
 
     def live(self, seconds: float, plans: bool = True) -> list[np.ndarray]:
@@ -92,7 +92,7 @@ class Robot:
             number += 1
             self.bench.spin(TICK)
             if self.clock is not None and self.runs:
-                self.clock += round((time.monotonic() - now) * NANOSECOND)
+                self.clock += round((time.monotonic() - now) * NS_PER_S)
         return [command for _, command in self.commands[first:]]
 
     def until(self, target: float, what: str) -> None:

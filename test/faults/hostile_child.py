@@ -21,12 +21,12 @@ import sys
 from typing import Any
 
 from lewm_ros import cli
-from lewm_ros.bringup import Bringup
+from lewm_ros.bringup.groups import Bringup
 from lewm_ros.bundle import FILES, MANIFEST, Bundle
-from lewm_ros.contract import Contract
 from lewm_ros.engines import ENGINES, load_engine
-from lewm_training.closed_loop import planner_config
-from lewm_training.import_official import read_action_stats
+from lewm_ros.evaluation.closed_loop import planner_config
+from lewm_ros.robot.contract import Contract
+from lewm_ros.training.import_official import read_action_stats
 
 MEMORY = 400 << 20  #: address space that a case may ask for [bytes]; a good load takes less
 #: What running code out of a file would show itself by.

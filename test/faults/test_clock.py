@@ -12,8 +12,8 @@ from harness import Bench
 import numpy as np
 import pytest
 
-from lewm_ros.contract import Contract
-from lewm_ros.history import NANOSECOND
+from lewm_ros.robot.contract import Contract
+from lewm_ros.time import NS_PER_S
 
 GO = np.array([0.5, -0.5])
 
@@ -58,11 +58,11 @@ def test_a_clock_set_back_ends_every_old_plan(robot: Robot, back: float) -> None
     """At once; neither the plan that played nor one still on its way is played later."""
     before = robot.said('the clock went back by')[0]
     robot.send(seconds=10.0)
-    late = robot.now + NANOSECOND // 10
-    robot.clock -= round(back * NANOSECOND)
+    late = robot.now + NS_PER_S // 10
+    robot.clock -= round(back * NS_PER_S)
     jumped = time.monotonic()
     robot.live(0.1, plans=False)
-    robot.send(ahead=(late - robot.now) / NANOSECOND)  # made before the jump
+    robot.send(ahead=(late - robot.now) / NS_PER_S)  # made before the jump
     robot.live(1.9, plans=False)  # past the time of the old plans where the jump was short
     assert robot.moved_after(jumped) < 0.05 + DELIVERY
     assert robot.said('the clock went back by') == (before + 1, before + 1)
@@ -72,7 +72,7 @@ def test_a_clock_set_back_ends_every_old_plan(robot: Robot, back: float) -> None
 def test_a_clock_that_leaps_ahead_drops_the_plan(robot: Robot) -> None:
     """Even where the plan covers the new time: the robot is not where it would be by then."""
     before = robot.said('the clock went ahead by')[0]
-    robot.clock += 3 * NANOSECOND
+    robot.clock += 3 * NS_PER_S
     jumped = time.monotonic()
     robot.live(1.2, plans=False)
     assert robot.moved_after(jumped) < 0.05 + DELIVERY

@@ -13,7 +13,7 @@ from harness import Bench
 import numpy as np
 import pytest
 
-from lewm_ros.contract import Contract
+from lewm_ros.robot.contract import Contract
 
 REST = np.zeros(2)
 GO = np.array([0.5, -0.5])

@@ -21,10 +21,10 @@ from trajectory_msgs.msg import JointTrajectory
 import yaml
 
 from lewm_ros.bundle import Bundle
-from lewm_ros.history import NANOSECOND
-from lewm_ros.imaging import from_message
+from lewm_ros.files import find
 from lewm_ros.nodes.messages import header, image_message, stamp_of, to_time
-from lewm_ros.share import find
+from lewm_ros.robot.imaging import from_message
+from lewm_ros.time import NS_PER_S
 
 OTHERS = ('planner_node', 'surprise_node', 'controller_node')
 #: What comes of a frame on its way: messages and how much later each one is sent [s].
@@ -214,7 +214,7 @@ def test_frames_that_come_late_keep_their_stamps(robot: Robot):
     robot.latents.clear()
     assert robot.live(2.0, lambda frame, number: [(0.2, frame)]) > 2.0
     offset = time.time() - time.monotonic()
-    ages = [heard + offset - stamp_of(m) / NANOSECOND for heard, m in robot.latents]
+    ages = [heard + offset - stamp_of(m) / NS_PER_S for heard, m in robot.latents]
     assert len(ages) > 30 and np.min(ages) > 0.2 and np.median(ages) < 0.5
     assert {stamp_of(m) for _, m in robot.latents} <= {stamp_of(m) for _, m in robot.sent}
     robot.recovered()
@@ -255,7 +255,7 @@ def test_a_stamp_from_another_time_is_got_over(robot: Robot):
     for hours in (-1, 1):
 
         def other(frame, number, hours=hours):
-            stamp = to_time(stamp_of(frame) + hours * 3600 * NANOSECOND)
+            stamp = to_time(stamp_of(frame) + hours * 3600 * NS_PER_S)
             robot.way = whole
             return [(0.0, changed(frame, header=Header(stamp=stamp)))]
 
@@ -271,7 +271,7 @@ def test_after_a_stall_the_newest_frame_is_encoded_first(robot: Robot):
     resumed = time.time()
     robot.encoder.send(signal.SIGCONT)
     robot.recovered()
-    ages = [resumed - stamp_of(m) / NANOSECOND for _, m in robot.latents]
+    ages = [resumed - stamp_of(m) / NS_PER_S for _, m in robot.latents]
     assert sum(a > 0.3 for a in ages) <= 5
     assert all(np.diff([stamp_of(m) for _, m in robot.latents]) > 0)
 

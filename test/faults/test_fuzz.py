@@ -24,9 +24,6 @@ from std_msgs.msg import UInt32
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 import yaml
 
-from lewm_ros.contract import Contract
-from lewm_ros.fields import read_fields
-from lewm_ros.history import NANOSECOND
 from lewm_ros.nodes.controller import ControllerNode
 from lewm_ros.nodes.messages import (
     _POINT_FIELD,
@@ -36,6 +33,9 @@ from lewm_ros.nodes.messages import (
     plan_message,
     to_time,
 )
+from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.fields import read_fields
+from lewm_ros.time import NS_PER_S
 
 CYCLES = 100_000
 #: What the contract of the arm is changed to; together they have every limit and both stops.
@@ -79,7 +79,7 @@ class Controller:
         self.node.trigger_configure()
         self.node.trigger_activate()
         assert self.node.failure is None
-        period = round(contract.period * NANOSECOND)
+        period = round(contract.period * NS_PER_S)
         (self._tick,) = (t.callback for t in self.node.timers if t.timer_period_ns == period)
         self._topics = {s.topic_name: s.callback for s in self.node.subscriptions}
         self.sent: list[tuple[float, np.ndarray]] = []
@@ -124,8 +124,8 @@ def plan(rng: np.random.Generator, robot: Controller) -> JointTrajectory:
     action = robot.contract.action
     low, high = action.bounds
     commands = rng.uniform(low - 0.2, high + 0.2, (int(rng.integers(1, 12)), action.size))
-    start = robot.clock + int(rng.normal(scale=0.2) * NANOSECOND)
-    period = round(robot.contract.period * NANOSECOND)
+    start = robot.clock + int(rng.normal(scale=0.2) * NS_PER_S)
+    period = round(robot.contract.period * NS_PER_S)
     message = plan_message(max(start, 1), period, commands, action)
     odd = rng.integers(0, 20)
     if odd == 0:
@@ -133,7 +133,7 @@ def plan(rng: np.random.Generator, robot: Controller) -> JointTrajectory:
     elif odd == 1:
         message.joint_names = [str(n) for n in rng.permutation([*action.names, ''])]
     elif odd == 2:
-        message.header = header(int(rng.integers(0, 2**31 * NANOSECOND)))
+        message.header = header(int(rng.integers(0, 2**31 * NS_PER_S)))
     elif odd == 3:
         message.points.append(JointTrajectoryPoint(effort=[0.0], positions=[0.0] * 5))
     elif odd == 4:
@@ -169,14 +169,14 @@ def happen(rng: np.random.Generator, robot: Controller) -> None:
     robot.steady += passed
     chance = rng.random()
     if chance > 0.01:
-        robot.clock += round(passed * NANOSECOND)
+        robot.clock += round(passed * NS_PER_S)
     elif chance > 0.005:
         robot.steady += rng.exponential(1.0)  # the clock stands still
     elif chance > 0.001:
-        robot.clock += int(rng.normal(scale=3.0) * NANOSECOND)
+        robot.clock += int(rng.normal(scale=3.0) * NS_PER_S)
     else:
-        robot.clock = int(rng.integers(0, 2**31 * NANOSECOND))
-    robot.clock = min(max(robot.clock, 0), 2**31 * NANOSECOND - 1)
+        robot.clock = int(rng.integers(0, 2**31 * NS_PER_S))
+    robot.clock = min(max(robot.clock, 0), 2**31 * NS_PER_S - 1)
     if robot.clock < before:
         robot.went_back = robot.steady
     if rng.random() < 0.02:

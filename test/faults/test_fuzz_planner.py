@@ -25,11 +25,11 @@ from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
 from lewm_ros.bundle import FILES, ROLLOUT, Bundle, write_bundle
-from lewm_ros.contract import Action
 from lewm_ros.engines import Engine
-from lewm_ros.history import NANOSECOND
 from lewm_ros.nodes.messages import header, to_time, vector_message
 from lewm_ros.nodes.planner import PlannerNode
+from lewm_ros.robot.contract import Action
+from lewm_ros.time import NS_PER_S
 
 
 class Confused:
@@ -86,7 +86,7 @@ class Planner:
 
     def cycle(self, latent: np.ndarray, command: np.ndarray, goal: np.ndarray) -> None:
         """Let a camera period pass, and what is to be planned be planned."""
-        self.clock += NANOSECOND // 20
+        self.clock += NS_PER_S // 20
         self.node._time_source.clock_callback(Clock(clock=to_time(self.clock)))
         self.take('action', Float64MultiArray(data=command))
         self.take('goal_latent', vector_message(goal, header(self.clock)))

@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 
 from lewm_ros.bundle import FILES, MANIFEST, Bundle
-from lewm_ros.tensors import read_tensors, write_tensors
+from lewm_ros.bundle.tensors import read_tensors, write_tensors
 
 WEIGHTS, ENCODER, ROLLOUT = FILES
 RUNTIMES = ('onnxruntime', 'openvino', 'lewm evaluate')
@@ -137,7 +137,11 @@ def change(**values: Any) -> Callable[[dict[str, Any]], str]:
 def sized(**values: Any) -> Callable[[dict[str, Any]], str]:
     """Return a change of sizes, in the architecture too."""
     return lambda data: json.dumps(
-        {**data, **values, 'architecture': {**data['architecture'], **values}}
+        {
+            **data,
+            **values,
+            'architecture': {**data['architecture'], **values},
+        }
     )
 
 

@@ -21,14 +21,14 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from lewm_ros.bringup import GROUPS, PROFILES, profile_variable
-from lewm_ros.contract import Contract
-from lewm_ros.history import NANOSECOND
+from lewm_ros.bringup.groups import GROUPS, PROFILES, profile_variable
+from lewm_ros.control.playback import Playback
 from lewm_ros.nodes.messages import read_plan
-from lewm_ros.planning.playback import Playback
+from lewm_ros.robot.contract import Contract
+from lewm_ros.time import NS_PER_S
 
 CONTRACT = Contract.load(ROOT / 'config' / 'robots' / 'reacher.yaml')
-PERIOD = round(CONTRACT.period * NANOSECOND)
+PERIOD = round(CONTRACT.period * NS_PER_S)
 #: From publisher to subscriber, and from a tick to its command, on a busy machine [s].
 DELIVERY = 0.05
 #: Of every 100 ms a planner that is five times slower stands still for so long [s].
@@ -62,7 +62,7 @@ class Robot:
         heard: list[tuple[float, Any]] = []
 
         def note(message: Any, info: Any) -> None:
-            heard.append((info['source_timestamp'] / NANOSECOND, message))
+            heard.append((info['source_timestamp'] / NS_PER_S, message))
 
         self.bench.node.create_subscription(kind, topic, note, 10)
         return heard
@@ -140,7 +140,7 @@ def asks_for(command: np.ndarray, plans: list[tuple], t: float) -> bool:
     for plan in plans[-6:]:  # those before are over
         line.add(*plan)
     ticks = np.arange(t - DELIVERY, t + 0.001, 0.001)
-    asked = [line.command(round(tick * NANOSECOND), PERIOD) for tick in ticks]
+    asked = [line.command(round(tick * NS_PER_S), PERIOD) for tick in ticks]
     asked = [values for values in asked if values is not None]
     # Between two of these moments the line can go on by as much.
     return bool(asked) and bool(
@@ -264,7 +264,7 @@ def test_a_killed_planner_stops_the_robot_at_the_end_of_its_plan(robot: Robot):
     robot.kill('planner_node')
     robot.bench.spin(DELIVERY)
     start, period, actions = read_plan(robot.plans[-1][1], CONTRACT.action, PERIOD)
-    ends = (start + period * len(actions)) / NANOSECOND
+    ends = (start + period * len(actions)) / NS_PER_S
     assert abs(robot.stopped() - ends) <= CONTRACT.period + DELIVERY
     robot.bench.until(
         lambda: 'nobody publishes /lewm/plan' in robot.bench.text('controller_node'), 'not named'

@@ -18,7 +18,7 @@ import pytest
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64MultiArray
 
-from lewm_ros.bringup import GROUPS
+from lewm_ros.bringup.groups import GROUPS
 from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.messages import header, image_message
 

@@ -15,7 +15,7 @@ from harness import Bench, Process
 import pytest
 from std_msgs.msg import Float64MultiArray
 
-from lewm_ros.bringup import GROUPS
+from lewm_ros.bringup.groups import GROUPS
 
 SIGNALS = {
     'SIGINT': [signal.SIGINT],

@@ -10,9 +10,9 @@ import pytest
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import Image
 
+from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.engines import load_engine
 from lewm_ros.nodes.messages import stamp_of, vector
-from lewm_training.bags import read_episodes
 
 
 def test_a_bag_frame_has_one_latent(bench: Bench, tiny_bundle, tmp_path):

@@ -22,14 +22,14 @@ from std_msgs.msg import Float64MultiArray, UInt32
 from trajectory_msgs.msg import JointTrajectory
 import yaml
 
-from lewm_ros.contract import Contract
-from lewm_ros.history import NANOSECOND
 from lewm_ros.nodes.anomalies import EVENTS, edge_message, not_watching, nothing_open
 from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.messages import header, plan_message
+from lewm_ros.robot.contract import Contract
 from lewm_ros.surprise.events import Event
+from lewm_ros.time import NS_PER_S
 
-PERIOD = NANOSECOND // 20
+PERIOD = NS_PER_S // 20
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ class Robot:
 
     def send(self, value, ticks, delay=0.0, names=None):
         """Publish a plan of equal commands that starts ``delay`` [s] from now."""
-        start = self.bench.now() + round(delay * NANOSECOND)
+        start = self.bench.now() + round(delay * NS_PER_S)
         actions = np.full((ticks, 2), value)
         message = plan_message(start, PERIOD, actions, self.action)
         if names:
@@ -67,7 +67,7 @@ class Robot:
         """
         before = len(self.commands)
         for _ in range(round(seconds / 0.05)):
-            stamp = self.bench.now() + round(ahead * NANOSECOND)
+            stamp = self.bench.now() + round(ahead * NS_PER_S)
             self.latent.publish(Image(header=header(stamp)))
             self.bench.spin(0.05)
         return [list(m.data) for _, m in self.commands[before:]]

@@ -17,11 +17,11 @@ from std_srvs.srv import Trigger
 import yaml
 
 from lewm_ros.bundle import FILES, Bundle, write_bundle
-from lewm_ros.contract import Contract
 from lewm_ros.engines import load_engine
-from lewm_ros.imaging import from_message, prepare
 from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.messages import header, image_message, stamp_of, to_ns, vector
+from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.imaging import from_message, prepare
 
 SIZE = 8  # of the tiny bundle's latent
 

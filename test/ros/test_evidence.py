@@ -9,9 +9,9 @@ import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64MultiArray, String, UInt32
 
+from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.messages import header, image_message, vector_message
-from lewm_training.bags import read_episodes
 
 
 def test_an_event_leaves_a_bag_of_the_seconds_before_it(bench: Bench, calibrated, tmp_path):

@@ -13,8 +13,8 @@ from std_srvs.srv import Trigger
 import yaml
 
 from lewm_ros.bundle import Bundle
+from lewm_ros.files import find
 from lewm_ros.nodes.base import LATCHED
-from lewm_ros.share import find
 
 NODES = ('sim_node', 'encoder_node', 'planner_node', 'controller_node')
 #: Limits [1], [1/s] at 20 Hz: the second is the tighter one.

@@ -10,12 +10,12 @@ from harness import ROOT, Bench, Process
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from lewm_ros.bringup import profile_variable
+from lewm_ros.bringup.groups import profile_variable
 
 FRAMES = 90
 CAMERA = f"""
 import array, time
-from lewm_ros.bringup import prepare_environment
+from lewm_ros.bringup.groups import prepare_environment
 prepare_environment('plan')
 import rclpy
 from rclpy.qos import QoSProfile, ReliabilityPolicy

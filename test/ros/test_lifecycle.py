@@ -17,13 +17,13 @@ import pytest
 from rclpy.parameter import Parameter
 from std_msgs.msg import Float64MultiArray
 
-from lewm_ros.contract import Contract
 from lewm_ros.errors import ContractError
 from lewm_ros.nodes.base import FAILURE, SUCCESS, LewmNode
 from lewm_ros.nodes.encoder import EncoderNode
 from lewm_ros.nodes.planner import PlannerNode
 from lewm_ros.nodes.surprise import SurpriseNode
 from lewm_ros.nodes.view import ViewNode
+from lewm_ros.robot.contract import Contract
 
 #: What a node keeps that is large, by its attributes' names.
 HELD = ('bundle', 'engine', 'history', 'planner', 'playback')

@@ -12,7 +12,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Float32, Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from lewm_ros.bringup import GROUPS
+from lewm_ros.bringup.groups import GROUPS
 
 NODES = tuple(n for n in GROUPS['demo'] if n != 'trial_node')
 

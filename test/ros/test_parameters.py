@@ -30,12 +30,12 @@ from test_surprise_node import Robot as SurpriseRobot
 from test_view_node import Robot as ViewRobot
 from visualization_msgs.msg import MarkerArray
 
+from lewm_ros.bringup.compose import node_class
 from lewm_ros.bundle import Bundle, rewrite_manifest
-from lewm_ros.history import NANOSECOND
 from lewm_ros.nodes.base import LATCHED, SUCCESS, LewmNode
-from lewm_ros.nodes.compose import node_class
 from lewm_ros.nodes.parameters import COMMON
 from lewm_ros.nodes.view import ViewNode
+from lewm_ros.time import NS_PER_S
 
 
 def _messages(values: dict[str, Any]) -> list[Any]:
@@ -242,7 +242,7 @@ def test_a_view_shows_the_new_span(bench: Bench):
     node = bench.run(ViewNode, 'view_node', parameter_overrides=given)
     assert node.trigger_configure() == node.trigger_activate() == SUCCESS
     for second in range(1, 21):
-        node.trace.add(second * NANOSECOND, 1.0, float(second))
+        node.trace.add(second * NS_PER_S, 1.0, float(second))
     assert len(node.trace.snapshot(20.0).scores) == 20
     assert set_each(bench, 'view_node', seconds=9.5) == ['']
     assert len(node.trace.snapshot(20.0).scores) == 10

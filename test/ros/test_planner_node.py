@@ -19,11 +19,11 @@ from std_msgs.msg import Float64MultiArray, String, UInt32
 from trajectory_msgs.msg import JointTrajectory
 import yaml
 
-from lewm_ros.history import NANOSECOND
 from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.messages import header, read_plan, vector_message
+from lewm_ros.time import NS_PER_S
 
-TICK = NANOSECOND // 20
+TICK = NS_PER_S // 20
 BLOCK = 5 * TICK
 SIZE = 8
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 from harness import ROOT, Bench
 import pytest
 
-from lewm_ros.bringup import NODES
+from lewm_ros.bringup.groups import NODES
 
 #: Permission in the policy → how rclpy's graph names it.
 KINDS = {

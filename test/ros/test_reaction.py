@@ -15,13 +15,13 @@ from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 import yaml
 
-from lewm_ros.contract import Contract
-from lewm_ros.history import NANOSECOND
 from lewm_ros.nodes.anomalies import EVENTS, edge_message, nothing_open
 from lewm_ros.nodes.messages import plan_message, stamp_of
+from lewm_ros.robot.contract import Contract
 from lewm_ros.surprise.events import Event
+from lewm_ros.time import NS_PER_S
 
-PERIOD = NANOSECOND // 20
+PERIOD = NS_PER_S // 20
 
 
 class Robot:
@@ -53,8 +53,8 @@ class Robot:
 
     def say(self, number: int, kind: str, end: int | None = None) -> None:
         """Publish an edge as surprise_node does."""
-        event = Event(number, kind, NANOSECOND, NANOSECOND, 9.0, 5.0, 0.05, end)
-        self.anomaly.publish(edge_message(event, NANOSECOND, 9.0, '/lewm/surprise_node', 'arm'))
+        event = Event(number, kind, NS_PER_S, NS_PER_S, 9.0, 5.0, 0.05, end)
+        self.anomaly.publish(edge_message(event, NS_PER_S, 9.0, '/lewm/surprise_node', 'arm'))
 
 
 @pytest.mark.parametrize(('reaction', 'left'), [('ignore', 0.8), ('slow', 0.2), ('stop', 0.0)])
@@ -67,9 +67,9 @@ def test_commands_while_an_anomaly_is_open(bench: Bench, reacher_contract, react
         robot.say(1, 'surprise')
         robot.say(2, 'drift')
         assert robot.heard(0.6) == {left}
-        robot.say(1, 'surprise', end=2 * NANOSECOND)
+        robot.say(1, 'surprise', end=2 * NS_PER_S)
         assert robot.heard(0.6) == {left}
-        robot.say(2, 'drift', end=2 * NANOSECOND)
+        robot.say(2, 'drift', end=2 * NS_PER_S)
         assert robot.heard(0.6) == {0.8}
 
 
@@ -114,9 +114,9 @@ def test_a_watcher_that_is_gone_leaves_the_robot_stopped(bench: Bench, reacher_c
 def test_an_anomaly_that_was_open_before_the_controller_came(bench: Bench, reacher_contract):
     """Edges are latched: a controller that starts later stops too."""
     publisher = bench.node.create_publisher(DiagnosticArray, 'anomaly', EVENTS)
-    event = Event(4, 'surprise', NANOSECOND, NANOSECOND, 9.0, 5.0, 0.05)
-    publisher.publish(nothing_open(NANOSECOND))
-    publisher.publish(edge_message(event, NANOSECOND, 9.0, '/lewm/surprise_node', 'arm'))
+    event = Event(4, 'surprise', NS_PER_S, NS_PER_S, 9.0, 5.0, 0.05)
+    publisher.publish(nothing_open(NS_PER_S))
+    publisher.publish(edge_message(event, NS_PER_S, 9.0, '/lewm/surprise_node', 'arm'))
     with bench.nodes('controller_node', contract='reacher', on_anomaly='stop'):
         robot = Robot(bench, reacher_contract)
         assert robot.heard(0.6) == {0.0}

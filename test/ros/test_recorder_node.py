@@ -30,10 +30,10 @@ from std_msgs.msg import Float64MultiArray, String, UInt32
 from std_srvs.srv import Trigger
 import yaml
 
+from lewm_ros.bags.repair import repair
+from lewm_ros.bags.session import SUMMARY
 from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.messages import header, image_message, stamp_of
-from lewm_ros.recording.repair import repair
-from lewm_ros.recording.session import SUMMARY
 
 LARGE = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
 LARGE[:240] = 0  # about as compressible as a picture

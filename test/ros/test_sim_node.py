@@ -12,10 +12,10 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, Header, String, UInt32
 from std_srvs.srv import Trigger
 
-from lewm_ros.history import NANOSECOND
-from lewm_ros.imaging import from_message
 from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.messages import stamp_of, to_ns
+from lewm_ros.robot.imaging import from_message
+from lewm_ros.time import NS_PER_S
 
 
 @pytest.fixture
@@ -60,8 +60,8 @@ def test_frames_come_at_the_camera_rate_with_the_simulated_time(sim):
     assert frames[-1].header.frame_id == 'camera_optical'
     steps = np.diff([stamp_of(m) for m in frames])
     assert (steps > 0).all()
-    assert abs(np.median(steps) - 0.05 * NANOSECOND) < 0.011 * NANOSECOND
-    assert abs(stamp_of(frames[-1]) - sim.bench.now()) < 0.2 * NANOSECOND
+    assert abs(np.median(steps) - 0.05 * NS_PER_S) < 0.011 * NS_PER_S
+    assert abs(stamp_of(frames[-1]) - sim.bench.now()) < 0.2 * NS_PER_S
     assert [m.data for _, m in sim.episodes] == [1]
 
 

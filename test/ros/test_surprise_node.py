@@ -15,13 +15,13 @@ from std_msgs.msg import Float32, Float64MultiArray, String
 
 from lewm_ros.bundle import Bundle, rewrite_manifest
 from lewm_ros.engines import load_engine
-from lewm_ros.history import NANOSECOND
 from lewm_ros.nodes.anomalies import EVENTS
 from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.messages import header, stamp_of, vector, vector_message
 from lewm_ros.surprise.score import score
+from lewm_ros.time import NS_PER_S
 
-TICK = NANOSECOND // 20
+TICK = NS_PER_S // 20
 SIZE = 8
 COMMAND = [0.1, -0.2]
 
@@ -160,7 +160,7 @@ def test_a_frozen_camera_is_caught_within_a_second(bench: Bench, calibrated):
         robot.see(calm, 20, moving)
         bench.until(lambda: robot.edges('frozen_camera'), 'no event')
         (opened,) = robot.edges('frozen_camera')
-        assert int(opened['start']) - frozen <= NANOSECOND
+        assert int(opened['start']) - frozen <= NS_PER_S
         assert 'frozen_camera' in bench.text('surprise_node')
         robot.see(calm, 20, commands=([0.0, 0.0],))
         assert len(robot.edges('frozen_camera')) == 1
@@ -183,7 +183,7 @@ def test_missing_frames_are_an_event_of_their_own(bench: Bench, calibrated):
         first = min(s for s in robot.sent if s > last)
         bench.until(lambda: len(robot.edges('frame_gap')) == 2, 'it does not end')
         assert int(robot.edges('frame_gap')[1]['end']) == first
-        later = max(robot.sent) + 3 * NANOSECOND
+        later = max(robot.sent) + 3 * NS_PER_S
         robot.latent.publish(vector_message(calm, header(later)))
         bench.until(lambda: len(robot.edges('frame_gap')) == 4, 'a hole in the stamps is no event')
         *_, opened, closed = robot.edges('frame_gap')
@@ -202,7 +202,7 @@ def test_a_slow_rise_of_the_score_is_drift(bench: Bench, calibrated):
         assert not robot.edges('surprise')
         (opened,) = robot.edges('drift')
         first = min(robot.sent)
-        assert int(opened['start']) - first >= 10 * NANOSECOND
+        assert int(opened['start']) - first >= 10 * NS_PER_S
         scores = [m.data for _, m in robot.scores]
         assert 0.5 < np.float32(opened['score']) <= max(scores) < 50  # as the messages are rounded
 

@@ -10,14 +10,14 @@ from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import Image, JointState
 import yaml
 
-from lewm_ros.contract import Contract
+from lewm_ros.bags.episode_writer import BagWriter
+from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.engines import load_engine
+from lewm_ros.evaluation.scoring import score_episode
 from lewm_ros.nodes.messages import stamp_of, vector
+from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import make_task
-from lewm_training.bag_writer import BagWriter
-from lewm_training.bags import read_episodes
-from lewm_training.collect import START, RandomPolicy, simulate, write_image
-from lewm_training.scoring import score_episode
+from lewm_ros.sim.collect import START, RandomPolicy, simulate, write_image
 
 
 def record(bag, contract: Contract) -> None:

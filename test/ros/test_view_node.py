@@ -13,10 +13,10 @@ from std_msgs.msg import Float32, Header
 from visualization_msgs.msg import MarkerArray
 import yaml
 
-from lewm_ros.imaging import from_message
 from lewm_ros.nodes.anomalies import EVENTS
 from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.messages import header, image_message, stamp_of, to_time, vector_message
+from lewm_ros.robot.imaging import from_message
 from lewm_ros.view import canvas
 from lewm_ros.view.trace import Level
 

@@ -13,8 +13,8 @@ from point_mass import CONFIG, PointMass, point_mass_bundle
 import pytest
 
 from lewm_ros.bundle import Bundle
-from lewm_ros.contract import Contract
 from lewm_ros.planning import RecedingHorizonPlanner
+from lewm_ros.robot.contract import Contract
 
 
 @pytest.fixture(autouse=True)

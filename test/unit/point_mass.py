@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from lewm_ros.bundle import FILES, WEIGHTS, Bundle, Manifest, write_bundle
-from lewm_ros.contract import Contract
+from lewm_ros.bundle.tensors import write_tensors
 from lewm_ros.engines import Engine
-from lewm_ros.history import NANOSECOND, Context
 from lewm_ros.planning import PlannerConfig
-from lewm_ros.tensors import write_tensors
+from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.history import Context
+from lewm_ros.time import NS_PER_S
 
 TICKS, SIZE, LATENT = 5, 2, 4
 CONFIG = PlannerConfig(
@@ -79,7 +80,7 @@ def point_mass_bundle(folder: Path, contract: Contract) -> Bundle:
     return write_bundle(folder / 'point', manifest, NO_NETWORK)
 
 
-def at(state: np.ndarray, stamp: int = NANOSECOND) -> Context:
+def at(state: np.ndarray, stamp: int = NS_PER_S) -> Context:
     """Return the context of a state reached without commands."""
     return Context(stamp, np.stack([state, state]), np.zeros((1, TICKS * SIZE)))
 

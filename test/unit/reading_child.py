@@ -16,9 +16,9 @@ import signal
 import sys
 import time
 
-from lewm_ros.contract import Contract
+from lewm_ros.bags.episodes import ReadReport, read_episodes
 from lewm_ros.errors import BagError
-from lewm_training.bags import ReadReport, read_episodes
+from lewm_ros.robot.contract import Contract
 
 
 def memory(key: str) -> float:

@@ -16,11 +16,11 @@ import numpy as np
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 import zstandard
 
-from lewm_ros.history import NANOSECOND
-from lewm_training.bags import TYPES
+from lewm_ros.bags.episodes import TYPES
+from lewm_ros.time import NS_PER_S
 
 MCAP, SQLITE3 = StoragePlugin.MCAP, StoragePlugin.SQLITE3
-FRAME = NANOSECOND // 20
+FRAME = NS_PER_S // 20
 SIZE = 16
 make = TYPES.types.__getitem__
 
@@ -37,7 +37,7 @@ class Recorded:
 
 def header(stamp: int) -> Any:
     """std_msgs/Header of a stamp [ns]."""
-    seconds, rest = divmod(stamp, NANOSECOND)
+    seconds, rest = divmod(stamp, NS_PER_S)
     time = make('builtin_interfaces/msg/Time')(sec=seconds, nanosec=rest)
     return make('std_msgs/msg/Header')(stamp=time, frame_id='camera_optical')
 
@@ -110,7 +110,7 @@ def drive(frames: int = 30, episodes: int = 2, size: int = SIZE) -> list[Recorde
     """Episodes of noise at 20 Hz with commands between the frames and joint states."""
     messages = []
     for number in range(1, episodes + 1):
-        start = number * 10 * NANOSECOND
+        start = number * 10 * NS_PER_S
         messages.append(episode(start - 2, number))
         for index in range(frames):
             stamp = start + index * FRAME

@@ -29,9 +29,12 @@ from recordings import (
     write,
 )
 
-from lewm_ros.history import NANOSECOND, block_edges, held_average
-from lewm_training import bag_cache, bags, windows
-from lewm_training.bags import ReadReport, read_episodes
+from lewm_ros.bags import episodes as bags
+from lewm_ros.bags.episodes import ReadReport, read_episodes
+from lewm_ros.robot.history import block_edges, held_average
+from lewm_ros.time import NS_PER_S
+from lewm_ros.training import cache as bag_cache
+from lewm_ros.training import windows
 
 MS = 1_000_000
 PARTS = 5
@@ -73,18 +76,18 @@ def integrating(
     then logged late. Frames are taken at their stamps and logged ``latency`` [ns] later.
     """
     rng = np.random.default_rng(seed)
-    ticks = NANOSECOND + FRAME * np.arange(240) + 13 * MS
+    ticks = NS_PER_S + FRAME * np.arange(240) + 13 * MS
     values = rng.uniform(-1, 1, len(ticks))
     effect = ticks + delay
-    whole = np.concatenate([[0], np.cumsum(values[:-1] * np.diff(effect) / NANOSECOND)])
+    whole = np.concatenate([[0], np.cumsum(values[:-1] * np.diff(effect) / NS_PER_S)])
     messages = []
     for stamp, value in zip(ticks.tolist(), values):
         late = twist(stamp + delay, stamp + 3 * MS, value)
         messages.append(late if stamped else command(stamp, value, -value))
-    for stamp in (NANOSECOND + FRAME * np.arange(4, 236)).tolist():
+    for stamp in (NS_PER_S + FRAME * np.arange(4, 236)).tolist():
         stamp += round(rng.uniform(-jitter, jitter)) if jitter else 0
         index = np.searchsorted(effect, stamp, side='right') - 1
-        position = whole[index] + values[index] * (stamp - effect[index]) / NANOSECOND
+        position = whole[index] + values[index] * (stamp - effect[index]) / NS_PER_S
         messages.append(frame(stamp, picture(position), logged=stamp + latency))
     return sorted(messages, key=lambda m: m.logged)
 
@@ -108,7 +111,7 @@ def worst(folder, contract) -> float:
     blocks = found.blocks.reshape(*found.blocks.shape[:2], PARTS, 2).astype(float)
     np.testing.assert_allclose(blocks[..., 1], -blocks[..., 0])
     stamps = np.concatenate([e.stamps for e in read_episodes([folder / 'bag'], contract, 8)])
-    seconds = np.diff(stamps[found.frames], axis=1) / NANOSECOND
+    seconds = np.diff(stamps[found.frames], axis=1) / NS_PER_S
     seen = np.diff(positions(found.images[found.frames]), axis=1)
     errors = [np.abs(blocks[..., 0].mean(axis=2) * seconds - seen).max()]
     if (np.diff(stamps) == FRAME).all():
@@ -128,7 +131,7 @@ def test_windows_hold_what_was_done_between_their_frames(
 ):
     """Stamped and unstamped commands, with and without delay, frames logged 40 ms late."""
     write(tmp_path / 'bag', integrating(1, delay, stamped, jitter, latency=40 * MS), storage)
-    contract = robot(reacher_contract, 0.0 if stamped else delay / NANOSECOND, stamped)
+    contract = robot(reacher_contract, 0.0 if stamped else delay / NS_PER_S, stamped)
     assert worst(tmp_path, contract) < ROUNDING
 
 
@@ -229,7 +232,7 @@ def filmed(stamps: list[int], logged: list[int] | None = None) -> list[Recorded]
 
 def grid(count: int, start: float = 1.0) -> list[int]:
     """Stamps [ns] of frames at 20 Hz from ``start`` [s] on."""
-    return (round(start * NANOSECOND) + FRAME * np.arange(count)).tolist()
+    return (round(start * NS_PER_S) + FRAME * np.arange(count)).tolist()
 
 
 def lengths(folder, messages, contract) -> tuple[list[int], ReadReport]:
@@ -252,7 +255,7 @@ def test_a_pause_of_more_than_a_second_cuts(tmp_path, reacher_contract, pause, e
 def test_a_command_is_held_over_a_pause(tmp_path, reacher_contract):
     """A base that was told once to drive still does when frames come again."""
     stamps = [*grid(5), *grid(7, 5.0)]
-    messages = [command(NANOSECOND - 1, 0.7, 0), *(frame(s, noise(s % 99)) for s in stamps)]
+    messages = [command(NS_PER_S - 1, 0.7, 0), *(frame(s, noise(s % 99)) for s in stamps)]
     bag = write(tmp_path / 'bag', messages)
     first, second = read_episodes([bag], reacher_contract, 16)
     assert (len(first.stamps), len(second.stamps)) == (5, 7)
@@ -279,7 +282,7 @@ def test_the_episode_topic_cuts_and_carries_nothing_over(tmp_path, reacher_contr
     """A reset without a pause; the command of before it says nothing about after it."""
     messages = filmed(grid(12))
 
-    third = NANOSECOND + 3 * FRAME
+    third = NS_PER_S + 3 * FRAME
     messages += [episode(1, 7), episode(2, 7), episode(third - 1, 8), episode(third + 5, 8)]
     bag = write(tmp_path / 'bag', sorted(messages, key=lambda m: m.logged))
     first, second = read_episodes([bag], reacher_contract, 16)
@@ -291,7 +294,7 @@ def test_the_episode_topic_cuts_and_carries_nothing_over(tmp_path, reacher_contr
 def test_what_lies_outside_of_the_episodes_is_left_out(tmp_path, reacher_contract):
     """A recorder runs on while somebody puts things back: 0 is no episode."""
     starts = {2: 1, 5: 0, 7: 0, 8: 2}
-    messages = [episode(NANOSECOND + i * FRAME - 2 * MS, n) for i, n in starts.items()]
+    messages = [episode(NS_PER_S + i * FRAME - 2 * MS, n) for i, n in starts.items()]
     messages = sorted(messages + filmed(grid(12)), key=lambda m: m.logged)
     bag = write(tmp_path / 'bag', messages)
     report = ReadReport()
@@ -314,7 +317,7 @@ def test_an_episode_topic_without_messages_says_nothing(tmp_path, reacher_contra
 
 def test_a_frozen_stamp_is_one_frame(tmp_path, reacher_contract):
     """A driver that repeats its last frame for two seconds."""
-    stamps = [*grid(5), *[NANOSECOND + 4 * FRAME] * 40, *grid(5, 3.3)]
+    stamps = [*grid(5), *[NS_PER_S + 4 * FRAME] * 40, *grid(5, 3.3)]
     found, report = lengths(tmp_path, filmed(stamps, grid(50)), reacher_contract)
     assert found == [5, 5]
     assert report.refused == {'frame with a stamp that was there before': 40}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from lewm_ros.imaging import MEAN, STD, normalise
-from lewm_training.augment import jitter_colours
+from lewm_ros.robot.imaging import MEAN, STD, normalise
+from lewm_ros.training.augment import jitter_colours
 
 
 def shown(pixels: torch.Tensor) -> np.ndarray:

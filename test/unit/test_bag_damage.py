@@ -36,11 +36,11 @@ from recordings import (
 from rosbags.rosbag2 import CompressionMode
 import zstandard
 
+from lewm_ros.bags.episodes import ReadReport, read_episodes
+from lewm_ros.bags.mcap_reader import McapFile
+from lewm_ros.bags.raw import ROOM
 from lewm_ros.errors import BagError
-from lewm_ros.history import NANOSECOND
-from lewm_training.bags import ReadReport, read_episodes
-from lewm_training.mcap import McapFile
-from lewm_training.raw import ROOM
+from lewm_ros.time import NS_PER_S
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = int(os.environ.get('LEWM_DAMAGE_CASES', '40'))
@@ -179,9 +179,9 @@ def test_every_whole_chunk_is_recovered_and_nothing_else(
             assert alone < 3
             for episode in episodes:
                 for stamp, image in zip(episode.stamps, episode.images):
-                    number, index = divmod(int(stamp), 10 * NANOSECOND)
+                    number, index = divmod(int(stamp), 10 * NS_PER_S)
                     np.testing.assert_array_equal(
-                        image, noise(100 * number + index * 20 // NANOSECOND)
+                        image, noise(100 * number + index * 20 // NS_PER_S)
                     )
 
 
@@ -250,7 +250,7 @@ def test_a_large_picture_that_compresses_well_is_no_bomb(tmp_path, reacher_contr
     black = np.zeros((2160, 3840, 3), dtype=np.uint8)
     assert black.nbytes < ROOM
     path = tmp_path / 'bag.mcap'
-    write_mcap(path, [command(NANOSECOND, 0, 0), frame(NANOSECOND, black)])
+    write_mcap(path, [command(NS_PER_S, 0, 0), frame(NS_PER_S, black)])
     assert path.stat().st_size < 100_000
     (episode,) = read_episodes([path], reacher_contract, 16)
     assert len(episode.stamps) == 1
@@ -273,7 +273,7 @@ def test_random_bytes_are_no_message(reacher_contract, tmp_path):
     for index, size in enumerate(sizes):
         for item in messages[1:4]:
             body = b'\0\1\0\0' + rng.bytes(size)
-            messages.append(Recorded(item.topic, item.type, 20 * NANOSECOND + index, body))
+            messages.append(Recorded(item.topic, item.type, 20 * NS_PER_S + index, body))
     report = ReadReport()
     (episode,) = read_episodes([write(tmp_path / 'bag', messages)], reacher_contract, 16, report)
     assert len(episode.stamps) == 10

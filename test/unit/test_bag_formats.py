@@ -33,12 +33,12 @@ from recordings import (
 from rosbags.rosbag2 import CompressionMode
 import yaml
 
-from lewm_ros.contract import Contract
+from lewm_ros.bags.episodes import ReadReport, read_episodes
+from lewm_ros.bags.reader import Bag, find_bags
 from lewm_ros.errors import BagError
-from lewm_ros.history import NANOSECOND
-from lewm_ros.imaging import decode, prepare
-from lewm_training.bags import ReadReport, read_episodes
-from lewm_training.storage import Bag, find_bags
+from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.imaging import decode, prepare
+from lewm_ros.time import NS_PER_S
 
 NONE, STORAGE = CompressionMode.NONE, CompressionMode.STORAGE
 MESSAGE, FILE = CompressionMode.MESSAGE, CompressionMode.FILE
@@ -189,12 +189,12 @@ def test_zero_stamps_fall_back_to_log_time_and_are_mentioned_once(
     """A driver that fills no stamps: one line for each topic, not for each message."""
     messages = []
     for index in range(10):
-        logged = NANOSECOND + index * FRAME
+        logged = NS_PER_S + index * FRAME
         messages += [command(logged, 0, 0), frame(0, noise(index), logged=logged + 7)]
         messages += [replace(joints(0, index, 0), logged=logged)]
     with caplog.at_level(logging.WARNING, 'lewm'):
         (found,), report = read(write(tmp_path / 'bag', messages), reacher_contract)
-    np.testing.assert_array_equal(found.stamps, NANOSECOND + 7 + FRAME * np.arange(10))
+    np.testing.assert_array_equal(found.stamps, NS_PER_S + 7 + FRAME * np.arange(10))
     np.testing.assert_array_equal(found.states[:, 0], np.arange(10))
     assert report.unstamped == {'/lewm/camera/image', '/lewm/joint_states'}
     assert len(caplog.messages) == 2
@@ -242,8 +242,8 @@ def test_a_bag_of_any_encoding_gives_what_the_robot_sees(
     """Padded rows too: bit for bit what the runtime's converter makes of the same message."""
     rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(8, -1)
     rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=199)
-    recorded = frame(NANOSECOND, rows, encoding, width=12)
-    bag = write(tmp_path / 'bag', [command(NANOSECOND, 0, 0), recorded])
+    recorded = frame(NS_PER_S, rows, encoding, width=12)
+    bag = write(tmp_path / 'bag', [command(NS_PER_S, 0, 0), recorded])
     (found,), _ = read(bag, camera(reacher_contract, scale=4000), 8)
     data = rows.tobytes()
     seen = decode(encoding, 8, 12, rows.shape[1], data, scale=4000)
@@ -255,7 +255,7 @@ def test_compressed_images_are_read(tmp_path, reacher_contract, suffix, toleranc
     """JPEG and PNG."""
     picture = np.dstack([GREY, GREY[::-1], 255 - GREY])
     data = cv2.imencode(suffix, picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
-    bag = write(tmp_path / 'bag', [command(NANOSECOND, 0, 0), compressed(NANOSECOND, data)])
+    bag = write(tmp_path / 'bag', [command(NS_PER_S, 0, 0), compressed(NS_PER_S, data)])
     contract = camera(reacher_contract, type='sensor_msgs/msg/CompressedImage', crop=(0, 0, 8, 8))
     (found,), _ = read(bag, contract, 8)
     difference = np.abs(found.images[0].astype(int) - picture[:8, :8])
@@ -264,15 +264,15 @@ def test_compressed_images_are_read(tmp_path, reacher_contract, suffix, toleranc
 
 def test_what_disagrees_with_itself_is_refused_and_counted_by_name(tmp_path, reacher_contract):
     """One frame, or one command, at a time; the rest of the bag is used."""
-    good = frame(NANOSECOND, noise(1))
-    short = frame(NANOSECOND + FRAME, noise(2))
+    good = frame(NS_PER_S, noise(1))
+    short = frame(NS_PER_S + FRAME, noise(2))
     short.message.height = 17
-    other = frame(NANOSECOND + 2 * FRAME, noise(3), 'h264')
-    depth = frame(NANOSECOND + 3 * FRAME, noise(4)[..., :2].copy(), '16UC1')
-    cut = replace(good, message=b'\0\1\0\0\1\2\3', logged=NANOSECOND + 1)
-    again = frame(NANOSECOND, noise(5), logged=NANOSECOND + 2)
-    commands = [command(NANOSECOND + 1, 0.5, 0.5), command(NANOSECOND + 2, np.nan, 0)]
-    commands += [command(NANOSECOND + 3), command(NANOSECOND + 1, 0.7, 0.7)]
+    other = frame(NS_PER_S + 2 * FRAME, noise(3), 'h264')
+    depth = frame(NS_PER_S + 3 * FRAME, noise(4)[..., :2].copy(), '16UC1')
+    cut = replace(good, message=b'\0\1\0\0\1\2\3', logged=NS_PER_S + 1)
+    again = frame(NS_PER_S, noise(5), logged=NS_PER_S + 2)
+    commands = [command(NS_PER_S + 1, 0.5, 0.5), command(NS_PER_S + 2, np.nan, 0)]
+    commands += [command(NS_PER_S + 3), command(NS_PER_S + 1, 0.7, 0.7)]
     messages = [good, short, other, depth, cut, again, *commands]
     (found,), report = read(write(tmp_path / 'bag', messages), reacher_contract)
     np.testing.assert_array_equal(found.images, [noise(1)])
@@ -316,8 +316,8 @@ def test_a_trajectory_of_one_point_is_a_command(tmp_path, reacher_contract):
     contract = replace(
         reacher_contract, action=replace(reacher_contract.action, type=kind, fields=fields)
     )
-    messages = [trajectory(NANOSECOND, [1.0, 2.0]), frame(NANOSECOND, noise(1))]
-    messages += [trajectory(NANOSECOND + 5, [1.0, 2.0], [3.0, 4.0]), trajectory(NANOSECOND + 6)]
+    messages = [trajectory(NS_PER_S, [1.0, 2.0]), frame(NS_PER_S, noise(1))]
+    messages += [trajectory(NS_PER_S + 5, [1.0, 2.0], [3.0, 4.0]), trajectory(NS_PER_S + 6)]
     (found,), report = read(write(tmp_path / 'bag', messages), contract)
     np.testing.assert_array_equal(found.actions, [[2.0, 1.0]])
     assert [text.split(':')[0] for text in report.refused] == [

@@ -9,14 +9,14 @@ import struct
 import subprocess
 import sys
 
-from lewm_ros.bagfiles import header_stamp, natural
-from lewm_ros.history import NANOSECOND
+from lewm_ros.bags.layout import header_stamp, natural
+from lewm_ros.time import NS_PER_S
 
 
 def test_the_stamp_is_read_from_the_serialised_header():
     """Without decoding a megabyte of pixels; of either byte order."""
-    assert header_stamp(struct.pack('<HHiI', 0x0100, 0, 5, 7)) == 5 * NANOSECOND + 7
-    assert header_stamp(struct.pack('>HHiI', 0, 0, 5, 7)) == 5 * NANOSECOND + 7
+    assert header_stamp(struct.pack('<HHiI', 0x0100, 0, 5, 7)) == 5 * NS_PER_S + 7
+    assert header_stamp(struct.pack('>HHiI', 0, 0, 5, 7)) == 5 * NS_PER_S + 7
 
 
 def test_a_message_too_short_for_a_header_has_no_stamp():
@@ -34,7 +34,7 @@ def test_numbers_in_names_count_as_numbers():
 def test_it_needs_no_reader_of_bags():
     """The recorder and the readers depend on different packages."""
     code = (
-        'import lewm_ros.bagfiles, sys; '
+        'import lewm_ros.bags.layout, sys; '
         'print(sorted({m.split(".")[0] for m in sys.modules} & {"mcap", "rosbags", "zstandard"}))'
     )
     shown = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)

@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lewm_ros.contract import Executed
+from lewm_ros.bags.episode_writer import BagWriter
+from lewm_ros.bags.episodes import ReadReport, read_episodes, recording_command
 from lewm_ros.errors import BagError
-from lewm_ros.history import NANOSECOND
-from lewm_training.bag_writer import BagWriter
-from lewm_training.bags import ReadReport, read_episodes, recording_command
+from lewm_ros.robot.contract import Executed
+from lewm_ros.time import NS_PER_S
 
-FRAME = NANOSECOND // 20
+FRAME = NS_PER_S // 20
 
 
 def write_frames(bag, stamps, contract, size=8, value=None, encoding='rgb8'):
@@ -46,7 +46,7 @@ def write_frames(bag, stamps, contract, size=8, value=None, encoding='rgb8'):
 
 def test_frames_and_commands_come_back_as_written(tmp_path, reacher_contract):
     """Pixels bit for bit, stamps to the nanosecond, commands to the last digit."""
-    stamps = NANOSECOND + FRAME * np.arange(10)
+    stamps = NS_PER_S + FRAME * np.arange(10)
     with BagWriter(tmp_path / 'bag', 'lewm collect reacher') as bag:
         write_frames(bag, stamps.tolist(), reacher_contract)
     (episode,) = read_episodes([tmp_path / 'bag'], reacher_contract, 8)
@@ -59,16 +59,16 @@ def test_frames_and_commands_come_back_as_written(tmp_path, reacher_contract):
 
 def test_a_gap_and_a_jump_back_start_new_episodes(tmp_path, reacher_contract):
     """Windows must not cross either."""
-    first = NANOSECOND + FRAME * np.arange(5)
-    second = first + 5 * NANOSECOND
-    third = first + NANOSECOND // 2  # in recorded order, but earlier
+    first = NS_PER_S + FRAME * np.arange(5)
+    second = first + 5 * NS_PER_S
+    third = first + NS_PER_S // 2  # in recorded order, but earlier
     with BagWriter(tmp_path / 'bag') as bag:
         write_frames(bag, [*first.tolist(), *second.tolist()], reacher_contract)
         for stamp in third.tolist():  # a clock that was set back while log time went on
             bag.write(
                 '/lewm/camera/image',
                 reacher_contract.camera.type,
-                stamp + 20 * NANOSECOND,
+                stamp + 20 * NS_PER_S,
                 header=bag.header(stamp),
                 height=8,
                 width=8,
@@ -87,8 +87,8 @@ def test_a_gap_and_a_jump_back_start_new_episodes(tmp_path, reacher_contract):
 def test_a_refused_frame_is_counted_by_reason(tmp_path, reacher_contract):
     """One bad encoding costs one frame, not the bag."""
     with BagWriter(tmp_path / 'bag') as bag:
-        write_frames(bag, [NANOSECOND], reacher_contract, encoding='h264')
-        write_frames(bag, [NANOSECOND + FRAME], reacher_contract)
+        write_frames(bag, [NS_PER_S], reacher_contract, encoding='h264')
+        write_frames(bag, [NS_PER_S + FRAME], reacher_contract)
     report = ReadReport()
     (episode,) = read_episodes([tmp_path / 'bag'], reacher_contract, 8, report)
     assert len(episode.stamps) == 1
@@ -119,7 +119,7 @@ def test_an_interrupted_recording_is_a_whole_bag(tmp_path, reacher_contract):
 
     def interrupted():
         with BagWriter(tmp_path / 'bag') as bag:
-            write_frames(bag, [NANOSECOND, NANOSECOND + FRAME], reacher_contract)
+            write_frames(bag, [NS_PER_S, NS_PER_S + FRAME], reacher_contract)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -131,7 +131,7 @@ def test_an_interrupted_recording_is_a_whole_bag(tmp_path, reacher_contract):
 def test_simulated_time_ends_no_file(tmp_path, reacher_contract):
     """Hours of episodes are one file: the recorder's minutes would make hundreds of them."""
     with BagWriter(tmp_path / 'bag') as bag:
-        write_frames(bag, [NANOSECOND, 3600 * NANOSECOND], reacher_contract)
+        write_frames(bag, [NS_PER_S, 3600 * NS_PER_S], reacher_contract)
     assert [p.name for p in (tmp_path / 'bag').glob('*.mcap')] == ['bag_0.mcap']
 
 
@@ -139,7 +139,7 @@ def test_damage_within_a_collected_bag_is_noticed(tmp_path, reacher_contract):
     """A flipped bit of a pixel is a wrong checksum: its chunk is left out, and said."""
     noise = np.random.default_rng(0).integers(0, 256, 3 * 64 * 64, dtype=np.uint8)  # stored as is
     with BagWriter(tmp_path / 'bag') as bag:
-        write_frames(bag, [NANOSECOND], reacher_contract, size=64, value=noise)
+        write_frames(bag, [NS_PER_S], reacher_contract, size=64, value=noise)
     (file,) = (tmp_path / 'bag').glob('*.mcap')
     data = bytearray(file.read_bytes())
     data[data.index(noise[5000:5100].tobytes())] ^= 1
@@ -155,27 +155,27 @@ def test_the_command_as_applied_is_what_counts(tmp_path, reacher_contract):
     action = replace(reacher_contract.action, executed=applied, delay=0.01)
     contract = replace(reacher_contract, action=action)
     with BagWriter(tmp_path / 'bag') as bag:
-        write_frames(bag, [NANOSECOND, NANOSECOND + FRAME], reacher_contract)
+        write_frames(bag, [NS_PER_S, NS_PER_S + FRAME], reacher_contract)
         layout = bag.make('std_msgs/msg/MultiArrayLayout', dim=[], data_offset=0)
         bag.write(
             '/lewm/applied',
             'std_msgs/msg/Float64MultiArray',
-            NANOSECOND,
+            NS_PER_S,
             layout=layout,
             data=np.array([5.0, 6.0]),
         )
     (episode,) = read_episodes([tmp_path / 'bag'], contract, 8)
     assert episode.actions.tolist() == [[6.0, 5.0]]
-    assert episode.action_stamps.tolist() == [NANOSECOND + 10_000_000]  # unstamped: log + delay
+    assert episode.action_stamps.tolist() == [NS_PER_S + 10_000_000]  # unstamped: log + delay
 
 
 def test_each_frame_gets_the_nearest_state(tmp_path, reacher_contract):
     """States at their own rate, one of them before and one after all frames."""
-    stamps = (NANOSECOND + FRAME * np.arange(3)).tolist()
+    stamps = (NS_PER_S + FRAME * np.arange(3)).tolist()
     with BagWriter(tmp_path / 'bag') as bag:
         write_frames(bag, stamps, reacher_contract)
         for offset in (-9, 2, 26, 49, 53, 98, 140):
-            stamp = NANOSECOND + offset * 1_000_000
+            stamp = NS_PER_S + offset * 1_000_000
             bag.write(
                 '/lewm/joint_states',
                 'sensor_msgs/msg/JointState',
@@ -193,7 +193,7 @@ def test_each_frame_gets_the_nearest_state(tmp_path, reacher_contract):
 def test_two_topics_that_fit_are_not_guessed_between(tmp_path, reacher_contract):
     """Two robots in one bag: both names are in the message."""
     with BagWriter(tmp_path / 'bag') as bag:
-        write_frames(bag, [NANOSECOND], reacher_contract)
+        write_frames(bag, [NS_PER_S], reacher_contract)
         bag.write('/a/episode', 'std_msgs/msg/UInt32', 1, data=1)
         bag.write('/b/episode', 'std_msgs/msg/UInt32', 2, data=1)
     with pytest.raises(BagError, match='/a/episode.*/b/episode'):

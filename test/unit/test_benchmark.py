@@ -19,15 +19,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from lewm_ros.bundle import FILES, WEIGHTS, Bundle
+from lewm_ros.bundle.tensors import write_tensors
 from lewm_ros.cli import main
 from lewm_ros.engines import ENGINES
 from lewm_ros.errors import EngineError
+from lewm_ros.evaluation import benchmark, dino_wm, machine, workloads
+from lewm_ros.evaluation.benchmark_table import Report, Row, table
+from lewm_ros.evaluation.flops import encode_flops, fast_flops, reference_flops
 from lewm_ros.model import FastRollout, LeWorldModel, ModelConfig
 from lewm_ros.model.config import paper
-from lewm_ros.tensors import write_tensors
-from lewm_training import benchmark, dino_wm, machine, workloads
-from lewm_training.benchmark_table import Report, Row, table
-from lewm_training.flops import encode_flops, fast_flops, reference_flops
 
 SIZES = {
     'image_size': 28,

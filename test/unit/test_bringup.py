@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from lewm_ros import cli
-from lewm_ros.bringup import GROUPS, NODES, Bringup, Override, prepare_environment
+from lewm_ros.bringup.groups import GROUPS, NODES, Bringup, Override, prepare_environment
 from lewm_ros.errors import BringupError, ContractError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,7 +46,7 @@ def test_bringup_imports_no_node():
 @pytest.mark.parametrize('path', PRESETS, ids=lambda p: p.stem)
 def test_presets_name_only_parameters_that_exist_within_their_ranges(path):
     """ROS ignores a key that no node declares, so a test has to find it."""
-    from lewm_training.closed_loop import planner_config
+    from lewm_ros.evaluation.closed_loop import planner_config
 
     data = yaml.safe_load(path.read_text())
     assert set(data) <= {f'/**/{n}' for n in NODES}
@@ -199,7 +199,7 @@ def test_lewm_record_gives_the_recorder_its_folder_and_the_keys(monkeypatch):
 
 def test_lewm_record_repairs_a_bag(tmp_path, capsys):
     """One line for each file; a folder without any is refused."""
-    from lewm_ros.recording.bag import BagFolder
+    from lewm_ros.bags.writer import BagFolder
 
     folder = BagFolder(tmp_path / 'bag').path  # never closed
     assert cli.main(['record', '--repair', str(folder)]) == 0
@@ -222,7 +222,7 @@ def test_a_training_command_is_imported_only_when_it_is_chosen():
         'import sys, lewm_ros.cli as c\n'
         'try: c.main(["--help"])\n'
         'except SystemExit: pass\n'
-        'print(sorted({m.split(".")[0] for m in sys.modules} & {"lewm_training", "torch"}))'
+        'print(sorted({m.split(".")[0] for m in sys.modules} & {"lewm_ros.training", "torch"}))'
     )
     shown = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     for name in cli.TRAINING:
@@ -243,14 +243,14 @@ def test_every_training_command_explains_itself(name, capsys):
 
 def test_an_interrupted_command_ends_with_130(monkeypatch, capsys):
     """Ctrl-C in a training command: one line, the status that shells expect."""
-    module = types.ModuleType('lewm_training.train')
+    module = types.ModuleType('lewm_ros.training.train')
 
     def interrupted(args) -> int:
         raise KeyboardInterrupt
 
     module.add_arguments = lambda parser: None
     module.run = interrupted
-    monkeypatch.setitem(sys.modules, 'lewm_training.train', module)
+    monkeypatch.setitem(sys.modules, 'lewm_ros.training.train', module)
     assert cli.main(['train']) == 130
     assert capsys.readouterr().err == 'lewm: interrupted\n'
 

@@ -25,9 +25,9 @@ from lewm_ros.bundle import (
     rewrite_manifest,
     write_bundle,
 )
-from lewm_ros.contract import Contract
+from lewm_ros.bundle.tensors import write_tensors
 from lewm_ros.errors import BundleError, ModelError
-from lewm_ros.tensors import write_tensors
+from lewm_ros.robot.contract import Contract
 
 CONTENT: dict[str, bytes | Path] = {
     **{name: f'content of {name}'.encode() for name in FILES},

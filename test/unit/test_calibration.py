@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from lewm_ros.errors import CalibrationError
-from lewm_ros.history import NANOSECOND
 from lewm_ros.surprise.calibration import conformal_threshold, window_maxima, windows_needed
+from lewm_ros.time import NS_PER_S
 
-PERIOD = NANOSECOND // 20
+PERIOD = NS_PER_S // 20
 
 
-def frames(count: int, start: int = NANOSECOND) -> np.ndarray:
+def frames(count: int, start: int = NS_PER_S) -> np.ndarray:
     """Return ``count`` stamps at 20 Hz."""
     return start + PERIOD * np.arange(count)
 
@@ -55,7 +55,7 @@ def test_no_window_crosses_an_episode() -> None:
 def test_no_window_crosses_a_gap() -> None:
     """A pause of the camera ends a run, and time without frames is no nominal time."""
     stamps = frames(60)
-    stamps[30:] += NANOSECOND
+    stamps[30:] += NS_PER_S
     assert maxima(stamps, np.arange(60.0)) == [19, 49]
 
 
@@ -74,7 +74,7 @@ def test_a_clock_that_goes_back_ends_a_run() -> None:
 def test_a_window_can_be_an_episode() -> None:
     """One maximum for each, however long it is and whatever is missing in it."""
     stamps = frames(60)
-    stamps[10:] += 3 * NANOSECOND
+    stamps[10:] += 3 * NS_PER_S
     found = window_maxima(stamps, np.arange(60.0), None, np.repeat([4, 2, 9], [30, 1, 29]))
     assert sorted(found) == [29, 30, 59]
 

@@ -13,10 +13,10 @@ import pytest
 from recordings import MCAP, SQLITE3, command, drive, frame, noise, write, write_mcap
 import yaml
 
+from lewm_ros.bags.check import check_contract, lacks_number
 from lewm_ros.cli import main
-from lewm_ros.contract import ACTION_TYPES, Contract
-from lewm_ros.history import NANOSECOND
-from lewm_training.check import check_contract, lacks_number
+from lewm_ros.robot.contract import ACTION_TYPES, Contract
+from lewm_ros.time import NS_PER_S
 
 ROBOTS = Path(__file__).resolve().parents[2] / 'config' / 'robots'
 
@@ -139,8 +139,8 @@ def test_a_bag_that_fits_shows_what_is_taken_for_what(tmp_path, capsys, storage)
 
 def test_what_a_bag_lacks_is_named_with_what_it_has(tmp_path, capsys):
     """A topic of another name, one of another type, and one that is not there at all."""
-    image = replace(frame(NANOSECOND, noise(1)), topic='/usb_cam/image_raw')
-    twist = command(NANOSECOND, 0, 0)
+    image = replace(frame(NS_PER_S, noise(1)), topic='/usb_cam/image_raw')
+    twist = command(NS_PER_S, 0, 0)
     messages = [image, replace(twist, topic='/lewm/joint_states')]
     bag = write(tmp_path / 'bag', messages)
     status, said = checked(capsys, 'reacher', '--bag', bag, '--json')

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from lewm_ros import cli
-from lewm_ros.contract import Contract
-from lewm_ros.history import NANOSECOND
-from lewm_ros.share import find
+from lewm_ros.bags.episodes import read_episodes
+from lewm_ros.files import find
+from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import make_task
-from lewm_training.bags import read_episodes
-from lewm_training.collect import START, UniformPolicy, image_size, simulate
+from lewm_ros.sim.collect import START, UniformPolicy, image_size, simulate
+from lewm_ros.time import NS_PER_S
 
 
 @pytest.mark.parametrize('rate', [20.0, 30.0, 70.0])
@@ -24,13 +24,13 @@ def test_frames_lie_at_the_physics_steps_nearest_to_their_times(rate):
     policy = UniformPolicy(contract, np.random.default_rng(0))
     events = list(simulate(task, contract, policy, 2.0, rate, 0.02, START))
     frames = np.array([stamp for kind, stamp, _ in events if kind == 'image'])
-    ideal = START + np.arange(len(frames)) / rate * NANOSECOND
+    ideal = START + np.arange(len(frames)) / rate * NS_PER_S
     assert len(frames) == round(2.0 * rate)
-    assert np.abs(frames - ideal).max() <= task.timestep * NANOSECOND / 2 + 1
+    assert np.abs(frames - ideal).max() <= task.timestep * NS_PER_S / 2 + 1
     stamps = [stamp for _, stamp, _ in events]
     assert stamps == sorted(stamps)
     ticks = np.array([stamp for kind, stamp, _ in events if kind == 'action'])
-    assert np.all(np.diff(ticks[1:]) == contract.period * NANOSECOND)
+    assert np.all(np.diff(ticks[1:]) == contract.period * NS_PER_S)
     task.close()
 
 

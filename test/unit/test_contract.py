@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import yaml
 
-from lewm_ros.contract import Contract
 from lewm_ros.errors import ContractError
-from lewm_ros.fields import read_fields, write_fields
+from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.fields import read_fields, write_fields
 
 ARM = {
     'name': 'arm',

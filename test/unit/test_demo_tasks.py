@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lewm_ros.bringup import Bringup
+from lewm_ros.bringup.groups import Bringup
 from lewm_ros.errors import BringupError
 from lewm_ros.sim import Push
 

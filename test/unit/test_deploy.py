@@ -14,8 +14,8 @@ import sys
 import pytest
 
 from lewm_ros import cli
-from lewm_ros.bringup import ARGUMENTS
-from lewm_ros.supervisor import GRACE, UNUSABLE
+from lewm_ros.bringup.groups import ARGUMENTS
+from lewm_ros.bringup.supervisor import GRACE, UNUSABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / 'deploy'

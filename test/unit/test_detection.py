@@ -7,9 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lewm_ros.history import NANOSECOND
-from lewm_ros.surprise.events import EventDetector
-from lewm_training.detection import (
+from lewm_ros.evaluation.detection import (
     Trial,
     auroc,
     auroc_interval,
@@ -17,13 +15,15 @@ from lewm_training.detection import (
     find_events,
     monitor_figures,
 )
+from lewm_ros.surprise.events import EventDetector
+from lewm_ros.time import NS_PER_S
 
-PERIOD = NANOSECOND // 20
+PERIOD = NS_PER_S // 20
 
 
 def trial(scores: list[float], shown: int = 20, began: int | None = None) -> Trial:
     """Return a trial at 20 Hz; the event can be seen from one frame on. The threshold is 10."""
-    stamps = NANOSECOND + PERIOD * np.arange(len(scores))
+    stamps = NS_PER_S + PERIOD * np.arange(len(scores))
     values = np.array(scores, dtype=float)
     events = {'surprise': find_events(EventDetector('surprise', 10.0), stamps, values)}
     first = shown if began is None else began

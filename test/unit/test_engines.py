@@ -19,14 +19,14 @@ import pytest
 
 from lewm_ros import cli
 from lewm_ros.bundle import FILES, Bundle, Manifest, write_bundle
+from lewm_ros.bundle.manifest import WEIGHTS
 from lewm_ros.engines import ENGINES, Engine, describe, load_engine, torch_engine
 from lewm_ros.engines.base import cpu_has_bf16
 from lewm_ros.engines.graph_check import parse_graph
 from lewm_ros.engines.graphs import rollout_graph
 from lewm_ros.errors import BundleError, EngineError, ModelError
-from lewm_ros.manifest import WEIGHTS
 from lewm_ros.model import LeWorldModel
-from lewm_training.export import export_files
+from lewm_ros.training.export import export_files
 
 TOLERANCE = 1e-4  # of the largest value
 AVAILABLE = [name for name in ENGINES if name != 'openvino' or find_spec('openvino')]
@@ -187,7 +187,7 @@ LET_GO = """
 import os, signal, sys, threading
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import load_engine
-from lewm_ros.supervisor import StopSignals
+from lewm_ros.bringup.supervisor import StopSignals
 signals = StopSignals()
 engines = [load_engine(Bundle.load(sys.argv[1]), 'openvino') for _ in range(3)]
 del engines[0]  # the first before the others, the last in another thread

@@ -7,13 +7,13 @@ from __future__ import annotations
 import pytest
 
 from lewm_ros.errors import CalibrationError
-from lewm_ros.history import NANOSECOND
 from lewm_ros.surprise.events import Event, EventDetector
+from lewm_ros.time import NS_PER_S
 
-STEP = NANOSECOND // 10  # of the streams below
+STEP = NS_PER_S // 10  # of the streams below
 
 
-def feed(detector: EventDetector, scores: list[float], start: int = NANOSECOND) -> list[Event]:
+def feed(detector: EventDetector, scores: list[float], start: int = NS_PER_S) -> list[Event]:
     """Feed scores at 10 Hz from ``start`` [ns]; return all edges."""
     edges = []
     for index, score in enumerate(scores):
@@ -25,7 +25,7 @@ def test_one_event_from_start_to_end() -> None:
     """It starts above the threshold, peaks, and ends where the scores became low."""
     detector = EventDetector('surprise', 10.0, release=0.5, hold=0.3, alpha=0.05)
     started, ended = feed(detector, [1, 11, 30, 20, 4, 4, 4, 4, 1])
-    at = [NANOSECOND + i * STEP for i in range(9)]
+    at = [NS_PER_S + i * STEP for i in range(9)]
     assert started == Event(1, 'surprise', at[1], at[1], 11.0, 10.0, 0.05)
     assert ended == Event(1, 'surprise', at[1], at[2], 30.0, 10.0, 0.05, end=at[4])
     assert detector.event is None
@@ -47,7 +47,7 @@ def test_low_scores_must_last() -> None:
     """A dip shorter than the hold ends nothing, and the time starts again after it."""
     detector = EventDetector('surprise', 10.0, release=0.5, hold=0.3)
     edges = feed(detector, [11, 1, 1, 6, 1, 1, 1, 1])
-    assert [e.end for e in edges] == [None, NANOSECOND + 4 * STEP]
+    assert [e.end for e in edges] == [None, NS_PER_S + 4 * STEP]
 
 
 def test_events_are_numbered() -> None:
@@ -63,24 +63,24 @@ def test_events_are_numbered() -> None:
 def test_no_hold_ends_at_the_first_low_score() -> None:
     """A hold of zero is allowed."""
     edges = feed(EventDetector('surprise', 10.0, hold=0.0), [11, 1])
-    assert edges[1].end == NANOSECOND + STEP
+    assert edges[1].end == NS_PER_S + STEP
 
 
 def test_a_pause_of_the_camera_ends_nothing_by_itself() -> None:
     """The time of low scores counts from the first low score, not from the last high one."""
     detector = EventDetector('surprise', 10.0, hold=0.3)
-    detector.update(NANOSECOND, 11.0)
-    assert detector.update(9 * NANOSECOND, 1.0) == []
-    (ended,) = detector.update(10 * NANOSECOND, 1.0)
-    assert ended.end == 9 * NANOSECOND
+    detector.update(NS_PER_S, 11.0)
+    assert detector.update(9 * NS_PER_S, 1.0) == []
+    (ended,) = detector.update(10 * NS_PER_S, 1.0)
+    assert ended.end == 9 * NS_PER_S
 
 
 def test_a_score_that_is_no_number_is_an_anomaly() -> None:
     """A broken observation raises an event; a NaN in an event is not low."""
     detector = EventDetector('surprise', 10.0, hold=0.0)
-    (started,) = detector.update(NANOSECOND, float('nan'))
+    (started,) = detector.update(NS_PER_S, float('nan'))
     assert started.peak_score == float('inf')
-    assert detector.update(2 * NANOSECOND, float('nan')) == []
+    assert detector.update(2 * NS_PER_S, float('nan')) == []
     assert detector.event is not None
 
 
@@ -89,7 +89,7 @@ def test_reset_ends_a_lasting_event_once() -> None:
     detector = EventDetector('surprise', 10.0)
     feed(detector, [11, 12])
     (ended,) = detector.reset()
-    assert ended.end == NANOSECOND + STEP
+    assert ended.end == NS_PER_S + STEP
     assert detector.reset() == []
     (started,) = detector.update(0, 11.0)
     assert started.id == 2
@@ -98,10 +98,10 @@ def test_reset_ends_a_lasting_event_once() -> None:
 def test_a_clock_that_jumps_back_does_not_deafen() -> None:
     """The old event ends at its last stamp and a new one can start at once."""
     detector = EventDetector('surprise', 10.0)
-    detector.update(9 * NANOSECOND, 11.0)
-    ended, started = detector.update(NANOSECOND, 12.0)
-    assert (ended.id, ended.end) == (1, 9 * NANOSECOND)
-    assert (started.id, started.start, started.end) == (2, NANOSECOND, None)
+    detector.update(9 * NS_PER_S, 11.0)
+    ended, started = detector.update(NS_PER_S, 12.0)
+    assert (ended.id, ended.end) == (1, 9 * NS_PER_S)
+    assert (started.id, started.start, started.end) == (2, NS_PER_S, None)
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_other_settings_hold_for_an_event_that_lasts() -> None:
     detector = EventDetector('surprise', 10.0, release=0.5, hold=60.0, alpha=0.05)
     feed(detector, [1, 20, 6, 6, 6])
     detector.adopt(EventDetector('surprise', 40.0, release=0.25, hold=0.2, alpha=0.01))
-    assert feed(detector, [11] * 5, 2 * NANOSECOND) == []
-    (ended,) = feed(detector, [9] * 4, 3 * NANOSECOND)
-    assert (ended.id, ended.start, ended.end) == (1, NANOSECOND + STEP, 3 * NANOSECOND)
-    (other,) = feed(detector, [30, 41], 4 * NANOSECOND)
+    assert feed(detector, [11] * 5, 2 * NS_PER_S) == []
+    (ended,) = feed(detector, [9] * 4, 3 * NS_PER_S)
+    assert (ended.id, ended.start, ended.end) == (1, NS_PER_S + STEP, 3 * NS_PER_S)
+    (other,) = feed(detector, [30, 41], 4 * NS_PER_S)
     assert (other.id, other.threshold, other.alpha) == (2, 40.0, 0.01)

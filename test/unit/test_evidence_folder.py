@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from rosbags.highlevel import AnyReader
 
+from lewm_ros.bags.evidence import UNFINISHED, EvidenceFolder, Message, Ring
+from lewm_ros.bags.writer import TYPES, Channel
 from lewm_ros.errors import BagError
-from lewm_ros.history import NANOSECOND
-from lewm_ros.recording.bag import TYPES, Channel
-from lewm_ros.recording.evidence import UNFINISHED, EvidenceFolder, Message, Ring
+from lewm_ros.time import NS_PER_S
 
 SCORE = Channel('/lewm/surprise', 'std_msgs/msg/Float32')
 EPISODE = Channel('/lewm/episode', 'std_msgs/msg/UInt32', latched=True)
@@ -26,16 +26,16 @@ def score(value: float) -> bytes:
 
 def messages(count: int) -> list[Message]:
     """Return a second of scores."""
-    return [(SCORE, NANOSECOND + i * NANOSECOND // count, score(i)) for i in range(count)]
+    return [(SCORE, NS_PER_S + i * NS_PER_S // count, score(i)) for i in range(count)]
 
 
 def test_the_ring_holds_the_last_seconds() -> None:
     """What is older than the span is forgotten, whatever there was of it."""
     ring = Ring(2.0, 1e6)
     for i in range(100):
-        ring.add(SCORE, i * NANOSECOND // 10, b'x')
+        ring.add(SCORE, i * NS_PER_S // 10, b'x')
     stamps = [stamp for _, stamp, _ in ring.snapshot()]
-    assert stamps == [i * NANOSECOND // 10 for i in range(79, 100)]
+    assert stamps == [i * NS_PER_S // 10 for i in range(79, 100)]
 
 
 def test_the_ring_holds_no_more_bytes_than_it_may() -> None:
@@ -52,7 +52,7 @@ def test_what_was_latched_before_is_in_every_snapshot() -> None:
     ring.add(EPISODE, 0, b'old')
     ring.add(EPISODE, 1, b'new')
     for i in range(1, 50):
-        ring.add(SCORE, i * NANOSECOND // 10, b'x')
+        ring.add(SCORE, i * NS_PER_S // 10, b'x')
     first, second, *_ = ring.snapshot()
     assert first == (EPISODE, second[1], b'new')
     assert [c for c, _, _ in ring.snapshot()].count(EPISODE) == 1
@@ -61,9 +61,9 @@ def test_what_was_latched_before_is_in_every_snapshot() -> None:
 def test_a_clock_that_goes_back_empties_the_ring() -> None:
     """What is later than now has no place in a bag of the seconds before now."""
     ring = Ring(1.0, 1e6)
-    ring.add(SCORE, 100 * NANOSECOND, b'x')
-    ring.add(SCORE, 3 * NANOSECOND, b'y')
-    assert ring.snapshot() == [(SCORE, 3 * NANOSECOND, b'y')]
+    ring.add(SCORE, 100 * NS_PER_S, b'x')
+    ring.add(SCORE, 3 * NS_PER_S, b'y')
+    assert ring.snapshot() == [(SCORE, 3 * NS_PER_S, b'y')]
 
 
 def test_a_bag_appears_when_it_is_whole(tmp_path: Path) -> None:

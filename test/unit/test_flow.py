@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import pytest
 
-from lewm_ros.history import NANOSECOND
-from lewm_ros.recording.flow import Flow
+from lewm_ros.bags.flow import Flow
+from lewm_ros.time import NS_PER_S
 
-START = 1_700_000_000 * NANOSECOND
-FRAME = NANOSECOND // 30
+START = 1_700_000_000 * NS_PER_S
+FRAME = NS_PER_S // 30
 
 
 def test_stamps_that_stand_still_are_survived():
@@ -45,12 +45,12 @@ def test_without_stamps_nothing_is_called_missing():
     flow = Flow(gap=0.5, stamped=False)
     for burst in range(20):
         for index in range(5):
-            flow.arrived(START + burst * NANOSECOND + index)
+            flow.arrived(START + burst * NS_PER_S + index)
     assert (flow.missing, flow.gaps) == (0, 19)
 
 
 def test_a_topic_without_a_rate_has_no_gaps():
     """An episode number every minute is as it should be."""
     flow = Flow(gap=0.5, regular=False)
-    assert [flow.arrived(START + i * 60 * NANOSECOND) for i in range(9)] == [0.0] * 9
+    assert [flow.arrived(START + i * 60 * NS_PER_S) for i in range(9)] == [0.0] * 9
     assert (flow.messages, flow.missing, flow.gaps) == (9, 0, 0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lewm_ros.history import History, block_actions, window_indices
+from lewm_ros.robot.history import History, block_actions, window_indices
 
 MS = 1_000_000
 TICK = 50 * MS

@@ -7,7 +7,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lewm_ros.history import NANOSECOND, block_actions, held_average, window_indices
+from lewm_ros.robot.history import block_actions, held_average, window_indices
+from lewm_ros.time import NS_PER_S
 
 MS = 1_000_000
 TICK = 50 * MS
@@ -39,7 +40,7 @@ def test_held_average_equals_brute_force(seed):
     """Irregular commands over irregular edges, some before the first command."""
     rng = np.random.default_rng(seed)
     # A stamp of today: float seconds since 1970 would lose half of a microsecond.
-    origin = 1_790_000_000 * NANOSECOND
+    origin = 1_790_000_000 * NS_PER_S
     stamps = origin + np.cumsum(rng.integers(1, 120 * MS, 40))
     values = rng.normal(size=(40, 3))
     edges = np.sort(
@@ -150,7 +151,7 @@ def test_many_windows_equal_each_window_alone():
     rng = np.random.default_rng(3)
     stamps = np.cumsum(rng.integers(20 * MS, 80 * MS, 200))
     values = rng.normal(size=(200, 2))
-    frames = stamps[5] + np.sort(rng.integers(0, 8 * NANOSECOND, (12, 4)), axis=1)
+    frames = stamps[5] + np.sort(rng.integers(0, 8 * NS_PER_S, (12, 4)), axis=1)
     together = block_actions(stamps, values, frames, PARTS)
     assert together.shape == (12, 3, PARTS * 2)
     for row, alone in zip(together, frames):
@@ -219,6 +220,6 @@ def test_camera_whose_period_does_not_divide_the_block_has_windows(rate):
     count = 60 * rate
     frames = np.arange(count) / rate + rng.normal(0, 0.001, count)
     found = window_indices(
-        np.round(frames * NANOSECOND).astype(np.int64), BLOCK, 4, round(NANOSECOND / rate)
+        np.round(frames * NS_PER_S).astype(np.int64), BLOCK, 4, round(NS_PER_S / rate)
     )
     assert len(found) > 0.98 * (count - 0.75 * rate)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lewm_ros.errors import ObservationError
-from lewm_ros.imaging import (
+from lewm_ros.robot.imaging import (
     ENCODINGS,
     MEAN,
     STD,

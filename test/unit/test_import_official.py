@@ -21,8 +21,8 @@ from lewm_ros.cli import main
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import ContractError, ModelError
 from lewm_ros.model import PRESETS, LeWorldModel
-from lewm_training import import_official, official
-from lewm_training.import_official import choose_contract, read_action_stats
+from lewm_ros.training import import_official, official
+from lewm_ros.training.import_official import choose_contract, read_action_stats
 
 
 def load(data: dict, state: State) -> LeWorldModel:

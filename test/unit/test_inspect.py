@@ -14,15 +14,15 @@ import pytest
 from recordings import FRAME, Recorded, command, drive, episode, frame, joints, write
 import yaml
 
+from lewm_ros.bags.contact_sheet import Thinned
+from lewm_ros.bags.delay import DelayEstimate
+from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.cli import main
-from lewm_ros.contract import Contract
-from lewm_ros.history import NANOSECOND
-from lewm_training.bags import read_episodes
-from lewm_training.contact_sheet import Thinned
-from lewm_training.delay import DelayEstimate
-from lewm_training.windows import load_windows
+from lewm_ros.robot.contract import Contract
+from lewm_ros.time import NS_PER_S
+from lewm_ros.training.windows import load_windows
 
-PERIOD = FRAME / NANOSECOND
+PERIOD = FRAME / NS_PER_S
 
 
 def following(
@@ -33,7 +33,7 @@ def following(
     values = np.repeat(generator.uniform(-0.9, 0.9, frames // move + 1), move)
     messages = []
     for index in range(frames):
-        stamp = NANOSECOND + index * FRAME
+        stamp = NS_PER_S + index * FRAME
         shown = values[max(index - delay, 0)]
         grey = np.full((16, 16, 3), 128 if states else round(128 + 100 * shown), dtype=np.uint8)
         messages += [command(stamp - 1, values[index], 0.25), frame(stamp, grey)]
@@ -71,7 +71,7 @@ def inspected(tmp_path, capsys):
 def test_rates_gaps_episodes_and_windows(tmp_path, inspected):
     """A hole of half a second in the second episode; the pause between episodes is none."""
     messages = drive(frames=60)
-    hole = range(20 * NANOSECOND + 30 * FRAME, 20 * NANOSECOND + 40 * FRAME)
+    hole = range(20 * NS_PER_S + 30 * FRAME, 20 * NS_PER_S + 40 * FRAME)
     messages = [m for m in messages if 'image' not in m.topic or m.logged not in hole]
     bag = write(tmp_path / 'bag', messages)
     status, report, _ = inspected(bag)
@@ -106,9 +106,9 @@ def test_windows_are_those_of_training(tmp_path, inspected, history, frameskip):
 
 def test_jitter_is_the_spread_of_the_intervals(tmp_path, inspected):
     """Every second frame comes 5 ms late: intervals of 55 and 45 ms."""
-    messages = [episode(NANOSECOND - 2, 1)]
+    messages = [episode(NS_PER_S - 2, 1)]
     for index in range(60):
-        stamp = NANOSECOND + index * FRAME + index % 2 * 5_000_000
+        stamp = NS_PER_S + index * FRAME + index % 2 * 5_000_000
         messages += [command(stamp - 1, 0.1, 0.2), frame(stamp, np.zeros((16, 16, 3), np.uint8))]
     _, report, _ = inspected(write(tmp_path / 'bag', messages))
     jitter = {t['name']: t['jitter_ms'] for t in report['bags'][0]['topics']}
@@ -119,7 +119,7 @@ def test_ranges_saturation_and_constant_dimensions(tmp_path, inspected):
     """A quarter of the ticks at the upper limit, one command in ten beyond the lower one."""
     messages = []
     for index in range(80):
-        stamp = NANOSECOND + index * FRAME
+        stamp = NS_PER_S + index * FRAME
         value = 1.0 if index % 4 == 0 else -1.5 if index % 20 == 1 else index / 1000
         picture = np.full((16, 16, 3), index, dtype=np.uint8)
         messages += [command(stamp - 1, value, 0.25), frame(stamp, picture)]
@@ -196,7 +196,7 @@ def test_recordings_that_differ_do_not_make_a_delay(tmp_path, inspected):
     for name, size in (('lively', 0.9), ('calm', 0.1)):
         messages = []
         for index in range(100):
-            stamp = NANOSECOND + index * FRAME
+            stamp = NS_PER_S + index * FRAME
             picture = generator.integers(0, round(250 * size), (16, 16, 3), dtype=np.uint8)
             values = generator.uniform(-size, size, 2)
             messages += [command(stamp - 1, *values), frame(stamp, picture)]
@@ -244,7 +244,7 @@ def test_several_bags_and_text(tmp_path, capsys):
 def test_nothing_usable_is_said_in_one_line(tmp_path, inspected):
     """Too short, and a frame that was refused; the report is there all the same."""
     messages = following(0, frames=10)
-    messages.append(frame(2 * NANOSECOND, np.zeros((16, 16, 3), np.uint8), encoding='yuv'))
+    messages.append(frame(2 * NS_PER_S, np.zeros((16, 16, 3), np.uint8), encoding='yuv'))
     bag = write(tmp_path / 'bag', messages)
     status, report, error = inspected(bag)
     assert status == 2

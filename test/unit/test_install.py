@@ -34,14 +34,14 @@ SCRIPTS = {
     'view_node',
 }
 CHECK = """
-import json, lewm_ros, lewm_training.bags
-from lewm_ros.share import find, share_dir
-from lewm_ros.contract import Contract
+import json, lewm_ros, lewm_ros.bags.episodes
+from lewm_ros.files import find, share_dir
+from lewm_ros.robot.contract import Contract
 contract = find('contract', 'reacher')
 Contract.load(contract)
 assert (share_dir() / 'launch' / 'plan.launch.py').is_file()
 assert find('preset', 'live').is_file()
-print(json.dumps([lewm_ros.__file__, lewm_training.__file__, str(share_dir()), str(contract)]))
+print(json.dumps([lewm_ros.__file__, lewm_ros.training.__file__, str(share_dir()), str(contract)]))
 """
 
 

@@ -12,9 +12,9 @@ import types
 
 import pytest
 
-from lewm_ros.bringup import ARGUMENTS, GROUPS, NODES
+from lewm_ros.bringup.groups import ARGUMENTS, GROUPS, NODES
+from lewm_ros.bringup.supervisor import GRACE, ends_all
 from lewm_ros.errors import BringupError, BundleError, ContractError, LewmError
-from lewm_ros.supervisor import GRACE, ends_all
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -83,9 +83,9 @@ def stand_ins(monkeypatch, prefix):
         module = types.ModuleType(name)
         vars(module).update(attributes)
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.delitem(sys.modules, 'lewm_ros.launching', raising=False)
+    monkeypatch.delitem(sys.modules, 'lewm_ros.bringup.launching', raising=False)
     yield
-    sys.modules.pop('lewm_ros.launching', None)
+    sys.modules.pop('lewm_ros.bringup.launching', None)
 
 
 def start(group: str, **given: str) -> list[Recorded]:
@@ -230,5 +230,5 @@ def test_an_error_that_nobody_expected_ends_a_launch_too(stand_ins, monkeypatch)
     def fail(*_: object) -> None:
         raise failure
 
-    monkeypatch.setattr('lewm_ros.bringup.Bundle.load', fail)
+    monkeypatch.setattr('lewm_ros.bringup.groups.Bundle.load', fail)
     assert raised(start('plan')) is failure

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from lewm_ros.imaging import normalise
-from lewm_training.loader import AHEAD, READERS, normalised, read_ahead
+from lewm_ros.robot.imaging import normalise
+from lewm_ros.training.loader import AHEAD, READERS, normalised, read_ahead
 
 
 def test_batches_come_in_order_and_are_read_before_they_are_asked_for() -> None:

@@ -13,10 +13,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory
 
-from lewm_ros.contract import Action, Executed
 from lewm_ros.errors import ObservationError
-from lewm_ros.history import NANOSECOND
-from lewm_ros.imaging import from_message
 from lewm_ros.nodes.messages import (
     action_message,
     header,
@@ -31,8 +28,11 @@ from lewm_ros.nodes.messages import (
     vector,
     vector_message,
 )
+from lewm_ros.robot.contract import Action, Executed
+from lewm_ros.robot.imaging import from_message
+from lewm_ros.time import NS_PER_S
 
-PERIOD = NANOSECOND // 20
+PERIOD = NS_PER_S // 20
 ACTION = Action(
     topic='action',
     type='std_msgs/msg/Float64MultiArray',
@@ -51,7 +51,7 @@ def sent(message):
     return deserialize_message(serialize_message(message), type(message))
 
 
-@pytest.mark.parametrize('stamp', [0, 1, NANOSECOND - 1, 1_795_000_000_123_456_789])
+@pytest.mark.parametrize('stamp', [0, 1, NS_PER_S - 1, 1_795_000_000_123_456_789])
 def test_stamps_keep_every_nanosecond(stamp):
     """[ns] → Time → [ns]."""
     assert to_ns(to_time(stamp)) == stamp
@@ -105,10 +105,10 @@ def test_a_plan_survives_the_wire(kind, field):
     """Start, tick and commands come back; each kind in its own field of the points."""
     action = replace(ACTION, kind=kind)
     commands = np.random.default_rng(0).uniform(-1, 1, (30, 2))
-    message = sent(plan_message(5 * NANOSECOND, PERIOD, commands, action))
+    message = sent(plan_message(5 * NS_PER_S, PERIOD, commands, action))
     assert len(getattr(message.points[0], field)) == 2
     start, period, read = read_plan(message, action, 1)
-    assert (start, period) == (5 * NANOSECOND, PERIOD)
+    assert (start, period) == (5 * NS_PER_S, PERIOD)
     np.testing.assert_array_equal(read, commands)
 
 
@@ -119,7 +119,7 @@ def test_a_single_command_lasts_a_control_period():
 
 
 def spoilt(spoil) -> JointTrajectory:
-    message = plan_message(5 * NANOSECOND, PERIOD, np.zeros((3, 2)), ACTION)
+    message = plan_message(5 * NS_PER_S, PERIOD, np.zeros((3, 2)), ACTION)
     spoil(message)
     return message
 
@@ -156,11 +156,11 @@ def test_a_stamped_command_counts_from_its_stamp():
     action = replace(
         ACTION, type='geometry_msgs/msg/TwistStamped', fields=('twist.linear.x', 'twist.angular.z')
     )
-    message = action_message(np.array([0.1, 0.2]), action, 7 * NANOSECOND)
+    message = action_message(np.array([0.1, 0.2]), action, 7 * NS_PER_S)
     assert isinstance(message, TwistStamped)
     assert message.twist.angular.z == 0.2
     stamp, _ = read_action(message, action, received=1)
-    assert stamp == 7 * NANOSECOND
+    assert stamp == 7 * NS_PER_S
 
 
 def test_joint_commands_carry_the_names_in_the_order_of_the_message():
@@ -177,13 +177,13 @@ def test_a_command_to_a_trajectory_controller_is_one_point_a_period_ahead():
     fields = ('points[0].positions[1]', 'points[0].positions[0]')
     kind = 'trajectory_msgs/msg/JointTrajectory'
     action = replace(ACTION, type=kind, fields=fields, kind='position')
-    message = sent(action_message(np.array([0.1, 0.2]), action, 7 * NANOSECOND, 50_000_000))
+    message = sent(action_message(np.array([0.1, 0.2]), action, 7 * NS_PER_S, 50_000_000))
     assert list(message.joint_names) == ['elbow', 'shoulder']
     (point,) = message.points
     assert list(point.positions) == [0.2, 0.1]
     assert (point.time_from_start.sec, point.time_from_start.nanosec) == (0, 50_000_000)
     stamp, values = read_action(message, action, received=1)
-    assert stamp == 7 * NANOSECOND
+    assert stamp == 7 * NS_PER_S
     np.testing.assert_array_equal(values, [0.1, 0.2])
     message.points.append(point)
     with pytest.raises(ObservationError, match='trajectory of 2 points: expected one'):

@@ -7,7 +7,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lewm_ros.history import NANOSECOND
 from lewm_ros.surprise.monitors import (
     DRIFT_SPAN,
     FrameGap,
@@ -16,15 +15,16 @@ from lewm_ros.surprise.monitors import (
     commands_move,
     running_means,
 )
+from lewm_ros.time import NS_PER_S
 
-PERIOD = NANOSECOND // 10
+PERIOD = NS_PER_S // 10
 SPAN = round(DRIFT_SPAN * 10)  # frames
 STILL, OTHER = np.zeros(4), np.array([0.0, 1e-9, 0.0, 0.0])
 
 
 def frames(count: int, start: int = 1) -> np.ndarray:
     """Return stamps at 10 Hz."""
-    return NANOSECOND * start + PERIOD * np.arange(count)
+    return NS_PER_S * start + PERIOD * np.arange(count)
 
 
 def test_running_mean_is_of_the_last_span() -> None:
@@ -36,7 +36,7 @@ def test_running_mean_is_of_the_last_span() -> None:
     assert means[SPAN:] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize('jump', [2 * NANOSECOND, -100 * NANOSECOND])
+@pytest.mark.parametrize('jump', [2 * NS_PER_S, -100 * NS_PER_S])
 def test_running_mean_begins_anew_after_a_pause_or_a_jump(jump: int) -> None:
     """What was before says nothing about the mean of what is now."""
     stamps = frames(2 * SPAN + 1)
@@ -118,9 +118,9 @@ def test_gaps_by_arrival_and_by_stamp() -> None:
     """The longer of both; duplicates in time or a late arrival are no longer than they are."""
     gap = FrameGap()
     assert gap.silence(100.0) == 0.0
-    assert gap.frame(NANOSECOND, 5.0) == 0.0
+    assert gap.frame(NS_PER_S, 5.0) == 0.0
     assert gap.silence(5.3) == pytest.approx(0.3)
-    assert gap.frame(NANOSECOND + PERIOD, 5.7) == pytest.approx(0.7)  # came late
-    assert gap.frame(NANOSECOND + 9 * PERIOD, 5.8) == pytest.approx(0.8)  # frames are missing
+    assert gap.frame(NS_PER_S + PERIOD, 5.7) == pytest.approx(0.7)  # came late
+    assert gap.frame(NS_PER_S + 9 * PERIOD, 5.8) == pytest.approx(0.8)  # frames are missing
     gap.reset()
-    assert gap.silence(50.0) == gap.frame(90 * NANOSECOND, 60.0) == 0.0
+    assert gap.silence(50.0) == gap.frame(90 * NS_PER_S, 60.0) == 0.0

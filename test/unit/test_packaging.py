@@ -16,7 +16,8 @@ from types import SimpleNamespace
 import pytest
 
 import lewm_ros
-from lewm_ros import bringup, contract
+from lewm_ros.bringup.groups import groups as bringup
+from lewm_ros.robot import contract
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Import name → name on PyPI, where they differ.
@@ -76,7 +77,7 @@ def imported_packages(*folders: str) -> set[str]:
                 names |= {alias.name.split('.')[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names.add(node.module.split('.')[0])
-    return names - set(sys.stdlib_module_names) - {'lewm_ros', 'lewm_training'}
+    return names - set(sys.stdlib_module_names) - {'lewm_ros', 'lewm_ros.training'}
 
 
 def ros_packages() -> set[str]:
@@ -159,12 +160,12 @@ def test_entry_points_name_functions_that_exist(setup_py):
 
 def test_every_module_is_in_a_package_that_is_installed(setup_py):
     """No folder with Python files is left out, for example for want of an __init__.py."""
-    places = {'lewm_ros': 'lewm_ros', 'training': 'lewm_training'}
+    places = {'lewm_ros': 'lewm_ros', 'training': 'lewm_ros.training'}
     for top, name in places.items():
         for path in (ROOT / top).rglob('*.py'):
             inner = path.parent.relative_to(ROOT / top).parts
             assert '.'.join([name, *inner]) in setup_py.packages, path
-    assert setup_py.package_dir['lewm_training'] == 'training'
+    assert setup_py.package_dir['lewm_ros.training'] == 'training'
 
 
 def test_every_data_file_is_installed(setup_py):

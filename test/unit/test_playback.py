@@ -4,7 +4,7 @@
 
 import numpy as np
 
-from lewm_ros.planning.playback import Playback
+from lewm_ros.control.playback import Playback
 
 TICK = 50_000_000
 

@@ -13,10 +13,10 @@ import pytest
 
 from lewm_ros import cli
 from lewm_ros.bundle import FILES, Bundle, write_bundle
-from lewm_ros.contract import Contract
 from lewm_ros.engines import load_engine
-from lewm_ros.imaging import prepare
-from lewm_ros.share import find
+from lewm_ros.files import find
+from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.imaging import prepare
 from lewm_ros.sim import Push, make_task
 
 

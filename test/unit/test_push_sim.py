@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from lewm_ros.contract import Contract
 from lewm_ros.errors import SimulationError
-from lewm_ros.share import find
+from lewm_ros.files import find
+from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import Push, make_task
-from lewm_training.collect import START, UniformPolicy, simulate
-from lewm_training.push_policy import PushPolicy
+from lewm_ros.sim.collect import START, UniformPolicy, simulate
+from lewm_ros.sim.push_policy import PushPolicy
 
 BLOCK_STEPS = 50  #: physics steps in a block of 0.25 s
 RIGHT = np.array([0.3, 0.0])

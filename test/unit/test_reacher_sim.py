@@ -10,8 +10,8 @@ import os
 import numpy as np
 import pytest
 
-from lewm_ros.contract import Contract
 from lewm_ros.errors import SimulationError
+from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import TASKS, make_task
 from lewm_ros.sim.reacher import Reacher
 from lewm_ros.sim.rendering import load_mujoco

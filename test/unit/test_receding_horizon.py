@@ -15,14 +15,15 @@ from point_mass import CONFIG, GOAL, REST, SIZE, TICKS, PointMass, at, idle
 import pytest
 
 from lewm_ros.bundle import Bundle
-from lewm_ros.contract import Stop
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import ContractError, ModelError
-from lewm_ros.history import NANOSECOND, Context
 from lewm_ros.planning import Plan, RecedingHorizonPlanner
+from lewm_ros.robot.contract import Stop
+from lewm_ros.robot.history import Context
+from lewm_ros.time import NS_PER_S
 
-BLOCK = NANOSECOND // 4
-PERIOD = NANOSECOND // 20
+BLOCK = NS_PER_S // 4
+PERIOD = NS_PER_S // 20
 
 
 def same(one: Plan, two: Plan) -> bool:
@@ -32,8 +33,8 @@ def same(one: Plan, two: Plan) -> bool:
 
 def test_plan_has_the_promised_form(planner: RecedingHorizonPlanner) -> None:
     """It starts one block after the context and has one command per free tick, in bounds."""
-    plan = planner.plan(at(REST, stamp=7 * NANOSECOND), idle(), GOAL)
-    assert plan.start == 7 * NANOSECOND + BLOCK
+    plan = planner.plan(at(REST, stamp=7 * NS_PER_S), idle(), GOAL)
+    assert plan.start == 7 * NS_PER_S + BLOCK
     assert plan.period == PERIOD
     assert plan.actions.shape == (4 * TICKS, SIZE)
     assert plan.end == plan.start + 4 * BLOCK
@@ -48,7 +49,7 @@ def test_reaches_the_goal_in_closed_loop(
     planner: RecedingHorizonPlanner, engine: PointMass, bundle: Bundle
 ) -> None:
     """Replanning every block from the newest state, one block late, it arrives and stays."""
-    state, committed, stamp = REST, idle(), NANOSECOND
+    state, committed, stamp = REST, idle(), NS_PER_S
     for step in range(24):
         plan = planner.plan(at(state, stamp), committed, GOAL)
         assert plan.warm == (step > 0)
@@ -94,7 +95,7 @@ def test_equal_seeds_give_equal_plans(bundle: Bundle, engine: PointMass) -> None
     """Two planners, and one planner after a reset, repeat themselves; another seed differs."""
 
     def plans(planner: RecedingHorizonPlanner) -> list[Plan]:
-        return [planner.plan(at(REST, NANOSECOND + i * BLOCK), idle(), GOAL) for i in range(3)]
+        return [planner.plan(at(REST, NS_PER_S + i * BLOCK), idle(), GOAL) for i in range(3)]
 
     first, second, other = (
         RecedingHorizonPlanner(bundle, bundle.contract, engine, replace(CONFIG, seed=seed))
@@ -137,7 +138,7 @@ def test_warm_start_shifts_by_the_time_that_passed(
     """The first candidate is the old plan from now on, then the mean action."""
     old = planner.plan(at(REST), idle(), GOAL)
     engine.calls.clear()
-    plan = planner.plan(at(REST, NANOSECOND + ticks * PERIOD), idle(), GOAL)
+    plan = planner.plan(at(REST, NS_PER_S + ticks * PERIOD), idle(), GOAL)
     assert plan.warm
     first = bundle.denormalise_block(engine.searches[0][0]).reshape(-1, SIZE)
     expected = np.concatenate([old.actions[ticks:], np.tile([0.1, -0.2], (ticks, 1))])
@@ -150,7 +151,7 @@ def test_warm_start_between_ticks(
     """A shift by half a tick averages the held commands of both."""
     old = planner.plan(at(REST), idle(), GOAL)
     engine.calls.clear()
-    planner.plan(at(REST, NANOSECOND + PERIOD // 2), idle(), GOAL)
+    planner.plan(at(REST, NS_PER_S + PERIOD // 2), idle(), GOAL)
     first = bundle.denormalise_block(engine.searches[0][0]).reshape(-1, SIZE)
     held = np.concatenate([old.actions, [[0.1, -0.2]]])
     assert first == pytest.approx((held[:-1] + held[1:]) / 2, abs=1e-5)
@@ -182,7 +183,7 @@ def test_kept_elites_are_tried(planner: RecedingHorizonPlanner, engine: PointMas
         assert np.abs(last - sequence).max(axis=(1, 2)).min() < 1e-5
 
 
-@pytest.mark.parametrize('stamp', [NANOSECOND - 1, NANOSECOND + 4 * BLOCK])
+@pytest.mark.parametrize('stamp', [NS_PER_S - 1, NS_PER_S + 4 * BLOCK])
 def test_plan_of_another_time_is_no_warm_start(planner: RecedingHorizonPlanner, stamp: int) -> None:
     """A clock that went back, and a plan that has run out, start cold."""
     planner.plan(at(REST), idle(), GOAL)
@@ -307,7 +308,7 @@ def test_plans_with_a_real_bundle(tiny_bundle: Bundle) -> None:
     past = rng.normal(size=(2, TICKS * SIZE)).astype(np.float32)
     wanted = rng.normal(size=(1, 5, TICKS * SIZE)).astype(np.float32)
     goal = engine.rollout(latents, past, wanted)[0, -1]
-    context = Context(NANOSECOND, latents, tiny_bundle.denormalise_block(past))
+    context = Context(NS_PER_S, latents, tiny_bundle.denormalise_block(past))
     config = replace(CONFIG, horizon=manifest.horizon, cost='terminal')
     planner = RecedingHorizonPlanner(tiny_bundle, tiny_bundle.contract, engine, config)
     committed = tiny_bundle.denormalise_block(wanted[0, 0]).reshape(TICKS, SIZE)

@@ -21,19 +21,19 @@ import pytest
 from rosbags.highlevel import AnyReader
 import yaml
 
+from lewm_ros.bags.recorder import BagRecorder, Limits
+from lewm_ros.bags.repair import repair
+from lewm_ros.bags.session import SUMMARY, Session
+from lewm_ros.bags.topics import topics_of
+from lewm_ros.bags.writer import TYPES, BagFolder, Channel, definition
 from lewm_ros.errors import BagError
-from lewm_ros.history import NANOSECOND
-from lewm_ros.recording.bag import TYPES, BagFolder, Channel, definition
-from lewm_ros.recording.recorder import BagRecorder, Limits
-from lewm_ros.recording.repair import repair
-from lewm_ros.recording.session import SUMMARY, Session
-from lewm_ros.recording.topics import topics_of
+from lewm_ros.time import NS_PER_S
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = Channel('/lewm/camera/image', 'sensor_msgs/msg/Image')
 EPISODE = Channel('/lewm/episode', 'std_msgs/msg/UInt32', latched=True)
-START = 1_700_000_000 * NANOSECOND
-FRAME = NANOSECOND // 30
+START = 1_700_000_000 * NS_PER_S
+FRAME = NS_PER_S // 30
 NO_MINIMUM = Limits(min_free=0.0)
 
 
@@ -42,7 +42,7 @@ def image(stamp: int, height: int = 4, width: int = 6, value: int = 0) -> bytes:
     types = TYPES.types
     time_type, header_type = types['builtin_interfaces/msg/Time'], types['std_msgs/msg/Header']
     message = types[IMAGE.type](
-        header=header_type(time_type(*divmod(stamp, NANOSECOND)), 'camera'),
+        header=header_type(time_type(*divmod(stamp, NS_PER_S)), 'camera'),
         height=height,
         width=width,
         encoding='rgb8',
@@ -212,7 +212,7 @@ def test_too_little_free_disk_is_refused_and_ends_a_recording(tmp_path, monkeypa
     recorder = BagRecorder(bag, Limits(flush=0.05, min_free=1.0))
     recorder.put(IMAGE, START, image(START))
     usage = type('Usage', (), {'free': 0})
-    monkeypatch.setattr('lewm_ros.recording.recorder.shutil.disk_usage', lambda path: usage)
+    monkeypatch.setattr('lewm_ros.bags.recorder.shutil.disk_usage', lambda path: usage)
     end = time.monotonic() + 10
     while recorder.error is None and time.monotonic() < end:
         time.sleep(0.01)
@@ -270,8 +270,8 @@ def test_a_session_sums_up_what_became_of_every_topic(tmp_path):
 KILLED = """
 import sys, time, numpy as np
 from pathlib import Path
-from lewm_ros.recording.bag import BagFolder, Channel
-from lewm_ros.recording.recorder import BagRecorder
+from lewm_ros.bags.writer import BagFolder, Channel
+from lewm_ros.bags.recorder import BagRecorder
 folder, split = Path(sys.argv[1]), float(sys.argv[2])
 recorder = BagRecorder(BagFolder(folder, split_seconds=split))
 channel = Channel('/lewm/camera/image', 'sensor_msgs/msg/Image')

@@ -11,7 +11,8 @@ from PIL import Image
 import pytest
 
 from lewm_ros.errors import BringupError
-from lewm_ros.report import (
+from lewm_ros.evaluation.intervals import wilson
+from lewm_ros.evaluation.report import (
     GoalResult,
     Teleport,
     TrialRecord,
@@ -19,7 +20,6 @@ from lewm_ros.report import (
     prepare_report,
     write_report,
 )
-from lewm_ros.statistics import wilson
 
 
 @pytest.mark.parametrize(

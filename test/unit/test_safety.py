@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lewm_ros.contract import Action, Executed
+from lewm_ros.control.limits import Limits
+from lewm_ros.control.watchdogs import CameraWatchdog, ClockWatchdog, ExecutionWatchdog
 from lewm_ros.errors import ContractError
-from lewm_ros.safety import CameraWatchdog, ClockWatchdog, ExecutionWatchdog, Limits
+from lewm_ros.robot.contract import Action, Executed
 
 ACTION = Action(
     topic='action',

@@ -15,14 +15,14 @@ import numpy as np
 from point_mass import SIZE, TICKS, PointMass, point_mass_bundle
 import pytest
 
+from lewm_ros.bags.episodes import Episode
 from lewm_ros.bundle import Bundle, Calibration, rewrite_manifest
 from lewm_ros.errors import CalibrationError
-from lewm_ros.history import NANOSECOND
-from lewm_training.bags import Episode
-from lewm_training.calibrate import calibrate
-from lewm_training.scoring import Forecast, score_episode
+from lewm_ros.evaluation.calibrate import calibrate
+from lewm_ros.evaluation.scoring import Forecast, score_episode
+from lewm_ros.time import NS_PER_S
 
-PERIOD = NANOSECOND // 20
+PERIOD = NS_PER_S // 20
 
 
 class Seeing(PointMass):
@@ -40,7 +40,7 @@ def drive(jump: int | None = None, frames: int = 60) -> tuple[Episode, np.ndarra
         states[jump:, 0] = 0.5
     images = np.zeros((frames, 1, 4, 3))
     images[:, 0, :, 0] = 100 * states
-    stamps = NANOSECOND + PERIOD * np.arange(frames)
+    stamps = NS_PER_S + PERIOD * np.arange(frames)
     actions = np.zeros((frames, SIZE))
     return Episode(stamps, images, stamps, actions, None), states
 
@@ -83,7 +83,7 @@ def test_an_episode_that_is_too_short_has_no_score(mass: Bundle) -> None:
 
 def nominal(count: int, rng: np.random.Generator, outliers: int = 0) -> list[Forecast]:
     """Return episodes of 30 s with normal errors; so many teleported frames in the first."""
-    stamps = NANOSECOND + PERIOD * np.arange(600)
+    stamps = NS_PER_S + PERIOD * np.arange(600)
     forecasts = [
         Forecast(stamps, np.zeros((600, 8)), rng.normal(size=(600, 8))) for _ in range(count)
     ]

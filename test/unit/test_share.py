@@ -13,11 +13,11 @@ import sys
 import pytest
 
 from lewm_ros.errors import BringupError, BundleError, ContractError
-from lewm_ros.share import find, share_dir
+from lewm_ros.files import find, share_dir
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOW = (
-    'import sys; sys.path.insert(0, sys.argv[1]); import lewm_ros.share as s; '
+    'import sys; sys.path.insert(0, sys.argv[1]); import lewm_ros.files as s; '
     'sys.prefix = sys.argv[2]; print(s.share_dir())'
 )
 

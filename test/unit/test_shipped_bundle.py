@@ -7,16 +7,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lewm_ros.bags.episodes import Episode
 from lewm_ros.bundle import Bundle
-from lewm_ros.contract import Contract
 from lewm_ros.engines import load_engine
-from lewm_ros.share import find
+from lewm_ros.evaluation.closed_loop import PlannerPolicy, planner_config
+from lewm_ros.evaluation.evaluate import run_goals
+from lewm_ros.evaluation.scoring import score_episode
+from lewm_ros.files import find
+from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import make_task
-from lewm_training.bags import Episode
-from lewm_training.closed_loop import PlannerPolicy, planner_config
-from lewm_training.collect import START, UniformPolicy, simulate
-from lewm_training.evaluate import run_goals
-from lewm_training.scoring import score_episode
+from lewm_ros.sim.collect import START, UniformPolicy, simulate
 
 
 @pytest.fixture(scope='module')

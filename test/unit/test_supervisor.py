@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-from lewm_ros.supervisor import (
+from lewm_ros.bringup.supervisor import (
     LONGEST_PAUSE,
     PAUSE,
     StopSignals,
@@ -27,7 +27,7 @@ from lewm_ros.supervisor import (
 
 ROOT = Path(__file__).resolve().parents[2]
 SUPERVISE = (
-    'import sys, lewm_ros.supervisor as s;'
+    'import sys, lewm_ros.bringup.supervisor as s;'
     's.PAUSE, s.LONGEST_PAUSE = 0.2, 0.8;'
     'sys.exit(s.supervise(eval(sys.argv[1]), 0.5, eval(sys.argv[2])))'
 )
@@ -36,7 +36,7 @@ SLEEP = [
     sys.executable,
     '-c',
     'import time; time.sleep(0.3)\n'
-    'from lewm_ros.supervisor import StopSignals; signals = StopSignals()\n'
+    'from lewm_ros.bringup.supervisor import StopSignals; signals = StopSignals()\n'
     'while not signals.seen: time.sleep(0.02)',
 ]
 STUBBORN = [

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
+from lewm_ros.bundle.tensors import check_tensors, read_tensors, write_tensors
 from lewm_ros.errors import BundleError
-from lewm_ros.tensors import check_tensors, read_tensors, write_tensors
 
 MODELS = Path(__file__).resolve().parents[2] / 'models'
 ARRAYS = {

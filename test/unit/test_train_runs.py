@@ -17,7 +17,7 @@ import yaml
 
 from lewm_ros.bundle import Bundle
 from lewm_ros.errors import TrainingError
-from lewm_training.run_folder import RunFolder
+from lewm_ros.training.run_folder import RunFolder
 
 CHILD = Path(__file__).parents[1] / 'training_child.py'
 TWO = ('a', 'b')

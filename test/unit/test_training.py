@@ -18,16 +18,16 @@ import torch
 
 from lewm_ros.bundle import Bundle
 from lewm_ros.errors import BagError, TrainingError
-from lewm_training.device import keep_memory
-from lewm_training.metrics import (
+from lewm_ros.evaluation.probe import linear_probe
+from lewm_ros.training.device import keep_memory
+from lewm_ros.training.metrics import (
     effective_rank,
     latent_std,
     reestimate_batchnorm,
 )
-from lewm_training.presets import TrainConfig
-from lewm_training.probe import linear_probe
-from lewm_training.trainer import Trainer
-from lewm_training.windows import Windows, batches, load_windows
+from lewm_ros.training.presets import TrainConfig
+from lewm_ros.training.trainer import Trainer
+from lewm_ros.training.windows import Windows, batches, load_windows
 
 RECIPE = TrainConfig(batch=8, steps=24, rate=5e-4, directions=32, held_out=0.2)
 

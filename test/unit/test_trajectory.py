@@ -14,12 +14,12 @@ import pytest
 import yaml
 
 from lewm_ros import cli
-from lewm_ros.contract import Channel, Contract, Executed
-from lewm_ros.history import NANOSECOND
+from lewm_ros.bags.episodes import ReadReport, read_episodes, recording_command
+from lewm_ros.robot.contract import Channel, Contract, Executed
 import lewm_ros.sim.reacher
 from lewm_ros.sim.reacher import Reacher
 from lewm_ros.sim.rendering import load_mujoco
-from lewm_training.bags import ReadReport, read_episodes, recording_command
+from lewm_ros.time import NS_PER_S
 
 MODEL = Path(lewm_ros.sim.reacher.__file__).parent / 'reacher.xml'
 SECONDS = 2.0
@@ -78,11 +78,11 @@ def test_a_trajectory_comes_back_as_it_was(tmp_path, save, rows, reacher_contrac
     report = ReadReport()
     (episode,) = read_episodes([tmp_path / 'bag'], reacher_contract, SIZE, report)
     assert not report.refused and not report.late
-    period = NANOSECOND // 20
-    np.testing.assert_array_equal(episode.stamps, NANOSECOND + period * np.arange(41))
+    period = NS_PER_S // 20
+    np.testing.assert_array_equal(episode.stamps, NS_PER_S + period * np.arange(41))
     np.testing.assert_array_equal(episode.actions, rows['ctrl'])
-    passed = np.round(rows['time'] * NANOSECOND).astype(int)
-    np.testing.assert_array_equal(episode.action_stamps, NANOSECOND + passed)
+    passed = np.round(rows['time'] * NS_PER_S).astype(int)
+    np.testing.assert_array_equal(episode.action_stamps, NS_PER_S + passed)
     at = slice(0, None, 10)  # rows come at 200 Hz, frames at 20 Hz
     states = np.concatenate([rows['qpos'][at], rows['qvel'][at]], axis=1)
     np.testing.assert_array_equal(episode.states, states)
@@ -104,7 +104,7 @@ def test_a_frame_shows_the_newest_row_at_or_before_it(tmp_path, save, rows, reac
     part = {name: values[off] for name, values in rows.items()}
     assert run(tmp_path / 'bag', save(**part)) == 0
     (episode,) = read_episodes([tmp_path / 'bag'], reacher_contract, SIZE)
-    passed = (episode.stamps - NANOSECOND) / NANOSECOND
+    passed = (episode.stamps - NS_PER_S) / NS_PER_S
     time = part['time'] - part['time'][0]
     newest = [max(np.flatnonzero(time <= t + 1e-6)) for t in passed]
     np.testing.assert_array_equal(episode.states[:, :2], part['qpos'][newest])
@@ -137,7 +137,7 @@ def test_episodes_within_and_across_files(tmp_path, save, rows, reacher_contract
     for episode in episodes:
         np.testing.assert_array_equal(episode.actions, short['ctrl'])
         np.testing.assert_array_equal(episode.images, episodes[0].images)
-    assert (np.diff([e.stamps[0] for e in episodes]) > NANOSECOND).all()
+    assert (np.diff([e.stamps[0] for e in episodes]) > NS_PER_S).all()
 
 
 JOINTS = ('position[0]', 'velocity[1]')
@@ -176,7 +176,7 @@ def test_every_type_of_command(tmp_path, save, rows, reacher_contract, kind, fie
     (episode,) = read_episodes([tmp_path / 'bag'], contract, SIZE, report)
     assert not report.refused and not report.late
     np.testing.assert_array_equal(episode.actions, rows['ctrl'][:51])
-    since = np.round(rows['time'][:51] * NANOSECOND).astype(int)
+    since = np.round(rows['time'][:51] * NS_PER_S).astype(int)
     np.testing.assert_array_equal(episode.action_stamps - episode.stamps[0], since)
     expected = np.stack([rows['qpos'][:51:10, 0], rows['qvel'][:51:10, 1]], axis=1)
     np.testing.assert_array_equal(episode.states, expected)

@@ -10,15 +10,15 @@ import re
 import numpy as np
 import pytest
 
-from lewm_ros.history import NANOSECOND
 from lewm_ros.nodes.markers import LENGTH, gauge
 from lewm_ros.nodes.messages import header
+from lewm_ros.time import NS_PER_S
 from lewm_ros.view import camera, canvas, latent, plot
 from lewm_ros.view.scale import decades, height
 from lewm_ros.view.screen import LABELS, ROWS, screen
 from lewm_ros.view.trace import KEPT, Anomaly, Level, Trace
 
-START = 1_000 * NANOSECOND
+START = 1_000 * NS_PER_S
 RATE = 20
 
 
@@ -27,7 +27,7 @@ def traced(scores: list[float], threshold: float | None = 16.0, span: float = 60
     trace = Trace(span)
     trace.threshold = threshold
     for index, score in enumerate(scores):
-        trace.add(START + index * NANOSECOND // RATE, score, index / RATE)
+        trace.add(START + index * NS_PER_S // RATE, score, index / RATE)
     return trace
 
 
@@ -38,7 +38,7 @@ def snapped(scores: list[float], threshold: float | None = 16.0, later: float = 
 
 def anomaly(index: int, end: int | None = None, kind: str = 'surprise', name: str = '1') -> Anomaly:
     """An event that starts, and ends, at scores of these numbers."""
-    stamps = [None if i is None else START + i * NANOSECOND // RATE for i in (index, end)]
+    stamps = [None if i is None else START + i * NS_PER_S // RATE for i in (index, end)]
     return Anomaly(kind, name, stamps[0], stamps[1], 150.0)
 
 
@@ -94,11 +94,11 @@ def test_anomalies_of_a_node_that_died_end_where_the_next_one_begins():
     trace.note(anomaly(10, kind='drift'))
     trace.note(anomaly(2, 4))
     assert len(trace.snapshot(2.0).open) == 2
-    begun = START + 20 * NANOSECOND // RATE
+    begun = START + 20 * NS_PER_S // RATE
     trace.nothing_open(begun)
     seen = trace.snapshot(2.0)
     assert seen.level is Level.NORMAL
-    assert [a.end for a in seen.anomalies] == [START + 4 * NANOSECOND // RATE, begun, begun]
+    assert [a.end for a in seen.anomalies] == [START + 4 * NS_PER_S // RATE, begun, begun]
 
 
 def test_time_goes_on_after_the_last_score():
@@ -197,7 +197,7 @@ def test_plot_leaves_gaps_open_and_marks_what_is_no_number():
     trace = traced([2.0] * 200, span=60.0)
     for index in range(600, 801):
         score = math.nan if index == 700 else 2.0
-        trace.add(START + index * NANOSECOND // RATE, score, index / RATE)
+        trace.add(START + index * NS_PER_S // RATE, score, index / RATE)
     picture = plot.plot(trace.snapshot(40.0))
     column = {i: round(float(plot.x_of(np.array([(i - 800) / RATE]), 60.0)[0])) for i in (400, 700)}
     row = round(float(plot.y_of(np.array([2.0]), -1, 2)[0]))
@@ -210,9 +210,9 @@ def test_plot_leaves_gaps_open_and_marks_what_is_no_number():
 def test_plot_shows_a_single_score_between_gaps():
     """The peak may be all that came through."""
     trace = traced([1.0] * 200)
-    trace.add(START + 400 * NANOSECOND // RATE, 60.0, 20.0)
+    trace.add(START + 400 * NS_PER_S // RATE, 60.0, 20.0)
     for index in range(600, 700):
-        trace.add(START + index * NANOSECOND // RATE, 1.0, index / RATE)
+        trace.add(START + index * NS_PER_S // RATE, 1.0, index / RATE)
     seen = trace.snapshot(699 / RATE)
     column = round(float(plot.x_of(np.array([-299 / RATE]), 60.0)[0]))
     row = round(float(plot.y_of(np.array([60.0]), -1, 2)[0]))
@@ -289,8 +289,8 @@ def test_strips_show_each_dimension_at_its_row_and_each_frame_at_its_time():
         row = np.zeros(4, np.float32)
         hot = 400 <= index < 420
         row[2] = 3.0 if hot else 0.0
-        rows.append((START + index * NANOSECOND // RATE, row))
-        parts.append((START + index * NANOSECOND // RATE, np.full(4, 50.0 if hot else 0.25)))
+        rows.append((START + index * NS_PER_S // RATE, row))
+        parts.append((START + index * NS_PER_S // RATE, np.full(4, 50.0 if hot else 0.25)))
     picture = latent.strips(rows, parts, seen)
     count = latent.RIGHT - latent.LEFT
     at = latent.LEFT + int((1 - 9.5 / 60) * count)  # half a second into the hot one

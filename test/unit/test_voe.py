@@ -14,17 +14,17 @@ import pytest
 from tqdm import tqdm
 
 from lewm_ros import cli
+from lewm_ros.bags.episode_writer import BagWriter
+from lewm_ros.bags.episodes import recording_command
 from lewm_ros.bundle import Bundle, Calibration, rewrite_manifest
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import CalibrationError
+from lewm_ros.evaluation.closed_loop import planner_config
+from lewm_ros.evaluation.detection import Trial
+from lewm_ros.evaluation.false_alarms import false_alarms, refuse_calibrated
+from lewm_ros.evaluation.voe import Trials, summarise
 from lewm_ros.sim import make_task
 from lewm_ros.surprise.events import Event
-from lewm_training.bag_writer import BagWriter
-from lewm_training.bags import recording_command
-from lewm_training.closed_loop import planner_config
-from lewm_training.detection import Trial
-from lewm_training.false_alarms import false_alarms, refuse_calibrated
-from lewm_training.voe import Trials, summarise
 
 COLLECTED = 'lewm collect reacher --policy planner --episodes 8 --seed 3 --out data/nominal'
 

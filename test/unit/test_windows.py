@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from recordings import FRAME, assert_equal, command, drive, episode, frame, noise, write
 
+from lewm_ros.bags.episodes import read_episodes
+from lewm_ros.bags.images import FilePictures, Pictures
 from lewm_ros.errors import BagError
-from lewm_ros.history import NANOSECOND
-from lewm_training import bag_cache
-from lewm_training.bags import read_episodes
-from lewm_training.pictures import FilePictures, Pictures
-from lewm_training.windows import load_windows
+from lewm_ros.time import NS_PER_S
+from lewm_ros.training import cache as bag_cache
+from lewm_ros.training.windows import load_windows
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE, HISTORY, FRAMESKIP = 16, 3, 2
@@ -112,9 +112,9 @@ def test_bags_of_other_camera_rates_are_refused(load, tmp_path):
     slow = write(tmp_path / 'slow', [m for m in messages if m not in frames[1::2]])
     with pytest.raises(BagError, match=r'slow has 10 frames a second, .*fast 20|fast has 20 '):
         load(fast, slow)
-    near = [episode(NANOSECOND - 2, 1)]
+    near = [episode(NS_PER_S - 2, 1)]
     for index in range(40):
-        stamp = NANOSECOND + index * FRAME * 11 // 10
+        stamp = NS_PER_S + index * FRAME * 11 // 10
         near += [command(stamp - 1, index / 40, 0.1), frame(stamp, noise(5000 + index))]
     both = load(fast, write(tmp_path / 'near', near))
     assert both.camera_period == pytest.approx(0.05)
@@ -243,10 +243,10 @@ LIMITED = """
 import json, resource, sys
 from pathlib import Path
 import torch
-from lewm_ros.contract import Contract
-from lewm_training.trainer import Trainer
-from lewm_training.presets import TrainConfig
-from lewm_training.windows import load_windows
+from lewm_ros.robot.contract import Contract
+from lewm_ros.training.trainer import Trainer
+from lewm_ros.training.presets import TrainConfig
+from lewm_ros.training.windows import load_windows
 from training_child import MODELS, tiny
 
 contract, small, large, cache, size, limit = sys.argv[1:]
@@ -278,7 +278,7 @@ def test_a_bag_larger_than_the_memory_trains(tmp_path, reacher_contract):
 
     def recorded(*counts):
         for number, count in enumerate(counts, start=1):
-            start = number * 1000 * NANOSECOND
+            start = number * 1000 * NS_PER_S
             yield episode(start - 2, number)
             for index in range(count):
                 stamp = start + index * FRAME

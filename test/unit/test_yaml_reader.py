@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lewm_ros.bundle.json_reader import parse_json
 from lewm_ros.errors import YamlError, one_line, shown
-from lewm_ros.json_reader import parse_json
 from lewm_ros.yaml_reader import LIMIT, parse_yaml, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,303 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""rosbag2 bags as episodes: the one path from recorded, or simulated, data to training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+import logging
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from rosbags.serde import SerdeError
+from rosbags.typesys import Stores, get_typestore
+
+from lewm_ros.bags.images import FilePictures, Pictures
+from lewm_ros.bags.layout import COMMAND
+from lewm_ros.bags.raw import Topic
+from lewm_ros.bags.reader import METADATA, Bag, find_bags
+from lewm_ros.bags.timeline import Timeline
+from lewm_ros.errors import BagError, ContractError, ObservationError, YamlError
+from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.fields import read_command, read_fields
+from lewm_ros.robot.history import block_actions, nearest, window_indices
+from lewm_ros.robot.imaging import from_message, prepare
+from lewm_ros.time import NS_PER_S
+from lewm_ros.yaml_reader import read_yaml
+
+#: A pause between frames longer than this [s] starts a new episode.
+GAP = 1.0
+#: All types that a contract may name. What a bag says of its types is not needed: they are
+#: standard messages, the same in every distribution.
+TYPES = get_typestore(Stores.ROS2_JAZZY)
+log = logging.getLogger('lewm')
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One uninterrupted piece of a recording; stamps are int64 [ns]."""
+
+    stamps: np.ndarray  #: (n,) of the frames, ascending
+    images: np.ndarray  #: (n, S, S, 3) uint8, as imaging.prepare makes them
+    action_stamps: np.ndarray  #: (m,) when each command takes effect, ascending
+    actions: np.ndarray  #: (m, A) float64, contract units
+    states: np.ndarray | None  #: (n, X) float64, the state nearest to each frame
+
+
+@dataclass
+class ReadReport:
+    """What a reader met."""
+
+    frames: int = 0
+    episodes: int = 0
+    late: int = 0  #: frames and commands that were sorted in
+    refused: Counter[str] = field(default_factory=Counter)  #: what was left out, by reason
+    unstamped: set[str] = field(default_factory=set)  #: topics that log times were taken for
+
+
+def read_episodes(
+    bags: Iterable[str | Path],
+    contract: Contract,
+    size: int,
+    report: ReadReport | None = None,
+    spill: BinaryIO | None = None,
+) -> Iterator[Episode]:
+    """Read every episode of some bags, in order, holding one at a time.
+
+    An episode ends where the number on the ``episode`` topic changes, where no frame comes for
+    more than a second, and where a clock is set back. Where that topic has messages, what lies
+    before the first of them or after a 0 belongs to no episode.
+
+    Args:
+        bags: rosbag2 folders (MCAP or sqlite3), single files of them, or folders of bags.
+        contract: names the topics and fields, and the crop.
+        size: image size S [px].
+        report: filled along the way.
+        spill: a file, opened to be read and written without a buffer, that takes the pictures of
+            all episodes in place of the memory; then ``Episode.images`` is mapped from it.
+
+    Raises:
+        BagError: a bag cannot be read at all, or lacks a topic of the contract.
+
+    """
+    report = ReadReport() if report is None else report
+    pictures = Pictures() if spill is None else FilePictures(spill)
+    for path in find_bags(bags):
+        damage: Counter[str] = Counter()
+        try:
+            yield from _read_bag(Bag(path, damage), contract, size, report, damage, pictures)
+        except OSError as error:
+            raise BagError(f'bag {path}: cannot be read as rosbag2 ({error})') from error
+        finally:
+            report.refused.update(damage)
+
+
+def episode_windows(
+    episode: Episode, contract: Contract, history: int, frameskip: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the usable windows of an episode: frames one block apart, the commands known.
+
+    Returns indices of the frames (w, H + 1) and action blocks (w, H, k·A) float64.
+    """
+    step = np.diff(episode.stamps)
+    period = int(np.median(step)) if len(step) else 0
+    block = round(frameskip * contract.period * NS_PER_S)
+    found = window_indices(episode.stamps, block, history + 1, period)
+    actions = block_actions(
+        episode.action_stamps, episode.actions, episode.stamps[found], frameskip
+    )
+    known = ~np.isnan(actions).any(axis=(1, 2))
+    return found[known], actions[known]
+
+
+class _Cutter:
+    """Gathers frames, commands and states, and cuts them into episodes."""
+
+    def __init__(self, action_size: int, report: ReadReport, pictures: Pictures) -> None:
+        self._action_size = action_size
+        self._report = report
+        self._pictures = pictures
+        self._begin()
+
+    def _begin(self) -> None:
+        self._frames: Timeline[int] = Timeline()  # places in _pictures
+        self._actions: Timeline[np.ndarray] = Timeline()
+        self._states: list[tuple[int, np.ndarray]] = []
+
+    def frame(self, stamp: int, image: np.ndarray) -> Iterator[Episode]:
+        """Add a frame (S, S, 3); yields what it ends."""
+        newest = self._frames.newest
+        if newest is not None and stamp - newest > GAP * NS_PER_S:
+            held = self._actions.entries[-1:]
+            yield from self.cut()
+            for command in held:  # the robot did not stop holding it when frames stopped
+                self._actions.add(*command)
+        while not self._frames.add(stamp, len(self._pictures)):
+            yield from self._restart()
+        if stamp != newest:  # a camera that is stuck would fill the memory
+            self._pictures.add(image)
+
+    def action(self, stamp: int, command: np.ndarray) -> Iterator[Episode]:
+        """Add a command (A,); yields what it ends."""
+        while not self._actions.add(stamp, command):
+            yield from self._restart()
+
+    def state(self, stamp: int, values: np.ndarray) -> None:
+        """Add a state (X,)."""
+        self._states.append((stamp, values))
+
+    def _restart(self) -> Iterator[Episode]:
+        """Cut where the clock was set back: what came late belongs to the new episode."""
+        frames = [(stamp, self._pictures.copy(place)) for stamp, place in self._frames.late]
+        actions = self._actions.late
+        self._frames.late, self._actions.late = [], []
+        yield from self.cut()
+        for stamp, image in frames:
+            self._frames.add(stamp, len(self._pictures))
+            self._pictures.add(image)
+        for stamp, command in actions:
+            self._actions.add(stamp, command)
+
+    def cut(self) -> Iterator[Episode]:
+        """End the episode: yields it, if there is something to learn from."""
+        frames, actions, states = self._frames, self._actions, self._states
+        self._begin()
+        frames.settle()
+        actions.settle()
+        usable = frames.entries if actions.entries else []
+        images = self._pictures.take(np.array([place for _, place in usable], dtype=np.int64))
+        count, report = len(frames.entries), self._report
+        report.frames += count
+        report.late += frames.sorted_in + actions.sorted_in
+        for name, timeline in (('frame', frames), ('command', actions)):
+            if timeline.duplicates:
+                report.refused[f'{name} with a stamp that was there before'] += timeline.duplicates
+        if usable:
+            report.episodes += 1
+            yield self._episode(images, frames, actions, states)
+        elif count:
+            report.refused['frame of an episode without commands'] += count
+
+    def _episode(
+        self,
+        images: np.ndarray,
+        frames: Timeline[int],
+        actions: Timeline[np.ndarray],
+        states: list[tuple[int, np.ndarray]],
+    ) -> Episode:
+        stamps = frames.stamps()
+        commands = np.array([a for _, a in actions.entries]).reshape(-1, self._action_size)
+        nearby = None
+        if states:
+            states = sorted(states, key=itemgetter(0))
+            state_stamps = np.array([s for s, _ in states], dtype=np.int64)
+            nearby = np.array([v for _, v in states])[nearest(state_stamps, stamps)]
+        return Episode(stamps, images, actions.stamps(), commands, nearby)
+
+
+def _read_bag(
+    bag: Bag,
+    contract: Contract,
+    size: int,
+    report: ReadReport,
+    damage: Counter[str],
+    pictures: Pictures,
+) -> Iterator[Episode]:
+    camera, applied = contract.camera, contract.action.applied
+    images = _required(bag, camera.topic, camera.type)
+    commands = _required(bag, applied.topic, applied.type)
+    numbers = find_topic(bag, 'episode', 'std_msgs/msg/UInt32')
+    states = None
+    if contract.state is not None:
+        states = find_topic(bag, contract.state.topic, contract.state.type)
+    delay = round(contract.action.delay * NS_PER_S)
+    cutter = _Cutter(contract.action.size, report, pictures)
+    number = None if numbers is None or not bag.counts()[numbers] else 0
+    known = 0  # damage when the number was read: what is lost since may have been the next one
+    wanted = {topic for topic in (images, commands, numbers, states) if topic is not None}
+    for topic, logged, data in bag.messages(wanted):
+        if number == 0 and topic != numbers and damage.total() == known:
+            if topic == images:
+                report.refused['frame outside of the episodes'] += 1
+            continue
+        try:
+            message: Any = TYPES.deserialize_cdr(data, topic.type)
+            if topic == numbers:
+                known = damage.total()
+                if message.data != number:
+                    number = message.data
+                    yield from cutter.cut()
+            if topic == images:
+                stamp = _stamp(message, logged, topic, report)
+                image = prepare(from_message(message, camera.scale), size, camera.crop)
+                yield from cutter.frame(stamp, image)
+            if topic == commands:
+                stamp = _stamp(message, logged + delay, topic, report)
+                yield from cutter.action(stamp, read_command(message, applied.fields))
+            if topic == states and contract.state is not None:
+                stamp = _stamp(message, logged, topic, report)
+                cutter.state(stamp, read_fields(message, contract.state.fields))
+        except SerdeError:
+            report.refused[f'{topic.name}: message that is damaged or of another layout'] += 1
+        except (ObservationError, ContractError) as error:
+            report.refused[str(error)] += 1
+    yield from cutter.cut()
+
+
+def find_topic(bag: Bag, name: str, kind: str) -> Topic | None:
+    """Find a topic by its full name, or by the end of it where the contract's is relative.
+
+    Raises BagError where more than one fits.
+    """
+    tail = '/' + name.lstrip('/')
+    found = [
+        topic
+        for topic in bag.topics
+        if topic.type == kind
+        and (topic.name == tail or (not name.startswith('/') and topic.name.endswith(tail)))
+    ]
+    if len(found) > 1:
+        raise BagError(
+            f'{kind} {name} could be any of {[topic.name for topic in found]}: give the whole '
+            'name in the contract, or record one robot'
+        )
+    return found[0] if found else None
+
+
+def _required(bag: Bag, name: str, kind: str) -> Topic:
+    found = find_topic(bag, name, kind)
+    if found is None:
+        present = ', '.join(f'{topic.name} ({topic.type})' for topic in bag.topics)
+        raise BagError(
+            f'bag {bag.path}: no topic {name} ({kind}) as the contract says; it has: {present}'
+        )
+    return found
+
+
+def _stamp(message: Any, logged: int, topic: Topic, report: ReadReport) -> int:
+    """Header stamp [ns]; log time where there is no header or a zero stamp, said once."""
+    header = getattr(message, 'header', None)
+    if header is None:
+        return logged
+    stamp = header.stamp.sec * NS_PER_S + header.stamp.nanosec
+    if not stamp and topic.name not in report.unstamped:
+        report.unstamped.add(topic.name)
+        log.warning('%s: messages have a zero stamp; their log time is used', topic.name)
+    return stamp or logged
+
+
+def recording_command(bag: str | Path) -> str:
+    """How a bag was made, as its metadata says; its name too where that makes another anew."""
+    path = Path(bag)
+    try:
+        data = read_yaml(path / METADATA)
+        command = (data['rosbag2_bagfile_information']['custom_data'] or {}).get(COMMAND)
+    except (KeyError, TypeError, YamlError):
+        command = None
+    if not command:
+        return path.name
+    return command if command.startswith('lewm collect') else f'{command} ({path.name})'

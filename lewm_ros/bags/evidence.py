@@ -1,0 +1,119 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The last seconds before an event, kept in memory, and written into a small bag on demand."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+import threading
+import time
+
+from lewm_ros.bags.writer import BagFolder, Channel
+from lewm_ros.errors import BagError
+from lewm_ros.time import NS_PER_S
+
+#: A message: topic, receive time [ns], serialised bytes.
+Message = tuple[Channel, int, bytes]
+
+#: Where a bag is until it is whole, below the folder of evidence.
+UNFINISHED = '.unfinished'
+#: The writer lets other threads run after this many messages ...
+BREATH_EVERY = 8
+#: ... for this long [s]: it is never in a hurry.
+BREATH = 0.002
+
+
+class Ring:
+    """The messages of the last ``seconds``, at most ``limit`` bytes of them. Thread safe."""
+
+    def __init__(self, seconds: float, limit: float) -> None:
+        self._span = round(seconds * NS_PER_S)
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._messages: deque[Message] = deque()
+        self._bytes = 0
+        self._held: dict[str, Message] = {}  # latched messages that are older, by topic
+
+    def add(self, channel: Channel, received: int, data: bytes) -> None:
+        """Append a message that was received at ``received`` [ns]; forget what is too old."""
+        with self._lock:
+            self._messages.append((channel, received, data))
+            self._bytes += len(data)
+            while self._messages and (
+                not 0 <= received - self._messages[0][1] <= self._span  # or a clock set back
+                or self._bytes > self._limit
+            ):
+                old = self._messages.popleft()
+                self._bytes -= len(old[2])
+                if old[0].latched:
+                    self._held[old[0].topic] = old
+
+    def snapshot(self) -> list[Message]:
+        """Everything kept, oldest first; what was latched before counts from the beginning on."""
+        with self._lock:
+            messages = list(self._messages)
+            held = list(self._held.values())
+        begin = messages[0][1] if messages else 0
+        return [(channel, begin, data) for channel, _, data in held] + messages
+
+
+class EvidenceFolder:
+    """A folder of bags that never grows above ``limit`` [bytes], nor by ``per_hour`` bags.
+
+    Nothing in it is ever deleted: when it is full, the events after that go without a bag. Not
+    thread safe. Raises BagError where it cannot be made.
+    """
+
+    def __init__(self, path: Path, per_hour: int, limit: float) -> None:
+        self.path = path
+        self._per_hour = per_hour
+        self._limit = limit
+        self._begun: deque[float] = deque()
+        try:
+            (path / UNFINISHED).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BagError(f'evidence folder {path}: cannot be made ({error.strerror})') from error
+
+    @property
+    def size(self) -> int:
+        """Bytes in it."""
+        return sum(p.stat().st_size for p in self.path.rglob('*') if p.is_file())
+
+    def refusal(self, messages: Sequence[Message]) -> str | None:
+        """Say why these messages may not be written now; None if they may."""
+        now = time.monotonic()
+        while self._begun and now - self._begun[0] > 3600:
+            self._begun.popleft()
+        if len(self._begun) >= self._per_hour:
+            return f'{len(self._begun)} bags in the last hour already (evidence_per_hour)'
+        needed = sum(len(data) for _, _, data in messages)
+        used = self.size
+        if used + needed > self._limit:
+            return (
+                f'{self.path} holds {used / 1e6:.1f} MB, {needed / 1e6:.1f} MB more are above '
+                f'{self._limit / 1e6:g} MB (evidence_mb): move old bags elsewhere'
+            )
+        return None
+
+    def write(self, name: str, messages: Sequence[Message], notes: Mapping[str, str]) -> Path:
+        """Write messages into a new bag ``name``, which appears when it is whole.
+
+        Raises BagError or OSError where that cannot be done.
+        """
+        self._begun.append(time.monotonic())
+        target = self.path / name
+        if target.exists():
+            raise BagError(f'bag {target}: exists already')
+        unfinished = self.path / UNFINISHED / name
+        bag = BagFolder(unfinished, notes)
+        try:
+            for index, message in enumerate(messages):
+                bag.write(*message)
+                if index % BREATH_EVERY == 0:
+                    time.sleep(BREATH)
+        finally:
+            bag.close()
+        unfinished.rename(target)
+        return target

@@ -1,0 +1,126 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The report of `lewm inspect` as lines for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lewm_ros.bags.delay import LONGEST, Delay
+from lewm_ros.bags.inspection import LISTED, ActionReport, BagReport, Report
+
+
+def describe(report: Report) -> list[str]:
+    """Lines of text."""
+    lines: list[str] = []
+    for bag in report.bags:
+        lines += _bag(bag)
+    lines += _actions(report.actions)
+    if report.delay is not None:
+        lines.append(_delay(report.delay))
+    frames, block = report.window_frames, report.block_s
+    lines.append(f'usable windows: {report.windows} (of {frames} frames {block:g} s apart)')
+    if report.sheet is not None:
+        lines.append(f'contact sheet: {report.sheet}')
+    return lines
+
+
+def _bag(bag: BagReport) -> list[str]:
+    frames = sum(episode.frames for episode in bag.episodes)
+    seconds = sum(episode.seconds for episode in bag.episodes)
+    windows = sum(episode.windows for episode in bag.episodes)
+    lines = [
+        f'bag {bag.bag}: {len(bag.episodes)} episodes, {frames} frames in {seconds:.1f} s, '
+        f'{windows} usable windows'
+    ]
+    if bag.problem is not None:
+        lines.append(f'  problem: {bag.problem}')
+    titles = ['topic', 'type', 'clock', 'count', 'rate [Hz]', 'jitter [ms]', 'gaps', 'longest [s]']
+    rows = [
+        [
+            topic.name,
+            topic.type,
+            topic.clock,
+            str(topic.count),
+            _show(topic.rate_hz, '.2f'),
+            _show(topic.jitter_ms, '.1f'),
+            str(topic.gaps),
+            _show(topic.longest_gap_s, '.2f'),
+        ]
+        for topic in bag.topics
+    ]
+    lines += _table(titles, rows, 3)
+    titles = ['episode', 'start [s]', 'length [s]', 'frames', 'commands', 'gaps', 'windows']
+    rows = [
+        [
+            str(number),
+            f'{episode.start_s:.1f}',
+            f'{episode.seconds:.1f}',
+            str(episode.frames),
+            str(episode.commands),
+            str(episode.gaps),
+            str(episode.windows),
+        ]
+        for number, episode in enumerate(bag.episodes[:LISTED], 1)
+    ]
+    lines += _table(titles, rows, 0)
+    if len(bag.episodes) > LISTED:
+        rest = bag.episodes[LISTED:]
+        empty = sum(not episode.windows for episode in rest)
+        lines.append(
+            f'  and {len(rest)} more with {sum(episode.windows for episode in rest)} windows, '
+            f'{empty} of them without any (--json lists all)'
+        )
+    return lines + [f'  refused: {count} x {reason}' for reason, count in bag.refused.items()]
+
+
+def _actions(actions: list[ActionReport]) -> list[str]:
+    titles = ['action', 'unit', 'limits', 'recorded', 'saturated', 'beyond limits']
+    rows = [
+        [
+            action.name,
+            action.unit,
+            f'{action.low:g} to {action.high:g}',
+            f'{_show(action.least, ".4g")} to {_show(action.greatest, ".4g")}',
+            _show(action.saturated, '.1%'),
+            str(action.beyond),
+        ]
+        for action in actions
+    ]
+    still = [action.name for action in actions if action.constant]
+    warning = [f'  constant, nothing is learned of them: {", ".join(still)}'] if still else []
+    return ['actions of all bags', *_table(titles, rows, 2), *warning]
+
+
+def _delay(delay: Delay) -> str:
+    if delay.correlation is None:
+        return 'delay from command to motion: not known (commands or motion do not vary)'
+    between = f'{delay.correlation:.2f} between {delay.action} and {delay.motion}'
+    if delay.seconds is None:
+        return (
+            f'delay from command to motion: not known, the best correlation at 0 to {LONGEST:g} s '
+            f'is {between} and has to be {delay.threshold:.2f}'
+        )
+    return (
+        f"delay from command to motion: {delay.seconds:.3f} s beyond the contract's action.delay "
+        f'(correlation {between})'
+    )
+
+
+def _show(value: float | None, form: str) -> str:
+    return '-' if value is None else format(value, form)
+
+
+def _table(titles: list[str], rows: Sequence[list[str]], left: int) -> list[str]:
+    """Aligned columns, the first ``left`` of them to the left."""
+    if not rows:
+        return []
+    widths = [max(map(len, column)) for column in zip(titles, *rows)]
+    return [
+        '  '
+        + '  '.join(
+            cell.ljust(width) if place < left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in [titles, *rows]
+    ]

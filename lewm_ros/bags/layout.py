@@ -1,0 +1,32 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""What the recorder and every reader of bags know of them; needs no package that reads bags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import re
+import struct
+
+from lewm_ros.time import NS_PER_S
+
+#: Key of a bag's custom data that says how the bag was made.
+COMMAND = 'lewm_command'
+
+
+def header_stamp(data: bytes) -> int:
+    """Stamp [ns] of a message in CDR that begins with a std_msgs/Header.
+
+    0 where it is not set, and where there are too few bytes for one.
+    """
+    if len(data) < 12:
+        return 0
+    seconds, rest = struct.unpack_from('<iI' if data[1] & 1 else '>iI', data, 4)
+    return seconds * NS_PER_S + rest
+
+
+def natural(path: Path) -> list[int | str]:
+    """Sort key that puts bag_10 after bag_9."""
+    # Text and numbers by turns, so that every place compares with its like.
+    parts = re.split(r'(\d+)', path.name)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)]

@@ -1,0 +1,144 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""A bounded queue and the one thread that writes it into a bag."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass
+from pathlib import Path
+import shutil
+import threading
+import time
+
+from lewm_ros.bags.writer import BagFolder, Channel
+from lewm_ros.errors import BagError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a recorder may use.
+
+    Attributes:
+        queue_bytes: messages waiting to be written; one more is dropped, and counted.
+        queue_messages: likewise.
+        flush: everything is on the disk after this long [s].
+        min_free: of the disk; recording stops with an error before less is left [bytes].
+
+    """
+
+    queue_bytes: float = 256e6
+    queue_messages: int = 20_000
+    flush: float = 1.0
+    min_free: float = 2e9
+
+
+DEFAULTS = Limits()
+
+
+class BagRecorder:
+    """Takes messages from any thread and writes them on its own.
+
+    Attributes:
+        written: messages in the bag, by topic.
+        dropped: messages that found the queue full, by topic.
+        error: what ended the writing, or None; from then on every message is dropped.
+
+    """
+
+    def __init__(self, bag: BagFolder, limits: Limits = DEFAULTS) -> None:
+        self.written: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
+        self.error: Exception | None = None
+        self._bag = bag
+        self._limits = limits
+        self._queue: deque[tuple[Channel, int, bytes]] = deque()
+        self._bytes = 0
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name='recorder', daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> float:
+        """Bytes in the queue."""
+        return self._bytes
+
+    def put(self, channel: Channel, stamp: int, data: bytes) -> bool:
+        """Queue a serialised message received at ``stamp`` [ns]; False if it was dropped.
+
+        What is in the queue stays: a recording should have its holes in one place.
+        """
+        with self._wake:
+            room = (
+                self.error is None
+                and not self._stopping
+                and len(self._queue) < self._limits.queue_messages
+                and self._bytes + len(data) <= self._limits.queue_bytes
+            )
+            if room:
+                self._queue.append((channel, stamp, data))
+                self._bytes += len(data)
+                self._wake.notify()
+            else:
+                self.dropped[channel.topic] += 1
+        return room
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """Write what is queued and end the thread; the bag is left to be closed.
+
+        Raises BagError if that takes longer than ``timeout`` [s].
+        """
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            raise BagError(
+                f'bag {self._bag.path}: the disk did not take {self._bytes / 1e6:.0f} MB within '
+                f'{timeout:g} s: they are lost; the rest needs `lewm record --repair`'
+            )
+
+    def _run(self) -> None:
+        try:
+            self._write()
+        except (BagError, OSError) as error:
+            self.error = error
+        except Exception as error:
+            self.error = BagError(f'bag {self._bag.path}: {type(error).__name__}: {error}')
+        finally:
+            with self._wake:
+                for channel, _, _ in self._queue:
+                    self.dropped[channel.topic] += 1
+                self._queue.clear()
+                self._bytes = 0
+
+    def _write(self) -> None:
+        flush_at = time.monotonic() + self._limits.flush
+        while True:
+            with self._wake:
+                if not self._queue and not self._stopping:
+                    self._wake.wait(max(flush_at - time.monotonic(), 0.0))
+                item = self._queue.popleft() if self._queue else None
+                if item is None and self._stopping:
+                    return
+            if item is not None:
+                self._bag.write(*item)
+                self.written[item[0].topic] += 1
+                with self._wake:
+                    self._bytes -= len(item[2])
+            if time.monotonic() >= flush_at:
+                self._bag.flush()
+                check_disk(self._bag.path, self._limits.min_free)
+                flush_at = time.monotonic() + self._limits.flush
+
+
+def check_disk(path: Path, min_free: float) -> None:
+    """Raise BagError if less than ``min_free`` [bytes] of the disk of a bag are free."""
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    free = shutil.disk_usage(there).free
+    if free < min_free:
+        raise BagError(
+            f'bag {path}: only {free / 1e9:.2f} GB of the disk are free, min_free_gb is '
+            f'{min_free / 1e9:g}: not recording any more'
+        )

@@ -1,0 +1,161 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""One recording from its start to its summary: bag, writer, and what is noticed of each topic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import time
+from typing import Any
+
+from lewm_ros.bags.flow import Flow
+from lewm_ros.bags.layout import header_stamp
+from lewm_ros.bags.recorder import BagRecorder, Limits, check_disk
+from lewm_ros.bags.writer import BagFolder, Channel
+from lewm_ros.errors import BagError
+
+#: Key of a bag's metadata under which the summary stands, as JSON.
+SUMMARY = 'lewm_recording'
+#: What a recording should have none of, in words of the summary.
+LOSSES = ('dropped', 'lost', 'missing', 'gaps')
+
+
+@dataclass
+class Recorded:
+    """A topic that is being recorded."""
+
+    channel: Channel
+    flow: Flow
+    regular: bool  #: it has a rate, so that a pause means something
+    stamped: bool  #: its messages begin with a std_msgs/Header
+    heard: float  #: when the last message came, or when listening began [s], monotonic
+
+
+class Session:
+    """A bag being recorded.
+
+    Raises BagError if the folder exists or the disk is nearly full, OSError where it cannot be
+    written.
+
+    Args:
+        path: folder of the bag.
+        gap: a longer pause of a regular topic is a gap [s].
+        limits: of queue and disk.
+        notes: go into the bag's metadata.
+        split_seconds, split_bytes: where a file of the bag ends.
+
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        gap: float,
+        limits: Limits,
+        notes: Mapping[str, str],
+        split_seconds: float,
+        split_bytes: float,
+    ) -> None:
+        check_disk(path, limits.min_free)
+        self.path = path
+        self.topics: dict[str, Recorded] = {}
+        self._gap = gap
+        self._began = time.monotonic()
+        self._bag = BagFolder(path, notes, split_seconds, split_bytes)
+        self._recorder = BagRecorder(self._bag, limits)
+
+    @property
+    def error(self) -> Exception | None:
+        """What ended the writing, or None."""
+        return self._recorder.error
+
+    @property
+    def seconds(self) -> float:
+        """How long this has been recording [s]."""
+        return time.monotonic() - self._began
+
+    def add(self, channel: Channel, regular: bool, stamped: bool) -> Recorded:
+        """Make ready for the messages of a topic."""
+        recorded = Recorded(
+            channel, Flow(self._gap, regular, stamped), regular, stamped, heard=time.monotonic()
+        )
+        self.topics[channel.topic] = recorded
+        return recorded
+
+    def take(self, recorded: Recorded, data: bytes, received: int) -> float:
+        """Queue a serialised message received at ``received`` [ns]; return the gap before it [s].
+
+        0.0 where there was none. Never blocks; a message for which the queue has no room is
+        counted under :meth:`dropped`.
+        """
+        recorded.heard = time.monotonic()
+        self._recorder.put(recorded.channel, received, data)
+        # By their own stamps, where they have any: a message that only came late is no gap.
+        stamp = header_stamp(data) if recorded.stamped else 0
+        return recorded.flow.arrived(stamp or received)
+
+    def dropped(self, topic: str) -> int:
+        """Messages of a topic for which the queue had no room."""
+        return self._recorder.dropped[topic]
+
+    def silence(self, recorded: Recorded) -> float:
+        """How long a regular topic has been silent by now, if that is a gap already, else 0 [s]."""
+        silent = time.monotonic() - recorded.heard
+        return silent if recorded.regular and silent > self._gap else 0.0
+
+    def figures(self) -> dict[str, Any]:
+        """What a running recording reports."""
+        flows = {name: r.flow for name, r in self.topics.items()}
+        return {
+            'bag': self.path,
+            'seconds': self.seconds,
+            'written': self._recorder.written.total(),
+            'waiting_mb': self._recorder.waiting / 1e6,
+            'dropped': self._recorder.dropped.total(),
+            'lost': sum(f.lost for f in flows.values()),
+            'missing': sum(f.missing for f in flows.values()),
+            'gaps': sum(f.gaps for f in flows.values()),
+            **{f'messages: {name}': flow.messages for name, flow in flows.items()},
+        }
+
+    def close(self, **notes: Any) -> str:
+        """Write what is queued, close the bag, return what became of every topic, as text.
+
+        The same stands in the bag's metadata, together with ``notes``. Raises BagError where
+        the bag could not be completed.
+        """
+        summary = {'seconds': round(self.seconds, 1), **notes}
+        self._recorder.stop()
+        summary['topics'] = {name: self._became(r) for name, r in sorted(self.topics.items())}
+        self._bag.notes[SUMMARY] = json.dumps(summary)
+        try:
+            self._bag.close()
+        except OSError as error:
+            raise BagError(
+                f'bag {self.path}: cannot be completed ({error}): make room, then '
+                f'`lewm record --repair {self.path}`'
+            ) from error
+        return _text(f'{self.path}: {self._bag.size / 1e6:.1f} MB', summary)
+
+    def _became(self, recorded: Recorded) -> dict[str, Any]:
+        topic, flow = recorded.channel.topic, recorded.flow
+        return {
+            'messages': self._recorder.written[topic],
+            'rate_hz': round(1 / flow.period, 2) if flow.period > 0 else None,
+            'dropped': self._recorder.dropped[topic],
+            'lost': flow.lost,
+            'missing': flow.missing,
+            'gaps': flow.gaps,
+            'longest_pause': round(flow.longest, 3),
+        }
+
+
+def _text(title: str, summary: Mapping[str, Any]) -> str:
+    lines = [f'{title} in {summary["seconds"]:g} s']
+    for name, figures in summary['topics'].items():
+        rate = '' if figures['rate_hz'] is None else f' at {figures["rate_hz"]:g} Hz'
+        losses = [f', {figures[key]} {key}' for key in LOSSES if figures[key]]
+        lines.append(f'  {name}: {figures["messages"]} messages{rate}{"".join(losses)}')
+    return '\n'.join(lines)

@@ -1,0 +1,78 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Stamped values as they come in: late ones are sorted in, a clock that was set back is noticed."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from operator import itemgetter
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from lewm_ros.time import NS_PER_S
+
+#: What is further behind the newest value than this [ns] was not late: the clock was set back.
+BEHIND = NS_PER_S // 2
+#: So it was where more than this many in a row are behind the newest.
+RUN = 5
+
+V = TypeVar('V')
+
+
+class Timeline(Generic[V]):
+    """Values in the order of their stamps [ns], each stamp once.
+
+    Late values wait aside until a newer one comes, because only then is it sure that the clock
+    was not set back, in which case they belong to what follows.
+
+    Attributes:
+        entries: (stamp, value), ascending.
+        late: (stamp, value) not yet sorted in.
+        duplicates: values dropped because their stamp was there already.
+        sorted_in: values that came late.
+
+    """
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[int, V]] = []
+        self.late: list[tuple[int, V]] = []
+        self.duplicates = 0
+        self.sorted_in = 0
+
+    @property
+    def newest(self) -> int | None:
+        """Newest stamp [ns], or None."""
+        return self.entries[-1][0] if self.entries else None
+
+    def add(self, stamp: int, value: V) -> bool:
+        """Take a value in. False, and nothing kept, where the clock was set back.
+
+        Then a new timeline begins, with ``late`` and this value.
+        """
+        newest = self.newest
+        if newest is None or stamp > newest:
+            self.settle()
+            self.entries.append((stamp, value))
+        elif stamp == newest:
+            self.duplicates += 1
+        elif newest - stamp > BEHIND or len(self.late) == RUN:
+            return False
+        else:
+            self.late.append((stamp, value))
+        return True
+
+    def settle(self) -> None:
+        """Sort in what came late."""
+        for stamp, value in self.late:
+            place = bisect_left(self.entries, stamp, key=itemgetter(0))
+            if place < len(self.entries) and self.entries[place][0] == stamp:
+                self.duplicates += 1
+            else:
+                self.entries.insert(place, (stamp, value))
+                self.sorted_in += 1
+        self.late.clear()
+
+    def stamps(self) -> np.ndarray:
+        """Return the stamps (n,) int64 [ns]."""
+        return np.array([stamp for stamp, _ in self.entries], dtype=np.int64)

@@ -1,0 +1,289 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""A rosbag2 folder of MCAP files, written so that a kill costs no more than the last second.
+
+Every chunk is compressed (zstd) and carries its CRC. :meth:`BagFolder.flush` ends the chunk at
+hand and hands it to the disk: what is left by a kill is a file without its index, whose chunks
+any MCAP tool can still read one after the other (``mcap recover``, or our own
+:mod:`lewm_ros.bags.repair`). Files that have been closed are whole, and ``metadata.yaml``
+names them from then on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+import fcntl
+from functools import cache
+import os
+from pathlib import Path
+from typing import Any
+
+from mcap.writer import CompressionType, Writer
+from rosbags.typesys import Stores, TypesysError, get_typestore
+import yaml
+
+from lewm_ros import __version__
+from lewm_ros.errors import BagError
+from lewm_ros.time import NS_PER_S
+
+#: Messages are compressed together up to this size [bytes].
+CHUNK = 1 << 20
+METADATA = 'metadata.yaml'
+#: Layout of metadata.yaml: ROS 2 Jazzy and newer.
+VERSION = 9
+TYPES = get_typestore(Stores.ROS2_JAZZY)
+
+_FOREVER = {'sec': 9223372036, 'nsec': 854775807}
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A topic as it is recorded: full name, type, and what its publisher offered."""
+
+    topic: str
+    type: str
+    reliable: bool = True
+    latched: bool = False
+
+    @property
+    def qos(self) -> list[dict[str, Any]]:
+        """Offered quality of service as rosbag2 writes it; `ros2 bag play` publishes with it."""
+        return [
+            {
+                'history': 'keep_last',
+                'depth': 1 if self.latched else 10,
+                'reliability': 'reliable' if self.reliable else 'best_effort',
+                'durability': 'transient_local' if self.latched else 'volatile',
+                'deadline': _FOREVER,
+                'lifespan': _FOREVER,
+                'liveliness': 'automatic',
+                'liveliness_lease_duration': _FOREVER,
+                'avoid_ros_namespace_conventions': False,
+            }
+        ]
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What an MCAP file says of the channel."""
+        return {
+            'offered_qos_profiles': _dump(self.qos),
+            'topic_type_hash': definition(self.type)[1],
+        }
+
+
+@cache
+def definition(kind: str) -> tuple[str, str]:
+    """Message definition with all that it needs, and hash, of a type. Raises BagError."""
+    try:
+        return TYPES.generate_msgdef(kind, ros_version=2)[0], TYPES.hash_rihs01(kind)
+    except TypesysError as error:
+        raise BagError(
+            f'message type {kind} is unknown: expected one of the standard messages of ROS 2'
+        ) from error
+
+
+@dataclass
+class Part:
+    """What metadata.yaml says of one file: [ns] of the first and last message, counts."""
+
+    name: str
+    start: int = 0
+    end: int = 0
+    counts: Counter[Channel] = field(default_factory=Counter)
+
+    @property
+    def messages(self) -> int:
+        """Messages in the file."""
+        return self.counts.total()
+
+    def add(self, channel: Channel, stamp: int) -> None:
+        """Take note of a message logged at ``stamp`` [ns]."""
+        self.start = min(stamp, self.start) if self.counts else stamp
+        self.end = max(stamp, self.end)
+        self.counts[channel] += 1
+
+
+class PartWriter:
+    """One MCAP file. Raises OSError where it cannot be written."""
+
+    def __init__(self, path: Path) -> None:
+        self.part = Part(path.name)
+        self._stream = path.open('xb')
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(self._stream, fcntl.LOCK_EX)  # until closed, or killed
+        self._writer = Writer(self._stream, CHUNK, CompressionType.ZSTD)
+        self._writer.start('ros2', f'lewm_ros {__version__}')
+        self._schemas: dict[str, int] = {}
+        self._channels: dict[Channel, int] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file; the chunk at hand is not counted."""
+        return self._stream.tell()
+
+    def write(self, channel: Channel, stamp: int, data: bytes) -> None:
+        """Append a serialised message that was received at ``stamp`` [ns]."""
+        number = self._channels.get(channel)
+        if number is None:
+            number = self._channels[channel] = self._register(channel)
+        self._writer.add_message(number, stamp, data, stamp)
+        self.part.add(channel, stamp)
+
+    def flush(self) -> None:
+        """End the chunk at hand and see it onto the disk."""
+        self._writer.flush()
+        os.fdatasync(self._stream.fileno())
+
+    def close(self) -> Part:
+        """Write the index; the file is whole after this."""
+        try:
+            self._writer.flush()
+            about = information([self.part], {})['rosbag2_bagfile_information']
+            self._writer.add_metadata('rosbag2', {'serialized_metadata': _dump(about)})
+            self._writer.finish()
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+        finally:
+            self._stream.close()
+        return self.part
+
+    def _register(self, channel: Channel) -> int:
+        if channel.type not in self._schemas:
+            text, _ = definition(channel.type)
+            self._schemas[channel.type] = self._writer.register_schema(
+                channel.type, 'ros2msg', text.encode()
+            )
+        return self._writer.register_channel(
+            channel.topic, 'cdr', self._schemas[channel.type], channel.metadata
+        )
+
+
+class BagFolder:
+    """A bag being written: files of ``split_seconds`` [s] or ``split_bytes``, and metadata.yaml.
+
+    Not thread safe. Raises BagError if the folder exists, OSError where it cannot be written.
+    ``notes`` go into the metadata.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        notes: Mapping[str, str] | None = None,
+        split_seconds: float = 60.0,
+        split_bytes: float = 4e9,
+    ) -> None:
+        if path.exists():
+            raise BagError(f'bag {path}: exists already; choose another name or remove it')
+        path.mkdir(parents=True)
+        self.path = path
+        self.notes = dict(notes or {})
+        self._split_time = split_seconds * NS_PER_S
+        self._split_bytes = split_bytes
+        self._parts: list[Part] = []
+        self._writer: PartWriter | None = None
+        # At once, so that a folder that cannot be written is known before the first message.
+        self._open()
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(p.stat().st_size for p in self.path.iterdir())
+
+    def write(self, channel: Channel, stamp: int, data: bytes) -> None:
+        """Append a serialised message that was received at ``stamp`` [ns]."""
+        writer = self._writer or self._open()
+        part = writer.part
+        if part.counts and (
+            # A clock that jumps back starts a new file too, by a second: two topics are not
+            # taken from the middleware in the order in which they arrived.
+            not -NS_PER_S <= stamp - part.start < self._split_time
+            or writer.size >= self._split_bytes
+        ):
+            self.close()
+            writer = self._open()
+        writer.write(channel, stamp, data)
+
+    def flush(self) -> None:
+        """See everything written so far onto the disk."""
+        if self._writer is not None:
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file at hand and name it in metadata.yaml. Safe to call twice."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            self._parts.append(writer.close())
+            write_metadata(self.path, self._parts, self.notes)
+
+    def _open(self) -> PartWriter:
+        name = f'{self.path.name}_{len(self._parts)}.mcap'
+        self._writer = PartWriter(self.path / name)
+        return self._writer
+
+
+def information(parts: Iterable[Part], notes: Mapping[str, str]) -> dict[str, Any]:
+    """Return metadata.yaml of these files, as plain data."""
+    parts = list(parts)
+    filled = [p for p in parts if p.counts]
+    start = min((p.start for p in filled), default=0)
+    counts = sum((p.counts for p in parts), Counter[Channel]())
+    return {
+        'rosbag2_bagfile_information': {
+            'version': VERSION,
+            'storage_identifier': 'mcap',
+            'duration': {'nanoseconds': max((p.end for p in filled), default=0) - start},
+            'starting_time': {'nanoseconds_since_epoch': start},
+            'message_count': counts.total(),
+            'topics_with_message_count': [
+                {
+                    'topic_metadata': {
+                        'name': channel.topic,
+                        'type': channel.type,
+                        'serialization_format': 'cdr',
+                        'offered_qos_profiles': channel.qos,
+                        'type_description_hash': definition(channel.type)[1],
+                    },
+                    'message_count': count,
+                }
+                for channel, count in sorted(counts.items(), key=lambda item: item[0].topic)
+            ],
+            'compression_format': '',
+            'compression_mode': '',
+            'relative_file_paths': [p.name for p in parts],
+            'files': [
+                {
+                    'path': p.name,
+                    'starting_time': {'nanoseconds_since_epoch': p.start},
+                    'duration': {'nanoseconds': p.end - p.start},
+                    'message_count': p.messages,
+                }
+                for p in parts
+            ],
+            'custom_data': dict(notes) or None,
+            'ros_distro': os.environ.get('ROS_DISTRO', 'unknown'),
+        }
+    }
+
+
+def write_metadata(folder: Path, parts: Iterable[Part], notes: Mapping[str, str]) -> None:
+    """Write metadata.yaml of a bag: the old one or the new one is there at any time."""
+    new = folder / f'{METADATA}.new'
+    with new.open('w') as stream:
+        stream.write(_dump(information(parts, notes)))
+        stream.flush()
+        os.fsync(stream.fileno())
+    new.replace(folder / METADATA)
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML without anchors, which other readers of a bag need not know."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _dump(data: Any) -> str:
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=False)

@@ -1,0 +1,149 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Runs nodes in one process, and ends them cleanly on SIGINT, SIGTERM or a node's own wish.
+
+``python -m lewm_ros.bringup.compose NODE... [-p NODE.PARAMETER:=VALUE] [--ros-args ...]`` runs
+nodes by name.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from importlib import import_module
+import sys
+import traceback
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args, try_shutdown
+
+from lewm_ros.bringup.groups import NODES, Override, leave_shared_memory
+from lewm_ros.bringup.supervisor import StopSignals
+from lewm_ros.errors import BringupError, LewmError
+from lewm_ros.nodes.base import LewmNode
+from lewm_ros.nodes.parameters import takes
+
+#: How soon a signal is noticed while no callback runs [s].
+_POLL = 0.1
+#: Errors of the executor, one after the other, that end the process.
+_FAILURES = 10
+
+
+def run(
+    nodes: Sequence[tuple[str, type[LewmNode]]],
+    args: Sequence[str] = (),
+    overrides: Sequence[Override] = (),
+    exit_on_failure: bool = False,
+) -> int:
+    """Run nodes in one executor until a signal, or until one of them finishes.
+
+    Args:
+        nodes: (name, class) in the order of start; they end in reverse.
+        args: command line for rclpy, with ``--ros-args``.
+        overrides: parameter values for single nodes.
+        exit_on_failure: end with status 2 when a node cannot be configured or activated;
+            otherwise it stays unconfigured and can be tried again.
+
+    Returns:
+        The exit status: 0 after a signal, what a node finished with, or 2.
+
+    Raises:
+        LewmError: a node's parameters are wrong.
+
+    """
+    signals = StopSignals()
+    leave_shared_memory([name for name, _ in nodes])
+    # rclpy's own handlers would shut the context down at once, and with it the way to publish
+    # the stop command.
+    rclpy.init(args=list(args), signal_handler_options=SignalHandlerOptions.NO)
+    running: list[LewmNode] = []
+    status = 0
+    try:
+        executor = SingleThreadedExecutor()
+        for name, kind in nodes:
+            node = kind(name, cli_args=_arguments(name, overrides))
+            running.append(node)
+            _check_declared(node, name, overrides)
+            executor.add_node(node)
+        failures = 0  # in a row
+        while not signals.seen:
+            try:
+                executor.spin_once(timeout_sec=_POLL)
+                failures = 0
+            except Exception:
+                # Callbacks of the nodes are guarded, those of rclpy (/clock, parameter services)
+                # are not: a message that it cannot take must not end a robot's controller.
+                failures += 1
+                if failures == _FAILURES:
+                    raise
+                running[0].get_logger().error(traceback.format_exc())
+            asked = [n.finished for n in running if n.finished is not None]
+            if asked:
+                status = max(asked)
+                break
+            if exit_on_failure and any(n.failure is not None for n in running):
+                status = 2
+                break
+    finally:
+        signals.ignore()
+        for node in reversed(running):
+            node.close()
+        for node in reversed(running):
+            node.destroy_node()
+        # Not rclpy.try_shutdown: since Kilted that also puts the default signal handlers in place
+        # of ours, unless it is given an argument that Jazzy does not have.
+        try_shutdown()
+    # A node's last words may have failed.
+    return max([status, *(n.finished or 0 for n in running)])
+
+
+def main_of(name: str) -> int:
+    """Run one node as a program of its own: what the console scripts call."""
+    try:
+        return run([(name, node_class(name))], sys.argv)
+    except LewmError as error:
+        print(f'{name}: error: {error}', file=sys.stderr)
+        return 2
+
+
+def node_class(name: str) -> type[LewmNode]:
+    """Import the class of a node named in :data:`lewm_ros.bringup.groups.NODES`."""
+    module, _, attribute = NODES[name].partition(':')
+    return getattr(import_module(module), attribute)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the nodes named on the command line, each with the process's ROS arguments."""
+    argv = list(sys.argv if argv is None else argv)
+    parser = argparse.ArgumentParser(prog='lewm_ros.bringup.compose')
+    parser.add_argument('nodes', nargs='+', choices=NODES)
+    parser.add_argument('-p', '--parameter', action='append', default=[])
+    args = parser.parse_args(remove_ros_args(argv)[1:])
+    try:
+        overrides = [Override.parse(text, args.nodes) for text in args.parameter]
+        nodes = [(name, node_class(name)) for name in args.nodes]
+        return run(nodes, argv, overrides, exit_on_failure=True)
+    except LewmError as error:
+        print(f'lewm: error: {error}', file=sys.stderr)
+        return 2
+
+
+def _arguments(name: str, overrides: Sequence[Override]) -> list[str] | None:
+    own = [o for o in overrides if o.node == name]
+    return ['--ros-args', *(a for o in own for a in o.arguments())] if own else None
+
+
+def _check_declared(node: LewmNode, name: str, overrides: Sequence[Override]) -> None:
+    """ROS ignores a parameter that no node declares; typed by hand it is a mistake."""
+    for override in overrides:
+        if override.node == name and not takes(node, override.parameter):
+            raise BringupError(
+                f"{name} has no parameter '{override.parameter}': expected one of "
+                f'{sorted(node.params)}'
+            )
+
+
+if __name__ == '__main__':
+    sys.exit(main())

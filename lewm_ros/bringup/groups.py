@@ -1,0 +1,304 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""What starts together: plain data that `lewm up` and the launch files read.
+
+No node is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+import os
+from pathlib import Path
+import re
+import sys
+
+from lewm_ros.bundle import Bundle
+from lewm_ros.errors import BringupError, YamlError, shown
+from lewm_ros.files import find, share_dir
+from lewm_ros.robot.contract import Contract
+from lewm_ros.sim import TASKS
+from lewm_ros.yaml_reader import read_yaml
+
+#: Every node: name → where its class is. Console scripts have the same names.
+NODES = {
+    'encoder_node': 'lewm_ros.nodes.encoder:EncoderNode',
+    'planner_node': 'lewm_ros.nodes.planner:PlannerNode',
+    'controller_node': 'lewm_ros.nodes.controller:ControllerNode',
+    'surprise_node': 'lewm_ros.nodes.surprise:SurpriseNode',
+    'recorder_node': 'lewm_ros.nodes.recorder:RecorderNode',
+    'sim_node': 'lewm_ros.nodes.sim:SimNode',
+    'trial_node': 'lewm_ros.nodes.trial:TrialNode',
+    'view_node': 'lewm_ros.nodes.view:ViewNode',
+}
+
+_PLAN = ('view_node', 'encoder_node', 'planner_node', 'surprise_node', 'controller_node')
+
+#: What `lewm up` and the launch files start, in the order of start; nodes end in reverse, so
+#: that the controller's stop command comes first.
+GROUPS = {
+    'plan': _PLAN,
+    'surprise': ('view_node', 'encoder_node', 'surprise_node'),
+    'record': ('recorder_node',),
+    'demo': ('sim_node', *_PLAN, 'trial_node'),
+}
+
+
+#: Nodes that neither get nor send images.
+_SMALL = {'planner_node', 'controller_node'}
+#: Where Fast DDS finds its profiles, since version 3 and before.
+PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A launch argument; `lewm up` has options of the same meaning (not autostart and rviz)."""
+
+    name: str
+    default: str
+    description: str
+    choices: tuple[str, ...] = ()
+    groups: tuple[str, ...] = tuple(GROUPS)  #: whose launch files have it
+
+
+ARGUMENTS = (
+    Argument(
+        'task',
+        'reacher',
+        'Simulated task: names the bundle, and chooses the preset, where those are empty.',
+        tuple(TASKS),
+        groups=('demo',),
+    ),
+    Argument(
+        'bundle',
+        '',
+        'Trained bundle: a folder, or a name under models/. Empty: named like the task; without '
+        "one 'reacher'.",
+    ),
+    Argument(
+        'contract',
+        '',
+        "Robot contract: a YAML file, or a name under config/robots. Empty: the bundle's own.",
+    ),
+    Argument(
+        'params_file',
+        '',
+        "Parameter file: a YAML file, or a name under config/presets. Empty: the task's; without "
+        "one 'live'.",
+    ),
+    Argument('namespace', 'lewm', 'Namespace of all nodes and of their relative topics.'),
+    Argument('use_sim_time', 'false', 'Follow /clock, not the system clock.', ('true', 'false')),
+    Argument(
+        'autostart',
+        'true',
+        'Configure and activate the nodes at start, without a lifecycle manager.',
+        ('true', 'false'),
+    ),
+    Argument(
+        'respawn',
+        'false',
+        'Start a node that died again, each in a process of its own.',
+        ('true', 'false'),
+    ),
+    Argument('rviz', 'false', 'Start rviz2 with what view_node shows.', ('true', 'false')),
+    Argument('log_level', 'info', 'Lowest severity logged.', ('debug', 'info', 'warn', 'error')),
+    Argument(
+        'out',
+        '',
+        'Folder of the bag; where it exists already, _2, _3 and so on. Empty: '
+        'recording_<date>_<time> here.',
+        groups=('record',),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Override:
+    """A parameter of one node, given by hand as ``node.parameter:=value``."""
+
+    node: str
+    parameter: str
+    value: str
+
+    @classmethod
+    def parse(cls, text: str, nodes: Sequence[str]) -> Override:
+        """Read ``node.parameter:=value``. Raises BringupError naming the nodes that there are."""
+        match = re.fullmatch(r'(\w+)\.([\w./]+):=(.*)', text, re.DOTALL)
+        if not match:
+            raise BringupError(f"'{text}': expected node.parameter:=value")
+        if match[1] not in nodes:
+            raise BringupError(f"'{text}': no node {match[1]} here: expected one of {list(nodes)}")
+        return cls(*match.groups())
+
+    def __str__(self) -> str:
+        return f'{self.node}.{self.parameter}:={self.value}'
+
+    def arguments(self) -> list[str]:
+        """Return the node's own ROS arguments; unlike global ones they beat a params file."""
+        return ['-p', f'{self.parameter}:={self.value}']
+
+
+def enclave(namespace: str, node: str) -> str:
+    """Name the security enclave of a node that has a process of its own (SROS2)."""
+    return '/' + '/'.join(filter(None, [namespace.strip('/'), node]))
+
+
+def prepare_environment(group: str) -> None:
+    """Set what the nodes' middleware reads from the environment, where the user has not.
+
+    A demo keeps to this machine: its commands go to the names that a real robot on the network
+    may listen to. And Fast DDS gets enough shared memory for images above 512 KiB.
+    """
+    if group == 'demo':
+        os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    if not os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp').startswith('rmw_fastrtps'):
+        return
+    if not any(name in os.environ for name in (*PROFILES, 'FASTDDS_BUILTIN_TRANSPORTS')):
+        os.environ[profile_variable()] = str(share_dir() / 'config' / 'fastdds.xml')
+
+
+def profile_variable() -> str:
+    """Name the one of :data:`PROFILES` that the Fast DDS of this ROS distribution reads."""
+    return PROFILES[os.environ.get('ROS_DISTRO') == 'jazzy']
+
+
+def leave_shared_memory(nodes: Sequence[str]) -> None:
+    """Exchange our profile for the one without shared memory in a process without images.
+
+    Whoever dies, or is stopped, while it takes a message from shared memory keeps a lock, and
+    publishers that send to it wait for a second each time: no command may (docs/safety.md).
+    """
+    folder = share_dir() / 'config'
+    for name in PROFILES:
+        given = Path(os.environ.get(name, ''))
+        ours = given.is_file() and given.samefile(folder / 'fastdds.xml')
+        if ours and _SMALL.issuperset(nodes):
+            os.environ[name] = str(folder / 'fastdds_small.xml')
+
+
+@dataclass(frozen=True)
+class Bringup:
+    """A group of nodes with everything looked up and checked.
+
+    ``parameters`` go to every node, ``own`` to single ones; ``params_file`` is read after the
+    former.
+    """
+
+    nodes: tuple[str, ...]
+    parameters: dict[str, str | bool]
+    own: tuple[Override, ...]
+    params_file: Path
+    remappings: dict[str, tuple[tuple[str, str], ...]]
+
+    @classmethod
+    def of(
+        cls,
+        group: str,
+        bundle: str = '',
+        contract: str = '',
+        params_file: str = '',
+        use_sim_time: bool = False,
+        autostart: bool = True,
+        out: str = '',
+        task: str = '',
+    ) -> Bringup:
+        """Look everything up. Raises LewmError naming what is missing or does not agree."""
+        if use_sim_time and group == 'demo':
+            raise BringupError(
+                'use_sim_time: the demo has no /clock, its simulator follows the system clock'
+            )
+        if task and group != 'demo':
+            raise BringupError(f"task: only the demo has one, '{group}' is of a real robot")
+        simulated = TASKS[task or 'reacher']
+        path = contract_path = ''
+        if contract:
+            contract_path = str(find('contract', contract))
+            robot = Contract.load(contract_path)
+        # A robot is recorded before there is a model of it.
+        if group != 'record' or not contract:
+            path = str(find('bundle', bundle or simulated.name))
+            trained = Bundle.load(path).contract
+            if contract:
+                robot.check_against_bundle(trained)
+            else:
+                robot = trained
+        nodes = GROUPS[group]
+        own: tuple[Override, ...] = ()
+        if group == 'demo':
+            driven = Contract.load(find('contract', simulated.contract)).action.names
+            if robot.action.names != driven:
+                raise BringupError(
+                    f'the {simulated.name} task is driven by {", ".join(driven)}, bundle {path} '
+                    f'drives {", ".join(robot.action.names)}: give the bundle of the task'
+                )
+            own = tuple(Override(n, 'task', simulated.name) for n in ('sim_node', 'trial_node'))
+        if out:
+            # Absolute, which YAML reads as text whatever the name is.
+            own += (Override('recorder_node', 'out', str(Path(out).expanduser().absolute())),)
+        parameters: dict[str, str | bool] = {
+            'bundle': path,
+            'contract': contract_path,
+            'use_sim_time': use_sim_time,
+            'autostart': autostart,
+        }
+        image = ('image', robot.camera.topic)
+        if robot.camera.type == 'sensor_msgs/msg/CompressedImage':
+            image = ('image/compressed', robot.camera.topic)
+        remapped: dict[str, tuple[tuple[str, str], ...]] = {}
+        for node in ('encoder_node', 'view_node'):
+            if node in nodes:
+                remapped[node] = (image,)
+        preset = _params_file(params_file or simulated.preset)
+        return cls(nodes, parameters, own, preset, remapped)
+
+    def ros_arguments(self, namespace: str, log_level: str) -> list[str]:
+        """Return the command line that any number of these nodes understand in one process."""
+        arguments = ['--ros-args', '-r', f'__ns:=/{namespace.strip("/")}']
+        arguments += ['--log-level', log_level]
+        for name, value in self.parameters.items():
+            arguments += ['-p', f'{name}:={_yaml(value)}']
+        arguments += ['--params-file', str(self.params_file)]
+        for node, rules in self.remappings.items():
+            for ours, theirs in rules:
+                arguments += ['-r', f'{node}:{ours}:={theirs}']
+        return arguments
+
+    def commands(
+        self, namespace: str, log_level: str, overrides: Sequence[Override] = ()
+    ) -> dict[str, list[str]]:
+        """Return the command line of one process for each node."""
+        shared = self.ros_arguments(namespace, log_level)
+        return {
+            node: [
+                sys.executable,
+                '-m',
+                'lewm_ros.bringup.compose',
+                node,
+                *(a for o in (*self.own, *overrides) if o.node == node for a in ('-p', str(o))),
+                *shared,
+                '--enclave',
+                enclave(namespace, node),
+            ]
+            for node in self.nodes
+        }
+
+
+def _params_file(name: str) -> Path:
+    """Find and check a parameter file: ROS would start with defaults where it is missing."""
+    path = find('preset', name)
+    try:
+        data = read_yaml(path)
+    except YamlError as error:
+        raise BringupError(f'parameter file {path}: {error}') from error
+    if not isinstance(data, dict) or not data:
+        raise BringupError(f'parameter file {path}: expected node names with ros__parameters')
+    for node, body in data.items():
+        if not isinstance(body, dict) or not isinstance(body.get('ros__parameters'), dict):
+            raise BringupError(f'parameter file {path}: {shown(node)} lacks ros__parameters')
+    return path
+
+
+def _yaml(value: str | bool) -> str:
+    """Write a value so that ROS's YAML parser reads back the same type: '' and '5' as text."""
+    return str(value).lower() if isinstance(value, bool) else f"'{value}'"

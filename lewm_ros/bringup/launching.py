@@ -1,0 +1,163 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""What the launch files share. Needs ``launch``, which comes with a ROS 2 installation only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import os
+from pathlib import Path
+from typing import Any
+
+from ament_index_python.packages import get_package_prefix
+from launch import LaunchContext, LaunchDescription  # type: ignore[attr-defined]
+from launch.action import Action
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    OpaqueFunction,
+    RegisterEventHandler,
+    Shutdown,
+)
+from launch.event import Event
+from launch.event_handler import EventHandler
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from lewm_ros.bringup.groups import ARGUMENTS, Bringup, enclave, prepare_environment
+from lewm_ros.bringup.supervisor import GRACE, PAUSE, ends_all
+from lewm_ros.errors import BringupError
+from lewm_ros.files import PACKAGE, find
+
+
+def description(group: str) -> LaunchDescription:
+    """Declare the arguments, and start a group of nodes once they are known."""
+    declared = [
+        DeclareLaunchArgument(
+            a.name,
+            default_value=a.default,
+            # `choices` would be checked by launch, which raises: see _start.
+            description=f'{a.description} One of: {", ".join(a.choices)}.'
+            if a.choices
+            else a.description,
+        )
+        for a in ARGUMENTS
+        if group in a.groups
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=_start, args=[group])])
+
+
+def _start(context: LaunchContext, group: str) -> list[Action]:
+    """Return the nodes of a group, or what ends the launch where they cannot be started.
+
+    Never raises: launch forgets the processes that it has started in the event in which an
+    exception is raised, a user's own among them, and leaves them running. For the same reason
+    nothing is returned of which a part cannot be started.
+    """
+    try:
+        return _nodes(context, group)
+    except Exception as error:
+        return _end_launch(error)
+
+
+def _end_launch(error: Exception) -> list[Action]:
+    """End all processes, then raise the error in an event of its own: launch returns 1 for it."""
+
+    def fail(context: LaunchContext) -> None:
+        raise error
+
+    failed = Event()
+    handler = EventHandler(
+        matcher=lambda event: event is failed, entities=[OpaqueFunction(function=fail)]
+    )
+    return [
+        Shutdown(reason=str(error)),
+        RegisterEventHandler(handler),
+        EmitEvent(event=failed),
+    ]
+
+
+def _nodes(context: LaunchContext, group: str) -> list[Action]:
+    prepare_environment(group)
+    given = _arguments(context, group)
+    bringup = Bringup.of(
+        group,
+        given['bundle'],
+        given['contract'],
+        given['params_file'],
+        use_sim_time=given['use_sim_time'] == 'true',
+        autostart=given['autostart'] == 'true',
+        out=given.get('out', ''),
+        task=given.get('task', ''),
+    )
+    nodes: list[Action] = [
+        Node(
+            package=PACKAGE,
+            executable=name,
+            name=name,
+            namespace=given['namespace'],
+            parameters=[
+                bringup.parameters | {o.parameter: o.value for o in bringup.own if o.node == name},
+                str(bringup.params_file),
+            ],
+            remappings=list(bringup.remappings.get(name, ())),
+            arguments=[
+                '--ros-args',
+                *('--log-level', given['log_level']),
+                *('--enclave', enclave(given['namespace'], name)),
+            ],
+            output='screen',
+            respawn=given['respawn'] == 'true',
+            respawn_delay=PAUSE,
+            sigterm_timeout=str(GRACE),  # SIGKILL comes 5 s after that
+            on_exit=_ending(name),
+        )
+        for name in bringup.nodes
+    ]
+    _check_installed(PACKAGE, bringup.nodes, 'build it again with colcon, or install it again')
+    if given['rviz'] == 'true':
+        distribution = os.environ.get('ROS_DISTRO', '<distribution>')
+        _check_installed(
+            'rviz2',
+            ['rviz2'],
+            f'install the apt package ros-{distribution}-rviz2, or give rviz:=false',
+        )
+        rviz = Node(
+            package='rviz2', executable='rviz2', arguments=['-d', str(find('rviz', 'lewm'))]
+        )
+        nodes.insert(0, rviz)  # before any of ours, should launch itself not find it
+    return nodes
+
+
+def _arguments(context: LaunchContext, group: str) -> dict[str, str]:
+    """Return the value of each argument. Raises BringupError naming the choices there are."""
+    given = {}
+    for argument in ARGUMENTS:
+        if group in argument.groups:
+            value = LaunchConfiguration(argument.name).perform(context)
+            if argument.choices and value not in argument.choices:
+                raise BringupError(
+                    f"{argument.name} is '{value}': expected one of {list(argument.choices)}"
+                )
+            given[argument.name] = value
+    return given
+
+
+def _check_installed(package: str, executables: Sequence[str], remedy: str) -> None:
+    """Check what launch looks up node by node. Raises BringupError naming what is missing."""
+    try:
+        folder = Path(get_package_prefix(package)) / 'lib' / package
+    except (LookupError, OSError) as error:  # OSError: no AMENT_PREFIX_PATH
+        raise BringupError(f"package '{package}' is not installed: {remedy}") from error
+    for name in executables:
+        if not os.access(folder / name, os.X_OK):
+            raise BringupError(f"package '{package}' lacks {folder / name}: {remedy}")
+
+
+def _ending(name: str) -> Any:
+    """Return what launch does at the end of a node: all end where `lewm up --respawn` ends all.
+
+    Only that a node which cannot be configured does not end here: it stays unconfigured, and can
+    be configured again once the mistake is mended.
+    """
+    return lambda event, context: Shutdown() if ends_all(name, event.returncode) else None

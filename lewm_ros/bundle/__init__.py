@@ -1,0 +1,28 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""A trained model on disk: manifest, weights and graphs in one folder, each file hashed."""
+
+from lewm_ros.bundle.bundle import CARD, Bundle, rewrite_manifest, write_bundle
+from lewm_ros.bundle.manifest import (
+    ENCODER,
+    FILES,
+    MANIFEST,
+    ROLLOUT,
+    WEIGHTS,
+    Calibration,
+    Manifest,
+)
+
+__all__ = [
+    'CARD',
+    'ENCODER',
+    'FILES',
+    'MANIFEST',
+    'ROLLOUT',
+    'WEIGHTS',
+    'Bundle',
+    'Calibration',
+    'Manifest',
+    'rewrite_manifest',
+    'write_bundle',
+]

@@ -1,0 +1,313 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""A trained model on disk: one folder of a manifest, weights and two ONNX graphs.
+
+Nothing in a bundle can execute code: the manifest is JSON with known keys, the weights are
+safetensors, and every file is one that the manifest lists with its SHA-256. The engines read
+files only through :meth:`Bundle.read`, which checks that hash again. The graphs are checked by
+the engines that run them (:mod:`lewm_ros.engines.graph_check`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import ctypes
+from dataclasses import dataclass, replace
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+import shutil
+import tempfile
+
+import numpy as np
+
+from lewm_ros.bundle.json_reader import parse_json
+from lewm_ros.bundle.manifest import (
+    DESCRIPTIVE,
+    FILES,
+    MANIFEST,
+    WEIGHTS,
+    Calibration,
+    Manifest,
+)
+from lewm_ros.bundle.tensors import check_tensors
+from lewm_ros.errors import BundleError, ModelError, one_line, shown
+from lewm_ros.files import open_plain, read_plain
+from lewm_ros.robot.contract import Contract
+
+CARD = 'README.md'  #: the model card: for readers, not part of the hash list
+MANIFEST_LIMIT = 1 << 20  #: largest manifest that is read [bytes]
+FILE_LIMIT = 1 << 31  #: largest other file [bytes]; an ONNX graph cannot be larger
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A folder that was found complete and untouched. Construct with :meth:`load`."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def load(cls, path: str | Path) -> Bundle:
+        """Check a bundle's folder, manifest and hashes.
+
+        Raises BundleError, one line with the path, the file or key and what would be right.
+        """
+        path = Path(path)
+        try:
+            manifest = _read_manifest(path)
+            bundle = cls(path, manifest)
+            real = (path / MANIFEST).resolve().parent
+            for name in manifest.files:
+                _plain_file(path, name)
+                # A whole bundle may be reached through links (colcon --symlink-install does
+                # that file by file), but no file of it may come from somewhere else.
+                if (path / name).resolve() != real / name:
+                    raise BundleError(
+                        f'{name} is a link out of the bundle: expected a file in the folder'
+                    )
+                bundle._check_hash(name, _digest(path / name))
+            _check_weights(path / WEIGHTS)
+            extra = sorted(p.name for p in path.iterdir())
+            extra = [n for n in extra if n not in (*manifest.files, MANIFEST, CARD)]
+            if extra:
+                raise BundleError(
+                    f'has {shown(extra[0])}, which the manifest does not list: expected only '
+                    f'{[MANIFEST, *FILES, CARD]}'
+                )
+        except BundleError as error:
+            raise BundleError(f'bundle {path}: {error}') from error
+        except OSError as error:
+            raise BundleError(f'bundle {path}: {_reason(error)}') from error
+        return bundle
+
+    @property
+    def contract(self) -> Contract:
+        """The robot contract that the model was trained under."""
+        return self.manifest.contract
+
+    @property
+    def block(self) -> float:
+        """Duration of a block of k control ticks [s]."""
+        return self.manifest.frameskip / self.contract.rates.control
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) of what the model computes; see :attr:`Manifest.model_hash`."""
+        return self.manifest.model_hash
+
+    def read(self, name: str) -> bytes:
+        """Return a listed file's bytes. Raises BundleError if they changed since loading."""
+        try:
+            data = read_plain(self.path / name, FILE_LIMIT)
+            self._check_hash(name, hashlib.sha256(data).hexdigest())
+        except BundleError as error:
+            raise BundleError(f'bundle {self.path}: {error}') from error
+        except OSError as error:
+            raise BundleError(f'bundle {self.path}: {_reason(error)}') from error
+        return data
+
+    def normalise(self, actions: np.ndarray) -> np.ndarray:
+        """Actions (..., A) in contract units → normalised, float64."""
+        mean, std = self._statistics(actions, 1)
+        return (actions - mean) / std
+
+    def denormalise(self, actions: np.ndarray) -> np.ndarray:
+        """Inverse of :meth:`normalise`."""
+        mean, std = self._statistics(actions, 1)
+        return actions * std + mean
+
+    def normalise_block(self, blocks: np.ndarray) -> np.ndarray:
+        """Blocks (..., k·A) of k ticks in contract units → normalised, float64."""
+        mean, std = self._statistics(blocks, self.manifest.frameskip)
+        return (blocks - mean) / std
+
+    def denormalise_block(self, blocks: np.ndarray) -> np.ndarray:
+        """Inverse of :meth:`normalise_block`."""
+        mean, std = self._statistics(blocks, self.manifest.frameskip)
+        return blocks * std + mean
+
+    def surprise_scale(self, horizon: int = 1) -> np.ndarray:
+        """(D,) nominal squared error of predictions so far ahead [blocks]; ones if unknown."""
+        scale = self.manifest.surprise_scale.get(horizon)
+        return np.ones(self.manifest.latent_size) if scale is None else np.array(scale)
+
+    def calibration_for(self, alpha: float, horizon: int = 1) -> Calibration | None:
+        """Return the thresholds of this model for ``alpha``, or None if it has none.
+
+        ``horizon`` is how many blocks ahead frames are predicted. Raises BundleError where the
+        stored one was computed with another model.
+        """
+        for entry in self.manifest.calibration:
+            if entry.horizon == horizon and math.isclose(entry.alpha, alpha, rel_tol=1e-9):
+                if entry.model_hash != self.hash:
+                    raise BundleError(
+                        f'bundle {self.path}: calibration for alpha {alpha} is of model '
+                        f'{entry.model_hash[:12]}, the bundle is {self.hash[:12]}: calibrate again'
+                    )
+                return entry
+        return None
+
+    def _statistics(self, actions: np.ndarray, ticks: int) -> tuple[np.ndarray, np.ndarray]:
+        mean = np.tile(self.manifest.action_mean, ticks)
+        if np.ndim(actions) == 0 or np.shape(actions)[-1] != len(mean):
+            raise ModelError(f'actions have shape {np.shape(actions)}: expected (..., {len(mean)})')
+        return mean, np.tile(self.manifest.action_std, ticks)
+
+    def _check_hash(self, name: str, digest: str) -> None:
+        expected = self.manifest.files[name]
+        if digest != expected:
+            raise BundleError(
+                f'{name} has SHA-256 {digest[:12]}, the manifest says {expected[:12]}: the file '
+                'was changed or is cut short; restore the bundle from its source'
+            )
+
+
+def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes | Path]) -> Bundle:
+    """Write a bundle, replacing one that is there as a whole, and load it.
+
+    Args:
+        path: the bundle's folder; its parent is made if needed.
+        manifest: its ``files`` are computed here.
+        files: content, or a file to copy, for each of :data:`FILES`; a :data:`CARD` may be
+            added.
+
+    Raises BundleError for wrong names, or if ``path`` is something other than a bundle.
+
+    """
+    path = Path(path).resolve()
+    if not set(FILES) <= set(files) <= {*FILES, CARD}:
+        raise BundleError(
+            f'bundle {path}: given files {sorted(files)}: expected {list(FILES)}, and {CARD} if any'
+        )
+    if path.exists() and not (path / MANIFEST).is_file() and not _is_empty_folder(path):
+        raise BundleError(f'{path} exists and is no bundle: choose another path, or remove it')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(prefix=f'.{path.name}.', dir=path.parent))
+    try:
+        for name, content in files.items():
+            data = content.read_bytes() if isinstance(content, Path) else content
+            _write_synced(new / name, data)
+        hashes = {name: _digest(new / name) for name in FILES}
+        _write_synced(new / MANIFEST, _encode(replace(manifest, files=hashes)))
+        new.chmod(0o755)
+        _sync_folder(new)
+        _swap(new, path)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return Bundle.load(path)
+
+
+def rewrite_manifest(path: str | Path, manifest: Manifest) -> Bundle:
+    """Replace a bundle's manifest, atomically (a new calibration, say), and load the bundle.
+
+    Raises BundleError if the new manifest describes another model.
+    """
+    bundle = Bundle.load(path)
+    if manifest.model_hash != bundle.hash:
+        raise BundleError(
+            f'bundle {path}: the new manifest is of model {manifest.model_hash[:12]}, the bundle '
+            f'is {bundle.hash[:12]}: only {list(DESCRIPTIVE)} may change; write a new bundle'
+        )
+    target = (bundle.path / MANIFEST).resolve()
+    folder = target.parent
+    # Beside the folder, not in it: a run cut short must not leave a file that load() refuses.
+    temporary = folder.parent / f'.{folder.name}.{MANIFEST}.{os.getpid()}'
+    try:
+        _write_synced(temporary, _encode(manifest))
+        temporary.replace(target)
+        _sync_folder(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Bundle.load(path)
+
+
+def _read_manifest(path: Path) -> Manifest:
+    if not path.is_dir():
+        raise BundleError(f'no such folder: expected one with {MANIFEST} and {list(FILES)}')
+    file = _plain_file(path, MANIFEST)
+    try:
+        data = parse_json(read_plain(file, MANIFEST_LIMIT))
+    except ValueError as error:
+        raise BundleError(f'{MANIFEST} is not JSON ({one_line(error)})') from error
+    try:
+        return Manifest.from_dict(data)
+    except BundleError as error:
+        raise BundleError(f'{MANIFEST}: {error}') from error
+
+
+def _check_weights(path: Path) -> None:
+    with open_plain(path, FILE_LIMIT) as file:
+        try:
+            check_tensors(file, os.fstat(file.fileno()).st_size)
+        except BundleError as error:
+            raise BundleError(f'{WEIGHTS} {error}') from error
+
+
+def _plain_file(path: Path, name: str) -> Path:
+    if not (path / name).is_file():
+        raise BundleError(f'{name} is missing or no plain file: expected it in the folder')
+    return path / name
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Put folder ``new`` at ``path``; what was there is at ``new`` then.
+
+    Both change places in one step, so that there is a whole bundle at ``path`` at any moment.
+    """
+    if not path.exists():
+        new.rename(path)
+    elif not _exchange(new, path):
+        # A file system that cannot do that (NFS): a run killed just here leaves the old bundle
+        # under its other name.
+        old = new.with_name(f'{new.name}.old')
+        path.rename(old)
+        try:
+            new.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
+        old.rename(new)
+    _sync_folder(path.parent)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two absolute paths change places in one step; False where that cannot be done."""
+    nowhere, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of renameat2(2)
+    libc = ctypes.CDLL(None)
+    return not libc.renameat2(nowhere, os.fsencode(one), nowhere, os.fsencode(other), exchange)
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _encode(manifest: Manifest) -> bytes:
+    return (json.dumps(manifest.to_dict(), indent=2, allow_nan=False) + '\n').encode()
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open('wb') as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _digest(path: Path) -> str:
+    with open_plain(path, FILE_LIMIT) as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def _reason(error: OSError) -> str:
+    name = Path(error.filename).name if error.filename else 'folder'
+    return f'{name}: {error.strerror or error}'

@@ -1,0 +1,3 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""From plans to commands: playback by time, limits, watchdogs. Numpy only; no ROS."""

@@ -1,0 +1,94 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Which command to send when: plans laid end to end on one time line.
+
+The controller plays from it; the planner keeps the same line to know what will be executed
+while it thinks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lewm_ros.robot.history import held_average
+
+
+class Playback:
+    """A time line of planned commands, each held until the next; stamps are int64 [ns].
+
+    A new plan replaces what was planned from its start on; earlier ticks still come from the
+    plan before. Between the end of one plan and the start of a later one there is nothing.
+
+    Args:
+        action_size: A.
+        hold: what the player does where nothing is planned: repeat the last command, or send
+            zero. Only :meth:`expected` needs to know.
+
+    """
+
+    def __init__(self, action_size: int, hold: bool = False) -> None:
+        self._size = action_size
+        self._hold = hold
+        self.clear()
+
+    def clear(self) -> None:
+        """Drop every plan."""
+        self._stamps = np.empty(0, dtype=np.int64)
+        self._values = np.empty((0, self._size))
+        self._planned = np.empty(0, dtype=bool)  # False from the end of a plan on
+
+    def add(self, start: int, period: int, actions: np.ndarray) -> None:
+        """Lay a plan (n, A) of ticks of ``period`` [ns] onto the line at ``start`` [ns]."""
+        keep = self._stamps < start
+        ticks = start + period * np.arange(len(actions) + 1, dtype=np.int64)
+        self._stamps = np.concatenate([self._stamps[keep], ticks])
+        rest = actions[-1:] if self._hold else np.zeros((1, self._size))
+        self._values = np.concatenate([self._values[keep], actions, rest])
+        planned = np.arange(len(ticks)) < len(actions)
+        self._planned = np.concatenate([self._planned[keep], planned])
+
+    def forget(self, before: int) -> None:
+        """Drop ticks that ended before a time [ns]."""
+        first = max(int(np.searchsorted(self._stamps, before, side='right')) - 1, 0)
+        self._stamps = self._stamps[first:]
+        self._values = self._values[first:]
+        self._planned = self._planned[first:]
+
+    @property
+    def planned(self) -> bool:
+        """Whether something is planned that was not forgotten."""
+        return bool(self._planned.any())
+
+    def command(self, at: int, period: int) -> np.ndarray | None:
+        """Average of the line over [at, at + period), (A,); None where nothing is planned.
+
+        Averaging keeps a plan whose ticks lie off the player's own grid free of delay. Where
+        the plan ends within the period, the average is over the part before its end.
+        """
+        index = int(np.searchsorted(self._stamps, at, side='right')) - 1
+        if index < 0 or not self._planned[index]:
+            return None
+        ends = np.flatnonzero(~self._planned[index:])
+        stop = min(at + period, int(self._stamps[index + ends[0]]))
+        return held_average(self._stamps[index:], self._values[index:], np.array([at, stop]))[0]
+
+    def expected(
+        self, stamps: np.ndarray, values: np.ndarray, now: int, edges: np.ndarray
+    ) -> np.ndarray | None:
+        """What is and will be executed between edges, (m, A); None where that is unknown.
+
+        Args:
+            stamps: (n,) int64 [ns] of the commands executed so far, ascending.
+            values: (n, A) those commands.
+            now: [ns]; up to here the executed commands count, after it the plans.
+            edges: (m + 1,) int64 [ns].
+
+        """
+        done = stamps <= now
+        later = self._stamps > now
+        line = np.concatenate([stamps[done], self._stamps[later]])
+        if len(line) == 0:
+            return None
+        held = np.concatenate([values[done], self._values[later]])
+        average = held_average(line, held, edges)
+        return None if np.isnan(average).any() else average

@@ -1,0 +1,88 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""How often a calibrated bundle raises a false alarm, on nominal data that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+import re
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from lewm_ros.bags.episodes import read_episodes, recording_command
+from lewm_ros.bags.reader import find_bags
+from lewm_ros.bundle import Bundle
+from lewm_ros.engines import Engine
+from lewm_ros.errors import CalibrationError
+from lewm_ros.evaluation.detection import share
+from lewm_ros.evaluation.scoring import score_episode
+from lewm_ros.surprise.calibration import window_maxima
+from lewm_ros.time import NS_PER_S
+
+
+def false_alarms(
+    bundle: Bundle, engine: Engine, bags: Sequence[Path], horizon: int
+) -> dict[str, dict[str, Any]]:
+    """Share of windows with a false alarm, for every alpha of a horizon [blocks].
+
+    Windows are as long as those of the calibration. Raises CalibrationError where a bag had part
+    in it, or where there is no whole window.
+    """
+    refuse_calibrated(bundle, bags)
+    stamps, scores, lengths = [], [], []
+    source = read_episodes(bags, bundle.contract, bundle.manifest.image_size)
+    for episode in tqdm(source, desc='nominal', unit='episode'):
+        scored = score_episode(bundle, engine, episode, horizon)
+        stamps.append(scored.stamps)
+        scores.append(scored.scores)
+        lengths.append(float(episode.stamps[-1] - episode.stamps[0]) / NS_PER_S)
+    episodes = np.repeat(np.arange(len(scores)), [len(s) for s in scores])
+    found = {}
+    for entry in bundle.manifest.calibration:
+        if entry.horizon != horizon:
+            continue
+        maxima = np.empty(0)
+        if len(episodes):
+            all_stamps, all_scores = np.concatenate(stamps), np.concatenate(scores)
+            maxima = window_maxima(all_stamps, all_scores, entry.window, episodes)
+        if not len(maxima):
+            raise CalibrationError(
+                f'no whole window of {entry.window} s in {[str(b) for b in bags]}: expected '
+                'episodes that are longer'
+            )
+        seconds = float(np.mean(lengths)) if entry.window is None else entry.window
+        alarms = int((maxima > entry.threshold).sum())
+        figures = share('rate', alarms, len(maxima))
+        found[str(entry.alpha)] = {
+            'rate': figures['rate'],
+            'low': figures['rate_low'],
+            'high': figures['rate_high'],
+            'windows': len(maxima),
+            'per_hour': figures['rate'] * 3600 / seconds,
+        }
+    return found
+
+
+def refuse_calibrated(bundle: Bundle, bags: Sequence[Path]) -> None:
+    """Raise CalibrationError for bags that thresholds of the bundle were computed from.
+
+    They are known by the commands that recorded them, which the manifest keeps.
+    """
+    used = {_origin(c) for entry in bundle.manifest.calibration for c in entry.policy.split('; ')}
+    for bag in find_bags(bags):
+        command = recording_command(bag)
+        if _origin(command) in used:
+            raise CalibrationError(
+                f'bag {bag} ({command}) has part in the calibration of {bundle.path}: expected '
+                'other episodes, of another --seed or recording'
+            )
+
+
+def _origin(command: str) -> str:
+    """Return what decides the episodes of a recording: of a simulation all but how many, where."""
+    if not command.startswith('lewm collect '):
+        return command
+    return ' '.join(sorted(re.sub(r'\s--(out|episodes)[ =]\S+', '', command).split()))

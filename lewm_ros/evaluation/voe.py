@@ -1,0 +1,389 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""`lewm evaluate BUNDLE --voe`: what surprises the model, and what it does not notice.
+
+The LeWorldModel paper's violation of expectation, with the planner driving: episodes that are
+equal up to a moment, and then either go on or are perturbed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from lewm_ros.bags.episodes import Episode
+from lewm_ros.bundle import Bundle, Calibration
+from lewm_ros.engines import Engine, load_engine
+from lewm_ros.errors import CalibrationError, SimulationError
+from lewm_ros.evaluation.closed_loop import GOAL_SECONDS, PlannerPolicy
+from lewm_ros.evaluation.detection import (
+    Trial,
+    auroc,
+    detection_figures,
+    find_events,
+    monitor_figures,
+    share,
+)
+from lewm_ros.evaluation.false_alarms import false_alarms
+from lewm_ros.evaluation.scoring import Scores, score_episode
+from lewm_ros.evaluation.voe_figure import BEFORE, draw
+from lewm_ros.planning import PlannerConfig
+from lewm_ros.robot.history import block_actions, block_edges
+from lewm_ros.robot.imaging import prepare
+from lewm_ros.sim import Task
+from lewm_ros.sim.collect import START, simulate
+from lewm_ros.sim.perturbations import DRIFT_PERIOD, PERTURBATIONS
+from lewm_ros.surprise.events import Event, EventDetector
+from lewm_ros.surprise.monitors import FROZEN_SECONDS, FrozenCamera, commands_move, running_means
+from lewm_ros.time import NS_PER_S
+
+#: Time in which an event is to be noticed: of abrupt kinds, and of those that grow slowly [s].
+ABRUPT, SLOW = 1.0, DRIFT_PERIOD
+#: An episode goes on for so long after that [s].
+REST = 1.5
+#: The monitor that is there for a kind which surprise may not see.
+MONITORS = {'freeze': 'frozen_camera', 'drift': 'drift'}
+#: Options that only --voe has, and their defaults.
+VOE_ONLY = {
+    'trials': 40,
+    'kinds': list(PERTURBATIONS),
+    'alpha': 0.01,
+    'horizon': 1,
+    'nominal': [],
+    'figure': None,
+}
+
+
+class EncodedOnce:
+    """An engine that encodes equal pictures once: for planner and score, for all of a trial."""
+
+    name: str
+    provider: str
+    precision: str
+    rollout: Any
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._latents: dict[bytes, np.ndarray] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def encode(self, image: np.ndarray) -> np.ndarray:
+        """Return the latent (D,) of a picture (S, S, 3) uint8."""
+        key = hashlib.sha256(image.tobytes()).digest()
+        if key not in self._latents:
+            self._latents[key] = self._engine.encode(image)
+        return self._latents[key]
+
+    def forget(self) -> None:
+        """Begin a trial: its pictures are others."""
+        self._latents.clear()
+
+
+class Trials:
+    """Runs trials of one task under the planner, new goals coming as in calibration data.
+
+    Args:
+        bundle: the model.
+        task: what it drives.
+        engine: runs the bundle; its horizon is at least that of planner and calibration.
+        config: of the planner.
+        calibration: thresholds of all detectors.
+
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        task: Task,
+        engine: Engine,
+        config: PlannerConfig,
+        calibration: Calibration,
+    ) -> None:
+        self._bundle, self._task, self._calibration = bundle, task, calibration
+        self._engine = EncodedOnce(engine)
+        self._policy = PlannerPolicy(
+            bundle,
+            bundle.contract,
+            self._engine,
+            config,
+            lambda: task.set_goal(task.sample_goal()),
+            GOAL_SECONDS,
+        )
+
+    def run(
+        self, kinds: Sequence[str], seed: tuple[int, int], bar: tqdm
+    ) -> tuple[Trial, dict[str, Trial]]:
+        """Run an episode without an event, and for each kind one with such an event.
+
+        They are equal up to the event. It comes at any time of a goal, once there have been
+        scores for a while.
+        """
+        manifest = self._bundle.manifest
+        rng = np.random.default_rng(seed)
+        full = (manifest.history - 1 + self._calibration.horizon) * self._bundle.block
+        time = full + BEFORE + rng.uniform(0, GOAL_SECONDS)
+        phase = rng.uniform(0, self._bundle.contract.period)
+        self._engine.forget()
+
+        def drive(kind: str | None, seconds: float) -> tuple[Episode, int]:
+            self._task.rng = np.random.default_rng((*seed, 1))
+            return self._drive(kind, time, time + seconds + REST, phase)
+
+        usual, moment = drive(None, max(watched(kind) for kind in kinds))
+        normal = self._trial(usual, usual, moment)
+        bar.update()
+        trials = {}
+        for kind in kinds:
+            episode, moment = drive(kind, watched(kind))
+            trials[kind] = self._trial(episode, usual, moment)
+            bar.update()
+        return normal, trials
+
+    def _drive(
+        self, kind: str | None, time: float, seconds: float, phase: float
+    ) -> tuple[Episode, int]:
+        """Run an episode, perturbed at the first command from ``time`` [s] on; stamp of that."""
+        bundle, task = self._bundle, self._task
+        size, crop = bundle.manifest.image_size, bundle.contract.camera.crop
+        rate = 1 / bundle.manifest.camera_period
+        images, actions = [], []
+        due, moment = START + round(time * NS_PER_S), 0
+        task.reset()
+        for what, stamp, value in simulate(
+            task, bundle.contract, self._policy, seconds, rate, phase, START
+        ):
+            if what == 'image':
+                images.append((stamp, prepare(value, size, crop)))
+            elif what == 'action':
+                actions.append((stamp, value))
+                if not moment and stamp >= due:
+                    moment = stamp
+                    if kind is not None:
+                        task.perturb(kind)
+        episode = Episode(
+            np.array([stamp for stamp, _ in images]),
+            np.stack([image for _, image in images]),
+            np.array([stamp for stamp, _ in actions]),
+            np.stack([action for _, action in actions]),
+            None,
+        )
+        return episode, moment
+
+    def _trial(self, episode: Episode, usual: Episode, moment: int) -> Trial:
+        """Score an episode; what differs from the ``usual`` one can show what happened."""
+        scored = score_episode(self._bundle, self._engine, episode, self._calibration.horizon)
+        after = np.flatnonzero(episode.stamps > moment)
+        shown = next(
+            (i for i in after if not np.array_equal(episode.images[i], usual.images[i])), after[0]
+        )
+        return Trial(
+            began=int(episode.stamps[after[0]]),
+            shown=int(episode.stamps[shown]),
+            stamps=scored.stamps,
+            scores=scored.scores,
+            events=self._events(episode, scored),
+        )
+
+    def _events(self, episode: Episode, scored: Scores) -> dict[str, list[Event]]:
+        """What surprise_node would raise."""
+        found, stamps = self._calibration, scored.stamps
+        frozen = EventDetector('frozen_camera', FROZEN_SECONDS, 1.0, 0.0)
+        events = {
+            'surprise': find_events(
+                EventDetector('surprise', found.threshold), stamps, scored.scores
+            ),
+            'frozen_camera': find_events(frozen, stamps, self._still(episode, scored)),
+        }
+        if found.drift is not None:
+            means = running_means(stamps, scored.scores)
+            full = ~np.isnan(means)
+            drift = EventDetector('drift', found.drift, 1.0)
+            events['drift'] = find_events(drift, stamps[full], means[full])
+        return events
+
+    def _still(self, episode: Episode, scored: Scores) -> np.ndarray:
+        """Seconds (n,) for which the picture stood still although the robot should move."""
+        manifest, horizon = self._bundle.manifest, self._calibration.horizon
+        back = round(horizon * self._bundle.block * NS_PER_S)
+        edges = block_edges(scored.stamps - back, scored.stamps, horizon)
+        blocks = block_actions(episode.action_stamps, episode.actions, edges, manifest.frameskip)
+        executed = blocks.reshape(len(blocks), -1, episode.actions.shape[1])
+        std, kind = np.array(manifest.action_std), self._bundle.contract.action.kind
+        camera = FrozenCamera(FROZEN_SECONDS)
+        return np.array(
+            [
+                camera.update(stamp, latent, commands_move(commands, std, kind))
+                for stamp, latent, commands in zip(
+                    scored.stamps.tolist(), scored.observed, executed
+                )
+            ]
+        )
+
+
+def watched(kind: str) -> float:
+    """Time in which an event of this kind is to be noticed [s]."""
+    return ABRUPT if PERTURBATIONS[kind].abrupt else SLOW
+
+
+def summarise(
+    normal: list[Trial], trials: dict[str, list[Trial]], calibration: Calibration, seed: int
+) -> dict[str, Any]:
+    """Figures of all kinds, beside those of no event.
+
+    Balanced accuracy is the mean of two shares: trials with an abrupt physical event in which an
+    alarm begins within the time, and normal ones in which none does.
+    """
+    kinds: dict[str, dict[str, Any]] = {}
+    for kind, done in trials.items():
+        seconds = watched(kind)
+        kinds[kind] = detection_figures(done, normal, seconds, seed)
+        monitor = MONITORS.get(kind)
+        if monitor is not None and monitor in normal[0].events:
+            lasts = PERTURBATIONS[kind].seconds or seconds
+            kinds[kind]['monitor'] = monitor_figures(done, monitor, lasts)
+    alarms = [n.detection('surprise', n.shown, ABRUPT) for n in normal]
+    quiet = share('quiet', alarms.count(None), len(alarms))
+    physical = [k for k in kinds if PERTURBATIONS[k].physical and PERTURBATIONS[k].abrupt]
+    both = None
+    if {'teleport', 'colour'} <= set(trials):
+        peaks = {
+            kind: np.array([t.peak(t.shown, ABRUPT) for t in trials[kind]])
+            for kind in ('teleport', 'colour')
+        }
+        both = auroc(peaks['teleport'], peaks['colour'])
+    return {
+        'alpha': calibration.alpha,
+        'horizon': calibration.horizon,
+        'threshold': calibration.threshold,
+        'kinds': kinds,
+        'normal': {**quiet, 'n': len(normal)},
+        'teleport_vs_colour_auroc': both,
+        'balanced_accuracy': (
+            (np.mean([kinds[k]['detected'] for k in physical]) + quiet['quiet']) / 2
+            if physical
+            else None
+        ),
+    }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of --voe."""
+    group = parser.add_argument_group(
+        'with --voe',
+        'Each trial is an episode without an event, and for each kind one that is equal up to the '
+        f'event. An alarm must begin within {ABRUPT:g} s of the first frame that can show it '
+        f'({SLOW:g} s for drift). AUROC is of the highest scores in that time; balanced accuracy '
+        'is the mean of the share of abrupt physical events (teleport, push) detected and of the '
+        f'share of normal trials without an alarm in {ABRUPT:g} s.',
+    )
+    group.add_argument(
+        '--voe', action='store_true', help='violation of expectation: what surprises the model'
+    )
+    group.add_argument('--trials', type=int, help='of each kind (default 40)')
+    group.add_argument('--kinds', nargs='+', choices=PERTURBATIONS, help='(default: all)')
+    group.add_argument(
+        '--alpha', type=float, help='which threshold of the bundle detects (default 0.01)'
+    )
+    group.add_argument('--horizon', type=int, help='predict so far ahead [blocks] (default 1)')
+    group.add_argument(
+        '--nominal',
+        nargs='+',
+        type=Path,
+        metavar='BAG',
+        help='count the false alarms in these; none of them may have part in the calibration',
+    )
+    group.add_argument(
+        '--figure', type=Path, metavar='FILE.png', help='draw surprise over time around the events'
+    )
+
+
+def run(args: argparse.Namespace, bundle: Bundle, task: Task, config: PlannerConfig) -> int:
+    """Run the trials and print what was detected."""
+    if args.trials < 1:
+        raise SimulationError(f'--trials is {args.trials}: expected more than 0')
+    calibration = bundle.calibration_for(args.alpha, args.horizon)
+    if calibration is None:
+        raise CalibrationError(
+            f'bundle {bundle.path} has no threshold for alpha {args.alpha:g} at horizon '
+            f'{args.horizon}: run `lewm calibrate {bundle.path} --data BAG... --alpha '
+            f'{args.alpha:g} --horizon {args.horizon}` first'
+        )
+    blocks = max(config.rollout_blocks(bundle.manifest), args.horizon)
+    engine = load_engine(bundle, args.engine, precision=args.precision, horizon=blocks)
+    alarms = false_alarms(bundle, engine, args.nominal, args.horizon) if args.nominal else {}
+    kinds = list(dict.fromkeys(args.kinds))
+    protocol = Trials(bundle, task, engine, config, calibration)
+    normal: list[Trial] = []
+    trials: dict[str, list[Trial]] = {kind: [] for kind in kinds}
+    with tqdm(total=args.trials * (1 + len(kinds)), desc='trials', unit='episode') as bar:
+        for number in range(args.trials):
+            usual, perturbed = protocol.run(kinds, (args.seed, number), bar)
+            normal.append(usual)
+            for kind, trial in perturbed.items():
+                trials[kind].append(trial)
+    figures = {**summarise(normal, trials, calibration, args.seed), 'false_alarms': alarms}
+    if args.json:
+        print(json.dumps(figures))
+    else:
+        _report(figures)
+    if args.figure is not None:
+        period = bundle.manifest.camera_period
+        draw(args.figure, trials, normal, calibration.threshold, period)
+    return 0
+
+
+def _report(figures: dict[str, Any]) -> None:
+    """Print the figures for people."""
+    print(
+        f'threshold {figures["threshold"]:.2f} (alpha {figures["alpha"]:g}, horizon '
+        f'{figures["horizon"]}); intervals are of 95 %'
+    )
+    for kind, r in figures['kinds'].items():
+        about = PERTURBATIONS[kind]
+        what = 'physical' if about.physical else 'seen only'
+        delay = r['delay_frames_median']
+        print(
+            f'{kind} ({what}, {"abrupt" if about.abrupt else "slow"}): AUROC {r["auroc"]:.3f} '
+            f'({r["auroc_low"]:.3f} to {r["auroc_high"]:.3f}), detected {_share(r, "detected")} '
+            f'of {r["n"]}'
+            + ('' if delay is None else f', median delay {delay:g} frames')
+            + (f'; alarm on before in {r["alarmed_before"]}' if r['alarmed_before'] else '')
+        )
+        if 'monitor' in r:
+            m = r['monitor']
+            print(
+                f'  its monitor, {m["kind"]}: detected {_share(m, "detected")}'
+                + (
+                    ''
+                    if m['delay_seconds_median'] is None
+                    else f', delay {m["delay_seconds_median"]:.2f} s (median), '
+                    f'{m["delay_seconds_max"]:.2f} s at most'
+                )
+            )
+    normal = figures['normal']
+    print(f'no event: quiet {_share(normal, "quiet")} of {normal["n"]}')
+    if figures['teleport_vs_colour_auroc'] is not None:
+        print(f'teleport against colour: AUROC {figures["teleport_vs_colour_auroc"]:.3f}')
+    if figures['balanced_accuracy'] is not None:
+        print(f'balanced accuracy on abrupt physical events: {figures["balanced_accuracy"]:.3f}')
+    for alpha, r in figures['false_alarms'].items():
+        inside = r['low'] <= float(alpha) <= r['high']
+        print(
+            f'false alarms, alpha {alpha}: in {r["rate"]:.4f} of {r["windows"]} nominal windows '
+            f'({r["low"]:.4f} to {r["high"]:.4f}: {"holds" if inside else "does not hold"} '
+            f'alpha), {r["per_hour"]:.1f} an hour'
+        )
+
+
+def _share(figures: dict[str, Any], name: str) -> str:
+    low, high = figures[f'{name}_low'], figures[f'{name}_high']
+    return f'{figures[name]:.3f} ({low:.2f} to {high:.2f})'

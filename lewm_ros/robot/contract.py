@@ -1,0 +1,371 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The robot contract: one YAML file that says what a robot sees, does and may do.
+
+Recording, training, planning and surprise all read the same file. A bundle binds the part of
+it that the model learnt from (crop, action dimensions, control rate); see
+:meth:`Contract.check_against_bundle`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lewm_ros.errors import ContractError, YamlError, shown
+from lewm_ros.robot import checks
+from lewm_ros.robot.checks import Findings, Problems, texts_of
+from lewm_ros.yaml_reader import read_yaml
+
+IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+ACTION_TYPES = (
+    'std_msgs/msg/Float64MultiArray',
+    'geometry_msgs/msg/Twist',
+    'geometry_msgs/msg/TwistStamped',
+    'sensor_msgs/msg/JointState',
+    'trajectory_msgs/msg/JointTrajectory',
+)
+STATE_TYPES = (*ACTION_TYPES, 'nav_msgs/msg/Odometry')
+KINDS = ('position', 'velocity', 'effort')
+STOP_MODES = ('zero', 'hold')
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One camera.
+
+    ``crop`` is (x, y, width, height) in [px] of the raw image, or None. ``scale`` is the value of
+    a 16UC1 pixel (a depth in [mm], a temperature) that is seen as white, or None.
+    """
+
+    topic: str
+    type: str = 'sensor_msgs/msg/Image'
+    crop: tuple[int, int, int, int] | None = None
+    scale: float | None = None
+
+    def __post_init__(self) -> None:
+        found = Findings()
+        found.note(checks.topic, 'camera.topic', self.topic)
+        found.note(checks.one_of, 'camera.type', self.type, IMAGE_TYPES)
+        if self.crop is not None:
+            object.__setattr__(self, 'crop', found.note(checks.crop, 'camera.crop', self.crop))
+        if self.scale is not None:
+            scale = found.note(checks.number, 'camera.scale', self.scale, low=1.0, high=65535.0)
+            object.__setattr__(self, 'scale', scale)
+        found.report()
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Where numbers sit in a message: a topic, its type and one field path per number."""
+
+    topic: str
+    type: str
+    fields: tuple[str, ...]
+
+    key = 'state'
+
+    def __post_init__(self) -> None:
+        found = Findings()
+        found.note(checks.topic, f'{self.key}.topic', self.topic)
+        found.note(checks.one_of, f'{self.key}.type', self.type, STATE_TYPES)
+        paths = found.note(checks.paths, f'{self.key}.fields', self.fields)
+        object.__setattr__(self, 'fields', paths)
+        found.report()
+
+
+@dataclass(frozen=True)
+class Executed(Channel):
+    """The command as the robot reports having applied it.
+
+    ``tolerance`` is how far a report may be from what was sent, one per dimension in contract
+    units; None for 5 % of the range between the limits.
+    """
+
+    tolerance: tuple[float, ...] | None = None
+
+    key = 'action.executed'
+
+    def __post_init__(self) -> None:
+        found = Findings()
+        found.note(super().__post_init__)
+        if self.tolerance is not None:
+            key = 'action.executed.tolerance'
+            given = found.note(checks.numbers, key, self.tolerance)
+            found.expect(
+                given is None or all(value > 0 for value in given),
+                f'{key} is {list(given or ())}: expected numbers above 0',
+            )
+            object.__setattr__(self, 'tolerance', given)
+        found.report()
+
+
+@dataclass(frozen=True)
+class Action(Channel):
+    """The command. Arrays of this class have one entry per dimension, in contract units."""
+
+    names: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    kind: str = 'effort'
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    max_step: tuple[float, ...] | None = None  #: largest change per control tick
+    max_rate: tuple[float, ...] | None = None  #: largest change per second
+    delay: float = 0.0
+    executed: Executed | None = None
+
+    key = 'action'
+
+    def __post_init__(self) -> None:
+        found = Findings()
+        found.note(super().__post_init__)
+        found.note(checks.one_of, 'action.type', self.type, ACTION_TYPES)
+        found.note(checks.one_of, 'action.kind', self.kind, KINDS)
+        sized: dict[str, Any] = {'fields': self.fields}
+        for key, check in (
+            ('names', checks.strings),
+            ('units', checks.strings),
+            ('low', checks.numbers),
+            ('high', checks.numbers),
+            ('max_step', checks.numbers),
+            ('max_rate', checks.numbers),
+        ):
+            value = getattr(self, key)
+            if value is not None:
+                sized[key] = found.note(check, f'action.{key}', value)
+                object.__setattr__(self, key, sized[key])
+        delay = found.note(checks.number, 'action.delay', self.delay, low=0.0, high=1.0)
+        object.__setattr__(self, 'delay', delay)
+        if self.executed is not None:
+            sized['executed.fields'] = self.executed.fields
+            if self.executed.tolerance is not None:
+                sized['executed.tolerance'] = self.executed.tolerance
+        if all(value is not None for value in sized.values()):
+            self._compare(sized, found)
+        found.report()
+
+    def _compare(self, sized: dict[str, tuple[Any, ...]], found: Findings) -> None:
+        """Check values that are right each by itself against one another."""
+        size = len(self.fields)
+        found.expect(
+            len(set(self.names)) == len(self.names),
+            f'action.names has a name twice: {list(self.names)}',
+        )
+        for key, changes in (('max_step', self.max_step), ('max_rate', self.max_rate)):
+            found.expect(
+                changes is None or all(change > 0 for change in changes),
+                f'action.{key} is {list(changes or ())}: expected numbers above 0',
+            )
+        for key, value in sized.items():
+            found.expect(
+                len(value) == size,
+                f'action.{key} has {len(value)} entries, action.fields has {size}: expected one '
+                'per dimension',
+            )
+        for name, low, high in zip(self.names, self.low, self.high):
+            found.expect(
+                low < high,
+                f'action limits of {name} are low {low}, high {high}: expected low < high',
+            )
+
+    @property
+    def size(self) -> int:
+        """Number of action dimensions A."""
+        return len(self.fields)
+
+    @property
+    def applied(self) -> Channel:
+        """Where the command as applied is read: the robot's own report if it has one."""
+        return self if self.executed is None else self.executed
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper limits, each (A,) float64, in contract units."""
+        return np.array(self.low), np.array(self.high)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Rates in [Hz]."""
+
+    control: float
+
+    def __post_init__(self) -> None:
+        control = checks.number('rates.control', self.control, low=0.1, high=1000.0)
+        object.__setattr__(self, 'control', control)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """What to send when there is nothing valid to play, and how long to wait for a frame [s]."""
+
+    mode: str = 'zero'
+    observation_timeout: float = 0.5
+
+    def __post_init__(self) -> None:
+        found = Findings()
+        found.note(checks.one_of, 'stop.mode', self.mode, STOP_MODES)
+        key, value = 'stop.observation_timeout', self.observation_timeout
+        timeout = found.note(checks.number, key, value, low=0.01, high=60.0)
+        object.__setattr__(self, 'observation_timeout', timeout)
+        found.report()
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A robot, as in ``config/robots/*.yaml``. Construct with :meth:`load` or :meth:`parse`."""
+
+    name: str
+    camera: Camera
+    action: Action
+    rates: Rates
+    stop: Stop = field(default_factory=Stop)
+    state: Channel | None = None
+
+    def __post_init__(self) -> None:
+        if self.stop.mode == 'hold' and self.action.kind != 'position':
+            raise ContractError(
+                f'stop.mode is hold but action.kind is {self.action.kind}: hold repeats the last '
+                'position command, so it needs action.kind: position; use stop.mode: zero'
+            )
+        if self.stop.mode == 'zero' and self.action.kind == 'position':
+            raise ContractError(
+                'stop.mode is zero but action.kind is position: the robot would drive to position '
+                'zero instead of stopping; use stop.mode: hold'
+            )
+        if self.stop.mode == 'zero' and not all(
+            low <= 0 <= high for low, high in zip(self.action.low, self.action.high)
+        ):
+            raise ContractError(
+                f'stop.mode is zero but the limits low {list(self.action.low)}, high '
+                f'{list(self.action.high)} leave zero out: the robot could not be stopped'
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Contract:
+        """Read a contract file. Raises Problems, a ContractError, naming file and keys."""
+        path = Path(path)
+        try:
+            data = read_yaml(path)
+        except YamlError as error:
+            raise ContractError(f'contract {path}: {error}') from error
+        try:
+            return cls.parse(data)
+        except ContractError as error:
+            raise Problems(texts_of(error), f'contract {path}: ') from error
+
+    @classmethod
+    def parse(cls, data: Any) -> Contract:
+        """Build a contract from plain data (the parsed YAML or the manifest's copy).
+
+        Raises Problems, a ContractError, with everything that is wrong.
+        """
+        if isinstance(data, dict) and isinstance(data.get('camera'), list):
+            names = [c.get('topic') if isinstance(c, dict) else c for c in data['camera']]
+            raise ContractError(
+                f'camera lists {shown(names)}: one camera is supported, name just one'
+            )
+        found = Findings()
+        top = checks.section('contract', data, cls, found)
+        if top is None:  # a section that is missing does not keep the others from being checked
+            top = dict(data) if isinstance(data, dict) else {}
+        executed = None
+        if isinstance(top.get('action'), dict) and top['action'].get('executed') is not None:
+            key, given = 'action.executed', top['action']['executed']
+            executed = _build(key, given, Executed, found)
+            top['action'] = {k: v for k, v in top['action'].items() if k != 'executed'}
+        for key, kind in _SECTIONS.items():
+            if top.get(key) is not None:
+                top[key] = _build(key, top[key], kind, found)
+        if executed is not None and top.get('action') is not None:
+            top['action'] = found.note(replace, top['action'], executed=executed)
+        name = top.get('name')
+        if name is not None and not checks.is_name(name):
+            found.expect(False, f"name is {shown(name)}: expected the robot's name")
+        found.report()
+        return cls(**top)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that :meth:`parse` reads back."""
+        data = _plain(asdict(self))
+        # As in bundles from before these keys were known: the hash stays the same.
+        for section, key in (
+            (data['camera'], 'scale'),
+            (data['action'], 'max_rate'),
+            (data['action']['executed'] or {}, 'tolerance'),
+        ):
+            if section.get(key) is None:
+                section.pop(key, None)
+        return data
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) of what it says, however the file is laid out."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def period(self) -> float:
+        """Control period [s]."""
+        return 1.0 / self.rates.control
+
+    def check_against_bundle(self, trained: Contract) -> None:
+        """Refuse a robot whose contract disagrees with the one a bundle was trained under.
+
+        Crop, scale, action names and units and the control rate must be equal; limits may only
+        be tighter. Raises ContractError naming the key and both values.
+        """
+        for key, ours, theirs in (
+            ('camera.crop', self.camera.crop, trained.camera.crop),
+            ('camera.scale', self.camera.scale, trained.camera.scale),
+            ('action.names', self.action.names, trained.action.names),
+            ('action.units', self.action.units, trained.action.units),
+            ('rates.control', self.rates.control, trained.rates.control),
+        ):
+            if ours != theirs:
+                raise ContractError(
+                    f'{key} is {_show(ours)} in the contract but {_show(theirs)} in the bundle: '
+                    'they must be equal; fix the contract or train a bundle for this robot'
+                )
+        for name, low, high, trained_low, trained_high in zip(
+            self.action.names,
+            self.action.low,
+            self.action.high,
+            trained.action.low,
+            trained.action.high,
+        ):
+            if low < trained_low or high > trained_high:
+                raise ContractError(
+                    f'limits of {name} are [{low}, {high}] in the contract but '
+                    f'[{trained_low}, {trained_high}] in the bundle: they may only be tighter'
+                )
+
+
+#: Sections of the file, in the order in which problems are named.
+_SECTIONS: dict[str, type] = {
+    'camera': Camera,
+    'action': Action,
+    'state': Channel,
+    'rates': Rates,
+    'stop': Stop,
+}
+
+
+def _build(key: str, data: Any, kind: type, found: Findings) -> Any:
+    """Make a section; None, and noted, where it is wrong."""
+    values = checks.section(key, data, kind, found)
+    return None if values is None else found.note(kind, **values)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _show(value: Any) -> str:
+    return str(_plain(value))
