@@ -209,7 +209,7 @@ class BenchmarkPlanner(RecedingHorizonPlanner):
         self, context: Context, committed: np.ndarray, goal: np.ndarray, actions: np.ndarray
     ) -> float:
         """Exact cost of commands ((N − 1)·k, A), contract units."""
-        blocks = self._bundle.normalise(actions).reshape(self._free, -1)
+        blocks = self._bundle.spec.normalise(actions).reshape(self._free, -1)
         return self._search(self._cold.config, context, committed, goal).cost(blocks)
 
     def _search(
@@ -219,8 +219,8 @@ class BenchmarkPlanner(RecedingHorizonPlanner):
             if isinstance(solver, Adam):
                 solver.load(
                     context.latents,
-                    self._bundle.normalise_block(context.past),
-                    self._bundle.normalise(committed).reshape(-1),
+                    self._bundle.spec.normalise_block(context.past),
+                    self._bundle.spec.normalise(committed).reshape(-1),
                     goal,
                     self._weights,
                     bounds=(self._low, self._high),

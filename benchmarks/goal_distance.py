@@ -45,7 +45,7 @@ def drive(args: argparse.Namespace) -> list[dict[str, np.ndarray]]:
     contract, manifest = bundle.contract, bundle.manifest
     task = make_task(contract.name, manifest.image_size, args.seed)
     config = planner_config(task.preset, args.seed)
-    engine = load_engine(bundle, horizon=config.rollout_blocks(manifest))
+    engine = load_engine(bundle, horizon=config.rollout_blocks(bundle.spec))
     policies = (
         PlannerPolicy(bundle, contract, engine, config, task.goal_picture),
         UniformPolicy(contract, np.random.default_rng(args.seed)),

@@ -406,7 +406,7 @@ def planned_costs(job: Job, bundle: Bundle) -> dict[str, Any]:
             exact_iterations=last,
         )
         engine = job.contender(bundle, 'torch', precision).engine
-        planner = RecedingHorizonPlanner(bundle, bundle.contract, engine, config)
+        planner = RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, config)
         found[name] = []
         for index in chosen:
             frames = windows.images[windows.frames[index]]
@@ -416,8 +416,8 @@ def planned_costs(job: Job, bundle: Bundle) -> dict[str, Any]:
             planner.reset()
             plan = planner.plan(Context(0, latents, past), committed, goal)
             blocks = np.concatenate([committed[None], plan.actions.reshape(-1, *size)])
-            actions = bundle.normalise_block(blocks.reshape(1, len(blocks), -1))
-            rolled = exact.rollout(latents, bundle.normalise_block(past), actions)
+            actions = bundle.spec.normalise_block(blocks.reshape(1, len(blocks), -1))
+            rolled = exact.rollout(latents, bundle.spec.normalise_block(past), actions)
             steps = weights('ramp', len(blocks))
             steps[0] = 0.0
             found[name].append(float(goal_cost(rolled, goal, steps)[0]))

@@ -50,7 +50,7 @@ class Bench:
         """Load an engine on one thread, once."""
         key = name, precision
         if key not in self._engines:
-            blocks = self.config({}).rollout_blocks(self.bundle.manifest)
+            blocks = self.config({}).rollout_blocks(self.bundle.spec)
             self._engines[key] = load_engine(self.bundle, name, 1, precision, horizon=blocks)
         return self._engines[key]
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 import ctypes
 from dataclasses import dataclass, replace
+from functools import cached_property
 import hashlib
 import json
 import math
@@ -33,9 +34,10 @@ from lewm_ros.bundle.manifest import (
     Manifest,
 )
 from lewm_ros.bundle.tensors import check_tensors
-from lewm_ros.errors import BundleError, ModelError, one_line, shown
+from lewm_ros.errors import BundleError, one_line, shown
 from lewm_ros.files import open_plain, read_plain
 from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.spec import ModelSpec
 
 CARD = 'README.md'  #: the model card: for readers, not part of the hash list
 MANIFEST_LIMIT = 1 << 20  #: largest manifest that is read [bytes]
@@ -88,10 +90,28 @@ class Bundle:
         """The robot contract that the model was trained under."""
         return self.manifest.contract
 
+    @cached_property
+    def spec(self) -> ModelSpec:
+        """The numbers that planning, control and surprise need."""
+        manifest = self.manifest
+        return ModelSpec(
+            name=str(self.path),
+            contract=manifest.contract,
+            history=manifest.history,
+            window=manifest.window,
+            frameskip=manifest.frameskip,
+            horizon=manifest.horizon,
+            latent_size=manifest.latent_size,
+            image_size=manifest.image_size,
+            camera_period=manifest.camera_period,
+            action_mean=np.array(manifest.action_mean),
+            action_std=np.array(manifest.action_std),
+        )
+
     @property
     def block(self) -> float:
         """Duration of a block of k control ticks [s]."""
-        return self.manifest.frameskip / self.contract.rates.control
+        return self.spec.block
 
     @property
     def hash(self) -> str:
@@ -108,26 +128,6 @@ class Bundle:
         except OSError as error:
             raise BundleError(f'bundle {self.path}: {_reason(error)}') from error
         return data
-
-    def normalise(self, actions: np.ndarray) -> np.ndarray:
-        """Actions (..., A) in contract units → normalised, float64."""
-        mean, std = self._statistics(actions, 1)
-        return (actions - mean) / std
-
-    def denormalise(self, actions: np.ndarray) -> np.ndarray:
-        """Inverse of :meth:`normalise`."""
-        mean, std = self._statistics(actions, 1)
-        return actions * std + mean
-
-    def normalise_block(self, blocks: np.ndarray) -> np.ndarray:
-        """Blocks (..., k·A) of k ticks in contract units → normalised, float64."""
-        mean, std = self._statistics(blocks, self.manifest.frameskip)
-        return (blocks - mean) / std
-
-    def denormalise_block(self, blocks: np.ndarray) -> np.ndarray:
-        """Inverse of :meth:`normalise_block`."""
-        mean, std = self._statistics(blocks, self.manifest.frameskip)
-        return blocks * std + mean
 
     def surprise_scale(self, horizon: int = 1) -> np.ndarray:
         """(D,) nominal squared error of predictions so far ahead [blocks]; ones if unknown."""
@@ -149,12 +149,6 @@ class Bundle:
                     )
                 return entry
         return None
-
-    def _statistics(self, actions: np.ndarray, ticks: int) -> tuple[np.ndarray, np.ndarray]:
-        mean = np.tile(self.manifest.action_mean, ticks)
-        if np.ndim(actions) == 0 or np.shape(actions)[-1] != len(mean):
-            raise ModelError(f'actions have shape {np.shape(actions)}: expected (..., {len(mean)})')
-        return mean, np.tile(self.manifest.action_std, ticks)
 
     def _check_hash(self, name: str, digest: str) -> None:
         expected = self.manifest.files[name]

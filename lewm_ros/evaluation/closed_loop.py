@@ -69,7 +69,7 @@ class PlannerPolicy:
         manifest = bundle.manifest
         self._engine, self._config, self._size = engine, config, manifest.image_size
         self._crop = contract.camera.crop
-        self._planner = RecedingHorizonPlanner(bundle, contract, engine, config)
+        self._planner = RecedingHorizonPlanner(bundle.spec, contract, engine, config)
         self._history = History(
             manifest.history,
             manifest.frameskip,
@@ -100,7 +100,7 @@ class PlannerPolicy:
         return cls(
             bundle,
             contract,
-            load_engine(bundle, horizon=config.rollout_blocks(bundle.manifest)),
+            load_engine(bundle, horizon=config.rollout_blocks(bundle.spec)),
             config,
             lambda: task.set_goal(task.sample_goal()),
             goal_seconds,

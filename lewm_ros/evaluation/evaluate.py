@@ -125,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
     if args.voe:
         with closing(make_task(name, size, args.seed)) as task:
             return voe.run(args, bundle, task, config)
-    blocks = config.rollout_blocks(bundle.manifest)
+    blocks = config.rollout_blocks(bundle.spec)
     engine = load_engine(bundle, args.engine, precision=args.precision, horizon=blocks)
     task = make_task(name, size, args.seed)
     rate = 1 / bundle.manifest.camera_period

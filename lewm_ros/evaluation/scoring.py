@@ -65,7 +65,7 @@ def forecast_episode(
         for horizon, rows in found.items():
             transition = history.transition(stamp, horizon)
             if transition is not None:
-                rows.append((stamp, predict(bundle, engine, *transition), latent))
+                rows.append((stamp, predict(bundle.spec, engine, *transition), latent))
     size = manifest.latent_size
     return {
         horizon: Forecast(

@@ -317,7 +317,7 @@ def run(args: argparse.Namespace, bundle: Bundle, task: Task, config: PlannerCon
             f'{args.horizon}: run `lewm calibrate {bundle.path} --data BAG... --alpha '
             f'{args.alpha:g} --horizon {args.horizon}` first'
         )
-    blocks = max(config.rollout_blocks(bundle.manifest), args.horizon)
+    blocks = max(config.rollout_blocks(bundle.spec), args.horizon)
     engine = load_engine(bundle, args.engine, precision=args.precision, horizon=blocks)
     alarms = false_alarms(bundle, engine, args.nominal, args.horizon) if args.nominal else {}
     kinds = list(dict.fromkeys(args.kinds))

@@ -121,11 +121,11 @@ class Contender:
     ) -> Callable[[], object]:
         """Encode a frame and plan without a deadline; each call is one block after the last."""
         bundle = self._bundle
-        engine = self._load(config.rollout_blocks(bundle.manifest))
-        planner = RecedingHorizonPlanner(bundle, bundle.contract, engine, config)
+        engine = self._load(config.rollout_blocks(bundle.spec))
+        planner = RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, config)
         planner.warm_up()
         engine.encode(problem.image)
-        past = bundle.denormalise_block(problem.past)
+        past = bundle.spec.denormalise_block(problem.past)
         committed = np.zeros((bundle.manifest.frameskip, bundle.contract.action.size))
         stamp = 0
 

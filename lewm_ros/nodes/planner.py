@@ -92,7 +92,7 @@ class PlannerNode(ObserverNode):
         self._config = _config(self.params)
         super().configure()
         self._planner = RecedingHorizonPlanner(
-            self.bundle, self.contract, self.engine, self._config
+            self.bundle.spec, self.contract, self.engine, self._config
         )
         self._planner.warm_up()
         self._plan = self.publisher(JointTrajectory, 'plan', NEWEST)
@@ -167,7 +167,7 @@ class PlannerNode(ObserverNode):
         return {
             'threads': self.params['threads'] or max((os.cpu_count() or 1) - 1, 1),
             'precision': self.params['precision'],
-            'horizon': self._config.rollout_blocks(self.bundle.manifest),
+            'horizon': self._config.rollout_blocks(self.bundle.spec),
         }
 
     def _on_goal(self, message: Image, received: int) -> None:

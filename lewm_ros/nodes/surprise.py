@@ -292,7 +292,9 @@ class SurpriseNode(ObserverNode):
         if transition is None:
             self._windows_missing += 1
             return
-        parts = contributions(predict(self.bundle, self.engine, *transition), latent, self._scale)
+        parts = contributions(
+            predict(self.bundle.spec, self.engine, *transition), latent, self._scale
+        )
         score = float(parts.sum())
         self._contributions.publish(vector_message(parts, header(stamp)))
         self._score.publish(Float32(data=score))

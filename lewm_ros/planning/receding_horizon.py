@@ -22,10 +22,10 @@ from lewm_ros.planning.cem import CEM, CEMConfig, Cost, Search, Solution
 from lewm_ros.planning.costs import goal_cost, weights
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.history import Context, held_average
+from lewm_ros.robot.spec import ModelSpec
 from lewm_ros.time import NS_PER_S
 
-if TYPE_CHECKING:  # both are handed in; planning imports no file format and no runtime
-    from lewm_ros.bundle import Bundle, Manifest
+if TYPE_CHECKING:  # it is handed in; planning imports no runtime
     from lewm_ros.engines import Engine
 
 
@@ -83,21 +83,21 @@ class PlannerConfig:
             common_noise=self.common_noise,
         )
 
-    def rollout_blocks(self, manifest: Manifest) -> int:
+    def rollout_blocks(self, spec: ModelSpec) -> int:
         """Longest rollout that a planner asks its engine for, in blocks.
 
-        At most the bundle's: a planner of a longer horizon is refused when it is made.
+        At most the model's: a planner of a longer horizon is refused when it is made.
         """
-        return min(self.horizon - _shares_first(manifest), manifest.horizon)
+        return min(self.horizon - _shares_first(spec), spec.horizon)
 
 
-def _shares_first(manifest: Manifest) -> bool:
+def _shares_first(spec: ModelSpec) -> bool:
     """Whether the committed block can be rolled out once for all candidates.
 
     The context then moves on by one predicted frame, which is the same function only if it
     fills the model's window before and after.
     """
-    return manifest.history == manifest.window
+    return spec.history == spec.window
 
 
 @dataclass(frozen=True)
@@ -127,43 +127,43 @@ class RecedingHorizonPlanner:
     search early.
 
     Args:
-        bundle: what ``engine`` runs.
-        contract: the robot; its limits may be tighter than the bundle's.
+        spec: of the model that ``engine`` runs.
+        contract: the robot; its limits may be tighter than the model's.
         engine: from ``lewm_ros.engines.load_engine``.
         config: settings.
 
-    Raises ContractError if the robot is not the bundle's, ModelError if the bundle's rollout
+    Raises ContractError if the robot is not the model's, ModelError if the model's rollout
     is shorter than ``config.horizon``.
 
     """
 
     def __init__(
-        self, bundle: Bundle, contract: Contract, engine: Engine, config: PlannerConfig
+        self, spec: ModelSpec, contract: Contract, engine: Engine, config: PlannerConfig
     ) -> None:
-        contract.check_against_bundle(bundle.contract)
-        if config.horizon > bundle.manifest.horizon:
+        contract.check_against_bundle(spec.contract)
+        if config.horizon > spec.horizon:
             raise ModelError(
-                f'horizon is {config.horizon} blocks: the rollout of bundle {bundle.path} has '
-                f'{bundle.manifest.horizon}; choose a shorter one'
+                f'horizon is {config.horizon} blocks: the rollout of bundle {spec.name} has '
+                f'{spec.horizon}; choose a shorter one'
             )
-        self._bundle = bundle
+        self._spec = spec
         self._engine = engine
         self._bounds = contract.action.bounds
-        self._ticks = bundle.manifest.frameskip
+        self._ticks = spec.frameskip
         self._free = config.horizon - 1
         self._size = contract.action.size
-        self._block = round(bundle.block * NS_PER_S)
+        self._block = round(spec.block * NS_PER_S)
         self._period = round(contract.period * NS_PER_S)
         shape = self._free, self._ticks * self._size
         low, high = (
-            np.broadcast_to(np.tile(bundle.normalise(bound), self._ticks), shape)
+            np.broadcast_to(np.tile(spec.normalise(bound), self._ticks), shape)
             for bound in self._bounds
         )
         self._low = low if config.clip else np.full_like(low, -np.inf)
         self._high = high if config.clip else np.full_like(high, np.inf)
         self._weights = weights(config.cost, config.horizon)
         self._weights[0] = 0.0  # what the committed block leads to is the same for every plan
-        self._shares_first = _shares_first(bundle.manifest)
+        self._shares_first = _shares_first(spec)
         self.adopt(config)
         self.reset()
 
@@ -173,7 +173,7 @@ class RecedingHorizonPlanner:
         Horizon, cost, clip and seed stay those that the planner was made with.
         """
         self.config = config
-        self.budget = config.deadline_fraction * self._bundle.block  #: for a live plan [s]
+        self.budget = config.deadline_fraction * self._spec.block  #: for a live plan [s]
         self._cold = CEM(config.search(warm=False))
         self._warm = CEM(config.search(warm=True))
 
@@ -185,10 +185,10 @@ class RecedingHorizonPlanner:
 
     def warm_up(self) -> None:
         """Run rollouts of every size and precision once, for first calls may take seconds."""
-        manifest = self._bundle.manifest
-        past = np.zeros((manifest.history - 1, self._ticks * self._size))
-        context = Context(0, np.zeros((manifest.history, manifest.latent_size)), past)
-        committed, goal = np.zeros((self._ticks, self._size)), np.zeros(manifest.latent_size)
+        spec = self._spec
+        past = np.zeros((spec.history - 1, self._ticks * self._size))
+        context = Context(0, np.zeros((spec.history, spec.latent_size)), past)
+        committed, goal = np.zeros((self._ticks, self._size)), np.zeros(spec.latent_size)
         mean = np.clip(0.0, self._low, self._high)
         for cem in (self._cold, self._warm):
             search = self._search(cem.config, context, committed, goal)
@@ -238,7 +238,7 @@ class RecedingHorizonPlanner:
             extra=None if seeds is None else seeds[1:],
             deadline=deadline,
         )
-        actions = self._bundle.denormalise(solution.mean.reshape(-1, self._size))
+        actions = self._spec.denormalise(solution.mean.reshape(-1, self._size))
         if self.config.clip:  # again: mapping back rounds, and limits are limits
             actions = np.clip(actions, *self._bounds)
         if not np.isfinite(actions).all():  # whatever the search did: no such plan leaves
@@ -259,8 +259,8 @@ class RecedingHorizonPlanner:
     def _search(
         self, config: CEMConfig, context: Context, committed: np.ndarray, goal: np.ndarray
     ) -> Search:
-        first = self._bundle.normalise(committed).reshape(1, -1).astype(np.float32)
-        past = self._bundle.normalise_block(context.past).astype(np.float32)
+        first = self._spec.normalise(committed).reshape(1, -1).astype(np.float32)
+        past = self._spec.normalise_block(context.past).astype(np.float32)
         latents = np.asarray(context.latents, dtype=np.float32)
         weights = self._weights
         if self._shares_first:

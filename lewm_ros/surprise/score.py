@@ -10,9 +10,9 @@ import numpy as np
 
 from lewm_ros.errors import CalibrationError, ModelError
 from lewm_ros.robot.history import Context
+from lewm_ros.robot.spec import ModelSpec
 
-if TYPE_CHECKING:  # both are handed in
-    from lewm_ros.bundle import Bundle
+if TYPE_CHECKING:  # it is handed in
     from lewm_ros.engines import Engine
 
 #: Median of the square of a standard normal variable.
@@ -21,14 +21,14 @@ NORMAL_MEDIAN = 0.4549364
 FLOOR = 0.1
 
 
-def predict(bundle: Bundle, engine: Engine, context: Context, executed: np.ndarray) -> np.ndarray:
+def predict(spec: ModelSpec, engine: Engine, context: Context, executed: np.ndarray) -> np.ndarray:
     """Latent (D,) after the blocks (h, k·A) that were executed since the context.
 
     Context and blocks are in contract units, as :meth:`History.transition` returns them; the
     engine's horizon is at least h.
     """
-    past = bundle.normalise_block(context.past).astype(np.float32)
-    actions = bundle.normalise_block(executed).astype(np.float32)
+    past = spec.normalise_block(context.past).astype(np.float32)
+    actions = spec.normalise_block(executed).astype(np.float32)
     return engine.rollout(context.latents, past, actions[None])[0, -1]
 
 

@@ -66,7 +66,7 @@ def test_scores_are_the_normalised_error_of_the_prediction_one_block_back(
         bench.spin(0.2)
         assert len(robot.scores) == len(robot.parts) >= 5
         manifest = tiny_bundle.manifest
-        past = tiny_bundle.normalise_block(np.tile(COMMAND, 5)).astype(np.float32)
+        past = tiny_bundle.spec.normalise_block(np.tile(COMMAND, 5)).astype(np.float32)
         predicted = load_engine(tiny_bundle).rollout(
             np.tile(latent, (manifest.history, 1)),
             np.tile(past, (manifest.history - 1, 1)),

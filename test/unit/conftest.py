@@ -39,7 +39,7 @@ def engine(bundle: Bundle) -> PointMass:
 @pytest.fixture
 def planner(bundle: Bundle, engine: PointMass) -> RecedingHorizonPlanner:
     """Return a planner for it."""
-    return RecedingHorizonPlanner(bundle, bundle.contract, engine, CONFIG)
+    return RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, CONFIG)
 
 
 @pytest.fixture

@@ -51,7 +51,9 @@ class PointMass(Engine):
     ) -> np.ndarray:
         """(H, D), (H − 1, k·A), (S, N, k·A) → (S, N, D)."""
         self.calls.append(actions.copy())
-        forces = self.bundle.denormalise_block(actions).reshape(*actions.shape[:2], TICKS, SIZE)
+        forces = self.bundle.spec.denormalise_block(actions).reshape(
+            *actions.shape[:2], TICKS, SIZE
+        )
         state = np.tile(context[-1], (len(actions), 1)).astype(float)
         latents = []
         for block in range(actions.shape[1]):

@@ -177,18 +177,18 @@ def test_calibration_of_another_model_is_refused(bundle: Bundle) -> None:
 def test_normalising_and_back(bundle: Bundle) -> None:
     """Ticks and blocks use the same statistics, and the inverse restores the value."""
     ticks = np.array([[0.6, 1.8], [0.1, -0.2]])
-    assert bundle.normalise(ticks) == pytest.approx(np.array([[1.0, 1.0], [0.0, 0.0]]))
+    assert bundle.spec.normalise(ticks) == pytest.approx(np.array([[1.0, 1.0], [0.0, 0.0]]))
     block = np.tile([0.6, 1.8], 5)
-    assert bundle.normalise_block(block) == pytest.approx(np.ones(10))
-    assert bundle.denormalise(bundle.normalise(ticks)) == pytest.approx(ticks)
-    assert bundle.denormalise_block(bundle.normalise_block(block)) == pytest.approx(block)
+    assert bundle.spec.normalise_block(block) == pytest.approx(np.ones(10))
+    assert bundle.spec.denormalise(bundle.spec.normalise(ticks)) == pytest.approx(ticks)
+    assert bundle.spec.denormalise_block(bundle.spec.normalise_block(block)) == pytest.approx(block)
 
 
 @pytest.mark.parametrize('shape', [(), (1,), (3,), (2, 10)])
 def test_normalising_refuses_other_sizes(bundle: Bundle, shape: tuple[int, ...]) -> None:
     """A wrong last axis is named and never broadcast."""
     with pytest.raises(ModelError, match=r'expected \(..., 2\)'):
-        bundle.normalise(np.zeros(shape))
+        bundle.spec.normalise(np.zeros(shape))
 
 
 def test_missing_folder(tmp_path: Path) -> None:

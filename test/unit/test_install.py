@@ -34,7 +34,7 @@ SCRIPTS = {
     'view_node',
 }
 CHECK = """
-import json, lewm_ros, lewm_ros.bags.episodes
+import json, lewm_ros, lewm_ros.bags.episodes, lewm_ros.training
 from lewm_ros.files import find, share_dir
 from lewm_ros.robot.contract import Contract
 contract = find('contract', 'reacher')
@@ -48,7 +48,7 @@ print(json.dumps([lewm_ros.__file__, lewm_ros.training.__file__, str(share_dir()
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     """A copy of the source tree, so that nothing is written into this one."""
-    return Path(shutil.copytree(ROOT, tmp_path / 'ws' / 'lewm_ros', ignore=SKIPPED))
+    return Path(shutil.copytree(ROOT, tmp_path / 'ws' / 'lewm_ros', symlinks=True, ignore=SKIPPED))
 
 
 def environment(**changes: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 import lewm_ros
-from lewm_ros.bringup.groups import groups as bringup
+from lewm_ros.bringup import groups as bringup
 from lewm_ros.robot import contract
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -151,7 +151,9 @@ def test_entry_points_name_functions_that_exist(setup_py):
     scripts = dict(s.split(' = ') for s in setup_py.entry_points['console_scripts'])
     for target in scripts.values():
         module, function = target.split(':')
-        tree = ast.parse((ROOT / f'{module.replace(".", "/")}.py').read_text())
+        folder = ROOT / module.replace('.', '/')
+        file = folder / '__init__.py' if folder.is_dir() else folder.with_suffix('.py')
+        tree = ast.parse(file.read_text())
         defined = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
         assert function in defined, target
     nodes = {name: target.split(':')[0] for name, target in bringup.NODES.items()}
@@ -165,7 +167,7 @@ def test_every_module_is_in_a_package_that_is_installed(setup_py):
         for path in (ROOT / top).rglob('*.py'):
             inner = path.parent.relative_to(ROOT / top).parts
             assert '.'.join([name, *inner]) in setup_py.packages, path
-    assert setup_py.package_dir['lewm_ros.training'] == 'training'
+    assert (ROOT / 'lewm_ros' / 'training').resolve() == ROOT / 'training'
 
 
 def test_every_data_file_is_installed(setup_py):

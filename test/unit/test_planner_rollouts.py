@@ -22,11 +22,11 @@ def test_committed_block_is_rolled_out_once(
     """What is already being executed is not searched over, and not computed for each candidate."""
     committed = np.linspace(-0.5, 0.5, TICKS * SIZE).reshape(TICKS, SIZE)
     planner.plan(at(REST), committed, GOAL)
-    expected = bundle.normalise(committed).reshape(1, 1, -1).astype(np.float32)
+    expected = bundle.spec.normalise(committed).reshape(1, 1, -1).astype(np.float32)
     first, *others = engine.calls
     assert np.array_equal(first, expected)
     assert {actions.shape[1:] for actions in others} == {(CONFIG.horizon - 1, TICKS * SIZE)}
-    assert CONFIG.rollout_blocks(bundle.manifest) == CONFIG.horizon - 1
+    assert CONFIG.rollout_blocks(bundle.spec) == CONFIG.horizon - 1
 
 
 def test_context_shorter_than_the_window(bundle: Bundle, tmp_path: Path) -> None:
@@ -37,16 +37,16 @@ def test_context_shorter_than_the_window(bundle: Bundle, tmp_path: Path) -> None
     plans = []
     for each in (bundle, short):
         engine = PointMass(each)
-        planner = RecedingHorizonPlanner(each, each.contract, engine, CONFIG)
+        planner = RecedingHorizonPlanner(each.spec, each.contract, engine, CONFIG)
         plans.append(planner.plan(at(REST), committed, GOAL))
-    expected = short.normalise(committed).reshape(-1).astype(np.float32)
+    expected = short.spec.normalise(committed).reshape(-1).astype(np.float32)
     for actions in engine.calls:
         assert actions.dtype == np.float32
         assert actions.shape[1:] == (CONFIG.horizon, TICKS * SIZE)
         assert (actions[:, 0] == expected).all()
     assert plans[0].actions == pytest.approx(plans[1].actions, abs=1e-5)
     assert plans[0].cost == pytest.approx(plans[1].cost, rel=1e-5)
-    assert CONFIG.rollout_blocks(short.manifest) == CONFIG.horizon
+    assert CONFIG.rollout_blocks(short.spec) == CONFIG.horizon
 
 
 def test_bf16_searches_in_f32_at_the_end(bundle: Bundle) -> None:
@@ -61,7 +61,7 @@ def test_bf16_searches_in_f32_at_the_end(bundle: Bundle) -> None:
             return super().rollout(*arguments)
 
     engine = Coarse(bundle)
-    planner = RecedingHorizonPlanner(bundle, bundle.contract, engine, CONFIG)
+    planner = RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, CONFIG)
     planner.plan(at(REST), idle(), GOAL)
     committed, search = engine.exact[0], engine.exact[1:]
     assert committed
@@ -71,7 +71,9 @@ def test_bf16_searches_in_f32_at_the_end(bundle: Bundle) -> None:
 def test_candidates_may_share_their_noise_over_a_block(bundle: Bundle, engine: PointMass) -> None:
     """With nothing but common noise every candidate holds its command over each block."""
     config = replace(CONFIG, common_noise=1.0)
-    RecedingHorizonPlanner(bundle, bundle.contract, engine, config).plan(at(REST), idle(), GOAL)
+    RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, config).plan(
+        at(REST), idle(), GOAL
+    )
     first = next(actions[:, -4:] for actions in engine.calls if len(actions) == config.cold_samples)
     ticks = first.reshape(len(first), 4, TICKS, SIZE)
     np.testing.assert_allclose(ticks, np.broadcast_to(ticks[:, :, :1], ticks.shape), atol=1e-6)

@@ -53,7 +53,7 @@ def test_reaches_the_goal_in_closed_loop(
     for step in range(24):
         plan = planner.plan(at(state, stamp), committed, GOAL)
         assert plan.warm == (step > 0)
-        executed = bundle.normalise(committed).reshape(1, 1, -1)
+        executed = bundle.spec.normalise(committed).reshape(1, 1, -1)
         state = engine.rollout(np.stack([state, state]), np.zeros((1, 10)), executed)[0, 0]
         committed, stamp = plan.actions[:TICKS], stamp + BLOCK
     assert state[:2] == pytest.approx(GOAL[:2], abs=0.05)
@@ -64,7 +64,7 @@ def test_tighter_limits_of_the_robot_hold(bundle: Bundle, engine: PointMass) -> 
     """The robot's own limits bound the plan exactly, not those of the training data."""
     action = replace(bundle.contract.action, low=(-0.2, -0.1), high=(0.3, 0.1))
     contract = replace(bundle.contract, action=action)
-    planner = RecedingHorizonPlanner(bundle, contract, engine, CONFIG)
+    planner = RecedingHorizonPlanner(bundle.spec, contract, engine, CONFIG)
     actions = planner.plan(at(REST), idle(), GOAL).actions
     assert (actions >= [-0.2, -0.1]).all()
     assert (actions <= [0.3, 0.1]).all()
@@ -74,12 +74,12 @@ def test_tighter_limits_of_the_robot_hold(bundle: Bundle, engine: PointMass) -> 
 def test_rounding_does_not_pass_a_limit(bundle: Bundle, engine: PointMass) -> None:
     """Limits whose way to normalised actions and back rounds upwards are kept to the last bit."""
     high = np.array([0.95, 0.08])
-    assert (bundle.denormalise(bundle.normalise(high)) > high).all()
+    assert (bundle.spec.denormalise(bundle.spec.normalise(high)) > high).all()
     action = replace(bundle.contract.action, kind='position', low=(0.94, 0.07), high=(0.95, 0.08))
     contract = replace(bundle.contract, action=action, stop=Stop('hold'))
     # One elite: the plan is a single clipped sample, mostly of limits.
     config = replace(CONFIG, elites=1, keep_elites=0, cold_iterations=1)
-    planner = RecedingHorizonPlanner(bundle, contract, engine, config)
+    planner = RecedingHorizonPlanner(bundle.spec, contract, engine, config)
     actions = planner.plan(at(REST), idle(), np.array([9, 9, 0, 0], dtype=np.float32)).actions
     assert (actions <= high).all()
     assert (actions == high).any(axis=0).all()
@@ -87,7 +87,9 @@ def test_rounding_does_not_pass_a_limit(bundle: Bundle, engine: PointMass) -> No
 
 def test_without_clipping_a_plan_may_leave_the_limits(bundle: Bundle, engine: PointMass) -> None:
     """clip=False is the published planner; the controller clips then."""
-    planner = RecedingHorizonPlanner(bundle, bundle.contract, engine, replace(CONFIG, clip=False))
+    planner = RecedingHorizonPlanner(
+        bundle.spec, bundle.contract, engine, replace(CONFIG, clip=False)
+    )
     assert np.abs(planner.plan(at(REST), idle(), 9 * GOAL).actions).max() > 1.0
 
 
@@ -98,7 +100,7 @@ def test_equal_seeds_give_equal_plans(bundle: Bundle, engine: PointMass) -> None
         return [planner.plan(at(REST, NS_PER_S + i * BLOCK), idle(), GOAL) for i in range(3)]
 
     first, second, other = (
-        RecedingHorizonPlanner(bundle, bundle.contract, engine, replace(CONFIG, seed=seed))
+        RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, replace(CONFIG, seed=seed))
         for seed in (3, 3, 4)
     )
     expected = plans(first)
@@ -111,7 +113,7 @@ def test_equal_seeds_give_equal_plans(bundle: Bundle, engine: PointMass) -> None
 def test_warm_start_is_not_worse_than_keeping_the_plan(bundle: Bundle, engine: PointMass) -> None:
     """With hardly any search, replanning at the same stamp never raises the cost."""
     config = replace(CONFIG, samples=8, elites=5, iterations=1)
-    planner = RecedingHorizonPlanner(bundle, bundle.contract, engine, config)
+    planner = RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, config)
     costs = [planner.plan(at(REST), idle(), GOAL).cost for _ in range(10)]
     assert (np.diff(costs) <= 1e-9).all()
 
@@ -126,7 +128,7 @@ def test_other_settings_hold_from_the_next_plan_on(
     plan = planner.plan(at(REST), idle(), GOAL)
     assert plan.warm
     assert plan.rollouts == 2 * 20 + 1
-    first = bundle.denormalise_block(engine.searches[0][0]).reshape(-1, SIZE)
+    first = bundle.spec.denormalise_block(engine.searches[0][0]).reshape(-1, SIZE)
     assert first == pytest.approx(old.actions, abs=1e-5)
     assert planner.budget == pytest.approx(0.3 * 0.25)
 
@@ -140,7 +142,7 @@ def test_warm_start_shifts_by_the_time_that_passed(
     engine.calls.clear()
     plan = planner.plan(at(REST, NS_PER_S + ticks * PERIOD), idle(), GOAL)
     assert plan.warm
-    first = bundle.denormalise_block(engine.searches[0][0]).reshape(-1, SIZE)
+    first = bundle.spec.denormalise_block(engine.searches[0][0]).reshape(-1, SIZE)
     expected = np.concatenate([old.actions[ticks:], np.tile([0.1, -0.2], (ticks, 1))])
     assert first == pytest.approx(expected, abs=1e-5)
 
@@ -152,7 +154,7 @@ def test_warm_start_between_ticks(
     old = planner.plan(at(REST), idle(), GOAL)
     engine.calls.clear()
     planner.plan(at(REST, NS_PER_S + PERIOD // 2), idle(), GOAL)
-    first = bundle.denormalise_block(engine.searches[0][0]).reshape(-1, SIZE)
+    first = bundle.spec.denormalise_block(engine.searches[0][0]).reshape(-1, SIZE)
     held = np.concatenate([old.actions, [[0.1, -0.2]]])
     assert first == pytest.approx((held[:-1] + held[1:]) / 2, abs=1e-5)
 
@@ -163,7 +165,7 @@ def test_spread_of_the_first_samples(bundle: Bundle, engine: PointMass, warm: bo
     config = replace(
         CONFIG, samples=256, cold_samples=256, std=2.0, warm_std=0.1, clip=False, keep_elites=0
     )
-    planner = RecedingHorizonPlanner(bundle, bundle.contract, engine, config)
+    planner = RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, config)
     if warm:
         planner.plan(at(REST), idle(), GOAL)
         engine.calls.clear()
@@ -215,7 +217,7 @@ def test_budget_cuts_the_search(bundle: Bundle, clock: SimpleNamespace) -> None:
             clock.now += 0.05
             return super().rollout(*arguments)
 
-    planner = RecedingHorizonPlanner(bundle, bundle.contract, Slow(bundle), CONFIG)
+    planner = RecedingHorizonPlanner(bundle.spec, bundle.contract, Slow(bundle), CONFIG)
     assert planner.budget == pytest.approx(0.7 * 0.25)
     plan = planner.plan(at(REST), idle(), GOAL, budget=0.3)
     assert 100.2 < clock.now < 100.3
@@ -236,7 +238,7 @@ def test_model_that_returns_nan(bundle: Bundle, share: float) -> None:
             return latents
 
     engine = Broken(bundle)
-    planner = RecedingHorizonPlanner(bundle, bundle.contract, engine, CONFIG)
+    planner = RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, CONFIG)
     engine.share = share
     if share == 1.0:
         with pytest.raises(ModelError, match='finite cost'):
@@ -264,13 +266,13 @@ def test_robot_of_another_kind_is_refused(bundle: Bundle, engine: PointMass) -> 
     """The contract is compared with the bundle's before anything is planned."""
     contract = replace(bundle.contract, rates=replace(bundle.contract.rates, control=10.0))
     with pytest.raises(ContractError, match=r'rates\.control'):
-        RecedingHorizonPlanner(bundle, contract, engine, CONFIG)
+        RecedingHorizonPlanner(bundle.spec, contract, engine, CONFIG)
 
 
 def test_horizon_beyond_the_bundle_is_refused(bundle: Bundle, engine: PointMass) -> None:
     """Both horizons are named."""
     with pytest.raises(ModelError, match=r'horizon is 7 blocks.*has 6'):
-        RecedingHorizonPlanner(bundle, bundle.contract, engine, replace(CONFIG, horizon=7))
+        RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, replace(CONFIG, horizon=7))
 
 
 @pytest.mark.parametrize(
@@ -308,10 +310,10 @@ def test_plans_with_a_real_bundle(tiny_bundle: Bundle) -> None:
     past = rng.normal(size=(2, TICKS * SIZE)).astype(np.float32)
     wanted = rng.normal(size=(1, 5, TICKS * SIZE)).astype(np.float32)
     goal = engine.rollout(latents, past, wanted)[0, -1]
-    context = Context(NS_PER_S, latents, tiny_bundle.denormalise_block(past))
+    context = Context(NS_PER_S, latents, tiny_bundle.spec.denormalise_block(past))
     config = replace(CONFIG, horizon=manifest.horizon, cost='terminal')
-    planner = RecedingHorizonPlanner(tiny_bundle, tiny_bundle.contract, engine, config)
-    committed = tiny_bundle.denormalise_block(wanted[0, 0]).reshape(TICKS, SIZE)
+    planner = RecedingHorizonPlanner(tiny_bundle.spec, tiny_bundle.contract, engine, config)
+    committed = tiny_bundle.spec.denormalise_block(wanted[0, 0]).reshape(TICKS, SIZE)
     plan = planner.plan(context, committed, goal)
     average = wanted.copy()
     average[:, 1:] = 0
