@@ -1,6 +1,10 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""rosbag2's sqlite3 files (.db3), of every version of their schema."""
+"""rosbag2's sqlite3 files (.db3), of every version of their schema.
+
+The reader of the ``rosbags`` package refuses a database that was cut as a whole, and ignores a
+journal that was not written back, which is what a recorder that is killed leaves.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +82,6 @@ def _connect(path: Path, problems: Counter[str]) -> sqlite3.Connection:
             database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, min(room(path.stat().st_size), 1 << 30))
             # Without this a file that is shorter than its head says is refused as a whole.
             database.execute('PRAGMA writable_schema = ON')
-            database.execute('PRAGMA trusted_schema = OFF')
             database.execute('PRAGMA cell_size_check = ON')
             database.execute('SELECT count(*) FROM sqlite_master')
         except sqlite3.OperationalError as error:
