@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""A picture of recordings: a timeline with episodes, gaps and commands above a grid of frames."""
+"""The contact sheet of recordings: a timeline of episodes, gaps and commands over some frames."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class ContactSheet:
         bars.legend(loc='lower left', bbox_to_anchor=(0, 1), ncols=3, frameon=False)
         times, values = self._lines()
         for name, column, low, high in zip(self._names, values.T, *self._bounds):
-            # Shares of the range, so that dimensions of different units fit one picture.
+            # Shares of the range, so that dimensions of different units fit one plot.
             share = 2 * (column - low) / (high - low) - 1
             lines.plot(times, share, drawstyle='steps-post', linewidth=0.7, label=name)
         lines.set(xlabel='time [s]', ylabel='commands', yticks=[-1, 1], yticklabels=['low', 'high'])

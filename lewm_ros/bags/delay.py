@@ -34,7 +34,7 @@ class Delay:
 class _Sums:
     """Running sums for the correlation of each x (A,) with each y (M,), at each lag.
 
-    Means are taken off in each episode: that one recording has both a livelier picture and larger
+    Means are taken off in each episode: that one recording has both livelier images and larger
     commands than another says nothing of a delay.
     """
 

@@ -16,7 +16,7 @@ import numpy as np
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
 
-from lewm_ros.bags.images import FilePictures, Pictures
+from lewm_ros.bags.images import ImageBuffer, ImageFile
 from lewm_ros.bags.layout import COMMAND
 from lewm_ros.bags.raw import Topic
 from lewm_ros.bags.reader import METADATA, Bag, find_bags
@@ -77,7 +77,7 @@ def read_episodes(
         contract: names the topics and fields, and the crop.
         size: image size S [px].
         report: filled along the way.
-        spill: a file, opened to be read and written without a buffer, that takes the pictures of
+        spill: a file, opened to be read and written without a buffer, that takes the images of
             all episodes in place of the memory; then ``Episode.images`` is mapped from it.
 
     Raises:
@@ -85,11 +85,11 @@ def read_episodes(
 
     """
     report = ReadReport() if report is None else report
-    pictures = Pictures() if spill is None else FilePictures(spill)
+    images = ImageBuffer() if spill is None else ImageFile(spill)
     for path in find_bags(bags):
         damage: Counter[str] = Counter()
         try:
-            yield from _read_bag(Bag(path, damage), contract, size, report, damage, pictures)
+            yield from _read_bag(Bag(path, damage), contract, size, report, damage, images)
         except OSError as error:
             raise BagError(f'bag {path}: cannot be read as rosbag2 ({error})') from error
         finally:
@@ -114,17 +114,17 @@ def episode_windows(
     return found[known], actions[known]
 
 
-class _Cutter:
-    """Gathers frames, commands and states, and cuts them into episodes."""
+class _EpisodeSplitter:
+    """Collects frames, commands and states, and splits them into episodes."""
 
-    def __init__(self, action_size: int, report: ReadReport, pictures: Pictures) -> None:
+    def __init__(self, action_size: int, report: ReadReport, images: ImageBuffer) -> None:
         self._action_size = action_size
         self._report = report
-        self._pictures = pictures
+        self._images = images
         self._begin()
 
     def _begin(self) -> None:
-        self._frames: Timeline[int] = Timeline()  # places in _pictures
+        self._frames: Timeline[int] = Timeline()  # places in _images
         self._actions: Timeline[np.ndarray] = Timeline()
         self._states: list[tuple[int, np.ndarray]] = []
 
@@ -133,13 +133,13 @@ class _Cutter:
         newest = self._frames.newest
         if newest is not None and stamp - newest > GAP * NS_PER_S:
             held = self._actions.entries[-1:]
-            yield from self.cut()
+            yield from self.split()
             for command in held:  # the robot did not stop holding it when frames stopped
                 self._actions.add(*command)
-        while not self._frames.add(stamp, len(self._pictures)):
+        while not self._frames.add(stamp, len(self._images)):
             yield from self._restart()
         if stamp != newest:  # a camera that is stuck would fill the memory
-            self._pictures.add(image)
+            self._images.add(image)
 
     def action(self, stamp: int, command: np.ndarray) -> Iterator[Episode]:
         """Add a command (A,); yields what it ends."""
@@ -151,25 +151,25 @@ class _Cutter:
         self._states.append((stamp, values))
 
     def _restart(self) -> Iterator[Episode]:
-        """Cut where the clock was set back: what came late belongs to the new episode."""
-        frames = [(stamp, self._pictures.copy(place)) for stamp, place in self._frames.late]
+        """Split where the clock was set back: what came late belongs to the new episode."""
+        frames = [(stamp, self._images.copy(place)) for stamp, place in self._frames.late]
         actions = self._actions.late
         self._frames.late, self._actions.late = [], []
-        yield from self.cut()
+        yield from self.split()
         for stamp, image in frames:
-            self._frames.add(stamp, len(self._pictures))
-            self._pictures.add(image)
+            self._frames.add(stamp, len(self._images))
+            self._images.add(image)
         for stamp, command in actions:
             self._actions.add(stamp, command)
 
-    def cut(self) -> Iterator[Episode]:
+    def split(self) -> Iterator[Episode]:
         """End the episode: yields it, if there is something to learn from."""
         frames, actions, states = self._frames, self._actions, self._states
         self._begin()
         frames.settle()
         actions.settle()
         usable = frames.entries if actions.entries else []
-        images = self._pictures.take(np.array([place for _, place in usable], dtype=np.int64))
+        images = self._images.take(np.array([place for _, place in usable], dtype=np.int64))
         count, report = len(frames.entries), self._report
         report.frames += count
         report.late += frames.sorted_in + actions.sorted_in
@@ -205,7 +205,7 @@ def _read_bag(
     size: int,
     report: ReadReport,
     damage: Counter[str],
-    pictures: Pictures,
+    buffer: ImageBuffer,
 ) -> Iterator[Episode]:
     camera, applied = contract.camera, contract.action.applied
     images = _required(bag, camera.topic, camera.type)
@@ -215,7 +215,7 @@ def _read_bag(
     if contract.state is not None:
         states = find_topic(bag, contract.state.topic, contract.state.type)
     delay = round(contract.action.delay * NS_PER_S)
-    cutter = _Cutter(contract.action.size, report, pictures)
+    splitter = _EpisodeSplitter(contract.action.size, report, buffer)
     number = None if numbers is None or not bag.counts()[numbers] else 0
     known = 0  # damage when the number was read: what is lost since may have been the next one
     wanted = {topic for topic in (images, commands, numbers, states) if topic is not None}
@@ -230,22 +230,22 @@ def _read_bag(
                 known = damage.total()
                 if message.data != number:
                     number = message.data
-                    yield from cutter.cut()
+                    yield from splitter.split()
             if topic == images:
                 stamp = _stamp(message, logged, topic, report)
                 image = prepare(from_message(message, camera.scale), size, camera.crop)
-                yield from cutter.frame(stamp, image)
+                yield from splitter.frame(stamp, image)
             if topic == commands:
                 stamp = _stamp(message, logged + delay, topic, report)
-                yield from cutter.action(stamp, read_command(message, applied.fields))
+                yield from splitter.action(stamp, read_command(message, applied.fields))
             if topic == states and contract.state is not None:
                 stamp = _stamp(message, logged, topic, report)
-                cutter.state(stamp, read_fields(message, contract.state.fields))
+                splitter.state(stamp, read_fields(message, contract.state.fields))
         except SerdeError:
             report.refused[f'{topic.name}: message that is damaged or of another layout'] += 1
         except (ObservationError, ContractError) as error:
             report.refused[str(error)] += 1
-    yield from cutter.cut()
+    yield from splitter.split()
 
 
 def find_topic(bag: Bag, name: str, kind: str) -> Topic | None:

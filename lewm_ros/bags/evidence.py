@@ -97,7 +97,7 @@ class EvidenceFolder:
             )
         return None
 
-    def write(self, name: str, messages: Sequence[Message], notes: Mapping[str, str]) -> Path:
+    def write(self, name: str, messages: Sequence[Message], metadata: Mapping[str, str]) -> Path:
         """Write messages into a new bag ``name``, which appears when it is whole.
 
         Raises BagError or OSError where that cannot be done.
@@ -107,7 +107,7 @@ class EvidenceFolder:
         if target.exists():
             raise BagError(f'bag {target}: exists already')
         unfinished = self.path / UNFINISHED / name
-        bag = BagFolder(unfinished, notes)
+        bag = BagFolder(unfinished, metadata)
         try:
             for index, message in enumerate(messages):
                 bag.write(*message)

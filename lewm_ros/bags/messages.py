@@ -13,7 +13,7 @@ from rosbags.interfaces import Nodetype
 from lewm_ros.bags.episode_writer import BagWriter
 from lewm_ros.bags.episodes import TYPES
 from lewm_ros.robot.contract import Channel
-from lewm_ros.robot.fields import write_fields
+from lewm_ros.robot.fields import entry_names, write_fields
 
 JOINT_STATE = 'sensor_msgs/msg/JointState'
 TRAJECTORY = 'trajectory_msgs/msg/JointTrajectory'
@@ -39,9 +39,9 @@ def command(channel: Channel, names: Sequence[str], values: np.ndarray) -> Any:
     """Make the message of a channel that says these values (A,) of the named dimensions."""
     message = blank(channel.type)
     if channel.type == JOINT_STATE:
-        message.name = list(names)
+        message.name = entry_names(channel.fields, names)
     elif channel.type == TRAJECTORY:
-        message.joint_names = list(names)
+        message.joint_names = entry_names(channel.fields, names)
         message.points = [blank('trajectory_msgs/msg/JointTrajectoryPoint')]
     write_fields(message, channel.fields, values)
     return message

@@ -44,7 +44,7 @@ class Session:
         path: folder of the bag.
         gap: a longer pause of a regular topic is a gap [s].
         limits: of queue and disk.
-        notes: go into the bag's metadata.
+        metadata: custom data of the bag.
         split_seconds, split_bytes: where a file of the bag ends.
 
     """
@@ -54,7 +54,7 @@ class Session:
         path: Path,
         gap: float,
         limits: Limits,
-        notes: Mapping[str, str],
+        metadata: Mapping[str, str],
         split_seconds: float,
         split_bytes: float,
     ) -> None:
@@ -63,7 +63,7 @@ class Session:
         self.topics: dict[str, Recorded] = {}
         self._gap = gap
         self._began = time.monotonic()
-        self._bag = BagFolder(path, notes, split_seconds, split_bytes)
+        self._bag = BagFolder(path, metadata, split_seconds, split_bytes)
         self._recorder = BagRecorder(self._bag, limits)
 
     @property
@@ -105,7 +105,7 @@ class Session:
         silent = time.monotonic() - recorded.heard
         return silent if recorded.regular and silent > self._gap else 0.0
 
-    def figures(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         """What a running recording reports."""
         flows = {name: r.flow for name, r in self.topics.items()}
         return {
@@ -120,16 +120,16 @@ class Session:
             **{f'messages: {name}': flow.messages for name, flow in flows.items()},
         }
 
-    def close(self, **notes: Any) -> str:
+    def close(self, **details: Any) -> str:
         """Write what is queued, close the bag, return what became of every topic, as text.
 
-        The same stands in the bag's metadata, together with ``notes``. Raises BagError where
+        The same stands in the bag's metadata, together with ``details``. Raises BagError where
         the bag could not be completed.
         """
-        summary = {'seconds': round(self.seconds, 1), **notes}
+        summary = {'seconds': round(self.seconds, 1), **details}
         self._recorder.stop()
         summary['topics'] = {name: self._became(r) for name, r in sorted(self.topics.items())}
-        self._bag.notes[SUMMARY] = json.dumps(summary)
+        self._bag.metadata[SUMMARY] = json.dumps(summary)
         try:
             self._bag.close()
         except OSError as error:
@@ -154,8 +154,8 @@ class Session:
 
 def _text(title: str, summary: Mapping[str, Any]) -> str:
     lines = [f'{title} in {summary["seconds"]:g} s']
-    for name, figures in summary['topics'].items():
-        rate = '' if figures['rate_hz'] is None else f' at {figures["rate_hz"]:g} Hz'
-        losses = [f', {figures[key]} {key}' for key in LOSSES if figures[key]]
-        lines.append(f'  {name}: {figures["messages"]} messages{rate}{"".join(losses)}')
+    for name, metrics in summary['topics'].items():
+        rate = '' if metrics['rate_hz'] is None else f' at {metrics["rate_hz"]:g} Hz'
+        losses = [f', {metrics[key]} {key}' for key in LOSSES if metrics[key]]
+        lines.append(f'  {name}: {metrics["messages"]} messages{rate}{"".join(losses)}')
     return '\n'.join(lines)

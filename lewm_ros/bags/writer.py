@@ -165,13 +165,13 @@ class BagFolder:
     """A bag being written: files of ``split_seconds`` [s] or ``split_bytes``, and metadata.yaml.
 
     Not thread safe. Raises BagError if the folder exists, OSError where it cannot be written.
-    ``notes`` go into the metadata.
+    ``metadata`` is its custom data.
     """
 
     def __init__(
         self,
         path: Path,
-        notes: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
         split_seconds: float = 60.0,
         split_bytes: float = 4e9,
     ) -> None:
@@ -179,7 +179,7 @@ class BagFolder:
             raise BagError(f'bag {path}: exists already; choose another name or remove it')
         path.mkdir(parents=True)
         self.path = path
-        self.notes = dict(notes or {})
+        self.metadata = dict(metadata or {})
         self._split_time = split_seconds * NS_PER_S
         self._split_bytes = split_bytes
         self._parts: list[Part] = []
@@ -216,7 +216,7 @@ class BagFolder:
         writer, self._writer = self._writer, None
         if writer is not None:
             self._parts.append(writer.close())
-            write_metadata(self.path, self._parts, self.notes)
+            write_metadata(self.path, self._parts, self.metadata)
 
     def _open(self) -> PartWriter:
         name = f'{self.path.name}_{len(self._parts)}.mcap'
@@ -224,7 +224,7 @@ class BagFolder:
         return self._writer
 
 
-def information(parts: Iterable[Part], notes: Mapping[str, str]) -> dict[str, Any]:
+def information(parts: Iterable[Part], metadata: Mapping[str, str]) -> dict[str, Any]:
     """Return metadata.yaml of these files, as plain data."""
     parts = list(parts)
     filled = [p for p in parts if p.counts]
@@ -262,17 +262,17 @@ def information(parts: Iterable[Part], notes: Mapping[str, str]) -> dict[str, An
                 }
                 for p in parts
             ],
-            'custom_data': dict(notes) or None,
+            'custom_data': dict(metadata) or None,
             'ros_distro': os.environ.get('ROS_DISTRO', 'unknown'),
         }
     }
 
 
-def write_metadata(folder: Path, parts: Iterable[Part], notes: Mapping[str, str]) -> None:
+def write_metadata(folder: Path, parts: Iterable[Part], metadata: Mapping[str, str]) -> None:
     """Write metadata.yaml of a bag: the old one or the new one is there at any time."""
     new = folder / f'{METADATA}.new'
     with new.open('w') as stream:
-        stream.write(_dump(information(parts, notes)))
+        stream.write(_dump(information(parts, metadata)))
         stream.flush()
         os.fsync(stream.fileno())
     new.replace(folder / METADATA)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`lewm collect --mjcf`: recorded MuJoCo trajectories, rendered into the same bag as a robot's.
 
-A picture shows the newest recorded state at or before its time; nothing is interpolated, so that
-every picture is of a state that was. ``ctrl`` of a row is held from the row's time on.
+An image shows the newest recorded state at or before its time; nothing is interpolated, so that
+every image is of a state that was. ``ctrl`` of a row is held from the row's time on.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ from dataclasses import dataclass
 import logging
 from pathlib import Path
 import re
-import sys
 from typing import Any
 import zipfile
 import zlib
 
 import numpy as np
-from tqdm import tqdm
 
 from lewm_ros.bags import messages
 from lewm_ros.bags.episode_writer import BagWriter
 from lewm_ros.bags.episodes import TYPES
 from lewm_ros.bags.messages import JOINT_STATE
 from lewm_ros.errors import SimulationError
+from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.fields import write_fields
 from lewm_ros.sim.collect import REST, START, topic_name, write_episode, write_image
@@ -56,6 +55,7 @@ def collect_trajectories(
     out: Path,
     size: int | tuple[int, int],
     rate: float,
+    command: str = '',
 ) -> None:
     """Render every episode of some .npz files into one bag.
 
@@ -65,8 +65,9 @@ def collect_trajectories(
         paths: files as :func:`load_trajectories` reads them.
         contract: names the topics, types and fields.
         out: bag folder to create.
-        size: height and width of the pictures [px], or one number for both.
-        rate: of the pictures [Hz].
+        size: height and width of the images [px], or one number for both.
+        rate: of the images [Hz].
+        command: goes into the bag's metadata.
 
     Raises:
         SimulationError: something is wrong or does not fit together; no bag is there then.
@@ -82,13 +83,12 @@ def collect_trajectories(
     has_state = _has_state(model, contract)
     episodes = [episode for path in paths for episode in load_trajectories(path, model, rate)]
     _check_limits(contract, episodes)
-    command = ' '.join(['lewm', *sys.argv[1:]])
-    with closing(Camera(model, camera, size)) as eye, BagWriter(out, command) as bag:
-        scribe = _Scribe(bag, model, contract, has_state)
-        start = START + scribe.lead
-        for number, episode in enumerate(tqdm(episodes, desc='render', unit='episode'), 1):
-            write_episode(bag, start - scribe.lead, number)
-            _render(model, episode, rate, eye, scribe, start)
+    with closing(Camera(model, camera, size)) as renderer, BagWriter(out, command) as bag:
+        writer = _EpisodeWriter(bag, model, contract, has_state)
+        start = START + writer.lead
+        for number, episode in enumerate(progress(episodes, desc='render', unit='episode'), 1):
+            write_episode(bag, start - writer.lead, number)
+            _render(model, episode, rate, renderer, writer, start)
             start += int(episode.stamps[-1]) + REST
 
 
@@ -221,7 +221,7 @@ def _check_camera(
     if contract.camera.scale is not None:
         raise SimulationError(
             f'camera.scale is {contract.camera.scale:g} in the contract, of a depth camera: '
-            'pictures are rendered in colour, so expected null'
+            'images are rendered in colour, so expected null'
         )
     if contract.camera.crop is not None:
         x, y, width, height = contract.camera.crop
@@ -229,7 +229,7 @@ def _check_camera(
         if x + width > columns or y + height > rows:
             raise SimulationError(
                 f'camera.crop {list(contract.camera.crop)} of the contract reaches out of the '
-                f'picture: expected an --image-size of at least {x + width}x{y + height}'
+                f'image: expected an --image-size of at least {x + width}x{y + height}'
             )
 
 
@@ -276,8 +276,8 @@ def _check_limits(contract: Contract, episodes: Sequence[Trajectory]) -> None:
             )
 
 
-class _Scribe:
-    """Writes pictures, states and commands as the contract says.
+class _EpisodeWriter:
+    """Writes images, states and commands as the contract says.
 
     Attributes:
         lead: [ns] that commands are logged before they take effect. Messages without a header
@@ -298,7 +298,7 @@ class _Scribe:
         self.lead = 0 if stamped else round(contract.action.delay * NS_PER_S)
 
     def frame(self, stamp: int, image: np.ndarray, row: int, episode: Trajectory) -> None:
-        """Write a picture (S, S, 3) uint8 and the state of the row that it shows."""
+        """Write an image (S, S, 3) uint8 and the state of the row that it shows."""
         if self._has_state and self._contract.state is not None:
             topic = topic_name(self._contract.state.topic)
             message = self._joint_state(row, episode)
@@ -324,7 +324,7 @@ class _Scribe:
 
 
 def _render(
-    model: Any, episode: Trajectory, rate: float, eye: Camera, scribe: _Scribe, start: int
+    model: Any, episode: Trajectory, rate: float, camera: Camera, writer: _EpisodeWriter, start: int
 ) -> None:
     """Write an episode in the order of its log times; frames before commands of equal times."""
     mujoco = load_mujoco()
@@ -333,12 +333,12 @@ def _render(
     frames = np.round(np.arange(count) * (NS_PER_S / rate)).astype(np.int64)
     shown = np.searchsorted(episode.stamps, frames + SLACK, side='right') - 1
     events = [(stamp, 0, i) for i, stamp in enumerate(frames.tolist())]
-    events += [(stamp - scribe.lead, 1, i) for i, stamp in enumerate(episode.stamps.tolist())]
+    events += [(stamp - writer.lead, 1, i) for i, stamp in enumerate(episode.stamps.tolist())]
     for logged, is_command, index in sorted(events):
         if is_command:
-            scribe.command(start + logged + scribe.lead, index, episode)
+            writer.command(start + logged + writer.lead, index, episode)
             continue
         row = int(shown[index])
         data.qpos[:], data.qvel[:] = episode.qpos[row], episode.qvel[row]
         mujoco.mj_forward(model, data)
-        scribe.frame(start + logged, eye.render(data), row, episode)
+        writer.frame(start + logged, camera.render(data), row, episode)

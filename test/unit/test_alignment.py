@@ -33,7 +33,6 @@ from lewm_ros.bags import episodes as bags
 from lewm_ros.bags.episodes import ReadReport, read_episodes
 from lewm_ros.robot.history import block_edges, held_average
 from lewm_ros.time import NS_PER_S
-from lewm_ros.training import cache as bag_cache
 from lewm_ros.training import windows
 
 MS = 1_000_000
@@ -195,7 +194,7 @@ WRONG = [tick_start_hold, one_command_off, one_tick_off, one_block_off, parts_re
 def test_a_wrong_alignment_would_be_noticed(tmp_path, reacher_contract, monkeypatch, wrong):
     """The check above fails, by far, for each wrong way to cut commands into blocks."""
     write(tmp_path / 'bag', integrating(3))
-    monkeypatch.setattr(bag_cache, 'block_actions', wrong)
+    monkeypatch.setattr(bags, 'block_actions', wrong)
     assert worst(tmp_path, reacher_contract) > 30 * ROUNDING
 
 
