@@ -71,7 +71,7 @@ def write(bag: BagFolder, count: int, first: int = 0) -> None:
 
 
 def test_a_bag_reads_back_in_rosbags_and_in_mcap(tmp_path):
-    """Bytes, receive stamps, types, hashes, quality of service and metadata; every chunk has a CRC."""
+    """Bytes, receive stamps, types, hashes, QoS and metadata; every chunk has a CRC."""
     bag = BagFolder(tmp_path / 'bag', {'lewm_command': 'lewm record'})
     write(bag, 60)
     bag.close()
