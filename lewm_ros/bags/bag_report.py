@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What a bag holds, and what a contract takes its topics for."""
+"""Report on a bag: its topics and their roles in a contract, its episodes, its problems."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from lewm_ros.robot.contract import Contract
 
 @dataclass
 class TopicReport:
-    """A topic; its timing, within episodes where the bag numbers them, if that was measured."""
+    """A topic, and its timing if measured; pauses between numbered episodes do not count."""
 
     name: str
     type: str
     count: int = 0
-    role: str = ''  #: what the contract takes it for, such as 'camera'
-    clock: str = 'log'  #: what was timed: 'header' stamps, or the times of logging
+    role: str = ''  #: in the contract, such as 'camera'; '' for none
+    clock: str = 'log'  #: source of the times: 'header' stamps, or 'log' times
     rate_hz: float | None = None  #: 1 / median interval
-    jitter_ms: float | None = None  #: from the 5th to the 95th percentile of the intervals
+    jitter_ms: float | None = None  #: 5th to 95th percentile of the intervals
     gaps: int = 0
     longest_gap_s: float | None = None
 
@@ -52,17 +52,17 @@ class BagReport:
     refused: dict[str, int] = field(default_factory=dict)  #: what was left out, by reason
 
     def add_problem(self, error: BagError) -> None:
-        """Add what kept the bag from being read."""
+        """Add the reason why the bag cannot be read."""
         self.problems.append(str(error).removeprefix(f'bag {self.bag}: '))
 
 
 def match_topics(bag: Bag, contract: Contract | None, report: BagReport) -> dict[str, Topic]:
-    """List the topics of a bag, and find those of a contract.
+    """List the topics of a bag and match them to a contract.
 
     Args:
         bag: the recording.
         contract: of the robot; None to list the topics only.
-        report: takes the topics, and a problem for each that is missing.
+        report: receives the topics, and a problem for each topic that is missing.
 
     Returns the topics found, by role: 'camera', 'action' (or 'action.executed'), 'state',
     'episode'.
@@ -104,7 +104,7 @@ def match_topics(bag: Bag, contract: Contract | None, report: BagReport) -> dict
 
 
 def _there_instead(bag: Bag, name: str, kind: str) -> str:
-    """Say what a bag has in place of a topic."""
+    """Describe the topics that may have been meant."""
     tail = '/' + name.lstrip('/')
     same_name = [t.type for t in bag.topics if t.name.endswith(tail) and t.type != kind]
     same_type = [t.name for t in bag.topics if t.type == kind]

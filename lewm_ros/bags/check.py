@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Does a contract hold together, and do bags fit it?"""
+"""Checks of a contract, and of bags against it."""
 
 from __future__ import annotations
 
@@ -23,16 +23,19 @@ from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.fields import read_command, read_fields, steps
 from lewm_ros.robot.imaging import from_message, prepare
 
-#: So many messages of a topic are looked into before its others are taken to be like them.
+#: Messages of each topic that are decoded; the others are assumed to be like them.
 _SAMPLES = 5
-#: So many messages are read in search of those.
+#: Messages that are read at most to find these.
 _MOST = 5000
 
 Reader = Callable[[Any], np.ndarray]
 
 
 def check_contract(path: Path) -> tuple[Contract | None, list[str]]:
-    """Load a contract; None and everything that is wrong, or the contract and what does not fit."""
+    """Load a contract and check it against its message types.
+
+    Returns the contract, None where it cannot be loaded, and all problems found.
+    """
     try:
         contract = Contract.load(path)
     except ContractError as error:
@@ -48,8 +51,8 @@ def check_contract(path: Path) -> tuple[Contract | None, list[str]]:
 
 
 def lacks_number(kind: str, path: str) -> str | None:
-    """Say why messages of a type have no number at a path; None where they have one."""
-    fields: Any = TYPES.fielddefs  # nested tuples, whose types tell little
+    """Return why messages of a type have no number at a path; None where they have one."""
+    fields: Any = TYPES.fielddefs  # nested tuples
     node: Any = (Nodetype.NAME, kind)
     for name, item in steps(path):
         if node[0] != Nodetype.NAME:
@@ -74,7 +77,7 @@ def lacks_number(kind: str, path: str) -> str | None:
 
 
 def check_bag(path: Path, contract: Contract | None) -> BagReport:
-    """Look for the contract's topics in a bag, and into the first messages of each."""
+    """Match a bag's topics to a contract and decode the first messages of each."""
     report = BagReport(str(path))
     damage: Counter[str] = Counter()
     try:
@@ -90,7 +93,7 @@ def check_bag(path: Path, contract: Contract | None) -> BagReport:
 
 
 def _readers(contract: Contract, found: Mapping[str, Topic]) -> dict[Topic, list[Reader]]:
-    """What reads the messages of each topic, of those that were found by role."""
+    """Return the functions that decode each topic; ``found`` maps roles to topics."""
     camera, applied, state = contract.camera, contract.action.applied, contract.state
     readers: dict[str, Reader] = {
         'camera': lambda m: prepare(from_message(m, camera.scale), 16, camera.crop),

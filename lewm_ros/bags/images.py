@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Images of the episode that is being read: in memory, or in a file that may be larger."""
+"""Images of the episode being read: in memory, or in a file where memory is too small."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lewm_ros.errors import BagError
 
 
 class ImageBuffer:
-    """Prepared images (S, S, 3) uint8, each in its place, in the order in which they came."""
+    """Prepared images (S, S, 3) uint8, in the order of arrival."""
 
     def __init__(self) -> None:
         self._images = np.empty((0,), dtype=np.uint8)
@@ -23,7 +23,7 @@ class ImageBuffer:
 
     def add(self, image: np.ndarray) -> None:
         """Append an image."""
-        # In one array that grows in place: a list to be stacked would take the memory twice.
+        # One array that grows in place: stacking a list would need twice the memory.
         if self._count == len(self._images):
             room = max(64, self._count * 5 // 4)
             if not self._count:
@@ -37,7 +37,7 @@ class ImageBuffer:
         return self._images[place].copy()
 
     def take(self, order: np.ndarray) -> np.ndarray:
-        """Return the images of some places (n,), each once, as (n, S, S, 3); begin anew."""
+        """Return the images of some places (n,), each once, as (n, S, S, 3); start over."""
         self._arrange(order)
         images = self._images
         images.resize((len(order), *images.shape[1:]), refcheck=False)
@@ -47,7 +47,7 @@ class ImageBuffer:
     def _arrange(self, order: np.ndarray) -> None:
         """Bring the image of place ``order[i]`` to place i.
 
-        Frames come late by little, so that few images are held while others take their place.
+        Frames are late by little, so few images are held while others take their place.
         """
         moved = np.flatnonzero(order != np.arange(len(order)))
         needed = set(order[moved].tolist())
@@ -65,10 +65,10 @@ class ImageBuffer:
 
 
 class ImageFile(ImageBuffer):
-    """The same in a file, one episode behind the other; what is returned is mapped from it.
+    """The same in a file, one episode after the other; returned arrays are mapped from it.
 
     Args:
-        file: opened to be read and written, without a buffer; holds nothing but the images.
+        file: unbuffered, open for reading and writing; holds only the images.
 
     """
 
@@ -80,7 +80,7 @@ class ImageFile(ImageBuffer):
 
     def add(self, image: np.ndarray) -> None:
         """Append an image. Raises BagError where the disk is full."""
-        # Written, not mapped: then a full disk is an error and no crash.
+        # Written, not mapped: a full disk is then an error and not a crash.
         self._shape = image.shape
         try:
             whole = self._file.write(image.data) == image.nbytes
@@ -99,7 +99,7 @@ class ImageFile(ImageBuffer):
         return image
 
     def take(self, order: np.ndarray) -> np.ndarray:
-        """Return the images of some places, mapped, and cut the file behind them."""
+        """Return the images of some places, mapped; truncate the file after them."""
         self._arrange(order)
         start, count, shape = self._start, len(order), self._shape
         self._start = self._file.seek(start + count * int(np.prod(shape)))

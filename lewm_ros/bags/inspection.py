@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What do bags hold, and what of it can be learned from?"""
+"""Statistics of bags: timing, episodes, usable windows, commands, delay."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from lewm_ros.errors import BagError
 from lewm_ros.robot.contract import Contract
 from lewm_ros.time import NS_PER_S
 
-#: An interval is a gap where it is longer than so many periods and than so many seconds.
+#: An interval is a gap where it exceeds this many periods and this long [s].
 GAP_PERIODS, GAP_SECONDS = 3, 0.2
-#: A command this near to a limit, as a share of the range between limits, is saturated.
+#: A command this close to a limit is saturated, as a share of the range between limits.
 NEAR = 0.01
-#: A dimension that moves by less than this share of the range is constant.
+#: A dimension is constant if it varies by less than this share of the range.
 STILL = 1e-6
-#: So many episodes of a bag are listed as text.
+#: Episodes of a bag that are listed as text.
 LISTED = 20
 
 
@@ -57,7 +57,7 @@ class ActionReport:
 
 @dataclass
 class Report:
-    """What bags hold."""
+    """Report on all bags."""
 
     contract: str
     window_frames: int
@@ -69,7 +69,7 @@ class Report:
     sheet: str | None = None  #: the contact sheet, None where none was drawn
 
     def why_unusable(self) -> str:
-        """Say in one line why there is no window."""
+        """Explain in one line why there is no usable window."""
         episodes = [episode for bag in self.bags for episode in bag.episodes]
         empty = [bag for bag in self.bags if not bag.episodes]
         reasons = [problem for bag in empty for problem in bag.problems]
@@ -90,7 +90,7 @@ class Report:
 
 
 class _Intervals:
-    """Times between the messages of a topic; 8 bytes each."""
+    """Intervals between the messages of a topic; 8 bytes each."""
 
     def __init__(self, topic: Topic, report: TopicReport) -> None:
         self.report = report
@@ -103,7 +103,7 @@ class _Intervals:
         self._spans = array('q')
 
     def add(self, logged: int, data: bytes) -> None:
-        """Take in a message logged at a time [ns]."""
+        """Add a message logged at ``logged`` [ns]."""
         self.report.count += 1
         stamp = logged
         if self.report.clock == 'header':
@@ -116,7 +116,7 @@ class _Intervals:
             self._last = stamp
 
     def pause(self) -> None:
-        """Leave out the time until the next message."""
+        """Ignore the time until the next message."""
         self._last = None
 
     def finish(self) -> None:
@@ -144,7 +144,7 @@ class _Ranges:
         self._greatest = np.full(contract.action.size, -np.inf)
 
     def add(self, episode: Episode) -> None:
-        """Take in an episode."""
+        """Add an episode."""
         low, high = self._contract.action.bounds
         margin = NEAR * (high - low)
         first, last = max(episode.stamps[0], episode.action_stamps[0]), episode.stamps[-1]
@@ -157,7 +157,7 @@ class _Ranges:
         self._greatest = np.maximum(self._greatest, episode.actions.max(axis=0))
 
     def result(self) -> list[ActionReport]:
-        """One report for each dimension."""
+        """Return a report for each dimension."""
         action = self._contract.action
         reports = []
         for i, (name, unit, low, high) in enumerate(
@@ -201,7 +201,7 @@ def inspect(
             roles = match_topics(bag, contract, found)
             _time_topics(bag, found, roles.get('episode'))
             if not {'camera', contract.action.applied.key} <= roles.keys():
-                continue  # the problems say why
+                continue  # match_topics has added the problem
             origin: int | None = None
             for episode in read_episodes([bag_path], contract, size, met):
                 windows = len(episode_windows(episode, contract, history, frameskip)[0])
@@ -235,7 +235,7 @@ def inspect(
 
 
 def _time_topics(bag: Bag, report: BagReport, numbers: Topic | None) -> None:
-    """Time every topic of a bag; ``numbers`` is that of the episodes."""
+    """Measure the timing of every topic; ``numbers`` is the topic of episode numbers."""
     lines = {(line.name, line.type): line for line in report.topics}
     topics = {topic: _Intervals(topic, lines[topic]) for topic in bag.topics}
     number: bytes | None = None
@@ -250,7 +250,7 @@ def _time_topics(bag: Bag, report: BagReport, numbers: Topic | None) -> None:
 
 
 def _gap(period: float) -> float:
-    """Length [s] above which an interval is a gap, at some period [s]."""
+    """Length [s] above which an interval is a gap, given the period [s]."""
     return max(GAP_PERIODS * period, GAP_SECONDS)
 
 

@@ -1,10 +1,10 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""MCAP files, read from the front, so that a cut or damaged one gives all its whole chunks.
+"""Reader of MCAP files that recovers every complete chunk of a truncated or damaged file.
 
-The ``mcap`` package parses the records. Its readers stop at the first damaged byte and believe
-any size, so three things are done here: following the chain of records, searching for the next
-chunk where the chain breaks, and decompressing no more than a chunk may claim.
+The ``mcap`` package parses the records. Its readers stop at the first damaged byte and trust
+every size, so this module follows the chain of records itself, searches for the next chunk where
+the chain breaks, and limits the size of decompressed chunks.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ import zstandard
 from lewm_ros.bags.raw import RawFile, room
 
 MAGIC = b'\x89MCAP0\r\n'
-#: Why reading ended in a file whose recorder was killed.
+#: Reason counted for a file whose recorder was killed.
 NO_END = 'the end is missing'
 _RECORD = struct.Struct('<BQ')  # opcode, length of the body
 _CHUNK = struct.Struct('<QQQII')  # first and last time, size, CRC, length of the compression's name
 _FOOTER_SIZE = 20
-#: Records of a fixed size; a different one is damage, not a record.
+#: Records of a fixed size; any other size is damage.
 _SIZES = {Opcode.FOOTER: _FOOTER_SIZE, Opcode.DATA_END: 4}
 _COMPRESSIONS = (b'', b'lz4', b'zstd')
-#: What the head of a chunk shorter than 1 TB looks like; its sizes decide.
+#: Pattern of the head of a chunk shorter than 1 TB; candidates are checked by their sizes.
 _CHUNK_START = re.compile(rb'\x06.{5}\0\0\0', re.DOTALL)
 _BLOCK = 1 << 20
 
 
 class _DamageError(Exception):
-    """Bytes that are not what they should be; the text says why."""
+    """Damaged bytes; the text is the reason."""
 
 
 class McapFile(RawFile):
-    """One MCAP file. ``problems`` of :meth:`messages` counts what was left out, by reason."""
+    """One MCAP file. ``problems`` counts what is left out, by reason."""
 
     def __init__(self, path: Path, problems: Counter[str]) -> None:
         super().__init__(path)
@@ -69,13 +69,13 @@ class McapFile(RawFile):
             problems.update(self.damage)
 
     def counts(self) -> Counter[int]:
-        """Messages by channel, as the summary says, or counted where there is none."""
+        """Messages by channel, from the summary, or counted where there is none."""
         return self._counts
 
     def messages(
         self, wanted: Collection[int], problems: Counter[str]
     ) -> Iterator[tuple[int, int, bytes]]:
-        """Yield (channel, log time [ns], data) of the wanted channels as they lie in the file."""
+        """Yield (channel, log time [ns], data) of the wanted channels in file order."""
         for record in read_records(self.path, problems):
             if not isinstance(record, Message):
                 continue
@@ -86,7 +86,7 @@ class McapFile(RawFile):
                 problems[f'{self.path.name}: message of a channel that is not described'] += 1
 
     def _scan(self) -> None:
-        """Learn the channels and count their messages by reading everything."""
+        """Find the channels and count their messages by reading the whole file."""
         self._counts.clear()
         self.foreign.clear()
         schemas: dict[int, Schema] = {}
@@ -105,7 +105,7 @@ class McapFile(RawFile):
 
 
 def read_summary(path: Path) -> Summary | None:
-    """Read the index at the end of a file; None where it is missing or damaged."""
+    """Read the summary at the end of a file; None where it is missing or damaged."""
     with path.open('rb') as file:
         try:
             file.seek(-(_RECORD.size + _FOOTER_SIZE + len(MAGIC)), 2)
@@ -113,24 +113,24 @@ def read_summary(path: Path) -> Summary | None:
             if not isinstance(footer, Footer) or not footer.summary_start:
                 return None
             file.seek(footer.summary_start)
-            # The CRC covers everything before itself; 4 bytes, and the magic, follow.
+            # The CRC covers everything up to itself (4 bytes) and the magic.
             section = file.read()[: -4 - len(MAGIC)]
             if footer.summary_crc and zlib.crc32(section) != footer.summary_crc:
                 return None
             file.seek(0)
             return make_reader(file).get_summary()
-        except Exception:  # McapError, struct.error, and what else cut bytes may come to mean
+        except Exception:  # McapError, struct.error, and whatever damaged bytes may cause
             return None
 
 
 def read_records(path: Path, problems: Counter[str]) -> Iterator[McapRecord]:
-    """Yield schemas, channels and messages in the order of the file, those inside chunks too.
+    """Yield schemas, channels and messages in file order, including those inside chunks.
 
-    A chunk counts where its size and its CRC are right; ``problems`` counts what was left out.
+    Chunks with a wrong size or CRC are left out; ``problems`` counts what is left out, by reason.
     """
     with path.open('rb') as file:
         size = file.seek(0, 2)
-        at = trusted = len(MAGIC)  # where the last chunk ended: the chain is right up to there
+        at = trusted = len(MAGIC)  # end of the last chunk: the chain is intact up to there
         while True:
             try:
                 opcode, length = _read_head(file, at, size)
@@ -138,7 +138,7 @@ def read_records(path: Path, problems: Counter[str]) -> Iterator[McapRecord]:
                     return
                 end = at + _RECORD.size + length
                 if opcode == Opcode.CHUNK:
-                    # The head of a chunk gives its length twice, so the chain goes on after it.
+                    # A chunk gives its length twice, so the next record is found even if it is bad.
                     trusted = end
                     try:
                         yield from _open_chunk(_read(file, at + _RECORD.size, length), room(size))
@@ -161,14 +161,14 @@ def _read(file: BinaryIO, start: int, length: int) -> bytes:
 
 
 def _read_head(file: BinaryIO, at: int, size: int) -> tuple[int, int]:
-    """Opcode and length of the record at a byte. Raises _DamageError where there can be none."""
+    """Opcode and length of the record at an offset. Raises _DamageError if there is none."""
     head = _read(file, at, _RECORD.size)
     if len(head) < _RECORD.size:
         raise _DamageError(NO_END)
     opcode, length = _RECORD.unpack(head)
     if length > size - at - _RECORD.size:
         raise _DamageError('record that runs past the end of the file')
-    if _chunk_length(file, at) == length:  # so exact that the opcode need not be right
+    if _chunk_length(file, at) == length:  # accepted even if the opcode is damaged
         return Opcode.CHUNK, length
     if opcode in (0, Opcode.CHUNK) or length != _SIZES.get(opcode, length):
         raise _DamageError('bytes that are no record')
@@ -176,7 +176,7 @@ def _read_head(file: BinaryIO, at: int, size: int) -> tuple[int, int]:
 
 
 def _chunk_length(file: BinaryIO, at: int) -> int | None:
-    """Length of a chunk as its inner sizes give it; None where they make no sense."""
+    """Length of a chunk computed from its inner sizes; None where they are invalid."""
     head = _read(file, at + _RECORD.size, _CHUNK.size + 12)
     if len(head) < _CHUNK.size + 8:
         return None
@@ -188,7 +188,7 @@ def _chunk_length(file: BinaryIO, at: int) -> int | None:
 
 
 def _find_chunk(file: BinaryIO, start: int, size: int) -> int | None:
-    """First byte from ``start`` on where a whole chunk begins, or None."""
+    """Offset of the first complete chunk from ``start`` on, or None."""
     while start + _RECORD.size <= size:
         block = _read(file, start, _BLOCK)
         for match in _CHUNK_START.finditer(block):
@@ -201,7 +201,7 @@ def _find_chunk(file: BinaryIO, start: int, size: int) -> int | None:
 
 
 def _open_chunk(body: bytes, most: int) -> list[McapRecord]:
-    """Records of a chunk that may become ``most`` bytes. Raises _DamageError."""
+    """Records of a chunk of at most ``most`` bytes uncompressed. Raises _DamageError."""
     chunk = Chunk.read(ReadDataStream(BytesIO(body)))
     size = chunk.uncompressed_size
     if size > most:
@@ -223,7 +223,7 @@ def _open_chunk(body: bytes, most: int) -> list[McapRecord]:
 
 
 def _parse(chunk: Chunk) -> list[McapRecord]:
-    """Records of a chunk that is not compressed. Raises _DamageError."""
+    """Records of an uncompressed chunk. Raises _DamageError."""
     try:
         return breakup_chunk(chunk, validate_crc=True)
     except CRCValidationError as error:

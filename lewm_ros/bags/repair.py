@@ -1,9 +1,9 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Makes a bag whole whose recorder was killed: unfinished files get an index, the bag metadata.
+"""Repair of a bag whose recorder was killed: adds the missing index and metadata.
 
-Chunks are complete or cut; a complete one is checked by its CRC. Works on bags of other
-recorders too, as long as their topics have standard types.
+Truncated chunks and chunks with a wrong CRC are left out. Works on bags of other recorders too,
+as long as their topics have standard types.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from lewm_ros.yaml_reader import parse_yaml, read_yaml
 
 @dataclass
 class Repaired:
-    """What was done to a file."""
+    """Result of the repair of a file."""
 
     path: Path
-    whole: bool  #: it was, and has not been touched
+    whole: bool  #: it was complete and is unchanged
     messages: int
-    damaged: int  #: pieces that were left out: cut at the end, or with a wrong CRC
+    damaged: int  #: pieces left out: truncated, or with a wrong CRC
 
     def __str__(self) -> str:
         if self.whole:
             return f'{self.path}: whole, {self.messages} messages'
-        left_out = f', {self.damaged} cut or damaged chunks left out' if self.damaged else ''
+        left_out = f', {self.damaged} truncated or damaged chunks left out' if self.damaged else ''
         return f'{self.path}: repaired, {self.messages} messages saved{left_out}'
 
 
 def repair(folder: Path) -> list[Repaired]:
-    """Repair a bag in place; a bag that is whole stays as it is.
+    """Repair a bag in place; a complete bag is not changed.
 
-    Metadata that cannot be read are kept beside the new ones, as ``metadata.yaml.damaged``.
+    A metadata.yaml that cannot be read is kept as ``metadata.yaml.damaged``.
 
-    Raises BagError if there is no MCAP file in it, or if it is still being recorded.
+    Raises BagError if it has no MCAP file, or if it is still being recorded.
     """
     files = sorted(folder.glob('*.mcap'), key=natural)
     if not files:
@@ -66,7 +66,7 @@ def repair(folder: Path) -> list[Repaired]:
 
 
 def _read_index(path: Path) -> Part | None:
-    """Return what a file holds by its index, or None where it has none."""
+    """Return what a file holds according to its index, or None where it has none."""
     summary = read_summary(path)
     if summary is None or summary.statistics is None:
         return None
@@ -79,7 +79,7 @@ def _read_index(path: Path) -> Part | None:
 
 
 def _rewrite(path: Path) -> tuple[Part, int]:
-    """Copy the chunks of an unfinished file into a whole one that takes its place."""
+    """Replace an unfinished file by a complete one with the same messages."""
     _check_abandoned(path)
     new = path.with_name(path.name + '.new')
     new.unlink(missing_ok=True)
@@ -95,7 +95,7 @@ def _rewrite(path: Path) -> tuple[Part, int]:
                 channels[record.id] = _channel(record, schemas[record.schema_id])
         elif isinstance(record, Message) and record.channel_id in channels:
             writer.write(channels[record.channel_id], record.log_time, record.data)
-    del damage[f'{path.name}: {NO_END}']  # a recorder that is killed writes none
+    del damage[f'{path.name}: {NO_END}']  # expected after a kill
     writer.part.name = path.name
     part = writer.close()
     new.replace(path)
@@ -115,19 +115,19 @@ def _check_abandoned(path: Path) -> None:
 def _channel(record: ChannelRecord, schema: Schema) -> Channel:
     try:
         first = dict(parse_yaml(record.metadata.get('offered_qos_profiles', ''))[0])
-    except (YamlError, LookupError, TypeError, ValueError):  # it says nothing, or nothing known
+    except (YamlError, LookupError, TypeError, ValueError):  # missing or unknown
         first = {}
     return Channel(
         record.topic,
         schema.name,
-        # As names, or as the numbers that older recorders write.
+        # As names, or as numbers of older recorders.
         reliable=first.get('reliability', 'reliable') in ('reliable', 1),
         latched=first.get('durability', 'volatile') in ('transient_local', 1),
     )
 
 
 def _custom_data(folder: Path) -> dict[str, str] | None:
-    """Return the custom data of a bag's metadata; None where they exist and cannot be read."""
+    """Return the custom data of a bag's metadata; None where the file cannot be read."""
     path = folder / METADATA
     if not path.exists():
         return {}

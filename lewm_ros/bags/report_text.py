@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The reports of `lewm check` and `lewm inspect` as lines for a terminal."""
+"""Text of the reports of `lewm check` and `lewm inspect`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lewm_ros.robot.contract import Contract
 def describe_check(
     path: Path, contract: Contract | None, problems: Sequence[str], bags: Sequence[BagReport]
 ) -> list[str]:
-    """Lines of text on a contract, None where it cannot be loaded, and on bags for it."""
+    """Lines of `lewm check`; ``contract`` is None where it cannot be loaded."""
     lines = [f'contract {path}: {_verdict(problems)}', *(f'  - {text}' for text in problems)]
     titles = ['topic', 'type', 'role', 'count']
     for bag in bags:
@@ -38,8 +38,8 @@ def _remarks(bag: BagReport) -> list[str]:
     return [*(f'  note: {text}' for text in bag.notes), *refused]
 
 
-def describe(report: Report) -> list[str]:
-    """Lines of text."""
+def describe_inspection(report: Report) -> list[str]:
+    """Lines of `lewm inspect`."""
     lines: list[str] = []
     for bag in report.bags:
         lines += _bag(bag)
@@ -117,18 +117,18 @@ def _actions(actions: list[ActionReport]) -> list[str]:
         for action in actions
     ]
     still = [action.name for action in actions if action.constant]
-    warning = [f'  constant, nothing is learned of them: {", ".join(still)}'] if still else []
+    warning = [f'  constant, cannot be learned: {", ".join(still)}'] if still else []
     return ['actions of all bags', *_table(titles, rows, 2), *warning]
 
 
 def _delay(delay: Delay) -> str:
     if delay.correlation is None:
-        return 'delay from command to motion: not known (commands or motion do not vary)'
+        return 'delay from command to motion: unknown (commands or motion do not vary)'
     between = f'{delay.correlation:.2f} between {delay.action} and {delay.motion}'
     if delay.seconds is None:
         return (
-            f'delay from command to motion: not known, the best correlation at 0 to {LONGEST:g} s '
-            f'is {between} and has to be {delay.threshold:.2f}'
+            f'delay from command to motion: unknown, the best correlation at 0 to {LONGEST:g} s '
+            f'is {between}, below {delay.threshold:.2f}'
         )
     return (
         f"delay from command to motion: {delay.seconds:.3f} s beyond the contract's action.delay "
@@ -141,7 +141,7 @@ def _show(value: float | None, form: str) -> str:
 
 
 def _table(titles: list[str], rows: Sequence[list[str]], left: int) -> list[str]:
-    """Aligned columns, the first ``left`` of them to the left."""
+    """Aligned columns; the first ``left`` are left-aligned."""
     if not rows:
         return []
     widths = [max(map(len, column)) for column in zip(titles, *rows)]

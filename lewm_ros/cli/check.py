@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm check CONTRACT [--data BAG ...]`: does a contract hold together, and do bags fit it?"""
+"""`lewm check CONTRACT [--data BAG ...]`: is a contract valid, and do bags fit it?"""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from lewm_ros.files import find
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.description = (
-        'Say everything that is wrong with a contract, and which of its topics bags lack. Exit '
-        'status 0 where all fits, 2 otherwise.'
+        'List all problems of a contract, and the topics that bags lack. Exit status 0 if '
+        'everything fits, else 2.'
     )
     parser.add_argument('contract', help='a contract file, or a name in config/robots')
     parser.add_argument(

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm collect`: a simulated task's episodes, or recorded MuJoCo states, into an MCAP bag."""
+"""`lewm collect`: record simulated episodes, or render MuJoCo recordings, into a bag."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import TASKS
 from lewm_ros.sim.collect import collect_task, image_size
 
-#: Options that only a TASK has, and their defaults; options that only --mjcf has, all needed.
+#: Options valid with a TASK only, with defaults; options valid with --mjcf only, all required.
 TASK_ONLY = {'episodes': 1200, 'seconds': 5.0, 'policy': 'random', 'bundle': '', 'seed': 0}
 MJCF_ONLY = ('camera', 'trajectory', 'contract')
 
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    """Refuse options that do not go together, and set the defaults of a task."""
+    """Reject options that exclude each other; set the defaults of a task."""
     if (args.task is None) == (args.mjcf is None):
         given = 'neither is' if args.task is None else 'both are'
         raise SimulationError(

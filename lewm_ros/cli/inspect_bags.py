@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm inspect BAG --contract C`: what do bags hold, and what of it can be learned from?"""
+"""`lewm inspect BAG --contract C`: statistics of bags and a contact sheet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lewm_ros.bags.inspection import inspect
 from lewm_ros.bags.reader import find_bags
-from lewm_ros.bags.report_text import describe
+from lewm_ros.bags.report_text import describe_inspection
 from lewm_ros.errors import BagError
 from lewm_ros.evaluation.report import prepare_report
 from lewm_ros.files import find
@@ -20,8 +20,8 @@ from lewm_ros.files import find
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.description = (
-        'Report what bags hold, and draw it: rates, gaps, episodes, windows that training can use, '
-        'ranges of the commands, delay. Exit status 2 where there is no usable window.'
+        'Report rates, gaps, episodes, usable training windows, command ranges and the delay of '
+        'bags, and draw a contact sheet. Exit status 2 if there is no usable window.'
     )
     parser.add_argument('bags', nargs='+', type=Path, help='bags, or folders of bags')
     parser.add_argument(
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for option, default, text in (
         ('--image-size', 64, 'image size [px]'),
-        ('--history', 3, 'frames of context H; a window has one more'),
+        ('--history', 3, 'context frames H; a window has H + 1 frames'),
         ('--frameskip', 5, 'control periods in a block'),
     ):
         parser.add_argument(
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--out',
         type=Path,
-        help='contact sheet to draw (default inspect.png; with --json none)',
+        help='contact sheet, PNG (default inspect.png; none with --json)',
     )
     parser.add_argument('--json', action='store_true', help='print JSON')
 
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(asdict(report), allow_nan=False))
     else:
-        print('\n'.join(describe(report)))
+        print('\n'.join(describe_inspection(report)))
     if not report.windows:
         raise BagError(report.why_unusable())
     return 0

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Simulated episodes of a task, recorded into the same kind of bag as a robot's."""
+"""Simulated episodes, recorded into the same kind of bag as a robot's."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ from lewm_ros.sim.push_policy import PushPolicy
 from lewm_ros.time import NS_PER_S
 
 NAMESPACE = '/lewm'
-JOINT_STATES = 'joint_states'  #: where a simulator's state goes that no contract reads
-#: Simulated clocks start here [ns], and rest this long between episodes.
+JOINT_STATES = 'joint_states'  #: topic of the state if the contract names none
+#: Simulated time of the first episode [ns], and pause between episodes [ns].
 START = NS_PER_S
 REST = 10 * NS_PER_S
 
 
 class Policy(Protocol):
-    """Something that drives a simulated episode."""
+    """Controller of a simulated episode."""
 
     def reset(self) -> None:
         """Begin an episode."""
 
     def observe(self, stamp: int, image: np.ndarray) -> None:
-        """See the frame (S, S, 3) uint8 taken at ``stamp`` [ns]."""
+        """Receive the frame (S, S, 3) uint8 taken at ``stamp`` [ns]."""
 
     def act(self, stamp: int) -> np.ndarray:
         """Return the command (A,), contract units, held from ``stamp`` [ns] on."""
 
 
 class RandomPolicy:
-    """Random commands of every smoothness, for training data.
+    """Random commands of varying smoothness, for training data.
 
     Each dimension of each episode is an autoregressive process with a time constant between
     0.05 and 0.8 s and a standard deviation between 0.3 and 1.3 of half the range, clipped to
-    the limits: white noise, swings and long pushes all occur.
+    the limits, from white noise to long pushes.
     """
 
     def __init__(self, contract: Contract, rng: np.random.Generator) -> None:
@@ -103,9 +103,9 @@ def simulate(
     phase: float,
     start: int,
 ) -> Iterator[tuple[str, int, np.ndarray]]:
-    """Run one episode in simulated time, the simulator waiting for the policy.
+    """Run one episode in simulated time; the simulator waits for the policy.
 
-    Commands begin ``phase`` [s] after frames, since on a robot the two share no grid. Yields
+    Commands begin ``phase`` [s] after frames, because a robot does not synchronise them. Yields
     ('action', stamp, command), ('state', stamp, state) and ('image', stamp, image) in time
     order; stamps are ``start`` [ns] plus the simulated time. At equal times the frame comes
     before the command. A frame is taken at the physics step nearest to its time.
@@ -184,7 +184,7 @@ def collect_task(
         policy_name: 'random', or 'planner', which reaches random goals.
         bundle: of the planner; named like the task where it is empty.
         seed: of task and policy.
-        command: goes into the bag's metadata, so that a model can say what it was trained on.
+        command: stored in the bag's metadata, as the provenance of models trained on it.
 
     Raises:
         SimulationError: the camera or the control period does not fit the simulation.
@@ -203,7 +203,7 @@ def collect_task(
             policy = PushPolicy(contract, rng, task)
         else:
             policy = RandomPolicy(contract, rng)
-        _frame_steps(camera_rate, task)  # refused before a bag is there
+        _frame_steps(camera_rate, task)  # checked before the bag is created
         start = START
         with BagWriter(out, command) as bag:
             for number in progress(range(1, episodes + 1), desc='collect', unit='episode'):
@@ -223,7 +223,7 @@ def collect_task(
 
 
 def topic_name(name: str) -> str:
-    """Return the whole name of a contract's topic: relative ones are below /lewm."""
+    """Return the full name of a contract's topic; relative ones are in /lewm."""
     return name if name.startswith('/') else f'{NAMESPACE}/{name}'
 
 
@@ -242,7 +242,7 @@ def write_action(bag: BagWriter, contract: Contract, stamp: int, value: np.ndarr
 def write_state(
     bag: BagWriter, contract: Contract, stamp: int, value: np.ndarray, names: Sequence[str]
 ) -> None:
-    """Write positions and velocities, the two halves of ``value``, of the named joints."""
+    """Write the state of the named joints: positions, then velocities, in ``value``."""
     position, velocity = np.split(value, 2)
     bag.write(
         topic_name(JOINT_STATES if contract.state is None else contract.state.topic),
@@ -257,7 +257,7 @@ def write_state(
 
 
 def write_image(bag: BagWriter, contract: Contract, stamp: int, value: np.ndarray) -> None:
-    """Write an image (H, W, 3) uint8 RGB as the contract's camera does, losslessly."""
+    """Write an image (H, W, 3) uint8 RGB in the type of the contract's camera, losslessly."""
     topic, kind = topic_name(contract.camera.topic), contract.camera.type
     header = bag.header(stamp, 'camera_optical')
     if kind == 'sensor_msgs/msg/CompressedImage':

@@ -1,9 +1,9 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm collect --mjcf`: recorded MuJoCo trajectories, rendered into the same bag as a robot's.
+"""Recorded MuJoCo trajectories, rendered into the same kind of bag as a robot's.
 
-An image shows the newest recorded state at or before its time; nothing is interpolated, so that
-every image is of a state that was. ``ctrl`` of a row is held from the row's time on.
+An image shows the newest recorded state at or before its time; states are not interpolated.
+``ctrl`` of a row is held from the row's time on.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from lewm_ros.sim.collect import REST, START, topic_name, write_episode, write_i
 from lewm_ros.sim.rendering import Camera, load_mujoco
 from lewm_ros.time import NS_PER_S
 
-#: A row this much [ns] after a frame still counts as at its time: float32 times are no finer.
+#: Tolerance when comparing times of rows and frames [ns], for times stored as float32.
 SLACK = 100_000
 log = logging.getLogger('lewm')
 
@@ -67,10 +67,10 @@ def collect_trajectories(
         out: bag folder to create.
         size: height and width of the images [px], or one number for both.
         rate: of the images [Hz].
-        command: goes into the bag's metadata.
+        command: stored in the bag's metadata.
 
     Raises:
-        SimulationError: something is wrong or does not fit together; no bag is there then.
+        SimulationError: the input is invalid or inconsistent; no bag is created.
 
     """
     model = load_model(mjcf)
@@ -108,10 +108,10 @@ def load_model(path: Path) -> Any:
 
 
 def load_trajectories(path: Path, model: Any, rate: float) -> list[Trajectory]:
-    """Read the episodes of an .npz file; never unpickles.
+    """Read the episodes of an .npz file, without pickle.
 
-    It holds ``qpos`` (T, nq), ``qvel`` (T, nv), ``ctrl`` (T, nu), ``time`` (T,) [s] and, if
-    need be, ``episode`` (T,) whole numbers. An episode ends where its number changes; without
+    It holds ``qpos`` (T, nq), ``qvel`` (T, nv), ``ctrl`` (T, nu), ``time`` (T,) [s] and,
+    optionally, ``episode`` (T,) integers. An episode ends where its number changes; without
     numbers, where time jumps back.
 
     Raises:
@@ -159,7 +159,7 @@ def load_trajectories(path: Path, model: Any, rate: float) -> list[Trajectory]:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    """Read the arrays of an .npz file as float64, all finite; shapes as they come."""
+    """Read the arrays of an .npz file as finite float64, of any shape."""
     names = ('qpos', 'qvel', 'ctrl', 'time')
     try:
         file = np.load(path, allow_pickle=False)
@@ -234,7 +234,7 @@ def _check_camera(
 
 
 def _has_state(model: Any, contract: Contract) -> bool:
-    """Whether the state channel is one that qpos and qvel can fill; says so where it is not."""
+    """Whether qpos and qvel can fill the state channel; warns if not."""
     state, applied = contract.state, contract.action.applied
     if state is None:
         return False
@@ -261,7 +261,7 @@ def _has_state(model: Any, contract: Contract) -> bool:
 
 
 def _check_limits(contract: Contract, episodes: Sequence[Trajectory]) -> None:
-    """Say which dimensions of ctrl leave the contract's limits; a planner never will."""
+    """Warn of dimensions of ctrl that exceed the contract's limits, which a planner never does."""
     action = contract.action
     ctrl = np.concatenate([episode.ctrl for episode in episodes])
     for values, name, unit, low, high in zip(
@@ -280,8 +280,8 @@ class _EpisodeWriter:
     """Writes images, states and commands as the contract says.
 
     Attributes:
-        lead: [ns] that commands are logged before they take effect. Messages without a header
-            are read as taking effect ``action.delay`` after they were logged.
+        lead: commands are logged this long before they take effect [ns], because messages
+            without a header take effect ``action.delay`` after their log time.
 
     """
 
@@ -298,7 +298,7 @@ class _EpisodeWriter:
         self.lead = 0 if stamped else round(contract.action.delay * NS_PER_S)
 
     def frame(self, stamp: int, image: np.ndarray, row: int, episode: Trajectory) -> None:
-        """Write an image (S, S, 3) uint8 and the state of the row that it shows."""
+        """Write an image (S, S, 3) uint8 and the state that it shows."""
         if self._has_state and self._contract.state is not None:
             topic = topic_name(self._contract.state.topic)
             message = self._joint_state(row, episode)
@@ -326,7 +326,7 @@ class _EpisodeWriter:
 def _render(
     model: Any, episode: Trajectory, rate: float, camera: Camera, writer: _EpisodeWriter, start: int
 ) -> None:
-    """Write an episode in the order of its log times; frames before commands of equal times."""
+    """Write an episode in the order of log times; frames before commands at equal times."""
     mujoco = load_mujoco()
     data = mujoco.MjData(model)
     count = int(episode.stamps[-1] * rate / NS_PER_S + 1e-6) + 1

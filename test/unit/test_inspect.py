@@ -241,7 +241,7 @@ def test_several_bags_and_text(tmp_path, capsys):
     assert (
         '  problem: camera.topic camera/image (sensor_msgs/msg/Image): it is not in the bag' in said
     )
-    assert '  constant, nothing is learned of them: elbow' in said
+    assert '  constant, cannot be learned: elbow' in said
     assert 'delay from command to motion: 0.' in said
     assert said.endswith(f'usable windows: 105 (of 4 frames 0.25 s apart)\ncontact sheet: {out}\n')
 

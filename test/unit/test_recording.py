@@ -345,7 +345,7 @@ def test_repair_leaves_out_a_damaged_chunk_and_keeps_the_rest(tmp_path):
     path.write_bytes(bytes(data))
     (report,) = repair(folder)
     assert report.damaged == 1
-    assert '1 cut or damaged chunks left out' in str(report)
+    assert '1 truncated or damaged chunks left out' in str(report)
     with AnyReader([folder]) as reader:
         assert reader.message_count == 62
         (episode,) = [c for c in reader.connections if c.topic == EPISODE.topic]

@@ -32,7 +32,7 @@ def test_numbers_in_names_count_as_numbers():
 
 
 def test_it_needs_no_reader_of_bags():
-    """The recorder and the readers depend on different packages."""
+    """Importing it loads none of the packages that read and write bags."""
     code = (
         'import lewm_ros.bags.layout, sys; '
         'print(sorted({m.split(".")[0] for m in sys.modules} & {"mcap", "rosbags", "zstandard"}))'
