@@ -20,10 +20,10 @@ from pathlib import Path
 import shutil
 
 import numpy as np
-from tqdm import tqdm
 
 from lewm_ros.bags.episodes import ReadReport, episode_windows, read_episodes
 from lewm_ros.bags.reader import bag_files
+from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
 from lewm_ros.time import NS_PER_S
 
@@ -128,7 +128,7 @@ def _build(
     steps = [np.empty(0, dtype=np.int64)]
     with (folder / 'images.u8').open('w+b', buffering=0) as file:
         source = read_episodes([bag], contract, size, report, spill=file)
-        for number, episode in enumerate(tqdm(source, desc=f'read {bag.name}', unit='episode')):
+        for number, episode in enumerate(progress(source, desc=f'read {bag.name}', unit='episode')):
             found, actions = episode_windows(episode, contract, history, frameskip)
             frames.append(found + count)
             blocks.append(actions.astype(np.float32))

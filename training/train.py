@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 import yaml
 
 from lewm_ros import __version__
@@ -28,6 +27,7 @@ from lewm_ros.bundle import CARD, MANIFEST, write_bundle
 from lewm_ros.errors import TrainingError
 from lewm_ros.files import find
 from lewm_ros.model import PRESETS as MODELS
+from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.device import choose_device, keep_memory
 from lewm_ros.training.presets import PRESETS
@@ -138,7 +138,7 @@ def _train(trainer: Trainer, folder: RunFolder, name: str) -> list[dict[str, flo
     steps = trainer.recipe.steps
     losses: list[dict[str, float]] = []
     exported = time.monotonic()
-    with tqdm(total=steps, initial=trainer.step, unit='step', desc='train') as bar:
+    with progress(total=steps, initial=trainer.step, unit='step', desc='train') as bar:
         while trainer.step < steps:
             until = min(steps, (trainer.step // VALIDATE_EVERY + 1) * VALIDATE_EVERY)
             for row in trainer.run(until):

@@ -1,14 +1,11 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm check CONTRACT [--bag BAG ...]`: does a contract hold together, and do bags fit it?"""
+"""Checks of a contract, and of bags against it."""
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,46 +13,29 @@ import numpy as np
 from rosbags.interfaces import Nodetype
 from rosbags.serde import SerdeError
 
-from lewm_ros.bags.episodes import TYPES, find_topic
+from lewm_ros.bags.bag_report import BagReport, match_topics
+from lewm_ros.bags.episodes import TYPES
 from lewm_ros.bags.raw import Topic
-from lewm_ros.bags.reader import Bag, find_bags
+from lewm_ros.bags.reader import Bag
 from lewm_ros.errors import BagError, ContractError, ObservationError
-from lewm_ros.files import find
 from lewm_ros.robot.checks import texts_of
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.fields import read_command, read_fields, steps
 from lewm_ros.robot.imaging import from_message, prepare
 
-#: So many messages of a topic are looked into before its others are taken to be like them.
+#: Messages of each topic that are decoded; the others are assumed to be like them.
 _SAMPLES = 5
-#: So many messages are read in search of those.
+#: Messages that are read at most to find these.
 _MOST = 5000
 
 Reader = Callable[[Any], np.ndarray]
 
 
-@dataclass
-class TopicLine:
-    """A topic of a bag, and what the contract takes it for."""
-
-    name: str
-    type: str
-    count: int
-    role: str = ''
-
-
-@dataclass
-class BagReport:
-    """How a bag fits the contract; it does where there are no problems."""
-
-    bag: str
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    topics: list[TopicLine] = field(default_factory=list)
-
-
 def check_contract(path: Path) -> tuple[Contract | None, list[str]]:
-    """Load a contract; None and everything that is wrong, or the contract and what does not fit."""
+    """Load a contract and check it against its message types.
+
+    Returns the contract, None where it cannot be loaded, and all problems found.
+    """
     try:
         contract = Contract.load(path)
     except ContractError as error:
@@ -71,8 +51,8 @@ def check_contract(path: Path) -> tuple[Contract | None, list[str]]:
 
 
 def lacks_number(kind: str, path: str) -> str | None:
-    """Say why messages of a type have no number at a path; None where they have one."""
-    fields: Any = TYPES.fielddefs  # nested tuples, whose types tell little
+    """Return why messages of a type have no number at a path; None where they have one."""
+    fields: Any = TYPES.fielddefs  # nested tuples
     node: Any = (Nodetype.NAME, kind)
     for name, item in steps(path):
         if node[0] != Nodetype.NAME:
@@ -97,76 +77,35 @@ def lacks_number(kind: str, path: str) -> str | None:
 
 
 def check_bag(path: Path, contract: Contract | None) -> BagReport:
-    """Look for the contract's topics in a bag, and into the first messages of each."""
+    """Match a bag's topics to a contract and decode the first messages of each."""
     report = BagReport(str(path))
     damage: Counter[str] = Counter()
     try:
         bag = Bag(path, damage)
-        report.topics = [
-            TopicLine(topic.name, topic.type, count) for topic, count in bag.counts().items()
-        ]
+        found = match_topics(bag, contract, report)
         if contract is not None:
-            _check_topics(bag, contract, report)
+            _sample(bag, _readers(contract, found), report)
         damage |= bag.damage
     except BagError as error:
-        report.problems.append(str(error).removeprefix(f'bag {path}: '))
-    report.notes += [f'{count} x {reason}' for reason, count in damage.items()]
+        report.add_problem(error)
+    report.refused = dict(damage)
     return report
 
 
-def _check_topics(bag: Bag, contract: Contract, report: BagReport) -> None:
+def _readers(contract: Contract, found: Mapping[str, Topic]) -> dict[Topic, list[Reader]]:
+    """Return the functions that decode each topic; ``found`` maps roles to topics."""
     camera, applied, state = contract.camera, contract.action.applied, contract.state
-
-    readers: dict[Topic, list[Reader]] = {}
-
-    def look_for(key: str, name: str, kind: str, reader: Reader) -> None:
-        topic = _look_for(bag, key, name, kind, report)
-        if topic is not None:
-            readers.setdefault(topic, []).append(reader)
-
-    look_for(
-        'camera',
-        camera.topic,
-        camera.type,
-        lambda message: prepare(from_message(message, camera.scale), 16, camera.crop),
-    )
-    key = applied.key
-    look_for(key, applied.topic, applied.type, lambda m: read_command(m, applied.fields))
+    readers: dict[str, Reader] = {
+        'camera': lambda m: prepare(from_message(m, camera.scale), 16, camera.crop),
+        applied.key: lambda m: read_command(m, applied.fields),
+    }
     if state is not None:
-        look_for('state', state.topic, state.type, lambda m: read_fields(m, state.fields))
-    number = find_topic(bag, 'episode', 'std_msgs/msg/UInt32')
-    for line in report.topics:
-        if number is not None and line.name == number.name:
-            line.role = 'episode'
-    if number is None:
-        report.notes.append('no episode topic: episodes are cut at pauses and clock jumps only')
-    _sample(bag, readers, report)
-
-
-def _look_for(bag: Bag, key: str, name: str, kind: str, report: BagReport) -> Topic | None:
-    """Find a topic and give it its role, or say what there is in its place."""
-    try:
-        topic = find_topic(bag, name, kind)
-    except BagError as error:
-        report.problems.append(f'{key}: {error}')
-        return None
-    if topic is None:
-        tail = '/' + name.lstrip('/')
-        same_name = [t.type for t in bag.topics if t.name.endswith(tail) and t.type != kind]
-        same_type = [t.name for t in bag.topics if t.type == kind]
-        there = 'it is not in the bag, and nothing of this type is'
-        if same_name:
-            there = f'in the bag it is {same_name[0]}'
-        elif same_type:
-            there = f'it is not in the bag; of this type there is {", ".join(same_type)}'
-        report.problems.append(f'{key}.topic {name} ({kind}): {there}')
-        return None
-    for line in report.topics:
-        if line.name == topic.name and line.type == topic.type:
-            line.role = ', '.join(filter(None, [line.role, key]))
-            if not line.count:
-                report.problems.append(f'{key}.topic {name}: the bag has no message of it')
-    return topic
+        readers['state'] = lambda m: read_fields(m, state.fields)
+    by_topic: dict[Topic, list[Reader]] = {}
+    for role, reader in readers.items():
+        if role in found:
+            by_topic.setdefault(found[role], []).append(reader)
+    return by_topic
 
 
 def _sample(bag: Bag, readers: dict[Topic, list[Reader]], report: BagReport) -> None:
@@ -188,67 +127,3 @@ def _sample(bag: Bag, readers: dict[Topic, list[Reader]], report: BagReport) -> 
         except SerdeError:
             refused[f'{topic.name}: message that is damaged or of another layout'] = None
     report.problems += refused
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line."""
-    parser.description = (
-        'Say everything that is wrong with a contract, and which of its topics bags lack. Exit '
-        'status 0 where all fits, 2 otherwise.'
-    )
-    parser.add_argument('contract', help='a contract file, or a name in config/robots')
-    parser.add_argument(
-        '--bag',
-        nargs='+',
-        action='extend',
-        type=Path,
-        default=[],
-        help='bags, or folders of bags',
-    )
-    parser.add_argument('--json', action='store_true', help='print JSON')
-
-
-def run(args: argparse.Namespace) -> int:
-    """Check and print."""
-    path = find('contract', args.contract)
-    contract, problems = check_contract(path)
-    bags = []
-    for given in args.bag:
-        try:
-            bags += [check_bag(bag, contract) for bag in find_bags([given])]
-        except BagError as error:
-            bags.append(BagReport(str(given), [str(error).removeprefix(f'bag {given}: ')]))
-    if args.json:
-        print(
-            json.dumps(
-                {
-                    'contract': str(path),
-                    'problems': problems,
-                    'bags': [asdict(report) for report in bags],
-                }
-            )
-        )
-    else:
-        lines = _text(f'contract {path}', problems)
-        for report in bags:
-            lines += _text(f'bag {report.bag}', report.problems, contract is None)
-            lines += _table(report)
-        print('\n'.join(lines))
-    return 2 if problems or any(report.problems for report in bags) else 0
-
-
-def _text(name: str, problems: list[str], unknown: bool = False) -> list[str]:
-    verdict = f'{len(problems)} problem{"s" if len(problems) > 1 else ""}'
-    if not problems:
-        verdict = 'readable; whether it fits, a sound contract would say' if unknown else 'fits'
-    return [f'{name}: {verdict}', *(f'  - {text}' for text in problems)]
-
-
-def _table(report: BagReport) -> list[str]:
-    width = max((len(line.name) for line in report.topics), default=0)
-    kinds = max((len(line.type) for line in report.topics), default=0)
-    rows = [
-        f'  {line.name:{width}}  {line.type:{kinds}}  {line.count:8d}  {line.role}'.rstrip()
-        for line in report.topics
-    ]
-    return [*rows, *(f'  note: {text}' for text in report.notes)]

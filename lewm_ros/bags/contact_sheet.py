@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""A picture of recordings: a timeline with episodes, gaps and commands above a grid of frames."""
+"""The contact sheet of recordings: a timeline of episodes, gaps and commands over some frames."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import numpy as np
 from lewm_ros.bags.episodes import Episode
 from lewm_ros.time import NS_PER_S
 
-#: Frames on the sheet, in rows of so many.
+#: Frames on the sheet, and frames in a row.
 FRAMES, COLUMNS = 24, 8
-#: Of the commands this many are drawn at most, of the gaps this many.
+#: Commands and gaps that are drawn at most.
 POINTS, GAPS = 4000, 2000
 V = TypeVar('V')
 
 
 class Thinned(Generic[V]):
-    """Items evenly spread over a stream of unknown length: from ``most`` to twice as many."""
+    """Evenly spaced samples of a stream of unknown length: ``most`` to twice as many."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -35,7 +35,7 @@ class Thinned(Generic[V]):
         return self._seen % self._stride == 0
 
     def add(self, item: V) -> None:
-        """Take in the next item."""
+        """Add the next item."""
         if self.wants:
             self.items.append(item)
             if len(self.items) >= 2 * self._most:
@@ -45,7 +45,7 @@ class Thinned(Generic[V]):
 
 
 class ContactSheet:
-    """Gathers episodes; keeps a bounded number of frames, commands and gaps.
+    """Collects episodes; keeps a bounded number of frames, commands and gaps.
 
     Args:
         names: of the action dimensions.
@@ -66,21 +66,21 @@ class ContactSheet:
         self._begins = True
 
     def bag(self) -> None:
-        """What follows is of another bag: it is drawn after what there is."""
+        """Begin another bag, drawn after the one before."""
         self._bags.append(self._end)
         self._begins = True
 
     def add(self, episode: Episode, gaps: list[tuple[int, int]], windows: int) -> None:
-        """Take in an episode, the gaps [ns] between its frames and its number of windows."""
+        """Add an episode, the gaps [ns] between its frames and its number of windows."""
         start = int(episode.stamps[0])
-        if self._begins or self._time(start) < self._end:  # the latter: a clock was set back
+        if self._begins or self._time(start) < self._end:  # or the clock was set back
             self._origin = start - round(self._end * NS_PER_S)
             self._begins = False
         self._end = self._time(int(episode.stamps[-1]))
         self._spans.append((self._time(start), self._end, windows > 0))
         self._gaps += [(self._time(a), self._time(b)) for a, b in gaps][: GAPS - len(self._gaps)]
         for stamp, image in zip(episode.stamps.tolist(), episode.images):
-            # A copy, so that the episode does not stay in memory for one of its frames.
+            # A copy, so that one frame does not keep the episode in memory.
             self._frames.add((self._time(stamp), image.copy() if self._frames.wants else image))
         inside = (episode.action_stamps >= start) & (episode.action_stamps <= episode.stamps[-1])
         for stamp, action in zip(episode.action_stamps[inside].tolist(), episode.actions[inside]):
@@ -90,7 +90,7 @@ class ContactSheet:
         return (stamp - self._origin) / NS_PER_S
 
     def _lines(self) -> tuple[np.ndarray, np.ndarray]:
-        """Times (n,) and commands (n, A), NaN between episodes so that lines end there."""
+        """Times (n,) and commands (n, A); NaN between episodes interrupts the lines."""
         times = np.array([time for time, _ in self._commands.items])
         values = np.array([action for _, action in self._commands.items])
         values = values.reshape(len(times), len(self._names))
@@ -99,7 +99,7 @@ class ContactSheet:
         return np.insert(times, breaks, np.nan), np.insert(values, breaks, np.nan, axis=0)
 
     def draw(self, path: Path) -> None:
-        """Write the PNG: beside, then renamed, so that there is never half of one."""
+        """Write the PNG, atomically."""
         from matplotlib import pyplot
 
         count = min(FRAMES, len(self._frames.items))
@@ -124,7 +124,7 @@ class ContactSheet:
         bars.legend(loc='lower left', bbox_to_anchor=(0, 1), ncols=3, frameon=False)
         times, values = self._lines()
         for name, column, low, high in zip(self._names, values.T, *self._bounds):
-            # Shares of the range, so that dimensions of different units fit one picture.
+            # Normalised to the limits, so that dimensions of different units share one plot.
             share = 2 * (column - low) / (high - low) - 1
             lines.plot(times, share, drawstyle='steps-post', linewidth=0.7, label=name)
         lines.set(xlabel='time [s]', ylabel='commands', yticks=[-1, 1], yticklabels=['low', 'high'])

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""How long after a command does the robot move? Estimated from recorded episodes."""
+"""Estimate of the delay from command to motion in recorded episodes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from lewm_ros.robot.contract import KINDS, Contract
 from lewm_ros.robot.history import held_average
 from lewm_ros.time import NS_PER_S
 
-#: Longest lag that is looked at [s].
+#: Longest lag that is tried [s].
 LONGEST = 1.0
-#: A correlation below this says nothing, nor does one below so many standard errors (1/√n).
+#: A correlation is significant above this and above so many standard errors (1/√n).
 WEAK, ERRORS = 0.3, 4.0
 
 
@@ -34,8 +34,7 @@ class Delay:
 class _Sums:
     """Running sums for the correlation of each x (A,) with each y (M,), at each lag.
 
-    Means are taken off in each episode: that one recording has both a livelier picture and larger
-    commands than another says nothing of a delay.
+    Each episode is centred by itself: differences between recordings say nothing about a delay.
     """
 
     def __init__(self, lags: int, actions: int, motions: int) -> None:
@@ -45,7 +44,7 @@ class _Sums:
         self._xy = np.zeros((lags, actions, motions))
 
     def add(self, lag: int, x: np.ndarray, y: np.ndarray) -> None:
-        """Take in x (n, A) and y (n, M) of an episode; rows with NaN are left out."""
+        """Add x (n, A) and y (n, M) of an episode; rows with NaN are ignored."""
         known = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
         if not known.any():
             return
@@ -62,7 +61,7 @@ class _Sums:
 
 
 class DelayEstimate:
-    """Gathers episodes; keeps sums only.
+    """Collects episodes; keeps sums only.
 
     A state is compared with the command by derivatives that belong together: the change of a
     position command with the change of a position, of a velocity command with the second
@@ -75,8 +74,8 @@ class DelayEstimate:
         self._names = contract.action.names
         rank = KINDS.index(contract.action.kind)
         fields = contract.state.fields if contract.state is not None else ()
-        # Columns of the states by how often the command is integrated to give them; what takes
-        # more than once is lost in noise.
+        # State columns by the number of integrations from the command; noise hides the effect
+        # of more than one.
         integrals = [rank - _rank(name) for name in fields]
         self._direct = [i for i, times in enumerate(integrals) if times < 1]
         self._integrated = [i for i, times in enumerate(integrals) if times == 1]
@@ -86,7 +85,7 @@ class DelayEstimate:
         self._step = 0
 
     def add(self, episode: Episode) -> None:
-        """Take in an episode."""
+        """Add an episode."""
         if len(episode.stamps) < 4:
             return
         if not self._step:
@@ -111,14 +110,14 @@ class DelayEstimate:
                 self._by_integrated.add(number, np.diff(average, axis=0), integrated)
 
     def _motion(self, states: np.ndarray, columns: list[int]) -> np.ndarray:
-        """Differences (n − 2, M) of some columns of the states (n, X), each of its order."""
+        """Differences (n − 2, M) of some columns of the states (n, X), each of its own order."""
         motion = np.empty((len(states) - 2, len(columns)))
         for place, column in enumerate(columns):
             motion[:, place] = np.diff(states[:, column], n=self._orders[column])[-len(motion) :]
         return motion
 
     def result(self) -> Delay:
-        """Return the best: of the state where that is clear, else of the images."""
+        """Return the best estimate: from the state if significant, else from the images."""
         if not self._step:
             return Delay(None, None, WEAK, None, None)
         states = [
@@ -134,12 +133,12 @@ class DelayEstimate:
         return max(clear or states + images, key=lambda delay: delay.correlation or 0.0)
 
     def _best(self, sums: _Sums, fields: list[str] | None = None) -> Delay:
-        """Return the best lag, action and field; of images where there are no fields."""
+        """Return the best lag, action and field; from the images where ``fields`` is None."""
         least = float(sums.count.min())
         threshold = max(WEAK, ERRORS / math.sqrt(least)) if least else 1.0
         table = sums.correlations()
         if fields is not None:
-            table = np.abs(table)  # which way a state counts is not known
+            table = np.abs(table)  # the sign of a state is not known
         if not table.size or table.max() <= 0:
             return Delay(None, None, threshold, None, None)
         lag, action, motion = np.unravel_index(int(table.argmax()), table.shape)
@@ -152,7 +151,7 @@ class DelayEstimate:
 
 
 def _rank(field: str) -> int:
-    """How many times a field of a state is a derivative of a position."""
+    """Order of the derivative of position that a state field holds."""
     parts = field.lower()
     if 'accelerations' in parts or 'effort' in parts:
         return 2
@@ -160,7 +159,7 @@ def _rank(field: str) -> int:
 
 
 def _centred(values: np.ndarray) -> np.ndarray:
-    """Take the mean off (n, ...); exactly zero where nothing but rounding varies."""
+    """Subtract the mean from (n, ...); exactly zero where only rounding varies."""
     centred = values - values.mean(axis=0)
     still = np.abs(centred).max(axis=0) <= 1e-9 * np.abs(values).max(axis=0)
     return np.where(still, 0.0, centred)
@@ -177,13 +176,13 @@ def _image_motion(images: np.ndarray) -> np.ndarray:
 
 
 def _held(episode: Episode, stamps: np.ndarray) -> np.ndarray:
-    """Commands (n, A) that hold at some times; NaN before the first."""
+    """Commands (n, A) in effect at some times; NaN before the first."""
     index = np.searchsorted(episode.action_stamps, stamps, side='right') - 1
     return np.where(index[:, None] < 0, np.nan, episode.actions[np.maximum(index, 0)])
 
 
 def _offset(peak: np.ndarray, at: int) -> float:
-    """How far the top of the parabola through three points is from the middle one [steps]."""
+    """Offset of the vertex of the parabola through three points from the middle one [steps]."""
     if not 0 < at < len(peak) - 1:
         return 0.0
     before, top, after = peak[at - 1 : at + 2]

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Simulated episodes into the same kind of bag that a robot records."""
+"""Writer of simulated episodes, into the same kind of bag as a robot's."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from lewm_ros.time import NS_PER_S
 class BagWriter:
     """Writes messages given by their fields into a rosbag2 bag; use as a context manager.
 
-    ``command`` goes into the metadata, so that a model can say what it was trained on. The bag
-    is closed on an exception too, so that what was recorded until then is a whole bag. Raises
-    BagError if ``path`` exists.
+    ``command`` is stored in the metadata as the provenance of models trained on the bag. The bag
+    is closed on an exception too, and is then complete up to there. Raises BagError if ``path``
+    exists.
     """
 
     def __init__(self, path: str | Path, command: str = '') -> None:
-        # Simulated time ends no file of the bag; only size does.
+        # Files are split by size only, not by simulated time.
         self._bag = BagFolder(Path(path), {COMMAND: command}, split_seconds=math.inf)
 
     def __enter__(self) -> BagWriter:

@@ -16,7 +16,7 @@ import numpy as np
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
 
-from lewm_ros.bags.images import FilePictures, Pictures
+from lewm_ros.bags.images import ImageBuffer, ImageFile
 from lewm_ros.bags.layout import COMMAND
 from lewm_ros.bags.raw import Topic
 from lewm_ros.bags.reader import METADATA, Bag, find_bags
@@ -31,8 +31,8 @@ from lewm_ros.yaml_reader import read_yaml
 
 #: A pause between frames longer than this [s] starts a new episode.
 GAP = 1.0
-#: All types that a contract may name. What a bag says of its types is not needed: they are
-#: standard messages, the same in every distribution.
+#: All types that a contract may name. They are standard messages, the same in every
+#: distribution, so the definitions stored in a bag are not needed.
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 log = logging.getLogger('lewm')
 
@@ -50,13 +50,13 @@ class Episode:
 
 @dataclass
 class ReadReport:
-    """What a reader met."""
+    """What a reader found."""
 
     frames: int = 0
     episodes: int = 0
-    late: int = 0  #: frames and commands that were sorted in
+    late: int = 0  #: frames and commands that arrived late and were sorted in
     refused: Counter[str] = field(default_factory=Counter)  #: what was left out, by reason
-    unstamped: set[str] = field(default_factory=set)  #: topics that log times were taken for
+    unstamped: set[str] = field(default_factory=set)  #: topics whose log times are used
 
 
 def read_episodes(
@@ -76,20 +76,20 @@ def read_episodes(
         bags: rosbag2 folders (MCAP or sqlite3), single files of them, or folders of bags.
         contract: names the topics and fields, and the crop.
         size: image size S [px].
-        report: filled along the way.
-        spill: a file, opened to be read and written without a buffer, that takes the pictures of
-            all episodes in place of the memory; then ``Episode.images`` is mapped from it.
+        report: updated while reading.
+        spill: unbuffered file, open for reading and writing, that holds the images instead of
+            memory; ``Episode.images`` is then mapped from it.
 
     Raises:
         BagError: a bag cannot be read at all, or lacks a topic of the contract.
 
     """
     report = ReadReport() if report is None else report
-    pictures = Pictures() if spill is None else FilePictures(spill)
+    images = ImageBuffer() if spill is None else ImageFile(spill)
     for path in find_bags(bags):
         damage: Counter[str] = Counter()
         try:
-            yield from _read_bag(Bag(path, damage), contract, size, report, damage, pictures)
+            yield from _read_bag(Bag(path, damage), contract, size, report, damage, images)
         except OSError as error:
             raise BagError(f'bag {path}: cannot be read as rosbag2 ({error})') from error
         finally:
@@ -99,7 +99,7 @@ def read_episodes(
 def episode_windows(
     episode: Episode, contract: Contract, history: int, frameskip: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the usable windows of an episode: frames one block apart, the commands known.
+    """Find the usable windows of an episode: frames one block apart with known commands.
 
     Returns indices of the frames (w, H + 1) and action blocks (w, H, k·A) float64.
     """
@@ -114,35 +114,35 @@ def episode_windows(
     return found[known], actions[known]
 
 
-class _Cutter:
-    """Gathers frames, commands and states, and cuts them into episodes."""
+class _EpisodeSplitter:
+    """Collects frames, commands and states, and splits them into episodes."""
 
-    def __init__(self, action_size: int, report: ReadReport, pictures: Pictures) -> None:
+    def __init__(self, action_size: int, report: ReadReport, images: ImageBuffer) -> None:
         self._action_size = action_size
         self._report = report
-        self._pictures = pictures
+        self._images = images
         self._begin()
 
     def _begin(self) -> None:
-        self._frames: Timeline[int] = Timeline()  # places in _pictures
+        self._frames: Timeline[int] = Timeline()  # places in _images
         self._actions: Timeline[np.ndarray] = Timeline()
         self._states: list[tuple[int, np.ndarray]] = []
 
     def frame(self, stamp: int, image: np.ndarray) -> Iterator[Episode]:
-        """Add a frame (S, S, 3); yields what it ends."""
+        """Add a frame (S, S, 3); yields the episode that it ends."""
         newest = self._frames.newest
         if newest is not None and stamp - newest > GAP * NS_PER_S:
             held = self._actions.entries[-1:]
-            yield from self.cut()
-            for command in held:  # the robot did not stop holding it when frames stopped
+            yield from self.split()
+            for command in held:  # the robot still holds it when frames stop
                 self._actions.add(*command)
-        while not self._frames.add(stamp, len(self._pictures)):
+        while not self._frames.add(stamp, len(self._images)):
             yield from self._restart()
-        if stamp != newest:  # a camera that is stuck would fill the memory
-            self._pictures.add(image)
+        if stamp != newest:  # else a camera that is stuck would fill the memory
+            self._images.add(image)
 
     def action(self, stamp: int, command: np.ndarray) -> Iterator[Episode]:
-        """Add a command (A,); yields what it ends."""
+        """Add a command (A,); yields the episode that it ends."""
         while not self._actions.add(stamp, command):
             yield from self._restart()
 
@@ -151,25 +151,25 @@ class _Cutter:
         self._states.append((stamp, values))
 
     def _restart(self) -> Iterator[Episode]:
-        """Cut where the clock was set back: what came late belongs to the new episode."""
-        frames = [(stamp, self._pictures.copy(place)) for stamp, place in self._frames.late]
+        """Split where the clock was set back; late values belong to the new episode."""
+        frames = [(stamp, self._images.copy(place)) for stamp, place in self._frames.late]
         actions = self._actions.late
         self._frames.late, self._actions.late = [], []
-        yield from self.cut()
+        yield from self.split()
         for stamp, image in frames:
-            self._frames.add(stamp, len(self._pictures))
-            self._pictures.add(image)
+            self._frames.add(stamp, len(self._images))
+            self._images.add(image)
         for stamp, command in actions:
             self._actions.add(stamp, command)
 
-    def cut(self) -> Iterator[Episode]:
-        """End the episode: yields it, if there is something to learn from."""
+    def split(self) -> Iterator[Episode]:
+        """End the episode; yields it if it has frames and commands."""
         frames, actions, states = self._frames, self._actions, self._states
         self._begin()
         frames.settle()
         actions.settle()
         usable = frames.entries if actions.entries else []
-        images = self._pictures.take(np.array([place for _, place in usable], dtype=np.int64))
+        images = self._images.take(np.array([place for _, place in usable], dtype=np.int64))
         count, report = len(frames.entries), self._report
         report.frames += count
         report.late += frames.sorted_in + actions.sorted_in
@@ -205,7 +205,7 @@ def _read_bag(
     size: int,
     report: ReadReport,
     damage: Counter[str],
-    pictures: Pictures,
+    buffer: ImageBuffer,
 ) -> Iterator[Episode]:
     camera, applied = contract.camera, contract.action.applied
     images = _required(bag, camera.topic, camera.type)
@@ -215,9 +215,9 @@ def _read_bag(
     if contract.state is not None:
         states = find_topic(bag, contract.state.topic, contract.state.type)
     delay = round(contract.action.delay * NS_PER_S)
-    cutter = _Cutter(contract.action.size, report, pictures)
+    splitter = _EpisodeSplitter(contract.action.size, report, buffer)
     number = None if numbers is None or not bag.counts()[numbers] else 0
-    known = 0  # damage when the number was read: what is lost since may have been the next one
+    known = 0  # damage when the number was read; the next number may have been lost since
     wanted = {topic for topic in (images, commands, numbers, states) if topic is not None}
     for topic, logged, data in bag.messages(wanted):
         if number == 0 and topic != numbers and damage.total() == known:
@@ -230,26 +230,26 @@ def _read_bag(
                 known = damage.total()
                 if message.data != number:
                     number = message.data
-                    yield from cutter.cut()
+                    yield from splitter.split()
             if topic == images:
                 stamp = _stamp(message, logged, topic, report)
                 image = prepare(from_message(message, camera.scale), size, camera.crop)
-                yield from cutter.frame(stamp, image)
+                yield from splitter.frame(stamp, image)
             if topic == commands:
                 stamp = _stamp(message, logged + delay, topic, report)
-                yield from cutter.action(stamp, read_command(message, applied.fields))
+                yield from splitter.action(stamp, read_command(message, applied.fields))
             if topic == states and contract.state is not None:
                 stamp = _stamp(message, logged, topic, report)
-                cutter.state(stamp, read_fields(message, contract.state.fields))
+                splitter.state(stamp, read_fields(message, contract.state.fields))
         except SerdeError:
             report.refused[f'{topic.name}: message that is damaged or of another layout'] += 1
         except (ObservationError, ContractError) as error:
             report.refused[str(error)] += 1
-    yield from cutter.cut()
+    yield from splitter.split()
 
 
 def find_topic(bag: Bag, name: str, kind: str) -> Topic | None:
-    """Find a topic by its full name, or by the end of it where the contract's is relative.
+    """Find a topic by its full name, or by its end where the contract's name is relative.
 
     Raises BagError where more than one fits.
     """
@@ -279,7 +279,7 @@ def _required(bag: Bag, name: str, kind: str) -> Topic:
 
 
 def _stamp(message: Any, logged: int, topic: Topic, report: ReadReport) -> int:
-    """Header stamp [ns]; log time where there is no header or a zero stamp, said once."""
+    """Header stamp [ns]; log time where there is none or it is zero, with one warning."""
     header = getattr(message, 'header', None)
     if header is None:
         return logged
@@ -291,7 +291,7 @@ def _stamp(message: Any, logged: int, topic: Topic, report: ReadReport) -> int:
 
 
 def recording_command(bag: str | Path) -> str:
-    """How a bag was made, as its metadata says; its name too where that makes another anew."""
+    """Return the command that made a bag, and the bag's name unless the command recreates it."""
     path = Path(bag)
     try:
         data = read_yaml(path / METADATA)

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The last seconds before an event, kept in memory, and written into a small bag on demand."""
+"""A ring buffer of the last seconds, written into a small bag when an event occurs."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from lewm_ros.time import NS_PER_S
 #: A message: topic, receive time [ns], serialised bytes.
 Message = tuple[Channel, int, bytes]
 
-#: Where a bag is until it is whole, below the folder of evidence.
+#: Folder of bags being written, inside the evidence folder.
 UNFINISHED = '.unfinished'
-#: The writer lets other threads run after this many messages ...
+#: The writer sleeps after this many messages ...
 BREATH_EVERY = 8
-#: ... for this long [s]: it is never in a hurry.
+#: ... for this long [s], so that other threads run.
 BREATH = 0.002
 
 
 class Ring:
-    """The messages of the last ``seconds``, at most ``limit`` bytes of them. Thread safe."""
+    """Messages of the last ``seconds``, at most ``limit`` bytes. Thread safe."""
 
     def __init__(self, seconds: float, limit: float) -> None:
         self._span = round(seconds * NS_PER_S)
@@ -37,7 +37,7 @@ class Ring:
         self._held: dict[str, Message] = {}  # latched messages that are older, by topic
 
     def add(self, channel: Channel, received: int, data: bytes) -> None:
-        """Append a message that was received at ``received`` [ns]; forget what is too old."""
+        """Append a message received at ``received`` [ns]; drop what is too old."""
         with self._lock:
             self._messages.append((channel, received, data))
             self._bytes += len(data)
@@ -51,7 +51,7 @@ class Ring:
                     self._held[old[0].topic] = old
 
     def snapshot(self) -> list[Message]:
-        """Everything kept, oldest first; what was latched before counts from the beginning on."""
+        """All messages, oldest first; older latched messages get the time of the first one."""
         with self._lock:
             messages = list(self._messages)
             held = list(self._held.values())
@@ -82,7 +82,7 @@ class EvidenceFolder:
         return sum(p.stat().st_size for p in self.path.rglob('*') if p.is_file())
 
     def refusal(self, messages: Sequence[Message]) -> str | None:
-        """Say why these messages may not be written now; None if they may."""
+        """Return why these messages may not be written now; None if they may."""
         now = time.monotonic()
         while self._begun and now - self._begun[0] > 3600:
             self._begun.popleft()
@@ -97,8 +97,8 @@ class EvidenceFolder:
             )
         return None
 
-    def write(self, name: str, messages: Sequence[Message], notes: Mapping[str, str]) -> Path:
-        """Write messages into a new bag ``name``, which appears when it is whole.
+    def write(self, name: str, messages: Sequence[Message], metadata: Mapping[str, str]) -> Path:
+        """Write messages into a new bag ``name``, which appears once it is complete.
 
         Raises BagError or OSError where that cannot be done.
         """
@@ -107,7 +107,7 @@ class EvidenceFolder:
         if target.exists():
             raise BagError(f'bag {target}: exists already')
         unfinished = self.path / UNFINISHED / name
-        bag = BagFolder(unfinished, notes)
+        bag = BagFolder(unfinished, metadata)
         try:
             for index, message in enumerate(messages):
                 bag.write(*message)

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What is noticed of a topic while it is recorded: its rate, its gaps, what never came."""
+"""Statistics of a topic while it is recorded: rate, gaps, missing messages."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from statistics import median
 
 from lewm_ros.time import NS_PER_S
 
-#: The usual period is the median of this many intervals; fewer than a few say nothing.
+#: The period is the median of the last INTERVALS intervals; it is unknown below FEW.
 INTERVALS, FEW = 64, 5
 
 
 class Flow:
-    """The messages of one topic, as they come.
+    """Statistics of the messages of one topic.
 
     Args:
         gap: a longer pause is a gap [s].
         regular: whether the topic has a rate; otherwise messages are only counted.
-        stamped: whether its messages say when they were made; when they came says too little
-            to call one missing.
+        stamped: whether its messages have a header stamp; receive times are too uncertain to
+            count missing messages.
 
     Attributes:
-        messages: that came.
-        lost: that the middleware says were sent and never came.
-        missing: periods without a message, by the stamps; an estimate that includes what the
-            sender itself left out.
+        messages: received.
+        lost: reported as lost by the middleware.
+        missing: periods without a message, by the stamps; an estimate that includes messages
+            the sender skipped.
         gaps: pauses longer than ``gap``.
         longest: longest pause [s].
 
@@ -44,13 +44,13 @@ class Flow:
 
     @property
     def period(self) -> float:
-        """The usual time between two messages [s]; NaN while it is not known."""
+        """Median time between two messages [s]; NaN while it is unknown."""
         return median(self._intervals) if len(self._intervals) >= FEW else float('nan')
 
     def arrived(self, stamp: int) -> float:
-        """Take note of a message by its stamp [ns]; return the length of the gap before it [s].
+        """Count a message by its stamp [ns]; return the length of the gap before it [s].
 
-        0.0 where there was none. A stamp that jumps back, as a simulation's does, starts anew.
+        0.0 where there was none. A stamp that jumps back, as in simulation, starts over.
         """
         self.messages += 1
         last, self._last = self._last, stamp
@@ -62,7 +62,7 @@ class Flow:
             self._long.clear()
             return 0.0
         period = self.period
-        if self._stamped and period > 0:  # neither unknown nor of stamps that stand still
+        if self._stamped and period > 0:  # known, and stamps advance
             self._count_missing(pause / period)
         self._intervals.append(pause)
         self.longest = max(self.longest, pause)
@@ -72,7 +72,7 @@ class Flow:
         return pause
 
     def _count_missing(self, periods: float) -> None:
-        """Take note of an interval; a message that was only late makes the next one short."""
+        """Count an interval; after a late message the next interval is short."""
         if periods > 1.5:
             self._long.append(periods)
         elif self._long:

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of the episode that is being read: in memory, or in a file that may be larger."""
+"""Images of the episode being read: in memory, or in a file where memory is too small."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from lewm_ros.errors import BagError
 
 
-class Pictures:
-    """Prepared pictures (S, S, 3) uint8, each in its place, in the order in which they came."""
+class ImageBuffer:
+    """Prepared images (S, S, 3) uint8, in the order of arrival."""
 
     def __init__(self) -> None:
         self._images = np.empty((0,), dtype=np.uint8)
@@ -22,8 +22,8 @@ class Pictures:
         return self._count
 
     def add(self, image: np.ndarray) -> None:
-        """Append a picture."""
-        # In one array that grows in place: a list to be stacked would take the memory twice.
+        """Append an image."""
+        # One array that grows in place: stacking a list would need twice the memory.
         if self._count == len(self._images):
             room = max(64, self._count * 5 // 4)
             if not self._count:
@@ -33,11 +33,11 @@ class Pictures:
         self._count += 1
 
     def copy(self, place: int) -> np.ndarray:
-        """Return a picture that stays as it is."""
+        """Return a copy of an image."""
         return self._images[place].copy()
 
     def take(self, order: np.ndarray) -> np.ndarray:
-        """Give out the pictures of some places (n,), each once, as (n, S, S, 3); begin anew."""
+        """Return the images of some places (n,), each once, as (n, S, S, 3); start over."""
         self._arrange(order)
         images = self._images
         images.resize((len(order), *images.shape[1:]), refcheck=False)
@@ -45,9 +45,9 @@ class Pictures:
         return images
 
     def _arrange(self, order: np.ndarray) -> None:
-        """Bring the picture of place ``order[i]`` to place i.
+        """Bring the image of place ``order[i]`` to place i.
 
-        Frames come late by little, so that few pictures are held while others take their place.
+        Frames are late by little, so few images are held while others take their place.
         """
         moved = np.flatnonzero(order != np.arange(len(order)))
         needed = set(order[moved].tolist())
@@ -64,11 +64,11 @@ class Pictures:
         self._images[place] = image
 
 
-class FilePictures(Pictures):
-    """The same in a file, one episode behind the other; what is given out is mapped from it.
+class ImageFile(ImageBuffer):
+    """The same in a file, one episode after the other; returned arrays are mapped from it.
 
     Args:
-        file: opened to be read and written, without a buffer; holds nothing but the pictures.
+        file: unbuffered, open for reading and writing; holds only the images.
 
     """
 
@@ -79,19 +79,19 @@ class FilePictures(Pictures):
         self._shape: tuple[int, ...] = (0, 0, 3)
 
     def add(self, image: np.ndarray) -> None:
-        """Append a picture. Raises BagError where the disk is full."""
-        # Written, not mapped: then a full disk is an error and no crash.
+        """Append an image. Raises BagError where the disk is full."""
+        # Written, not mapped: a full disk is then an error and not a crash.
         self._shape = image.shape
         try:
             whole = self._file.write(image.data) == image.nbytes
         except OSError as error:
-            raise BagError(f'{self._file.name}: cannot hold the pictures ({error})') from error
+            raise BagError(f'{self._file.name}: cannot hold the images ({error})') from error
         if not whole:
-            raise BagError(f'{self._file.name}: cannot hold the pictures (the disk is full)')
+            raise BagError(f'{self._file.name}: cannot hold the images (the disk is full)')
         self._count += 1
 
     def copy(self, place: int) -> np.ndarray:
-        """Read a picture back."""
+        """Read an image back."""
         size = int(np.prod(self._shape))
         self._file.seek(self._start + place * size)
         image = np.frombuffer(self._file.read(size), dtype=np.uint8).reshape(self._shape)
@@ -99,7 +99,7 @@ class FilePictures(Pictures):
         return image
 
     def take(self, order: np.ndarray) -> np.ndarray:
-        """Give out the pictures of some places, mapped, and cut the file behind them."""
+        """Return the images of some places, mapped; truncate the file after them."""
         self._arrange(order)
         start, count, shape = self._start, len(order), self._shape
         self._start = self._file.seek(start + count * int(np.prod(shape)))

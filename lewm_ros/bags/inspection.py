@@ -1,19 +1,18 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm inspect BAG --contract C`: what do bags hold, and what of it can be learned from?"""
+"""Statistics of bags: timing, episodes, usable windows, commands, delay."""
 
 from __future__ import annotations
 
-import argparse
 from array import array
 from collections import Counter
-from dataclasses import asdict, dataclass, field
-import json
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from rosbags.interfaces import Nodetype
 
+from lewm_ros.bags.bag_report import BagReport, EpisodeReport, TopicReport, match_topics
 from lewm_ros.bags.contact_sheet import ContactSheet
 from lewm_ros.bags.delay import Delay, DelayEstimate
 from lewm_ros.bags.episodes import (
@@ -21,64 +20,24 @@ from lewm_ros.bags.episodes import (
     Episode,
     ReadReport,
     episode_windows,
-    find_topic,
     read_episodes,
 )
 from lewm_ros.bags.layout import header_stamp
 from lewm_ros.bags.raw import Topic
-from lewm_ros.bags.reader import Bag, find_bags
+from lewm_ros.bags.reader import Bag
 from lewm_ros.bags.timeline import BEHIND
 from lewm_ros.errors import BagError
-from lewm_ros.evaluation.report import prepare_report
-from lewm_ros.files import find
 from lewm_ros.robot.contract import Contract
 from lewm_ros.time import NS_PER_S
 
-#: An interval is a gap where it is longer than so many periods and than so many seconds.
+#: An interval is a gap where it exceeds this many periods and this long [s].
 GAP_PERIODS, GAP_SECONDS = 3, 0.2
-#: A command this near to a limit, as a share of the range between limits, is saturated.
+#: A command this close to a limit is saturated, as a share of the range between limits.
 NEAR = 0.01
-#: A dimension that moves by less than this share of the range is constant.
+#: A dimension is constant if it varies by less than this share of the range.
 STILL = 1e-6
-#: So many episodes of a bag are listed as text.
+#: Episodes of a bag that are listed as text.
 LISTED = 20
-
-
-@dataclass
-class TopicReport:
-    """A topic and its timing, within episodes where the bag numbers them."""
-
-    name: str
-    type: str
-    count: int = 0
-    clock: str = 'log'  #: what was timed: 'header' stamps, or the times of logging
-    rate_hz: float | None = None  #: 1 / median interval
-    jitter_ms: float | None = None  #: from the 5th to the 95th percentile of the intervals
-    gaps: int = 0
-    longest_gap_s: float | None = None
-
-
-@dataclass
-class EpisodeReport:
-    """An episode as training sees it."""
-
-    start_s: float  #: since the first frame of the bag
-    seconds: float  #: from its first frame to its last
-    frames: int
-    commands: int
-    gaps: int  #: between its frames
-    windows: int
-
-
-@dataclass
-class BagReport:
-    """A bag."""
-
-    bag: str
-    problem: str | None = None  #: why it cannot be read
-    topics: list[TopicReport] = field(default_factory=list)
-    episodes: list[EpisodeReport] = field(default_factory=list)
-    refused: dict[str, int] = field(default_factory=dict)  #: messages left out, by reason
 
 
 @dataclass
@@ -98,7 +57,7 @@ class ActionReport:
 
 @dataclass
 class Report:
-    """What bags hold."""
+    """Report on all bags."""
 
     contract: str
     window_frames: int
@@ -107,12 +66,13 @@ class Report:
     bags: list[BagReport] = field(default_factory=list)
     actions: list[ActionReport] = field(default_factory=list)
     delay: Delay | None = None
-    sheet: str | None = None  #: the contact sheet, None where there is no episode
+    sheet: str | None = None  #: the contact sheet, None where none was drawn
 
     def why_unusable(self) -> str:
-        """Say in one line why there is no window."""
+        """Explain in one line why there is no usable window."""
         episodes = [episode for bag in self.bags for episode in bag.episodes]
-        reasons = [bag.problem for bag in self.bags if bag.problem]
+        empty = [bag for bag in self.bags if not bag.episodes]
+        reasons = [problem for bag in empty for problem in bag.problems]
         refused: Counter[str] = Counter()
         for bag in self.bags:
             refused.update(bag.refused)
@@ -130,10 +90,11 @@ class Report:
 
 
 class _Intervals:
-    """Times between the messages of a topic; 8 bytes each."""
+    """Intervals between the messages of a topic; 8 bytes each."""
 
-    def __init__(self, topic: Topic) -> None:
-        self.report = TopicReport(topic.name, topic.type)
+    def __init__(self, topic: Topic, report: TopicReport) -> None:
+        self.report = report
+        self.report.count = 0
         known = TYPES.fielddefs.get(topic.type)
         fields = known[1] if known is not None else []
         stamped = bool(fields) and fields[0][1] == (Nodetype.NAME, 'std_msgs/msg/Header')
@@ -142,7 +103,7 @@ class _Intervals:
         self._spans = array('q')
 
     def add(self, logged: int, data: bytes) -> None:
-        """Take in a message logged at a time [ns]."""
+        """Add a message logged at ``logged`` [ns]."""
         self.report.count += 1
         stamp = logged
         if self.report.clock == 'header':
@@ -155,11 +116,11 @@ class _Intervals:
             self._last = stamp
 
     def pause(self) -> None:
-        """Leave out the time until the next message."""
+        """Ignore the time until the next message."""
         self._last = None
 
-    def result(self) -> TopicReport:
-        """Return the report."""
+    def finish(self) -> None:
+        """Complete the report."""
         spans = np.array(self._spans, dtype=np.int64) / NS_PER_S
         if len(spans):
             period = float(np.median(spans))
@@ -169,7 +130,6 @@ class _Intervals:
             self.report.jitter_ms = float(high - low) * 1000
             self.report.gaps = len(long)
             self.report.longest_gap_s = float(long.max()) if len(long) else None
-        return self.report
 
 
 class _Ranges:
@@ -184,7 +144,7 @@ class _Ranges:
         self._greatest = np.full(contract.action.size, -np.inf)
 
     def add(self, episode: Episode) -> None:
-        """Take in an episode."""
+        """Add an episode."""
         low, high = self._contract.action.bounds
         margin = NEAR * (high - low)
         first, last = max(episode.stamps[0], episode.action_stamps[0]), episode.stamps[-1]
@@ -197,7 +157,7 @@ class _Ranges:
         self._greatest = np.maximum(self._greatest, episode.actions.max(axis=0))
 
     def result(self) -> list[ActionReport]:
-        """One report for each dimension."""
+        """Return a report for each dimension."""
         action = self._contract.action
         reports = []
         for i, (name, unit, low, high) in enumerate(
@@ -214,9 +174,9 @@ class _Ranges:
 
 
 def inspect(
-    bags: list[Path], path: Path, size: int, history: int, frameskip: int, out: Path
+    bags: list[Path], path: Path, size: int, history: int, frameskip: int, out: Path | None
 ) -> Report:
-    """Read bags as training would, one episode in memory at a time, and draw the contact sheet.
+    """Read bags as training would, one episode in memory at a time.
 
     Args:
         bags: rosbag2 folders or files.
@@ -224,22 +184,26 @@ def inspect(
         size: image size S [px].
         history: H; a window has H + 1 frames.
         frameskip: k; a block lasts k control periods.
-        out: the PNG; not written where there is no episode.
+        out: contact sheet to draw (PNG), which needs matplotlib; None, or no episode, for none.
 
     """
     contract = Contract.load(path)
     report = Report(str(path), history + 1, frameskip * contract.period)
     ranges, delay = _Ranges(contract), DelayEstimate(contract)
     sheet = ContactSheet(contract.action.names, contract.action.bounds)
-    for bag in bags:
-        found = BagReport(str(bag))
+    for bag_path in bags:
+        found = BagReport(str(bag_path))
         report.bags.append(found)
         sheet.bag()
         met = ReadReport()
-        origin: int | None = None
         try:
-            found.topics = topic_reports(bag)
-            for episode in read_episodes([bag], contract, size, met):
+            bag = Bag(bag_path, Counter())
+            roles = match_topics(bag, contract, found)
+            _time_topics(bag, found, roles.get('episode'))
+            if not {'camera', contract.action.applied.key} <= roles.keys():
+                continue  # match_topics has added the problem
+            origin: int | None = None
+            for episode in read_episodes([bag_path], contract, size, met):
                 windows = len(episode_windows(episode, contract, history, frameskip)[0])
                 origin = int(episode.stamps[0]) if origin is None else origin
                 gaps = _gaps(episode.stamps)
@@ -258,35 +222,35 @@ def inspect(
                 delay.add(episode)
                 sheet.add(episode, gaps, windows)
         except BagError as error:
-            found.problem = str(error)
-        found.refused = dict(met.refused)
+            found.add_problem(error)
+        except OSError as error:
+            found.problems.append(f'cannot be read as rosbag2 ({error})')
+        finally:
+            found.refused = dict(met.refused)
     report.actions, report.delay = ranges.result(), delay.result()
-    if any(bag.episodes for bag in report.bags):
+    if out is not None and any(bag.episodes for bag in report.bags):
         sheet.draw(out)
         report.sheet = str(out)
     return report
 
 
-def topic_reports(path: Path) -> list[TopicReport]:
-    """Time every topic of a bag. Raises BagError where it cannot be read."""
-    try:
-        bag = Bag(path, Counter())
-        numbers = find_topic(bag, 'episode', 'std_msgs/msg/UInt32')
-        topics = {topic: _Intervals(topic) for topic in bag.topics}
-        number: bytes | None = None
-        for topic, logged, data in bag.messages(topics):
-            if topic == numbers and data != number:
-                number = data
-                for intervals in topics.values():
-                    intervals.pause()
-            topics[topic].add(logged, data)
-    except OSError as error:
-        raise BagError(f'bag {path}: cannot be read as rosbag2 ({error})') from error
-    return [intervals.result() for intervals in topics.values()]
+def _time_topics(bag: Bag, report: BagReport, numbers: Topic | None) -> None:
+    """Measure the timing of every topic; ``numbers`` is the topic of episode numbers."""
+    lines = {(line.name, line.type): line for line in report.topics}
+    topics = {topic: _Intervals(topic, lines[topic]) for topic in bag.topics}
+    number: bytes | None = None
+    for topic, logged, data in bag.messages(topics):
+        if topic == numbers and data != number:
+            number = data
+            for intervals in topics.values():
+                intervals.pause()
+        topics[topic].add(logged, data)
+    for intervals in topics.values():
+        intervals.finish()
 
 
 def _gap(period: float) -> float:
-    """Length [s] above which an interval is a gap, at some period [s]."""
+    """Length [s] above which an interval is a gap, given the period [s]."""
     return max(GAP_PERIODS * period, GAP_SECONDS)
 
 
@@ -297,51 +261,3 @@ def _gaps(stamps: np.ndarray) -> list[tuple[int, int]]:
         return []
     at = np.flatnonzero(steps > _gap(float(np.median(steps))))
     return [(int(stamps[i]), int(stamps[i + 1])) for i in at]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line."""
-    parser.description = (
-        'Say what bags hold, and draw it: rates, gaps, episodes, windows that training can use, '
-        'ranges of the commands, delay. Exit status 2 where there is no usable window.'
-    )
-    parser.add_argument('bags', nargs='+', type=Path, help='bags, or folders of bags')
-    parser.add_argument(
-        '--contract', required=True, help='a contract file, or a name in config/robots'
-    )
-    for option, default, text in (
-        ('--image-size', 64, 'image size [px]'),
-        ('--history', 3, 'frames of context H; a window has one more'),
-        ('--frameskip', 5, 'control periods in a block'),
-    ):
-        parser.add_argument(
-            option, type=int, default=default, help=f'{text}, as for training (default {default})'
-        )
-    parser.add_argument(
-        '--out',
-        type=Path,
-        default=Path('inspect.png'),
-        help='the contact sheet (default inspect.png)',
-    )
-    parser.add_argument('--json', action='store_true', help='print JSON')
-
-
-def run(args: argparse.Namespace) -> int:
-    """Inspect and print. Raises BagError where there is no usable window."""
-    for option in ('image_size', 'history', 'frameskip'):
-        if getattr(args, option) < 1:
-            name = '--' + option.replace('_', '-')
-            raise BagError(f'{name} is {getattr(args, option)}: expected 1 or more')
-    path = find('contract', args.contract)
-    bags = find_bags(args.bags)
-    prepare_report(args.out.parent)
-    report = inspect(bags, path, args.image_size, args.history, args.frameskip, args.out)
-    if args.json:
-        print(json.dumps(asdict(report), allow_nan=False))
-    else:
-        from lewm_ros.bags.inspection_text import describe
-
-        print('\n'.join(describe(report)))
-    if not report.windows:
-        raise BagError(report.why_unusable())
-    return 0

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the recorder and every reader of bags know of them; needs no package that reads bags."""
+"""What recorder and readers of bags share; imports no package that reads bags."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import struct
 
 from lewm_ros.time import NS_PER_S
 
-#: Key of a bag's custom data that says how the bag was made.
+#: Key of a bag's custom data: the command that made the bag.
 COMMAND = 'lewm_command'
 
 
 def header_stamp(data: bytes) -> int:
     """Stamp [ns] of a message in CDR that begins with a std_msgs/Header.
 
-    0 where it is not set, and where there are too few bytes for one.
+    0 where it is not set or the message is too short.
     """
     if len(data) < 12:
         return 0
@@ -27,6 +27,6 @@ def header_stamp(data: bytes) -> int:
 
 def natural(path: Path) -> list[int | str]:
     """Sort key that puts bag_10 after bag_9."""
-    # Text and numbers by turns, so that every place compares with its like.
+    # Text and numbers alternate, so that equal places have equal types.
     parts = re.split(r'(\d+)', path.name)
     return [int(part) if place % 2 else part for place, part in enumerate(parts)]

@@ -1,257 +1,232 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""MCAP files, read from the front, so that a cut or damaged one gives all its whole chunks.
+"""Reader of MCAP files that recovers every complete chunk of a truncated or damaged file.
 
-A recorder that is killed leaves no summary and a file that ends anywhere; a bad sector turns
-bytes inside. Nothing here trusts an index: records are followed from the first byte, a chunk
-counts where its size and its CRC are right, and where the chain of records breaks the next
-chunk is searched for. No allocation is larger than what the file holds, or than a chunk may
-claim.
+The ``mcap`` package parses the records. Its readers stop at the first damaged byte and trust
+every size, so this module follows the chain of records itself, searches for the next chunk where
+the chain breaks, and limits the size of decompressed chunks.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 import re
 import struct
-from struct import Struct
+from typing import BinaryIO
 import zlib
 
 import lz4.frame
+from mcap.data_stream import ReadDataStream
+from mcap.exceptions import McapError
+from mcap.opcode import Opcode
+from mcap.reader import make_reader
+from mcap.records import Channel, Chunk, Footer, McapRecord, Message, Schema
+from mcap.stream_reader import CRCValidationError, StreamReader, breakup_chunk
+from mcap.summary import Summary
 import zstandard
 
 from lewm_ros.bags.raw import RawFile, room
 
 MAGIC = b'\x89MCAP0\r\n'
-_FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _STATISTICS, _DATA_END = 2, 3, 4, 5, 6, 11, 15
-#: Records of a fixed size; a different one is damage, not a record.
-_SIZES = {_FOOTER: 20, _DATA_END: 4}
-_RECORD = Struct('<BQ')  # kind, length of the body
-_CHUNK_HEAD = Struct('<QQQII')  # first and last time, size, CRC, length of the compression's name
-_MESSAGE_HEAD = Struct('<HIQQ')  # channel, sequence, log time, publish time
+#: Reason counted for a file whose recorder was killed.
+NO_END = 'the end is missing'
+_RECORD = struct.Struct('<BQ')  # opcode, length of the body
+_CHUNK = struct.Struct('<QQQII')  # first and last time, size, CRC, length of the compression's name
+_FOOTER_SIZE = 20
+#: Records of a fixed size; any other size is damage.
+_SIZES = {Opcode.FOOTER: _FOOTER_SIZE, Opcode.DATA_END: 4}
 _COMPRESSIONS = (b'', b'lz4', b'zstd')
-#: What the head of a chunk shorter than 1 TB looks like; its sizes decide.
+#: Pattern of the head of a chunk shorter than 1 TB; candidates are checked by their sizes.
 _CHUNK_START = re.compile(rb'\x06.{5}\0\0\0', re.DOTALL)
 _BLOCK = 1 << 20
 
 
-class _Damage(Exception):
-    """Bytes that are not what they should be; the text says why."""
+class _DamageError(Exception):
+    """Damaged bytes; the text is the reason."""
 
 
 class McapFile(RawFile):
-    """One MCAP file. ``problems`` of :meth:`messages` counts what was left out, by reason."""
+    """One MCAP file. ``problems`` counts what is left out, by reason."""
 
     def __init__(self, path: Path, problems: Counter[str]) -> None:
         super().__init__(path)
-        self._file = path.open('rb')
-        self._size = self._file.seek(0, 2)
-        self._schemas: dict[int, str] = {}
         self._counts: Counter[int] = Counter()
-        try:
-            if self._read(0, len(MAGIC)) != MAGIC:
+        with path.open('rb') as file:
+            if file.read(len(MAGIC)) != MAGIC:
                 problems[f'{path.name} does not begin as an MCAP file'] += 1
-            if not self._read_summary():
-                self._survey()
-            if not self.topics:
-                problems.update(self.damage)
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        summary = read_summary(path)
+        if summary is not None and summary.statistics is not None:
+            self._counts.update(summary.statistics.channel_message_counts)
+            for channel in summary.channels.values():
+                self._add_channel(channel, summary.schemas)
+        if not self.topics:
+            self._scan()
+        if not self.topics:
+            problems.update(self.damage)
 
     def counts(self) -> Counter[int]:
-        """Messages by channel, as the summary says, or counted where there is none."""
+        """Messages by channel, from the summary, or counted where there is none."""
         return self._counts
 
     def messages(
         self, wanted: Collection[int], problems: Counter[str]
     ) -> Iterator[tuple[int, int, bytes]]:
-        """Yield (channel, log time [ns], data) of the wanted channels as they lie in the file."""
-        for kind, body in self._records(problems):
-            if kind != _MESSAGE:
+        """Yield (channel, log time [ns], data) of the wanted channels in file order."""
+        for record in read_records(self.path, problems):
+            if not isinstance(record, Message):
                 continue
-            channel, _, logged, _ = _MESSAGE_HEAD.unpack_from(body)
+            channel = record.channel_id
             if channel in wanted:
-                # A copy: a view would keep the whole chunk.
-                yield channel, logged, bytes(body[_MESSAGE_HEAD.size :])
+                yield channel, record.log_time, record.data
             elif channel not in self.topics and channel not in self.foreign:
                 problems[f'{self.path.name}: message of a channel that is not described'] += 1
 
-    def _read(self, start: int, length: int) -> bytes:
-        self._file.seek(start)
-        return self._file.read(length)
-
-    def _read_summary(self) -> bool:
-        """Learn the channels from the summary; False where it is missing or damaged."""
-        tail = self._read(max(self._size - 37, 0), 37)
-        if len(tail) < 37 or tail[29:] != MAGIC or _RECORD.unpack_from(tail) != (_FOOTER, 20):
-            return False
-        start, _, crc = Struct('<QQI').unpack_from(tail, 9)
-        if not 0 < start <= self._size - 37:
-            return False
-        summary = self._read(start, self._size - 37 - start)
-        if crc and zlib.crc32(tail[:25], zlib.crc32(summary)) != crc:
-            return False
-        try:
-            for kind, body in _walk(memoryview(summary)):
-                self._learn(kind, body)
-        except _Damage:
-            return False
-        return bool(self.topics)
-
-    def _survey(self) -> None:
-        """Learn the channels and count their messages by reading everything."""
+    def _scan(self) -> None:
+        """Find the channels and count their messages by reading the whole file."""
         self._counts.clear()
-        self._schemas.clear()
-        self.topics.clear()
         self.foreign.clear()
-        for kind, body in self._records(self.damage):
-            if kind == _MESSAGE:
-                self._counts[_MESSAGE_HEAD.unpack_from(body)[0]] += 1
-            else:
-                try:
-                    self._learn(kind, body)
-                except _Damage:  # messages of a channel that stays unknown are counted
-                    continue
+        schemas: dict[int, Schema] = {}
+        for record in read_records(self.path, self.damage):
+            if isinstance(record, Message):
+                self._counts[record.channel_id] += 1
+            elif isinstance(record, Schema):
+                schemas.setdefault(record.id, record)
+            elif isinstance(record, Channel):
+                self._add_channel(record, schemas)
 
-    def _learn(self, kind: int, body: memoryview) -> None:
+    def _add_channel(self, channel: Channel, schemas: dict[int, Schema]) -> None:
+        schema = schemas.get(channel.schema_id)
+        kind = '' if schema is None else schema.name
+        self.add_topic(channel.id, channel.topic, kind, channel.message_encoding)
+
+
+def read_summary(path: Path) -> Summary | None:
+    """Read the summary at the end of a file; None where it is missing or damaged."""
+    with path.open('rb') as file:
         try:
-            if kind == _SCHEMA:
-                (number,) = Struct('<H').unpack_from(body)
-                self._schemas.setdefault(number, _string(body, 2)[0])
-            elif kind == _CHANNEL:
-                number, schema = Struct('<HH').unpack_from(body)
-                name, at = _string(body, 4)
-                encoding, _ = _string(body, at)
-                self.add_topic(number, name, self._schemas.get(schema, ''), encoding)
-            elif kind == _STATISTICS:
-                for channel, count in Struct('<HQ').iter_unpack(body[46:]):
-                    self._counts[channel] = count
-        except (struct.error, UnicodeDecodeError) as error:
-            raise _Damage('record with sizes that disagree') from error
+            file.seek(-(_RECORD.size + _FOOTER_SIZE + len(MAGIC)), 2)
+            footer = next(StreamReader(file, skip_magic=True).records)
+            if not isinstance(footer, Footer) or not footer.summary_start:
+                return None
+            file.seek(footer.summary_start)
+            # The CRC covers everything up to itself (4 bytes) and the magic.
+            section = file.read()[: -4 - len(MAGIC)]
+            if footer.summary_crc and zlib.crc32(section) != footer.summary_crc:
+                return None
+            file.seek(0)
+            return make_reader(file).get_summary()
+        except Exception:  # McapError, struct.error, and whatever damaged bytes may cause
+            return None
 
-    def _records(self, problems: Counter[str]) -> Iterator[tuple[int, memoryview]]:
-        """Yield kind and body of schemas, channels and messages, those inside chunks too."""
-        at = trusted = len(MAGIC)  # where the last chunk ended: the chain is right up to there
+
+def read_records(path: Path, problems: Counter[str]) -> Iterator[McapRecord]:
+    """Yield schemas, channels and messages in file order, including those inside chunks.
+
+    Chunks with a wrong size or CRC are left out; ``problems`` counts what is left out, by reason.
+    """
+    with path.open('rb') as file:
+        size = file.seek(0, 2)
+        at = trusted = len(MAGIC)  # end of the last chunk: the chain is intact up to there
         while True:
             try:
-                kind, length = self._head(at)
-                if kind in (_DATA_END, _FOOTER):
+                opcode, length = _read_head(file, at, size)
+                if opcode in (Opcode.DATA_END, Opcode.FOOTER):
                     return
-                if kind == _CHUNK:
-                    # The head of a chunk names its length twice, so the chain goes on after it.
-                    end = trusted = at + _RECORD.size + length
+                end = at + _RECORD.size + length
+                if opcode == Opcode.CHUNK:
+                    # A chunk gives its length twice, so the next record is found even if it is bad.
+                    trusted = end
                     try:
-                        yield from _walk(self._unpack(at + _RECORD.size, length))
-                    except _Damage as damage:
-                        problems[f'{self.path.name}: {damage}'] += 1
-                else:
-                    end = at + _RECORD.size + length
-                    if kind in (_SCHEMA, _CHANNEL, _MESSAGE):
-                        yield kind, memoryview(self._read(at + _RECORD.size, length))
+                        yield from _open_chunk(_read(file, at + _RECORD.size, length), room(size))
+                    except _DamageError as damage:
+                        problems[f'{path.name}: {damage}'] += 1
+                elif opcode in (Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE):
+                    yield from _parse(Chunk('', _read(file, at, end - at), 0, 0, 0, end - at))
                 at = end
-            except _Damage as damage:
-                problems[f'{self.path.name}: {damage}'] += 1
-                found = self._search(max(trusted, len(MAGIC)))
+            except _DamageError as damage:
+                problems[f'{path.name}: {damage}'] += 1
+                found = _find_chunk(file, trusted, size)
                 if found is None:
                     return
                 at = trusted = found
 
-    def _head(self, at: int) -> tuple[int, int]:
-        """Kind and length of the record at a byte. Raises _Damage where there can be none."""
-        head = self._read(at, _RECORD.size)
-        if len(head) < _RECORD.size:
-            raise _Damage('the end is missing')
-        kind, length = _RECORD.unpack(head)
-        if length > self._size - at - _RECORD.size:
-            raise _Damage('record that runs past the end of the file')
-        if self._chunk_length(at) == length:  # so exact that the kind need not be right
-            return _CHUNK, length
-        if kind in (0, _CHUNK) or length != _SIZES.get(kind, length):
-            raise _Damage('bytes that are no record')
-        if kind == _MESSAGE and length < _MESSAGE_HEAD.size:
-            raise _Damage('message without a head')
-        return kind, length
 
-    def _chunk_length(self, at: int) -> int | None:
-        """Length of a chunk as its inner sizes give it; None where they make no sense."""
-        head = self._read(at + _RECORD.size, _CHUNK_HEAD.size + 12)
-        if len(head) < _CHUNK_HEAD.size + 8:
-            return None
-        name = _CHUNK_HEAD.unpack_from(head)[4]
-        if name > 4 or head[_CHUNK_HEAD.size :][:name] not in _COMPRESSIONS:
-            return None
-        inner = head[_CHUNK_HEAD.size + name :][:8]
-        return _CHUNK_HEAD.size + name + 8 + int.from_bytes(inner, 'little')
+def _read(file: BinaryIO, start: int, length: int) -> bytes:
+    file.seek(start)
+    return file.read(length)
 
-    def _unpack(self, at: int, length: int) -> memoryview:
-        """Records of a chunk whose body begins at a byte. Raises _Damage."""
-        body = memoryview(self._read(at, length))
-        _, _, size, crc, name = _CHUNK_HEAD.unpack_from(body)
-        compression = bytes(body[_CHUNK_HEAD.size :][:name])
-        packed = body[_CHUNK_HEAD.size + name + 8 :]
-        if size > room(self._size):
-            raise _Damage(f'chunk that claims {size} bytes')
-        data = _decompress(compression, packed, size)
-        if len(data) != size:
-            raise _Damage('chunk of another size than it claims')
-        if crc and zlib.crc32(data) != crc:
-            raise _Damage('chunk with a wrong CRC')
-        return memoryview(data)
 
-    def _search(self, start: int) -> int | None:
-        """First byte from ``start`` on where a whole chunk begins, or None."""
-        overlap = _RECORD.size - 1
-        while start + _RECORD.size <= self._size:
-            block = self._read(start, _BLOCK)
-            match = _CHUNK_START.search(block)
-            while match:
-                at = start + match.start()
-                length = _RECORD.unpack_from(block, match.start())[1]
-                fits = length <= self._size - at - _RECORD.size
-                if fits and self._chunk_length(at) == length:
-                    return at
-                match = _CHUNK_START.search(block, match.start() + 1)
-            start += max(len(block) - overlap, 1)
+def _read_head(file: BinaryIO, at: int, size: int) -> tuple[int, int]:
+    """Opcode and length of the record at an offset. Raises _DamageError if there is none."""
+    head = _read(file, at, _RECORD.size)
+    if len(head) < _RECORD.size:
+        raise _DamageError(NO_END)
+    opcode, length = _RECORD.unpack(head)
+    if length > size - at - _RECORD.size:
+        raise _DamageError('record that runs past the end of the file')
+    if _chunk_length(file, at) == length:  # accepted even if the opcode is damaged
+        return Opcode.CHUNK, length
+    if opcode in (0, Opcode.CHUNK) or length != _SIZES.get(opcode, length):
+        raise _DamageError('bytes that are no record')
+    return opcode, length
+
+
+def _chunk_length(file: BinaryIO, at: int) -> int | None:
+    """Length of a chunk computed from its inner sizes; None where they are invalid."""
+    head = _read(file, at + _RECORD.size, _CHUNK.size + 12)
+    if len(head) < _CHUNK.size + 8:
         return None
+    name = _CHUNK.unpack_from(head)[4]
+    if name > 4 or head[_CHUNK.size :][:name] not in _COMPRESSIONS:
+        return None
+    inner = head[_CHUNK.size + name :][:8]
+    return _CHUNK.size + name + 8 + int.from_bytes(inner, 'little')
 
 
-def _decompress(compression: bytes, data: memoryview, size: int) -> bytes | memoryview:
+def _find_chunk(file: BinaryIO, start: int, size: int) -> int | None:
+    """Offset of the first complete chunk from ``start`` on, or None."""
+    while start + _RECORD.size <= size:
+        block = _read(file, start, _BLOCK)
+        for match in _CHUNK_START.finditer(block):
+            at = start + match.start()
+            length = _RECORD.unpack_from(block, match.start())[1]
+            if length <= size - at - _RECORD.size and _chunk_length(file, at) == length:
+                return at
+        start += max(len(block) - _RECORD.size + 1, 1)
+    return None
+
+
+def _open_chunk(body: bytes, most: int) -> list[McapRecord]:
+    """Records of a chunk of at most ``most`` bytes uncompressed. Raises _DamageError."""
+    chunk = Chunk.read(ReadDataStream(BytesIO(body)))
+    size = chunk.uncompressed_size
+    if size > most:
+        raise _DamageError(f'chunk that claims {size} bytes')
     try:
-        if compression == b'zstd':
-            if zstandard.frame_content_size(data) not in (-1, size):
-                raise _Damage('chunk of another size than it claims')
-            return zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
-        if compression == b'lz4':
-            return lz4.frame.LZ4FrameDecompressor().decompress(data, max_length=size)
+        if chunk.compression == 'zstd':
+            if zstandard.frame_content_size(chunk.data) not in (-1, size):
+                raise _DamageError('chunk of another size than it claims')
+            data = zstandard.decompress(chunk.data, size)
+        elif chunk.compression == 'lz4':
+            data = lz4.frame.LZ4FrameDecompressor().decompress(chunk.data, max_length=size)
+        else:
+            data = chunk.data
     except (zstandard.ZstdError, RuntimeError, EOFError) as error:
-        raise _Damage('chunk that cannot be decompressed') from error
-    return data
+        raise _DamageError('chunk that cannot be decompressed') from error
+    if len(data) != size:
+        raise _DamageError('chunk of another size than it claims')
+    return _parse(replace(chunk, compression='', data=data))
 
 
-def _walk(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Kind and body of the records that lie one after the other. Raises _Damage."""
-    at, end = 0, len(data)
-    while at < end:
-        if end - at < _RECORD.size:
-            raise _Damage('chunk that ends inside a record')
-        kind, length = _RECORD.unpack_from(data, at)
-        at += _RECORD.size
-        if length > end - at or (kind == _MESSAGE and length < _MESSAGE_HEAD.size):
-            raise _Damage('chunk that ends inside a record')
-        yield kind, data[at : at + length]
-        at += length
-
-
-def _string(data: memoryview, at: int) -> tuple[str, int]:
-    """Text that its length comes before, and where it ends. Raises struct.error."""
-    (length,) = Struct('<I').unpack_from(data, at)
-    if length > len(data) - at - 4:
-        raise struct.error('text that runs past its record')
-    return str(data[at + 4 : at + 4 + length], 'utf-8'), at + 4 + length
+def _parse(chunk: Chunk) -> list[McapRecord]:
+    """Records of an uncompressed chunk. Raises _DamageError."""
+    try:
+        return breakup_chunk(chunk, validate_crc=True)
+    except CRCValidationError as error:
+        raise _DamageError('chunk with a wrong CRC') from error
+    except (McapError, struct.error, ValueError, OverflowError) as error:
+        raise _DamageError('record with sizes that disagree') from error

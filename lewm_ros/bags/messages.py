@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""ROS messages without ROS: blank ones, commands as a contract says, and into a bag."""
+"""ROS messages without ROS: empty messages, command messages, writing them into a bag."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from rosbags.interfaces import Nodetype
 from lewm_ros.bags.episode_writer import BagWriter
 from lewm_ros.bags.episodes import TYPES
 from lewm_ros.robot.contract import Channel
-from lewm_ros.robot.fields import write_fields
+from lewm_ros.robot.fields import entry_names, write_fields
 
 JOINT_STATE = 'sensor_msgs/msg/JointState'
 TRAJECTORY = 'trajectory_msgs/msg/JointTrajectory'
 
 
 def blank(kind: str) -> Any:
-    """Make a message of a type with zeros, empty texts and empty sequences."""
+    """Make a message of zeros, empty strings and empty sequences."""
     values: dict[str, Any] = {}
-    fields: Any = TYPES.fielddefs[kind][1]  # nested tuples, whose types tell little
+    fields: Any = TYPES.fielddefs[kind][1]  # nested tuples
     for name, (node, of) in fields:
         if node == Nodetype.NAME:
             values[name] = blank(str(of))
         elif node == Nodetype.BASE:
             values[name] = '' if of[0] == 'string' else 0.0 if of[0].startswith('float') else 0
-        else:  # ARRAY of so many, SEQUENCE of none yet
+        else:  # ARRAY of fixed length, empty SEQUENCE
             (element, kind_of), count = of
             numbers = element == Nodetype.BASE and str(kind_of[0]) != 'string'
             values[name] = np.zeros(count, dtype=str(kind_of[0])) if numbers else []
@@ -36,23 +36,23 @@ def blank(kind: str) -> Any:
 
 
 def command(channel: Channel, names: Sequence[str], values: np.ndarray) -> Any:
-    """Make the message of a channel that says these values (A,) of the named dimensions."""
+    """Make the message of a channel that holds the values (A,) of the named dimensions."""
     message = blank(channel.type)
     if channel.type == JOINT_STATE:
-        message.name = list(names)
+        message.name = entry_names(channel.fields, names)
     elif channel.type == TRAJECTORY:
-        message.joint_names = list(names)
+        message.joint_names = entry_names(channel.fields, names)
         message.points = [blank('trajectory_msgs/msg/JointTrajectoryPoint')]
     write_fields(message, channel.fields, values)
     return message
 
 
 def write(bag: BagWriter, topic: str, kind: str, message: Any, stamp: int, logged: int) -> None:
-    """Append a message, its header, if it has one, of ``stamp`` [ns], logged at ``logged``."""
+    """Append a message logged at ``logged`` [ns]; ``stamp`` [ns] goes into its header, if any."""
     if hasattr(message, 'header'):
         message.header = bag.header(stamp)
     for holder in (message, *getattr(message, 'points', ())):
-        for name, value in vars(holder).items():  # rosbags wants arrays where numbers are
+        for name, value in vars(holder).items():  # rosbags needs arrays of numbers
             if isinstance(value, list) and value and isinstance(value[0], float):
                 setattr(holder, name, np.array(value))
     values = {name: getattr(message, name) for name, _ in TYPES.fielddefs[kind][1]}

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What every kind of bag file gives: topics, and serialised messages as they were recorded."""
+"""Interface of bag files: topics, and serialised messages in file order."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-#: What one message or chunk may take in memory [bytes] beyond the size of its file.
+#: Memory that one message or chunk may take beyond the size of its file [bytes].
 ROOM = 32 << 20
 
 
 def room(file_size: int) -> int:
-    """Most bytes that something compressed in a file of this size may claim to become.
+    """Largest decompressed size [bytes] of a chunk or message in a file of this size.
 
-    A chunk that promises more is a decompression bomb or damage; a real one that large comes
-    from a file that is large too.
+    More is damage or a decompression bomb: a real chunk that large makes a large file.
     """
     return ROOM + file_size
 
 
 class Topic(NamedTuple):
-    """A topic of a bag; the type in its long form, such as sensor_msgs/msg/Image."""
+    """A topic of a bag, with its full type name, such as sensor_msgs/msg/Image."""
 
     name: str
     type: str
@@ -35,9 +34,9 @@ class RawFile(ABC):
 
     Attributes:
         path: the file.
-        topics: number that the file uses for a topic → topic; CDR ones only.
-        foreign: numbers of topics in another serialisation → that serialisation.
-        damage: what was met in looking for topics, by reason; reading messages meets it again.
+        topics: topics by their number in the file; CDR ones only.
+        foreign: reasons by number, for topics in another serialisation.
+        damage: found while looking for topics, by reason; reading messages finds it again.
 
     """
 
@@ -48,14 +47,14 @@ class RawFile(ABC):
         self.damage: Counter[str] = Counter()
 
     def add_topic(self, number: int, name: str, kind: str, encoding: str) -> None:
-        """Take note of a topic; the first description of a number counts."""
+        """Register a topic; the first description of a number counts."""
         if number in self.topics or number in self.foreign:
             return
         if encoding != 'cdr':
             self.foreign[number] = f'{name}: serialised as {encoding!r}, expected cdr'
             return
         package, _, rest = kind.partition('/')
-        if rest and '/' not in rest:  # as bags of the first distributions wrote it
+        if rest and '/' not in rest:  # as the first distributions wrote it
             kind = f'{package}/msg/{rest}'
         self.topics[number] = Topic(name, kind)
 
@@ -67,11 +66,10 @@ class RawFile(ABC):
     def messages(
         self, wanted: Collection[int], problems: Counter[str]
     ) -> Iterator[tuple[int, int, bytes]]:
-        """Yield (number, log time [ns], data) of the wanted topics as they lie in the file.
+        """Yield (number, log time [ns], data) of the wanted topics in file order.
 
-        ``problems`` counts what was left out, by reason; damage is never an exception.
+        ``problems`` counts what is left out, by reason; damage raises nothing.
         """
 
-    @abstractmethod
-    def close(self) -> None:
-        """Close the file."""
+    def close(self) -> None:  # noqa: B027 (most files are open only while they are read)
+        """Close what was opened."""

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""rosbag2 recordings on disk: which files a bag has, and its messages in the order of logging.
+"""rosbag2 recordings on disk: the files of a bag, and its messages in the order of log times.
 
 A bag is a folder with MCAP or sqlite3 files (any of them zstd compressed), or such a file
 alone. metadata.yaml is read for the order of split files only; everything else is in the files.
@@ -28,15 +28,15 @@ METADATA = 'metadata.yaml'
 _KINDS: dict[str, type[McapFile] | type[SqliteFile]] = {'.mcap': McapFile, '.db3': SqliteFile}
 _ZSTD = '.zstd'
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
-#: Messages that may be logged out of order are sorted among this many, and this many bytes.
+#: Look-ahead for sorting by log time: messages, and bytes.
 _AHEAD, _AHEAD_BYTES = 64, 8 << 20
-#: A compressed file may become this many bytes on disk, and this many times as large.
+#: A compressed file may grow to this many bytes on disk plus this many times its size.
 _INFLATED, _RATIO = 1 << 30, 50
 _LATEST = 1 << 62
 
 
 def find_bags(paths: Iterable[str | Path]) -> list[Path]:
-    """List the bags among files and folders, those inside folders of bags in order of name.
+    """List the bags among files and folders; bags inside a folder in order of name.
 
     Raises BagError where a path does not exist or has no bag in it.
     """
@@ -76,13 +76,13 @@ class Bag:
 
     Args:
         path: a bag's folder or a single file.
-        problems: counts what was left out, by reason.
+        problems: counts what is left out, by reason.
 
     Attributes:
-        damage: what was met in looking for topics, by reason; reading messages meets it again.
+        damage: found while looking for topics, by reason; reading messages finds it again.
 
     Raises:
-        BagError: there is nothing in it that could be read, with the reasons.
+        BagError: nothing in it can be read; the text has the reasons.
 
     """
 
@@ -121,7 +121,7 @@ class Bag:
         return counts
 
     def messages(self, topics: Collection[Topic]) -> Iterator[tuple[Topic, int, bytes]]:
-        """Yield (topic, log time [ns], CDR data) of some topics, in the order of logging."""
+        """Yield (topic, log time [ns], CDR data) of some topics, in the order of log times."""
         return _in_order(self._recorded(topics))
 
     def _recorded(self, topics: Collection[Topic]) -> Iterator[tuple[Topic, int, bytes]]:
@@ -139,14 +139,14 @@ class Bag:
                         yield wanted[number], logged, data
 
     def _unpack(self, data: bytes, most: int) -> bytes | None:
-        """Undo message compression; None, and counted, where it cannot be done.
+        """Undo message compression; None, and counted, where that fails.
 
-        CDR begins with a zero byte, so the data itself says whether it is compressed.
+        CDR begins with a zero byte, so the first bytes tell whether data is compressed.
         """
         if not data.startswith(_ZSTD_MAGIC):
             return data
         try:
-            size = zstandard.frame_content_size(data)  # -1 where it does not say
+            size = zstandard.frame_content_size(data)  # -1 where it is not given
             if 0 <= size <= most:
                 return zstandard.ZstdDecompressor().decompress(data)
             claim = 'does not say its size' if size < 0 else f'claims {size} bytes'
@@ -157,7 +157,7 @@ class Bag:
 
     @contextmanager
     def _open(self, path: Path, problems: Counter[str]) -> Iterator[RawFile | None]:
-        """Open one file; None, and counted, where it cannot be opened at all."""
+        """Open one file; None, and counted, where that fails."""
         with tempfile.TemporaryDirectory(prefix='lewm-bag-') as folder:
             opened: RawFile | None = None
             try:
@@ -187,7 +187,7 @@ def bag_files(path: Path) -> list[Path]:
     try:
         data = read_yaml(path / METADATA)
         names = data['rosbag2_bagfile_information']['relative_file_paths']
-        # Some versions wrote the bag's folder before the name.
+        # Some versions wrote the name with the bag's folder.
         listed = [path / PurePosixPath(name).name for name in names]
     except (YamlError, KeyError, TypeError):
         return present
@@ -197,14 +197,14 @@ def bag_files(path: Path) -> list[Path]:
             f'bag {path}: cannot be read as rosbag2 (metadata.yaml names {", ".join(missing)}, '
             'which is not there; put the file back, or take it out of metadata.yaml)'
         )
-    # A recorder that was killed leaves its last file unnamed. The same file unpacked, or packed,
-    # is not another one.
+    # A recorder that was killed has not listed its last file. A compressed and an uncompressed
+    # copy of a file are the same file.
     known = {p.name.removesuffix(_ZSTD) for p in listed}
     return listed + [p for p in present if p.name.removesuffix(_ZSTD) not in known]
 
 
 def _inflate(path: Path, target: Path, problems: Counter[str]) -> Path:
-    """Undo file compression; as much of it as is whole."""
+    """Undo file compression, up to the first damage."""
     most = _INFLATED + _RATIO * path.stat().st_size
     with path.open('rb') as source, target.open('wb') as file:
         reader = zstandard.ZstdDecompressor().stream_reader(source, read_across_frames=True)
@@ -220,7 +220,7 @@ def _inflate(path: Path, target: Path, problems: Counter[str]) -> Path:
 
 
 def _in_order(messages: Iterator[tuple[Topic, int, bytes]]) -> Iterator[tuple[Topic, int, bytes]]:
-    """Sort by log time within a bounded look-ahead, so that no format's own order matters."""
+    """Sort by log time within a bounded look-ahead."""
     waiting: list[tuple[int, int, Topic, bytes]] = []
     held = 0
     for place, (topic, logged, data) in enumerate(messages):

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""A bounded queue and the one thread that writes it into a bag."""
+"""A bounded queue and the thread that writes it into a bag."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from lewm_ros.errors import BagError
 
 @dataclass(frozen=True)
 class Limits:
-    """What a recorder may use.
+    """Limits of a recorder.
 
     Attributes:
-        queue_bytes: messages waiting to be written; one more is dropped, and counted.
-        queue_messages: likewise.
-        flush: everything is on the disk after this long [s].
-        min_free: of the disk; recording stops with an error before less is left [bytes].
+        queue_bytes: of messages waiting to be written; further ones are dropped and counted.
+        queue_messages: likewise, as a number.
+        flush: data is on the disk after this long [s].
+        min_free: recording stops with an error when less disk space is free [bytes].
 
     """
 
@@ -37,11 +37,11 @@ DEFAULTS = Limits()
 
 
 class BagRecorder:
-    """Takes messages from any thread and writes them on its own.
+    """Accepts messages from any thread and writes them in its own thread.
 
     Attributes:
         written: messages in the bag, by topic.
-        dropped: messages that found the queue full, by topic.
+        dropped: messages dropped because the queue was full, by topic.
         error: what ended the writing, or None; from then on every message is dropped.
 
     """
@@ -67,7 +67,7 @@ class BagRecorder:
     def put(self, channel: Channel, stamp: int, data: bytes) -> bool:
         """Queue a serialised message received at ``stamp`` [ns]; False if it was dropped.
 
-        What is in the queue stays: a recording should have its holes in one place.
+        Queued messages are kept, so that the hole in the recording is in one place.
         """
         with self._wake:
             room = (
@@ -85,7 +85,7 @@ class BagRecorder:
         return room
 
     def stop(self, timeout: float = 30.0) -> None:
-        """Write what is queued and end the thread; the bag is left to be closed.
+        """Write what is queued and end the thread; the bag stays open.
 
         Raises BagError if that takes longer than ``timeout`` [s].
         """
@@ -134,7 +134,7 @@ class BagRecorder:
 
 
 def check_disk(path: Path, min_free: float) -> None:
-    """Raise BagError if less than ``min_free`` [bytes] of the disk of a bag are free."""
+    """Raise BagError if less than ``min_free`` [bytes] are free on the disk of a bag."""
     there = next(p for p in (path, *path.absolute().parents) if p.exists())
     free = shutil.disk_usage(there).free
     if free < min_free:

@@ -1,24 +1,23 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Makes a bag whole whose recorder was killed: unfinished files get an index, the bag metadata.
+"""Repair of a bag whose recorder was killed: adds the missing index and metadata.
 
-Chunks are complete or cut; a complete one is checked by its CRC. Works on bags of other
-recorders too, as long as their topics have standard types.
+Truncated chunks and chunks with a wrong CRC are left out. Works on bags of other recorders too,
+as long as their topics have standard types.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass
 import fcntl
 from pathlib import Path
 
-from mcap.reader import make_reader
 from mcap.records import Channel as ChannelRecord
-from mcap.records import Chunk, Message, Schema
-from mcap.stream_reader import StreamReader, breakup_chunk
+from mcap.records import Message, Schema
 
 from lewm_ros.bags.layout import natural
+from lewm_ros.bags.mcap_reader import NO_END, read_records, read_summary
 from lewm_ros.bags.writer import METADATA, Channel, Part, PartWriter, write_metadata
 from lewm_ros.errors import BagError, YamlError
 from lewm_ros.yaml_reader import parse_yaml, read_yaml
@@ -26,26 +25,26 @@ from lewm_ros.yaml_reader import parse_yaml, read_yaml
 
 @dataclass
 class Repaired:
-    """What was done to a file."""
+    """Result of the repair of a file."""
 
     path: Path
-    whole: bool  #: it was, and has not been touched
+    whole: bool  #: it was complete and is unchanged
     messages: int
-    damaged: int  #: chunks that were left out: cut at the end, or with a wrong CRC
+    damaged: int  #: pieces left out: truncated, or with a wrong CRC
 
     def __str__(self) -> str:
         if self.whole:
             return f'{self.path}: whole, {self.messages} messages'
-        left_out = f', {self.damaged} cut or damaged chunks left out' if self.damaged else ''
+        left_out = f', {self.damaged} truncated or damaged chunks left out' if self.damaged else ''
         return f'{self.path}: repaired, {self.messages} messages saved{left_out}'
 
 
 def repair(folder: Path) -> list[Repaired]:
-    """Repair a bag in place; a bag that is whole stays as it is.
+    """Repair a bag in place; a complete bag is not changed.
 
-    Metadata that cannot be read are kept beside the new ones, as ``metadata.yaml.damaged``.
+    A metadata.yaml that cannot be read is kept as ``metadata.yaml.damaged``.
 
-    Raises BagError if there is no MCAP file in it, or if it is still being recorded.
+    Raises BagError if it has no MCAP file, or if it is still being recorded.
     """
     files = sorted(folder.glob('*.mcap'), key=natural)
     if not files:
@@ -59,56 +58,48 @@ def repair(folder: Path) -> list[Repaired]:
             part, damaged = _rewrite(path)
         parts.append(part)
         report.append(Repaired(path, whole, part.messages, damaged))
-    notes = _notes(folder)
-    if notes is None:
+    metadata = _custom_data(folder)
+    if metadata is None:
         (folder / METADATA).rename(folder / f'{METADATA}.damaged')
-    write_metadata(folder, parts, notes or {})
+    write_metadata(folder, parts, metadata or {})
     return report
 
 
 def _read_index(path: Path) -> Part | None:
-    """Return what a file holds by its index, or None where it has none."""
-    try:
-        with path.open('rb') as stream:
-            summary = make_reader(stream, validate_crcs=True).get_summary()
-    except Exception:  # McapError, struct.error, and what else cut bytes may come to mean
-        return None
+    """Return what a file holds according to its index, or None where it has none."""
+    summary = read_summary(path)
     if summary is None or summary.statistics is None:
         return None
-    figures = summary.statistics
-    part = Part(path.name, figures.message_start_time, figures.message_end_time)
-    for number, count in figures.channel_message_counts.items():
+    statistics = summary.statistics
+    part = Part(path.name, statistics.message_start_time, statistics.message_end_time)
+    for number, count in statistics.channel_message_counts.items():
         record = summary.channels[number]
         part.counts[_channel(record, summary.schemas[record.schema_id])] += count
     return part
 
 
 def _rewrite(path: Path) -> tuple[Part, int]:
-    """Copy the chunks of an unfinished file into a whole one that takes its place."""
+    """Replace an unfinished file by a complete one with the same messages."""
     _check_abandoned(path)
     new = path.with_name(path.name + '.new')
     new.unlink(missing_ok=True)
     writer = PartWriter(new)
     schemas: dict[int, Schema] = {}
     channels: dict[int, Channel] = {}
-    damaged = 0
-    for chunk in _chunks(path):
-        try:
-            records = breakup_chunk(chunk, validate_crc=True)
-        except Exception:  # zstd, CRC, struct: this chunk is lost, the next need not be
-            damaged += 1
-            continue
-        for record in records:
-            if isinstance(record, Schema):
-                schemas[record.id] = record
-            elif isinstance(record, ChannelRecord):
+    damage: Counter[str] = Counter()
+    for record in read_records(path, damage):
+        if isinstance(record, Schema):
+            schemas[record.id] = record
+        elif isinstance(record, ChannelRecord):
+            if record.schema_id in schemas:
                 channels[record.id] = _channel(record, schemas[record.schema_id])
-            elif isinstance(record, Message) and record.channel_id in channels:
-                writer.write(channels[record.channel_id], record.log_time, record.data)
+        elif isinstance(record, Message) and record.channel_id in channels:
+            writer.write(channels[record.channel_id], record.log_time, record.data)
+    del damage[f'{path.name}: {NO_END}']  # expected after a kill
     writer.part.name = path.name
     part = writer.close()
     new.replace(path)
-    return part, damaged
+    return part, damage.total()
 
 
 def _check_abandoned(path: Path) -> None:
@@ -121,41 +112,27 @@ def _check_abandoned(path: Path) -> None:
             pass  # a file system without locks
 
 
-def _chunks(path: Path) -> Iterator[Chunk]:
-    """Yield the chunks of a file up to where it was cut off."""
-    with path.open('rb') as stream:
-        records = StreamReader(stream, emit_chunks=True).records
-        while True:
-            try:
-                record = next(records)
-            except Exception:  # the end, or bytes cut anywhere
-                return
-            if isinstance(record, Chunk):
-                # The reader takes what is there of a chunk that was cut.
-                yield record
-
-
 def _channel(record: ChannelRecord, schema: Schema) -> Channel:
     try:
         first = dict(parse_yaml(record.metadata.get('offered_qos_profiles', ''))[0])
-    except (YamlError, LookupError, TypeError, ValueError):  # it says nothing, or nothing known
+    except (YamlError, LookupError, TypeError, ValueError):  # missing or unknown
         first = {}
     return Channel(
         record.topic,
         schema.name,
-        # As names, or as the numbers that older recorders write.
+        # As names, or as numbers of older recorders.
         reliable=first.get('reliability', 'reliable') in ('reliable', 1),
         latched=first.get('durability', 'volatile') in ('transient_local', 1),
     )
 
 
-def _notes(folder: Path) -> dict[str, str] | None:
-    """Return the custom data of a bag's metadata; None where they exist and cannot be read."""
+def _custom_data(folder: Path) -> dict[str, str] | None:
+    """Return the custom data of a bag's metadata; None where the file cannot be read."""
     path = folder / METADATA
     if not path.exists():
         return {}
     try:
-        notes = read_yaml(path)['rosbag2_bagfile_information']['custom_data'] or {}
-        return {str(key): str(value) for key, value in notes.items()}
+        data = read_yaml(path)['rosbag2_bagfile_information']['custom_data'] or {}
+        return {str(key): str(value) for key, value in data.items()}
     except (AttributeError, KeyError, TypeError, YamlError):
         return None

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""One recording from its start to its summary: bag, writer, and what is noticed of each topic."""
+"""One recording, from start to summary: the bag, its writer, and statistics of each topic."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from lewm_ros.bags.recorder import BagRecorder, Limits, check_disk
 from lewm_ros.bags.writer import BagFolder, Channel
 from lewm_ros.errors import BagError
 
-#: Key of a bag's metadata under which the summary stands, as JSON.
+#: Key of the summary in a bag's custom data, as JSON.
 SUMMARY = 'lewm_recording'
-#: What a recording should have none of, in words of the summary.
+#: Keys of the summary that should be zero.
 LOSSES = ('dropped', 'lost', 'missing', 'gaps')
 
 
@@ -29,9 +29,9 @@ class Recorded:
 
     channel: Channel
     flow: Flow
-    regular: bool  #: it has a rate, so that a pause means something
+    regular: bool  #: has a rate, so that a pause is a gap
     stamped: bool  #: its messages begin with a std_msgs/Header
-    heard: float  #: when the last message came, or when listening began [s], monotonic
+    heard: float  #: time of the last message, or of the subscription [s], monotonic
 
 
 class Session:
@@ -44,8 +44,8 @@ class Session:
         path: folder of the bag.
         gap: a longer pause of a regular topic is a gap [s].
         limits: of queue and disk.
-        notes: go into the bag's metadata.
-        split_seconds, split_bytes: where a file of the bag ends.
+        metadata: custom data of the bag.
+        split_seconds, split_bytes: maximum length [s] and size of a file of the bag.
 
     """
 
@@ -54,7 +54,7 @@ class Session:
         path: Path,
         gap: float,
         limits: Limits,
-        notes: Mapping[str, str],
+        metadata: Mapping[str, str],
         split_seconds: float,
         split_bytes: float,
     ) -> None:
@@ -63,7 +63,7 @@ class Session:
         self.topics: dict[str, Recorded] = {}
         self._gap = gap
         self._began = time.monotonic()
-        self._bag = BagFolder(path, notes, split_seconds, split_bytes)
+        self._bag = BagFolder(path, metadata, split_seconds, split_bytes)
         self._recorder = BagRecorder(self._bag, limits)
 
     @property
@@ -87,26 +87,26 @@ class Session:
     def take(self, recorded: Recorded, data: bytes, received: int) -> float:
         """Queue a serialised message received at ``received`` [ns]; return the gap before it [s].
 
-        0.0 where there was none. Never blocks; a message for which the queue has no room is
-        counted under :meth:`dropped`.
+        0.0 where there was none. Never blocks; messages that find the queue full are counted by
+        :meth:`dropped`.
         """
         recorded.heard = time.monotonic()
         self._recorder.put(recorded.channel, received, data)
-        # By their own stamps, where they have any: a message that only came late is no gap.
+        # By the header stamp if there is one: a message that is only late is no gap.
         stamp = header_stamp(data) if recorded.stamped else 0
         return recorded.flow.arrived(stamp or received)
 
     def dropped(self, topic: str) -> int:
-        """Messages of a topic for which the queue had no room."""
+        """Messages of a topic dropped because the queue was full."""
         return self._recorder.dropped[topic]
 
     def silence(self, recorded: Recorded) -> float:
-        """How long a regular topic has been silent by now, if that is a gap already, else 0 [s]."""
+        """Time since the last message of a regular topic if that is a gap already, else 0 [s]."""
         silent = time.monotonic() - recorded.heard
         return silent if recorded.regular and silent > self._gap else 0.0
 
-    def figures(self) -> dict[str, Any]:
-        """What a running recording reports."""
+    def metrics(self) -> dict[str, Any]:
+        """Metrics of the running recording."""
         flows = {name: r.flow for name, r in self.topics.items()}
         return {
             'bag': self.path,
@@ -120,16 +120,16 @@ class Session:
             **{f'messages: {name}': flow.messages for name, flow in flows.items()},
         }
 
-    def close(self, **notes: Any) -> str:
-        """Write what is queued, close the bag, return what became of every topic, as text.
+    def close(self, **details: Any) -> str:
+        """Write what is queued, close the bag and return a summary as text.
 
-        The same stands in the bag's metadata, together with ``notes``. Raises BagError where
-        the bag could not be completed.
+        The summary and ``details`` are stored in the bag's metadata too. Raises BagError if the
+        bag cannot be completed.
         """
-        summary = {'seconds': round(self.seconds, 1), **notes}
+        summary = {'seconds': round(self.seconds, 1), **details}
         self._recorder.stop()
-        summary['topics'] = {name: self._became(r) for name, r in sorted(self.topics.items())}
-        self._bag.notes[SUMMARY] = json.dumps(summary)
+        summary['topics'] = {name: self._summary(r) for name, r in sorted(self.topics.items())}
+        self._bag.metadata[SUMMARY] = json.dumps(summary)
         try:
             self._bag.close()
         except OSError as error:
@@ -139,7 +139,7 @@ class Session:
             ) from error
         return _text(f'{self.path}: {self._bag.size / 1e6:.1f} MB', summary)
 
-    def _became(self, recorded: Recorded) -> dict[str, Any]:
+    def _summary(self, recorded: Recorded) -> dict[str, Any]:
         topic, flow = recorded.channel.topic, recorded.flow
         return {
             'messages': self._recorder.written[topic],
@@ -154,8 +154,8 @@ class Session:
 
 def _text(title: str, summary: Mapping[str, Any]) -> str:
     lines = [f'{title} in {summary["seconds"]:g} s']
-    for name, figures in summary['topics'].items():
-        rate = '' if figures['rate_hz'] is None else f' at {figures["rate_hz"]:g} Hz'
-        losses = [f', {figures[key]} {key}' for key in LOSSES if figures[key]]
-        lines.append(f'  {name}: {figures["messages"]} messages{rate}{"".join(losses)}')
+    for name, metrics in summary['topics'].items():
+        rate = '' if metrics['rate_hz'] is None else f' at {metrics["rate_hz"]:g} Hz'
+        losses = [f', {metrics[key]} {key}' for key in LOSSES if metrics[key]]
+        lines.append(f'  {name}: {metrics["messages"]} messages{rate}{"".join(losses)}')
     return '\n'.join(lines)

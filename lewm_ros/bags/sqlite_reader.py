@@ -1,6 +1,10 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""rosbag2's sqlite3 files (.db3), of every version of their schema."""
+"""Reader of rosbag2's sqlite3 files (.db3), of every schema version.
+
+The reader of the ``rosbags`` package rejects truncated databases and ignores a write-ahead log;
+a killed recorder leaves both.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from lewm_ros.errors import BagError
 
 
 class SqliteFile(RawFile):
-    """One .db3 file. Raises BagError where it is no database of rosbag2."""
+    """One .db3 file. Raises BagError if it is no database of rosbag2."""
 
     def __init__(self, path: Path, problems: Counter[str]) -> None:
         super().__init__(path)
@@ -39,7 +43,7 @@ class SqliteFile(RawFile):
         self._database.close()
 
     def counts(self) -> Counter[int]:
-        """Messages by topic; as many as can be counted where the file is damaged."""
+        """Messages by topic, up to the first damage."""
         found: Counter[int] = Counter()
         try:
             for (number,) in self._database.execute('SELECT topic_id FROM messages'):
@@ -51,12 +55,12 @@ class SqliteFile(RawFile):
     def messages(
         self, wanted: Collection[int], problems: Counter[str]
     ) -> Iterator[tuple[int, int, bytes]]:
-        """Yield (topic, log time [ns], data) in the order in which they were written."""
+        """Yield (topic, log time [ns], data) in the order of writing."""
         last = None
         query = 'SELECT id, topic_id, timestamp, data FROM messages ORDER BY id'
         try:
             for row, number, logged, data in self._database.execute(query):
-                if last is not None and row <= last:  # a damaged tree may run in circles
+                if last is not None and row <= last:  # a damaged tree may have cycles
                     raise sqlite3.DatabaseError('rows are not in order')
                 last = row
                 if number not in wanted:
@@ -70,15 +74,14 @@ class SqliteFile(RawFile):
 
 
 def _connect(path: Path, problems: Counter[str]) -> sqlite3.Connection:
-    """Open read-only: with its journal where it has one and the folder lets it be read."""
+    """Open read-only, with the write-ahead log if there is one and it can be read."""
     uri = path.absolute().as_uri()
     for options in ('mode=ro', 'immutable=1'):
         database = sqlite3.connect(f'{uri}?{options}', uri=True)
         try:
             database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, min(room(path.stat().st_size), 1 << 30))
-            # Without this a file that is shorter than its head says is refused as a whole.
+            # Without this, a file shorter than its header says is rejected.
             database.execute('PRAGMA writable_schema = ON')
-            database.execute('PRAGMA trusted_schema = OFF')
             database.execute('PRAGMA cell_size_check = ON')
             database.execute('SELECT count(*) FROM sqlite_master')
         except sqlite3.OperationalError as error:

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Stamped values as they come in: late ones are sorted in, a clock that was set back is noticed."""
+"""Stamped values in order: late ones are sorted in, a clock that was set back is detected."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 
 from lewm_ros.time import NS_PER_S
 
-#: What is further behind the newest value than this [ns] was not late: the clock was set back.
+#: A value further behind the newest than this [ns] is not late: the clock was set back.
 BEHIND = NS_PER_S // 2
-#: So it was where more than this many in a row are behind the newest.
+#: The clock was set back too if more than this many values in a row are behind the newest.
 RUN = 5
 
 V = TypeVar('V')
@@ -23,14 +23,14 @@ V = TypeVar('V')
 class Timeline(Generic[V]):
     """Values in the order of their stamps [ns], each stamp once.
 
-    Late values wait aside until a newer one comes, because only then is it sure that the clock
-    was not set back, in which case they belong to what follows.
+    Late values are held until a newer one arrives. If the clock turns out to have been set back
+    instead, they belong to the next timeline.
 
     Attributes:
         entries: (stamp, value), ascending.
         late: (stamp, value) not yet sorted in.
-        duplicates: values dropped because their stamp was there already.
-        sorted_in: values that came late.
+        duplicates: values dropped because their stamp exists already.
+        sorted_in: late values.
 
     """
 
@@ -46,7 +46,7 @@ class Timeline(Generic[V]):
         return self.entries[-1][0] if self.entries else None
 
     def add(self, stamp: int, value: V) -> bool:
-        """Take a value in. False, and nothing kept, where the clock was set back.
+        """Add a value. False, and the value is not kept, if the clock was set back.
 
         Then a new timeline begins, with ``late`` and this value.
         """
@@ -63,7 +63,7 @@ class Timeline(Generic[V]):
         return True
 
     def settle(self) -> None:
-        """Sort in what came late."""
+        """Sort in the late values."""
         for stamp, value in self.late:
             place = bisect_left(self.entries, stamp, key=itemgetter(0))
             if place < len(self.entries) and self.entries[place][0] == stamp:

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Which topics a recording holds."""
+"""Topics of a recording."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Topic:
 
     name: str
     type: str
-    regular: bool = False  #: comes at a steady rate: a pause is a gap
+    regular: bool = False  #: has a steady rate: a pause is a gap
     required: bool = False  #: a recording without it cannot be trained on
 
 
-#: What the nodes of this package say.
+#: Topics of the nodes of this package.
 OWN = (
     Topic('latent', 'sensor_msgs/msg/Image', regular=True),
     Topic('goal_image', 'sensor_msgs/msg/Image'),

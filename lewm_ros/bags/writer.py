@@ -1,12 +1,11 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""A rosbag2 folder of MCAP files, written so that a kill costs no more than the last second.
+"""Writer of a rosbag2 folder of MCAP files that loses at most the last second when killed.
 
-Every chunk is compressed (zstd) and carries its CRC. :meth:`BagFolder.flush` ends the chunk at
-hand and hands it to the disk: what is left by a kill is a file without its index, whose chunks
-any MCAP tool can still read one after the other (``mcap recover``, or our own
-:mod:`lewm_ros.bags.repair`). Files that have been closed are whole, and ``metadata.yaml``
-names them from then on.
+Every chunk is compressed (zstd) and has a CRC. :meth:`BagFolder.flush` ends the current chunk and
+syncs it to the disk: a kill leaves a file without an index, whose chunks any MCAP tool can still
+read (``mcap recover``, or :mod:`lewm_ros.bags.repair`). Closed files are complete and listed in
+``metadata.yaml``.
 """
 
 from __future__ import annotations
@@ -21,13 +20,19 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mcap.writer import CompressionType, Writer
-from rosbags.typesys import Stores, TypesysError, get_typestore
 import yaml
 
 from lewm_ros import __version__
 from lewm_ros.errors import BagError
 from lewm_ros.time import NS_PER_S
+
+try:
+    from mcap.writer import CompressionType, Writer
+    from rosbags.typesys import Stores, TypesysError, get_typestore
+except ModuleNotFoundError as error:
+    raise BagError(
+        f"recording needs the Python package '{error.name}': pip install 'lewm_ros[record]'"
+    ) from error
 
 #: Messages are compressed together up to this size [bytes].
 CHUNK = 1 << 20
@@ -41,7 +46,7 @@ _FOREVER = {'sec': 9223372036, 'nsec': 854775807}
 
 @dataclass(frozen=True)
 class Channel:
-    """A topic as it is recorded: full name, type, and what its publisher offered."""
+    """A recorded topic: full name, type, and the QoS offered by its publisher."""
 
     topic: str
     type: str
@@ -67,7 +72,7 @@ class Channel:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What an MCAP file says of the channel."""
+        """Metadata of the channel in an MCAP file."""
         return {
             'offered_qos_profiles': _dump(self.qos),
             'topic_type_hash': definition(self.type)[1],
@@ -87,7 +92,7 @@ def definition(kind: str) -> tuple[str, str]:
 
 @dataclass
 class Part:
-    """What metadata.yaml says of one file: [ns] of the first and last message, counts."""
+    """Entry of one file in metadata.yaml: [ns] of the first and last message, counts."""
 
     name: str
     start: int = 0
@@ -100,7 +105,7 @@ class Part:
         return self.counts.total()
 
     def add(self, channel: Channel, stamp: int) -> None:
-        """Take note of a message logged at ``stamp`` [ns]."""
+        """Count a message logged at ``stamp`` [ns]."""
         self.start = min(stamp, self.start) if self.counts else stamp
         self.end = max(stamp, self.end)
         self.counts[channel] += 1
@@ -121,7 +126,7 @@ class PartWriter:
 
     @property
     def size(self) -> int:
-        """Bytes in the file; the chunk at hand is not counted."""
+        """Bytes in the file, without the current chunk."""
         return self._stream.tell()
 
     def write(self, channel: Channel, stamp: int, data: bytes) -> None:
@@ -133,12 +138,12 @@ class PartWriter:
         self.part.add(channel, stamp)
 
     def flush(self) -> None:
-        """End the chunk at hand and see it onto the disk."""
+        """End the current chunk and sync it to the disk."""
         self._writer.flush()
         os.fdatasync(self._stream.fileno())
 
     def close(self) -> Part:
-        """Write the index; the file is whole after this."""
+        """Write the index, which completes the file."""
         try:
             self._writer.flush()
             about = information([self.part], {})['rosbag2_bagfile_information']
@@ -165,13 +170,13 @@ class BagFolder:
     """A bag being written: files of ``split_seconds`` [s] or ``split_bytes``, and metadata.yaml.
 
     Not thread safe. Raises BagError if the folder exists, OSError where it cannot be written.
-    ``notes`` go into the metadata.
+    ``metadata`` is its custom data.
     """
 
     def __init__(
         self,
         path: Path,
-        notes: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
         split_seconds: float = 60.0,
         split_bytes: float = 4e9,
     ) -> None:
@@ -179,12 +184,12 @@ class BagFolder:
             raise BagError(f'bag {path}: exists already; choose another name or remove it')
         path.mkdir(parents=True)
         self.path = path
-        self.notes = dict(notes or {})
+        self.metadata = dict(metadata or {})
         self._split_time = split_seconds * NS_PER_S
         self._split_bytes = split_bytes
         self._parts: list[Part] = []
         self._writer: PartWriter | None = None
-        # At once, so that a folder that cannot be written is known before the first message.
+        # At once, so that an error is raised before the first message.
         self._open()
 
     @property
@@ -197,8 +202,8 @@ class BagFolder:
         writer = self._writer or self._open()
         part = writer.part
         if part.counts and (
-            # A clock that jumps back starts a new file too, by a second: two topics are not
-            # taken from the middleware in the order in which they arrived.
+            # A clock that jumps back starts a new file too. Up to a second is tolerated:
+            # the middleware does not deliver topics in the order of arrival.
             not -NS_PER_S <= stamp - part.start < self._split_time
             or writer.size >= self._split_bytes
         ):
@@ -207,16 +212,16 @@ class BagFolder:
         writer.write(channel, stamp, data)
 
     def flush(self) -> None:
-        """See everything written so far onto the disk."""
+        """Sync everything written so far to the disk."""
         if self._writer is not None:
             self._writer.flush()
 
     def close(self) -> None:
-        """Close the file at hand and name it in metadata.yaml. Safe to call twice."""
+        """Close the current file and list it in metadata.yaml. Safe to call twice."""
         writer, self._writer = self._writer, None
         if writer is not None:
             self._parts.append(writer.close())
-            write_metadata(self.path, self._parts, self.notes)
+            write_metadata(self.path, self._parts, self.metadata)
 
     def _open(self) -> PartWriter:
         name = f'{self.path.name}_{len(self._parts)}.mcap'
@@ -224,7 +229,7 @@ class BagFolder:
         return self._writer
 
 
-def information(parts: Iterable[Part], notes: Mapping[str, str]) -> dict[str, Any]:
+def information(parts: Iterable[Part], metadata: Mapping[str, str]) -> dict[str, Any]:
     """Return metadata.yaml of these files, as plain data."""
     parts = list(parts)
     filled = [p for p in parts if p.counts]
@@ -262,24 +267,24 @@ def information(parts: Iterable[Part], notes: Mapping[str, str]) -> dict[str, An
                 }
                 for p in parts
             ],
-            'custom_data': dict(notes) or None,
+            'custom_data': dict(metadata) or None,
             'ros_distro': os.environ.get('ROS_DISTRO', 'unknown'),
         }
     }
 
 
-def write_metadata(folder: Path, parts: Iterable[Part], notes: Mapping[str, str]) -> None:
-    """Write metadata.yaml of a bag: the old one or the new one is there at any time."""
+def write_metadata(folder: Path, parts: Iterable[Part], metadata: Mapping[str, str]) -> None:
+    """Write metadata.yaml of a bag, atomically."""
     new = folder / f'{METADATA}.new'
     with new.open('w') as stream:
-        stream.write(_dump(information(parts, notes)))
+        stream.write(_dump(information(parts, metadata)))
         stream.flush()
         os.fsync(stream.fileno())
     new.replace(folder / METADATA)
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML without anchors, which other readers of a bag need not know."""
+    """YAML without anchors, which other readers may not support."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

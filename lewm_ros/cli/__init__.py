@@ -29,11 +29,11 @@ from lewm_ros.sim import TASKS
 #: ``add_arguments(parser)`` and ``run(args) -> int``, and its help.
 COMMANDS = {
     'collect': (
-        'sim.collect',
+        'cli.collect',
         'simulate a task, or render MuJoCo recordings (--mjcf), into a rosbag2 bag',
     ),
-    'check': ('bags.check', 'check a contract, and whether bags fit it'),
-    'inspect': ('bags.inspection', 'what bags hold: rates, gaps, episodes, usable windows'),
+    'check': ('cli.check', 'check a contract, and whether bags fit it'),
+    'inspect': ('cli.inspect_bags', 'what bags hold: rates, gaps, episodes, usable windows'),
     'train': ('training.train', 'train a model from bags'),
     'evaluate': (
         'evaluation.evaluate',

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from lewm_ros.bags.episodes import read_episodes, recording_command
 from lewm_ros.bags.reader import find_bags
@@ -20,6 +19,7 @@ from lewm_ros.engines import load_engine
 from lewm_ros.errors import CalibrationError
 from lewm_ros.evaluation.scoring import Forecast, forecast_episode
 from lewm_ros.files import find
+from lewm_ros.progress import progress
 from lewm_ros.surprise.calibration import conformal_threshold, window_maxima, windows_needed
 from lewm_ros.surprise.monitors import running_means
 from lewm_ros.surprise.score import nominal_scale, score
@@ -144,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
     forecasts: dict[int, list[Forecast]] = {h: [] for h in horizons}
     spans, periods = [], []
     source = read_episodes(args.data, bundle.contract, manifest.image_size)
-    for episode in tqdm(source, desc='score', unit='episode'):
+    for episode in progress(source, desc='score', unit='episode'):
         found = forecast_episode(bundle, engine, episode, horizons)
         if not all(len(forecast.stamps) for forecast in found.values()):
             continue

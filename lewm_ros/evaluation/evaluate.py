@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import ENGINES, PRECISIONS, load_engine
@@ -24,6 +23,7 @@ from lewm_ros.evaluation.closed_loop import PlannerPolicy, planner_config
 from lewm_ros.evaluation.intervals import wilson
 from lewm_ros.evaluation.probe import probe_bags
 from lewm_ros.files import find
+from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import TASKS, Task, make_task
 from lewm_ros.sim.collect import START, Policy, UniformPolicy, image_size, simulate
@@ -50,7 +50,7 @@ def run_goals(
     task.rng = np.random.default_rng(seed)
     rng = np.random.default_rng(seed)
     reached, within, errors = 0, 0, []
-    for _ in tqdm(range(goals), desc='evaluate', unit='goal'):
+    for _ in progress(range(goals), desc='evaluate', unit='goal'):
         task.reset()
         goal = task.sample_goal(far)
         task.set_goal(goal)

@@ -10,7 +10,6 @@ import re
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from lewm_ros.bags.episodes import read_episodes, recording_command
 from lewm_ros.bags.reader import find_bags
@@ -19,6 +18,7 @@ from lewm_ros.engines import Engine
 from lewm_ros.errors import CalibrationError
 from lewm_ros.evaluation.detection import share
 from lewm_ros.evaluation.scoring import score_episode
+from lewm_ros.progress import progress
 from lewm_ros.surprise.calibration import window_maxima
 from lewm_ros.time import NS_PER_S
 
@@ -34,7 +34,7 @@ def false_alarms(
     refuse_calibrated(bundle, bags)
     stamps, scores, lengths = [], [], []
     source = read_episodes(bags, bundle.contract, bundle.manifest.image_size)
-    for episode in tqdm(source, desc='nominal', unit='episode'):
+    for episode in progress(source, desc='nominal', unit='episode'):
         scored = score_episode(bundle, engine, episode, horizon)
         stamps.append(scored.stamps)
         scores.append(scored.scores)

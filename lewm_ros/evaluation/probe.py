@@ -7,12 +7,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import Engine
 from lewm_ros.errors import BagError
+from lewm_ros.progress import progress
 
 
 def linear_probe(
@@ -39,7 +39,7 @@ def probe_bags(bundle: Bundle, engine: Engine, bags: list[Path]) -> dict[str, di
     latents: list[np.ndarray] = []
     states: list[np.ndarray] = []
     source = read_episodes(bags, bundle.contract, bundle.manifest.image_size)
-    for episode in tqdm(source, desc='probe', unit='episode'):
+    for episode in progress(source, desc='probe', unit='episode'):
         if episode.states is not None:
             latents.append(np.stack([engine.encode(image) for image in episode.images]))
             states.append(episode.states)

@@ -35,6 +35,7 @@ from lewm_ros.evaluation.false_alarms import false_alarms
 from lewm_ros.evaluation.scoring import Scores, score_episode
 from lewm_ros.evaluation.voe_figure import BEFORE, draw
 from lewm_ros.planning import PlannerConfig
+from lewm_ros.progress import progress
 from lewm_ros.robot.history import block_actions, block_edges
 from lewm_ros.robot.imaging import prepare
 from lewm_ros.sim import Task
@@ -324,7 +325,7 @@ def run(args: argparse.Namespace, bundle: Bundle, task: Task, config: PlannerCon
     protocol = Trials(bundle, task, engine, config, calibration)
     normal: list[Trial] = []
     trials: dict[str, list[Trial]] = {kind: [] for kind in kinds}
-    with tqdm(total=args.trials * (1 + len(kinds)), desc='trials', unit='episode') as bar:
+    with progress(total=args.trials * (1 + len(kinds)), desc='trials', unit='episode') as bar:
         for number in range(args.trials):
             usual, perturbed = protocol.run(kinds, (args.seed, number), bar)
             normal.append(usual)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from array import array
 from importlib import import_module
-import re
 from typing import Any
 
 from builtin_interfaces.msg import Duration, Time
@@ -17,7 +16,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from lewm_ros.errors import ObservationError
 from lewm_ros.robot.contract import Action
-from lewm_ros.robot.fields import read_command, write_fields
+from lewm_ros.robot.fields import entry_names, read_command, write_fields
 from lewm_ros.time import NS_PER_S
 
 LATENT_ENCODING = '32FC1'
@@ -173,12 +172,12 @@ def action_message(values: np.ndarray, action: Action, stamp: int, period: int =
     if isinstance(message, JointTrajectory):
         seconds, rest = divmod(period, NS_PER_S)
         message.points = [JointTrajectoryPoint(time_from_start=Duration(sec=seconds, nanosec=rest))]
-        message.joint_names = _joint_names(action)
+        message.joint_names = entry_names(action.fields, action.names)
     write_fields(message, action.fields, values)
     if hasattr(message, 'header'):
         message.header.stamp = to_time(stamp)
     if action.type == 'sensor_msgs/msg/JointState':
-        message.name = _joint_names(action)
+        message.name = entry_names(action.fields, action.names)
     return message
 
 
@@ -190,15 +189,6 @@ def read_action(message: Any, action: Action, received: int) -> tuple[int, np.nd
     """
     values = read_command(message, action.applied.fields)
     return stamp_of(message) or received + round(action.delay * NS_PER_S), values
-
-
-def _joint_names(action: Action) -> list[str]:
-    """Names by position in the message: fields may list its entries in any order."""
-    places = [int(match[1]) for f in action.fields if (match := re.search(r'\[(\d+)\]$', f))]
-    names = [''] * (max(places, default=-1) + 1)
-    for place, name in zip(places, action.names):
-        names[place] = name
-    return names
 
 
 def _bytes(values: np.ndarray) -> array:

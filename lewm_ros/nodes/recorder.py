@@ -134,7 +134,7 @@ class RecorderNode(LewmNode):
 
     def report(self) -> dict[str, Any]:
         """Figures of the recording."""
-        figures = {} if self._session is None else self._session.figures()
+        figures = {} if self._session is None else self._session.metrics()
         return {**figures, 'episode': self._running or 0, 'episodes': self._number}
 
     def start_episode(self) -> tuple[bool, str]:

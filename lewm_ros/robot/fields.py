@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+import re
 from typing import Any
 
 import numpy as np
@@ -64,6 +66,18 @@ def write_fields(message: Any, paths: tuple[str, ...], values: np.ndarray) -> No
             sequence += [0.0] * (item + 1 - len(sequence))
             sequence[item] = float(value)
             setattr(target, name, sequence)
+
+
+def entry_names(paths: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Names by place in a message, '' where none is known: paths may list entries in any order.
+
+    ``names[i]`` belongs to ``paths[i]``, such as 'data[1]', which is place 1.
+    """
+    found: dict[int, str] = {}
+    for path, name in zip(paths, names):
+        if match := re.search(r'\[(\d+)\]$', path):
+            found[int(match[1])] = name
+    return [found.get(place, '') for place in range(max(found, default=-1) + 1)]
 
 
 def steps(path: str) -> list[tuple[str, int | None]]:

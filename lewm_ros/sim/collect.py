@@ -1,57 +1,53 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm collect`: a simulated task's episodes, or recorded MuJoCo states, into an MCAP bag."""
+"""Simulated episodes, recorded into the same kind of bag as a robot's."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-import sys
 from typing import Protocol
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from lewm_ros.bags import messages
 from lewm_ros.bags.episode_writer import BagWriter
 from lewm_ros.errors import SimulationError
 from lewm_ros.files import find
+from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
-from lewm_ros.sim import TASKS, Push, Task, make_task
+from lewm_ros.sim import Push, Task, make_task
 from lewm_ros.sim.push_policy import PushPolicy
 from lewm_ros.time import NS_PER_S
 
 NAMESPACE = '/lewm'
-JOINT_STATES = 'joint_states'  #: where a simulator's state goes that no contract reads
-#: Simulated clocks start here [ns], and rest this long between episodes.
+JOINT_STATES = 'joint_states'  #: topic of the state if the contract names none
+#: Simulated time of the first episode [ns], and pause between episodes [ns].
 START = NS_PER_S
 REST = 10 * NS_PER_S
-#: Options that only a TASK has, and their defaults; options that only --mjcf has, all needed.
-TASK_ONLY = {'episodes': 1200, 'seconds': 5.0, 'policy': 'random', 'bundle': '', 'seed': 0}
-MJCF_ONLY = ('camera', 'trajectory', 'contract')
 
 
 class Policy(Protocol):
-    """Something that drives a simulated episode."""
+    """Controller of a simulated episode."""
 
     def reset(self) -> None:
         """Begin an episode."""
 
     def observe(self, stamp: int, image: np.ndarray) -> None:
-        """See the frame (S, S, 3) uint8 taken at ``stamp`` [ns]."""
+        """Receive the frame (S, S, 3) uint8 taken at ``stamp`` [ns]."""
 
     def act(self, stamp: int) -> np.ndarray:
         """Return the command (A,), contract units, held from ``stamp`` [ns] on."""
 
 
 class RandomPolicy:
-    """Random commands of every smoothness, for training data.
+    """Random commands of varying smoothness, for training data.
 
     Each dimension of each episode is an autoregressive process with a time constant between
     0.05 and 0.8 s and a standard deviation between 0.3 and 1.3 of half the range, clipped to
-    the limits: white noise, swings and long pushes all occur.
+    the limits, from white noise to long pushes.
     """
 
     def __init__(self, contract: Contract, rng: np.random.Generator) -> None:
@@ -70,7 +66,7 @@ class RandomPolicy:
         self._x = self._rng.normal(size=size) * self._std
 
     def observe(self, stamp: int, image: np.ndarray) -> None:
-        """Look away: this policy is blind."""
+        """Ignore the frame: commands do not depend on it."""
 
     def act(self, stamp: int) -> np.ndarray:
         """Return the next command (A,)."""
@@ -88,10 +84,10 @@ class UniformPolicy:
         self._rng = rng
 
     def reset(self) -> None:
-        """Nothing to forget."""
+        """Nothing is kept between episodes."""
 
     def observe(self, stamp: int, image: np.ndarray) -> None:
-        """Look away: this policy is blind."""
+        """Ignore the frame: commands do not depend on it."""
 
     def act(self, stamp: int) -> np.ndarray:
         """Return the next command (A,)."""
@@ -107,10 +103,10 @@ def simulate(
     phase: float,
     start: int,
 ) -> Iterator[tuple[str, int, np.ndarray]]:
-    """Run one episode in simulated time, the simulator waiting for the policy.
+    """Run one episode in simulated time; the simulator waits for the policy.
 
-    Commands begin ``phase`` [s] after frames, since on a robot the two share no grid. Yields
-    ('action', stamp, command), ('state', stamp, state) and ('image', stamp, picture) in time
+    Commands begin ``phase`` [s] after frames, because a robot does not synchronise them. Yields
+    ('action', stamp, command), ('state', stamp, state) and ('image', stamp, image) in time
     order; stamps are ``start`` [ns] plus the simulated time. At equal times the frame comes
     before the command. A frame is taken at the physics step nearest to its time.
     """
@@ -163,122 +159,71 @@ def image_size(text: str) -> int | tuple[int, int]:
     return (int(height), int(width)) if cross else int(width)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line."""
-    parser.description = (
-        'Record simulated episodes of a task, or render recorded MuJoCo trajectories (--mjcf), '
-        'into a rosbag2 MCAP bag.'
-    )
-    parser.add_argument('task', nargs='?', choices=TASKS, help='simulated task')
-    parser.add_argument('--out', required=True, type=Path, help='bag folder to create')
-    parser.add_argument('--camera-rate', type=float, default=20.0, help='[Hz] (default 20)')
-    parser.add_argument(
-        '--image-size', type=image_size, default=64, metavar='PX', help='64 (default) or 640x480'
-    )
-    task = parser.add_argument_group('with TASK')
-    task.add_argument('--episodes', type=int, help='episodes (default 1200)')
-    task.add_argument('--seconds', type=float, help='of each [s] (default 5)')
-    task.add_argument(
-        '--policy',
-        choices=('random', 'planner'),
-        help="random torques or pushes, or the planner reaching random goals (default 'random')",
-    )
-    task.add_argument('--bundle', help='bundle of the planner (default: named like the task)')
-    task.add_argument('--seed', type=int, help='(default 0)')
-    mjcf = parser.add_argument_group('instead of TASK')
-    mjcf.add_argument('--mjcf', type=Path, metavar='MODEL.xml', help='MuJoCo model')
-    mjcf.add_argument('--camera', metavar='NAME', help='camera of the model')
-    mjcf.add_argument(
-        '--trajectory',
-        type=Path,
-        nargs='+',
-        action='extend',
-        metavar='FILE.npz',
-        help='qpos (T, nq), qvel (T, nv), ctrl (T, nu) held from time (T,) [s] on; a new episode '
-        'begins where time jumps back, or where the whole numbers of episode (T,) change',
-    )
-    mjcf.add_argument(
-        '--contract', help='names the topics; columns of ctrl are its action dimensions in order'
-    )
+def collect_task(
+    name: str,
+    out: Path,
+    *,
+    episodes: int,
+    seconds: float,
+    camera_rate: float = 20.0,
+    size: int | tuple[int, int] = 64,
+    policy_name: str = 'random',
+    bundle: str = '',
+    seed: int = 0,
+    command: str = '',
+) -> None:
+    """Record simulated episodes of a task into a bag.
 
+    Args:
+        name: task, such as 'reacher'.
+        out: bag folder to create.
+        episodes: how many.
+        seconds: length of each [s].
+        camera_rate: [Hz].
+        size: height and width of the images [px], or one number for both.
+        policy_name: 'random', or 'planner', which reaches random goals.
+        bundle: of the planner; named like the task where it is empty.
+        seed: of task and policy.
+        command: stored in the bag's metadata, as the provenance of models trained on it.
 
-def run(args: argparse.Namespace) -> int:
-    """Collect the episodes."""
-    _check_options(args)
-    if args.mjcf is None:
-        return _collect_task(args)
-    from lewm_ros.sim.trajectory import collect_trajectories
+    Raises:
+        SimulationError: the camera or the control period does not fit the simulation.
+        BagError: ``out`` exists.
 
-    contract = Contract.load(find('contract', args.contract))
-    size, rate = args.image_size, args.camera_rate
-    collect_trajectories(args.mjcf, args.camera, args.trajectory, contract, args.out, size, rate)
-    return 0
+    """
+    rng = np.random.default_rng(seed)
+    with closing(make_task(name, size, seed)) as task:
+        contract = Contract.load(find('contract', task.contract))
+        policy: Policy
+        if policy_name == 'planner':
+            from lewm_ros.evaluation.closed_loop import PlannerPolicy
 
-
-def _check_options(args: argparse.Namespace) -> None:
-    """Refuse options that do not go together, and set the defaults of a task."""
-    if (args.task is None) == (args.mjcf is None):
-        given = 'neither is' if args.task is None else 'both are'
-        raise SimulationError(
-            f'expected either a task ({", ".join(TASKS)}) or --mjcf MODEL.xml: {given} given'
-        )
-    if args.mjcf is None:
-        wrong, needed = [n for n in MJCF_ONLY if getattr(args, n) is not None], []
-    else:
-        wrong = [name for name in TASK_ONLY if getattr(args, name) is not None]
-        needed = [name for name in MJCF_ONLY if getattr(args, name) is None]
-    if wrong:
-        where = 'with --mjcf' if args.mjcf is None else 'with a task'
-        raise SimulationError(f'--{wrong[0]} only has a meaning {where}: leave it out')
-    if needed:
-        raise SimulationError(f'--mjcf needs --{" and --".join(needed)} as well')
-    for name, default in TASK_ONLY.items():
-        if getattr(args, name) is None:
-            setattr(args, name, default)
-    for name in ('episodes', 'seconds', 'camera_rate'):
-        if not 0 < getattr(args, name) < float('inf'):
-            raise SimulationError(
-                f'--{name.replace("_", "-")} is {getattr(args, name)}: expected more than 0'
-            )
-
-
-def _collect_task(args: argparse.Namespace) -> int:
-    rng = np.random.default_rng(args.seed)
-    task = make_task(args.task, args.image_size, args.seed)
-    contract = Contract.load(find('contract', task.contract))
-    policy: Policy
-    if args.policy == 'planner':
-        from lewm_ros.evaluation.closed_loop import PlannerPolicy
-
-        bundle = args.bundle or task.name
-        policy = PlannerPolicy.from_bundle(bundle, task, contract, seed=args.seed)
-    elif isinstance(task, Push):
-        policy = PushPolicy(contract, rng, task)
-    else:
-        policy = RandomPolicy(contract, rng)
-    _frame_steps(args.camera_rate, task)  # refused before a bag is there
-    start = START
-    with BagWriter(args.out, ' '.join(['lewm', *sys.argv[1:]])) as bag:
-        for number in tqdm(range(1, args.episodes + 1), desc='collect', unit='episode'):
-            task.reset()
-            write_episode(bag, start, number)
-            phase = rng.uniform(0, contract.period)
-            for kind, stamp, value in simulate(
-                task, contract, policy, args.seconds, args.camera_rate, phase, start
-            ):
-                if kind == 'state':
-                    write_state(bag, contract, stamp, value, task.joints)
-                elif kind == 'action':
-                    write_action(bag, contract, stamp, value)
-                else:
-                    write_image(bag, contract, stamp, value)
-            start += round(args.seconds * NS_PER_S) + REST
-    task.close()
-    return 0
+            policy = PlannerPolicy.from_bundle(bundle or task.name, task, contract, seed=seed)
+        elif isinstance(task, Push):
+            policy = PushPolicy(contract, rng, task)
+        else:
+            policy = RandomPolicy(contract, rng)
+        _frame_steps(camera_rate, task)  # checked before the bag is created
+        start = START
+        with BagWriter(out, command) as bag:
+            for number in progress(range(1, episodes + 1), desc='collect', unit='episode'):
+                task.reset()
+                write_episode(bag, start, number)
+                phase = rng.uniform(0, contract.period)
+                for kind, stamp, value in simulate(
+                    task, contract, policy, seconds, camera_rate, phase, start
+                ):
+                    if kind == 'state':
+                        write_state(bag, contract, stamp, value, task.joints)
+                    elif kind == 'action':
+                        write_action(bag, contract, stamp, value)
+                    else:
+                        write_image(bag, contract, stamp, value)
+                start += round(seconds * NS_PER_S) + REST
 
 
 def topic_name(name: str) -> str:
-    """Return the whole name of a contract's topic: relative ones are below /lewm."""
+    """Return the full name of a contract's topic; relative ones are in /lewm."""
     return name if name.startswith('/') else f'{NAMESPACE}/{name}'
 
 
@@ -297,7 +242,7 @@ def write_action(bag: BagWriter, contract: Contract, stamp: int, value: np.ndarr
 def write_state(
     bag: BagWriter, contract: Contract, stamp: int, value: np.ndarray, names: Sequence[str]
 ) -> None:
-    """Write positions and velocities, the two halves of ``value``, of the named joints."""
+    """Write the state of the named joints: positions, then velocities, in ``value``."""
     position, velocity = np.split(value, 2)
     bag.write(
         topic_name(JOINT_STATES if contract.state is None else contract.state.topic),
@@ -312,7 +257,7 @@ def write_state(
 
 
 def write_image(bag: BagWriter, contract: Contract, stamp: int, value: np.ndarray) -> None:
-    """Write a picture (H, W, 3) uint8 RGB as the contract's camera does, losslessly."""
+    """Write an image (H, W, 3) uint8 RGB in the type of the contract's camera, losslessly."""
     topic, kind = topic_name(contract.camera.topic), contract.camera.type
     header = bag.header(stamp, 'camera_optical')
     if kind == 'sensor_msgs/msg/CompressedImage':

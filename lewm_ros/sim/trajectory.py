@@ -1,9 +1,9 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm collect --mjcf`: recorded MuJoCo trajectories, rendered into the same bag as a robot's.
+"""Recorded MuJoCo trajectories, rendered into the same kind of bag as a robot's.
 
-A picture shows the newest recorded state at or before its time; nothing is interpolated, so that
-every picture is of a state that was. ``ctrl`` of a row is held from the row's time on.
+An image shows the newest recorded state at or before its time; states are not interpolated.
+``ctrl`` of a row is held from the row's time on.
 """
 
 from __future__ import annotations
@@ -14,26 +14,25 @@ from dataclasses import dataclass
 import logging
 from pathlib import Path
 import re
-import sys
 from typing import Any
 import zipfile
 import zlib
 
 import numpy as np
-from tqdm import tqdm
 
 from lewm_ros.bags import messages
 from lewm_ros.bags.episode_writer import BagWriter
 from lewm_ros.bags.episodes import TYPES
 from lewm_ros.bags.messages import JOINT_STATE
 from lewm_ros.errors import SimulationError
+from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.fields import write_fields
 from lewm_ros.sim.collect import REST, START, topic_name, write_episode, write_image
 from lewm_ros.sim.rendering import Camera, load_mujoco
 from lewm_ros.time import NS_PER_S
 
-#: A row this much [ns] after a frame still counts as at its time: float32 times are no finer.
+#: Tolerance when comparing times of rows and frames [ns], for times stored as float32.
 SLACK = 100_000
 log = logging.getLogger('lewm')
 
@@ -56,6 +55,7 @@ def collect_trajectories(
     out: Path,
     size: int | tuple[int, int],
     rate: float,
+    command: str = '',
 ) -> None:
     """Render every episode of some .npz files into one bag.
 
@@ -65,11 +65,12 @@ def collect_trajectories(
         paths: files as :func:`load_trajectories` reads them.
         contract: names the topics, types and fields.
         out: bag folder to create.
-        size: height and width of the pictures [px], or one number for both.
-        rate: of the pictures [Hz].
+        size: height and width of the images [px], or one number for both.
+        rate: of the images [Hz].
+        command: stored in the bag's metadata.
 
     Raises:
-        SimulationError: something is wrong or does not fit together; no bag is there then.
+        SimulationError: the input is invalid or inconsistent; no bag is created.
 
     """
     model = load_model(mjcf)
@@ -82,13 +83,12 @@ def collect_trajectories(
     has_state = _has_state(model, contract)
     episodes = [episode for path in paths for episode in load_trajectories(path, model, rate)]
     _check_limits(contract, episodes)
-    command = ' '.join(['lewm', *sys.argv[1:]])
-    with closing(Camera(model, camera, size)) as eye, BagWriter(out, command) as bag:
-        scribe = _Scribe(bag, model, contract, has_state)
-        start = START + scribe.lead
-        for number, episode in enumerate(tqdm(episodes, desc='render', unit='episode'), 1):
-            write_episode(bag, start - scribe.lead, number)
-            _render(model, episode, rate, eye, scribe, start)
+    with closing(Camera(model, camera, size)) as renderer, BagWriter(out, command) as bag:
+        writer = _EpisodeWriter(bag, model, contract, has_state)
+        start = START + writer.lead
+        for number, episode in enumerate(progress(episodes, desc='render', unit='episode'), 1):
+            write_episode(bag, start - writer.lead, number)
+            _render(model, episode, rate, renderer, writer, start)
             start += int(episode.stamps[-1]) + REST
 
 
@@ -108,10 +108,10 @@ def load_model(path: Path) -> Any:
 
 
 def load_trajectories(path: Path, model: Any, rate: float) -> list[Trajectory]:
-    """Read the episodes of an .npz file; never unpickles.
+    """Read the episodes of an .npz file, without pickle.
 
-    It holds ``qpos`` (T, nq), ``qvel`` (T, nv), ``ctrl`` (T, nu), ``time`` (T,) [s] and, if
-    need be, ``episode`` (T,) whole numbers. An episode ends where its number changes; without
+    It holds ``qpos`` (T, nq), ``qvel`` (T, nv), ``ctrl`` (T, nu), ``time`` (T,) [s] and,
+    optionally, ``episode`` (T,) integers. An episode ends where its number changes; without
     numbers, where time jumps back.
 
     Raises:
@@ -159,7 +159,7 @@ def load_trajectories(path: Path, model: Any, rate: float) -> list[Trajectory]:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    """Read the arrays of an .npz file as float64, all finite; shapes as they come."""
+    """Read the arrays of an .npz file as finite float64, of any shape."""
     names = ('qpos', 'qvel', 'ctrl', 'time')
     try:
         file = np.load(path, allow_pickle=False)
@@ -221,7 +221,7 @@ def _check_camera(
     if contract.camera.scale is not None:
         raise SimulationError(
             f'camera.scale is {contract.camera.scale:g} in the contract, of a depth camera: '
-            'pictures are rendered in colour, so expected null'
+            'images are rendered in colour, so expected null'
         )
     if contract.camera.crop is not None:
         x, y, width, height = contract.camera.crop
@@ -229,12 +229,12 @@ def _check_camera(
         if x + width > columns or y + height > rows:
             raise SimulationError(
                 f'camera.crop {list(contract.camera.crop)} of the contract reaches out of the '
-                f'picture: expected an --image-size of at least {x + width}x{y + height}'
+                f'image: expected an --image-size of at least {x + width}x{y + height}'
             )
 
 
 def _has_state(model: Any, contract: Contract) -> bool:
-    """Whether the state channel is one that qpos and qvel can fill; says so where it is not."""
+    """Whether qpos and qvel can fill the state channel; warns if not."""
     state, applied = contract.state, contract.action.applied
     if state is None:
         return False
@@ -261,7 +261,7 @@ def _has_state(model: Any, contract: Contract) -> bool:
 
 
 def _check_limits(contract: Contract, episodes: Sequence[Trajectory]) -> None:
-    """Say which dimensions of ctrl leave the contract's limits; a planner never will."""
+    """Warn of dimensions of ctrl that exceed the contract's limits, which a planner never does."""
     action = contract.action
     ctrl = np.concatenate([episode.ctrl for episode in episodes])
     for values, name, unit, low, high in zip(
@@ -276,12 +276,12 @@ def _check_limits(contract: Contract, episodes: Sequence[Trajectory]) -> None:
             )
 
 
-class _Scribe:
-    """Writes pictures, states and commands as the contract says.
+class _EpisodeWriter:
+    """Writes images, states and commands as the contract says.
 
     Attributes:
-        lead: [ns] that commands are logged before they take effect. Messages without a header
-            are read as taking effect ``action.delay`` after they were logged.
+        lead: commands are logged this long before they take effect [ns], because messages
+            without a header take effect ``action.delay`` after their log time.
 
     """
 
@@ -298,7 +298,7 @@ class _Scribe:
         self.lead = 0 if stamped else round(contract.action.delay * NS_PER_S)
 
     def frame(self, stamp: int, image: np.ndarray, row: int, episode: Trajectory) -> None:
-        """Write a picture (S, S, 3) uint8 and the state of the row that it shows."""
+        """Write an image (S, S, 3) uint8 and the state that it shows."""
         if self._has_state and self._contract.state is not None:
             topic = topic_name(self._contract.state.topic)
             message = self._joint_state(row, episode)
@@ -324,21 +324,21 @@ class _Scribe:
 
 
 def _render(
-    model: Any, episode: Trajectory, rate: float, eye: Camera, scribe: _Scribe, start: int
+    model: Any, episode: Trajectory, rate: float, camera: Camera, writer: _EpisodeWriter, start: int
 ) -> None:
-    """Write an episode in the order of its log times; frames before commands of equal times."""
+    """Write an episode in the order of log times; frames before commands at equal times."""
     mujoco = load_mujoco()
     data = mujoco.MjData(model)
     count = int(episode.stamps[-1] * rate / NS_PER_S + 1e-6) + 1
     frames = np.round(np.arange(count) * (NS_PER_S / rate)).astype(np.int64)
     shown = np.searchsorted(episode.stamps, frames + SLACK, side='right') - 1
     events = [(stamp, 0, i) for i, stamp in enumerate(frames.tolist())]
-    events += [(stamp - scribe.lead, 1, i) for i, stamp in enumerate(episode.stamps.tolist())]
+    events += [(stamp - writer.lead, 1, i) for i, stamp in enumerate(episode.stamps.tolist())]
     for logged, is_command, index in sorted(events):
         if is_command:
-            scribe.command(start + logged + scribe.lead, index, episode)
+            writer.command(start + logged + writer.lead, index, episode)
             continue
         row = int(shown[index])
         data.qpos[:], data.qvel[:] = episode.qpos[row], episode.qvel[row]
         mujoco.mj_forward(model, data)
-        scribe.frame(start + logged, eye.render(data), row, episode)
+        writer.frame(start + logged, camera.render(data), row, episode)

@@ -209,7 +209,8 @@ def write_mcap(
         chunks[-1].append(item)
     magic = b'\x89MCAP0\r\n'
     start = magic + record(1, text('ros2') + text('test')) + data + record(15, bytes(4))
-    described += record(11, bytes(46) + b''.join(struct.pack('<HQ', *c) for c in counts.items()))
+    by_channel = b''.join(struct.pack('<HQ', *c) for c in counts.items())
+    described += record(11, bytes(42) + struct.pack('<I', len(by_channel)) + by_channel)
     foot = struct.pack('<QQ', len(start) if summary else 0, 0)
     described = described if summary else b''
     total = zlib.crc32(described + struct.pack('<BQ', 2, 20) + foot) if summary else 0

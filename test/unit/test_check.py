@@ -125,14 +125,15 @@ def test_a_bag_that_fits_shows_what_is_taken_for_what(tmp_path, capsys, storage)
     """With the count of every topic, those that nobody asked for too."""
     extra = replace(frame(5, noise(1)), topic='/other/image')
     bag = write(tmp_path / 'bag', [*drive(5, 2), extra], storage)
-    status, said = checked(capsys, 'reacher', '--bag', bag)
+    status, said = checked(capsys, 'reacher', '--data', bag)
     assert status == 0
     rows = [line.split() for line in said.splitlines()[2:]]
     assert rows == [
-        ['/lewm/action', 'std_msgs/msg/Float64MultiArray', '10', 'action'],
-        ['/lewm/camera/image', 'sensor_msgs/msg/Image', '10', 'camera'],
-        ['/lewm/episode', 'std_msgs/msg/UInt32', '2', 'episode'],
-        ['/lewm/joint_states', 'sensor_msgs/msg/JointState', '10', 'state'],
+        ['topic', 'type', 'role', 'count'],
+        ['/lewm/action', 'std_msgs/msg/Float64MultiArray', 'action', '10'],
+        ['/lewm/camera/image', 'sensor_msgs/msg/Image', 'camera', '10'],
+        ['/lewm/episode', 'std_msgs/msg/UInt32', 'episode', '2'],
+        ['/lewm/joint_states', 'sensor_msgs/msg/JointState', 'state', '10'],
         ['/other/image', 'sensor_msgs/msg/Image', '1'],
     ]
 
@@ -143,7 +144,7 @@ def test_what_a_bag_lacks_is_named_with_what_it_has(tmp_path, capsys):
     twist = command(NS_PER_S, 0, 0)
     messages = [image, replace(twist, topic='/lewm/joint_states')]
     bag = write(tmp_path / 'bag', messages)
-    status, said = checked(capsys, 'reacher', '--bag', bag, '--json')
+    status, said = checked(capsys, 'reacher', '--data', bag, '--json')
     (report,) = json.loads(said)['bags']
     assert status == 2
     assert report['problems'] == [
@@ -169,7 +170,7 @@ def test_the_first_messages_are_looked_into(tmp_path, capsys, reacher):
     for item in messages:
         if item.topic == '/lewm/action':
             item.message.data = np.zeros(1)
-    status, said = checked(capsys, path, '--bag', write(tmp_path / 'bag', messages))
+    status, said = checked(capsys, path, '--data', write(tmp_path / 'bag', messages))
     assert status == 2
     assert '2 problems' in said
     assert 'camera.crop [0, 0, 64, 64] does not fit an image of 16x16 pixels' in said
@@ -184,12 +185,12 @@ def test_every_bag_is_looked_at(tmp_path, capsys, reacher):
     write_mcap(cut, drive(30, 1), chunk_bytes=5000)
     cut.write_bytes(cut.read_bytes()[:-3000])
     (tmp_path / 'three').mkdir()
-    given = ['--bag', tmp_path / 'day', tmp_path / 'three', '--bag', tmp_path / 'four']
+    given = ['--data', tmp_path / 'day', tmp_path / 'three', '--data', tmp_path / 'four']
     status, said = checked(capsys, 'reacher', *given)
     assert status == 2
     assert f'bag {tmp_path}/day/one: fits' in said
     assert f'bag {tmp_path}/day/two: fits' in said
-    assert 'note: 1 x two.mcap: ' in said
+    assert 'refused: 1 x two.mcap: ' in said
     assert 'cannot be read as rosbag2 (no .mcap or .db3 file' in said
     assert 'no such file or folder' in said
     del reacher['rates']
@@ -198,7 +199,7 @@ def test_every_bag_is_looked_at(tmp_path, capsys, reacher):
     status, said = checked(capsys, path, *given)
     assert status == 2
     assert '/lewm/camera/image' in said
-    assert 'a sound contract would say' in said
+    assert 'load a valid contract to check whether it fits' in said
 
 
 def test_a_contract_that_does_not_exist_is_one_line(capsys):
@@ -213,12 +214,12 @@ def test_a_topic_of_another_namespace_is_named(tmp_path, capsys, reacher):
     reacher['camera']['topic'] = '/elsewhere/camera/image'
     path = tmp_path / 'mine.yaml'
     path.write_text(yaml.safe_dump(reacher))
-    status, said = checked(capsys, path, '--bag', bag)
+    status, said = checked(capsys, path, '--data', bag)
     assert status == 2
     (line,) = (text for text in said.splitlines() if 'camera.topic' in text)
     assert 'it is not in the bag; of this type there is /' in line
     reacher['camera']['topic'] = '/image'  # the end of a name that the bag has
     path.write_text(yaml.safe_dump(reacher))
-    status, said = checked(capsys, path, '--bag', bag)
+    status, said = checked(capsys, path, '--data', bag)
     assert status == 2
     assert 'it is not in the bag; of this type there is /' in said

@@ -1,18 +1,31 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The camera of simulated episodes: any rate and shape of picture."""
+"""Simulated episodes: camera rates and image shapes, commands, what ends up in the bag."""
 
 from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lewm_ros import cli
-from lewm_ros.bags.episodes import read_episodes
+from lewm_ros.bags.episode_writer import BagWriter
+from lewm_ros.bags.episodes import TYPES, read_episodes
+from lewm_ros.bags.reader import Bag
+from lewm_ros.errors import BagError, SimulationError
 from lewm_ros.files import find
 from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import make_task
-from lewm_ros.sim.collect import START, UniformPolicy, image_size, simulate
+from lewm_ros.sim.collect import (
+    START,
+    UniformPolicy,
+    collect_task,
+    image_size,
+    simulate,
+    write_action,
+)
 from lewm_ros.time import NS_PER_S
 
 
@@ -67,6 +80,43 @@ def test_pushes_come_back_from_their_bag(tmp_path):
         assert np.median(np.abs(followed)) < 0.05
     moved = [np.ptp(e.states[:, 2:4], axis=0).max() for e in episodes]
     assert max(moved) > 0.05
+
+
+@pytest.mark.parametrize(
+    ('kind', 'path'),
+    [
+        ('sensor_msgs/msg/JointState', 'effort'),
+        ('trajectory_msgs/msg/JointTrajectory', 'points[0].positions'),
+    ],
+)
+def test_joints_are_named_in_the_order_of_the_message(tmp_path, kind, path):
+    """A driver finds its joints by name, also where the contract lists them in another order."""
+    contract = Contract.load(find('contract', 'reacher'))
+    fields = (f'{path}[1]', f'{path}[0]')
+    contract = replace(contract, action=replace(contract.action, type=kind, fields=fields))
+    with BagWriter(tmp_path / 'bag') as bag:
+        write_action(bag, contract, START, np.array([0.1, 0.2]))
+    ((_, _, data),) = (bag := Bag(tmp_path / 'bag', Counter())).messages(bag.topics)
+    message = TYPES.deserialize_cdr(data, kind)
+    point = message.points[0] if hasattr(message, 'points') else message
+    names = getattr(message, 'joint_names', None) or message.name
+    values = getattr(point, path.rpartition('.')[2])
+    assert list(names) == ['elbow', 'shoulder'] == list(contract.action.names)[::-1]
+    assert list(values) == [0.2, 0.1]
+
+
+def test_a_collection_that_fails_leaves_no_camera_open(tmp_path):
+    """In a notebook the next task can be made, and what was collected is a whole bag."""
+    contract = Contract.load(find('contract', 'reacher'))
+    taken = tmp_path / 'bag'
+    taken.mkdir()
+    with pytest.raises(BagError, match='exists already'):
+        collect_task('reacher', taken, episodes=1, seconds=1.0)
+    with pytest.raises(SimulationError, match='--camera-rate is 1e'):
+        collect_task('reacher', tmp_path / 'none', episodes=1, seconds=1.0, camera_rate=1e6)
+    collect_task('reacher', tmp_path / 'good', episodes=1, seconds=1.0)
+    (episode,) = read_episodes([tmp_path / 'good'], contract, 64)
+    assert len(episode.stamps) == 20
 
 
 @pytest.mark.parametrize(

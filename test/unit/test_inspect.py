@@ -6,7 +6,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 import json
+import os
 from pathlib import Path
+import subprocess
+import sys
 
 import numpy as np
 from PIL import Image
@@ -230,13 +233,15 @@ def test_few_of_many_are_kept_evenly():
 def test_several_bags_and_text(tmp_path, capsys):
     """A bag that does not fit is named, the others are inspected."""
     good = write(tmp_path / 'bags' / 'good', following(4))
-    poor = write(tmp_path / 'bags' / 'poor', [command(1, 0.0, 0.0)])
+    write(tmp_path / 'bags' / 'poor', [command(1, 0.0, 0.0)])
     out = tmp_path / 'sheet.png'
     assert main(['inspect', str(good.parent), '--contract', 'reacher', '--out', str(out)]) == 0
     said = capsys.readouterr().out
     assert f'bag {good}: 1 episodes, 120 frames in 6.0 s, 105 usable windows' in said
-    assert f'  problem: bag {poor}: no topic camera/image' in said
-    assert '  constant, nothing is learned of them: elbow' in said
+    assert (
+        '  problem: camera.topic camera/image (sensor_msgs/msg/Image): it is not in the bag' in said
+    )
+    assert '  constant, cannot be learned: elbow' in said
     assert 'delay from command to motion: 0.' in said
     assert said.endswith(f'usable windows: 105 (of 4 frames 0.25 s apart)\ncontact sheet: {out}\n')
 
@@ -258,11 +263,11 @@ def test_nothing_usable_is_said_in_one_line(tmp_path, inspected):
 
 
 def test_a_bag_without_the_topics_is_not_usable(tmp_path, inspected):
-    """The reason is the reader's; no sheet is drawn of nothing."""
+    """The reason is that of `lewm check`; no sheet is drawn of nothing."""
     bag = write(tmp_path / 'bag', [command(1, 0.0, 0.0)])
     status, report, error = inspected(bag)
     assert (status, report['sheet']) == (2, None)
-    assert 'no topic camera/image (sensor_msgs/msg/Image)' in error
+    assert 'camera.topic camera/image (sensor_msgs/msg/Image): it is not in the bag' in error
     assert not (tmp_path / 'sheet.png').exists()
 
 
@@ -272,3 +277,22 @@ def test_sizes_below_one_are_refused(tmp_path, capsys, option):
     bag = write(tmp_path / 'bag', following(0, frames=10))
     assert main(['inspect', str(bag), '--contract', 'reacher', option, '0']) == 2
     assert f'{option} is 0: expected 1 or more' in capsys.readouterr().err
+
+
+def test_json_needs_no_matplotlib(tmp_path):
+    """Figures only: nothing is drawn unless --out says where."""
+    bag = write(tmp_path / 'bag', following(0))
+    code = (
+        'import sys; sys.modules.update(matplotlib=None, PIL=None); '
+        'from lewm_ros.cli import main; sys.exit(main(sys.argv[1:]))'
+    )
+    command = [sys.executable, '-c', code, 'inspect', str(bag), '--contract', 'reacher']
+    environment = os.environ | {'PYTHONPATH': str(Path(__file__).resolve().parents[2])}
+    given = {'cwd': tmp_path, 'env': environment, 'capture_output': True, 'text': True}
+    done = subprocess.run([*command, '--json'], check=True, **given)
+    report = json.loads(done.stdout)
+    assert (report['windows'], report['sheet']) == (105, None)
+    drawn = subprocess.run(command, check=False, **given)
+    assert drawn.returncode == 2
+    assert "pip install 'lewm_ros[train]'" in drawn.stderr
+    assert not list(tmp_path.glob('*.png'))

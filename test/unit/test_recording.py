@@ -71,7 +71,7 @@ def write(bag: BagFolder, count: int, first: int = 0) -> None:
 
 
 def test_a_bag_reads_back_in_rosbags_and_in_mcap(tmp_path):
-    """Bytes, receive stamps, types, hashes, quality of service and notes; every chunk has a CRC."""
+    """Bytes, receive stamps, types, hashes, QoS and metadata; every chunk has a CRC."""
     bag = BagFolder(tmp_path / 'bag', {'lewm_command': 'lewm record'})
     write(bag, 60)
     bag.close()
@@ -245,15 +245,15 @@ def test_a_session_sums_up_what_became_of_every_topic(tmp_path):
     assert pauses[30] == pytest.approx(31 / 30)
     camera.flow.lost = 2
     assert session.silence(episode) == session.silence(camera) == 0.0
-    figures = session.figures()
-    assert (figures['lost'], figures['missing'], figures['gaps']) == (2, 30, 1)
+    metrics = session.metrics()
+    assert (metrics['lost'], metrics['missing'], metrics['gaps']) == (2, 30, 1)
     text = session.close(episodes=1)
     assert '/lewm/camera/image: 32 messages at 30 Hz, 2 lost, 30 missing, 1 gaps' in text
     assert '/lewm/episode: 1 messages\n' in text + '\n'
     about = yaml.safe_load((tmp_path / 'bag/metadata.yaml').read_text())
-    notes = about['rosbag2_bagfile_information']['custom_data']
-    summary = json.loads(notes[SUMMARY])
-    assert (notes['lewm_command'], summary['episodes']) == ('x', 1)
+    data = about['rosbag2_bagfile_information']['custom_data']
+    summary = json.loads(data[SUMMARY])
+    assert (data['lewm_command'], summary['episodes']) == ('x', 1)
     assert summary['topics'][IMAGE.topic] == {
         'messages': 32,
         'rate_hz': 30.0,
@@ -345,7 +345,7 @@ def test_repair_leaves_out_a_damaged_chunk_and_keeps_the_rest(tmp_path):
     path.write_bytes(bytes(data))
     (report,) = repair(folder)
     assert report.damaged == 1
-    assert '1 cut or damaged chunks left out' in str(report)
+    assert '1 truncated or damaged chunks left out' in str(report)
     with AnyReader([folder]) as reader:
         assert reader.message_count == 62
         (episode,) = [c for c in reader.connections if c.topic == EPISODE.topic]
@@ -354,7 +354,7 @@ def test_repair_leaves_out_a_damaged_chunk_and_keeps_the_rest(tmp_path):
 
 @pytest.mark.parametrize('old', [b'cut: {', b'a: 1'])
 def test_repair_keeps_metadata_that_it_cannot_read(tmp_path, old):
-    """Beside the new ones; notes that can be read are taken over."""
+    """Beside the new ones; custom data that can be read are taken over."""
     bag = BagFolder(tmp_path / 'bag', {'lewm_command': 'lewm record'})
     write(bag, 30)
     bag.close()

@@ -18,7 +18,7 @@ import pytest
 from recordings import FRAME, assert_equal, command, drive, episode, frame, noise, write
 
 from lewm_ros.bags.episodes import read_episodes
-from lewm_ros.bags.images import FilePictures, Pictures
+from lewm_ros.bags.images import ImageBuffer, ImageFile
 from lewm_ros.errors import BagError
 from lewm_ros.time import NS_PER_S
 from lewm_ros.training import cache as bag_cache
@@ -200,7 +200,7 @@ def test_pictures_are_brought_into_any_order(tmp_path, kind):
     """Some left out; and again, behind those given out."""
     rng = np.random.default_rng(2)
     with (tmp_path / 'pictures').open('w+b', buffering=0) as file:
-        subject = Pictures() if kind == 'memory' else FilePictures(file)
+        subject = ImageBuffer() if kind == 'memory' else ImageFile(file)
         given = []
         for count, kept in ((100, 80), (70, 70), (5, 0), (9, 1)):
             images = rng.integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
@@ -215,7 +215,7 @@ def test_pictures_are_brought_into_any_order(tmp_path, kind):
 def test_a_picture_left_out_costs_no_memory(tmp_path):
     """All that follow move up by one, and few are held meanwhile."""
     with (tmp_path / 'pictures').open('w+b', buffering=0) as file:
-        subject = FilePictures(file)
+        subject = ImageFile(file)
         for index in range(300):
             subject.add(np.full((64, 64, 3), index % 256, dtype=np.uint8))
         tracemalloc.start()
@@ -233,7 +233,7 @@ def test_a_full_disk_is_said(reacher_contract, bags, tmp_path):
         with (tmp_path / 'spill').open('w+b', buffering=0) as file:
             resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
             try:
-                with pytest.raises(BagError, match='spill: cannot hold the pictures'):
+                with pytest.raises(BagError, match='spill: cannot hold the images'):
                     list(read_episodes([bags[0]], reacher_contract, SIZE, spill=file))
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -1,17 +1,45 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The report of `lewm inspect` as lines for a terminal."""
+"""Text of the reports of `lewm check` and `lewm inspect`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from lewm_ros.bags.bag_report import BagReport
 from lewm_ros.bags.delay import LONGEST, Delay
-from lewm_ros.bags.inspection import LISTED, ActionReport, BagReport, Report
+from lewm_ros.bags.inspection import LISTED, ActionReport, Report
+from lewm_ros.robot.contract import Contract
 
 
-def describe(report: Report) -> list[str]:
-    """Lines of text."""
+def describe_check(
+    path: Path, contract: Contract | None, problems: Sequence[str], bags: Sequence[BagReport]
+) -> list[str]:
+    """Lines of `lewm check`; ``contract`` is None where it cannot be loaded."""
+    lines = [f'contract {path}: {_verdict(problems)}', *(f'  - {text}' for text in problems)]
+    titles = ['topic', 'type', 'role', 'count']
+    for bag in bags:
+        verdict = _verdict(bag.problems)
+        if contract is None and not bag.problems:
+            verdict = 'readable; load a valid contract to check whether it fits'
+        lines += [f'bag {bag.bag}: {verdict}', *(f'  - {text}' for text in bag.problems)]
+        lines += _table(titles, [[t.name, t.type, t.role, str(t.count)] for t in bag.topics], 3)
+        lines += _remarks(bag)
+    return lines
+
+
+def _verdict(problems: Sequence[str]) -> str:
+    return f'{len(problems)} problem{"s" if len(problems) > 1 else ""}' if problems else 'fits'
+
+
+def _remarks(bag: BagReport) -> list[str]:
+    refused = [f'  refused: {count} x {reason}' for reason, count in bag.refused.items()]
+    return [*(f'  note: {text}' for text in bag.notes), *refused]
+
+
+def describe_inspection(report: Report) -> list[str]:
+    """Lines of `lewm inspect`."""
     lines: list[str] = []
     for bag in report.bags:
         lines += _bag(bag)
@@ -33,13 +61,14 @@ def _bag(bag: BagReport) -> list[str]:
         f'bag {bag.bag}: {len(bag.episodes)} episodes, {frames} frames in {seconds:.1f} s, '
         f'{windows} usable windows'
     ]
-    if bag.problem is not None:
-        lines.append(f'  problem: {bag.problem}')
-    titles = ['topic', 'type', 'clock', 'count', 'rate [Hz]', 'jitter [ms]', 'gaps', 'longest [s]']
+    lines += [f'  problem: {text}' for text in bag.problems]
+    titles = ['topic', 'type', 'role', 'clock']
+    titles += ['count', 'rate [Hz]', 'jitter [ms]', 'gaps', 'longest [s]']
     rows = [
         [
             topic.name,
             topic.type,
+            topic.role,
             topic.clock,
             str(topic.count),
             _show(topic.rate_hz, '.2f'),
@@ -49,7 +78,7 @@ def _bag(bag: BagReport) -> list[str]:
         ]
         for topic in bag.topics
     ]
-    lines += _table(titles, rows, 3)
+    lines += _table(titles, rows, 4)
     titles = ['episode', 'start [s]', 'length [s]', 'frames', 'commands', 'gaps', 'windows']
     rows = [
         [
@@ -71,7 +100,7 @@ def _bag(bag: BagReport) -> list[str]:
             f'  and {len(rest)} more with {sum(episode.windows for episode in rest)} windows, '
             f'{empty} of them without any (--json lists all)'
         )
-    return lines + [f'  refused: {count} x {reason}' for reason, count in bag.refused.items()]
+    return lines + _remarks(bag)
 
 
 def _actions(actions: list[ActionReport]) -> list[str]:
@@ -88,18 +117,18 @@ def _actions(actions: list[ActionReport]) -> list[str]:
         for action in actions
     ]
     still = [action.name for action in actions if action.constant]
-    warning = [f'  constant, nothing is learned of them: {", ".join(still)}'] if still else []
+    warning = [f'  constant, cannot be learned: {", ".join(still)}'] if still else []
     return ['actions of all bags', *_table(titles, rows, 2), *warning]
 
 
 def _delay(delay: Delay) -> str:
     if delay.correlation is None:
-        return 'delay from command to motion: not known (commands or motion do not vary)'
+        return 'delay from command to motion: unknown (commands or motion do not vary)'
     between = f'{delay.correlation:.2f} between {delay.action} and {delay.motion}'
     if delay.seconds is None:
         return (
-            f'delay from command to motion: not known, the best correlation at 0 to {LONGEST:g} s '
-            f'is {between} and has to be {delay.threshold:.2f}'
+            f'delay from command to motion: unknown, the best correlation at 0 to {LONGEST:g} s '
+            f'is {between}, below {delay.threshold:.2f}'
         )
     return (
         f"delay from command to motion: {delay.seconds:.3f} s beyond the contract's action.delay "
@@ -112,7 +141,7 @@ def _show(value: float | None, form: str) -> str:
 
 
 def _table(titles: list[str], rows: Sequence[list[str]], left: int) -> list[str]:
-    """Aligned columns, the first ``left`` of them to the left."""
+    """Aligned columns; the first ``left`` are left-aligned."""
     if not rows:
         return []
     widths = [max(map(len, column)) for column in zip(titles, *rows)]

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from pathlib import Path
 import struct
+import subprocess
+import sys
 
 from lewm_ros.bags.layout import header_stamp, natural
 from lewm_ros.time import NS_PER_S
@@ -27,3 +29,13 @@ def test_numbers_in_names_count_as_numbers():
     """bag_10 after bag_9, wherever the digits are; digits that are no number are text."""
     names = ['10_bag.mcap', 'bag.mcap', 'bag_9.mcap', 'bag_10.mcap', 'bag_10_2.mcap', 'bag_²']
     assert [p.name for p in sorted(map(Path, reversed(names)), key=natural)] == names
+
+
+def test_it_needs_no_reader_of_bags():
+    """Importing it loads none of the packages that read and write bags."""
+    code = (
+        'import lewm_ros.bags.layout, sys; '
+        'print(sorted({m.split(".")[0] for m in sys.modules} & {"mcap", "rosbags", "zstandard"}))'
+    )
+    shown = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == '[]'

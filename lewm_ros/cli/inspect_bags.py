@@ -1,0 +1,64 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""`lewm inspect BAG --contract C`: statistics of bags and a contact sheet."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+import json
+from pathlib import Path
+
+from lewm_ros.bags.inspection import inspect
+from lewm_ros.bags.reader import find_bags
+from lewm_ros.bags.report_text import describe_inspection
+from lewm_ros.errors import BagError
+from lewm_ros.evaluation.report import prepare_report
+from lewm_ros.files import find
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.description = (
+        'Report rates, gaps, episodes, usable training windows, command ranges and the delay of '
+        'bags, and draw a contact sheet. Exit status 2 if there is no usable window.'
+    )
+    parser.add_argument('bags', nargs='+', type=Path, help='bags, or folders of bags')
+    parser.add_argument(
+        '--contract', required=True, help='a contract file, or a name in config/robots'
+    )
+    for option, default, text in (
+        ('--image-size', 64, 'image size [px]'),
+        ('--history', 3, 'context frames H; a window has H + 1 frames'),
+        ('--frameskip', 5, 'control periods in a block'),
+    ):
+        parser.add_argument(
+            option, type=int, default=default, help=f'{text}, as for training (default {default})'
+        )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        help='contact sheet, PNG (default inspect.png; none with --json)',
+    )
+    parser.add_argument('--json', action='store_true', help='print JSON')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Inspect and print. Raises BagError where there is no usable window."""
+    for option in ('image_size', 'history', 'frameskip'):
+        if getattr(args, option) < 1:
+            name = '--' + option.replace('_', '-')
+            raise BagError(f'{name} is {getattr(args, option)}: expected 1 or more')
+    path = find('contract', args.contract)
+    bags = find_bags(args.bags)
+    out = args.out or (None if args.json else Path('inspect.png'))
+    if out is not None:
+        prepare_report(out.parent)
+    report = inspect(bags, path, args.image_size, args.history, args.frameskip, out)
+    if args.json:
+        print(json.dumps(asdict(report), allow_nan=False))
+    else:
+        print('\n'.join(describe_inspection(report)))
+    if not report.windows:
+        raise BagError(report.why_unusable())
+    return 0
