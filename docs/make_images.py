@@ -76,7 +76,7 @@ def main() -> None:
             for process in (watch, demo):
                 process.send_signal(signal.SIGINT)
                 process.wait(20)
-    for name in ('plot', 'image', 'latent'):
+    for name in ('plot', 'image'):
         save(name, from_message(heard[name]))
     save('marker', marker_picture(heard['marker']))
     terminal_picture(text.rpartition('\x1b[?1049l')[2]).save(HERE / 'watch.png', optimize=True)
@@ -95,7 +95,7 @@ def observe(terminal: int, demo: subprocess.Popen[bytes]) -> tuple[dict[str, Any
             if not values['end']:
                 opened.append(time.monotonic())
 
-    for name in ('plot', 'image', 'latent', 'marker'):
+    for name in ('plot', 'image', 'marker'):
         kind = MarkerArray if name == 'marker' else Image
         node.create_subscription(
             kind, f'view/{name}', lambda m, n=name: heard.update({n: (time.monotonic(), m)}), 1

@@ -23,6 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lewm_ros.bags.episodes import ReadReport, episode_windows, read_episodes
+from lewm_ros.bags.hashes import file_hash
 from lewm_ros.bags.reader import bag_files
 from lewm_ros.robot.contract import Contract
 from lewm_ros.time import NS_PER_S
@@ -178,8 +179,7 @@ def _hash(file: Path, known: dict[str, list[object]]) -> str:
     state = [stat.st_size, stat.st_ino, stat.st_ctime_ns]
     name = str(file.resolve())
     if name not in known or known[name][:-1] != state:
-        with file.open('rb') as stream:
-            known[name] = [*state, hashlib.file_digest(stream, 'sha256').hexdigest()]
+        known[name] = [*state, file_hash(file)]
     return str(known[name][-1])
 
 

@@ -62,6 +62,9 @@ class Argument:
     groups: tuple[str, ...] = tuple(GROUPS)  #: whose launch files have it
 
 
+#: Choices of a switch; the launch files take 'True' and 'False' too.
+BOOLEAN = ('true', 'false')
+
 ARGUMENTS = (
     Argument(
         'task',
@@ -88,20 +91,20 @@ ARGUMENTS = (
         "one 'live'.",
     ),
     Argument('namespace', 'lewm', 'Namespace of all nodes and of their relative topics.'),
-    Argument('use_sim_time', 'false', 'Follow /clock, not the system clock.', ('true', 'false')),
+    Argument('use_sim_time', 'false', 'Follow /clock, not the system clock.', BOOLEAN),
     Argument(
         'autostart',
         'true',
         'Configure and activate the nodes at start, without a lifecycle manager.',
-        ('true', 'false'),
+        BOOLEAN,
     ),
     Argument(
         'respawn',
         'false',
         'Start a node that died again, each in a process of its own.',
-        ('true', 'false'),
+        BOOLEAN,
     ),
-    Argument('rviz', 'false', 'Start rviz2 with what view_node shows.', ('true', 'false')),
+    Argument('rviz', 'false', 'Start rviz2 with what view_node shows.', BOOLEAN),
     Argument('log_level', 'info', 'Lowest severity logged.', ('debug', 'info', 'warn', 'error')),
     Argument(
         'out',
@@ -257,7 +260,8 @@ class Bringup:
         arguments = ['--ros-args', '-r', f'__ns:=/{namespace.strip("/")}']
         arguments += ['--log-level', log_level]
         for name, value in self.parameters.items():
-            arguments += ['-p', f'{name}:={_yaml(value)}']
+            text = str(value).lower() if isinstance(value, bool) else yaml_text(value)
+            arguments += ['-p', f'{name}:={text}']
         arguments += ['--params-file', str(self.params_file)]
         for node, rules in self.remappings.items():
             for ours, theirs in rules:
@@ -299,6 +303,6 @@ def _params_file(name: str) -> Path:
     return path
 
 
-def _yaml(value: str | bool) -> str:
-    """Write a value so that ROS's YAML parser reads back the same type: '' and '5' as text."""
-    return str(value).lower() if isinstance(value, bool) else f"'{value}'"
+def yaml_text(value: str) -> str:
+    """Quote a text so that ROS's YAML parser reads it as text: '' and '5' too."""
+    return "'" + value.replace("'", "''") + "'"

@@ -104,10 +104,12 @@ def ends_all(name: str, status: int) -> bool:
 
 
 def remove_abandoned_memory(folder: Path = SHARED_MEMORY) -> None:
-    """Remove the shared memory of processes that were killed: Fast DDS leaves it, 17 MB each.
+    """Remove the shared memory that killed processes left behind: Fast DDS keeps 17 MB for each.
 
-    An owner that lives holds a lock on the file beside its segment. What is younger than a
-    second may be on its way there.
+    As `fastdds shm clean` does, this removes the abandoned segments of every Fast DDS program of
+    this user, not only of the supervised ones: the names of segments do not tell the owner. A
+    live owner holds a lock on the file beside its segment. Files younger than a second are left:
+    the owner may not have locked them yet.
     """
     for beside in (file for pattern in _LOCKS for file in folder.glob(pattern)):
         segment = folder / beside.name.removesuffix('_el')

@@ -8,7 +8,6 @@ import math
 import time
 
 from diagnostic_msgs.msg import DiagnosticArray
-import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float32
 
@@ -37,9 +36,6 @@ class WatchingNode(LewmNode):
         self.subscribe(DiagnosticArray, 'anomaly', self._on_anomaly, EVENTS)
         self.subscribe(DiagnosticArray, '/diagnostics', self._on_diagnostics, STREAM)
 
-    def scored(self, stamp: int, parts: np.ndarray) -> None:
-        """Take note of the contributions (D,) of a frame. Must not compute."""
-
     def silence(self) -> str | None:
         """Say by name which topic is silent and whether anybody publishes it, or None."""
         snapshot = self.trace.snapshot(time.monotonic())
@@ -58,7 +54,6 @@ class WatchingNode(LewmNode):
         self.trace.add(stamp, float(parts.sum()), heard)
         if self._first_score is None:
             self._first_score = heard
-        self.scored(stamp, parts)
 
     def _on_threshold(self, message: Float32, received: int) -> None:
         self.trace.threshold = message.data
