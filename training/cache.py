@@ -3,7 +3,7 @@
 """A bag read once, into a folder of arrays that are mapped from disk.
 
 The folder's name is a hash of what it was made of: the bytes of the bag's files, the contract,
-the size of the pictures and the window. It may be deleted whenever nothing trains from it.
+the size of the images and the window. It may be deleted whenever nothing trains from it.
 """
 
 from __future__ import annotations

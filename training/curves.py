@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""A picture of a training run: both losses, spread and rank of the latents, over the steps."""
+"""An image of a training run: both losses, spread and rank of the latents, over the steps."""
 
 from __future__ import annotations
 

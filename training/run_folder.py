@@ -39,7 +39,7 @@ class RunFolder:
         path: the folder.
         config: everything needed to run it again (YAML).
         metrics: one row every LOG_EVERY steps; the validation columns are filled at validations.
-        curves: the metrics as a picture.
+        curves: the metrics as an image.
         checkpoint: from which the run continues.
         bundle: the model as of a validation not long ago.
 
