@@ -28,7 +28,7 @@ COMMANDS = {
     'inspect': ('bags.inspection', 'what bags hold: rates, gaps, episodes, usable windows'),
     'train': ('cli.train', 'train a model from bags'),
     'evaluate': (
-        'evaluation.evaluate',
+        'cli.evaluate',
         'measure a bundle in waiting simulation: success, probes, surprise (--voe)',
     ),
     'calibrate': ('cli.calibrate', 'compute surprise thresholds from nominal bags'),

@@ -316,7 +316,7 @@ def test_evaluate_and_calibrate_work_on_a_fresh_bundle(bag, tiny_bundle, tmp_pat
     """Figures as JSON, thresholds in the manifest; too little data is refused with the need."""
     path = tmp_path / 'tiny'
     shutil.copytree(tiny_bundle.path, path)
-    done = lewm('evaluate', path, '--goals', 1, '--seconds', 1, '--probe', bag, '--json')
+    done = lewm('evaluate', path, '--goals', 1, '--seconds', 1, '--data', bag, '--json')
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert figures['planner']['episodes'] == figures['random']['episodes'] == 1

@@ -131,7 +131,7 @@ def test_false_alarms_of_a_bag(tiny_bundle: Bundle, tmp_path: Path, capsys) -> N
     entries = (*bundle.manifest.calibration, low)
     rewrite_manifest(bundle.path, replace(bundle.manifest, calibration=entries))
     command = ['evaluate', str(bundle.path), '--voe', '--trials', '1', '--kinds', 'teleport']
-    assert cli.main([*command, '--nominal', str(bag), '--json']) == 0
+    assert cli.main([*command, '--data', str(bag), '--json']) == 0
     found = json.loads(capsys.readouterr().out)['false_alarms']
     assert found['0.01'] == {
         'rate': 0.0,
