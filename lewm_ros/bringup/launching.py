@@ -25,7 +25,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from lewm_ros.bringup.groups import ARGUMENTS, BOOLEAN, Bringup, enclave, prepare_environment
-from lewm_ros.bringup.supervisor import GRACE, PAUSE, ends_all
+from lewm_ros.bringup.supervisor import GRACE_SECONDS, RESTART_PAUSE, ends_all
 from lewm_ros.errors import BringupError
 from lewm_ros.files import PACKAGE, find
 
@@ -108,8 +108,8 @@ def _nodes(context: LaunchContext, group: str) -> list[Action]:
             ],
             output='screen',
             respawn=given['respawn'] == 'true',
-            respawn_delay=PAUSE,
-            sigterm_timeout=str(GRACE),  # SIGKILL comes 5 s after that
+            respawn_delay=RESTART_PAUSE,
+            sigterm_timeout=str(GRACE_SECONDS),  # SIGKILL comes 5 s after that
             on_exit=_ending(name),
         )
         for name in bringup.nodes

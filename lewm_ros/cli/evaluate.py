@@ -67,7 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'Each trial is an episode without an event, and for each kind one that is equal up to the '
         f'event. An alarm must begin within {voe.ABRUPT:g} s of the first frame that can show it '
         f'({voe.SLOW:g} s for drift). AUROC is of the highest scores in that time; balanced '
-        'accuracy is the mean of the share of abrupt physical events (teleport, push) detected and of the '
+        'accuracy is the mean of the share of abrupt physical events (teleport, push) detected '
+        'and of the '
         f'share of normal trials without an alarm in {voe.ABRUPT:g} s.',
     )
     group.add_argument(

@@ -14,7 +14,7 @@ from std_msgs.msg import Float32
 from lewm_ros.nodes.anomalies import ENDED, EVENTS
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
 from lewm_ros.nodes.messages import numbers, stamp_of
-from lewm_ros.view.trace import SILENCE, Anomaly, Trace
+from lewm_ros.view.trace import SILENT_AFTER, Anomaly, Trace
 
 #: Topic of the scores: unlike the plain figure on ``surprise`` it is stamped.
 SCORES = 'surprise/contributions'
@@ -40,7 +40,7 @@ class WatchingNode(LewmNode):
         """Say by name which topic is silent and whether anybody publishes it, or None."""
         snapshot = self.trace.snapshot(time.monotonic())
         seconds = min(snapshot.silent, time.monotonic() - self._began)
-        if seconds <= SILENCE:
+        if seconds <= SILENT_AFTER:
             return None
         name = self.resolve_topic_name(SCORES)
         return (

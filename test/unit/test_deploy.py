@@ -14,7 +14,7 @@ import sys
 import pytest
 
 from lewm_ros import cli
-from lewm_ros.bringup.supervisor import GRACE, UNUSABLE
+from lewm_ros.bringup.supervisor import GRACE_SECONDS, STATUS_UNUSABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / 'deploy'
@@ -28,8 +28,8 @@ def test_the_unit_starts_a_command_that_exists():
     assert program.endswith('/bin/lewm')
     args = cli._parser(arguments).parse_args(arguments)
     assert (args.group, args.processes, args.respawn) == ('plan', True, True)
-    assert f'RestartPreventExitStatus={UNUSABLE}\n' in unit
-    assert f'TimeoutStopSec={GRACE + 5:g}\n' in unit  # no kill before the supervisor's own
+    assert f'RestartPreventExitStatus={STATUS_UNUSABLE}\n' in unit
+    assert f'TimeoutStopSec={GRACE_SECONDS + 5:g}\n' in unit  # no kill before the supervisor's own
 
 
 @pytest.mark.skipif(not shutil.which('systemd-analyze'), reason='no systemd here')

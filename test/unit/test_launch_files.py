@@ -13,7 +13,7 @@ import types
 import pytest
 
 from lewm_ros.bringup.groups import ARGUMENTS, GROUPS, NODES
-from lewm_ros.bringup.supervisor import GRACE, ends_all
+from lewm_ros.bringup.supervisor import GRACE_SECONDS, ends_all
 from lewm_ros.errors import BringupError, BundleError, ContractError, LewmError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -162,7 +162,7 @@ def test_launch_starts_a_node_again_where_lewm_up_does(stand_ins, tiny_bundle, g
     for node in start(group, bundle=str(tiny_bundle.path), respawn='true'):
         assert node.kwargs['respawn'] is True
         assert node.kwargs['respawn_delay'] > 0
-        assert float(node.kwargs['sigterm_timeout']) == GRACE
+        assert float(node.kwargs['sigterm_timeout']) == GRACE_SECONDS
         for status in (-9, 0, 1, 2):
             event = types.SimpleNamespace(returncode=status)
             actions = node.kwargs['on_exit'](event, {})

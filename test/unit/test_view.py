@@ -16,7 +16,7 @@ from lewm_ros.time import NS_PER_S
 from lewm_ros.view import camera, canvas, plot
 from lewm_ros.view.scale import decades, height
 from lewm_ros.view.screen import LABELS, ROWS, screen
-from lewm_ros.view.trace import KEPT, Anomaly, Level, Trace
+from lewm_ros.view.trace import MAX_ANOMALIES, Anomaly, Level, Trace
 
 START = 1_000 * NS_PER_S
 RATE = 20
@@ -125,11 +125,11 @@ def test_a_trace_is_bounded():
     """Hours of scores leave those of the span, hours of events the newest."""
     trace = traced([1.0] * 1000, span=5.0)
     assert len(trace._scores) == 5 * RATE + 1
-    for index in range(KEPT + 5):
+    for index in range(MAX_ANOMALIES + 5):
         trace.note(anomaly(index, index + 1, name=str(index)))
     kept = trace.snapshot(0.0).anomalies
-    assert len(kept) == KEPT
-    assert kept[-1].id == str(KEPT + 4)
+    assert len(kept) == MAX_ANOMALIES
+    assert kept[-1].id == str(MAX_ANOMALIES + 4)
 
 
 # The scale.
