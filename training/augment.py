@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What is changed at random in the images that a model is trained on."""
+"""Random changes of the images that a model is trained on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lewm_ros.robot.imaging import MEAN, STD
 
 
 def jitter_colours(pixels: torch.Tensor, strength: float) -> torch.Tensor:
-    """Mix the colour channels of each image anew; greys and shapes stay as they are.
+    """Mix the colour channels of each image at random; greys and shapes do not change.
 
     Each channel becomes a random combination of all three, with weights that sum to one. Every
     frame has a mixture of its own, frames of one window too: colours then cannot be predicted from

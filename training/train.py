@@ -32,7 +32,7 @@ from lewm_ros.training.trainer import Trainer
 from lewm_ros.training.windows import load_windows
 
 VALIDATE_EVERY = 500
-#: An export takes a minute or so: the folder's bundle is made anew no more often than this [s].
+#: Shortest time between exports of the run folder's bundle, each of which takes a minute [s].
 EXPORT_EVERY = 1200.0
 log = logging.getLogger('lewm')
 

@@ -37,14 +37,14 @@ from lewm_ros.training.metrics import effective_rank, latent_std, reestimate_bat
 from lewm_ros.training.presets import TrainConfig
 from lewm_ros.training.windows import Windows, batches
 
-#: Means over windows: of predicting the next latent, and of taking it to be the last one.
+#: Mean losses over windows: of the prediction, and of the last latent as the prediction.
 LOSSES = ('validation_prediction', 'validation_copy_last')
 #: Longest plan of the exported rollout graph [blocks].
 HORIZON = 6
 LOG_EVERY = 50
-#: Held-out windows that a validation looks at, and of each bag at least (if it has them).
-VALIDATED, OF_EACH_BAG = 2048, 64
-#: Compiling the networks for a GPU takes a minute or two: worth it for runs of so many steps.
+#: Held-out windows of a validation, and the least number from each bag (if it has them).
+MAX_VALIDATED, MIN_OF_EACH_BAG = 2048, 64
+#: Steps from which compiling the networks for a GPU, a minute or two, pays off.
 COMPILE_FROM = 10_000
 #: Below this mean latent standard deviation, after the first steps, the encoder has collapsed.
 COLLAPSED = 0.1
@@ -251,7 +251,7 @@ class Trainer:
         for number in range(len(self.windows.bags)):
             windows = self.held_out[sources == number]
             share = len(windows) / len(self.held_out)
-            chosen = rng.permutation(windows)[: max(OF_EACH_BAG, round(share * VALIDATED))]
+            chosen = rng.permutation(windows)[: max(MIN_OF_EACH_BAG, round(share * MAX_VALIDATED))]
             errors = [np.empty((0, 2))]
             for i in range(0, len(chosen), size):
                 pixels, actions = self.batch(chosen[i : i + size])
@@ -335,5 +335,5 @@ class Trainer:
 
     def files(self) -> dict[str, bytes | Path]:
         """Weights and graphs of a bundle; call after :meth:`validate`."""
-        with torch.random.fork_rng(devices=[]):  # a run goes on as if nothing had been exported
+        with torch.random.fork_rng(devices=[]):  # exporting must not change the run
             return dict(export_files(self.model, HORIZON))
