@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The curves of a training run: both losses, standard deviation and rank of the latents, over the steps."""
+"""The curves of a training run: losses, and standard deviation and rank of the latents."""
 
 from __future__ import annotations
 
