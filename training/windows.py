@@ -219,8 +219,8 @@ def _camera_period(bags: Sequence[CachedBag]) -> float:
         raise BagError(
             f'bag {short.path} has {1 / short.summary.camera_period:.3g} frames a second, '
             f'{long.path} {1 / long.summary.camera_period:.3g}: a model is of one camera rate '
-            f'(within a factor of {MAX_PERIOD_RATIO:g}); train from bags of the rate that the robot '
-            'runs at'
+            f'(within a factor of {MAX_PERIOD_RATIO:g}); train from bags of the rate that the '
+            'robot runs at'
         )
     total = np.cumsum([bag.summary.frames for bag in ordered])
     return ordered[int(np.searchsorted(total, total[-1] / 2))].summary.camera_period
