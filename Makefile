@@ -30,7 +30,7 @@ help:
 	make test-jazzy   tests of nodes, faults and bring-up, on ROS 2 Jazzy (.venv-jazzy)
 	make lint    ruff and mypy
 	make bench   measure the engines and the planner on this machine
-	make images  make the pictures of docs/watching.md anew, from the running demo
+	make images  make the images of docs/watching.md anew, from the running demo
 	make clean   remove .venv, .venv-jazzy, .demo, builds and caches; data/ and runs/ stay
 	Another Python: make PYTHON=python3.12 setup
 	TEXT

@@ -46,7 +46,6 @@ setup(
     maintainer='The lewm_ros developers',
     maintainer_email='lewm-ros@example.org',
     license='Apache-2.0',
-    license_files=['LICENSE'],
     python_requires='>=3.11',
     # The link lewm_ros/training leads to training/, which has its place at the top.
     packages=find_packages(include=[NAME, f'{NAME}.*']),

@@ -64,8 +64,8 @@ def measure(contract: Contract, size: int, frames: int, bags: int, folder: Path)
     paths = [record(folder / f'{size}-{n}', contract, frames // bags, size) for n in range(bags)]
     windows = load_windows(paths, contract, size, HISTORY, FRAMESKIP, folder / 'cache')
     trainer = Trainer(windows, contract, 'small', PRESETS['small'], 'cpu', 0)
-    source = batches(trainer.train, trainer.recipe.batch, seed=0)
-    count = trainer.recipe.batch * (HISTORY + 1)
+    source = batches(trainer.train, trainer.config.batch, seed=0)
+    count = trainer.config.batch * (HISTORY + 1)
     took = best(lambda: trainer.batch(next(source)), 5)
     print(
         f'{size:4} px, {bags} bags: {count / took:8.0f} frames/s, a batch of {count} frames '

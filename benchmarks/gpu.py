@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 import json
 import multiprocessing
@@ -33,23 +33,22 @@ import time
 import traceback
 from typing import Any
 
+from dino_wm import DinoWMCall
 import numpy as np
 import torch
+from workloads import ELITES, WORKS, judge, prepare
 
 from lewm_ros import cli
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines.torch_engine import load_model
 from lewm_ros.errors import LewmError
-from lewm_ros.evaluation.benchmark import judge
-from lewm_ros.evaluation.workloads import (
-    COST_CALL,
-    ELITES,
+from lewm_ros.evaluation.benchmark import (
     SAMPLES,
     STEPS,
-    Contender,
-    DinoWMCall,
+    EngineUnderTest,
     Problem,
-    random_bundle,
+    summarise,
+    time_interleaved,
 )
 from lewm_ros.files import find
 from lewm_ros.model import PRESETS as MODELS
@@ -59,10 +58,10 @@ from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.history import Context
 from lewm_ros.training.loader import read_ahead
 from lewm_ros.training.presets import PRESETS
+from lewm_ros.training.random_bundle import random_bundle
 from lewm_ros.training.trainer import Trainer
 from lewm_ros.training.windows import Windows, batches, load_windows
 
-WORKS = ('encode', COST_CALL, 'plan_live', 'plan_300x10', 'plan_300x30')
 DTYPES = {'f32': torch.float32, 'bf16': torch.bfloat16}
 #: Windows between that of a context and that of its goal.
 GOAL_AFTER = 20
@@ -86,28 +85,28 @@ class Job:
         return self.work / 'cache'
 
     def bundle(self) -> Bundle:
-        """Random weights of the preset."""
+        """Random weights of the model's size."""
         if self._bundle is None:
-            self._bundle = random_bundle(self.work / 'random', self.args.preset, graphs=False)
+            self._bundle = random_bundle(self.work / 'random', self.args.model, graphs=False)
         return self._bundle
 
     def windows(self) -> Windows:
         """The bag, from the cache once it was read."""
-        return read_bag(self.args.data, self.args.contract, self.args.preset, self.cache)
+        return read_bag(self.args.data, self.args.contract, self.args.model, self.cache)
 
-    def contender(self, bundle: Bundle, name: str, precision: str) -> Contender:
+    def load(self, bundle: Bundle, name: str, precision: str) -> EngineUnderTest:
         """Load an engine onto the device."""
-        return Contender(bundle, name, precision, self.args.threads, self.device)
+        return EngineUnderTest(bundle, name, precision, self.args.threads, self.device)
 
     def left(self) -> float:
         """Seconds until the last part should be over."""
         return self.deadline - time.monotonic()
 
 
-def read_bag(data: Path, contract: str, preset: str, cache: Path) -> Windows:
+def read_bag(data: Path, contract: str, model: str, cache: Path) -> Windows:
     """Read the bag into the cache, or find it there."""
     robot = Contract.load(find('contract', contract))
-    config = MODELS[preset](robot.action.size)
+    config = MODELS[model](robot.action.size)
     return load_windows([data], robot, config.image_size, config.history, config.frameskip, cache)
 
 
@@ -136,16 +135,16 @@ def machine(device: str) -> dict[str, Any]:
 def equality(job: Job, bundle: Bundle | None = None) -> dict[str, Any]:
     """Compare the captured engine with the published loop on the CPU, and with itself eagerly."""
     bundle = bundle or job.bundle()
-    oracle = Contender(bundle, 'reference', 'f32', job.args.threads, 'cpu')
+    oracle = EngineUnderTest(bundle, 'reference', 'f32', job.args.threads, 'cpu')
     problem = Problem.of(bundle, oracle.engine)
     latent, costs = oracle.engine.encode(problem.image), oracle.costs(problem)
     found: dict[str, Any] = {'samples': SAMPLES, 'steps': STEPS, 'elites': ELITES}
     found['cost_std_over_mean'] = float(costs.std() / costs.mean())
     for precision in precisions(job.device):
-        contender = job.contender(bundle, 'torch', precision)
-        verdict = judge(contender, problem, latent, costs)
+        tested = job.load(bundle, 'torch', precision)
+        verdict = judge(tested, problem, latent, costs)
         exact = precision == 'f32'
-        captured = contender.engine.rollout(problem.context, problem.past, problem.actions, exact)
+        captured = tested.engine.rollout(problem.context, problem.past, problem.actions, exact)
         eager = eager_rollout(bundle, job.device, precision, problem)
         found[precision] = {
             'same_latent': verdict.same_latent,
@@ -177,47 +176,21 @@ def precisions(device: str) -> tuple[str, ...]:
 def speed(job: Job) -> dict[str, Any]:
     """Time each work on each engine in turn, and DINO-WM's shape."""
     bundle = job.bundle()
-    contenders = [job.contender(bundle, 'reference', 'f32')]
-    contenders += [job.contender(bundle, 'torch', p) for p in precisions(job.device)]
-    problem = Problem.of(bundle, contenders[0].engine)
+    engines = [job.load(bundle, 'reference', 'f32')]
+    engines += [job.load(bundle, 'torch', p) for p in precisions(job.device)]
+    problem = Problem.of(bundle, engines[0].engine)
     rows = []
     for work in WORKS:
         # Frames are encoded in f32 whatever an engine's precision.
-        entered = [c for c in contenders if work != 'encode' or c.engine.precision == 'f32']
-        calls = [contender.prepare(work, problem) for contender in entered]
-        times = time_in_turn(calls, job.args.rounds, job.args.work_seconds)
-        for contender, call, taken in zip(entered, calls, times):
-            engine = contender.engine
-            row = {'work': work, 'engine': engine.name, 'precision': engine.precision}
-            row |= figures(taken, times[0]) | kernel_time(call, job.device)
-            rows.append(row)
-            tell(row)
+        tested = [e for e in engines if work != 'encode' or e.engine.precision == 'f32']
+        calls = [prepare(one, work, problem) for one in tested]
+        times = time_interleaved(calls, job.args.rounds, job.args.work_seconds)
+        for one, call, taken in zip(tested, calls, times):
+            found = asdict(summarise(work, one.engine, taken, times[0]))
+            found |= kernel_time(call, job.device)
+            rows.append(found)
+            tell(found)
     return {'rows': rows, 'dino_wm': dino_wm(job, bundle.manifest.history, rows)}
-
-
-def time_in_turn(calls: list[Callable[[], object]], most: int, seconds: float) -> np.ndarray:
-    """Time calls in another order each round, (calls, rounds) [ms]; at least 3 rounds."""
-    order, rounds = np.random.default_rng(0), []
-    for call in calls:
-        call()
-    began = time.perf_counter()
-    while len(rounds) < most and (
-        len(rounds) < min(3, most) or time.perf_counter() - began < seconds
-    ):
-        taken = np.empty(len(calls))
-        for index in order.permutation(len(calls)):
-            started = time.perf_counter()
-            calls[index]()
-            taken[index] = 1e3 * (time.perf_counter() - started)
-        rounds.append(taken)
-    return np.array(rounds).T
-
-
-def figures(taken: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
-    """Percentiles of durations [ms] and the ratio to the reference's."""
-    p50, p95 = (float(x) for x in np.percentile(taken, [50, 95]))
-    ratio = float(np.percentile(reference, 50)) / p50
-    return {'rounds': len(taken), 'p50_ms': p50, 'p95_ms': p95, 'ratio_to_reference': ratio}
 
 
 def kernel_time(call: Callable[[], object], device: str) -> dict[str, Any]:
@@ -237,11 +210,12 @@ def kernel_time(call: Callable[[], object], device: str) -> dict[str, Any]:
 
 def dino_wm(job: Job, context: int, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Time a cost call of DINO-WM's shape; a plan 300 x 30 is 30 of them."""
-    plans = {row['precision']: row['p50_ms'] for row in rows if row['work'] == 'plan_300x30'}
+    plans = {row['precision']: row['ms_p50'] for row in rows if row['work'] == 'plan_300x30'}
     found = []
     for precision in precisions(job.device):
         call = DinoWMCall(context, job.device, precision)
-        taken = time_in_turn([call], job.args.rounds, job.args.work_seconds)[0]
+        call()
+        taken = time_interleaved([call], job.args.rounds, job.args.work_seconds)[0]
         plan = float(np.median(taken)) * SAMPLES / call.samples * 30
         row = {
             'precision': precision,
@@ -259,20 +233,20 @@ def dino_wm(job: Job, context: int, rows: list[dict[str, Any]]) -> list[dict[str
 
 
 def throughput(job: Job) -> dict[str, Any]:
-    """Training steps of the preset: images per second of the loader, of the GPU, and of both."""
+    """Training steps of the model: images per second of the loader, of the GPU, and of both."""
     windows = job.windows()
     contract = Contract.load(find('contract', job.args.contract))
-    trainer = Trainer(windows, contract, job.args.preset, recipe(job, 1000), job.device, seed=0)
-    count = trainer.recipe.batch * windows.frames.shape[1]
+    trainer = Trainer(windows, contract, job.args.model, short_run(job, 1000), job.device, seed=0)
+    count = trainer.config.batch * windows.frames.shape[1]
     steps = job.args.steps
     found: dict[str, Any] = {
-        'preset': job.args.preset,
+        'model': job.args.model,
         'frames': len(windows.images),
         'images_per_step': count,
         'precision': 'bf16' if trainer.bfloat16 else 'f32',
         'variants': {},
     }
-    keys = batches(trainer.train, trainer.recipe.batch, seed=1)
+    keys = batches(trainer.train, trainer.config.batch, seed=1)
     found['loader_images_per_s'] = rate(read_ahead(trainer.read, islice(keys, steps + 8)), count)
     tell(found)
     names = ('eager', 'compiled') if job.device == 'cuda' else ('eager',)
@@ -333,9 +307,9 @@ def rate(items: Iterator[object], each: int, skip: int = 8) -> float:
     return count / (time.perf_counter() - began)
 
 
-def recipe(job: Job, steps: int) -> Any:
-    """The preset's, with the steps and the learning rate of a short run."""
-    return replace(PRESETS[job.args.preset], steps=steps, rate=job.args.lr)
+def short_run(job: Job, steps: int) -> Any:
+    """The model's training config, with the steps and the learning rate of a short run."""
+    return replace(PRESETS[job.args.model], steps=steps, lr=job.args.lr)
 
 
 # --- training -----------------------------------------------------------------------------------
@@ -354,7 +328,7 @@ def training(job: Job) -> dict[str, Any]:
     options = {
         'data': job.args.data,
         'contract': job.args.contract,
-        'preset': job.args.preset,
+        'model': job.args.model,
         'device': job.device,
         'steps': steps,
         'lr': job.args.lr,
@@ -388,7 +362,7 @@ def planned_costs(job: Job, bundle: Bundle) -> dict[str, Any]:
     the bag, goals one second after the last frame of the context.
     """
     windows, rng = job.windows(), np.random.default_rng(0)
-    exact = job.contender(bundle, 'torch', 'f32').engine
+    exact = job.load(bundle, 'torch', 'f32').engine
     same_episode = windows.episodes[:-GOAL_AFTER] == windows.episodes[GOAL_AFTER:]
     chosen = rng.permutation(np.flatnonzero(same_episode))[: job.args.plans]
     searches = {'f32': ('f32', 2), 'bf16, last 2 in f32': ('bf16', 2), 'bf16': ('bf16', 0)}
@@ -405,7 +379,7 @@ def planned_costs(job: Job, bundle: Bundle) -> dict[str, Any]:
             cold_iterations=10,
             exact_iterations=last,
         )
-        engine = job.contender(bundle, 'torch', precision).engine
+        engine = job.load(bundle, 'torch', precision).engine
         planner = RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, config)
         found[name] = []
         for index in chosen:
@@ -479,7 +453,7 @@ def main() -> int:
     parser.add_argument('--contract', required=True, help='contract file or name')
     parser.add_argument('--out', type=Path, required=True, help='folder for the results')
     parser.add_argument('--device', choices=('cuda', 'cpu'), default='cuda')
-    parser.add_argument('--preset', choices=sorted(PRESETS), default='paper')
+    parser.add_argument('--model', choices=sorted(PRESETS), default='paper')
     parser.add_argument('--seconds', type=float, default=540, help='for everything (default 540)')
     parser.add_argument('--lr', type=float, default=5e-4, help='learning rate of the short run')
     parser.add_argument('--rounds', type=int, default=100, help='most for each work (default 100)')
@@ -499,7 +473,7 @@ def main() -> int:
         job = Job(args, args.work or Path(folder))
         # Meanwhile, in a process of its own; whoever needs the bag waits for it.
         reader = multiprocessing.get_context('spawn').Process(
-            target=read_bag, args=(args.data, args.contract, args.preset, job.cache)
+            target=read_bag, args=(args.data, args.contract, args.model, job.cache)
         )
         reader.start()
         whole = run(job)

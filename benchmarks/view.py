@@ -102,7 +102,7 @@ def main() -> None:
     end(process)
     process = start(autostart=True)
     figures['nobody looks'] = share(robot, process, args.seconds)
-    for name in ('plot', 'image', 'latent', 'marker'):
+    for name in ('plot', 'image', 'marker'):
         kind = MarkerArray if name == 'marker' else Image
         looking = robot.node.create_subscription(kind, f'view/{name}', lambda m: None, 1)
         robot.run(60.0 if name == 'plot' else 0.0)  # until the trace is full

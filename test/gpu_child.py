@@ -17,7 +17,7 @@ from lewm_ros.training.presets import PRESETS, TrainConfig
 
 # Not below the guard: the process that reads the bag imports this file too.
 MODELS['small'] = tiny_config
-PRESETS['small'] = TrainConfig(batch=8, steps=8, rate=5e-4, directions=16, held_out=0.3)
+PRESETS['small'] = TrainConfig(batch=8, steps=8, lr=5e-4, num_projections=16, held_out=0.3)
 
 if __name__ == '__main__':
     sys.exit(gpu.main())

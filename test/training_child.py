@@ -31,7 +31,7 @@ def tiny(action_size: int, image_size: int = 32) -> ModelConfig:
 def main() -> int:
     """Run the command line."""
     MODELS['small'] = tiny
-    PRESETS['small'] = TrainConfig(batch=8, steps=30, rate=5e-4, directions=16, held_out=0.3)
+    PRESETS['small'] = TrainConfig(batch=8, steps=30, lr=5e-4, num_projections=16, held_out=0.3)
     train.VALIDATE_EVERY, trainer.LOG_EVERY, trainer.HORIZON = 10, 2, 1
     train.EXPORT_EVERY = 0.0
     name, step = sys.argv[1].split(':')

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What is changed at random in the pictures that a model is trained on."""
+"""Random changes of the images that a model is trained on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lewm_ros.robot.imaging import MEAN, STD
 
 
 def jitter_colours(pixels: torch.Tensor, strength: float) -> torch.Tensor:
-    """Mix the colour channels of each picture anew; greys and shapes stay as they are.
+    """Mix the colour channels of each image at random; greys and shapes do not change.
 
     Each channel becomes a random combination of all three, with weights that sum to one. Every
     frame has a mixture of its own, frames of one window too: colours then cannot be predicted from
@@ -19,7 +19,7 @@ def jitter_colours(pixels: torch.Tensor, strength: float) -> torch.Tensor:
 
     Args:
         pixels: (..., 3, S, S) float32, normalised as by :func:`lewm_ros.robot.imaging.normalise`.
-        strength: the largest standard deviation of a weight; that of a picture is uniform in
+        strength: the largest standard deviation of a weight; that of an image is uniform in
             [0, strength], so that some keep nearly their colours.
 
     Returns:

@@ -3,7 +3,7 @@
 """A bag read once, into a folder of arrays that are mapped from disk.
 
 The folder's name is a hash of what it was made of: the bytes of the bag's files, the contract,
-the size of the pictures and the window. It may be deleted whenever nothing trains from it.
+the size of the images and the window. It may be deleted whenever nothing trains from it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import shutil
 import numpy as np
 
 from lewm_ros.bags.episodes import ReadReport, episode_windows, read_episodes
+from lewm_ros.bags.hashes import file_hash
 from lewm_ros.bags.reader import bag_files
 from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
@@ -178,8 +179,7 @@ def _hash(file: Path, known: dict[str, list[object]]) -> str:
     state = [stat.st_size, stat.st_ino, stat.st_ctime_ns]
     name = str(file.resolve())
     if name not in known or known[name][:-1] != state:
-        with file.open('rb') as stream:
-            known[name] = [*state, hashlib.file_digest(stream, 'sha256').hexdigest()]
+        known[name] = [*state, file_hash(file)]
     return str(known[name][-1])
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""A picture of a training run: both losses, spread and rank of the latents, over the steps."""
+"""The curves of a training run: losses, and standard deviation and rank of the latents."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def draw(metrics: Path, target: Path) -> None:
         axes.plot(steps[there], values[there], style, label=label, linewidth=1.2, markersize=3)
 
     figure = Figure(figsize=(10, 7), layout='constrained')
-    prediction, regulariser, spread, rank = figure.subplots(2, 2, sharex=True).ravel()
+    prediction, regulariser, std, rank = figure.subplots(2, 2, sharex=True).ravel()
     line(prediction, 'prediction', 'training', 'C0-')
     line(prediction, 'validation_prediction', 'held out', 'C1o-')
     line(prediction, 'validation_copy_last', 'held out, copying the last latent', 'C7.--')
@@ -35,15 +35,15 @@ def draw(metrics: Path, target: Path) -> None:
         axes.set_yscale('log')
         axes.yaxis.set_major_formatter('{x:g}')
         axes.yaxis.set_minor_formatter('{x:g}')
-    line(spread, 'latent_std', 'training', 'C0-')
-    line(spread, 'validation_latent_std', 'held out', 'C1o-')
-    spread.set(title='standard deviation of the latents', ylim=(0, None))
+    line(std, 'latent_std', 'training', 'C0-')
+    line(std, 'validation_latent_std', 'held out', 'C1o-')
+    std.set(title='standard deviation of the latents', ylim=(0, None))
     line(rank, 'effective_rank', 'training batches', 'C0-')
     line(rank, 'validation_effective_rank', 'held out', 'C1o-')
     rank.set(title='effective rank of the latents', ylim=(0, None))
-    for axes in (prediction, regulariser, spread, rank):
+    for axes in (prediction, regulariser, std, rank):
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-    for axes in (spread, rank):
+    for axes in (std, rank):
         axes.set_xlabel('step')
     figure.savefig(target, dpi=100, format='png')

@@ -9,6 +9,7 @@ import platform
 
 import torch
 
+from lewm_ros.engines.base import cpu_has_bf16
 from lewm_ros.errors import TrainingError
 
 
@@ -23,14 +24,7 @@ def choose_device(name: str) -> str:
 
 def has_bfloat16(device: str) -> bool:
     """Whether bfloat16 products are faster than float32 on this device."""
-    if device == 'cuda':
-        return torch.cuda.is_bf16_supported()
-    try:
-        with open('/proc/cpuinfo') as file:
-            flags = next((line for line in file if line.startswith('flags')), '').split()
-    except OSError:
-        return False
-    return 'avx512_bf16' in flags or 'amx_bf16' in flags
+    return torch.cuda.is_bf16_supported() if device == 'cuda' else cpu_has_bf16()
 
 
 def keep_memory() -> None:

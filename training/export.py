@@ -1,10 +1,9 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""From a torch model to the two ONNX graphs and the weights of a bundle; `lewm export`."""
+"""From a torch model to the two ONNX graphs and the weights of a bundle."""
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 import logging
 from pathlib import Path
@@ -21,7 +20,6 @@ from lewm_ros.bundle.tensors import write_tensors
 from lewm_ros.engines.graphs import latent_names
 from lewm_ros.engines.torch_engine import load_model
 from lewm_ros.errors import BundleError
-from lewm_ros.files import find
 from lewm_ros.model import FastRollout, LeWorldModel
 
 
@@ -124,21 +122,21 @@ def _graph(
     return graph.SerializeToString(deterministic=True)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line."""
-    parser.add_argument('bundle', help='bundle folder or name, rewritten in place')
-    parser.add_argument(
-        '--horizon', type=int, help='longest rollout of the graph [blocks] (default: as it was)'
-    )
+def export_bundle(bundle: Bundle, horizon: int | None = None) -> Bundle:
+    """Write a bundle's graphs anew in place, as this version exports them, from its weights.
 
+    Thresholds are dropped: they belong to the old graphs. The hash changes.
 
-def run(args: argparse.Namespace) -> int:
-    """Write the graphs anew, as this version exports them. The weights stay, the hash changes."""
-    bundle = Bundle.load(find('bundle', args.bundle))
+    Args:
+        bundle: to rewrite.
+        horizon: longest rollout of the graph [blocks]; None: as it was.
+
+    """
     manifest = bundle.manifest
-    if args.horizon is not None and not 1 <= args.horizon <= MAX_BLOCKS:
-        raise BundleError(f'--horizon is {args.horizon} blocks: expected 1 to {MAX_BLOCKS}')
-    manifest = replace(manifest, horizon=args.horizon or manifest.horizon, calibration=(), files={})
+    horizon = manifest.horizon if horizon is None else horizon
+    if not 1 <= horizon <= MAX_BLOCKS:
+        raise BundleError(f'horizon is {horizon} blocks: expected 1 to {MAX_BLOCKS}')
+    manifest = replace(manifest, horizon=horizon, calibration=(), files={})
     model = load_model(bundle)
     files: dict[str, bytes | Path] = {
         WEIGHTS: bundle.path / WEIGHTS,
@@ -146,8 +144,4 @@ def run(args: argparse.Namespace) -> int:
     }
     if (bundle.path / CARD).is_file():
         files[CARD] = bundle.path / CARD
-    written = write_bundle(bundle.path, manifest, files)
-    print(f'{written.path}: model {written.hash[:12]}, was {bundle.hash[:12]}')
-    if bundle.manifest.calibration:
-        print('its thresholds belonged to the old graphs: run `lewm calibrate` again')
-    return 0
+    return write_bundle(bundle.path, manifest, files)

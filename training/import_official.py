@@ -1,10 +1,9 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm import-official WEIGHTS CONFIG`: a published LeWM checkpoint as a bundle."""
+"""A published LeWM checkpoint as a bundle."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 import hashlib
@@ -14,7 +13,7 @@ from pathlib import Path
 import sys
 from typing import Any
 
-from lewm_ros.bundle import MANIFEST, Manifest, write_bundle
+from lewm_ros.bundle import MANIFEST, Bundle, Manifest, write_bundle
 from lewm_ros.bundle.json_reader import parse_json
 from lewm_ros.errors import BundleError, ContractError, ModelError, YamlError, one_line
 from lewm_ros.files import find, read_plain
@@ -112,55 +111,50 @@ def read_action_stats(path: Path, names: tuple[str, ...]) -> tuple[list[float], 
     return found['mean'], found['std']
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line."""
-    parser.add_argument('weights', type=Path, help='weights.pt: a state dictionary of tensors')
-    parser.add_argument('config', type=Path, help='the config.json that comes with it')
-    parser.add_argument('--out', type=Path, required=True, help='bundle folder to write')
-    parser.add_argument(
-        '--contract',
-        help='contract file or name of the robot; without it a placeholder is written (actions '
-        'action_0 and so on within -1 and 1 on topic action at 10 Hz, 5 ticks in a block, images '
-        'on camera/image), enough to measure a model but not to run a robot',
-    )
-    parser.add_argument(
-        '--action-stats',
-        type=Path,
-        help="YAML or JSON with 'mean' and 'std' of the actions in the training data, one number "
-        'for each dimension in contract units (default: 0 and 1)',
-    )
-    parser.add_argument(
-        '--history',
-        type=int,
-        help='frames of context to plan from, 1 to num_frames of the config (default: num_frames; '
-        'the published evaluation plans from 1)',
-    )
+def import_official(
+    weights: Path,
+    config_file: Path,
+    out: Path,
+    contract_name: str | None = None,
+    action_stats: Path | None = None,
+    history: int | None = None,
+) -> Bundle:
+    """Write a published checkpoint as a bundle.
 
+    Args:
+        weights: weights.pt, a state dictionary of tensors.
+        config_file: the config.json that comes with it.
+        out: folder of the bundle.
+        contract_name: contract file or name; None: a placeholder.
+        action_stats: mean and standard deviation of the actions, as of
+            :func:`read_action_stats`; None: 0 and 1.
+        history: frames of context to plan from; None: all that the checkpoint attends to.
 
-def run(args: argparse.Namespace) -> int:
-    """Read and check, export, write, and print what was made."""
-    if args.out.exists() and not (args.out / MANIFEST).exists():
-        raise BundleError(f'--out {args.out} exists and is no bundle: choose another folder')
-    weights_file = read_plain(args.weights, WEIGHTS_LIMIT)
-    config_file = read_plain(args.config, LIMIT)
-    with _naming(args.config):
-        values = parse_config(_parse_json(config_file))
-    with _naming(args.weights):
-        tensors = read_tensors(weights_file)
-    contract, frameskip = choose_contract(values['action_encoder.input_dim'], args.contract)
-    with _naming(args.config):
+    Raises LewmError naming the file and what is wrong with it.
+
+    """
+    if out.exists() and not (out / MANIFEST).exists():
+        raise BundleError(f'--out {out} exists and is no bundle: choose another folder')
+    weights_bytes = read_plain(weights, WEIGHTS_LIMIT)
+    config_bytes = read_plain(config_file, LIMIT)
+    with _naming(config_file):
+        values = parse_config(_parse_json(config_bytes))
+    with _naming(weights):
+        tensors = read_tensors(weights_bytes)
+    contract, frameskip = choose_contract(values['action_encoder.input_dim'], contract_name)
+    with _naming(config_file):
         config = model_config(values, tensors, frameskip)
-    history = config.history if args.history is None else args.history
+    history = config.history if history is None else history
     if not 1 <= history <= config.history:
         raise ModelError(
             f'--history is {history}: expected 1 to {config.history}, num_frames of the config'
         )
     mean, std = [0.0] * config.action_size, [1.0] * config.action_size
-    if args.action_stats is not None:
-        mean, std = read_action_stats(args.action_stats, contract.action.names)
-    with _naming(args.weights):
+    if action_stats is not None:
+        mean, std = read_action_stats(action_stats, contract.action.names)
+    with _naming(weights):
         model = load_model(config, tensors)
-    if args.contract is None:
+    if contract_name is None:
         log.info(
             'note: no --contract, so a placeholder is written: actions %s within -1 and 1 on '
             'topic action at 10 Hz, %d ticks in a block, images on camera/image; a robot needs '
@@ -168,14 +162,13 @@ def run(args: argparse.Namespace) -> int:
             ', '.join(contract.action.names),
             frameskip,
         )
-    if args.action_stats is None:
+    if action_stats is None:
         log.info(
             'note: no --action-stats, so mean 0 and std 1 are written: the model takes actions '
             'as if contract units were standard deviations of its training data'
         )
-    parameters = sum(p.numel() for p in model.parameters())
     manifest = Manifest(
-        name=args.out.name,
+        name=out.name,
         architecture=config.to_dict(),
         image_size=config.image_size,
         frameskip=frameskip,
@@ -188,28 +181,19 @@ def run(args: argparse.Namespace) -> int:
         camera_period=contract.period,  # published data have a frame for every action
         provenance={
             'command': ' '.join(['lewm', *sys.argv[1:]]),
-            'weights': args.weights.name,
-            'weights_sha256': hashlib.sha256(weights_file).hexdigest(),
-            'config': args.config.name,
-            'config_sha256': hashlib.sha256(config_file).hexdigest(),
+            'weights': weights.name,
+            'weights_sha256': hashlib.sha256(weights_bytes).hexdigest(),
+            'config': config_file.name,
+            'config_sha256': hashlib.sha256(config_bytes).hexdigest(),
             'spelling': f'transformers {spelling(tensors)}',
             'tensors': len(tensors),
-            'parameters': parameters,
-            'contract': args.contract or 'placeholder',
-            'action_stats': args.action_stats.name if args.action_stats else 'none',
+            'parameters': sum(p.numel() for p in model.parameters()),
+            'contract': contract_name or 'placeholder',
+            'action_stats': action_stats.name if action_stats else 'none',
         },
     )
     log.info('exporting the graphs')
-    bundle = write_bundle(args.out, manifest, export_files(model, HORIZON, history))
-    print(
-        f'wrote {bundle.path}\n'
-        f'{parameters:,} parameters in {len(tensors)} tensors, in the spelling of transformers '
-        f'{spelling(tensors)}\n'
-        f'plans from {history} of at most {config.history} frames, up to {HORIZON} blocks of '
-        f'{frameskip} ticks\n'
-        f'hash {bundle.hash}'
-    )
-    return 0
+    return write_bundle(out, manifest, export_files(model, HORIZON, history))
 
 
 @contextmanager

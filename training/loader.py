@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Batches read ahead of the steps that use them, and images normalised where they are used."""
+"""Reads batches ahead of the training steps, and normalises images on the device."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ import torch
 from lewm_ros.robot.imaging import MEAN, STD
 
 #: Threads that read, and batches that are ready or being read. Reading releases the interpreter.
-READERS, AHEAD = 2, 4
+READER_THREADS, READ_AHEAD = 2, 4
 Key = TypeVar('Key')
 Batch = TypeVar('Batch')
 
 
 def read_ahead(read: Callable[[Key], Batch], keys: Iterable[Key]) -> Iterator[Batch]:
-    """Yield ``read(key)`` of each key in order; the next ones are being read meanwhile.
+    """Yield ``read(key)`` of each key in order, while threads read the next ones.
 
     An exception of ``read`` is raised where its batch would have come.
     """
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(READER_THREADS) as pool:
         pending: deque[Future[Batch]] = deque()
         for key in keys:
             pending.append(pool.submit(read, key))
-            if len(pending) > AHEAD:
+            if len(pending) > READ_AHEAD:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Health of a latent space, and BatchNorm statistics that can be trusted."""
+"""Metrics of a latent space, and re-estimated BatchNorm statistics."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def reestimate_batchnorm(
 ) -> None:
     """Replace running statistics by plain averages over some batches; leaves eval mode on.
 
-    Running averages lag behind features whose mean is many times their spread, which made
-    evaluation losses hundreds of times the training loss (arXiv 2608.10145 reports the same).
+    Running averages lag behind features whose mean is many times their standard deviation: that
+    made evaluation losses hundreds of times the training loss (as in arXiv 2608.10145).
     """
     model.eval()
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d)]

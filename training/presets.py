@@ -1,43 +1,54 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""How a preset is trained; what is trained is in lewm_ros.model.config."""
+"""How each architecture of lewm_ros.model.config is trained."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+import math
+
+from lewm_ros.errors import TrainingError
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Recipe of a training run.
+    """Settings of a training run. Raises TrainingError for one that is out of range.
 
     Attributes:
         batch: windows in a batch.
         steps: optimiser steps.
-        rate: peak learning rate; 1 % linear warm-up, then cosine to zero.
+        lr: peak learning rate; 1 % linear warm-up, then cosine to zero.
         weight_decay: of AdamW.
-        clip: largest gradient norm.
+        grad_clip_norm: largest gradient norm.
         sigreg_weight: λ.
-        directions: M, random projections of SIGReg in a step.
+        num_projections: M, random projections of SIGReg in a step.
         held_out: share of the episodes kept for validation.
         colour_jitter: strength of :func:`lewm_ros.training.augment.jitter_colours`; 0 leaves the
-            pictures as they are.
+            images as they are.
 
     """
 
     batch: int
     steps: int
-    rate: float
-    directions: int
+    lr: float
+    num_projections: int
     weight_decay: float = 1e-3
-    clip: float = 1.0
+    grad_clip_norm: float = 1.0
     sigreg_weight: float = 0.09
     held_out: float = 0.05
     colour_jitter: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise TrainingError(f'steps is {self.steps}: expected at least 1')
+        if not 0 < self.lr < math.inf:
+            raise TrainingError(f'lr is {self.lr}: expected more than 0')
+        if not 0 <= self.colour_jitter < math.inf:
+            raise TrainingError(f'colour_jitter is {self.colour_jitter}: expected 0 or more')
+
 
 PRESETS = {
     # le-wm config/train/lewm.yaml; steps stand for 10 epochs of about 1.9 M clips.
-    'paper': TrainConfig(batch=128, steps=150_000, rate=5e-5, directions=1024),
-    'small': TrainConfig(batch=64, steps=12_000, rate=5e-4, directions=256),
+    'paper': TrainConfig(batch=128, steps=150_000, lr=5e-5, num_projections=1024),
+    'small': TrainConfig(batch=64, steps=12_000, lr=5e-4, num_projections=256),
 }

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of a training run: what it was asked for, its metrics, curves, checkpoint, bundle."""
+"""The folder of a training run: config, metrics, curves, checkpoint, bundle."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ COLUMNS = (
 
 
 class RunFolder:
-    """A run's files. Each is whole at any moment, whenever the run is killed.
+    """A run's files. Each is written atomically: a killed run leaves complete files.
 
     Attributes:
         path: the folder.
         config: everything needed to run it again (YAML).
         metrics: one row every LOG_EVERY steps; the validation columns are filled at validations.
-        curves: the metrics as a picture.
+        curves: the metrics as an image.
         checkpoint: from which the run continues.
-        bundle: the model as of a validation not long ago.
+        bundle: the model as of a recent validation.
 
     """
 

@@ -1,16 +1,13 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm train`: learn a world model from bags, and write it as a bundle."""
+"""Learn a world model from bags, and write it as a bundle."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 import logging
-import math
-import os
 from pathlib import Path
 import signal
 import sys
@@ -23,119 +20,101 @@ import yaml
 
 from lewm_ros import __version__
 from lewm_ros.bags.episodes import recording_command
-from lewm_ros.bundle import CARD, MANIFEST, write_bundle
+from lewm_ros.bundle import CARD, MANIFEST, Bundle, write_bundle
 from lewm_ros.errors import TrainingError
-from lewm_ros.files import find
 from lewm_ros.model import PRESETS as MODELS
 from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.device import choose_device, keep_memory
-from lewm_ros.training.presets import PRESETS
+from lewm_ros.training.presets import TrainConfig
 from lewm_ros.training.run_folder import RunFolder
 from lewm_ros.training.trainer import Trainer
 from lewm_ros.training.windows import load_windows
 
 VALIDATE_EVERY = 500
-#: An export takes a minute or so: the folder's bundle is made anew no more often than this [s].
+#: Shortest time between exports of the run folder's bundle, each of which takes a minute [s].
 EXPORT_EVERY = 1200.0
 log = logging.getLogger('lewm')
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line."""
-    parser.add_argument('--data', nargs='+', type=Path, required=True, help='one bag or more')
-    parser.add_argument('--contract', default='reacher', help='contract file or name')
-    parser.add_argument('--preset', choices=sorted(PRESETS), default='small')
-    parser.add_argument(
-        '--out', type=Path, required=True, help='bundle folder, written or replaced at the end'
-    )
-    parser.add_argument(
-        '--run', dest='folder', type=Path, help='run folder (default runs/NAME of the bundle)'
-    )
-    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
-    parser.add_argument('--steps', type=int, help="optimiser steps (default: the preset's)")
-    parser.add_argument('--lr', type=float, help="peak learning rate (default: the preset's)")
-    parser.add_argument(
-        '--colour-jitter',
-        type=float,
-        default=0.0,
-        metavar='STRENGTH',
-        help='mix the colours of each training frame at random, so that the model does not heed '
-        'them; 1 is strong (default: 0, not at all)',
-    )
-    parser.add_argument('--threads', type=int, default=os.cpu_count(), help='CPU threads')
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--resume', action='store_true', help='continue the run folder')
+def train(
+    data: Sequence[Path],
+    contract: Contract,
+    architecture: str,
+    config: TrainConfig,
+    out: Path,
+    folder: RunFolder,
+    device: str = 'auto',
+    threads: int = 1,
+    seed: int = 0,
+    resume: bool = False,
+) -> Bundle:
+    """Train, validate, write checkpoints and the bundle.
 
+    Args:
+        data: bags.
+        contract: of the robot that they are of.
+        architecture: name of one in ``lewm_ros.model.PRESETS``.
+        config: how to train it.
+        out: bundle folder, written or replaced at the end.
+        folder: of the run; bags that were read are cached beside it.
+        device: 'auto', 'cpu' or 'cuda'.
+        threads: of the processor.
+        seed: of weights, batches, dropout and projections.
+        resume: continue the run in the folder.
 
-def run(args: argparse.Namespace) -> int:
-    """Train, validate, write checkpoints and the bundle."""
-    folder = RunFolder(args.folder or Path('runs') / args.out.name)
-    if args.out.exists() and not (args.out / MANIFEST).exists():
-        raise TrainingError(f'--out {args.out} exists and is no bundle: choose another folder')
-    if folder.checkpoint.exists() and not args.resume:
+    Raises:
+        LewmError: the data, the folders or a setting are wrong, or training has diverged.
+        KeyboardInterrupt: the run was stopped by a signal; its checkpoint is written.
+
+    """
+    if out.exists() and not (out / MANIFEST).exists():
+        raise TrainingError(f'--out {out} exists and is no bundle: choose another folder')
+    if folder.checkpoint.exists() and not resume:
         raise TrainingError(
             f'{folder.checkpoint} exists: add --resume, or choose another --run folder'
         )
-    if args.resume and not folder.checkpoint.exists():
+    if resume and not folder.checkpoint.exists():
         raise TrainingError(f'--resume: there is no {folder.checkpoint}')
-    trainer = _trainer(args, folder.path.parent / 'cache')
+    device = choose_device(device)
+    keep_memory()
+    torch.set_num_threads(threads)
+    sizes = MODELS[architecture](contract.action.size)
+    windows = load_windows(
+        list(data),
+        contract,
+        sizes.image_size,
+        sizes.history,
+        sizes.frameskip,
+        folder.path.parent / 'cache',
+    )
+    trainer = Trainer(windows, contract, architecture, config, device, seed)
     for bag in _bags(trainer):
         log.info('%(path)s: %(held_out)d of %(episodes)d episodes held out', bag)
     log.info('training on %s, %s', trainer.device, 'bfloat16' if trainer.bfloat16 else 'float32')
     with folder.claimed():
-        if args.resume:
+        if resume:
             trainer.load(folder.checkpoint)
             folder.go_back(trainer.step)
         else:
-            folder.begin(_config(args, trainer))
+            folder.begin(_config(trainer, threads))
         with _stops(trainer):
-            losses = _train(trainer, folder, args.out.name)
-        if trainer.step < trainer.recipe.steps:
+            losses = _train(trainer, folder, out.name)
+        if trainer.step < config.steps:
             trainer.save(folder.checkpoint)
-            print(f'stopped at step {trainer.step}: --resume continues there', file=sys.stderr)
+            log.info('stopped at step %d: --resume continues there', trainer.step)
             raise KeyboardInterrupt
-        manifest = trainer.manifest(args.out.name, _provenance(trainer, folder, losses))
+        manifest = trainer.manifest(out.name, _provenance(trainer, folder, losses))
         files = trainer.files()
         write_bundle(folder.bundle, manifest, files)
-    if (args.out / CARD).is_file():
-        files[CARD] = args.out / CARD
-    bundle = write_bundle(args.out, manifest, files)
-    for bag in manifest.provenance['bags']:
-        print(
-            f'{bag["name"]}: {_losses(bag)}' if bag['held_out'] else f'{bag["name"]}: none held out'
-        )
-    print(f'wrote {bundle.path}')
-    return 0
-
-
-def _trainer(args: argparse.Namespace, cache: Path) -> Trainer:
-    contract = Contract.load(find('contract', args.contract))
-    recipe = PRESETS[args.preset]
-    if args.steps is not None:
-        if args.steps < 1:
-            raise TrainingError(f'--steps is {args.steps}: expected at least 1')
-        recipe = replace(recipe, steps=args.steps)
-    if args.lr is not None:
-        if not 0 < args.lr < math.inf:
-            raise TrainingError(f'--lr is {args.lr}: expected more than 0')
-        recipe = replace(recipe, rate=args.lr)
-    if not 0 <= args.colour_jitter < math.inf:
-        raise TrainingError(f'--colour-jitter is {args.colour_jitter}: expected 0 or more')
-    recipe = replace(recipe, colour_jitter=args.colour_jitter)
-    device = choose_device(args.device)
-    keep_memory()
-    torch.set_num_threads(args.threads)
-    config = MODELS[args.preset](contract.action.size)
-    windows = load_windows(
-        args.data, contract, config.image_size, config.history, config.frameskip, cache
-    )
-    return Trainer(windows, contract, args.preset, recipe, device, args.seed)
+    if (out / CARD).is_file():
+        files[CARD] = out / CARD
+    return write_bundle(out, manifest, files)
 
 
 def _train(trainer: Trainer, folder: RunFolder, name: str) -> list[dict[str, float]]:
     """Train to the end, or until stopped; returns the held-out losses of each bag."""
-    steps = trainer.recipe.steps
+    steps = trainer.config.steps
     losses: list[dict[str, float]] = []
     exported = time.monotonic()
     with progress(total=steps, initial=trainer.step, unit='step', desc='train') as bar:
@@ -153,15 +132,15 @@ def _train(trainer: Trainer, folder: RunFolder, name: str) -> list[dict[str, flo
                 bar.update(trainer.step - bar.n)
             if trainer.step < until:
                 return []
-            figures, losses = trainer.validate()
+            metrics, losses = trainer.validate()
             # The row before the checkpoint: what a checkpoint has seen is never missing.
-            folder.add(row | figures)
+            folder.add(row | metrics)
             trainer.save(folder.checkpoint)
             folder.draw()
             bar.write(
-                f'step {trainer.step}: {_losses(figures)}, latent std '
-                f'{figures["validation_latent_std"]:.2f}, effective rank '
-                f'{figures["validation_effective_rank"]:.1f} of '
+                f'step {trainer.step}: {describe_losses(metrics)}, latent std '
+                f'{metrics["validation_latent_std"]:.2f}, effective rank '
+                f'{metrics["validation_effective_rank"]:.1f} of '
                 f'{trainer.model.config.latent_size}'
             )
             if trainer.step < steps and time.monotonic() - exported >= EXPORT_EVERY:
@@ -171,10 +150,11 @@ def _train(trainer: Trainer, folder: RunFolder, name: str) -> list[dict[str, flo
     return losses or trainer.validate()[1]  # a run that was killed after its last step
 
 
-def _losses(figures: Mapping[str, float]) -> str:
+def describe_losses(metrics: Mapping[str, float]) -> str:
+    """Name both held-out losses, for people."""
     return (
-        f'held-out prediction {figures["validation_prediction"]:.4f} (copying the last latent: '
-        f'{figures["validation_copy_last"]:.4f})'
+        f'held-out prediction {metrics["validation_prediction"]:.4f} (copying the last latent: '
+        f'{metrics["validation_copy_last"]:.4f})'
     )
 
 
@@ -219,18 +199,18 @@ def _bags(trainer: Trainer) -> list[dict[str, Any]]:
     ]
 
 
-def _config(args: argparse.Namespace, trainer: Trainer) -> dict[str, Any]:
+def _config(trainer: Trainer, threads: int) -> dict[str, Any]:
     """Everything needed to run it again."""
     return {
         'command': ' '.join(['lewm', *sys.argv[1:]]),
         'bags': _bags(trainer),
         'contract': trainer.contract.to_dict(),
-        'preset': trainer.preset,
-        'recipe': asdict(trainer.recipe),
+        'model': trainer.architecture,
+        'config': asdict(trainer.config),
         'seed': trainer.seed,
         'device': trainer.device,
         'precision': 'bfloat16' if trainer.bfloat16 else 'float32',
-        'threads': args.threads,
+        'threads': threads,
         'versions': {'lewm_ros': __version__, 'torch': str(torch.__version__)},
     }
 
@@ -240,7 +220,7 @@ def _provenance(
 ) -> dict[str, Any]:
     """What a bundle says of its making."""
     config = yaml.safe_load(folder.config.read_text())
-    kept = ('command', 'preset', 'recipe', 'seed', 'device', 'precision', 'versions')
+    kept = ('command', 'model', 'config', 'seed', 'device', 'precision', 'versions')
     return {
         **{key: config[key] for key in kept},
         'data': [bag['recorded_by'] for bag in config['bags']],

@@ -37,14 +37,14 @@ from lewm_ros.training.metrics import effective_rank, latent_std, reestimate_bat
 from lewm_ros.training.presets import TrainConfig
 from lewm_ros.training.windows import Windows, batches
 
-#: Means over windows: of predicting the next latent, and of taking it to be the last one.
+#: Mean losses over windows: of the prediction, and of the last latent as the prediction.
 LOSSES = ('validation_prediction', 'validation_copy_last')
 #: Longest plan of the exported rollout graph [blocks].
 HORIZON = 6
 LOG_EVERY = 50
-#: Held-out windows that a validation looks at, and of each bag at least (if it has them).
-VALIDATED, OF_EACH_BAG = 2048, 64
-#: Compiling the networks for a GPU takes a minute or two: worth it for runs of so many steps.
+#: Held-out windows of a validation, and the least number from each bag (if it has them).
+MAX_VALIDATED, MIN_OF_EACH_BAG = 2048, 64
+#: Steps from which compiling the networks for a GPU, a minute or two, pays off.
 COMPILE_FROM = 10_000
 #: Below this mean latent standard deviation, after the first steps, the encoder has collapsed.
 COLLAPSED = 0.1
@@ -58,8 +58,8 @@ class Trainer:
     Args:
         windows: the data.
         contract: the robot.
-        preset: names the architecture.
-        recipe: how to train it.
+        architecture: name of one in ``lewm_ros.model.PRESETS``.
+        config: how to train it.
         device: 'cpu' or 'cuda'.
         seed: of weights, batches, dropout and projections.
 
@@ -73,14 +73,14 @@ class Trainer:
         self,
         windows: Windows,
         contract: Contract,
-        preset: str,
-        recipe: TrainConfig,
+        architecture: str,
+        config: TrainConfig,
         device: str,
         seed: int,
     ) -> None:
-        self.windows, self.contract, self.recipe = windows, contract, recipe
-        self.preset, self.device, self.seed = preset, device, seed
-        self.train, self.held_out = windows.split(recipe.held_out, seed)
+        self.windows, self.contract, self.config = windows, contract, config
+        self.architecture, self.device, self.seed = architecture, device, seed
+        self.train, self.held_out = windows.split(config.held_out, seed)
         self.mean, self.std = windows.action_statistics(self.train, contract.action.size)
         for name, std in zip(contract.action.names, self.std):
             if not std > 1e-6:
@@ -89,14 +89,14 @@ class Trainer:
                     'model needs it to vary; record commands that move it'
                 )
         torch.manual_seed(seed)
-        self.model = LeWorldModel(MODELS[preset](contract.action.size)).to(device)
+        self.model = LeWorldModel(MODELS[architecture](contract.action.size)).to(device)
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(),
-            lr=recipe.rate,
-            weight_decay=recipe.weight_decay,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
             fused=device == 'cuda',
         )
-        if device == 'cuda' and recipe.steps >= COMPILE_FROM:
+        if device == 'cuda' and config.steps >= COMPILE_FROM:
             self.compile()
         self.bfloat16 = has_bfloat16(device)
         self.step = 0
@@ -111,19 +111,19 @@ class Trainer:
     def settings(self) -> dict[str, Any]:
         """What must be equal for a checkpoint to be continued."""
         return {
-            'preset': self.preset,
-            'recipe': asdict(self.recipe),
+            'model': self.architecture,
+            'config': asdict(self.config),
             'seed': self.seed,
             'data': [bag.key for bag in self.windows.bags],
         }
 
-    def rate(self, step: int) -> float:
+    def lr(self, step: int) -> float:
         """Learning rate at a step: linear warm-up over 1 %, cosine to zero."""
-        warm = max(1, self.recipe.steps // 100)
+        warm = max(1, self.config.steps // 100)
         if step < warm:
-            return self.recipe.rate * (step + 1) / warm
-        share = (step - warm) / max(1, self.recipe.steps - warm)
-        return self.recipe.rate * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+            return self.config.lr * (step + 1) / warm
+        share = (step - warm) / max(1, self.config.steps - warm)
+        return self.config.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
 
     def batch(self, chosen: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Pixels (B, F, 3, S, S) and normalised blocks (B, F − 1, k·A) of some windows."""
@@ -155,7 +155,7 @@ class Trainer:
         with torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
             z = self.model.encode(pixels)
             predicted = self.model.predict(z[:, :-1], actions)
-        directions = random_directions(z.shape[-1], self.recipe.directions, device=self.device)
+        directions = random_directions(z.shape[-1], self.config.num_projections, device=self.device)
         return (
             prediction_loss(predicted, z[:, 1:]),
             sigreg(z.transpose(0, 1), directions),
@@ -171,22 +171,22 @@ class Trainer:
         and on the device: nothing waits for it.
         """
         self.model.train()
-        if self.recipe.colour_jitter:
-            pixels = jitter_colours(pixels, self.recipe.colour_jitter)
+        if self.config.colour_jitter:
+            pixels = jitter_colours(pixels, self.config.colour_jitter)
         prediction, regulariser, z = self.losses(pixels, actions)
-        loss = prediction + self.recipe.sigreg_weight * regulariser
+        loss = prediction + self.config.sigreg_weight * regulariser
         for group in self.optimiser.param_groups:
-            group['lr'] = self.rate(self.step)
+            group['lr'] = self.lr(self.step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip_norm)
         self.optimiser.step()
         self.step += 1
         return torch.stack([loss, prediction, regulariser]).detach(), z.detach()
 
     def run(self, until: int) -> Iterator[dict[str, float]]:
         """Train up to a step, yielding the metrics of every LOG_EVERY-th and of the last."""
-        source = batches(self.train, self.recipe.batch, self.seed, start=self.step)
+        source = batches(self.train, self.config.batch, self.seed, start=self.step)
         source = islice(source, max(0, until - self.step))
         clock = time.monotonic() - self.seconds
         unchecked: list[torch.Tensor] = []
@@ -207,7 +207,7 @@ class Trainer:
                     raise TrainingError(
                         f'the latent space has collapsed at step {self.step}: standard deviation '
                         f'{std:.3f}, expected near 1; raise the SIGReg weight or check that the '
-                        'pictures differ'
+                        'images differ'
                     )
                 yield {
                     'step': self.step,
@@ -240,7 +240,7 @@ class Trainer:
         a bag is held out).
         """
         rng = np.random.default_rng(self.seed)
-        size = self.recipe.batch
+        size = self.config.batch
         fit = rng.permutation(self.train)[: 20 * size]
         reestimate_batchnorm(
             self.model, (self.batch(fit[i : i + size]) for i in range(0, len(fit), size))
@@ -251,7 +251,7 @@ class Trainer:
         for number in range(len(self.windows.bags)):
             windows = self.held_out[sources == number]
             share = len(windows) / len(self.held_out)
-            chosen = rng.permutation(windows)[: max(OF_EACH_BAG, round(share * VALIDATED))]
+            chosen = rng.permutation(windows)[: max(MIN_OF_EACH_BAG, round(share * MAX_VALIDATED))]
             errors = [np.empty((0, 2))]
             for i in range(0, len(chosen), size):
                 pixels, actions = self.batch(chosen[i : i + size])
@@ -335,5 +335,5 @@ class Trainer:
 
     def files(self) -> dict[str, bytes | Path]:
         """Weights and graphs of a bundle; call after :meth:`validate`."""
-        with torch.random.fork_rng(devices=[]):  # a run goes on as if nothing had been exported
+        with torch.random.fork_rng(devices=[]):  # exporting must not change the run
             return dict(export_files(self.model, HORIZON))

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Training windows of any number of bags, sampled in any order from what is mapped from disk."""
+"""Training windows of any number of bags, in arrays that are mapped from disk."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from lewm_ros.errors import BagError
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.cache import CachedBag, cached_bag, hash_bags
 
-#: Camera periods of bags may differ by this factor: stamps of one camera come nowhere near it.
-PERIODS = 1.2
+#: Largest ratio of the camera periods of bags; that of two recordings of one camera is far less.
+MAX_PERIOD_RATIO = 1.2
 log = logging.getLogger('lewm')
 
 
@@ -147,13 +147,13 @@ def load_windows(
             with the reasons counted.
 
     """
-    # One by one: what lies in two of the given folders is to be refused, not dropped.
+    # One by one: a bag that is in two of the given folders is refused, not dropped.
     hashes = hash_bags([path for bag in bags for path in find_bags([bag])], cache)
     _refuse_copies(hashes)
     read = []
     for path, content in hashes:
         read.append(cached_bag(path, content, contract, size, history, frameskip, cache))
-        _say(read[-1])
+        _log_summary(read[-1])
     usable = [bag for bag in read if bag.summary.windows]
     if not usable:
         reasons = '; '.join(f'{n} x {r}' for b in read for r, n in b.summary.refused.items())
@@ -191,7 +191,7 @@ def _refuse_copies(hashes: list[tuple[Path, list[str]]]) -> None:
         first |= dict.fromkeys(content, path)
 
 
-def _say(bag: CachedBag) -> None:
+def _log_summary(bag: CachedBag) -> None:
     found = bag.summary
     for reason, times in found.refused.items():
         log.warning('%s: refused %d messages: %s', bag.path, times, reason)
@@ -210,16 +210,17 @@ def _say(bag: CachedBag) -> None:
 def _camera_period(bags: Sequence[CachedBag]) -> float:
     """Median over all frames [s]. Raises BagError where bags are too different.
 
-    A robot that runs the model holds its frames against one period: with the longer one it would
-    not notice a lost frame, with the shorter one it would find no context.
+    The robot compares its frames with one period: with one too long it would not notice a lost
+    frame, with one too short it would find no context.
     """
     ordered = sorted(bags, key=lambda bag: bag.summary.camera_period)
     short, long = ordered[0], ordered[-1]
-    if long.summary.camera_period > PERIODS * short.summary.camera_period:
+    if long.summary.camera_period > MAX_PERIOD_RATIO * short.summary.camera_period:
         raise BagError(
             f'bag {short.path} has {1 / short.summary.camera_period:.3g} frames a second, '
             f'{long.path} {1 / long.summary.camera_period:.3g}: a model is of one camera rate '
-            f'(within a factor of {PERIODS:g}); train from bags of the rate that the robot runs at'
+            f'(within a factor of {MAX_PERIOD_RATIO:g}); train from bags of the rate that the '
+            'robot runs at'
         )
     total = np.cumsum([bag.summary.frames for bag in ordered])
     return ordered[int(np.searchsorted(total, total[-1] / 2))].summary.camera_period

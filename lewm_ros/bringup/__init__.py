@@ -1,3 +1,3 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What is started together, and how: in one process, in one each, or by `ros2 launch`."""
+"""Starting nodes: in one process, in one process each, or by `ros2 launch`."""

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Runs nodes in one process, and ends them cleanly on SIGINT, SIGTERM or a node's own wish.
+"""Runs nodes in one process until SIGINT, SIGTERM or SIGHUP, or until a node finishes.
 
 ``python -m lewm_ros.bringup.compose NODE... [-p NODE.PARAMETER:=VALUE] [--ros-args ...]`` runs
 nodes by name.
@@ -25,10 +25,10 @@ from lewm_ros.errors import BringupError, LewmError
 from lewm_ros.nodes.base import LewmNode
 from lewm_ros.nodes.parameters import takes
 
-#: How soon a signal is noticed while no callback runs [s].
-_POLL = 0.1
-#: Errors of the executor, one after the other, that end the process.
-_FAILURES = 10
+#: Longest wait for a callback, after which signals are looked at [s].
+_POLL_PERIOD = 0.1
+#: Consecutive errors of the executor that end the process.
+_MAX_FAILURES = 10
 
 
 def run(
@@ -70,13 +70,13 @@ def run(
         failures = 0  # in a row
         while not signals.seen:
             try:
-                executor.spin_once(timeout_sec=_POLL)
+                executor.spin_once(timeout_sec=_POLL_PERIOD)
                 failures = 0
             except Exception:
                 # Callbacks of the nodes are guarded, those of rclpy (/clock, parameter services)
                 # are not: a message that it cannot take must not end a robot's controller.
                 failures += 1
-                if failures == _FAILURES:
+                if failures == _MAX_FAILURES:
                     raise
                 running[0].get_logger().error(traceback.format_exc())
             asked = [n.finished for n in running if n.finished is not None]
@@ -92,10 +92,10 @@ def run(
             node.close()
         for node in reversed(running):
             node.destroy_node()
-        # Not rclpy.try_shutdown: since Kilted that also puts the default signal handlers in place
-        # of ours, unless it is given an argument that Jazzy does not have.
+        # Not rclpy.try_shutdown: since Kilted it also restores the default signal handlers, unless
+        # it gets an argument that Jazzy does not have.
         try_shutdown()
-    # A node's last words may have failed.
+    # Publishing the final messages of a node may have failed.
     return max([status, *(n.finished or 0 for n in running)])
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What starts together: plain data that `lewm up` and the launch files read.
+"""Groups of nodes and launch arguments, as data for `lewm up` and the launch files.
 
 No node is imported here.
 """
@@ -21,7 +21,7 @@ from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import TASKS
 from lewm_ros.yaml_reader import read_yaml
 
-#: Every node: name → where its class is. Console scripts have the same names.
+#: Every node: name → its class. Console scripts have the same names.
 NODES = {
     'encoder_node': 'lewm_ros.nodes.encoder:EncoderNode',
     'planner_node': 'lewm_ros.nodes.planner:PlannerNode',
@@ -35,8 +35,8 @@ NODES = {
 
 _PLAN = ('view_node', 'encoder_node', 'planner_node', 'surprise_node', 'controller_node')
 
-#: What `lewm up` and the launch files start, in the order of start; nodes end in reverse, so
-#: that the controller's stop command comes first.
+#: Nodes that `lewm up` and the launch files start, in order. They end in reverse order: the
+#: controller's stop command comes first.
 GROUPS = {
     'plan': _PLAN,
     'surprise': ('view_node', 'encoder_node', 'surprise_node'),
@@ -47,7 +47,7 @@ GROUPS = {
 
 #: Nodes that neither get nor send images.
 _SMALL = {'planner_node', 'controller_node'}
-#: Where Fast DDS finds its profiles, since version 3 and before.
+#: Variables that name the profiles of Fast DDS, since version 3 and before.
 PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 
 
@@ -61,6 +61,9 @@ class Argument:
     choices: tuple[str, ...] = ()
     groups: tuple[str, ...] = tuple(GROUPS)  #: whose launch files have it
 
+
+#: Choices of a switch; the launch files take 'True' and 'False' too.
+BOOLEAN = ('true', 'false')
 
 ARGUMENTS = (
     Argument(
@@ -88,20 +91,20 @@ ARGUMENTS = (
         "one 'live'.",
     ),
     Argument('namespace', 'lewm', 'Namespace of all nodes and of their relative topics.'),
-    Argument('use_sim_time', 'false', 'Follow /clock, not the system clock.', ('true', 'false')),
+    Argument('use_sim_time', 'false', 'Follow /clock, not the system clock.', BOOLEAN),
     Argument(
         'autostart',
         'true',
         'Configure and activate the nodes at start, without a lifecycle manager.',
-        ('true', 'false'),
+        BOOLEAN,
     ),
     Argument(
         'respawn',
         'false',
         'Start a node that died again, each in a process of its own.',
-        ('true', 'false'),
+        BOOLEAN,
     ),
-    Argument('rviz', 'false', 'Start rviz2 with what view_node shows.', ('true', 'false')),
+    Argument('rviz', 'false', 'Start rviz2 with what view_node shows.', BOOLEAN),
     Argument('log_level', 'info', 'Lowest severity logged.', ('debug', 'info', 'warn', 'error')),
     Argument(
         'out',
@@ -145,10 +148,10 @@ def enclave(namespace: str, node: str) -> str:
 
 
 def prepare_environment(group: str) -> None:
-    """Set what the nodes' middleware reads from the environment, where the user has not.
+    """Set environment variables of the middleware that the user has not set.
 
-    A demo keeps to this machine: its commands go to the names that a real robot on the network
-    may listen to. And Fast DDS gets enough shared memory for images above 512 KiB.
+    The demo stays on this machine: a real robot on the network may listen to the topics of its
+    commands. Fast DDS gets enough shared memory for images above 512 KiB.
     """
     if group == 'demo':
         os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
@@ -164,10 +167,10 @@ def profile_variable() -> str:
 
 
 def leave_shared_memory(nodes: Sequence[str]) -> None:
-    """Exchange our profile for the one without shared memory in a process without images.
+    """Use our profile without shared memory in a process that neither gets nor sends images.
 
-    Whoever dies, or is stopped, while it takes a message from shared memory keeps a lock, and
-    publishers that send to it wait for a second each time: no command may (docs/safety.md).
+    A process that is killed or stopped while it reads from shared memory keeps a lock, and its
+    publishers wait for a second at each message: no command may (docs/safety.md).
     """
     folder = share_dir() / 'config'
     for name in PROFILES:
@@ -257,7 +260,8 @@ class Bringup:
         arguments = ['--ros-args', '-r', f'__ns:=/{namespace.strip("/")}']
         arguments += ['--log-level', log_level]
         for name, value in self.parameters.items():
-            arguments += ['-p', f'{name}:={_yaml(value)}']
+            text = str(value).lower() if isinstance(value, bool) else yaml_text(value)
+            arguments += ['-p', f'{name}:={text}']
         arguments += ['--params-file', str(self.params_file)]
         for node, rules in self.remappings.items():
             for ours, theirs in rules:
@@ -285,7 +289,7 @@ class Bringup:
 
 
 def _params_file(name: str) -> Path:
-    """Find and check a parameter file: ROS would start with defaults where it is missing."""
+    """Find and check a parameter file: where it is missing, ROS would use defaults."""
     path = find('preset', name)
     try:
         data = read_yaml(path)
@@ -299,6 +303,6 @@ def _params_file(name: str) -> Path:
     return path
 
 
-def _yaml(value: str | bool) -> str:
-    """Write a value so that ROS's YAML parser reads back the same type: '' and '5' as text."""
-    return str(value).lower() if isinstance(value, bool) else f"'{value}'"
+def yaml_text(value: str) -> str:
+    """Quote a text so that ROS's YAML parser reads it as text: '' and '5' too."""
+    return "'" + value.replace("'", "''") + "'"

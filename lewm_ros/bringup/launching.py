@@ -24,8 +24,8 @@ from launch.event_handler import EventHandler
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from lewm_ros.bringup.groups import ARGUMENTS, Bringup, enclave, prepare_environment
-from lewm_ros.bringup.supervisor import GRACE, PAUSE, ends_all
+from lewm_ros.bringup.groups import ARGUMENTS, BOOLEAN, Bringup, enclave, prepare_environment
+from lewm_ros.bringup.supervisor import GRACE_SECONDS, RESTART_PAUSE, ends_all
 from lewm_ros.errors import BringupError
 from lewm_ros.files import PACKAGE, find
 
@@ -108,8 +108,8 @@ def _nodes(context: LaunchContext, group: str) -> list[Action]:
             ],
             output='screen',
             respawn=given['respawn'] == 'true',
-            respawn_delay=PAUSE,
-            sigterm_timeout=str(GRACE),  # SIGKILL comes 5 s after that
+            respawn_delay=RESTART_PAUSE,
+            sigterm_timeout=str(GRACE_SECONDS),  # SIGKILL comes 5 s after that
             on_exit=_ending(name),
         )
         for name in bringup.nodes
@@ -135,6 +135,8 @@ def _arguments(context: LaunchContext, group: str) -> dict[str, str]:
     for argument in ARGUMENTS:
         if group in argument.groups:
             value = LaunchConfiguration(argument.name).perform(context)
+            if argument.choices == BOOLEAN:
+                value = value.lower()
             if argument.choices and value not in argument.choices:
                 raise BringupError(
                     f"{argument.name} is '{value}': expected one of {list(argument.choices)}"
@@ -157,7 +159,15 @@ def _check_installed(package: str, executables: Sequence[str], remedy: str) -> N
 def _ending(name: str) -> Any:
     """Return what launch does at the end of a node: all end where `lewm up --respawn` ends all.
 
-    Only that a node which cannot be configured does not end here: it stays unconfigured, and can
-    be configured again once the mistake is mended.
+    `ros2 launch` then returns 1 unless the node's status is 0. A node that cannot be configured
+    does not end here: it stays unconfigured, and can be configured again.
     """
-    return lambda event, context: Shutdown() if ends_all(name, event.returncode) else None
+
+    def end(event: Any, context: LaunchContext) -> list[Action] | None:
+        if not ends_all(name, event.returncode):
+            return None
+        if event.returncode == 0:
+            return [Shutdown()]
+        return _end_launch(BringupError(f'{name} ended with status {event.returncode}'))
+
+    return end

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps one process per node, from the first start to the last word; and what stops them all."""
+"""Runs one process per node and restarts those that die; stop signals of a process."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ import time
 from types import FrameType
 from typing import Any
 
-#: Exit status of a node that cannot be configured: the same would come of starting it again.
-UNUSABLE = 2
-#: Nodes with an end of their own, which is everybody's; the others have none.
+#: Exit status of a node that cannot be configured: a restart would end in the same way.
+STATUS_UNUSABLE = 2
+#: Nodes that finish by themselves, and end all the others then.
 FINISHING = ('trial_node', 'recorder_node')
-#: Pause before a process is started again [s]. It doubles each time up to the second figure,
-#: and is the first again after a life longer than the third.
-PAUSE, LONGEST_PAUSE, LONG_LIFE = 1.0, 8.0, 10.0
-#: Nodes may take so long to end before they are killed [s]: a recorder writes what is queued for
-#: up to 30 s, then closes its bag.
-GRACE = 35.0
+#: Pause before a process is restarted [s]: doubled each time up to the longest one, reset once
+#: the process has run for RESET_AFTER.
+RESTART_PAUSE, LONGEST_RESTART_PAUSE, RESET_AFTER = 1.0, 8.0, 10.0
+#: Time for nodes to end before they are killed [s]: a recorder writes its queue for up to 30 s,
+#: then closes its bag.
+GRACE_SECONDS = 35.0
 
-#: After so long [s] it is said that they are waited for.
-TELLING = 3.0
+#: Time after which a message says that nodes are being waited for [s].
+WAITING_NOTICE = 3.0
 
 SHARED_MEMORY = Path('/dev/shm')  # noqa: S108 (Fast DDS's place, not a choice)
 
@@ -37,20 +37,20 @@ SHARED_MEMORY = Path('/dev/shm')  # noqa: S108 (Fast DDS's place, not a choice)
 _LOCKS = ('fastdds_*_el', 'fastrtps_*_el')
 
 _STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_POLL = 0.1  #: how soon an end is noticed [s]
+_POLL_PERIOD = 0.1  #: of looking for ended processes [s]
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 class StopSignals:
-    """Turns SIGINT, SIGTERM and SIGHUP into a flag, and later into nothing.
+    """Sets a flag on SIGINT, SIGTERM and SIGHUP; later ignores them.
 
-    SIGHUP is a terminal that was closed, or an ssh connection that broke: the last words are due
-    then too. Under nohup it stays ignored.
+    SIGHUP means a closed terminal or a broken ssh connection: nodes must publish their final
+    messages then too. Under nohup it stays ignored.
 
-    Under a launcher a second SIGINT arrives in the middle of the teardown, or of Python's own,
-    and the default handler would kill the process there. What came before, noted by
-    :func:`signals_noted` or held back by the parent process, is seen now.
+    A launcher may send a second SIGINT during the shutdown, where the default handler would kill
+    the process. Signals that arrived earlier, noted by :func:`signals_noted` or blocked by the
+    parent process, set the flag at once.
     """
 
     def __init__(self) -> None:
@@ -77,10 +77,10 @@ class StopSignals:
 
 @contextmanager
 def signals_noted() -> Iterator[None]:
-    """Note stop signals for the :class:`StopSignals` to come.
+    """Note stop signals for a later :class:`StopSignals`.
 
-    Between the start of a program and those lie seconds of imports, in which the default
-    handlers would kill it. They are back afterwards, unless the process is ending.
+    Imports take seconds at the start of a program, and the default handlers would kill it in
+    that time. They are restored afterwards, unless the process is ending.
     """
     before = {number: signal.getsignal(number) for number in _STOP}
     StopSignals()
@@ -93,21 +93,23 @@ def signals_noted() -> Iterator[None]:
 
 
 def ends_all(name: str, status: int) -> bool:
-    """Say whether a node that ended is not to be started again, and nothing goes on without it.
+    """Whether the end of a node ends all nodes, instead of being followed by a restart.
 
     Args:
         name: of the node.
         status: exit status of its process, minus the number of the signal that killed it.
 
     """
-    return status == UNUSABLE or (name in FINISHING and status >= 0)
+    return status == STATUS_UNUSABLE or (name in FINISHING and status >= 0)
 
 
 def remove_abandoned_memory(folder: Path = SHARED_MEMORY) -> None:
-    """Remove the shared memory of processes that were killed: Fast DDS leaves it, 17 MB each.
+    """Remove the shared memory that killed processes left behind: Fast DDS keeps 17 MB for each.
 
-    An owner that lives holds a lock on the file beside its segment. What is younger than a
-    second may be on its way there.
+    As `fastdds shm clean` does, this removes the abandoned segments of every Fast DDS program of
+    this user, not only of the supervised ones: the names of segments do not tell the owner. A
+    live owner holds a lock on the file beside its segment. Files younger than a second are left:
+    the owner may not have locked them yet.
     """
     for beside in (file for pattern in _LOCKS for file in folder.glob(pattern)):
         segment = folder / beside.name.removesuffix('_el')
@@ -127,7 +129,7 @@ class _Child:
 
     def __init__(self, name: str, command: Sequence[str]) -> None:
         self.name, self._command = name, command
-        self._pause = PAUSE
+        self._pause = RESTART_PAUSE
         self._due = 0.0
         self.start()
 
@@ -136,18 +138,18 @@ class _Child:
         supervisor = os.getpid()
 
         def end_with_supervisor() -> None:
-            # However that ends; exec keeps it, and there is one more in rclpy's wheels.
+            # Whatever the supervisor dies of; exec keeps the setting.
             _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
-            if os.getppid() != supervisor:  # it has just ended
+            if os.getppid() != supervisor:  # ended before the line above
                 os.kill(os.getpid(), signal.SIGINT)
 
         self._started = time.monotonic()
-        # Held back in the child, too, until it has handlers.
+        # Blocked in the child too, until it has handlers.
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
         try:
             self.process = subprocess.Popen(
                 self._command,
-                # A few system calls: threads of numpy hold nothing that they need.
+                # Only system calls: safe although numpy has started threads.
                 preexec_fn=end_with_supervisor,  # noqa: PLW1509
             )
         finally:
@@ -155,21 +157,21 @@ class _Child:
         self.ended = False
 
     def start_again(self) -> None:
-        """Start it; where that fails, such as for want of memory, try again after a pause."""
+        """Start it; where that fails (out of memory, say), try again after a pause."""
         try:
             self.start()
         except OSError as error:
             self.wait_for_restart(f'cannot be started ({error.strerror})')
 
     def wait_for_restart(self, why: str) -> None:
-        """Note an end, say it, and plan the next start."""
+        """Log the end and schedule the next start."""
         now = time.monotonic()
         self.ended = True
-        if now - self._started > LONG_LIFE:
-            self._pause = PAUSE
+        if now - self._started > RESET_AFTER:
+            self._pause = RESTART_PAUSE
         self._due = now + self._pause
-        _say(f'{self.name} {why}: starting it again in {self._pause:g} s')
-        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        _log(f'{self.name} {why}: starting it again in {self._pause:g} s')
+        self._pause = min(2 * self._pause, LONGEST_RESTART_PAUSE)
 
     @property
     def due(self) -> bool:
@@ -177,19 +179,21 @@ class _Child:
         return self.ended and time.monotonic() >= self._due
 
 
-def supervise(commands: dict[str, list[str]], grace: float = GRACE, respawn: bool = False) -> int:
+def supervise(
+    commands: dict[str, list[str]], grace: float = GRACE_SECONDS, respawn: bool = False
+) -> int:
     """Run one process per node until one ends or a signal comes, then end them all.
 
-    Where this process dies without a word, each of them gets SIGINT by the kernel (Linux).
+    Where this process is killed, the kernel sends SIGINT to each of them (Linux).
 
     Args:
         commands: by node name.
-        grace: how long they may take to end after SIGINT [s] before they are killed.
-        respawn: start a process that ended again, after a pause that grows while it keeps
-            ending at once, unless its end :func:`ends_all`.
+        grace: time to end after SIGINT before they are killed [s].
+        respawn: restart a process that ended, unless its end :func:`ends_all`; the pause before
+            it grows while the process keeps ending soon.
 
     Returns:
-        The exit status of the process that ended all, as a shell would say it (128 + number
+        The exit status of the process that ended all, as in a shell (128 + number
         after a signal); 0 after a signal to the supervisor; 1 where one could not be started.
 
     """
@@ -205,17 +209,17 @@ def supervise(commands: dict[str, list[str]], grace: float = GRACE, respawn: boo
                 status = child.process.returncode
                 if not respawn or ends_all(child.name, status):
                     if status:
-                        _say(f'{child.name} ended with status {status}')
+                        _log(f'{child.name} ended with status {status}')
                     return status if status >= 0 else 128 - status
                 child.wait_for_restart(f'ended with status {status}')
             for child in children:
                 if child.due:
                     remove_abandoned_memory()
                     child.start_again()
-            time.sleep(_POLL)
+            time.sleep(_POLL_PERIOD)
         return 0
     except OSError as error:
-        _say(f'a process cannot be started: {error}')
+        _log(f'a process cannot be started: {error}')
         return 1
     finally:
         signals.ignore()
@@ -224,20 +228,20 @@ def supervise(commands: dict[str, list[str]], grace: float = GRACE, respawn: boo
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]], grace: float) -> None:
-    # Last started, first told: each says its last words by itself.
+    # In reverse order of start; each node publishes its final messages.
     for process in reversed(processes):
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
     deadline = time.monotonic() + grace
-    _wait(processes, min(grace, TELLING))
+    _wait(processes, min(grace, WAITING_NOTICE))
     slow = sum(p.poll() is None for p in processes)
     if slow:
-        _say(f'{slow} nodes have not ended yet: waiting for {grace:g} s at most')
+        _log(f'{slow} nodes have not ended yet: waiting for {grace:g} s at most')
     for process in processes:
         try:
             process.wait(max(deadline - time.monotonic(), 0.01))
         except subprocess.TimeoutExpired:
-            _say(f'killing {process.args!r}')
+            _log(f'killing {process.args!r}')
             process.kill()
             process.wait()
 
@@ -245,13 +249,12 @@ def _end(processes: Sequence[subprocess.Popen[bytes]], grace: float) -> None:
 def _wait(processes: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until and any(p.poll() is None for p in processes):
-        time.sleep(_POLL / 10)
+        time.sleep(_POLL_PERIOD / 10)
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     try:
         print(f'lewm: {text}', file=sys.stderr, flush=True)
     except OSError:
-        # Nobody reads it any more, and the processes matter more. What is left in the old stream
-        # would make Python end with status 120.
+        # stderr is closed. Text left in its buffer would make Python end with status 120.
         sys.stderr = Path(os.devnull).open('w')  # noqa: SIM115

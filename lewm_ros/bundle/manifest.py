@@ -37,14 +37,14 @@ MAX_BLOCK = 4096  #: k·A
 DESCRIPTIVE = ('name', 'provenance', 'calibration', 'surprise_scale')
 
 #: Keys of a calibration that the first bundles do not have.
-LATER = ('horizon', 'drift', 'contract', 'rate')
+LATER = ('horizon', 'drift', 'contract', 'rate', 'data')
 
 
 @dataclass(frozen=True)
 class Calibration:
     """Surprise thresholds for one alpha and horizon, and the nominal data and model they hold for.
 
-    The last three are None in bundles that were calibrated before they were stored.
+    The last four are None in bundles that were calibrated before they were stored.
     """
 
     alpha: float  #: chance that a nominal window holds a false alarm
@@ -57,6 +57,7 @@ class Calibration:
     drift: float | None = None  #: of the running mean of the score; None: not calibrated
     contract: str | None = None  #: name of the contract of the robot
     rate: float | None = None  #: frames per second of the nominal data [Hz]
+    data: tuple[str, ...] | None = None  #: SHA-256 of each file of the nominal data
 
     def __post_init__(self) -> None:
         for key in ('alpha', 'threshold', 'window', 'drift', 'rate'):
@@ -71,6 +72,12 @@ class Calibration:
         if self.contract is not None:
             _string('calibration.contract', self.contract)
         _sha256('calibration.model_hash', self.model_hash)
+        if self.data is not None:
+            if not isinstance(self.data, (list, tuple)):
+                raise BundleError(f'calibration.data is {shown(self.data)}: expected a list')
+            for digest in self.data:
+                _sha256('calibration.data', digest)
+            object.__setattr__(self, 'data', tuple(self.data))
 
 
 @dataclass(frozen=True)

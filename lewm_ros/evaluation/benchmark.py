@@ -1,278 +1,271 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm benchmark`: what a frame, a cost call and a plan take here, per engine and precision."""
+"""Time of encoding a frame, a cost call and a live plan, for each engine on this machine."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
-import json
-import os
+from dataclasses import dataclass
+from functools import cache, partial
+import logging
 from pathlib import Path
-import sys
-import tempfile
+import platform
+import re
 import time
-from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from lewm_ros.bundle import Bundle
-from lewm_ros.engines import ENGINES, Engine
+from lewm_ros.engines import ENGINES, Engine, load_engine
 from lewm_ros.errors import EngineError
-from lewm_ros.evaluation.benchmark_table import Report, Row, table
-from lewm_ros.evaluation.flops import encode_flops, fast_flops, reference_flops
-from lewm_ros.evaluation.machine import ForeignLoad, peak_gflops, processor
-from lewm_ros.evaluation.workloads import (
-    COST_CALL,
-    ELITES,
-    SAMPLES,
-    STEPS,
-    Contender,
-    DinoWMCall,
-    Problem,
-    random_bundle,
-)
-from lewm_ros.files import find
-from lewm_ros.model import ModelConfig
+from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner, goal_cost, weights
+from lewm_ros.robot.history import Context
+from lewm_ros.time import NS_PER_S
 
-#: work: fewest rounds, and after how long no more are begun [s]
-WORKS = {
-    'encode': (10, 5.0),
-    COST_CALL: (5, 30.0),
-    'plan_live': (5, 20.0),
-    'plan_300x10': (2, 40.0),
-    'plan_300x30': (1, 40.0),
-}
+SAMPLES, STEPS = 300, 5  #: of a cost call, as published
+COST_CALL = 'cost_call_300x5'
+WORKS = ('encode', COST_CALL, 'plan_live')
 REFERENCE = 'reference'
-TOLERANCE = 1e-4  #: largest relative difference to the reference that counts as exact
+#: No round is begun after this, but for the first three [s].
+SECONDS_PER_WORK = 20.0
+#: Names of --provider, where an engine has another one.
+_PROVIDERS = {
+    'onnxruntime': {'cpu': 'CPUExecutionProvider', 'cuda': 'CUDAExecutionProvider'},
+    'openvino': {'cpu': 'CPU'},
+}
+log = logging.getLogger('lewm')
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line."""
-    threads = max((os.cpu_count() or 1) - 1, 1)
-    parser.add_argument(
-        'bundle', nargs='?', help='bundle folder or name (default: random weights, published size)'
-    )
-    parser.add_argument(
-        '--threads', type=int, default=threads, help=f'of every engine (default {threads})'
-    )
-    parser.add_argument(
-        '--rounds', type=int, default=30, help='most for each work (default 30; long ones get less)'
-    )
-    parser.add_argument(
-        '--engines',
-        help=f'some of {", ".join(ENGINES)}, with commas between (default: all that are '
-        'installed); the reference always runs',
-    )
-    parser.add_argument('--works', help=f'some of {", ".join(WORKS)} (default: all)')
-    parser.add_argument(
-        '--provider',
-        choices=('cpu', 'cuda'),
-        default='',
-        help='what computes (default: CUDA in the engines that find it, else the processor)',
-    )
-    parser.add_argument(
-        '--against', choices=('dino-wm',), help="time a cost call of DINO-WM's shape beside it"
-    )
-    parser.add_argument('--json', action='store_true', help='print JSON')
+@dataclass(frozen=True)
+class Problem:
+    """Random input, the same for every engine."""
 
+    image: np.ndarray  #: (S, S, 3) uint8
+    context: np.ndarray  #: (H, D) latents
+    past: np.ndarray  #: (H − 1, k·A) normalised blocks
+    actions: np.ndarray  #: (300, 5, k·A) normalised blocks
+    goal: np.ndarray  #: (D,) latent that another such plan leads to
 
-def run(args: argparse.Namespace) -> int:
-    """Measure and print a table or JSON."""
-    engines = _chosen('--engines', args.engines, ENGINES)
-    works = _chosen('--works', args.works, tuple(WORKS))
-    if args.threads < 1 or args.rounds < 1:
-        raise EngineError(
-            f'--threads is {args.threads}, --rounds {args.rounds}: expected at least 1'
+    @classmethod
+    def of(cls, bundle: Bundle, engine: Engine) -> Problem:
+        """Make the one for a bundle; ``engine`` computes the goal."""
+        manifest, rng = bundle.manifest, np.random.default_rng(0)
+        size, block = manifest.image_size, manifest.frameskip * bundle.contract.action.size
+        image = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
+        context, past, actions = (
+            rng.normal(size=shape).astype(np.float32)
+            for shape in (
+                (manifest.history, manifest.latent_size),
+                (manifest.history - 1, block),
+                (SAMPLES + 1, STEPS, block),
+            )
         )
-    with tempfile.TemporaryDirectory() as folder:
-        if args.bundle:
-            bundle = Bundle.load(find('bundle', args.bundle))
+        goal = engine.rollout(context, past, actions[:1])[0, -1]
+        return cls(image, context, past, actions[1:], goal)
+
+
+class EngineUnderTest:
+    """One engine at one precision.
+
+    Args:
+        bundle: with a horizon of at least 5 blocks.
+        name: of the engine.
+        precision: 'f32' or 'bf16'.
+        threads: of one call.
+        provider: 'cpu', 'cuda' or '' for the engine's choice.
+
+    Raises EngineError as ``load_engine``.
+
+    """
+
+    def __init__(
+        self, bundle: Bundle, name: str, precision: str, threads: int, provider: str
+    ) -> None:
+        provider = _PROVIDERS.get(name, {}).get(provider, provider)
+        # An engine with a shorter horizon is faster, and a planner may need less than 5 blocks.
+        self._load = cache(partial(load_engine, bundle, name, threads, precision, provider))
+        self._bundle = bundle
+        self.engine = self._load(STEPS)
+
+    def costs(self, problem: Problem) -> np.ndarray:
+        """One cost call, (300,), in the engine's precision."""
+        exact = self.engine.precision == 'f32'
+        inputs = problem.context, problem.past, problem.actions
+        arrays = problem.goal, weights('ramp', STEPS)
+        return self.engine.costs(*inputs, goal_cost, arrays, exact).astype(float)
+
+    def prepare(self, work: str, problem: Problem) -> Callable[[], object]:
+        """Return the call to time for one of :data:`WORKS`, warmed up."""
+        if work == 'plan_live':
+            call: Callable[[], object] = self.plan_call(PlannerConfig(), problem)
+        elif work == 'encode':
+            call = partial(self.engine.encode, problem.image)
         else:
-            _tell('making a bundle of the published size, about half a minute')
-            bundle = random_bundle(Path(folder) / 'paper')
-        contenders = _contenders(bundle, engines, args)
-        if args.against and COST_CALL not in works:
-            works.insert(0, COST_CALL)
-        report = _measure(bundle, contenders, works, args)
-    print(json.dumps(asdict(report)) if args.json else table(report))
-    return 0
+            call = partial(self.costs, problem)
+        call()
+        return call
+
+    def plan_call(
+        self, config: PlannerConfig, problem: Problem, cold: bool = False
+    ) -> Callable[[], object]:
+        """Return a call that encodes a frame and plans, without a deadline.
+
+        Each call is one block later than the last and starts from its plan, unless ``cold``.
+        """
+        bundle = self._bundle
+        engine = self._load(config.rollout_blocks(bundle.spec))
+        planner = RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, config)
+        planner.warm_up()
+        engine.encode(problem.image)
+        past = bundle.spec.denormalise_block(problem.past)
+        committed = np.zeros((bundle.manifest.frameskip, bundle.contract.action.size))
+        stamp = 0
+
+        def plan() -> None:
+            nonlocal stamp
+            stamp += round(bundle.block * NS_PER_S)
+            if cold:
+                planner.reset()
+            engine.encode(problem.image)
+            planner.plan(Context(stamp, problem.context, past), committed, problem.goal)
+
+        return plan
 
 
-def _chosen(option: str, given: str | None, known: Sequence[str]) -> list[str]:
-    """Names of a comma-separated option in their usual order; all where it was not given."""
-    names = known if given is None else given.split(',')
-    for name in names:
-        if name not in known:
-            raise EngineError(f'{option} has {name!r}: expected some of {", ".join(known)}')
-    return [name for name in known if name in names]
+@dataclass(frozen=True)
+class Row:
+    """Time of one work on one engine."""
+
+    work: str  #: one of :data:`WORKS`
+    engine: str
+    precision: str
+    provider: str
+    rounds: int
+    ms_p50: float
+    ms_p95: float
+    ratio_to_reference: float  #: the reference's ms_p50 over this one, from the same rounds
 
 
-def _contenders(bundle: Bundle, names: list[str], args: argparse.Namespace) -> list[Contender]:
+def benchmark(
+    bundle: Bundle,
+    names: Sequence[str] | None,
+    threads: int,
+    provider: str = '',
+    rounds: int = 30,
+) -> list[Row]:
+    """Time every work on the reference and on other engines, in f32 and bf16.
+
+    Args:
+        bundle: with a horizon of at least 5 blocks.
+        names: of the other engines; None: all that are installed.
+        threads: of one call.
+        provider: 'cpu', 'cuda' or '' for the engine's choice.
+        rounds: calls of each work, at most.
+
+    Raises EngineError where a named engine is unknown, not installed or cannot run the bundle.
+
+    """
+    check(names, threads, rounds)
+    engines = load_engines(bundle, names, threads, provider)
+    problem = Problem.of(bundle, engines[0].engine)
+    rows = []
+    for work in WORKS:
+        # Frames are encoded in f32 whatever an engine's precision.
+        tested = [e for e in engines if work != 'encode' or e.engine.precision == 'f32']
+        calls = [e.prepare(work, problem) for e in tested]
+        times = time_interleaved(calls, rounds, SECONDS_PER_WORK, work)
+        rows += [summarise(work, e.engine, taken, times[0]) for e, taken in zip(tested, times)]
+    return rows
+
+
+def check(names: Sequence[str] | None, threads: int, rounds: int) -> None:
+    """Raise EngineError where an engine is unknown, or a number less than 1."""
+    for name in names or ():
+        if name not in ENGINES:
+            raise EngineError(f'engine is {name!r}: expected some of {", ".join(ENGINES)}')
+    if threads < 1 or rounds < 1:
+        raise EngineError(f'threads is {threads}, rounds {rounds}: expected at least 1')
+
+
+def load_engines(
+    bundle: Bundle, names: Sequence[str] | None, threads: int, provider: str
+) -> list[EngineUnderTest]:
     """Load the reference, then each engine in f32 and, where that is native, in bf16."""
-    contenders = [Contender(bundle, REFERENCE, 'f32', args.threads, args.provider)]
-    for name in names:
+    engines = [EngineUnderTest(bundle, REFERENCE, 'f32', threads, provider)]
+    for name in ENGINES if names is None else names:
         if name == REFERENCE:
             continue
         try:
-            contenders.append(Contender(bundle, name, 'f32', args.threads, args.provider))
+            engines.append(EngineUnderTest(bundle, name, 'f32', threads, provider))
         except EngineError as error:
-            if args.engines is not None:
+            if names is not None:
                 raise
-            _tell(f'no {name}: {error}')
+            log.info('no %s: %s', name, error)
             continue
         with suppress(EngineError):  # it is only offered where it is faster than f32
-            contenders.append(Contender(bundle, name, 'bf16', args.threads, args.provider))
-    return contenders
+            engines.append(EngineUnderTest(bundle, name, 'bf16', threads, provider))
+    return engines
 
 
-def _measure(
-    bundle: Bundle, contenders: list[Contender], works: list[str], args: argparse.Namespace
-) -> Report:
-    config, context = ModelConfig.parse(bundle.manifest.architecture), bundle.manifest.history
-    reference = contenders[0]
-    device = reference.engine.provider
-    dino = DinoWMCall(context, device) if args.against else None
-    load = ForeignLoad()
-    _tell('measuring how fast this machine multiplies')
-    inner = config.predictor_mlp, config.predictor_heads * config.predictor_head_size
-    peak = peak_gflops(config.predictor_width, inner, args.threads, device)
-    problem = Problem.of(bundle, reference.engine)
-    latent, costs = reference.engine.encode(problem.image), reference.costs(problem)
-    verdicts = {contender: judge(contender, problem, latent, costs) for contender in contenders}
-    rows: list[Row] = []
-    for work in works:
-        # Frames are encoded in f32 whatever an engine's precision.
-        entered = [c for c in contenders if work != 'encode' or c.engine.precision == 'f32']
-        extra = dino if work == COST_CALL else None
-        times = time_interleaved(work, problem, entered, extra, args.rounds)
-        for contender, taken in zip(entered, times):
-            row = _row(work, contender.engine, args.threads, taken, times[0])
-            verdict = verdicts[contender]
-            if work == 'encode':
-                row = replace(row, exact=verdict.same_latent)
-                row = _with_gflops(row, encode_flops(config))
-            else:
-                row = replace(row, exact=verdict.same_costs)
-            if work == COST_CALL:
-                count = reference_flops if contender is reference else fast_flops
-                row = _with_gflops(row, count(config, context, SAMPLES, STEPS))
-                row = replace(
-                    row,
-                    cost_difference=verdict.cost_difference,
-                    elites_kept=verdict.elites_kept,
-                )
-            rows.append(row)
-        if extra is not None:
-            fastest = min(row.ms_p50 for row in rows if row.work == COST_CALL)
-            row = _row(f'dino_wm_{work}', extra, args.threads, times[-1], times[0])
-            rows.append(
-                replace(
-                    row,
-                    scaled_from=extra.scaled_from,
-                    slower_than_reference=1 / row.ratio_to_reference,
-                    slower_than_fastest=row.ms_p50 / fastest,
-                )
-            )
-    return Report(
-        rows=rows,
-        peak_gflops=peak,
-        foreign_load=load.cores(),
-        machine=processor(),
-        cores=os.cpu_count() or 1,
-        threads=args.threads,
-        bundle=bundle.manifest.name,
-    )
-
-
-def _row(
-    work: str, by: Engine | DinoWMCall, threads: int, taken: np.ndarray, reference: np.ndarray
-) -> Row:
+def summarise(work: str, engine: Engine, taken: np.ndarray, reference: np.ndarray) -> Row:
+    """Summarise times (rounds,) [ms] beside those of the reference from the same rounds."""
     p50, p95 = map(float, np.percentile(taken, [50, 95]))
-    return Row(
-        work=work,
-        engine=by.name,
-        precision=by.precision,
-        provider=by.provider,
-        threads=threads,
-        rounds=len(taken),
-        ms_p50=p50,
-        ms_p95=p95,
-        ratio_to_reference=float(np.percentile(reference, 50)) / p50,
-    )
-
-
-def _with_gflops(row: Row, flops: int) -> Row:
-    return replace(row, gflops=1e-6 * flops / row.ms_p50)
-
-
-class Verdict(NamedTuple):
-    """How an engine's results compare with the reference's, on one problem."""
-
-    same_latent: bool
-    same_costs: bool
-    cost_difference: float
-    elites_kept: int
-
-
-def judge(contender: Contender, problem: Problem, latent: np.ndarray, costs: np.ndarray) -> Verdict:
-    """Compare with the reference's latent (D,) and costs (300,)."""
-    own = contender.costs(problem)
-    apart = np.abs(contender.engine.encode(problem.image) - latent).max() / np.abs(latent).max()
-    difference = float((np.abs(own - costs) / costs).max())
-    best, own_best = (set(np.argsort(c, kind='stable')[:ELITES]) for c in (costs, own))
-    kept = len(best & own_best)
-    same_costs = difference <= TOLERANCE and kept == ELITES
-    return Verdict(bool(apart <= TOLERANCE), same_costs, difference, kept)
+    ratio = float(np.percentile(reference, 50)) / p50
+    names = engine.name, engine.precision, engine.provider
+    return Row(work, *names, len(taken), p50, p95, ratio)
 
 
 def time_interleaved(
-    work: str,
-    problem: Problem,
-    contenders: list[Contender],
-    dino: DinoWMCall | None,
-    most: int,
+    calls: Sequence[Callable[[], object]], most: int, seconds: float, name: str = ''
 ) -> np.ndarray:
-    """Time a work on all contenders in turn, in another order each round.
+    """Time calls in turn, in another order each round.
 
     Args:
-        work: one of :data:`WORKS`, which also says how long.
-        problem: its input.
-        contenders: whose calls are timed.
-        dino: timed along with them, as the last one.
-        most: rounds.
+        calls: what is timed.
+        most: rounds; the first three are run in any case, unless ``most`` is less.
+        seconds: no round is begun after this.
+        name: for the progress bar.
 
     Returns:
-        (calls, rounds) [ms]; DINO-WM's scaled to 300 samples.
+        (calls, rounds) [ms].
 
     """
-    least, seconds = WORKS[work]
     order = np.random.default_rng(0)
     rounds: list[np.ndarray] = []
-    with tqdm(desc=work, unit=' calls', leave=False) as bar:
-        calls: list[Callable[[], object]] = []
-        for contender in contenders:
-            calls.append(contender.prepare(work, problem))
-            bar.update()
-        if dino is not None:
-            dino()
-            calls.append(dino)
-        began = time.perf_counter()
-        while len(rounds) < most and (len(rounds) < least or time.perf_counter() - began < seconds):
+    began = time.perf_counter()
+    with tqdm(desc=name, total=most, unit='round', leave=False) as bar:
+        while len(rounds) < most and (len(rounds) < 3 or time.perf_counter() - began < seconds):
             taken = np.empty(len(calls))
             for index in order.permutation(len(calls)):
                 started = time.perf_counter()
                 calls[index]()
                 taken[index] = 1e3 * (time.perf_counter() - started)
-                bar.update()
-            if dino is not None:
-                taken[-1] *= SAMPLES / dino.samples
             rounds.append(taken)
+            bar.update()
     return np.array(rounds).T
 
 
-def _tell(text: str) -> None:
-    print(f'lewm benchmark: {text}', file=sys.stderr)
+def processor() -> str:
+    """Return the processor's name as the system gives it."""
+    try:
+        found = re.search(r'^model name\s*:\s*(.+)$', Path('/proc/cpuinfo').read_text(), re.M)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return one line for each engine: milliseconds and ratio of each work."""
+    lines = [f'{"p50 [ms], ratio to reference":38}' + ''.join(f'{work:>24}' for work in WORKS)]
+    for engine in dict.fromkeys((r.engine, r.precision, r.provider) for r in rows):
+        name, precision, provider = engine
+        found = {r.work: r for r in rows if (r.engine, r.precision, r.provider) == engine}
+        cells = [
+            f'{r.ms_p50:.2f}  {r.ratio_to_reference:6.2f}' if r else ''
+            for r in map(found.get, WORKS)
+        ]
+        label = f'{name:12} {precision:5} {provider.removesuffix("ExecutionProvider")}'
+        lines.append(f'{label:38}' + ''.join(f'{cell:>24}' for cell in cells))
+    return '\n'.join(line.rstrip() for line in lines)

@@ -1,24 +1,23 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm calibrate BUNDLE`: surprise thresholds with a chosen false-alarm rate."""
+"""Surprise thresholds with a chosen false-alarm rate."""
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 from dataclasses import replace
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lewm_ros.bags.episodes import read_episodes, recording_command
+from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bags.reader import find_bags
 from lewm_ros.bundle import Bundle, Calibration, rewrite_manifest
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import CalibrationError
 from lewm_ros.evaluation.scoring import Forecast, forecast_episode
-from lewm_ros.files import find
 from lewm_ros.progress import progress
 from lewm_ros.surprise.calibration import conformal_threshold, window_maxima, windows_needed
 from lewm_ros.surprise.monitors import running_means
@@ -84,66 +83,41 @@ def calibrate(
     return scale, entries, float(np.median(scores))
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line."""
-    parser.add_argument('bundle', help='bundle folder or name; its manifest is rewritten')
-    parser.add_argument(
-        '--data',
-        nargs='+',
-        type=Path,
-        required=True,
-        help='bags of nominal running, recorded under the policy that will run',
-    )
-    parser.add_argument(
-        '--alpha',
-        type=_numbers,
-        nargs='+',
-        default=[[0.05, 0.01]],
-        help='chance of a false alarm in a window (default 0.05,0.01)',
-    )
-    parser.add_argument(
-        '--window',
-        type=_window,
-        default=10.0,
-        metavar='SECONDS',
-        help="[s], or 'episode' for whole episodes (default 10)",
-    )
-    parser.add_argument(
-        '--horizon',
-        type=int,
-        nargs='+',
-        default=[1],
-        help='how far ahead frames are predicted [blocks] (default 1); thresholds of other '
-        'horizons in the manifest stay',
-    )
-    parser.add_argument('--json', action='store_true', help='figures as JSON on standard output')
+def calibrate_bundle(
+    bundle: Bundle,
+    data: Sequence[Path],
+    alphas: Sequence[float],
+    window: float | None,
+    horizons: Sequence[int],
+) -> dict[str, Any]:
+    """Score nominal data; store scales and thresholds in the bundle's manifest.
 
+    Thresholds of other horizons in the manifest stay.
 
-def _numbers(text: str) -> list[float]:
-    return [float(part) for part in text.split(',') if part]
+    Args:
+        bundle: its manifest is rewritten.
+        data: bags of nominal running, recorded under the policy that will run.
+        alphas: chances of a false alarm in a window.
+        window: [s]; None: whole episodes.
+        horizons: how far ahead frames are predicted [blocks].
 
+    Returns:
+        What was found, as plain data for JSON.
 
-def _window(text: str) -> float | None:
-    return None if text == 'episode' else float(text)
+    Raises CalibrationError where there is too little data, or a number is out of range.
 
-
-_numbers.__name__, _window.__name__ = 'number', 'duration'  # what argparse calls them
-
-
-def run(args: argparse.Namespace) -> int:
-    """Score nominal data and store scales and thresholds in the manifest."""
-    bundle = Bundle.load(find('bundle', args.bundle))
+    """
     manifest = bundle.manifest
-    alphas = list(dict.fromkeys(alpha for group in args.alpha for alpha in group))
+    alphas = list(dict.fromkeys(alphas))
     for alpha in alphas:
         windows_needed(alpha)  # refused before the data is read
-    horizons = sorted(set(args.horizon))
+    horizons = sorted(set(horizons))
     if horizons[0] < 1:
         raise CalibrationError(f'--horizon is {horizons[0]}: expected blocks, 1 or more')
     engine = load_engine(bundle, horizon=horizons[-1])
     forecasts: dict[int, list[Forecast]] = {h: [] for h in horizons}
     spans, periods = [], []
-    source = read_episodes(args.data, bundle.contract, manifest.image_size)
+    source = read_episodes(data, bundle.contract, manifest.image_size)
     for episode in progress(source, desc='score', unit='episode'):
         found = forecast_episode(bundle, engine, episode, horizons)
         if not all(len(forecast.stamps) for forecast in found.values()):
@@ -154,25 +128,27 @@ def run(args: argparse.Namespace) -> int:
         periods.append(float(np.median(np.diff(episode.stamps))) / NS_PER_S)
     if len(spans) < 2:
         raise CalibrationError(
-            f'{len(spans)} episode with usable frames in {[str(b) for b in args.data]}: '
+            f'{len(spans)} episode with usable frames in {[str(b) for b in data]}: '
             'calibration needs at least 2, one for the scale and one for thresholds'
         )
+    bags = find_bags(data)
     template = Calibration(
         alpha=alphas[0],
         threshold=1.0,
-        window=args.window,
+        window=window,
         windows=1,
-        policy='; '.join(recording_command(bag) for bag in find_bags(args.data)),
+        policy='; '.join(recording_command(bag) for bag in bags),
         model_hash=bundle.hash,
         contract=bundle.contract.name,
         rate=1 / float(np.median(periods)),
+        data=tuple(digest for bag in bags for digest in bag_hashes(bag)),
     )
     scales = {h: np.array(s) for h, s in manifest.surprise_scale.items()}
     entries = [c for c in manifest.calibration if c.horizon not in horizons]
     medians = {}
     for horizon in horizons:
         scales[horizon], added, medians[horizon] = calibrate(
-            forecasts[horizon], alphas, args.window, replace(template, horizon=horizon)
+            forecasts[horizon], alphas, window, replace(template, horizon=horizon)
         )
         entries += added
     rewrite_manifest(
@@ -184,23 +160,21 @@ def run(args: argparse.Namespace) -> int:
         ),
     )
     new = [c for c in entries if c.horizon in horizons]
-    seconds = float(np.mean(spans)) if args.window is None else args.window
-    _report(new, medians, seconds, args.json)
-    return 0
+    return _metrics(new, medians, float(np.mean(spans)) if window is None else window)
 
 
-def _report(
-    entries: list[Calibration], medians: dict[int, float], seconds: float, as_json: bool
-) -> None:
-    """Print what was found; ``seconds`` is the (mean) length of a window."""
-    figures: dict[str, Any] = {
+def _metrics(
+    entries: list[Calibration], medians: dict[int, float], seconds: float
+) -> dict[str, Any]:
+    """Return what was found; ``seconds`` is the (mean) length of a window."""
+    metrics: dict[str, Any] = {
         'window_seconds': seconds,
         'rate_hz': entries[0].rate,
         'horizons': [],
     }
     for horizon, median in medians.items():
         rows = [c for c in entries if c.horizon == horizon]
-        figures['horizons'].append(
+        metrics['horizons'].append(
             {
                 'horizon': horizon,
                 'windows': rows[0].windows,
@@ -210,20 +184,4 @@ def _report(
                 'false_alarms_per_hour': {str(c.alpha): c.alpha * 3600 / seconds for c in rows},
             }
         )
-    if as_json:
-        print(json.dumps(figures))
-        return
-    unit = f'{seconds:g} s' if entries[0].window is not None else f'one episode (~{seconds:.0f} s)'
-    for row in figures['horizons']:
-        print(
-            f'horizon {row["horizon"]}: {row["windows"]} nominal windows of {unit}, median score '
-            f'{row["score_median"]:.2f}'
-        )
-        for alpha, threshold in row['thresholds'].items():
-            drift = row['drift'][alpha]
-            mean = 'too little data for one' if drift is None else f'{drift:.2f}'
-            print(
-                f'  alpha {alpha}: threshold {threshold:.2f}, at most '
-                f'{row["false_alarms_per_hour"][alpha]:.1f} false alarms an hour; threshold of '
-                f'the running mean: {mean}'
-            )
+    return metrics

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import logging
 from pathlib import Path
-import re
 from typing import Any
 
 import numpy as np
 
-from lewm_ros.bags.episodes import read_episodes, recording_command
+from lewm_ros.bags.episodes import read_episodes
+from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bags.reader import find_bags
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import Engine
@@ -21,6 +22,8 @@ from lewm_ros.evaluation.scoring import score_episode
 from lewm_ros.progress import progress
 from lewm_ros.surprise.calibration import window_maxima
 from lewm_ros.time import NS_PER_S
+
+log = logging.getLogger('lewm')
 
 
 def false_alarms(
@@ -55,13 +58,13 @@ def false_alarms(
             )
         seconds = float(np.mean(lengths)) if entry.window is None else entry.window
         alarms = int((maxima > entry.threshold).sum())
-        figures = share('rate', alarms, len(maxima))
+        counted = share('rate', alarms, len(maxima))
         found[str(entry.alpha)] = {
-            'rate': figures['rate'],
-            'low': figures['rate_low'],
-            'high': figures['rate_high'],
+            'rate': counted['rate'],
+            'low': counted['rate_low'],
+            'high': counted['rate_high'],
             'windows': len(maxima),
-            'per_hour': figures['rate'] * 3600 / seconds,
+            'per_hour': counted['rate'] * 3600 / seconds,
         }
     return found
 
@@ -69,20 +72,19 @@ def false_alarms(
 def refuse_calibrated(bundle: Bundle, bags: Sequence[Path]) -> None:
     """Raise CalibrationError for bags that thresholds of the bundle were computed from.
 
-    They are known by the commands that recorded them, which the manifest keeps.
+    They are known by the SHA-256 of their files, which calibrations of older versions lack.
     """
-    used = {_origin(c) for entry in bundle.manifest.calibration for c in entry.policy.split('; ')}
+    entries = bundle.manifest.calibration
+    if any(entry.data is None for entry in entries):
+        log.warning(
+            '%s was calibrated before bags were remembered by their hashes: whether these bags '
+            'have part in its thresholds is not checked',
+            bundle.path,
+        )
+    used = {digest for entry in entries for digest in entry.data or ()}
     for bag in find_bags(bags):
-        command = recording_command(bag)
-        if _origin(command) in used:
+        if not used.isdisjoint(bag_hashes(bag)):
             raise CalibrationError(
-                f'bag {bag} ({command}) has part in the calibration of {bundle.path}: expected '
-                'other episodes, of another --seed or recording'
+                f'bag {bag} has part in the calibration of {bundle.path}: expected other '
+                'episodes, of another --seed or recording'
             )
-
-
-def _origin(command: str) -> str:
-    """Return what decides the episodes of a recording: of a simulation all but how many, where."""
-    if not command.startswith('lewm collect '):
-        return command
-    return ' '.join(sorted(re.sub(r'\s--(out|episodes)[ =]\S+', '', command).split()))

@@ -15,6 +15,7 @@ import numpy as np
 
 from lewm_ros.errors import BringupError
 from lewm_ros.evaluation.intervals import wilson
+from lewm_ros.time import NS_PER_S
 
 
 @dataclass
@@ -57,7 +58,7 @@ class TrialRecord:
     nominal_seconds: float = 0.0
     nominal_events: int = 0
     goal_image: np.ndarray | None = None  #: (S, S, 3) uint8 of the filmed goal
-    film: list[np.ndarray] = field(default_factory=list)
+    film: list[tuple[int, np.ndarray]] = field(default_factory=list)  #: (stamp [ns], frame)
 
     def summary(self) -> dict[str, Any]:
         """Figures for summary.json; None where nothing was measured."""
@@ -168,7 +169,7 @@ def _draw(path: Path, record: TrialRecord) -> None:
     )
     for key, image in (
         ('goal', record.goal_image),
-        ('final', record.film[-1] if record.film else None),
+        ('final', record.film[-1][1] if record.film else None),
     ):
         axes[key].set_title({'goal': 'goal image', 'final': 'final frame'}[key])
         axes[key].set_axis_off()
@@ -197,15 +198,18 @@ def _draw(path: Path, record: TrialRecord) -> None:
 
 
 def _film(path: Path, record: TrialRecord, scale: int = 4) -> None:
-    """Camera beside the goal, at the camera's own rate of 20 frames a second."""
+    """Camera beside the goal, at the camera's own rate (GIF has steps of 10 ms)."""
     from PIL import Image
 
     frames = []
-    for frame in record.film:
+    for _, frame in record.film:
         pair = [frame] if record.goal_image is None else [frame, record.goal_image]
-        picture = np.repeat(np.repeat(np.concatenate(pair, axis=1), scale, 0), scale, 1)
-        frames.append(Image.fromarray(picture))
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=50, loop=0)
+        image = np.repeat(np.repeat(np.concatenate(pair, axis=1), scale, 0), scale, 1)
+        frames.append(Image.fromarray(image))
+    stamps = [stamp for stamp, _ in record.film]
+    period = float(np.median(np.diff(stamps))) / NS_PER_S if len(stamps) > 1 else 0.05
+    milliseconds = max(round(100 * period), 2) * 10  # viewers slow down what is faster
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
 
 
 def _median(values: list[float]) -> float | None:

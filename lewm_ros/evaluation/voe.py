@@ -12,7 +12,6 @@ import argparse
 from collections.abc import Sequence
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,7 +56,6 @@ VOE_ONLY = {
     'kinds': list(PERTURBATIONS),
     'alpha': 0.01,
     'horizon': 1,
-    'nominal': [],
     'figure': None,
 }
 
@@ -276,37 +274,6 @@ def summarise(
     }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of --voe."""
-    group = parser.add_argument_group(
-        'with --voe',
-        'Each trial is an episode without an event, and for each kind one that is equal up to the '
-        f'event. An alarm must begin within {ABRUPT:g} s of the first frame that can show it '
-        f'({SLOW:g} s for drift). AUROC is of the highest scores in that time; balanced accuracy '
-        'is the mean of the share of abrupt physical events (teleport, push) detected and of the '
-        f'share of normal trials without an alarm in {ABRUPT:g} s.',
-    )
-    group.add_argument(
-        '--voe', action='store_true', help='violation of expectation: what surprises the model'
-    )
-    group.add_argument('--trials', type=int, help='of each kind (default 40)')
-    group.add_argument('--kinds', nargs='+', choices=PERTURBATIONS, help='(default: all)')
-    group.add_argument(
-        '--alpha', type=float, help='which threshold of the bundle detects (default 0.01)'
-    )
-    group.add_argument('--horizon', type=int, help='predict so far ahead [blocks] (default 1)')
-    group.add_argument(
-        '--nominal',
-        nargs='+',
-        type=Path,
-        metavar='BAG',
-        help='count the false alarms in these; none of them may have part in the calibration',
-    )
-    group.add_argument(
-        '--figure', type=Path, metavar='FILE.png', help='draw surprise over time around the events'
-    )
-
-
 def run(args: argparse.Namespace, bundle: Bundle, task: Task, config: PlannerConfig) -> int:
     """Run the trials and print what was detected."""
     if args.trials < 1:
@@ -320,7 +287,7 @@ def run(args: argparse.Namespace, bundle: Bundle, task: Task, config: PlannerCon
         )
     blocks = max(config.rollout_blocks(bundle.spec), args.horizon)
     engine = load_engine(bundle, args.engine, precision=args.precision, horizon=blocks)
-    alarms = false_alarms(bundle, engine, args.nominal, args.horizon) if args.nominal else {}
+    alarms = false_alarms(bundle, engine, args.data, args.horizon) if args.data else {}
     kinds = list(dict.fromkeys(args.kinds))
     protocol = Trials(bundle, task, engine, config, calibration)
     normal: list[Trial] = []

@@ -14,7 +14,7 @@ from lewm_ros.view.canvas import INK, LEVELS, PAPER, Colour
 from lewm_ros.view.scale import decades, height
 from lewm_ros.view.trace import Snapshot
 
-#: Markers vanish when they are not renewed: a node that died must leave no green bar [s].
+#: RViz removes markers that are not renewed: a dead node must leave no green bar [s].
 LIFETIME = 2
 LENGTH, THICKNESS = 1.0, 0.1  #: of the bar [m]
 AHEAD = 1.0  #: in front of the camera [m]
@@ -46,7 +46,7 @@ def gauge(snapshot: Snapshot, head: Header) -> MarkerArray:
         markers.append(_box(head, 'threshold', at, (0.01, 1.6 * THICKNESS, 0.06), PAPER))
     label = _marker(head, 'label', Marker.TEXT_VIEW_FACING, LENGTH / 2, TEXT, colour)
     label.scale = Vector3(z=LETTERS)
-    label.text = '\n'.join([snapshot.level.value, *snapshot.figures()])
+    label.text = '\n'.join([snapshot.level.value, *snapshot.texts()])
     return MarkerArray(markers=[*markers, label])
 
 

@@ -165,7 +165,7 @@ class PlannerNode(ObserverNode):
     def engine_options(self) -> dict[str, Any]:
         """All cores but one unless told otherwise, and no longer rollouts than planning needs."""
         return {
-            'threads': self.params['threads'] or max((os.cpu_count() or 1) - 1, 1),
+            'threads': self.params['threads'] or max(len(os.sched_getaffinity(0)) - 1, 1),
             'precision': self.params['precision'],
             'horizon': self._config.rollout_blocks(self.bundle.spec),
         }

@@ -341,7 +341,7 @@ class TrialNode(LewmNode):
 
     def _on_image(self, message: Image, received: int) -> None:
         if self._filming:
-            self.record.film.append(from_message(message))
+            self.record.film.append((stamp_of(message), from_message(message)))
 
     def _on_goal_image(self, message: Image, received: int) -> None:
         self._goal_image = from_message(message)

@@ -8,14 +8,13 @@ import math
 import time
 
 from diagnostic_msgs.msg import DiagnosticArray
-import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float32
 
 from lewm_ros.nodes.anomalies import ENDED, EVENTS
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
 from lewm_ros.nodes.messages import numbers, stamp_of
-from lewm_ros.view.trace import SILENCE, Anomaly, Trace
+from lewm_ros.view.trace import SILENT_AFTER, Anomaly, Trace
 
 #: Topic of the scores: unlike the plain figure on ``surprise`` it is stamped.
 SCORES = 'surprise/contributions'
@@ -37,14 +36,11 @@ class WatchingNode(LewmNode):
         self.subscribe(DiagnosticArray, 'anomaly', self._on_anomaly, EVENTS)
         self.subscribe(DiagnosticArray, '/diagnostics', self._on_diagnostics, STREAM)
 
-    def scored(self, stamp: int, parts: np.ndarray) -> None:
-        """Take note of the contributions (D,) of a frame. Must not compute."""
-
     def silence(self) -> str | None:
         """Say by name which topic is silent and whether anybody publishes it, or None."""
         snapshot = self.trace.snapshot(time.monotonic())
         seconds = min(snapshot.silent, time.monotonic() - self._began)
-        if seconds <= SILENCE:
+        if seconds <= SILENT_AFTER:
             return None
         name = self.resolve_topic_name(SCORES)
         return (
@@ -58,7 +54,6 @@ class WatchingNode(LewmNode):
         self.trace.add(stamp, float(parts.sum()), heard)
         if self._first_score is None:
             self._first_score = heard
-        self.scored(stamp, parts)
 
     def _on_threshold(self, message: Float32, received: int) -> None:
         self.trace.threshold = message.data

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-#: Of the picture's height: a camera shift, the amplitude of a drift, the side of an occlusion.
+#: Of the image's height: a camera shift, the amplitude of a drift, the side of an occlusion.
 SHIFT, DRIFT, COVER = 0.08, 0.12, 0.45
 DRIFT_PERIOD = 20.0  #: [s]
 
@@ -23,7 +23,7 @@ class Perturbation:
     """One kind of perturbation.
 
     Attributes:
-        physical: the state of the world changes; otherwise only its picture does.
+        physical: the state of the world changes; otherwise only its image does.
         abrupt: whole from one frame to the next; otherwise it grows slowly.
         seconds: how long it lasts [s of simulated time]; 0 is a moment, None until the reset.
 
@@ -42,13 +42,13 @@ PERTURBATIONS = {
     'push': Perturbation(physical=True, abrupt=True, seconds=0.0),
     # The robot and its object are painted anew.
     'colour': Perturbation(physical=False, abrupt=True, seconds=None),
-    # A grey square hides a fifth of the picture.
+    # A grey square hides a fifth of the image.
     'occlusion': Perturbation(physical=False, abrupt=True, seconds=1.0),
     # The camera is knocked sideways.
     'camera_shift': Perturbation(physical=False, abrupt=True, seconds=None),
     # The light is turned down to between a half and three quarters.
     'light': Perturbation(physical=False, abrupt=True, seconds=None),
-    # One picture comes again and again, under new stamps, while the world goes on.
+    # One image comes again and again, under new stamps, while the world goes on.
     'freeze': Perturbation(physical=False, abrupt=True, seconds=2.0),
     # The camera swings from side to side, a sine of 20 s.
     'drift': Perturbation(physical=False, abrupt=False, seconds=None),
@@ -75,7 +75,7 @@ class Appearance:
         self._active: dict[str, tuple[float, Any]] = {}  # kind: since when [s], how
 
     def begin(self, kind: str, time: float, rng: np.random.Generator) -> None:
-        """Begin a perturbation of the picture at ``time`` [s]; one that lasts begins anew."""
+        """Begin a perturbation of the image at ``time`` [s]; one that lasts begins anew."""
         how: Any = None
         if kind == 'colour':
             how = rng.uniform(0.1, 0.9, (len(self._painted), 3))
@@ -94,7 +94,7 @@ class Appearance:
         self.undress()
 
     def undress(self) -> None:
-        """Give the model its normal looks, for a picture of how it should be."""
+        """Give the model its normal looks, for an image of how it should be."""
         self._model.geom_rgba[:] = self._rgba
         self._model.cam_pos[:] = self._place
         self._light.ambient[:], self._light.diffuse[:] = self._ambient, self._diffuse
@@ -118,16 +118,16 @@ class Appearance:
             swing = np.sin(2 * np.pi * (time - since) / DRIFT_PERIOD)
             self._model.cam_pos[0] += DRIFT * swing * way
 
-    def finish(self, picture: np.ndarray) -> np.ndarray:
-        """Return the picture (H, W, 3) uint8 as the camera delivers it."""
+    def finish(self, image: np.ndarray) -> np.ndarray:
+        """Return the image (H, W, 3) uint8 as the camera delivers it."""
         if 'occlusion' in self._active:
-            height, width = picture.shape[:2]
+            height, width = image.shape[:2]
             rows, columns = self._active['occlusion'][1] * (height, width)
             side = round(COVER * height), round(COVER * width)
-            picture[round(rows) :, round(columns) :][: side[0], : side[1]] = 70
+            image[round(rows) :, round(columns) :][: side[0], : side[1]] = 70
         if 'freeze' in self._active:
             since, frozen = self._active['freeze']
-            picture = picture if frozen is None else frozen
-            self._active['freeze'] = (since, picture)
-            return picture.copy()
-        return picture
+            image = image if frozen is None else frozen
+            self._active['freeze'] = (since, image)
+            return image.copy()
+        return image

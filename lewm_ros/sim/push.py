@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated task: a pusher that should bring a puck to where a picture shows it."""
+"""The simulated task: a pusher that should bring a puck to where an image shows it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Push(Task):
     """Round pusher under velocity control, and a puck that only a push moves.
 
     A pose is x and y of the pusher's and of the puck's centre [m]; an action is the pusher's
-    velocity [m/s]. A goal picture shows the end of a straight push: the puck in its place, the
+    velocity [m/s]. A goal image shows the end of a straight push: the puck in its place, the
     pusher touching it from behind. Success is the puck's alone.
     """
 

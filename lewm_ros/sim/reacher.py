@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated task: a torque-driven two-joint arm that should reach the pose of a picture."""
+"""The simulated task: a torque-driven two-joint arm that should reach the pose of an image."""
 
 from __future__ import annotations
 

@@ -52,8 +52,8 @@ class Camera:
     Args:
         model: an MjModel.
         name: of its camera.
-        size: height and width of a picture [px], or one number for both. The camera's vertical
-            field of view is fixed: a wider picture shows more to the left and right.
+        size: height and width of an image [px], or one number for both. The camera's vertical
+            field of view is fixed: a wider image shows more to the left and right.
 
     Raises SimulationError for a size that the model's buffer does not hold.
 
@@ -85,7 +85,7 @@ class Camera:
         self._name = name
 
     def render(self, data: Any) -> np.ndarray:
-        """Return the picture of this state, (H, W, 3) uint8 RGB."""
+        """Return the image of this state, (H, W, 3) uint8 RGB."""
         self._renderer.update_scene(data, camera=self._name)
         return self._renderer.render()
 

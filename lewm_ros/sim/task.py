@@ -15,13 +15,13 @@ from lewm_ros.sim.rendering import Camera, load_mujoco
 
 
 class Task(ABC):
-    """A robot in a simulated world, a top camera, goals given as pictures.
+    """A robot in a simulated world, a top camera, goals given as images.
 
     A pose is the position of every joint, (J,) float64 in ``unit``; a goal is a pose. The state
     is the pose and its rate of change. The physics is in the MJCF file of the task's name.
 
     Args:
-        image_size: height and width of the camera picture [px], or one number for both.
+        image_size: height and width of the camera image [px], or one number for both.
         seed: of the task's own random generator (resets, goals, perturbations).
 
     """
@@ -106,7 +106,7 @@ class Task(ABC):
         self._mujoco.mj_step(self.model, self.data, nstep=steps)
 
     def render(self) -> np.ndarray:
-        """Return the camera picture of the present state, (H, W, 3) uint8 RGB."""
+        """Return the camera image of the present state, (H, W, 3) uint8 RGB."""
         self._appearance.dress(self.time)
         self._mujoco.mj_camlight(self.model, self.data)  # where a camera that moved looks from
         return self._appearance.finish(self._camera.render(self.data))
@@ -120,7 +120,7 @@ class Task(ABC):
         return self.goal_near(self.data.qpos, self.rng, far)
 
     def set_goal(self, goal: np.ndarray) -> np.ndarray:
-        """Make a pose (J,) the goal; return its unperturbed picture, (H, W, 3) uint8 RGB."""
+        """Make a pose (J,) the goal; return its unperturbed image, (H, W, 3) uint8 RGB."""
         goal = np.asarray(goal, dtype=float)
         if goal.shape != (len(self.joints),) or not np.isfinite(goal).all():
             raise SimulationError(
@@ -131,7 +131,7 @@ class Task(ABC):
         return self.goal_picture()
 
     def goal_picture(self) -> np.ndarray:
-        """Return the unperturbed picture of the goal. Raises SimulationError without one."""
+        """Return the unperturbed image of the goal. Raises SimulationError without one."""
         if self.goal is None:
             raise SimulationError('no goal is set')
         self._goal_data.qpos[:] = self.goal

@@ -1,3 +1,3 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator sees of surprise: a trace of scores, drawn as pictures or text. No ROS."""
+"""Surprise for operators: a trace of scores, drawn as images or text. No ROS."""

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The camera picture and the goal, with the level of surprise around them."""
+"""The camera image and the goal, with the level of surprise around them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from lewm_ros.view.canvas import FAINT, HEADLINE, LEVELS, PAPER, WIDTH, blank, headline, write
 from lewm_ros.view.trace import Level, Snapshot
 
-CELL = (WIDTH // 2, 240)  #: width and height that a picture is fitted into [px]
+CELL = (WIDTH // 2, 240)  #: width and height that an image is fitted into [px]
 FRAME = 6  #: thickness of the coloured frame [px]
 
 
 def annotated(
-    picture: np.ndarray | None,
+    image: np.ndarray | None,
     goal: np.ndarray | None,
     crop: tuple[int, int, int, int] | None,
     snapshot: Snapshot,
@@ -23,16 +23,16 @@ def annotated(
     """Draw camera and goal side by side under the headline: (268, WIDTH, 3).
 
     Args:
-        picture: RGB (H, W, 3) uint8 of any size, None while there is none; its aspect ratio is
+        image: RGB (H, W, 3) uint8 of any size, None while there is none; its aspect ratio is
             kept.
         goal: the same.
-        crop: x, y, width, height [px] of what the model sees of the pictures, None for all.
+        crop: x, y, width, height [px] of what the model sees of the images, None for all.
         snapshot: what the headline says, and the colour of the frame unless all is normal.
 
     """
     canvas = blank(HEADLINE + CELL[1], FAINT)
     canvas[:HEADLINE] = headline(snapshot)
-    for left, name, seen in ((0, 'camera', picture), (CELL[0], 'goal', goal)):
+    for left, name, seen in ((0, 'camera', image), (CELL[0], 'goal', goal)):
         if seen is None:
             write(canvas, f'no {name} image', left + 110, HEADLINE + CELL[1] // 2)
         else:
@@ -48,16 +48,16 @@ def annotated(
 
 
 def _place(
-    canvas: np.ndarray, picture: np.ndarray, crop: tuple[int, int, int, int] | None, left: int
+    canvas: np.ndarray, image: np.ndarray, crop: tuple[int, int, int, int] | None, left: int
 ) -> None:
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = min(CELL[0] / width, CELL[1] / height)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
     # Enlarged pixels stay pixels: that is what the model sees.
     method = cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA
     x = left + (CELL[0] - size[0]) // 2
     y = HEADLINE + (CELL[1] - size[1]) // 2
-    canvas[y : y + size[1], x : x + size[0]] = cv2.resize(picture, size, interpolation=method)
+    canvas[y : y + size[1], x : x + size[0]] = cv2.resize(image, size, interpolation=method)
     if crop is not None:
         first = (x + round(crop[0] * scale), y + round(crop[1] * scale))
         last = (x + round((crop[0] + crop[2]) * scale), y + round((crop[1] + crop[3]) * scale))

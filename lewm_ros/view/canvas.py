@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the pictures share: size, colours, lettering, the headline. Pictures are RGB uint8."""
+"""What the images share: size, colours, lettering, the headline. Images are RGB uint8."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from lewm_ros.view.trace import Level, Snapshot
 
-#: Width of every picture [px]. With at most 268 px of height a message stays below the 512 KiB
+#: Width of every image [px]. With at most 268 px of height a message stays below the 512 KiB
 #: above which Fast DDS, as it comes, cuts messages up (docs/nodes.md).
 WIDTH = 640
 HEADLINE = 28  #: height of the headline [px]
@@ -31,12 +31,12 @@ LEVELS: dict[Level, Colour] = {
 
 
 def blank(height: int, colour: Colour = PAPER) -> np.ndarray:
-    """Return an empty picture, (height, WIDTH, 3)."""
+    """Return an empty image, (height, WIDTH, 3)."""
     return np.full((height, WIDTH, 3), colour, np.uint8)
 
 
 def write(
-    picture: np.ndarray,
+    image: np.ndarray,
     text: str,
     x: int,
     y: int,
@@ -46,7 +46,7 @@ def write(
 ) -> int:
     """Write with the baseline at ``y`` [px] and return where the text ends in x [px]."""
     font = cv2.FONT_HERSHEY_SIMPLEX
-    cv2.putText(picture, text, (x, y), font, size, colour, weight, cv2.LINE_AA)
+    cv2.putText(image, text, (x, y), font, size, colour, weight, cv2.LINE_AA)
     return x + cv2.getTextSize(text, font, size, weight)[0][0]
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The score over time against its threshold, as a picture."""
+"""The score over time against its threshold, as an image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lewm_ros.view.canvas import (
 from lewm_ros.view.scale import decades, height
 from lewm_ros.view.trace import Anomaly, Snapshot
 
-HEIGHT = 256  #: of the picture [px]
+HEIGHT = 256  #: of the image [px]
 LEFT, RIGHT = 56, WIDTH - 12  #: of the axes [px]
 TOP, BOTTOM = HEADLINE + 18, HEIGHT - 36
 #: Spans of events, by what raised them.
@@ -50,62 +50,62 @@ def plot(snapshot: Snapshot) -> np.ndarray:
     Logarithmic axis, threshold dashed, events shaded, gaps left open; scores that are not
     numbers are red marks at the top.
     """
-    picture = blank(HEIGHT)
-    picture[:HEADLINE] = headline(snapshot)
+    image = blank(HEIGHT)
+    image[:HEADLINE] = headline(snapshot)
     low, high = decades(snapshot.scores, snapshot.threshold)
     for anomaly in snapshot.anomalies:
-        _shade(picture, snapshot, anomaly)
-    _axes(picture, snapshot, low, high)
+        _shade(image, snapshot, anomaly)
+    _axes(image, snapshot, low, high)
     if snapshot.threshold is not None:
-        _threshold(picture, snapshot, low, high)
-    _scores(picture, snapshot, low, high)
+        _threshold(image, snapshot, low, high)
+    _scores(image, snapshot, low, high)
     if not snapshot.scores.size:
-        write(picture, f'no scores in the last {snapshot.span:g} s', LEFT + 12, TOP + 40)
-    return picture
+        write(image, f'no scores in the last {snapshot.span:g} s', LEFT + 12, TOP + 40)
+    return image
 
 
-def _shade(picture: np.ndarray, snapshot: Snapshot, anomaly: Anomaly) -> None:
+def _shade(image: np.ndarray, snapshot: Snapshot, anomaly: Anomaly) -> None:
     end = 0.0 if anomaly.end is None else snapshot.ago(anomaly.end)
     edges = np.array([max(snapshot.ago(anomaly.start), -snapshot.span), min(end, 0.0)])
     if edges[1] < -snapshot.span or edges[0] > 0:
         return
     left, right = x_of(edges, snapshot.span).round().astype(int)
     right = max(right, left + 1)  # a short one is still seen
-    picture[TOP : BOTTOM + 1, left : right + 1] = SHADES.get(anomaly.kind, OTHER_SHADE)
+    image[TOP : BOTTOM + 1, left : right + 1] = SHADES.get(anomaly.kind, OTHER_SHADE)
     label = anomaly.kind if anomaly.kind != 'surprise' else f'#{anomaly.id}'
-    write(picture, label, min(left, RIGHT - text_width(label, 0.36)), TOP - 5, THRESHOLD, 0.36)
+    write(image, label, min(left, RIGHT - text_width(label, 0.36)), TOP - 5, THRESHOLD, 0.36)
 
 
-def _axes(picture: np.ndarray, snapshot: Snapshot, low: int, high: int) -> None:
+def _axes(image: np.ndarray, snapshot: Snapshot, low: int, high: int) -> None:
     for power in range(low, high + 1):
         y = round(float(y_of(np.array([10.0**power]), low, high)[0]))
-        cv2.line(picture, (LEFT, y), (RIGHT, y), FAINT, 1)
+        cv2.line(image, (LEFT, y), (RIGHT, y), FAINT, 1)
         label = f'{10.0**power:g}'
-        write(picture, label, LEFT - 6 - text_width(label), y + 4)
+        write(image, label, LEFT - 6 - text_width(label), y + 4)
     step = next(s for s in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600) if snapshot.span / s <= 6.5)
     for ago in range(0, int(snapshot.span) + 1, step):
         x = round(float(x_of(np.array([-float(ago)]), snapshot.span)[0]))
-        cv2.line(picture, (x, TOP), (x, BOTTOM), FAINT, 1)
+        cv2.line(image, (x, TOP), (x, BOTTOM), FAINT, 1)
         label = 'now' if ago == 0 else f'-{ago}'
         place = min(x - text_width(label) // 2, WIDTH - 2 - text_width(label))
-        write(picture, label, place, BOTTOM + 15)
-    cv2.rectangle(picture, (LEFT, TOP), (RIGHT, BOTTOM), INK, 1)
-    write(picture, 'score', 6, TOP - 5)
+        write(image, label, place, BOTTOM + 15)
+    cv2.rectangle(image, (LEFT, TOP), (RIGHT, BOTTOM), INK, 1)
+    write(image, 'score', 6, TOP - 5)
     label = 'time [s]'
-    write(picture, label, (LEFT + RIGHT - text_width(label)) // 2, HEIGHT - 6)
+    write(image, label, (LEFT + RIGHT - text_width(label)) // 2, HEIGHT - 6)
 
 
-def _threshold(picture: np.ndarray, snapshot: Snapshot, low: int, high: int) -> None:
+def _threshold(image: np.ndarray, snapshot: Snapshot, low: int, high: int) -> None:
     y = round(float(y_of(np.array([snapshot.threshold]), low, high)[0]))
     for x in range(LEFT, RIGHT, 10):
-        cv2.line(picture, (x, y), (min(x + 6, RIGHT), y), THRESHOLD, 1)
+        cv2.line(image, (x, y), (min(x + 6, RIGHT), y), THRESHOLD, 1)
     label = snapshot.threshold_text()
     # On paper, so that no curve and no grid line runs through the letters.
-    picture[y - 15 : y - 2, LEFT + 4 : LEFT + 10 + text_width(label, 0.4)] = PAPER
-    write(picture, label, LEFT + 7, y - 5, THRESHOLD, 0.4)
+    image[y - 15 : y - 2, LEFT + 4 : LEFT + 10 + text_width(label, 0.4)] = PAPER
+    write(image, label, LEFT + 7, y - 5, THRESHOLD, 0.4)
 
 
-def _scores(picture: np.ndarray, snapshot: Snapshot, low: int, high: int) -> None:
+def _scores(image: np.ndarray, snapshot: Snapshot, low: int, high: int) -> None:
     times, scores = snapshot.times, snapshot.scores
     if not scores.size:
         return
@@ -118,15 +118,15 @@ def _scores(picture: np.ndarray, snapshot: Snapshot, low: int, high: int) -> Non
     cuts = np.flatnonzero(apart) + 1
     for part, bad in zip(np.split(points, cuts), np.split(broken, cuts)):
         fixed = (part * 2**_SHIFT).round().astype(np.int32)
-        cv2.polylines(picture, [fixed], False, LINE, 1, cv2.LINE_AA, _SHIFT)
+        cv2.polylines(image, [fixed], False, LINE, 1, cv2.LINE_AA, _SHIFT)
         if len(part) == 1 and not bad[0]:
-            _dot(picture, part[0], 2)  # between two gaps there is no line to see
+            _dot(image, part[0], 2)  # between two gaps there is no line to see
     for column in x[broken].round().astype(int):
-        cv2.line(picture, (column, TOP), (column, TOP + 8), THRESHOLD, 2)
+        cv2.line(image, (column, TOP), (column, TOP + 8), THRESHOLD, 2)
     if not broken[-1]:
-        _dot(picture, points[-1], 3)
+        _dot(image, points[-1], 3)
 
 
-def _dot(picture: np.ndarray, point: np.ndarray, radius: int) -> None:
+def _dot(image: np.ndarray, point: np.ndarray, radius: int) -> None:
     x, y = point.round().astype(int).tolist()
-    cv2.circle(picture, (x, y), radius, LINE, cv2.FILLED, cv2.LINE_AA)
+    cv2.circle(image, (x, y), radius, LINE, cv2.FILLED, cv2.LINE_AA)

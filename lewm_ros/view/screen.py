@@ -35,12 +35,12 @@ _RED, _FAINT = '\x1b[31m', '\x1b[2m'
 def screen(
     snapshot: Snapshot, name: str, notes: list[str], width: int = WIDTH, colour: bool = False
 ) -> list[str]:
-    """Draw a snapshot: level, figures, curve against threshold, events, notes.
+    """Draw a snapshot: level, score, curve against threshold, events, notes.
 
     Args:
         snapshot: what is drawn.
-        name: what is watched, for the first line.
-        notes: what else there is to say, a line each.
+        name: of the watched namespace, for the first line.
+        notes: other messages, a line each.
         width: of the terminal [columns]; no line is wider.
         colour: whether lines may hold ANSI colours. The level is a word as well.
 
@@ -53,8 +53,8 @@ def screen(
     right = f'{snapshot.rate:.1f} scores/s'
     lines = [f'{name[: width - len(right) - 1]:<{width - len(right)}}{right}', '']
     badge = f' {snapshot.level.value} '
-    figures = snapshot.headline()[: width - len(badge) - 2]
-    lines += [f'{paint(badge, _BADGES[snapshot.level])}  {figures}', '']
+    headline = snapshot.headline()[: width - len(badge) - 2]
+    lines += [f'{paint(badge, _BADGES[snapshot.level])}  {headline}', '']
     for label, cells, hot in _curve(snapshot, width - LABELS):
         row = ''.join(paint(c, _RED) if h else c for c, h in zip(cells, hot))
         lines.append(f'{label:>{LABELS - 2}} ' + paint('│', _FAINT) + row)

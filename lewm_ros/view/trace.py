@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The last seconds of surprise as heard from outside: scores, threshold, anomalies, level."""
+"""The last seconds of surprise: scores, threshold, anomalies, level."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy as np
 
 from lewm_ros.time import NS_PER_S
 
-#: Without a score for this long, what was heard last is no statement about now [s].
-SILENCE = 2.0
-#: Scores above this part of the threshold are worth a look.
+#: Time without a score after which the level is 'no scores' [s].
+SILENT_AFTER = 2.0
+#: Scores above this part of the threshold are 'raised'.
 RAISED = 0.5
-#: Kinds of anomalies whose figure is a time [s].
+#: Kinds of anomalies whose peak is a time [s].
 TIMED = ('frozen_camera', 'frame_gap')
-#: Anomalies kept; the oldest are forgotten first.
-KEPT = 100
+#: Anomalies kept; the oldest are dropped first.
+MAX_ANOMALIES = 100
 
 
 class Level(Enum):
-    """How it stands, as a word; what draws it chooses the colour."""
+    """State of the robot, as a word."""
 
     SILENT = 'no scores'
     UNCALIBRATED = 'not calibrated'
@@ -44,7 +44,7 @@ class Anomaly:
 
     @property
     def peak_text(self) -> str:
-        """Its peak: a score, a mean of scores, or a time; nothing where none was said."""
+        """Its peak: a score, a mean of scores, or a time; empty if unknown."""
         if np.isnan(self.peak_score):
             return ''
         return f'peak {show(self.peak_score)}{" s" if self.kind in TIMED else ""}'
@@ -52,17 +52,17 @@ class Anomaly:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is to be drawn at one moment.
+    """The trace at one moment, to be drawn.
 
     Attributes:
         now: the moment, on the clock of the stamps [ns].
         span: how far back scores reach [s].
         times: (n,) float64, of each score before ``now`` [s], from -span to 0.
-        scores: (n,) float64; NaN and inf where the model met such.
+        scores: (n,) float64; may be NaN or inf.
         threshold: of an event, None while not calibrated.
-        alpha: false-alarm chance per window that the threshold promises, None if unknown.
+        alpha: false-alarm rate per window that the threshold was calibrated for, or None.
         anomalies: oldest first.
-        level: how it stands.
+        level: of the newest score.
         silent: since the last score [s]; inf if there was none.
 
     """
@@ -86,13 +86,13 @@ class Snapshot:
     def rate(self) -> float:
         """Scores per second [Hz] over the last ten; 0 where they have stopped."""
         recent = self.times[-11:]
-        if recent.size < 2 or recent[-1] <= recent[0] or self.silent > SILENCE:
+        if recent.size < 2 or recent[-1] <= recent[0] or self.silent > SILENT_AFTER:
             return 0.0
         return float((recent.size - 1) / (recent[-1] - recent[0]))
 
     @property
     def open(self) -> tuple[Anomaly, ...]:
-        """The anomalies that last."""
+        """The anomalies that have not ended."""
         return tuple(a for a in self.anomalies if a.end is None)
 
     def ago(self, stamp: int) -> float:
@@ -100,11 +100,11 @@ class Snapshot:
         return (stamp - self.now) / NS_PER_S
 
     def headline(self) -> str:
-        """Say the figures in one line, without the level."""
-        return '   '.join(self.figures())
+        """One line of text, without the level."""
+        return '   '.join(self.texts())
 
-    def figures(self) -> list[str]:
-        """Say score, threshold, what is open and for how long, and any silence."""
+    def texts(self) -> list[str]:
+        """Score, threshold, open anomalies and their duration, time without scores."""
         parts = [f'surprise {show(self.score)}']
         if text := self.threshold_text():
             parts.append(text)
@@ -114,12 +114,12 @@ class Snapshot:
             lasting = -min(self.ago(a.start) for a in self.open)
             kinds = ', '.join(sorted({a.kind for a in self.open}))
             parts.append(f'open for {lasting:.1f} s: {kinds}')
-        if SILENCE < self.silent < float('inf'):
+        if SILENT_AFTER < self.silent < float('inf'):
             parts.append(f'no scores for {self.silent:.0f} s')
         return parts
 
     def threshold_text(self) -> str:
-        """Say the threshold with its alpha; nothing while there is none."""
+        """The threshold with its alpha; empty while there is none."""
         if self.threshold is None:
             return ''
         promise = '' if self.alpha is None else f' (alpha {self.alpha:g})'
@@ -134,11 +134,11 @@ def show(score: float) -> str:
 
 
 class Trace:
-    """Collects what the topics say. Not thread safe: hand snapshots to other threads.
+    """Collects scores and anomalies. Not thread safe: hand snapshots to other threads.
 
-    Time is that of the stamps: the newest one, and what has passed since it was heard. So a
-    camera with another clock, or a bag, is drawn like anything else. A stamp that goes back
-    (a clock that jumped, a bag that starts again) clears scores and anomalies.
+    Time is the newest stamp plus the time since it was received, so that a camera with another
+    clock, or a bag, is drawn like anything else. A stamp that goes back (a clock jump, a bag
+    that starts again) clears scores and anomalies.
 
     Args:
         span: how far back scores are kept [s].
@@ -160,7 +160,7 @@ class Trace:
         return self._newest
 
     def add(self, stamp: int, score: float, heard: float) -> None:
-        """Take the score of the frame at ``stamp`` [ns], heard at ``heard`` [s, steady]."""
+        """Add the score of the frame at ``stamp`` [ns], received at ``heard`` [s, steady]."""
         if stamp < self._newest:
             self._scores.clear()
             self._anomalies.clear()
@@ -170,19 +170,19 @@ class Trace:
             self._scores.popleft()
 
     def note(self, anomaly: Anomaly) -> None:
-        """Take one edge of an anomaly."""
+        """Add the start or end of an anomaly."""
         self._anomalies[anomaly.kind, anomaly.id, anomaly.start] = anomaly
-        while len(self._anomalies) > KEPT:
+        while len(self._anomalies) > MAX_ANOMALIES:
             del self._anomalies[min(self._anomalies, key=lambda k: k[2])]
 
     def nothing_open(self, stamp: int) -> None:
-        """Take note of a node that begins to watch at ``stamp`` [ns]: what was open is over."""
+        """End all open anomalies: surprise_node was started at ``stamp`` [ns]."""
         for key, known in self._anomalies.items():
             if known.end is None:
                 self._anomalies[key] = replace(known, end=max(known.start, stamp))
 
     def snapshot(self, heard: float) -> Snapshot:
-        """Return what is to be drawn at ``heard`` [s, steady]."""
+        """Return the trace at ``heard`` [s, steady]."""
         silent = heard - self._heard if self._newest else float('inf')
         now = self._newest + round(silent * NS_PER_S) if self._newest else 0
         kept = [(s, v) for s, v in self._scores if s >= now - self.span * NS_PER_S]
@@ -202,7 +202,7 @@ class Trace:
     def _level(self, silent: float, anomalies: tuple[Anomaly, ...]) -> Level:
         if any(a.end is None for a in anomalies):
             return Level.ANOMALY  # also while silent: a gap of frames is one
-        if silent > SILENCE:
+        if silent > SILENT_AFTER:
             return Level.SILENT
         if self.threshold is None:
             return Level.UNCALIBRATED

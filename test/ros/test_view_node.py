@@ -21,7 +21,7 @@ from lewm_ros.view import canvas
 from lewm_ros.view.trace import Level
 
 FRAME_ID = 'wrist_camera_optical'
-OUTPUTS = ('image', 'plot', 'latent', 'marker')
+OUTPUTS = ('image', 'plot', 'marker')
 GREEN = np.full((48, 64, 3), (0, 200, 0), np.uint8)
 BLUE = np.full((48, 64, 3), (0, 0, 200), np.uint8)
 

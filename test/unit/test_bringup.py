@@ -7,6 +7,7 @@ from __future__ import annotations
 from importlib import import_module
 import os
 from pathlib import Path
+import shutil
 import subprocess
 import sys
 import types
@@ -165,7 +166,7 @@ def test_supervise_is_what_lewm_up_calls(monkeypatch, tiny_bundle):
         told.append(respawn)
         return 0
 
-    monkeypatch.setattr(cli, 'supervise', supervise)
+    monkeypatch.setattr('lewm_ros.cli.up.supervise', supervise)
     arguments = ['up', 'plan', '--processes', '--bundle', str(tiny_bundle.path)]
     assert cli.main([*arguments, '-p', 'planner_node.samples:=9']) == 0
     assert list(seen) == list(GROUPS['plan'])
@@ -173,6 +174,16 @@ def test_supervise_is_what_lewm_up_calls(monkeypatch, tiny_bundle):
     assert 'planner_node.samples:=9' not in seen['encoder_node']
     assert cli.main([*arguments, '--respawn']) == 0
     assert told == [False, True]
+
+
+def test_paths_reach_the_nodes_as_they_are(tiny_bundle, tmp_path):
+    """ROS reads values as YAML: an apostrophe in a folder's name, and a name that is a number."""
+    for name in ("o'brien", '5', 'a: b'):
+        folder = tmp_path / name
+        shutil.copytree(tiny_bundle.path, folder)
+        arguments = Bringup.of('plan', str(folder)).ros_arguments('lewm', 'info')
+        (given,) = (a for a in arguments if a.startswith('bundle:='))
+        assert yaml.safe_load(given.partition(':=')[2]) == str(folder)
 
 
 def test_respawn_needs_processes(capsys):
@@ -187,7 +198,10 @@ def test_respawn_needs_processes(capsys):
 def test_lewm_record_gives_the_recorder_its_folder_and_the_keys(monkeypatch):
     """A folder whose name looks like a number is text; parameters need no node's name."""
     seen = []
-    monkeypatch.setattr(cli, '_run', lambda bringup, args, overrides: seen.extend(overrides) or 0)
+    monkeypatch.setattr(
+        'lewm_ros.cli.record.run_nodes',
+        lambda bringup, args, overrides: seen.extend(overrides) or 0,
+    )
     arguments = ['record', '--contract', 'reacher', '--out', "5'6", '-p', 'gap:=0.2']
     assert cli.main(arguments) == 0
     assert [str(o) for o in seen] == [
@@ -243,14 +257,14 @@ def test_every_command_explains_itself(name, capsys):
 
 def test_an_interrupted_command_ends_with_130(monkeypatch, capsys):
     """Ctrl-C in a training command: one line, the status that shells expect."""
-    module = types.ModuleType('lewm_ros.training.train')
+    module = types.ModuleType('lewm_ros.cli.train')
 
     def interrupted(args) -> int:
         raise KeyboardInterrupt
 
     module.add_arguments = lambda parser: None
     module.run = interrupted
-    monkeypatch.setitem(sys.modules, 'lewm_ros.training.train', module)
+    monkeypatch.setitem(sys.modules, 'lewm_ros.cli.train', module)
     assert cli.main(['train']) == 130
     assert capsys.readouterr().err == 'lewm: interrupted\n'
 

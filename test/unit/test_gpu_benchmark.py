@@ -18,7 +18,7 @@ from recordings import drive, write
 from lewm_ros.bundle import Bundle
 
 CHILD = Path(__file__).parent.parent / 'gpu_child.py'
-OPTIONS = {'device': 'cpu', 'preset': 'small', 'threads': 1, 'seconds': 1, 'rounds': 1}
+OPTIONS = {'device': 'cpu', 'model': 'small', 'threads': 1, 'seconds': 1, 'rounds': 1}
 OPTIONS |= {'steps': 2, 'plans': 2, 'work-seconds': 0.1}
 
 
@@ -47,7 +47,7 @@ def test_all_parts_run_on_a_processor(bag: Path, tmp_path: Path) -> None:
         assert equality['f32']['captured_minus_eager'] < 1e-4
         assert equality['f32']['elites_kept'] == 30
     rows = report['speed']['rows']
-    assert len(rows) == 10 and all(row['p50_ms'] > 0 for row in rows)
+    assert len(rows) == 10 and all(row['ms_p50'] > 0 for row in rows)
     assert report['speed']['dino_wm'][0]['times_slower']['f32'] > 1
     assert report['throughput']['variants']['eager']['images_per_s'] > 0
     trained = Bundle.load(tmp_path / 'out' / 'bundle')

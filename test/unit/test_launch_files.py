@@ -13,7 +13,7 @@ import types
 import pytest
 
 from lewm_ros.bringup.groups import ARGUMENTS, GROUPS, NODES
-from lewm_ros.bringup.supervisor import GRACE, ends_all
+from lewm_ros.bringup.supervisor import GRACE_SECONDS, ends_all
 from lewm_ros.errors import BringupError, BundleError, ContractError, LewmError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -162,11 +162,15 @@ def test_launch_starts_a_node_again_where_lewm_up_does(stand_ins, tiny_bundle, g
     for node in start(group, bundle=str(tiny_bundle.path), respawn='true'):
         assert node.kwargs['respawn'] is True
         assert node.kwargs['respawn_delay'] > 0
-        assert float(node.kwargs['sigterm_timeout']) == GRACE
+        assert float(node.kwargs['sigterm_timeout']) == GRACE_SECONDS
         for status in (-9, 0, 1, 2):
             event = types.SimpleNamespace(returncode=status)
-            over = node.kwargs['on_exit'](event, {}) is not None
-            assert over is ends_all(node.kwargs['name'], status)
+            actions = node.kwargs['on_exit'](event, {})
+            assert (actions is not None) is ends_all(node.kwargs['name'], status)
+            if actions and status == 0:
+                assert kinds(actions) == ['Shutdown']
+            elif actions:  # `ros2 launch` fails too
+                assert str(raised(actions)) == f'{node.kwargs["name"]} ended with status {status}'
 
 
 def test_record_launch_takes_the_folder_of_the_bag(stand_ins, monkeypatch, tmp_path):
@@ -175,6 +179,13 @@ def test_record_launch_takes_the_folder_of_the_bag(stand_ins, monkeypatch, tmp_p
     for given, expected in (('5', str(tmp_path / '5')), ('', None)):
         (node,) = start('record', contract='reacher', out=given)
         assert node.kwargs['parameters'][0].get('out') == expected
+
+
+def test_switches_may_be_spelt_as_in_python(stand_ins, tiny_bundle):
+    """`use_sim_time:=True`, as ROS tutorials write it."""
+    for given, expected in (('True', True), ('true', True), ('False', False)):
+        node, *_ = start('plan', bundle=str(tiny_bundle.path), use_sim_time=given)
+        assert node.kwargs['parameters'][0]['use_sim_time'] is expected
 
 
 def test_rviz_that_is_not_installed_starts_nothing(stand_ins, prefix):

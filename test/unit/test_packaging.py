@@ -5,8 +5,6 @@
 from __future__ import annotations
 
 import ast
-from importlib.util import find_spec
-import os
 from pathlib import Path
 import re
 import subprocess
@@ -237,19 +235,6 @@ def test_installed_versions_are_the_pinned_ones():
             assert name in ('onnxruntime', 'onnxruntime-gpu')
             continue
         assert found.split('+')[0] == wanted, name
-
-
-def test_continuous_integration_runs_the_tests():
-    """.ci/run is executable and calls `make test`."""
-    script = ROOT / '.ci' / 'run'
-    assert os.access(script, os.X_OK)
-    assert 'make test' in script.read_text()
-
-
-def test_type_marker_is_there():
-    """Type checkers of other packages see the annotations (PEP 561)."""
-    package = Path(find_spec('lewm_ros').origin).parent
-    assert (package / 'py.typed').is_file()
 
 
 @pytest.mark.parametrize('name', ['reacher', 'push', 'tiny'])

@@ -20,6 +20,7 @@ from lewm_ros.evaluation.report import (
     prepare_report,
     write_report,
 )
+from lewm_ros.time import NS_PER_S
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_wilson_intervals_are_the_textbook_ones(successes, trials, low, high):
 
 def record() -> TrialRecord:
     """Return a trial of two goals, one random goal and two teleports."""
-    picture = np.zeros((8, 8, 3), dtype=np.uint8)
+    image = np.zeros((8, 8, 3), dtype=np.uint8)
     return TrialRecord(
         task='push',
         unit='m',
@@ -49,8 +50,8 @@ def record() -> TrialRecord:
         late_plans=1,
         nominal_seconds=120.04,
         nominal_events=1,
-        goal_image=picture + 200,
-        film=[picture, picture + 100],
+        goal_image=image + 200,
+        film=[(NS_PER_S, image), (NS_PER_S + NS_PER_S // 10, image + 100)],
     )
 
 
@@ -73,11 +74,12 @@ def test_the_summary_counts_what_was_measured(tmp_path):
     assert said[1] == 'final error       median 0.210 m'
 
 
-def test_pictures_and_film_are_there(tmp_path):
-    """The film shows camera and goal side by side, the figure is a real picture."""
+def test_images_and_film_are_there(tmp_path):
+    """The film shows camera and goal side by side at the camera's rate; the figure is an image."""
     write_report(tmp_path, record())
     with Image.open(tmp_path / 'film.gif') as film:
         assert film.n_frames == 2 and film.size == (64, 32)
+        assert film.info['duration'] == 100  # as the camera's stamps
     with Image.open(tmp_path / 'summary.png') as figure:
         assert min(figure.size) > 500
         assert np.asarray(figure.convert('L')).std() > 5

@@ -16,6 +16,7 @@ from point_mass import SIZE, TICKS, PointMass, point_mass_bundle
 import pytest
 
 from lewm_ros.bags.episodes import Episode
+from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bundle import Bundle, Calibration, rewrite_manifest
 from lewm_ros.errors import CalibrationError
 from lewm_ros.evaluation.calibrate import calibrate
@@ -168,6 +169,7 @@ def test_calibrate_from_the_command_line(bag: Path, tiny_bundle: Bundle, tmp_pat
     assert (entry.window, entry.contract, entry.model_hash) == (1.0, 'reacher', tiny_bundle.hash)
     assert entry.rate == pytest.approx(20.0)
     assert entry.windows >= 3
+    assert entry.data == tuple(bag_hashes(bag))
     assert len(first.manifest.surprise_scale) == 2
 
     done = lewm(*common, '--alpha', 0.5, 0.25, '--window', 'episode')

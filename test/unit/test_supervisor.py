@@ -17,8 +17,8 @@ import time
 import pytest
 
 from lewm_ros.bringup.supervisor import (
-    LONGEST_PAUSE,
-    PAUSE,
+    LONGEST_RESTART_PAUSE,
+    RESTART_PAUSE,
     StopSignals,
     ends_all,
     remove_abandoned_memory,
@@ -28,7 +28,7 @@ from lewm_ros.bringup.supervisor import (
 ROOT = Path(__file__).resolve().parents[2]
 SUPERVISE = (
     'import sys, lewm_ros.bringup.supervisor as s;'
-    's.PAUSE, s.LONGEST_PAUSE = 0.2, 0.8;'
+    's.RESTART_PAUSE, s.LONGEST_RESTART_PAUSE = 0.2, 0.8;'
     'sys.exit(s.supervise(eval(sys.argv[1]), 0.5, eval(sys.argv[2])))'
 )
 #: Like a node: slow to start, then it ends at a stop signal.
@@ -221,7 +221,7 @@ def test_a_killed_recorder_is_started_again():
     """Killed is not ended: what was recorded is repaired, and the rest is recorded."""
     assert not ends_all('recorder_node', -9)
     assert not ends_all('encoder_node', 1)
-    assert 0 < PAUSE < LONGEST_PAUSE
+    assert 0 < RESTART_PAUSE < LONGEST_RESTART_PAUSE
 
 
 @pytest.mark.parametrize('kind', ['fastdds', 'fastrtps'])

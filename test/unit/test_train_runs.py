@@ -37,7 +37,15 @@ def train(data: Path, folder: Path, *options: str, event: str = 'NONE:0', bags=T
     """Run the command; the bundle goes to ``folder``/out, the run folder is ``folder``/run."""
     command = [sys.executable, str(CHILD), event, 'train', '--device', 'cpu', '--threads', '1']
     command += ['--data', *(str(data / bag) for bag in bags)]
-    command += ['--out', str(folder / 'out'), '--run', str(folder / 'run'), *options]
+    command += [
+        '--contract',
+        'reacher',
+        '--out',
+        str(folder / 'out'),
+        '--run',
+        str(folder / 'run'),
+        *options,
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
@@ -73,7 +81,7 @@ def test_a_run_leaves_its_configuration_metrics_curves_and_bundle(whole, data):
     assert [Path(bag['path']) for bag in config['bags']] == [data / 'a', data / 'b']
     assert [(bag['episodes'], bag['held_out']) for bag in config['bags']] == [(3, 1), (1, 0)]
     assert all(len(digest) == 64 for bag in config['bags'] for digest in bag['sha256'])
-    assert (config['seed'], config['recipe']['batch'], config['preset']) == (0, 8, 'small')
+    assert (config['seed'], config['config']['batch'], config['model']) == (0, 8, 'small')
     assert set(config['versions']) == {'lewm_ros', 'torch'}
     assert config['command'].startswith('lewm ')
     found = rows(whole)

@@ -29,7 +29,7 @@ from lewm_ros.training.presets import TrainConfig
 from lewm_ros.training.trainer import Trainer
 from lewm_ros.training.windows import Windows, batches, load_windows
 
-RECIPE = TrainConfig(batch=8, steps=24, rate=5e-4, directions=32, held_out=0.2)
+CONFIG = TrainConfig(batch=8, steps=24, lr=5e-4, num_projections=32, held_out=0.2)
 
 
 def lewm(*args: object) -> subprocess.CompletedProcess[str]:
@@ -65,7 +65,7 @@ def trainer(windows, reacher_contract) -> Trainer:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     keep_memory()
-    yield Trainer(windows, reacher_contract, 'small', RECIPE, 'cpu', seed=1)
+    yield Trainer(windows, reacher_contract, 'small', CONFIG, 'cpu', seed=1)
     torch.set_num_threads(threads)
 
 
@@ -116,7 +116,7 @@ def test_batches_continue_where_they_stopped():
 def test_training_lowers_the_losses_and_keeps_the_latents_alive(trainer):
     """A short run moves both losses the right way."""
     first, *_ = trainer.losses(*trainer.batch(trainer.train[:64]))
-    trainer.recipe = replace(RECIPE, steps=60, batch=16)
+    trainer.config = replace(CONFIG, steps=60, batch=16)
     rows = list(trainer.run(60))
     figures, _ = trainer.validate()
     assert figures['validation_prediction'] < first.item() / 2
@@ -129,11 +129,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     trainer, windows, reacher_contract, tmp_path, jitter
 ):
     """Same weights to 1e-6 after 24 steps, whether or not it was stopped at 10."""
-    trainer.recipe = recipe = replace(RECIPE, colour_jitter=jitter)
+    trainer.config = config = replace(CONFIG, colour_jitter=jitter)
     list(trainer.run(10))
     trainer.save(tmp_path / 'checkpoint.pt')
     list(trainer.run(24))
-    other = Trainer(windows, reacher_contract, 'small', recipe, 'cpu', seed=1)
+    other = Trainer(windows, reacher_contract, 'small', config, 'cpu', seed=1)
     torch.manual_seed(99)  # whatever happened in between
     other.load(tmp_path / 'checkpoint.pt')
     assert other.step == 10
@@ -147,15 +147,15 @@ def test_colours_are_jittered_in_training_and_nowhere_else(trainer, monkeypatch)
     seen = []
     monkeypatch.setattr(trainer, 'losses', lambda pixels, actions: seen.append(pixels) or 1 / 0)
     for jitter in (0.0, 1.0):
-        trainer.recipe = replace(RECIPE, colour_jitter=jitter)
+        trainer.config = replace(CONFIG, colour_jitter=jitter)
         with pytest.raises(ZeroDivisionError):
             next(trainer.run(1))
     assert not torch.allclose(seen[0], seen[1], atol=0.1)
-    plain, _ = trainer.batch(next(batches(trainer.train, RECIPE.batch, trainer.seed)))
+    plain, _ = trainer.batch(next(batches(trainer.train, CONFIG.batch, trainer.seed)))
     assert torch.equal(seen[0], plain)
     figures = []
     for jitter in (0.0, 1.0):
-        trainer.recipe = replace(RECIPE, colour_jitter=jitter)
+        trainer.config = replace(CONFIG, colour_jitter=jitter)
         figures.append(trainer.validate()[0])
     assert figures[0] == figures[1]
 
@@ -163,7 +163,7 @@ def test_colours_are_jittered_in_training_and_nowhere_else(trainer, monkeypatch)
 def test_a_checkpoint_of_other_settings_is_refused(trainer, windows, reacher_contract, tmp_path):
     """The message names the setting and both values."""
     trainer.save(tmp_path / 'checkpoint.pt')
-    other = Trainer(windows, reacher_contract, 'small', RECIPE, 'cpu', seed=2)
+    other = Trainer(windows, reacher_contract, 'small', CONFIG, 'cpu', seed=2)
     with pytest.raises(TrainingError, match='seed 1, this run has 2'):
         other.load(tmp_path / 'checkpoint.pt')
 
@@ -194,7 +194,7 @@ def test_collapse_stops_the_run(trainer):
     trainer.step = 249
     with torch.no_grad():
         trainer.model.projector.net[-1].weight.zero_()
-    trainer.recipe = replace(RECIPE, rate=0.0)
+    trainer.config = replace(CONFIG, lr=1e-12)
     with pytest.raises(TrainingError, match='collapsed at step 250.*expected near 1'):
         list(trainer.run(250))
 
@@ -222,7 +222,7 @@ def test_a_command_that_never_changes_is_refused(windows, reacher_contract):
     blocks[..., 1] = 0.3
     still = replace(windows, blocks=blocks.reshape(windows.blocks.shape))
     with pytest.raises(TrainingError, match='action elbow has standard deviation 0'):
-        Trainer(still, reacher_contract, 'small', RECIPE, 'cpu', seed=0)
+        Trainer(still, reacher_contract, 'small', CONFIG, 'cpu', seed=0)
 
 
 def test_batchnorm_statistics_are_estimated_anew(trainer):
@@ -258,13 +258,25 @@ def test_health_metrics_tell_alive_from_collapsed():
 def test_the_command_line_trains_resumes_and_writes_a_bundle(bag, tmp_path):
     """lewm train on a real bag: metrics, checkpoint, a bundle that loads, and exact refusals."""
     out, folder = tmp_path / 'bundle', tmp_path / 'runs' / 'one'
-    args = ['train', '--data', bag, '--out', out, '--run', folder, '--device', 'cpu']
+    args = [
+        'train',
+        '--data',
+        bag,
+        '--contract',
+        'reacher',
+        '--out',
+        out,
+        '--run',
+        folder,
+        '--device',
+        'cpu',
+    ]
     done = lewm(*args, '--steps', 8, '--threads', 1, '--lr', 0.0003)
     assert done.returncode == 0, done.stderr
     bundle = Bundle.load(out)
     assert bundle.manifest.provenance['data'][0].startswith('lewm collect reacher')
     assert bundle.manifest.provenance['metrics']['step'] == 8
-    assert bundle.manifest.provenance['recipe']['rate'] == 0.0003
+    assert bundle.manifest.provenance['config']['lr'] == 0.0003
     with open(folder / 'metrics.csv') as file:
         rows = list(csv.DictReader(file))
     assert float(rows[-1]['validation_prediction']) > 0
@@ -278,7 +290,8 @@ def test_the_command_line_trains_resumes_and_writes_a_bundle(bag, tmp_path):
 def test_bad_input_is_one_line_and_nothing_is_written(tmp_path):
     """A missing bag, settings out of range and a missing bundle."""
     done = lewm(
-        'train', '--data', tmp_path / 'none', '--out', tmp_path / 'b', '--run', tmp_path / 'r'
+        *('train', '--data', tmp_path / 'none', '--contract', 'reacher'),
+        *('--out', tmp_path / 'b', '--run', tmp_path / 'r'),
     )
     assert done.returncode == 2 and 'Traceback' not in done.stderr
     assert 'no such file or folder' in done.stderr.splitlines()[-1]
@@ -287,9 +300,14 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path):
     wrong += [('lr', value, 'more than 0') for value in ('0', 'inf', 'nan')]
     for option, value, expected in wrong:
         arguments = ('--data', tmp_path / 'none', '--out', tmp_path / 'b', f'--{option}={value}')
-        done = lewm('train', *arguments)
+        done = lewm('train', '--contract', 'reacher', *arguments)
         assert done.returncode == 2 and 'Traceback' not in done.stderr
-        assert f'--{option} is' in done.stderr and f'expected {expected}' in done.stderr
+        assert (
+            f'{option.replace("-", "_")} is' in done.stderr
+            and f'expected {expected}' in done.stderr
+        )
+    done = lewm('train', '--data', tmp_path / 'none', '--out', tmp_path / 'b')
+    assert done.returncode == 2 and 'required: --contract' in done.stderr
     done = lewm('evaluate', tmp_path / 'nothing')
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
 
@@ -298,7 +316,7 @@ def test_evaluate_and_calibrate_work_on_a_fresh_bundle(bag, tiny_bundle, tmp_pat
     """Figures as JSON, thresholds in the manifest; too little data is refused with the need."""
     path = tmp_path / 'tiny'
     shutil.copytree(tiny_bundle.path, path)
-    done = lewm('evaluate', path, '--goals', 1, '--seconds', 1, '--probe', bag, '--json')
+    done = lewm('evaluate', path, '--goals', 1, '--seconds', 1, '--data', bag, '--json')
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert figures['planner']['episodes'] == figures['random']['episodes'] == 1

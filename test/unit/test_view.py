@@ -13,10 +13,10 @@ import pytest
 from lewm_ros.nodes.markers import LENGTH, gauge
 from lewm_ros.nodes.messages import header
 from lewm_ros.time import NS_PER_S
-from lewm_ros.view import camera, canvas, latent, plot
+from lewm_ros.view import camera, canvas, plot
 from lewm_ros.view.scale import decades, height
 from lewm_ros.view.screen import LABELS, ROWS, screen
-from lewm_ros.view.trace import KEPT, Anomaly, Level, Trace
+from lewm_ros.view.trace import MAX_ANOMALIES, Anomaly, Level, Trace
 
 START = 1_000 * NS_PER_S
 RATE = 20
@@ -69,7 +69,6 @@ def test_nothing_heard_is_silence():
     assert math.isnan(empty.score)
     assert empty.rate == 0
     assert plot.plot(empty).shape == (plot.HEIGHT, canvas.WIDTH, 3)
-    assert latent.strips([], [], empty).shape == (latent.HEIGHT, canvas.WIDTH, 3)
     assert camera.annotated(None, None, None, empty).shape[1] == canvas.WIDTH
     assert any('no scores' in line for line in screen(empty, 'x', []))
     assert len(gauge(empty, header(1, 'f')).markers) == 3
@@ -126,11 +125,11 @@ def test_a_trace_is_bounded():
     """Hours of scores leave those of the span, hours of events the newest."""
     trace = traced([1.0] * 1000, span=5.0)
     assert len(trace._scores) == 5 * RATE + 1
-    for index in range(KEPT + 5):
+    for index in range(MAX_ANOMALIES + 5):
         trace.note(anomaly(index, index + 1, name=str(index)))
     kept = trace.snapshot(0.0).anomalies
-    assert len(kept) == KEPT
-    assert kept[-1].id == str(KEPT + 4)
+    assert len(kept) == MAX_ANOMALIES
+    assert kept[-1].id == str(MAX_ANOMALIES + 4)
 
 
 # The scale.
@@ -241,7 +240,6 @@ def test_pictures_fit_into_one_segment_of_shared_memory():
     for picture in (
         plot.plot(seen),
         camera.annotated(frame, frame, None, seen),
-        latent.strips([], [], seen),
     ):
         assert picture.dtype == np.uint8
         assert picture.nbytes < 2**19 - 2**12
@@ -279,30 +277,6 @@ def test_camera_and_goal_stand_side_by_side_whole():
     alarmed = camera.annotated(wide, tall, None, trace.snapshot(0.2))
     assert has(alarmed[canvas.HEADLINE + 2], canvas.LEVELS[Level.ANOMALY])[10:300].all()
     assert not has(alarmed, canvas.LEVELS[Level.ANOMALY])[canvas.HEADLINE :, 330:].any()
-
-
-def test_strips_show_each_dimension_at_its_row_and_each_frame_at_its_time():
-    """One hot dimension in one second of the past; before the first frame there is nothing."""
-    seen = snapped([2.0] * 601)
-    rows, parts = [], []
-    for index in range(601):
-        row = np.zeros(4, np.float32)
-        hot = 400 <= index < 420
-        row[2] = 3.0 if hot else 0.0
-        rows.append((START + index * NS_PER_S // RATE, row))
-        parts.append((START + index * NS_PER_S // RATE, np.full(4, 50.0 if hot else 0.25)))
-    picture = latent.strips(rows, parts, seen)
-    count = latent.RIGHT - latent.LEFT
-    at = latent.LEFT + int((1 - 9.5 / 60) * count)  # half a second into the hot one
-    quarter = latent.PANEL // 4
-    line = [picture[latent.TOPS[0] + quarter * d + quarter // 2, at].astype(int) for d in range(4)]
-    assert np.abs(line[2] - line[0]).max() > 80
-    assert np.abs(line[0] - line[1]).max() == np.abs(line[0] - line[3]).max() == 0
-    lower = picture[latent.TOPS[1] + 40].astype(int)
-    assert np.abs(lower[at] - lower[at - 40]).max() > 80
-    assert np.abs(lower[at - 40] - lower[latent.RIGHT - 3]).max() == 0
-    early = picture[latent.TOPS[0] + 40, latent.LEFT + 5 : latent.LEFT + count // 2 - 3]
-    assert has(early, canvas.FAINT).all()
 
 
 # The marker.

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from lewm_ros import cli
 from lewm_ros.bags.episode_writer import BagWriter
-from lewm_ros.bags.episodes import recording_command
+from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bundle import Bundle, Calibration, rewrite_manifest
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import CalibrationError
@@ -29,10 +29,10 @@ from lewm_ros.surprise.events import Event
 COLLECTED = 'lewm collect reacher --policy planner --episodes 8 --seed 3 --out data/nominal'
 
 
-def calibrated(bundle: Bundle, folder: Path, policy: str = COLLECTED) -> Bundle:
+def calibrated(bundle: Bundle, folder: Path, data: tuple[str, ...] | None = None) -> Bundle:
     """Copy a bundle, with a threshold that random weights do not reach."""
     shutil.copytree(bundle.path, folder)
-    entry = Calibration(0.01, 1e9, 1.0, 99, policy, bundle.hash)
+    entry = Calibration(0.01, 1e9, 1.0, 99, COLLECTED, bundle.hash, data=data)
     return rewrite_manifest(folder, replace(bundle.manifest, calibration=(entry,)))
 
 
@@ -131,7 +131,7 @@ def test_false_alarms_of_a_bag(tiny_bundle: Bundle, tmp_path: Path, capsys) -> N
     entries = (*bundle.manifest.calibration, low)
     rewrite_manifest(bundle.path, replace(bundle.manifest, calibration=entries))
     command = ['evaluate', str(bundle.path), '--voe', '--trials', '1', '--kinds', 'teleport']
-    assert cli.main([*command, '--nominal', str(bag), '--json']) == 0
+    assert cli.main([*command, '--data', str(bag), '--json']) == 0
     found = json.loads(capsys.readouterr().out)['false_alarms']
     assert found['0.01'] == {
         'rate': 0.0,
@@ -145,22 +145,29 @@ def test_false_alarms_of_a_bag(tiny_bundle: Bundle, tmp_path: Path, capsys) -> N
 
 
 def test_bags_of_the_calibration_are_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    """More episodes of the same seed in another folder are the same episodes."""
+    """By their content: a renamed copy is refused, another recording of the same name is not."""
 
     def bag(name: str, command: str) -> Path:
         with BagWriter(tmp_path / name, command):
             pass
         return tmp_path / name
 
-    first = bag('first', 'lewm record --contract reacher')
-    bundle = calibrated(tiny_bundle, tmp_path / 'a', f'{COLLECTED}; {recording_command(first)}')
-    more = bag('more', COLLECTED.replace('--episodes 8', '--episodes 30').replace('data/', ''))
-    with pytest.raises(CalibrationError, match='more .* has part in the calibration'):
-        false_alarms(bundle, load_engine(bundle), [more], 1)
-    with pytest.raises(CalibrationError, match='first .* has part in the calibration'):
-        refuse_calibrated(bundle, [first])
-    second = bag('second', 'lewm record --contract reacher')
-    refuse_calibrated(bundle, [bag('other', COLLECTED.replace('seed 3', 'seed 4')), second])
+    first = bag('run1', 'lewm record --contract reacher')
+    bundle = calibrated(tiny_bundle, tmp_path / 'a', tuple(bag_hashes(first)))
+    copied = tmp_path / 'copy'
+    shutil.copytree(first, copied)
+    with pytest.raises(CalibrationError, match='copy has part in the calibration'):
+        false_alarms(bundle, load_engine(bundle), [copied], 1)
+    (tmp_path / 'another_day').mkdir()
+    refuse_calibrated(bundle, [bag('another_day/run1', 'lewm record --contract push')])
+
+
+def test_a_calibration_without_hashes_is_said(tiny_bundle: Bundle, tmp_path: Path, caplog) -> None:
+    """Older bundles have none: nothing can be checked."""
+    with BagWriter(tmp_path / 'bag', 'lewm record --contract reacher'):
+        pass
+    refuse_calibrated(calibrated(tiny_bundle, tmp_path / 'a'), [tmp_path / 'bag'])
+    assert 'is not checked' in caplog.text
 
 
 @pytest.mark.parametrize(

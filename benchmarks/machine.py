@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the machine is and does: its processor, the load of others, how fast it multiplies."""
+"""What the machine does: the load of other processes, and how fast it multiplies."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 import os
 from pathlib import Path
-import platform
-import re
 import time
 
 import numpy as np
@@ -23,15 +21,6 @@ ROWS = (300, 1200)  #: of a product: one frame of 300 candidates, and several
 SECONDS = 0.1  #: for one product in one runtime; the best call counts
 
 Calls = Iterator[tuple[str, Callable[[], object]]]  # by precision
-
-
-def processor() -> str:
-    """Return the processor's name as the system gives it."""
-    try:
-        found = re.search(r'^model name\s*:\s*(.+)$', Path('/proc/cpuinfo').read_text(), re.M)
-    except OSError:
-        found = None
-    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 class ForeignLoad:

@@ -9,9 +9,12 @@ depend on them; the encoder is left out, for a plan encodes no more than one fra
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+
+from lewm_ros.evaluation.benchmark import SAMPLES, STEPS
 
 PATCHES = 196  #: P, of a frame
 WIDTH = 404  #: W, features of a patch
@@ -84,3 +87,36 @@ class DinoWM(nn.Module):
         for _ in range(steps):
             frames = torch.cat([frames, self(frames[:, -HISTORY:])[:, -1:]], dim=1)
         return frames[:, -steps:]
+
+
+class DinoWMCall:
+    """A cost call of DINO-WM's shape over the same steps, for a few of the 300 samples.
+
+    Args:
+        context: known frames, as many as the LeWM bundle has.
+        provider: a torch device.
+        precision: of everything, 'f32' or 'bf16'.
+
+    """
+
+    name = 'torch'
+
+    def __init__(self, context: int, provider: str, precision: str = 'f32') -> None:
+        self.provider, self.precision = provider, precision
+        kind = torch.float32 if precision == 'f32' else torch.bfloat16
+        # Two samples fill a processor's cores; a GPU needs more, and has the time for them.
+        self.samples = 2 if provider == 'cpu' else 30
+        windows = [min(context + step, HISTORY) for step in range(STEPS)]
+        self.scaled_from = f'{self.samples} of {SAMPLES} samples, windows of {windows} frames'
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self._model = DinoWM().to(provider, kind).eval().requires_grad_(False)
+            shape = self.samples, context, PATCHES, WIDTH
+            self._context = torch.randn(shape).to(provider, kind)
+            self._goal = torch.randn(PATCHES, WIDTH).to(provider, kind)
+
+    @torch.inference_mode()
+    def __call__(self) -> np.ndarray:
+        """Costs of the few samples."""
+        last = self._model.rollout(self._context, STEPS)[:, -1]
+        return (last - self._goal).square().sum(dim=(1, 2)).float().cpu().numpy()

@@ -1,0 +1,21 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""What tells recordings apart, whatever they are named: the hashes of a bag's files."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from lewm_ros.bags.reader import bag_files
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 (hex) of a file's content."""
+    with path.open('rb') as stream:
+        return hashlib.file_digest(stream, 'sha256').hexdigest()
+
+
+def bag_hashes(bag: Path) -> list[str]:
+    """SHA-256 (hex) of each of a bag's files, in the order of recording."""
+    return [file_hash(path) for path in bag_files(bag)]

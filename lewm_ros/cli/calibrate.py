@@ -1,0 +1,90 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""`lewm calibrate`: compute surprise thresholds from nominal bags."""
+
+from __future__ import annotations
+
+import argparse
+from itertools import chain
+import json
+from pathlib import Path
+from typing import Any
+
+from lewm_ros.bundle import Bundle
+from lewm_ros.evaluation.calibrate import calibrate_bundle
+from lewm_ros.files import find
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument('bundle', help='bundle folder or name; its manifest is rewritten')
+    parser.add_argument(
+        '--data',
+        nargs='+',
+        type=Path,
+        required=True,
+        help='bags of nominal running, recorded under the policy that will run',
+    )
+    parser.add_argument(
+        '--alpha',
+        type=_numbers,
+        nargs='+',
+        default=[[0.05, 0.01]],
+        help='chance of a false alarm in a window (default 0.05,0.01)',
+    )
+    parser.add_argument(
+        '--window',
+        type=_window,
+        default=10.0,
+        metavar='SECONDS',
+        help="[s], or 'episode' for whole episodes (default 10)",
+    )
+    parser.add_argument(
+        '--horizon',
+        type=int,
+        nargs='+',
+        default=[1],
+        help='how far ahead frames are predicted [blocks] (default 1); thresholds of other '
+        'horizons in the manifest stay',
+    )
+    parser.add_argument('--json', action='store_true', help='metrics as JSON on standard output')
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(part) for part in text.split(',') if part]
+
+
+def _window(text: str) -> float | None:
+    return None if text == 'episode' else float(text)
+
+
+_numbers.__name__, _window.__name__ = 'number', 'duration'  # what argparse calls them
+
+
+def run(args: argparse.Namespace) -> int:
+    """Calibrate, and print the thresholds."""
+    bundle = Bundle.load(find('bundle', args.bundle))
+    alphas = list(chain.from_iterable(args.alpha))
+    metrics = calibrate_bundle(bundle, args.data, alphas, args.window, args.horizon)
+    print(json.dumps(metrics) if args.json else _text(metrics, args.window))
+    return 0
+
+
+def _text(metrics: dict[str, Any], window: float | None) -> str:
+    seconds = metrics['window_seconds']
+    unit = f'one episode (~{seconds:.0f} s)' if window is None else f'{seconds:g} s'
+    lines = []
+    for row in metrics['horizons']:
+        lines.append(
+            f'horizon {row["horizon"]}: {row["windows"]} nominal windows of {unit}, median score '
+            f'{row["score_median"]:.2f}'
+        )
+        for alpha, threshold in row['thresholds'].items():
+            drift = row['drift'][alpha]
+            mean = 'too little data for one' if drift is None else f'{drift:.2f}'
+            lines.append(
+                f'  alpha {alpha}: threshold {threshold:.2f}, at most '
+                f'{row["false_alarms_per_hour"][alpha]:.1f} false alarms an hour; threshold of '
+                f'the running mean: {mean}'
+            )
+    return '\n'.join(lines)

@@ -1,0 +1,61 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""`lewm record`: record a robot into a bag, or repair the bag of a killed recorder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lewm_ros.bringup.groups import GROUPS, Bringup, Override, prepare_environment, yaml_text
+from lewm_ros.cli.bringup import add_launch_arguments, run_nodes
+from lewm_ros.errors import BagError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.description = (
+        "Record the contract's topics and what the nodes say of them into a rosbag2 bag (MCAP, "
+        'zstd, CRC). In a terminal, space starts and stops an episode, q or Ctrl-C ends; the bag '
+        'is whole then. After a kill all but the last second is there: --repair.'
+    )
+    parser.add_argument(
+        '--out',
+        default='',
+        metavar='FOLDER',
+        help='the bag; must not exist (default recording_<date>_<time> here)',
+    )
+    add_launch_arguments(parser)
+    parser.add_argument(
+        '-p',
+        '--parameter',
+        action='append',
+        default=[],
+        metavar='PARAMETER:=VALUE',
+        help='set a parameter of recorder_node, such as split_seconds:=600.0',
+    )
+    parser.add_argument(
+        '--repair',
+        metavar='FOLDER',
+        help='record nothing: complete, in place, a bag whose recorder was killed',
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Record until a signal or q, or repair."""
+    if args.repair is not None:
+        from lewm_ros.bags.repair import repair
+
+        print(*repair(Path(args.repair)), sep='\n')
+        return 0
+    if args.out and Path(args.out).expanduser().exists():
+        # The node would take the next name, as it does when it is started again.
+        raise BagError(f'bag {args.out}: exists already; choose another name or remove it')
+    prepare_environment('record')
+    # Quoted for ROS, which reads values as YAML: a folder named 5 is text.
+    overrides = [Override('recorder_node', 'out', yaml_text(args.out))]
+    overrides += [Override('recorder_node', 'keys', 'true')]
+    for text in args.parameter:
+        overrides.append(Override.parse(f'recorder_node.{text}', GROUPS['record']))
+    bringup = Bringup.of('record', args.bundle, args.contract, args.params_file, args.use_sim_time)
+    return run_nodes(bringup, args, overrides)

@@ -1,0 +1,48 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""`lewm watch`: the surprise of a running robot in this terminal."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+import os
+import sys
+
+from lewm_ros.bringup.groups import enclave
+from lewm_ros.cli.bringup import import_compose
+from lewm_ros.errors import BringupError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.description = (
+        'Draw the surprise of a running robot in this terminal: score against threshold, level, '
+        'events. Listens only. Ctrl-C ends with status 0; so do --once and --seconds where '
+        'scores came, and with 1 where none did. No colour with NO_COLOR or into a file.'
+    )
+    parser.add_argument('--namespace', default='lewm', help="of the nodes (default 'lewm')")
+    parser.add_argument(
+        '--window', type=float, default=60.0, metavar='SECONDS', help='length of the curve [s] (60)'
+    )
+    ending = parser.add_mutually_exclusive_group()
+    ending.add_argument('--once', action='store_true', help='print one frame and end')
+    ending.add_argument(
+        '--seconds', type=float, default=0.0, help='end after that long, with a last frame [s]'
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw until a signal, or until --once or --seconds is over."""
+    if not (args.once or args.seconds or sys.stdout.isatty()):
+        raise BringupError('lewm watch: output is no terminal: give --once or --seconds')
+    compose = import_compose()
+    node = import_module('lewm_ros.nodes.watch').WatchNode
+    given = {'seconds': args.window, 'once': str(args.once).lower(), 'end_after': args.seconds}
+    # What is wrong is part of the picture: log lines would run through it.
+    arguments = ['--ros-args', '-r', f'__ns:=/{args.namespace.strip("/")}', '--log-level', 'fatal']
+    arguments += ['--enclave', enclave(args.namespace, 'watch')]
+    for name, value in given.items():
+        arguments += ['-p', f'{name}:={value}']
+    # Several may watch at once.
+    return compose.run([(f'watch_{os.getpid()}', node)], arguments, exit_on_failure=True)
