@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 import hashlib
+import json
 import logging
 import math
 from pathlib import Path
@@ -15,9 +16,8 @@ import sys
 from typing import Any
 
 from lewm_ros.bundle import MANIFEST, Manifest, write_bundle
-from lewm_ros.bundle.json_reader import parse_json
 from lewm_ros.errors import BundleError, ContractError, ModelError, YamlError, one_line
-from lewm_ros.files import find, read_plain
+from lewm_ros.files import find, read_limited
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.export import export_files
 from lewm_ros.training.official import (
@@ -141,8 +141,8 @@ def run(args: argparse.Namespace) -> int:
     """Read and check, export, write, and print what was made."""
     if args.out.exists() and not (args.out / MANIFEST).exists():
         raise BundleError(f'--out {args.out} exists and is no bundle: choose another folder')
-    weights_file = read_plain(args.weights, WEIGHTS_LIMIT)
-    config_file = read_plain(args.config, LIMIT)
+    weights_file = read_limited(args.weights, WEIGHTS_LIMIT)
+    config_file = read_limited(args.config, LIMIT)
     with _naming(args.config):
         values = parse_config(_parse_json(config_file))
     with _naming(args.weights):
@@ -223,6 +223,6 @@ def _naming(path: Path) -> Iterator[None]:
 
 def _parse_json(data: bytes) -> Any:
     try:
-        return parse_json(data)
+        return json.loads(data)
     except ValueError as error:
         raise ModelError(f'is not JSON ({one_line(error)})') from error

@@ -19,9 +19,9 @@ from rosbags.serde import SerdeError
 from lewm_ros.bags.episodes import TYPES, find_topic
 from lewm_ros.bags.raw import Topic
 from lewm_ros.bags.reader import Bag, find_bags
+from lewm_ros.checks import CheckError
 from lewm_ros.errors import BagError, ContractError, ObservationError
 from lewm_ros.files import find
-from lewm_ros.robot.checks import texts_of
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.fields import read_command, read_fields, steps
 from lewm_ros.robot.imaging import from_message, prepare
@@ -58,8 +58,8 @@ def check_contract(path: Path) -> tuple[Contract | None, list[str]]:
     """Load a contract; None and everything that is wrong, or the contract and what does not fit."""
     try:
         contract = Contract.load(path)
-    except ContractError as error:
-        return None, list(texts_of(error))
+    except CheckError as error:
+        return None, list(error.texts)
     channels = [contract.action, contract.action.executed, contract.state]
     return contract, [
         f"{channel.key}.fields has '{path}': {reason}"

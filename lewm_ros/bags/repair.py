@@ -21,6 +21,7 @@ from mcap.stream_reader import StreamReader, breakup_chunk
 from lewm_ros.bags.layout import natural
 from lewm_ros.bags.writer import METADATA, Channel, Part, PartWriter, write_metadata
 from lewm_ros.errors import BagError, YamlError
+from lewm_ros.files import atomic_write
 from lewm_ros.yaml_reader import parse_yaml, read_yaml
 
 
@@ -86,9 +87,11 @@ def _read_index(path: Path) -> Part | None:
 def _rewrite(path: Path) -> tuple[Part, int]:
     """Copy the chunks of an unfinished file into a whole one that takes its place."""
     _check_abandoned(path)
-    new = path.with_name(path.name + '.new')
-    new.unlink(missing_ok=True)
-    writer = PartWriter(new)
+    with atomic_write(path) as partial:
+        return _copy(path, PartWriter(partial))
+
+
+def _copy(path: Path, writer: PartWriter) -> tuple[Part, int]:
     schemas: dict[int, Schema] = {}
     channels: dict[int, Channel] = {}
     damaged = 0
@@ -106,9 +109,7 @@ def _rewrite(path: Path) -> tuple[Part, int]:
             elif isinstance(record, Message) and record.channel_id in channels:
                 writer.write(channels[record.channel_id], record.log_time, record.data)
     writer.part.name = path.name
-    part = writer.close()
-    new.replace(path)
-    return part, damaged
+    return writer.close(), damaged
 
 
 def _check_abandoned(path: Path) -> None:

@@ -27,6 +27,7 @@ import yaml
 
 from lewm_ros import __version__
 from lewm_ros.errors import BagError
+from lewm_ros.files import atomic_write
 from lewm_ros.time import NS_PER_S
 
 #: Messages are compressed together up to this size [bytes].
@@ -270,12 +271,8 @@ def information(parts: Iterable[Part], notes: Mapping[str, str]) -> dict[str, An
 
 def write_metadata(folder: Path, parts: Iterable[Part], notes: Mapping[str, str]) -> None:
     """Write metadata.yaml of a bag: the old one or the new one is there at any time."""
-    new = folder / f'{METADATA}.new'
-    with new.open('w') as stream:
-        stream.write(_dump(information(parts, notes)))
-        stream.flush()
-        os.fsync(stream.fileno())
-    new.replace(folder / METADATA)
+    with atomic_write(folder / METADATA) as partial:
+        partial.write_text(_dump(information(parts, notes)))
 
 
 class _Dumper(yaml.SafeDumper):

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 import json
 import os
@@ -15,6 +14,7 @@ import numpy as np
 
 from lewm_ros.errors import BringupError
 from lewm_ros.evaluation.intervals import wilson
+from lewm_ros.files import atomic_write
 
 
 @dataclass
@@ -145,18 +145,14 @@ def write_report(folder: Path, record: TrialRecord) -> dict[str, Any]:
     prepare_report(folder)
     summary = record.summary()
     text = json.dumps(summary, indent=2, allow_nan=False) + '\n'
-    _replace(folder / 'summary.json', lambda path: path.write_text(text))
-    _replace(folder / 'summary.png', lambda path: _draw(path, record))
+    with atomic_write(folder / 'summary.json') as partial:
+        partial.write_text(text)
+    with atomic_write(folder / 'summary.png') as partial:
+        _draw(partial, record)
     if record.film:
-        _replace(folder / 'film.gif', lambda path: _film(path, record))
+        with atomic_write(folder / 'film.gif') as partial:
+            _film(partial, record)
     return summary
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside, then rename: a reader sees the old file or the whole new one."""
-    partial = path.with_name(f'partial-{path.name}')
-    write(partial)
-    os.replace(partial, path)
 
 
 def _draw(path: Path, record: TrialRecord) -> None:
@@ -192,7 +188,7 @@ def _draw(path: Path, record: TrialRecord) -> None:
     axes['surprise'].set(title='surprise', xlabel='time [s]', ylabel='score')
     if axes['surprise'].get_legend_handles_labels()[1]:
         axes['surprise'].legend(loc='upper left')
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, format='png')
     pyplot.close(figure)
 
 
@@ -205,7 +201,7 @@ def _film(path: Path, record: TrialRecord, scale: int = 4) -> None:
         pair = [frame] if record.goal_image is None else [frame, record.goal_image]
         picture = np.repeat(np.repeat(np.concatenate(pair, axis=1), scale, 0), scale, 1)
         frames.append(Image.fromarray(picture))
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=50, loop=0)
+    frames[0].save(path, format='gif', save_all=True, append_images=frames[1:], duration=50, loop=0)
 
 
 def _median(values: list[float]) -> float | None:
