@@ -45,16 +45,15 @@ soak: setup
 # Files at once: as many as there are processors where they compute; four of nodes, which wait most
 # of the time; one where milliseconds count. A worker that dies ends the run: a new one would wait
 # for ever.
-COMPUTE := test/faults/test_hostile.py test/faults/test_hostile_yaml.py
 TIMED := $(addprefix test/faults/test_,clock.py commands.py frames.py kills.py) \
 	$(addprefix test/ros/test_,demo.py reaction.py)
 FILES := --dist loadfile --max-worker-restart 0
 test: test-kilted test-jazzy
 
 test-kilted: setup
-	$(BIN)/python -m pytest -q -n auto $(FILES) test/unit $(COMPUTE)
+	$(BIN)/python -m pytest -q -n auto $(FILES) test/unit
 	$(BIN)/python -m pytest -q -n 4 $(FILES) test/ros test/faults \
-		$(addprefix --ignore=,$(COMPUTE) $(TIMED))
+		$(addprefix --ignore=,$(TIMED))
 	$(BIN)/python -m pytest -q $(TIMED)
 
 # Ubuntu 24.04's ROS 2, with its versions of numpy, OpenCV, PyYAML and setuptools: the tests that
@@ -77,7 +76,7 @@ test-jazzy: setup $(JAZZY_STAMP)
 	rm -rf $(JAZZY)/tiny
 	$(BIN)/python test/tiny_bundle.py $(JAZZY)/tiny
 	run() { $(JAZZY)/bin/python -m pytest -q --tiny-bundle $(JAZZY)/tiny "$$@"; }
-	run -n 4 $(FILES) $(JAZZY_UNIT) test/ros test/faults $(addprefix --ignore=,$(COMPUTE) $(TIMED))
+	run -n 4 $(FILES) $(JAZZY_UNIT) test/ros test/faults $(addprefix --ignore=,$(TIMED))
 	run $(JAZZY_TIMED)
 else
 test-jazzy:

@@ -50,7 +50,7 @@ from lewm_ros.evaluation.benchmark import (
     summarise,
     time_interleaved,
 )
-from lewm_ros.files import find
+from lewm_ros.files import atomic_write, find
 from lewm_ros.model import PRESETS as MODELS
 from lewm_ros.model import BatchedRollout
 from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner, goal_cost, weights
@@ -437,9 +437,8 @@ def run(job: Job) -> bool:
             traceback.print_exc()
             whole, found = False, {'error': f'{type(error).__name__}: {error}'}
         job.report[name] = found | {'part_seconds': round(time.monotonic() - began, 1)}
-        partial = job.out / '.gpu.json'
-        partial.write_text(json.dumps(job.report, indent=1))
-        os.replace(partial, job.out / 'gpu.json')
+        with atomic_write(job.out / 'gpu.json') as partial:
+            partial.write_text(json.dumps(job.report, indent=1))
         tell({name: job.report[name]})
     return whole
 

@@ -1,19 +1,22 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Where the package's data files are, however it was installed, and how to find one by name."""
+"""The package's data files by name, bounded reads, atomic writes and lock files."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 import errno
-from io import BufferedReader
+import fcntl
 import os
 from pathlib import Path
-import stat
 import sys
 
 from lewm_ros.errors import BringupError, BundleError, ContractError, LewmError
 
 PACKAGE = 'lewm_ros'
+MANIFEST = 'manifest.json'  #: the file by which a folder is known as a bundle
+PARTIAL = '.partial'  #: how the name of a file ends that is not yet whole
 
 # kind: (folder under the share folder, suffix, error raised)
 _KINDS: dict[str, tuple[str, str, type[LewmError]]] = {
@@ -44,6 +47,9 @@ def share_dir() -> Path:
 def find(kind: str, name: str) -> Path:
     """Find a bundle, contract, preset or rviz file by path, or by its name in the share folder.
 
+    A path comes first if it is of the kind, a folder with a manifest or a file: a bag folder
+    ``reacher`` does not hide the bundle of that name.
+
     Args:
         kind: 'bundle', 'contract', 'preset' or 'rviz'.
         name: a path, or a bare name with or without its suffix.
@@ -54,14 +60,16 @@ def find(kind: str, name: str) -> Path:
     """
     folder, suffix, error = _KINDS[kind]
     given = Path(name).expanduser()
-    if given.exists() and name:
+    if (given / MANIFEST if kind == 'bundle' else given).is_file():
         return given.resolve()
     root = share_dir() / folder
-    bare = given.parent == Path('.') and name not in ('', '.', '..')
+    bare = '/' not in name and name not in ('', '.', '..')
     if bare:
         for candidate in (root / name, root / f'{name}{suffix}'):
             if candidate.exists():
                 return candidate
+    if name and given.exists():  # of another kind: whoever reads it says so
+        return given.resolve()
     known = sorted(p.name.removesuffix(suffix) for p in root.glob(f'[!.]*{suffix}'))
     raise error(
         f"{kind} '{name}': no such path, and no such name in {root}, which has {known or 'nothing'}"
@@ -82,28 +90,58 @@ def _candidates() -> list[Path]:
     return [*folders, Path(sys.prefix) / 'share' / PACKAGE]
 
 
-def open_plain(path: Path, limit: int) -> BufferedReader:
-    """Open a regular file of at most ``limit`` bytes for reading.
+def check_size(path: Path, limit: int) -> None:
+    """Raise OSError naming the file if it is larger than ``limit`` [bytes], or is not there."""
+    size = path.stat().st_size
+    if size > limit:
+        raise OSError(errno.EFBIG, f'has {size} bytes: expected at most {limit}', str(path))
 
-    A pipe would wait for a writer for ever, and a device such as /dev/zero has no end. Raises
-    OSError naming the file, for those as well.
+
+def read_limited(path: Path, limit: int) -> bytes:
+    """Return the content of a file of at most ``limit`` bytes. Raises OSError naming it."""
+    check_size(path, limit)
+    return path.read_bytes()
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield where to write a file that takes the place of ``path`` after the block.
+
+    A reader sees the old file or the whole new one, after a power cut too. Where the block
+    raises, the old file stays.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    partial = path.with_name(f'.{path.name}.{os.getpid()}{PARTIAL}')
+    partial.unlink(missing_ok=True)
     try:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, 'is no plain file', str(path))
-        if found.st_size > limit:
-            text = f'has {found.st_size} bytes: expected at most {limit}'
-            raise OSError(errno.EFBIG, text, str(path))
-        return os.fdopen(handle, 'rb')
-    except BaseException:
+        yield partial
+        sync(partial)
+        partial.replace(path)
+        sync(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or a folder's list of files is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
         os.close(handle)
-        raise
 
 
-def read_plain(path: Path, limit: int) -> bytes:
-    """Return the content of such a file. Raises OSError as :func:`open_plain`."""
-    with open_plain(path, limit) as file:
-        # By its size, not by the limit: as much as is asked for is allocated first.
-        return file.read(os.fstat(file.fileno()).st_size)
+@contextmanager
+def locked(path: Path, taken: Callable[[], object]) -> Iterator[None]:
+    """Keep other processes out of the block by a lock on the file ``path``, made if needed.
+
+    Where another process has the lock, ``taken`` is called: it raises, or says that this one
+    waits. A process that is killed leaves no lock behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            taken()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -8,10 +8,8 @@ the size of the images and the window. It may be deleted whenever nothing trains
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-import fcntl
 import hashlib
 import json
 import logging
@@ -24,6 +22,7 @@ import numpy as np
 from lewm_ros.bags.episodes import ReadReport, episode_windows, read_episodes
 from lewm_ros.bags.hashes import file_hash
 from lewm_ros.bags.reader import bag_files
+from lewm_ros.files import atomic_write, locked
 from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
 from lewm_ros.time import NS_PER_S
@@ -168,9 +167,8 @@ def hash_bags(paths: list[Path], cache: Path) -> list[tuple[Path, list[str]]]:
         except (FileNotFoundError, ValueError):  # a memory that is lost costs time only
             known = {}
         hashes = [(path, [_hash(file, known) for file in bag_files(path)]) for path in paths]
-        partial = memory.with_suffix('.partial')
-        partial.write_text(json.dumps(known, indent=1))
-        os.replace(partial, memory)
+        with atomic_write(memory) as partial:
+            partial.write_text(json.dumps(known, indent=1))
     return hashes
 
 
@@ -183,14 +181,7 @@ def _hash(file: Path, known: dict[str, list[object]]) -> str:
     return str(known[name][-1])
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> AbstractContextManager[None]:
     """Make a folder, and keep other processes out of it meanwhile; waits for one that is in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / 'lock').open('w') as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.warning('waiting for another run that reads bags into %s', folder)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    message = 'waiting for another run that reads bags into %s'
+    return locked(folder / 'lock', lambda: log.warning(message, folder))

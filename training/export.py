@@ -11,12 +11,12 @@ import tempfile
 import warnings
 
 import onnx
+from safetensors.torch import save
 import torch
 from torch import nn
 
 from lewm_ros.bundle import CARD, Bundle, write_bundle
 from lewm_ros.bundle.manifest import ENCODER, MAX_BLOCKS, ROLLOUT, WEIGHTS
-from lewm_ros.bundle.tensors import write_tensors
 from lewm_ros.engines.graphs import latent_names
 from lewm_ros.engines.torch_engine import load_model
 from lewm_ros.errors import BundleError
@@ -58,8 +58,7 @@ def export_files(model: LeWorldModel, horizon: int, history: int | None = None) 
 
 def export_weights(model: LeWorldModel) -> bytes:
     """Content of a bundle's weights file."""
-    weights = {k: v.detach().cpu().contiguous().numpy() for k, v in model.state_dict().items()}
-    return write_tensors(weights)
+    return save({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
 
 
 def export_graphs(

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 import hashlib
+import json
 import logging
 import math
 from pathlib import Path
@@ -14,9 +15,8 @@ import sys
 from typing import Any
 
 from lewm_ros.bundle import MANIFEST, Bundle, Manifest, write_bundle
-from lewm_ros.bundle.json_reader import parse_json
 from lewm_ros.errors import BundleError, ContractError, ModelError, YamlError, one_line
-from lewm_ros.files import find, read_plain
+from lewm_ros.files import find, read_limited
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.export import export_files
 from lewm_ros.training.official import (
@@ -135,8 +135,8 @@ def import_official(
     """
     if out.exists() and not (out / MANIFEST).exists():
         raise BundleError(f'--out {out} exists and is no bundle: choose another folder')
-    weights_bytes = read_plain(weights, WEIGHTS_LIMIT)
-    config_bytes = read_plain(config_file, LIMIT)
+    weights_bytes = read_limited(weights, WEIGHTS_LIMIT)
+    config_bytes = read_limited(config_file, LIMIT)
     with _naming(config_file):
         values = parse_config(_parse_json(config_bytes))
     with _naming(weights):
@@ -207,6 +207,6 @@ def _naming(path: Path) -> Iterator[None]:
 
 def _parse_json(data: bytes) -> Any:
     try:
-        return parse_json(data)
+        return json.loads(data)
     except ValueError as error:
         raise ModelError(f'is not JSON ({one_line(error)})') from error

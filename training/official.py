@@ -17,9 +17,9 @@ import zipfile
 
 import torch
 
+from lewm_ros.checks import CheckError, is_name
 from lewm_ros.errors import ModelError, one_line, shown
 from lewm_ros.model import LeWorldModel, ModelConfig
-from lewm_ros.robot.checks import is_name
 
 #: What config.json leaves to the published code: outputs of the first layer of the action
 #: encoder, and its hidden layer in widths of its output.
@@ -152,28 +152,31 @@ def model_config(
     latent = values['predictor.input_dim']
     smoothed = tensors.get('action_encoder.patch_embed.bias')
     hidden = tensors.get('action_encoder.embed.0.bias')
-    return ModelConfig(
-        image_size=values['encoder.image_size'],
-        encoder='vit',
-        encoder_width=width,
-        latent_size=latent,
-        projector_hidden=values['projector.hidden_dim'],
-        predictor_width=latent,
-        predictor_depth=values['predictor.depth'],
-        predictor_heads=values['predictor.heads'],
-        predictor_head_size=values['predictor.dim_head'],
-        predictor_mlp=values['predictor.mlp_dim'],
-        action_size=values['action_encoder.input_dim'] // frameskip,
-        frameskip=frameskip,
-        history=values['predictor.num_frames'],
-        action_smoothed=ACTION_SMOOTHED if smoothed is None else smoothed.numel(),
-        action_hidden=ACTION_SCALE * latent if hidden is None else hidden.numel(),
-        dropout=values['predictor.dropout'],
-        patch_size=values['encoder.patch_size'],
-        encoder_depth=depth,
-        encoder_heads=heads,
-        encoder_mlp=4 * width,
-    )
+    try:
+        return ModelConfig(
+            image_size=values['encoder.image_size'],
+            encoder='vit',
+            encoder_width=width,
+            latent_size=latent,
+            projector_hidden=values['projector.hidden_dim'],
+            predictor_width=latent,
+            predictor_depth=values['predictor.depth'],
+            predictor_heads=values['predictor.heads'],
+            predictor_head_size=values['predictor.dim_head'],
+            predictor_mlp=values['predictor.mlp_dim'],
+            action_size=values['action_encoder.input_dim'] // frameskip,
+            frameskip=frameskip,
+            history=values['predictor.num_frames'],
+            action_smoothed=ACTION_SMOOTHED if smoothed is None else smoothed.numel(),
+            action_hidden=ACTION_SCALE * latent if hidden is None else hidden.numel(),
+            dropout=values['predictor.dropout'],
+            patch_size=values['encoder.patch_size'],
+            encoder_depth=depth,
+            encoder_heads=heads,
+            encoder_mlp=4 * width,
+        )
+    except CheckError as error:
+        raise ModelError(str(error)) from error
 
 
 def read_tensors(data: bytes) -> dict[str, torch.Tensor]:

@@ -7,8 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 import csv
-import fcntl
-import os
 from pathlib import Path
 import shutil
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import yaml
 
 from lewm_ros.errors import TrainingError
+from lewm_ros.files import PARTIAL, atomic_write, locked
 from lewm_ros.training.curves import draw
 
 COLUMNS = (
@@ -56,16 +55,17 @@ class RunFolder:
     @contextmanager
     def claimed(self) -> Iterator[None]:
         """Make the folder and keep it to this process. Raises TrainingError if another has it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / 'lock').open('w') as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise TrainingError(
-                    f'{self.path}: another run is writing to it; choose another --run folder'
-                ) from error
+
+        def refuse() -> None:
+            raise TrainingError(
+                f'{self.path}: another run is writing to it; choose another --run folder'
+            )
+
+        with locked(self.path / 'lock', refuse):
             for partial in self.path.glob(f'.{self.bundle.name}.*'):  # of a run that was killed
                 shutil.rmtree(partial)
+            for partial in self.path.glob(f'.*{PARTIAL}'):
+                partial.unlink()
             yield
 
     def begin(self, config: Mapping[str, Any]) -> None:
@@ -93,12 +93,10 @@ class RunFolder:
 
     def draw(self) -> None:
         """Draw the curves anew."""
-        partial = self.curves.with_suffix('.partial')
-        draw(self.metrics, partial)
-        os.replace(partial, self.curves)
+        with atomic_write(self.curves) as partial:
+            draw(self.metrics, partial)
 
     @staticmethod
     def _replace(path: Path, text: str) -> None:
-        partial = path.with_suffix('.partial')
-        partial.write_text(text)
-        os.replace(partial, path)
+        with atomic_write(path) as partial:
+            partial.write_text(text)

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from itertools import islice
 import json
 import math
-import os
 from pathlib import Path
 import time
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 
 from lewm_ros.bundle import Manifest
 from lewm_ros.errors import TrainingError
+from lewm_ros.files import atomic_write
 from lewm_ros.model import (
     PRESETS as MODELS,
 )
@@ -284,9 +284,8 @@ class Trainer:
         }
         if self.device == 'cuda':
             state['cuda_rng'] = torch.cuda.get_rng_state()
-        partial = path.with_suffix('.partial')
-        torch.save(state, partial)
-        os.replace(partial, path)
+        with atomic_write(path) as partial:
+            torch.save(state, partial)
 
     def load(self, path: Path) -> None:
         """Continue from a checkpoint.

@@ -17,8 +17,8 @@ from lewm_ros.bags.bag_report import BagReport, match_topics
 from lewm_ros.bags.episodes import TYPES
 from lewm_ros.bags.raw import Topic
 from lewm_ros.bags.reader import Bag
+from lewm_ros.checks import CheckError
 from lewm_ros.errors import BagError, ContractError, ObservationError
-from lewm_ros.robot.checks import texts_of
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.fields import read_command, read_fields, steps
 from lewm_ros.robot.imaging import from_message, prepare
@@ -38,8 +38,8 @@ def check_contract(path: Path) -> tuple[Contract | None, list[str]]:
     """
     try:
         contract = Contract.load(path)
-    except ContractError as error:
-        return None, list(texts_of(error))
+    except CheckError as error:
+        return None, list(error.texts)
     channels = [contract.action, contract.action.executed, contract.state]
     return contract, [
         f"{channel.key}.fields has '{path}': {reason}"

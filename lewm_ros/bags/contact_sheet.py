@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
 
 from lewm_ros.bags.episodes import Episode
+from lewm_ros.files import atomic_write
 from lewm_ros.time import NS_PER_S
 
 #: Frames on the sheet, and frames in a row.
@@ -138,7 +138,6 @@ class ContactSheet:
             time, image = self._frames.items[index]
             cell.imshow(image)
             cell.set_title(f'{time:.1f} s', fontsize=9)
-        partial = path.with_name(f'partial-{path.name}')
-        figure.savefig(partial, dpi=100, format='png')
+        with atomic_write(path) as partial:
+            figure.savefig(partial, dpi=100, format='png')
         pyplot.close(figure)
-        os.replace(partial, path)

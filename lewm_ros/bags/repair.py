@@ -20,6 +20,7 @@ from lewm_ros.bags.layout import natural
 from lewm_ros.bags.mcap_reader import NO_END, read_records, read_summary
 from lewm_ros.bags.writer import METADATA, Channel, Part, PartWriter, write_metadata
 from lewm_ros.errors import BagError, YamlError
+from lewm_ros.files import atomic_write
 from lewm_ros.yaml_reader import parse_yaml, read_yaml
 
 
@@ -81,9 +82,11 @@ def _read_index(path: Path) -> Part | None:
 def _rewrite(path: Path) -> tuple[Part, int]:
     """Replace an unfinished file by a complete one with the same messages."""
     _check_abandoned(path)
-    new = path.with_name(path.name + '.new')
-    new.unlink(missing_ok=True)
-    writer = PartWriter(new)
+    with atomic_write(path) as partial:
+        return _copy(path, PartWriter(partial))
+
+
+def _copy(path: Path, writer: PartWriter) -> tuple[Part, int]:
     schemas: dict[int, Schema] = {}
     channels: dict[int, Channel] = {}
     damage: Counter[str] = Counter()
@@ -97,9 +100,7 @@ def _rewrite(path: Path) -> tuple[Part, int]:
             writer.write(channels[record.channel_id], record.log_time, record.data)
     del damage[f'{path.name}: {NO_END}']  # expected after a kill
     writer.part.name = path.name
-    part = writer.close()
-    new.replace(path)
-    return part, damage.total()
+    return writer.close(), damage.total()
 
 
 def _check_abandoned(path: Path) -> None:

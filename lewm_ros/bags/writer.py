@@ -24,6 +24,7 @@ import yaml
 
 from lewm_ros import __version__
 from lewm_ros.errors import BagError
+from lewm_ros.files import atomic_write
 from lewm_ros.time import NS_PER_S
 
 try:
@@ -275,12 +276,8 @@ def information(parts: Iterable[Part], metadata: Mapping[str, str]) -> dict[str,
 
 def write_metadata(folder: Path, parts: Iterable[Part], metadata: Mapping[str, str]) -> None:
     """Write metadata.yaml of a bag, atomically."""
-    new = folder / f'{METADATA}.new'
-    with new.open('w') as stream:
-        stream.write(_dump(information(parts, metadata)))
-        stream.flush()
-        os.fsync(stream.fileno())
-    new.replace(folder / METADATA)
+    with atomic_write(folder / METADATA) as partial:
+        partial.write_text(_dump(information(parts, metadata)))
 
 
 class _Dumper(yaml.SafeDumper):

@@ -6,12 +6,12 @@ from lewm_ros.bundle.bundle import CARD, Bundle, rewrite_manifest, write_bundle
 from lewm_ros.bundle.manifest import (
     ENCODER,
     FILES,
-    MANIFEST,
     ROLLOUT,
     WEIGHTS,
     Calibration,
     Manifest,
 )
+from lewm_ros.files import MANIFEST
 
 __all__ = [
     'CARD',

@@ -4,8 +4,7 @@
 
 Nothing in a bundle can execute code: the manifest is JSON with known keys, the weights are
 safetensors, and every file is one that the manifest lists with its SHA-256. The engines read
-files only through :meth:`Bundle.read`, which checks that hash again. The graphs are checked by
-the engines that run them (:mod:`lewm_ros.engines.graph_check`).
+files only through :meth:`Bundle.read`, which checks that hash again, and check what they hold.
 """
 
 from __future__ import annotations
@@ -24,18 +23,15 @@ import tempfile
 
 import numpy as np
 
-from lewm_ros.bundle.json_reader import parse_json
 from lewm_ros.bundle.manifest import (
     DESCRIPTIVE,
     FILES,
-    MANIFEST,
-    WEIGHTS,
     Calibration,
     Manifest,
 )
-from lewm_ros.bundle.tensors import check_tensors
+from lewm_ros.checks import CheckError
 from lewm_ros.errors import BundleError, one_line, shown
-from lewm_ros.files import open_plain, read_plain
+from lewm_ros.files import MANIFEST, PARTIAL, atomic_write, check_size, read_limited, sync
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.spec import ModelSpec
 
@@ -71,8 +67,8 @@ class Bundle:
                         f'{name} is a link out of the bundle: expected a file in the folder'
                     )
                 bundle._check_hash(name, _digest(path / name))
-            _check_weights(path / WEIGHTS)
-            extra = sorted(p.name for p in path.iterdir())
+            # A manifest that was being written when its writer was killed is no harm.
+            extra = sorted(p.name for p in path.iterdir() if p.suffix != PARTIAL)
             extra = [n for n in extra if n not in (*manifest.files, MANIFEST, CARD)]
             if extra:
                 raise BundleError(
@@ -121,7 +117,7 @@ class Bundle:
     def read(self, name: str) -> bytes:
         """Return a listed file's bytes. Raises BundleError if they changed since loading."""
         try:
-            data = read_plain(self.path / name, FILE_LIMIT)
+            data = read_limited(self.path / name, FILE_LIMIT)
             self._check_hash(name, hashlib.sha256(data).hexdigest())
         except BundleError as error:
             raise BundleError(f'bundle {self.path}: {error}') from error
@@ -183,11 +179,12 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
     try:
         for name, content in files.items():
             data = content.read_bytes() if isinstance(content, Path) else content
-            _write_synced(new / name, data)
+            (new / name).write_bytes(data)
         hashes = {name: _digest(new / name) for name in FILES}
-        _write_synced(new / MANIFEST, _encode(replace(manifest, files=hashes)))
+        (new / MANIFEST).write_bytes(_encode(replace(manifest, files=hashes)))
         new.chmod(0o755)
-        _sync_folder(new)
+        for written in (*new.iterdir(), new):
+            sync(written)
         _swap(new, path)
     finally:
         shutil.rmtree(new, ignore_errors=True)
@@ -205,16 +202,8 @@ def rewrite_manifest(path: str | Path, manifest: Manifest) -> Bundle:
             f'bundle {path}: the new manifest is of model {manifest.model_hash[:12]}, the bundle '
             f'is {bundle.hash[:12]}: only {list(DESCRIPTIVE)} may change; write a new bundle'
         )
-    target = (bundle.path / MANIFEST).resolve()
-    folder = target.parent
-    # Beside the folder, not in it: a run cut short must not leave a file that load() refuses.
-    temporary = folder.parent / f'.{folder.name}.{MANIFEST}.{os.getpid()}'
-    try:
-        _write_synced(temporary, _encode(manifest))
-        temporary.replace(target)
-        _sync_folder(folder)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_write((bundle.path / MANIFEST).resolve()) as partial:
+        partial.write_bytes(_encode(manifest))
     return Bundle.load(path)
 
 
@@ -223,21 +212,13 @@ def _read_manifest(path: Path) -> Manifest:
         raise BundleError(f'no such folder: expected one with {MANIFEST} and {list(FILES)}')
     file = _plain_file(path, MANIFEST)
     try:
-        data = parse_json(read_plain(file, MANIFEST_LIMIT))
+        data = json.loads(read_limited(file, MANIFEST_LIMIT))
     except ValueError as error:
         raise BundleError(f'{MANIFEST} is not JSON ({one_line(error)})') from error
     try:
         return Manifest.from_dict(data)
-    except BundleError as error:
+    except CheckError as error:
         raise BundleError(f'{MANIFEST}: {error}') from error
-
-
-def _check_weights(path: Path) -> None:
-    with open_plain(path, FILE_LIMIT) as file:
-        try:
-            check_tensors(file, os.fstat(file.fileno()).st_size)
-        except BundleError as error:
-            raise BundleError(f'{WEIGHTS} {error}') from error
 
 
 def _plain_file(path: Path, name: str) -> Path:
@@ -264,7 +245,7 @@ def _swap(new: Path, path: Path) -> None:
             old.rename(path)
             raise
         old.rename(new)
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 def _exchange(one: Path, other: Path) -> bool:
@@ -282,23 +263,9 @@ def _encode(manifest: Manifest) -> bytes:
     return (json.dumps(manifest.to_dict(), indent=2, allow_nan=False) + '\n').encode()
 
 
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open('wb') as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _digest(path: Path) -> str:
-    with open_plain(path, FILE_LIMIT) as file:
+    check_size(path, FILE_LIMIT)
+    with path.open('rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 

@@ -10,19 +10,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 import hashlib
 import json
-import math
-from numbers import Real
 import re
 from typing import Any
 
-import numpy as np
-
-from lewm_ros.errors import BundleError, ContractError, one_line, shown
-from lewm_ros.robot.checks import is_name
+from lewm_ros import checks
+from lewm_ros.checks import CheckError
+from lewm_ros.errors import one_line, shown
 from lewm_ros.robot.contract import Contract
 
 SCHEMA_VERSION = 1
-MANIFEST = 'manifest.json'
 WEIGHTS = 'weights.safetensors'
 ENCODER = 'encoder.onnx'
 ROLLOUT = 'rollout.onnx'
@@ -32,6 +28,8 @@ FILES = (WEIGHTS, ENCODER, ROLLOUT)
 # needs, far below what would fill a computer.
 MAX_BLOCKS = 64  #: of a context, and of a rollout, whose graph grows with every block
 MAX_BLOCK = 4096  #: k·A
+MAX_HORIZON = 1000  #: blocks that a frame is predicted ahead
+ABOVE_0: dict[str, Any] = {'low': 0, 'above': True}
 
 #: Keys that say where a model comes from or what was measured with it, not what it computes.
 DESCRIPTIVE = ('name', 'provenance', 'calibration', 'surprise_scale')
@@ -60,21 +58,22 @@ class Calibration:
     data: tuple[str, ...] | None = None  #: SHA-256 of each file of the nominal data
 
     def __post_init__(self) -> None:
-        for key in ('alpha', 'threshold', 'window', 'drift', 'rate'):
+        alpha = checks.number('calibration.alpha', self.alpha, 0, 1, above=True, below=True)
+        object.__setattr__(self, 'alpha', alpha)
+        for key in ('threshold', 'window', 'drift', 'rate'):
             value = getattr(self, key)
-            if value is not None or key in ('alpha', 'threshold'):
-                object.__setattr__(self, key, _number(f'calibration.{key}', value))
-        if self.alpha >= 1:
-            raise BundleError(f'calibration.alpha is {self.alpha}: expected a number in (0, 1)')
-        _integer('calibration.windows', self.windows, 10**9)
-        _integer('calibration.horizon', self.horizon, 1000)
-        _string('calibration.policy', self.policy)
+            if value is not None or key == 'threshold':
+                value = checks.number(f'calibration.{key}', value, **ABOVE_0)
+                object.__setattr__(self, key, value)
+        checks.whole('calibration.windows', self.windows, 1, 10**9)
+        checks.whole('calibration.horizon', self.horizon, 1, MAX_HORIZON)
+        checks.text('calibration.policy', self.policy)
         if self.contract is not None:
-            _string('calibration.contract', self.contract)
+            checks.text('calibration.contract', self.contract)
         _sha256('calibration.model_hash', self.model_hash)
         if self.data is not None:
             if not isinstance(self.data, (list, tuple)):
-                raise BundleError(f'calibration.data is {shown(self.data)}: expected a list')
+                raise CheckError(f'calibration.data is {shown(self.data)}: expected a list')
             for digest in self.data:
                 _sha256('calibration.data', digest)
             object.__setattr__(self, 'data', tuple(self.data))
@@ -82,7 +81,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything about a model except its weights. Raises BundleError naming a wrong key."""
+    """Everything about a model except its weights. Raises CheckError naming a wrong key."""
 
     name: str
     architecture: dict[str, Any]  #: plain numbers and names for ``lewm_ros.model.ModelConfig``
@@ -102,8 +101,7 @@ class Manifest:
     files: dict[str, str] = field(default_factory=dict)  #: name → SHA-256; set when written
 
     def __post_init__(self) -> None:
-        if not is_name(self.name):
-            raise BundleError(f'name is {shown(self.name)}: expected a name of one short line')
+        checks.name('name', self.name)
         for key, high in (
             ('image_size', 2048),
             ('frameskip', 1000),
@@ -111,25 +109,28 @@ class Manifest:
             ('horizon', MAX_BLOCKS),
             ('latent_size', 8192),
         ):
-            object.__setattr__(self, key, _integer(key, getattr(self, key), high))
+            object.__setattr__(self, key, checks.whole(key, getattr(self, key), 1, high))
         if not isinstance(self.contract, Contract):
-            raise BundleError(f'contract is {shown(self.contract)}: expected a robot contract')
+            raise CheckError(f'contract is {shown(self.contract)}: expected a robot contract')
         size = self.contract.action.size
         if self.frameskip * size > MAX_BLOCK:
-            raise BundleError(
+            raise CheckError(
                 f'frameskip is {self.frameskip}, with {size} action dimensions: expected a block '
                 f'of at most {MAX_BLOCK} numbers'
             )
-        for key, positive in (('action_mean', False), ('action_std', True)):
-            object.__setattr__(self, key, _vector(key, getattr(self, key), size, positive))
-        object.__setattr__(self, 'surprise_scale', self._scales())
-        object.__setattr__(self, 'camera_period', _number('camera_period', self.camera_period))
+        for key, found in (
+            ('action_mean', checks.numbers('action_mean', self.action_mean, size)),
+            ('action_std', checks.numbers('action_std', self.action_std, size, **ABOVE_0)),
+            ('surprise_scale', self._scales()),
+            ('camera_period', checks.number('camera_period', self.camera_period, **ABOVE_0)),
+        ):
+            object.__setattr__(self, key, found)
         for key in ('architecture', 'provenance'):
             object.__setattr__(self, key, _plain(key, getattr(self, key)))
         self._check_architecture(size)
         entries = [(c.horizon, c.alpha) for c in self.calibration]
         if len(set(entries)) != len(entries):
-            raise BundleError(
+            raise CheckError(
                 f'calibration has an entry twice: (horizon, alpha) are {entries}; expected one '
                 'for each'
             )
@@ -143,7 +144,7 @@ class Manifest:
         if isinstance(given, (list, tuple)):
             given = {1: given}
         if given is not None and not isinstance(given, dict):
-            raise BundleError(f'surprise_scale is {shown(given)}: expected a list for each horizon')
+            raise CheckError(f'surprise_scale is {shown(given)}: expected a list for each horizon')
         scales = {}
         for horizon, scale in (given or {}).items():
             try:
@@ -151,9 +152,8 @@ class Manifest:
             except (TypeError, ValueError):
                 blocks = horizon
             key = 'surprise_scale' if blocks == 1 else f'surprise_scale.{one_line(horizon)}'
-            scales[_integer(f'horizon of {key}', blocks, 1000)] = _vector(
-                key, scale, self.latent_size, positive=True
-            )
+            blocks = checks.whole(f'horizon of {key}', blocks, 1, MAX_HORIZON)
+            scales[blocks] = checks.numbers(key, scale, self.latent_size, **ABOVE_0)
         return scales
 
     def _check_architecture(self, action_size: int) -> None:
@@ -164,13 +164,13 @@ class Manifest:
             ('action_size', action_size),
         ):
             if key in self.architecture and self.architecture[key] != ours:
-                raise BundleError(
+                raise CheckError(
                     f'architecture.{key} is {shown(self.architecture[key])}, the rest of the '
                     f'manifest says {ours}: they must be equal'
                 )
 
         if type(self.window) is not int or not self.history <= self.window <= MAX_BLOCKS:
-            raise BundleError(
+            raise CheckError(
                 f'history is {self.history}, architecture.history {shown(self.window)}: a context '
                 f"is at most the model's window, which is at most {MAX_BLOCKS}"
             )
@@ -184,10 +184,10 @@ class Manifest:
     def from_dict(cls, data: Any) -> Manifest:
         """Build a manifest from parsed JSON, every key known and present."""
         if not isinstance(data, dict):
-            raise BundleError(f'holds {type(data).__name__}: expected a JSON object')
+            raise CheckError(f'holds {type(data).__name__}: expected a JSON object')
         version = data.get('schema_version')
         if version != SCHEMA_VERSION or isinstance(version, bool):
-            raise BundleError(
+            raise CheckError(
                 f'schema_version is {shown(version)}: this version of lewm_ros reads '
                 f'{SCHEMA_VERSION}'
             )
@@ -195,11 +195,11 @@ class Manifest:
         _check_keys('manifest', values, cls)
         try:
             values['contract'] = Contract.parse(values['contract'])
-        except ContractError as error:
-            raise BundleError(f'contract: {error}') from error
+        except CheckError as error:
+            raise CheckError(*error.texts, where='contract: ') from error
         calibration = values['calibration']
         if not isinstance(calibration, list):
-            raise BundleError(f'calibration is {shown(calibration)}: expected a list')
+            raise CheckError(f'calibration is {shown(calibration)}: expected a list')
         for entry in calibration:
             _check_keys('calibration', entry, Calibration, LATER)
         values['calibration'] = tuple(Calibration(**entry) for entry in calibration)
@@ -223,75 +223,34 @@ class Manifest:
 
 def _check_keys(key: str, data: Any, kind: type, optional: tuple[str, ...] = ()) -> None:
     if not isinstance(data, dict):
-        raise BundleError(f'{key} is {shown(data)}: expected a mapping')
+        raise CheckError(f'{key} is {shown(data)}: expected a mapping')
     known = [f.name for f in fields(kind)]
     unknown = sorted(set(data) - set(known))
     if unknown:
-        raise BundleError(f'{key} has unknown key {shown(unknown[0])}: expected {known}')
+        raise CheckError(f'{key} has unknown key {shown(unknown[0])}: expected {known}')
     missing = [name for name in known if name not in data and name not in optional]
     if missing:
-        raise BundleError(f"{key} lacks '{missing[0]}'")
+        raise CheckError(f"{key} lacks '{missing[0]}'")
 
 
 def _check_files(files: Any) -> None:
     # Comparing with the three names also keeps out '..', '/' and everything else in a name.
     if not isinstance(files, dict) or set(files) != set(FILES):
         names = sorted(files) if isinstance(files, dict) else files
-        raise BundleError(f'files lists {shown(names)}: expected exactly {list(FILES)}')
+        raise CheckError(f'files lists {shown(names)}: expected exactly {list(FILES)}')
     for name, digest in files.items():
         _sha256(f'files.{name}', digest)
 
 
 def _sha256(key: str, value: Any) -> None:
     if not isinstance(value, str) or not re.fullmatch(r'[0-9a-f]{64}', value):
-        raise BundleError(
-            f'{key} is {shown(value)}: expected a SHA-256 in 64 lower-case hex digits'
-        )
-
-
-def _string(key: str, value: Any) -> None:
-    if not isinstance(value, str) or not value:
-        raise BundleError(f'{key} is {shown(value)}: expected a name')
-
-
-def _integer(key: str, value: Any, high: int) -> int:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, np.integer))
-        or not 1 <= value <= high
-    ):
-        raise BundleError(f'{key} is {shown(value)}: expected a whole number in [1, {high}]')
-    return int(value)
-
-
-def _number(key: str, value: Any) -> float:
-    if not _is_finite(value) or value <= 0:
-        raise BundleError(f'{key} is {shown(value)}: expected a finite number above 0')
-    return float(value)
-
-
-def _vector(key: str, value: Any, length: int, positive: bool) -> tuple[float, ...]:
-    if not isinstance(value, (list, tuple)) or len(value) != length:
-        count = f'has {len(value)} entries' if isinstance(value, (list, tuple)) else 'is no list'
-        raise BundleError(f'{key} {count}: expected {length}')
-    for index, entry in enumerate(value):
-        if not _is_finite(entry) or (positive and entry <= 0):
-            limit = ' above 0' if positive else ''
-            raise BundleError(f'{key}[{index}] is {shown(entry)}: expected a finite number{limit}')
-    return tuple(float(v) for v in value)
-
-
-def _is_finite(value: Any) -> bool:
-    try:
-        return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
-    except OverflowError:  # a whole number too large for a float
-        return False
+        raise CheckError(f'{key} is {shown(value)}: expected a SHA-256 in 64 lower-case hex digits')
 
 
 def _plain(key: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise BundleError(f'{key} is {shown(value)}: expected a mapping')
+        raise CheckError(f'{key} is {shown(value)}: expected a mapping')
     try:
         return json.loads(json.dumps(value, allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise BundleError(f'{key} is not plain JSON data ({one_line(error)})') from error
+    except (TypeError, ValueError) as error:
+        raise CheckError(f'{key} is not plain JSON data ({one_line(error)})') from error

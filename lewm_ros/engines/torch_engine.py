@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from lewm_ros.bundle import WEIGHTS, Bundle
-from lewm_ros.bundle.tensors import read_tensors
 from lewm_ros.engines.base import Engine, check_image, check_rollout, choose_precision, cpu_has_bf16
 from lewm_ros.errors import BundleError, EngineError, ModelError, one_line
 from lewm_ros.robot.imaging import normalise
 
 try:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
     import torch
 
     from lewm_ros.engines.cuda_graph import CapturedCall
@@ -32,7 +33,13 @@ def load_model(bundle: Bundle) -> LeWorldModel:
 
     Raises BundleError if the weights are not those of the manifest's architecture.
     """
-    found = read_tensors(bundle.read(WEIGHTS))
+    data = bundle.read(WEIGHTS)
+    try:
+        found = load(data)
+    except SafetensorError as error:
+        raise BundleError(
+            f'bundle {bundle.path}: {WEIGHTS} is no safetensors file ({one_line(error)})'
+        ) from error
     try:
         with torch.device('meta'):  # shapes only: wrong sizes must not cost memory
             model = LeWorldModel(ModelConfig.parse(bundle.manifest.architecture))
@@ -46,12 +53,11 @@ def load_model(bundle: Bundle) -> LeWorldModel:
             f"bundle {bundle.path}: {WEIGHTS} does not fit the manifest's architecture: "
             f'{one_line(error)}'
         ) from error
-    state = {name: torch.from_numpy(array) for name, array in found.items()}
-    model.load_state_dict(state, assign=True)
+    model.load_state_dict(found, assign=True)
     return model
 
 
-def _kind(tensor: np.ndarray | torch.Tensor | None) -> str:
+def _kind(tensor: torch.Tensor | None) -> str:
     if tensor is None:
         return 'missing'
     return f'{str(tensor.dtype).removeprefix("torch.")} {list(tensor.shape)}'

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 import json
 import os
@@ -15,6 +14,7 @@ import numpy as np
 
 from lewm_ros.errors import BringupError
 from lewm_ros.evaluation.intervals import wilson
+from lewm_ros.files import atomic_write
 from lewm_ros.time import NS_PER_S
 
 
@@ -146,18 +146,14 @@ def write_report(folder: Path, record: TrialRecord) -> dict[str, Any]:
     prepare_report(folder)
     summary = record.summary()
     text = json.dumps(summary, indent=2, allow_nan=False) + '\n'
-    _replace(folder / 'summary.json', lambda path: path.write_text(text))
-    _replace(folder / 'summary.png', lambda path: _draw(path, record))
+    with atomic_write(folder / 'summary.json') as partial:
+        partial.write_text(text)
+    with atomic_write(folder / 'summary.png') as partial:
+        _draw(partial, record)
     if record.film:
-        _replace(folder / 'film.gif', lambda path: _film(path, record))
+        with atomic_write(folder / 'film.gif') as partial:
+            _film(partial, record)
     return summary
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside, then rename: a reader sees the old file or the whole new one."""
-    partial = path.with_name(f'partial-{path.name}')
-    write(partial)
-    os.replace(partial, path)
 
 
 def _draw(path: Path, record: TrialRecord) -> None:
@@ -193,7 +189,7 @@ def _draw(path: Path, record: TrialRecord) -> None:
     axes['surprise'].set(title='surprise', xlabel='time [s]', ylabel='score')
     if axes['surprise'].get_legend_handles_labels()[1]:
         axes['surprise'].legend(loc='upper left')
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, format='png')
     pyplot.close(figure)
 
 
@@ -209,7 +205,14 @@ def _film(path: Path, record: TrialRecord, scale: int = 4) -> None:
     stamps = [stamp for stamp, _ in record.film]
     period = float(np.median(np.diff(stamps))) / NS_PER_S if len(stamps) > 1 else 0.05
     milliseconds = max(round(100 * period), 2) * 10  # viewers slow down what is faster
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
+    frames[0].save(
+        path,
+        format='gif',
+        save_all=True,
+        append_images=frames[1:],
+        duration=milliseconds,
+        loop=0,
+    )
 
 
 def _median(values: list[float]) -> float | None:

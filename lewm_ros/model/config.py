@@ -7,7 +7,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lewm_ros.errors import ModelError, shown
+from lewm_ros import checks
+from lewm_ros.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -36,29 +37,25 @@ class ModelConfig:
     encoder_mlp: int = 768  #: ViT only
 
     def __post_init__(self) -> None:
-        if self.encoder not in ('vit', 'conv'):
-            raise ModelError(f"encoder is {shown(self.encoder)}: expected 'vit' or 'conv'")
+        checks.one_of('encoder', self.encoder, ('vit', 'conv'))
+        checks.number('dropout', self.dropout, low=0, high=1, below=True)
         for key, value in asdict(self).items():
-            if key in ('encoder', 'dropout'):
-                continue
-            most = 64 if key in ('predictor_depth', 'encoder_depth') else 65536
-            if type(value) is not int or not 1 <= value <= most:
-                raise ModelError(f'{key} is {shown(value)}: expected a whole number in [1, {most}]')
-        if not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout < 1:
-            raise ModelError(f'dropout is {shown(self.dropout)}: expected a number in [0, 1)')
+            if key not in ('encoder', 'dropout'):
+                most = 64 if key in ('predictor_depth', 'encoder_depth') else 65536
+                checks.whole(key, value, low=1, high=most)
         step = self.patch_size if self.encoder == 'vit' else 16
         if self.image_size % step:
-            raise ModelError(
+            raise checks.CheckError(
                 f'image_size is {self.image_size}: expected a multiple of {step} for the '
                 f'{self.encoder} encoder'
             )
 
     @classmethod
     def parse(cls, data: Any) -> ModelConfig:
-        """Build from plain data (a manifest). Raises ModelError for a missing or unknown key."""
+        """Build from plain data (a manifest). Raises ModelError naming what is wrong."""
         try:
             return cls(**data)
-        except TypeError as error:
+        except (checks.CheckError, TypeError) as error:
             raise ModelError(f'architecture does not fit this version: {error}') from error
 
     @property

@@ -18,7 +18,7 @@ from std_srvs.srv import Trigger
 from lewm_ros.bringup.compose import main_of
 from lewm_ros.engines import describe, load_engine
 from lewm_ros.errors import ModelError, ObservationError
-from lewm_ros.files import read_plain
+from lewm_ros.files import read_limited
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
 from lewm_ros.nodes.diagnostics import OK, Rate, Reasons, Recent
 from lewm_ros.nodes.messages import header, image_message, stamp_of, to_time, vector_message
@@ -142,7 +142,7 @@ class EncoderNode(LewmNode):
             return None
         path = Path(name).expanduser()
         try:
-            data = read_plain(path, _GOAL_FILE)
+            data = read_limited(path, _GOAL_FILE)
             message = CompressedImage(header=header(path.stat().st_mtime_ns), data=array('B', data))
             prepare(
                 from_message(message), self._bundle.manifest.image_size, self._contract.camera.crop

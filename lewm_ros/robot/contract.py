@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from lewm_ros import checks
+from lewm_ros.checks import LARGEST, CheckError, Findings
 from lewm_ros.errors import ContractError, YamlError, shown
-from lewm_ros.robot import checks
-from lewm_ros.robot.checks import Findings, Problems, texts_of
 from lewm_ros.yaml_reader import read_yaml
 
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
@@ -96,11 +96,7 @@ class Executed(Channel):
         found.note(super().__post_init__)
         if self.tolerance is not None:
             key = 'action.executed.tolerance'
-            given = found.note(checks.numbers, key, self.tolerance)
-            found.expect(
-                given is None or all(value > 0 for value in given),
-                f'{key} is {list(given or ())}: expected numbers above 0',
-            )
+            given = found.note(_changes, key, self.tolerance)
             object.__setattr__(self, 'tolerance', given)
         found.report()
 
@@ -130,10 +126,10 @@ class Action(Channel):
         for key, check in (
             ('names', checks.strings),
             ('units', checks.strings),
-            ('low', checks.numbers),
-            ('high', checks.numbers),
-            ('max_step', checks.numbers),
-            ('max_rate', checks.numbers),
+            ('low', _limits),
+            ('high', _limits),
+            ('max_step', _changes),
+            ('max_rate', _changes),
         ):
             value = getattr(self, key)
             if value is not None:
@@ -156,11 +152,6 @@ class Action(Channel):
             len(set(self.names)) == len(self.names),
             f'action.names has a name twice: {list(self.names)}',
         )
-        for key, changes in (('max_step', self.max_step), ('max_rate', self.max_rate)):
-            found.expect(
-                changes is None or all(change > 0 for change in changes),
-                f'action.{key} is {list(changes or ())}: expected numbers above 0',
-            )
         for key, value in sized.items():
             found.expect(
                 len(value) == size,
@@ -229,47 +220,42 @@ class Contract:
 
     def __post_init__(self) -> None:
         if self.stop.mode == 'hold' and self.action.kind != 'position':
-            raise ContractError(
+            raise CheckError(
                 f'stop.mode is hold but action.kind is {self.action.kind}: hold repeats the last '
                 'position command, so it needs action.kind: position; use stop.mode: zero'
             )
         if self.stop.mode == 'zero' and self.action.kind == 'position':
-            raise ContractError(
+            raise CheckError(
                 'stop.mode is zero but action.kind is position: the robot would drive to position '
                 'zero instead of stopping; use stop.mode: hold'
             )
         if self.stop.mode == 'zero' and not all(
             low <= 0 <= high for low, high in zip(self.action.low, self.action.high)
         ):
-            raise ContractError(
+            raise CheckError(
                 f'stop.mode is zero but the limits low {list(self.action.low)}, high '
                 f'{list(self.action.high)} leave zero out: the robot could not be stopped'
             )
 
     @classmethod
     def load(cls, path: str | Path) -> Contract:
-        """Read a contract file. Raises Problems, a ContractError, naming file and keys."""
-        path = Path(path)
+        """Read a contract file. Raises CheckError, a ContractError, naming file and keys."""
         try:
-            data = read_yaml(path)
+            return cls.parse(read_yaml(Path(path)))
         except YamlError as error:
-            raise ContractError(f'contract {path}: {error}') from error
-        try:
-            return cls.parse(data)
-        except ContractError as error:
-            raise Problems(texts_of(error), f'contract {path}: ') from error
+            raise CheckError(str(error), where=f'contract {path}: ') from error
+        except CheckError as error:
+            raise CheckError(*error.texts, where=f'contract {path}: ') from error
 
     @classmethod
     def parse(cls, data: Any) -> Contract:
         """Build a contract from plain data (the parsed YAML or the manifest's copy).
 
-        Raises Problems, a ContractError, with everything that is wrong.
+        Raises CheckError, a ContractError, with everything that is wrong.
         """
         if isinstance(data, dict) and isinstance(data.get('camera'), list):
             names = [c.get('topic') if isinstance(c, dict) else c for c in data['camera']]
-            raise ContractError(
-                f'camera lists {shown(names)}: one camera is supported, name just one'
-            )
+            raise CheckError(f'camera lists {shown(names)}: one camera is supported, name just one')
         found = Findings()
         top = checks.section('contract', data, cls, found)
         if top is None:  # a section that is missing does not keep the others from being checked
@@ -284,9 +270,8 @@ class Contract:
                 top[key] = _build(key, top[key], kind, found)
         if executed is not None and top.get('action') is not None:
             top['action'] = found.note(replace, top['action'], executed=executed)
-        name = top.get('name')
-        if name is not None and not checks.is_name(name):
-            found.expect(False, f"name is {shown(name)}: expected the robot's name")
+        if top.get('name') is not None:
+            found.note(checks.name, 'name', top['name'])
         found.report()
         return cls(**top)
 
@@ -359,6 +344,14 @@ def _build(key: str, data: Any, kind: type, found: Findings) -> Any:
     """Make a section; None, and noted, where it is wrong."""
     values = checks.section(key, data, kind, found)
     return None if values is None else found.note(kind, **values)
+
+
+def _limits(key: str, value: Any) -> tuple[float, ...]:
+    return checks.numbers(key, value, low=-LARGEST, high=LARGEST)
+
+
+def _changes(key: str, value: Any) -> tuple[float, ...]:
+    return checks.numbers(key, value, low=0.0, high=LARGEST, above=True)
 
 
 def _plain(value: Any) -> Any:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lewm_ros.bundle import FILES, WEIGHTS, Bundle, Manifest, write_bundle
-from lewm_ros.bundle.tensors import write_tensors
+from lewm_ros.bundle import FILES, Bundle, Manifest, write_bundle
 from lewm_ros.engines import Engine
 from lewm_ros.planning import PlannerConfig
 from lewm_ros.robot.contract import Contract
@@ -23,7 +22,7 @@ CONFIG = PlannerConfig(
 REST = np.zeros(LATENT, dtype=np.float32)
 GOAL = np.array([0.6, -0.4, 0.0, 0.0], dtype=np.float32)
 #: Files of a bundle whose network is another thing than they say.
-NO_NETWORK: dict[str, bytes | Path] = {**dict.fromkeys(FILES, b'-'), WEIGHTS: write_tensors({})}
+NO_NETWORK: dict[str, bytes | Path] = dict.fromkeys(FILES, b'-')
 
 
 class PointMass(Engine):

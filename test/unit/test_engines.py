@@ -22,7 +22,6 @@ from lewm_ros.bundle import FILES, Bundle, Manifest, write_bundle
 from lewm_ros.bundle.manifest import WEIGHTS
 from lewm_ros.engines import ENGINES, Engine, describe, load_engine, torch_engine
 from lewm_ros.engines.base import cpu_has_bf16
-from lewm_ros.engines.graph_check import parse_graph
 from lewm_ros.engines.graphs import rollout_graph
 from lewm_ros.errors import BundleError, EngineError, ModelError
 from lewm_ros.model import LeWorldModel
@@ -280,12 +279,29 @@ def test_graph_of_a_shorter_horizon_is_smaller(tiny_bundle: Bundle) -> None:
     assert nodes[2] <= whole
 
 
-def test_graphs_of_the_other_encoder_pass_the_check() -> None:
-    """What hostile graphs are refused for, those of a ViT and of a single frame do not have."""
+def test_graphs_of_the_other_encoder_are_read(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """Those of a ViT and of a single frame have ONNX's own operators only, too."""
     vit = {'patch_size': 16, 'encoder_depth': 2, 'encoder_heads': 2, 'encoder_mlp': 32}
-    files = export_files(LeWorldModel(tiny_config(2, encoder='vit', **vit)), 2, history=1)
-    for name in ('encoder.onnx', 'rollout.onnx'):
-        assert parse_graph(files[name]).graph.node
+    config = tiny_config(2, encoder='vit', **vit)
+    files = export_files(LeWorldModel(config), 2, history=1)
+    sizes = {'architecture': config.to_dict(), 'history': 1, 'horizon': 2}
+    manifest = replace(tiny_bundle.manifest, files={}, calibration=(), **sizes)
+    bundle = write_bundle(tmp_path / 'vit', manifest, dict(files))
+    image = np.zeros((32, 32, 3), np.uint8)
+    latent = load_engine(bundle, 'torch').encode(image)
+    assert error(load_engine(bundle).encode(image), latent) < TOLERANCE
+
+
+def test_weights_are_checked_where_they_are_read(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """A runtime that never reads them needs nobody who can; the torch engine names the file."""
+    files: dict[str, bytes | Path] = {name: tiny_bundle.path / name for name in FILES}
+    for data in (b'', b'PK no tensors', tiny_bundle.read(WEIGHTS)[:-8]):
+        manifest = replace(tiny_bundle.manifest, files={})
+        bundle = write_bundle(tmp_path / 'other', manifest, files | {WEIGHTS: data})
+        load_engine(bundle)
+        says = r'bundle .*other: weights\.safetensors is no safetensors file \(.+\)$'
+        with pytest.raises(BundleError, match=says):
+            load_engine(bundle, 'torch')
 
 
 def test_graphs_written_anew_are_of_the_same_weights(
@@ -319,7 +335,7 @@ from lewm_ros.engines import load_engine
 engine = load_engine(Bundle.load({str(tiny_bundle.path)!r}))
 engine.encode(np.zeros((32, 32, 3), np.uint8))
 engine.rollout(np.zeros((3, 8)), np.zeros((2, 10)), np.zeros((4, 5, 10)))
-heavy = ('torch', 'onnxscript', 'lewm_ros.model', 'rclpy')
+heavy = ('torch', 'onnxscript', 'safetensors', 'lewm_ros.model', 'rclpy')
 print([name for name in heavy if name in sys.modules])
 """
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
@@ -333,6 +349,7 @@ print([name for name in heavy if name in sys.modules])
         ('onnxruntime', 'onnx', ('lewm_ros[cpu]', 'lewm_ros[gpu]')),
         ('openvino', 'openvino', ('lewm_ros[openvino]',)),
         ('torch', 'torch', ('lewm_ros[train]',)),
+        ('torch', 'safetensors', ('lewm_ros[train]',)),
     ],
 )
 def test_missing_package_names_what_to_install(
@@ -368,6 +385,38 @@ def test_swapped_graphs(tiny_bundle: Bundle, tmp_path: Path) -> None:
     bundle = with_files(tiny_bundle, tmp_path, encoder=tiny_bundle.read('rollout.onnx'))
     with pytest.raises(BundleError, match=r"encoder.onnx has .* 'pixels'"):
         load_engine(bundle)
+
+
+def external(model: onnx.ModelProto) -> None:
+    """Let the first tensor lie in another file, as exporters of large networks do."""
+    tensor = model.graph.initializer[0]
+    onnx.external_data_helper.set_external_data(tensor, 'encoder.onnx.data', offset=0, length=32)
+    tensor.ClearField('raw_data')
+
+
+def custom(model: onnx.ModelProto) -> None:
+    """Add an operator that needs a library, as quantisers do."""
+    node = onnx.helper.make_node('Attention', ['pixels'], ['x'], domain='com.microsoft')
+    model.graph.node.insert(0, node)
+
+
+@pytest.mark.parametrize('name', [n for n in AVAILABLE if n in ('onnxruntime', 'openvino')])
+@pytest.mark.parametrize(
+    ('change', 'says'),
+    [
+        (external, r'encoder\.onnx keeps .* in another file: expected a single-file graph'),
+        (custom, r"encoder\.onnx has operator 'com\.microsoft\.Attention'"),
+    ],
+)
+def test_graphs_of_other_makers(
+    tiny_bundle: Bundle, tmp_path: Path, name: str, change: Any, says: str
+) -> None:
+    """Tensors in other files and operators of a library are named."""
+    model = onnx.load_from_string(tiny_bundle.read('encoder.onnx'))
+    change(model)
+    bundle = with_files(tiny_bundle, tmp_path, encoder=model.SerializeToString())
+    with pytest.raises(BundleError, match=says):
+        load_engine(bundle, name)
 
 
 def changed(manifest: Manifest, **values: Any) -> Manifest:

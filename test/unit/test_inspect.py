@@ -217,7 +217,7 @@ def test_the_contact_sheet_is_drawn(tmp_path, inspected):
     for colour in ((44, 160, 44), (214, 39, 40)):
         assert (np.abs(sheet - colour).max(axis=2) < 3).sum() > 100
     assert sheet.std() > 20
-    assert not list(tmp_path.glob('partial-*'))
+    assert not list(tmp_path.glob('*.partial'))
 
 
 def test_few_of_many_are_kept_evenly():

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lewm_ros.checks import CheckError
 from lewm_ros.errors import ModelError
 from lewm_ros.model import (
     PRESETS,
@@ -121,7 +122,7 @@ def test_projectors_stay_in_float32_under_autocast(model):
 )
 def test_a_wrong_architecture_is_refused_by_key(change, says):
     """The message names the key, the value and what would be right."""
-    with pytest.raises(ModelError, match=says):
+    with pytest.raises(CheckError, match=says):
         replace(PRESETS['small'](2), **change)
 
 

@@ -100,6 +100,29 @@ def test_a_missing_name_lists_those_that_exist(kind, error):
         find('contract', 'nowhere')
 
 
+def test_a_bag_does_not_hide_the_bundle_of_its_name(tmp_path, monkeypatch):
+    """After `lewm collect reacher --out reacher`, `reacher` is still the shipped bundle."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'reacher').mkdir()
+    (tmp_path / 'reacher' / 'metadata.yaml').touch()
+    assert find('bundle', 'reacher') == ROOT / 'models' / 'reacher'
+    assert find('contract', 'reacher') == ROOT / 'config' / 'robots' / 'reacher.yaml'
+    # A path that can be no name, and a name that is none, lead to what is there.
+    assert find('bundle', './reacher') == tmp_path / 'reacher'
+    (tmp_path / 'mine').mkdir()
+    assert find('bundle', 'mine') == tmp_path / 'mine'
+
+
+def test_a_bundle_of_ones_own_comes_before_the_shipped_one(tmp_path, monkeypatch):
+    """A folder with a manifest, or a contract file, is what was meant."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'reacher').mkdir()
+    (tmp_path / 'reacher' / 'manifest.json').touch()
+    (tmp_path / 'push.yaml').touch()
+    assert find('bundle', 'reacher') == tmp_path / 'reacher'
+    assert find('contract', 'push.yaml') == tmp_path / 'push.yaml'
+
+
 @pytest.mark.parametrize('name', ['', '..', 'robots/../../etc', 'no/such/path.yaml'])
 def test_only_plain_names_are_looked_up(name, tmp_path, monkeypatch):
     """A path that does not exist is not searched for in the share folder."""

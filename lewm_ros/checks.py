@@ -1,16 +1,18 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of values from YAML, and several findings in one error: a file is mended in one go.
+"""Checks of values from files, and several findings in one error: a file is mended in one go.
 
-Each check returns the value in the form that the contract keeps, or raises ContractError with
-the key, the value and what would be right.
+Each check returns the value in the form that a dataclass keeps, or raises CheckError with the
+key, the value and what would be right. Whoever reads the file puts its name in front.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import MISSING, fields
+from numbers import Integral, Real
 import re
+import sys
 from typing import Any, ParamSpec, TypeVar
 
 from lewm_ros.errors import ContractError, shown
@@ -21,6 +23,7 @@ LARGEST = 1e9
 MOST = 128
 _TOLD = 50  #: problems that one message tells
 _LONGEST = 200  #: name [characters]; ROS takes 247 for a topic with its namespace
+_FINITE = sys.float_info.max
 _TOPIC = re.compile(r'/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*', re.ASCII)
 _FIELD = re.compile(r'[a-z_][a-z0-9_]*(\[[0-9]{1,3}\])?(\.[a-z_][a-z0-9_]*(\[[0-9]{1,3}\])?)*')
 
@@ -28,12 +31,12 @@ P = ParamSpec('P')
 T = TypeVar('T')
 
 
-class Problems(ContractError):
+class CheckError(ContractError):
     """Everything that is wrong with one thing; ``texts`` has a line for each."""
 
-    def __init__(self, texts: Iterable[str], where: str = '') -> None:
-        self.texts = tuple(texts)
-        told, more = self.texts[:_TOLD], len(self.texts) - _TOLD
+    def __init__(self, *texts: str, where: str = '') -> None:
+        self.texts = texts
+        told, more = texts[:_TOLD], len(texts) - _TOLD
         super().__init__(where + '; '.join(told) + (f'; and {more} more' if more > 0 else ''))
 
 
@@ -47,8 +50,8 @@ class Findings:
         """Result of a check; None where it raised, which is taken note of."""
         try:
             return check(*args, **options)
-        except ContractError as error:
-            self.texts += texts_of(error)
+        except CheckError as error:
+            self.texts += error.texts
             return None
 
     def expect(self, holds: bool, text: str) -> None:
@@ -57,14 +60,9 @@ class Findings:
             self.texts.append(text)
 
     def report(self) -> None:
-        """Raise Problems if there are any."""
+        """Raise CheckError if there are any."""
         if self.texts:
-            raise Problems(self.texts)
-
-
-def texts_of(error: ContractError) -> tuple[str, ...]:
-    """Split an error into a line for each problem."""
-    return error.texts if isinstance(error, Problems) else (str(error),)
+            raise CheckError(*self.texts)
 
 
 def section(key: str, data: Any, kind: type[T], findings: Findings) -> dict[str, Any] | None:
@@ -95,35 +93,49 @@ def _has_default(item: Any) -> bool:
 def topic(key: str, value: Any) -> str:
     """Name of a topic, relative or absolute, as ROS takes it."""
     if not isinstance(value, str) or len(value) > _LONGEST or not _TOPIC.fullmatch(value):
-        raise ContractError(f'{key} is {shown(value)}: expected a topic name such as camera/image')
+        raise CheckError(f'{key} is {shown(value)}: expected a topic name such as camera/image')
     return value
 
 
 def one_of(key: str, value: Any, allowed: tuple[str, ...]) -> str:
     """One of some words."""
     if value not in allowed:
-        raise ContractError(f'{key} is {shown(value)}: expected one of {list(allowed)}')
+        raise CheckError(f'{key} is {shown(value)}: expected one of {list(allowed)}')
     return value
 
 
 def crop(key: str, value: Any) -> tuple[int, int, int, int]:
     """Rectangle (x, y, width, height) in [px]."""
-    numbers = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    sides = tuple(value) if isinstance(value, (list, tuple)) else (value,)
     if (
-        len(numbers) != 4
-        or not all(type(v) is int and 0 <= v <= 65535 for v in numbers)
-        or not all(numbers[2:])
+        len(sides) != 4
+        or not all(type(v) is int and 0 <= v <= 65535 for v in sides)
+        or not all(sides[2:])
     ):
-        raise ContractError(
-            f'{key} is {shown(list(numbers))}: expected [x, y, width, height], whole pixels, '
+        raise CheckError(
+            f'{key} is {shown(list(sides))}: expected [x, y, width, height], whole pixels, '
             'width and height above 0'
         )
-    return numbers
+    return sides
 
 
 def is_name(value: Any) -> bool:
     """Whether a value is a text that may be shown: nothing in it moves a terminal's cursor."""
     return isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable()
+
+
+def text(key: str, value: Any) -> str:
+    """Text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise CheckError(f'{key} is {shown(value)}: expected a text')
+    return value
+
+
+def name(key: str, value: Any) -> str:
+    """Name of one short line."""
+    if not is_name(value):
+        raise CheckError(f'{key} is {shown(value)}: expected a name of one short line')
+    return value
 
 
 def strings(key: str, value: Any) -> tuple[str, ...]:
@@ -133,7 +145,7 @@ def strings(key: str, value: Any) -> tuple[str, ...]:
         or not 1 <= len(value) <= MOST
         or not all(is_name(v) for v in value)
     ):
-        raise ContractError(f'{key} is {shown(value)}: expected a list of 1 to {MOST} names')
+        raise CheckError(f'{key} is {shown(value)}: expected a list of 1 to {MOST} names')
     return tuple(value)
 
 
@@ -142,23 +154,45 @@ def paths(key: str, value: Any) -> tuple[str, ...]:
     found = strings(key, value)
     bad = [path for path in found if not _FIELD.fullmatch(path)]
     if bad:
-        raise Problems(
-            f"{key} has '{path}': expected a path such as data[0] or linear.x" for path in bad
+        raise CheckError(
+            *(f"{key} has '{path}': expected a path such as data[0] or linear.x" for path in bad)
         )
     return found
 
 
-def number(key: str, value: Any, low: float, high: float) -> float:
-    """Number in [low, high]."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ContractError(f'{key} is {shown(value)}: expected a number in [{low}, {high}]')
+def whole(key: str, value: Any, low: int, high: int) -> int:
+    """Whole number in [low, high]."""
+    if not _is_within(value, Integral, low, high):
+        raise CheckError(f'{key} is {shown(value)}: expected a whole number in [{low}, {high}]')
+    return int(value)
+
+
+def number(
+    key: str,
+    value: Any,
+    low: float = -_FINITE,
+    high: float = _FINITE,
+    above: bool = False,
+    below: bool = False,
+) -> float:
+    """Number from low to high, by default any finite one; above low and below high if so told."""
+    fits = _is_within(value, Real, low, high)
+    if not fits or (above and value == low) or (below and value == high):
+        right = f'a number in {"(" if above else "["}{low}, {high}{")" if below else "]"}'
+        if high == _FINITE:
+            right = f'a finite number above {low}' if above else 'a finite number'
+        raise CheckError(f'{key} is {shown(value)}: expected {right}')
     return float(value)
 
 
-def numbers(key: str, value: Any) -> tuple[float, ...]:
-    """Finite numbers: a NaN limit would switch a clamp off without a word."""
-    if not isinstance(value, (list, tuple)) or not all(
-        isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) <= LARGEST for v in value
-    ):
-        raise ContractError(f'{key} is {shown(value)}: expected a list of finite numbers')
-    return tuple(float(v) for v in value)
+def numbers(key: str, value: Any, size: int | None = None, **limits: Any) -> tuple[float, ...]:
+    """``size`` numbers, or any count of them; for limits see :func:`number`."""
+    if not isinstance(value, (list, tuple)):
+        raise CheckError(f'{key} is {shown(value)}: expected a list of numbers')
+    if size is not None and len(value) != size:
+        raise CheckError(f'{key} has {len(value)} entries: expected {size}')
+    return tuple(number(f'{key}[{index}]', entry, **limits) for index, entry in enumerate(value))
+
+
+def _is_within(value: Any, kind: type[Any], low: float, high: float) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
