@@ -224,6 +224,12 @@ def _open_chunk(body: bytes, most: int) -> list[McapRecord]:
 
 def _parse(chunk: Chunk) -> list[McapRecord]:
     """Records of an uncompressed chunk. Raises _DamageError."""
+    if not chunk.uncompressed_crc:  # mcap does not notice that the last record is truncated
+        at = 0
+        while at + _RECORD.size <= len(chunk.data):
+            at += _RECORD.size + _RECORD.unpack_from(chunk.data, at)[1]
+        if at != len(chunk.data):
+            raise _DamageError('chunk that ends inside a record')
     try:
         return breakup_chunk(chunk, validate_crc=True)
     except CRCValidationError as error:
