@@ -146,7 +146,6 @@ def test_false_alarms_of_a_bag(tiny_bundle: Bundle, tmp_path: Path, capsys) -> N
 
 def test_bags_of_the_calibration_are_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
     """By their content: a renamed copy is refused, another recording of the same name is not."""
-
     first, other = tmp_path / 'run1', tmp_path / 'another_day' / 'run1'
     other.parent.mkdir()
     for folder in (first, other):
