@@ -259,7 +259,7 @@ def processor() -> str:
 def table(rows: Sequence[Row]) -> str:
     """Return one line for each engine: milliseconds and ratio of each work."""
     lines = [f'{"p50 [ms], ratio to reference":38}' + ''.join(f'{work:>24}' for work in WORKS)]
-    for engine in dict.fromkeys((r.engine, r.precision, r.provider) for r in rows):
+    for engine in [(r.engine, r.precision, r.provider) for r in rows if r.work == COST_CALL]:
         name, precision, provider = engine
         found = {r.work: r for r in rows if (r.engine, r.precision, r.provider) == engine}
         cells = [

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Intervals that go beside every measured share."""
+"""Confidence intervals of measured shares."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What a trial leaves behind: summary.json, summary.png and a film of one goal. No ROS."""
+"""Report of a trial: summary.json, summary.png and a film of one goal. No ROS."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from lewm_ros.time import NS_PER_S
 
 @dataclass
 class GoalResult:
-    """One goal: was it reached at any tick, is it so at the end."""
+    """Outcome of one goal."""
 
-    reached: bool
+    reached: bool  #: at any tick
     seconds: float | None  #: until it was first reached [s]
     within_at_end: bool
     final_error: float  #: the largest, in the task's unit
@@ -30,7 +30,7 @@ class GoalResult:
 
 @dataclass
 class Teleport:
-    """One teleport and what surprise made of it."""
+    """One teleport and the surprise scores around it."""
 
     time: float  #: of the first frame after it [s since the start]
     before: float  #: highest score in the second before
@@ -40,7 +40,7 @@ class Teleport:
 
 @dataclass
 class TrialRecord:
-    """Everything a trial measured; times in [s] since its start."""
+    """Measurements of a trial; times in [s] since its start."""
 
     task: str
     unit: str  #: of errors
@@ -61,7 +61,7 @@ class TrialRecord:
     film: list[tuple[int, np.ndarray]] = field(default_factory=list)  #: (stamp [ns], frame)
 
     def summary(self) -> dict[str, Any]:
-        """Figures for summary.json; None where nothing was measured."""
+        """Metrics for summary.json; None where nothing was measured."""
         delays = [t.delay_ms for t in self.teleports if t.delay_ms is not None]
         return {
             'task': self.task,

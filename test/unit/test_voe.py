@@ -146,20 +146,19 @@ def test_false_alarms_of_a_bag(tiny_bundle: Bundle, tmp_path: Path, capsys) -> N
 
 def test_bags_of_the_calibration_are_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
     """By their content: a renamed copy is refused, another recording of the same name is not."""
-
-    def bag(name: str, command: str) -> Path:
-        with BagWriter(tmp_path / name, command):
+    first, other = tmp_path / 'run1', tmp_path / 'another_day' / 'run1'
+    other.parent.mkdir()
+    for folder in (first, other):
+        with BagWriter(folder, 'lewm record --contract reacher'):
             pass
-        return tmp_path / name
-
-    first = bag('run1', 'lewm record --contract reacher')
+    with next(other.glob('*.mcap')).open('ab') as file:
+        file.write(b'other frames')
     bundle = calibrated(tiny_bundle, tmp_path / 'a', tuple(bag_hashes(first)))
     copied = tmp_path / 'copy'
     shutil.copytree(first, copied)
     with pytest.raises(CalibrationError, match='copy has part in the calibration'):
         false_alarms(bundle, load_engine(bundle), [copied], 1)
-    (tmp_path / 'another_day').mkdir()
-    refuse_calibrated(bundle, [bag('another_day/run1', 'lewm record --contract push')])
+    refuse_calibrated(bundle, [other])
 
 
 def test_a_calibration_without_hashes_is_said(tiny_bundle: Bundle, tmp_path: Path, caplog) -> None:
