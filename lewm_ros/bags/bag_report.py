@@ -96,7 +96,7 @@ def match_topics(bag: Bag, contract: Contract | None, report: BagReport) -> dict
         roles = [role for role, topic in found.items() if topic == (line.name, line.type)]
         line.role = ', '.join(roles)
         report.problems += [
-            f'{role}.topic {line.name}: the bag has no message of it'
+            f'{role}.topic {line.name}: no messages in the bag'
             for role in roles
             if not line.count and role != 'episode'
         ]
@@ -109,7 +109,7 @@ def _there_instead(bag: Bag, name: str, kind: str) -> str:
     same_name = [t.type for t in bag.topics if t.name.endswith(tail) and t.type != kind]
     same_type = [t.name for t in bag.topics if t.type == kind]
     if same_name:
-        return f'in the bag it is {same_name[0]}'
+        return f'its type in the bag is {same_name[0]}'
     if same_type:
-        return f'it is not in the bag; of this type there is {", ".join(same_type)}'
-    return 'it is not in the bag, and nothing of this type is'
+        return f'not in the bag; topics of this type: {", ".join(same_type)}'
+    return 'not in the bag, and no other topic has this type'

@@ -63,10 +63,10 @@ def lacks_number(kind: str, path: str) -> str | None:
         node = known[name]
         listed = node[0] in (Nodetype.ARRAY, Nodetype.SEQUENCE)
         if listed and item is None:
-            return f'{name} is a list, say which of it: {name}[0]'
+            return f'{name} is a list: name an element, such as {name}[0]'
         if item is not None:
             if not listed:
-                return f'{name} is no list'
+                return f'{name} is not a list'
             inner, size = node[1]
             if size and item >= size and node[0] == Nodetype.ARRAY:
                 return f'{name} has {size} entries'

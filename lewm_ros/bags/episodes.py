@@ -175,7 +175,7 @@ class _EpisodeSplitter:
         report.late += frames.sorted_in + actions.sorted_in
         for name, timeline in (('frame', frames), ('command', actions)):
             if timeline.duplicates:
-                report.refused[f'{name} with a stamp that was there before'] += timeline.duplicates
+                report.refused[f'{name} with a duplicate stamp'] += timeline.duplicates
         if usable:
             report.episodes += 1
             yield self._episode(images, frames, actions, states)

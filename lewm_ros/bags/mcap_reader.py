@@ -57,7 +57,7 @@ class McapFile(RawFile):
         self._counts: Counter[int] = Counter()
         with path.open('rb') as file:
             if file.read(len(MAGIC)) != MAGIC:
-                problems[f'{path.name} does not begin as an MCAP file'] += 1
+                problems[f'{path.name} does not begin with the MCAP magic'] += 1
         summary = read_summary(path)
         if summary is not None and summary.statistics is not None:
             self._counts.update(summary.statistics.channel_message_counts)
@@ -83,7 +83,7 @@ class McapFile(RawFile):
             if channel in wanted:
                 yield channel, record.log_time, record.data
             elif channel not in self.topics and channel not in self.foreign:
-                problems[f'{self.path.name}: message of a channel that is not described'] += 1
+                problems[f'{self.path.name}: message of an unknown channel'] += 1
 
     def _scan(self) -> None:
         """Find the channels and count their messages by reading the whole file."""

@@ -68,7 +68,7 @@ class SqliteFile(RawFile):
                 if isinstance(data, bytes) and isinstance(logged, int):
                     yield number, logged, data
                 else:
-                    problems[f'{self.path.name}: row that is no message'] += 1
+                    problems[f'{self.path.name}: row that is not a message'] += 1
         except (sqlite3.Error, UnicodeDecodeError) as error:
             problems[f'{self.path.name}: {error}; what follows is lost'] += 1
 
@@ -86,7 +86,7 @@ def _connect(path: Path, problems: Counter[str]) -> sqlite3.Connection:
             database.execute('SELECT count(*) FROM sqlite_master')
         except sqlite3.OperationalError as error:
             database.close()
-            problems[f'{path.name}: opened without its journal ({error})'] += 1
+            problems[f'{path.name}: opened without its write-ahead log ({error})'] += 1
         except sqlite3.DatabaseError as error:
             database.close()
             raise BagError(f'{path.name}: {error}') from error

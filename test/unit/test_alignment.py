@@ -319,4 +319,4 @@ def test_a_frozen_stamp_is_one_frame(tmp_path, reacher_contract):
     stamps = [*grid(5), *[NS_PER_S + 4 * FRAME] * 40, *grid(5, 3.3)]
     found, report = lengths(tmp_path, filmed(stamps, grid(50)), reacher_contract)
     assert found == [5, 5]
-    assert report.refused == {'frame with a stamp that was there before': 40}
+    assert report.refused == {'frame with a duplicate stamp': 40}

@@ -284,10 +284,10 @@ def test_what_disagrees_with_itself_is_refused_and_counted_by_name(tmp_path, rea
         "'h264' is not supported",
         'set camera.scale',
         'damaged or of another layout',
-        'frame with a stamp that was there before',
+        'frame with a duplicate stamp',
         'not finite',
         "no number at 'data[0]'",
-        'command with a stamp that was there before',
+        'command with a duplicate stamp',
     ):
         assert reason in reasons
 

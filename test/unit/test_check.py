@@ -89,7 +89,7 @@ def test_values_that_disagree_are_all_named(tmp_path, capsys, reacher):
         ('std_msgs/msg/Float64MultiArray', 'values[0]', 'has no values; it has layout, data'),
         ('geometry_msgs/msg/Twist', 'linear.x', None),
         ('geometry_msgs/msg/Twist', 'linear', 'name one of its numbers'),
-        ('geometry_msgs/msg/Twist', 'linear[0]', 'linear is no list'),
+        ('geometry_msgs/msg/Twist', 'linear[0]', 'linear is not a list'),
         ('geometry_msgs/msg/Twist', 'linear.x.y', 'a number has no y'),
         ('geometry_msgs/msg/TwistStamped', 'linear.x', 'has no linear; it has header, twist'),
         ('geometry_msgs/msg/TwistStamped', 'header.frame_id', 'is a string'),
@@ -148,11 +148,11 @@ def test_what_a_bag_lacks_is_named_with_what_it_has(tmp_path, capsys):
     (report,) = json.loads(said)['bags']
     assert status == 2
     assert report['problems'] == [
-        'camera.topic camera/image (sensor_msgs/msg/Image): it is not in the bag; of this type '
-        'there is /usb_cam/image_raw',
-        'action.topic action (std_msgs/msg/Float64MultiArray): it is not in the bag; of this type '
-        'there is /lewm/joint_states',
-        'state.topic joint_states (sensor_msgs/msg/JointState): in the bag it is '
+        'camera.topic camera/image (sensor_msgs/msg/Image): not in the bag; topics of this '
+        'type: /usb_cam/image_raw',
+        'action.topic action (std_msgs/msg/Float64MultiArray): not in the bag; topics of this '
+        'type: /lewm/joint_states',
+        'state.topic joint_states (sensor_msgs/msg/JointState): its type in the bag is '
         'std_msgs/msg/Float64MultiArray',
     ]
     assert [(t['name'], t['count']) for t in report['topics']] == [
@@ -217,9 +217,9 @@ def test_a_topic_of_another_namespace_is_named(tmp_path, capsys, reacher):
     status, said = checked(capsys, path, '--data', bag)
     assert status == 2
     (line,) = (text for text in said.splitlines() if 'camera.topic' in text)
-    assert 'it is not in the bag; of this type there is /' in line
+    assert 'not in the bag; topics of this type: /' in line
     reacher['camera']['topic'] = '/image'  # the end of a name that the bag has
     path.write_text(yaml.safe_dump(reacher))
     status, said = checked(capsys, path, '--data', bag)
     assert status == 2
-    assert 'it is not in the bag; of this type there is /' in said
+    assert 'not in the bag; topics of this type: /' in said

@@ -238,9 +238,7 @@ def test_several_bags_and_text(tmp_path, capsys):
     assert main(['inspect', str(good.parent), '--contract', 'reacher', '--out', str(out)]) == 0
     said = capsys.readouterr().out
     assert f'bag {good}: 1 episodes, 120 frames in 6.0 s, 105 usable windows' in said
-    assert (
-        '  problem: camera.topic camera/image (sensor_msgs/msg/Image): it is not in the bag' in said
-    )
+    assert '  problem: camera.topic camera/image (sensor_msgs/msg/Image): not in the bag' in said
     assert '  constant, cannot be learned: elbow' in said
     assert 'delay from command to motion: 0.' in said
     assert said.endswith(f'usable windows: 105 (of 4 frames 0.25 s apart)\ncontact sheet: {out}\n')
@@ -267,7 +265,7 @@ def test_a_bag_without_the_topics_is_not_usable(tmp_path, inspected):
     bag = write(tmp_path / 'bag', [command(1, 0.0, 0.0)])
     status, report, error = inspected(bag)
     assert (status, report['sheet']) == (2, None)
-    assert 'camera.topic camera/image (sensor_msgs/msg/Image): it is not in the bag' in error
+    assert 'camera.topic camera/image (sensor_msgs/msg/Image): not in the bag' in error
     assert not (tmp_path / 'sheet.png').exists()
 
 
