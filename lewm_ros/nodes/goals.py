@@ -12,26 +12,32 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lewm_ros.nodes.diagnostics import OK, WARN
 from lewm_ros.nodes.messages import header
 from lewm_ros.nodes.parameters import Parameter, dynamic
-from lewm_ros.planning.goal import Goal, GoalState
+from lewm_ros.planning.goal import (
+    GOAL_DWELL,
+    GOAL_TIMEOUT,
+    GOAL_TOLERANCE,
+    Goal,
+    GoalState,
+)
 
 GOAL = dynamic(
     Parameter(
         'goal_tolerance',
-        0.035,
+        GOAL_TOLERANCE,
         'Mean squared latent distance per dimension at which a goal counts as reached.',
         0.0,
         100.0,
     ),
     Parameter(
         'goal_dwell',
-        0.5,
+        GOAL_DWELL,
         'A goal counts as reached after so long at or below goal_tolerance [s].',
         0.0,
         60.0,
     ),
     Parameter(
         'goal_timeout',
-        0.0,
+        GOAL_TIMEOUT,
         'A goal not reached for so long is given up [s]; 0: never.',
         0.0,
         86400.0,

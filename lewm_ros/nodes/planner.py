@@ -15,7 +15,6 @@ from sensor_msgs.msg import Image
 from trajectory_msgs.msg import JointTrajectory
 
 from lewm_ros.bringup.compose import main_of
-from lewm_ros.control.playback import Playback
 from lewm_ros.engines import PRECISIONS, describe
 from lewm_ros.nodes.base import LATCHED, NEWEST
 from lewm_ros.nodes.diagnostics import OK, Rate, Recent
@@ -26,13 +25,14 @@ from lewm_ros.nodes.parameters import Parameter, dynamic
 from lewm_ros.planning import Plan, PlannerConfig, RecedingHorizonPlanner
 from lewm_ros.planning.costs import KINDS
 from lewm_ros.planning.goal import Goal, GoalState
-from lewm_ros.robot.history import Context, block_edges
+from lewm_ros.planning.policy import PlanningAgent
+from lewm_ros.robot.history import Context, History
 from lewm_ros.time import NS_PER_S
 
-#: Without a usable context for this long, the node says what is missing [s].
-PATIENCE = 2.0
-#: How often a goal's time is looked at [s].
-LOOK = 0.1
+#: Without a goal or a usable context for this long, the node warns about what is missing [s].
+MISSING_AFTER = 2.0
+#: How often it is checked whether a goal's time is over [s].
+GOAL_PERIOD = 0.1
 
 _SEARCH = (
     Parameter('horizon', 5, 'Length of a plan, committed block included [blocks].', 2, 1000),
@@ -100,28 +100,28 @@ class PlannerNode(ObserverNode):
 
     def activate(self) -> None:
         """Wait for a goal and for enough frames."""
-        self._hold = self.contract.stop.mode == 'hold'
-        self._goal = Goal(*goal_settings(self.params), self.bundle.manifest.camera_period)
+        goal = Goal(*goal_settings(self.params), self.bundle.manifest.camera_period)
+        self._agent = PlanningAgent(self.bundle.spec, self.contract, self._planner, goal)
+        self._agent.config = _config(self.params)
         self._activated = time.monotonic()
-        self._asked: int | None = None  # stamp of the latent that a plan was last asked on
-        self._planned_in = -1  # generation that the planner's memory belongs to
-        self._playback = Playback(self.contract.action.size, hold=self._hold)
-        self._delay = round(self.contract.action.delay * NS_PER_S)
         self._fruitless_since: float | None = None
         self._plans = self._late = self._missed = self._windows_missing = 0
         self._last: Plan | None = None
         self._plan_ms, self._age_ms, self._plan_rate = Recent(), Recent(), Rate()
-        self._config = _config(self.params)
         self._worker = self.worker('planner', self._work)
         super().activate()
         self.subscribe(Image, 'goal_latent', self._on_goal, LATCHED)
-        self._tell_goal()
-        self.every(LOOK, self._look_at_goal)
+        self._publish_goal_status()
+        self.every(GOAL_PERIOD, self._check_goal)
+
+    def make_history(self) -> History:
+        """Return the agent's history."""
+        return self._agent.history
 
     def deactivate(self) -> None:
-        """Say that nothing is pursued any more."""
-        self._goal.clear()
-        self._tell_goal()
+        """Publish that nothing is pursued any more."""
+        self._agent.goal.clear()
+        self._publish_goal_status()
 
     def check(self, values: dict[str, Any]) -> None:
         """Refuse settings that make no search."""
@@ -130,17 +130,17 @@ class PlannerNode(ObserverNode):
     def changed(self) -> None:
         """Search with the new settings from the next plan on."""
         with self.lock:
-            self._config = _config(self.params)
-            self._goal.tune(*goal_settings(self.params))
+            self._agent.config = _config(self.params)
+            self._agent.goal.tune(*goal_settings(self.params))
 
     def cleanup(self) -> None:
         """Drop the planner too: it holds the engine."""
         super().cleanup()
-        self.release('_planner', '_playback', '_last')
+        self.release('_planner', '_agent', '_last')
 
     def report(self) -> dict[str, Any]:
         """Figures of the planner."""
-        last = self._last
+        last, goal = self._last, self._agent.goal
         return {
             'plans': self._plans,
             'plans_hz': self._plan_rate.hz,
@@ -153,8 +153,8 @@ class PlannerNode(ObserverNode):
             'deadline_missed': self._missed,
             'skipped': self._worker.skipped,
             'windows_missing': self._windows_missing,
-            'goal': self._goal.state.value,
-            'goal_distance': self._goal.distance,
+            'goal': goal.state.value,
+            'goal_distance': goal.distance,
             'plan_cost': float('nan') if last is None else last.cost,
             'rollouts': 0 if last is None else last.rollouts,
             'warm': last is not None and last.warm,
@@ -165,7 +165,7 @@ class PlannerNode(ObserverNode):
     def engine_options(self) -> dict[str, Any]:
         """All cores but one unless told otherwise, and no longer rollouts than planning needs."""
         return {
-            'threads': self.params['threads'] or max((os.cpu_count() or 1) - 1, 1),
+            'threads': self.params['threads'] or max(len(os.sched_getaffinity(0)) - 1, 1),
             'precision': self.params['precision'],
             'horizon': self._config.rollout_blocks(self.bundle.spec),
         }
@@ -176,102 +176,54 @@ class PlannerNode(ObserverNode):
         latent = vector(message, self.bundle.manifest.latent_size)
         stamp = stamp_of(message) or received
         with self.lock:
-            goal = self._goal
-            same = goal.pursued is not None and np.array_equal(latent, goal.pursued)
-            if same:
-                goal.stamp = stamp  # asked for again: acknowledged, nothing else changes
-            else:
-                goal.set(latent, stamp, time.monotonic())
-            newest = self.history.newest
-        self._tell_goal()
-        if newest is not None and not same:
-            self._ask(newest)
+            self._agent.set_goal(latent, stamp, time.monotonic())
+            self._ask_if_due()
+        self._publish_goal_status()
 
     def observed(self, stamp: int, latent: np.ndarray) -> None:
-        """Ask for a plan when the last one has been played for ``execute`` blocks."""
+        """Ask for a plan where one is due."""
         with self.lock:
-            changed = self._goal.observe(stamp, latent, time.monotonic())
-            if self._hold and not len(self.history.actions()[0]):
-                # A holding controller sends nothing before its first plan, and without any
-                # action there would never be one: the model's mean action stands in.
-                self.history.append_action(stamp, np.array(self.bundle.manifest.action_mean))
-            # Frames are a camera period apart: the one nearest to the due time counts.
-            due = (
-                self._asked is None
-                or stamp
-                >= self._asked + self._config.execute * self.block - self.camera_period // 2
-            )
+            changed = self._agent.observe(stamp, latent, time.monotonic())
+            self._ask_if_due()
         if changed:
-            self._tell_goal()
-        if self._goal.pursued is not None and due:
-            self._ask(stamp)
+            self._publish_goal_status()
 
     def forgotten(self) -> None:
         """Drop the plans with the history; the goal stays, if it is a latent of this model."""
-        self._playback.clear()
-        self._asked = None
-        self._goal.forget_frames()
+        self._agent.reset()
         if self.model_differs:
-            self._goal.clear()
-            self._tell_goal()
+            self._agent.goal.clear()
+            self._publish_goal_status()
 
-    def _ask(self, stamp: int) -> None:
-        self._asked = stamp
-        self._worker.request(None)
+    def _ask_if_due(self) -> None:
+        if self._agent.due:
+            self._agent.ask()
+            self._worker.request(None)
 
-    def _work(self, request: None) -> None:
-        started, began = time.perf_counter(), self.now()
+    def _work(self, item: None) -> None:
+        started, agent = time.perf_counter(), self._agent
         with self.lock:
-            generation, goal, config = self.generation, self._goal.pursued, self._config
-            situation = self._situation()
-            self._asked = None if situation is None else situation[0].stamp
-        if goal is None:
+            request, pursued = agent.prepare(self.now()), agent.goal.pursued
+        if request is None:
+            if pursued is not None:
+                self._note_fruitless()
             return
-        if situation is None:
-            self._note_fruitless()
-            return
-        context, committed = situation
-        if self._planner.config is not config:
-            self._planner.adopt(config)
-        if self._planned_in != generation:
-            self._planner.reset()
-            self._planned_in = generation
-        # The block begins with the frame, so the time since it was taken is spent already.
-        age = (began - context.stamp) / NS_PER_S
-        plan = self._planner.plan(context, committed, goal, max(self._planner.budget - age, 0.0))
+        plan = agent.search(request)
         message = plan_message(plan.start, plan.period, plan.actions, self.contract.action)
         with self.lock:
-            # It belongs to a past episode, or nothing is to be planned any more; or the clock was
-            # set back, and it would be played long after.
-            past = generation != self.generation or self.now() < began
-            if past or self._goal.pursued is None:
+            if not agent.commit(plan, request, self.now()):
                 return
-            self._playback.add(plan.start, plan.period, plan.actions)
         self._plan.publish(message)
-        self._note(plan, context, 1000 * (time.perf_counter() - started))
+        self._note(plan, request.context, 1000 * (time.perf_counter() - started))
 
-    def _situation(self) -> tuple[Context, np.ndarray] | None:
-        """Return the newest context and the commands (k, A) committed after it, if known."""
-        newest = self.history.newest
-        context = None if newest is None else self.history.context(newest)
-        if context is None:
-            return None
-        parts = self.bundle.manifest.frameskip
-        edges = block_edges(context.stamp, context.stamp + self.block, parts)
-        # What is sent from now on takes effect after the delay; all before that is decided.
-        decided = self.now() + self._delay
-        committed = self._playback.expected(*self.history.actions(), decided, edges)
-        self._playback.forget(context.stamp)
-        return None if committed is None else (context, committed)
-
-    def _look_at_goal(self) -> None:
+    def _check_goal(self) -> None:
         """Give a goal up whose time is over; say where there is none."""
         now = time.monotonic()
         with self.lock:
-            expired = self._goal.expire(now)
-            state, lacking = self._goal.state, now - self._activated
+            expired = self._agent.goal.expire(now)
+            state, lacking = self._agent.goal.state, now - self._activated
         text = None
-        if state is GoalState.NONE and lacking > PATIENCE:
+        if state is GoalState.NONE and lacking > MISSING_AFTER:
             topic = self.resolve_topic_name('goal_latent')
             text = f'no goal on {topic} (publishers: {self.count_publishers(topic)})'
         self.conditions.set('goal', text, OK)  # a robot without a goal stands still on purpose
@@ -280,10 +232,10 @@ class PlannerNode(ObserverNode):
             self._fruitless_since = None
             self.conditions.set('context', None)
             self.conditions.set('late', None)
-            self._tell_goal()
+            self._publish_goal_status()
 
-    def _tell_goal(self) -> None:
-        goal, text = self._goal, None
+    def _publish_goal_status(self) -> None:
+        goal, text = self._agent.goal, None
         if goal.state is GoalState.TIMEOUT:
             text = (
                 f'goal not reached within goal_timeout {self.params["goal_timeout"]:g} s (distance '
@@ -318,7 +270,7 @@ class PlannerNode(ObserverNode):
         now = time.monotonic()
         if self._fruitless_since is None:
             self._fruitless_since = now
-        elif now - self._fruitless_since > PATIENCE:
+        elif now - self._fruitless_since > MISSING_AFTER:
             manifest = self.bundle.manifest
             self.conditions.set(
                 'context',

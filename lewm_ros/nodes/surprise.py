@@ -12,6 +12,7 @@ import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float32
 
+from lewm_ros.api import SurpriseMonitor, require_calibration, thresholds_of
 from lewm_ros.bringup.compose import main_of
 from lewm_ros.bundle import Calibration
 from lewm_ros.engines import describe as describe_engine
@@ -29,7 +30,7 @@ from lewm_ros.nodes.messages import header, vector_message
 from lewm_ros.nodes.observer import ENGINE, ObserverNode
 from lewm_ros.nodes.parameters import Parameter, dynamic
 from lewm_ros.robot.history import History
-from lewm_ros.surprise.monitor import Edge, SurpriseMonitor, Thresholds
+from lewm_ros.surprise.monitor import Edge
 from lewm_ros.surprise.monitors import FROZEN_SECONDS, GAP_SECONDS
 
 if TYPE_CHECKING:  # needs the extra [record]
@@ -112,17 +113,17 @@ class SurpriseNode(ObserverNode):
         self._last_score = float('nan')
         self._score_ms, self._age_ms, self._score_rate = Recent(), Recent(), Rate()
         self._scored_in = self._gap_in = 0  # generations of the last score and frame
+        self._monitor = self._make_monitor()
         self._evidence: Evidence | None = None
-        self._worker = self.worker('surprise', self._work, QUEUE)
-        super().activate()
         self._adopt()
         self.every(SILENCE_PERIOD, self._look_for_silence)
         self._anomaly.publish(nothing_open(self.now()))
         self._evidence = self._make_evidence()
+        self._worker = self.worker('surprise', self._work, QUEUE)
+        super().activate()
 
     def make_history(self) -> History:
-        """Make the monitor, whose history it is."""
-        self._monitor = self._make_monitor()
+        """Return the monitor's history."""
         return self._monitor.history
 
     def check(self, values: dict[str, Any]) -> None:
@@ -194,35 +195,23 @@ class SurpriseNode(ObserverNode):
         thresholds = None
         if found is not None:
             settings = ('release', 'hold', 'frozen_seconds', 'gap_seconds')
-            thresholds = Thresholds(
-                found.threshold, params['alpha'], found.drift, **{s: params[s] for s in settings}
-            )
+            thresholds = thresholds_of(found, **{name: params[name] for name in settings})
             self._threshold.publish(Float32(data=found.threshold))
         self._publish_edges(self._monitor.adopt(thresholds, self.now()))
 
     def _look_up(self, alpha: float, horizon: int) -> tuple[Calibration | None, str]:
         """Return the calibration for ``alpha``, if any, and a text about it."""
         try:
-            found = self.bundle.calibration_for(alpha, horizon)
-        except BundleError as error:
-            return None, f'not calibrated: {error}'
-        if found is None:
-            entries = self.bundle.manifest.calibration
-            known = [c.alpha for c in entries if c.horizon == horizon]
-            return None, (
-                f'not calibrated: bundle {self.bundle.path} has thresholds for alpha {known} at '
-                f'horizon {horizon}, not for {alpha:g}; scores are published, events are not '
-                '(`lewm calibrate`)'
-            )
+            found = require_calibration(self.bundle, alpha, horizon)
+        except (BundleError, CalibrationError) as error:
+            return None, f'not calibrated: {error}; scores are published, events are not'
         window = 'one episode' if found.window is None else f'{found.window:g} s'
         drift = '' if found.drift else '; none for drift, which is not watched'
         return found, f'{found.windows} windows of {window} under {found.policy}{drift}'
 
     def _make_monitor(self) -> SurpriseMonitor:
-        horizon = self.params['horizon']
-        scale = self.bundle.surprise_scale(horizon)
-        return SurpriseMonitor(
-            self.bundle.spec, self.engine, scale, horizon=horizon, ahead=QUEUE_SECONDS
+        return SurpriseMonitor.of_bundle(
+            self.bundle, self.contract, self.engine, None, self.params['horizon'], QUEUE_SECONDS
         )
 
     def _make_evidence(self) -> Evidence | None:

@@ -10,6 +10,9 @@ import numpy as np
 
 from lewm_ros.time import NS_PER_S
 
+#: Distance at or below which a goal counts as reached, for how long [s], and the time after which
+#: it is given up [s], 0 for never; unless told otherwise.
+GOAL_TOLERANCE, GOAL_DWELL, GOAL_TIMEOUT = 0.035, 0.5, 0.0
 #: A goal is left at this many times the distance that counts as reached.
 RELEASE = 2.0
 #: After a silence of so long [s], or of so many periods, frames count anew.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.history import Context, History
 from lewm_ros.robot.spec import ModelSpec
 from lewm_ros.surprise.events import Event, EventDetector
@@ -83,6 +84,7 @@ class SurpriseMonitor:
 
     Args:
         spec: of the model that ``engine`` runs.
+        contract: the robot.
         engine: from ``lewm_ros.engines.load_engine``, for at least ``horizon`` blocks.
         scale: (D,) nominal squared error of each dimension.
         thresholds: None for scores without events.
@@ -98,6 +100,7 @@ class SurpriseMonitor:
     def __init__(
         self,
         spec: ModelSpec,
+        contract: Contract,
         engine: Engine,
         scale: np.ndarray,
         thresholds: Thresholds | None = None,
@@ -105,6 +108,7 @@ class SurpriseMonitor:
         ahead: float = 0.0,
     ) -> None:
         self._spec, self._engine, self._scale, self._horizon = spec, engine, scale, horizon
+        self._contract = contract
         self.history = History.of_model(spec, horizon * spec.block + ahead)
         self._lock = threading.Lock()
         self._ids = count(1)
@@ -214,8 +218,8 @@ class SurpriseMonitor:
         predicted = predict(self._spec, self._engine, context, executed)
         parts = contributions(predicted, latent, self._scale)
         score = float(parts.sum())
-        commands = executed.reshape(-1, self._spec.contract.action.size)
-        moving = commands_move(commands, self._spec.action_std, self._spec.contract.action.kind)
+        commands = executed.reshape(-1, self._contract.action.size)
+        moving = commands_move(commands, self._spec.action_std, self._contract.action.kind)
         edges = []
         with self._lock:
             self.mean = self._mean.update(stamp, score)
