@@ -176,17 +176,20 @@ class PlannerNode(ObserverNode):
         latent = vector(message, self.bundle.manifest.latent_size)
         stamp = stamp_of(message) or received
         with self.lock:
-            self._agent.set_goal(latent, stamp, time.monotonic())
-            self._ask_if_due()
+            due = self._agent.set_goal(latent, stamp, time.monotonic()) and self._agent.ask()
         self._publish_goal_status()
+        if due:
+            self._worker.request(None)
 
     def observed(self, stamp: int, latent: np.ndarray) -> None:
         """Ask for a plan where one is due."""
         with self.lock:
             changed = self._agent.observe(stamp, latent, time.monotonic())
-            self._ask_if_due()
+            due = self._agent.ask()
         if changed:
             self._publish_goal_status()
+        if due:
+            self._worker.request(None)
 
     def forgotten(self) -> None:
         """Drop the plans with the history; the goal stays, if it is a latent of this model."""
@@ -194,11 +197,6 @@ class PlannerNode(ObserverNode):
         if self.model_differs:
             self._agent.goal.clear()
             self._publish_goal_status()
-
-    def _ask_if_due(self) -> None:
-        if self._agent.due:
-            self._agent.ask()
-            self._worker.request(None)
 
     def _work(self, item: None) -> None:
         started, agent = time.perf_counter(), self._agent

@@ -38,8 +38,8 @@ class PlanningAgent:
     """Plans one robot's actions towards its goal, block after block.
 
     :meth:`step` does it all. A node whose search must not block its callbacks calls the parts:
-    :meth:`observe`, :meth:`prepare` and :meth:`commit` under one lock, :meth:`search` on another
-    thread without it. ``steady`` is a clock that never jumps [s].
+    everything but :meth:`search` under one lock, and that on another thread
+    without it. ``steady`` is a clock that never jumps [s].
 
     Args:
         spec: of the model.
@@ -92,26 +92,24 @@ class PlanningAgent:
         return True
 
     def observe(self, stamp: int, latent: np.ndarray, steady: float) -> bool:
-        """Note the newest latent (D,), which is in the history; whether the goal's state changed."""
+        """Compare the newest latent (D,) of the history; whether the goal's state changed."""
         if self._hold and not len(self.history.actions()[0]):
             # A holding robot is sent nothing before its first plan, and without any action
             # there would never be one: the model's mean action stands in.
             self.history.append_action(stamp, self._mean_action)
         return self.goal.observe(stamp, latent, steady)
 
-    @property
-    def due(self) -> bool:
-        """Whether a plan should be asked for on the newest frame."""
+    def ask(self) -> bool:
+        """Whether a plan is due on the newest frame; it counts as asked for then."""
         newest = self.history.newest
         if newest is None or self.goal.pursued is None:
             return False
         # Frames are a camera period apart: the one nearest to the due time counts.
         wait = self.config.execute * self._block - self.history.period // 2
-        return self._asked is None or newest >= self._asked + wait
-
-    def ask(self) -> None:
-        """Note that a plan is asked for on the newest frame."""
-        self._asked = self.history.newest
+        if self._asked is not None and newest < self._asked + wait:
+            return False
+        self._asked = newest
+        return True
 
     def prepare(self, now: int) -> PlanRequest | None:
         """Gather what a search at ``now`` [ns] needs.
@@ -169,7 +167,7 @@ class PlanningAgent:
         if not self.history.append_latent(stamp, latent):
             return None
         self.observe(stamp, latent, steady)
-        if not self.due:
+        if not self.ask():
             return None
         request = self.prepare(stamp)
         if request is None:
