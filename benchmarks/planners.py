@@ -121,14 +121,17 @@ class Driver(PlannerPolicy):
         super().__init__(
             bundle, bundle.contract, engine, planner.config, lambda: task.set_goal(task.goal)
         )
-        self._planner = planner
+        self.policy.agent.planner = planner
+        self._taken = planner.taken
         self.noise: RandomPolicy | None = None
 
     def act(self, stamp: int) -> np.ndarray:
         """Command random noise, if there is any, until a plan is there."""
-        if self.noise is not None and not self._planner.taken:
-            self._rest = self.noise.act(stamp)
-        return super().act(stamp)
+        if self.noise is None or self._taken:
+            return super().act(stamp)
+        command = self.noise.act(stamp)
+        self.policy.executed(command, stamp)
+        return command
 
 
 def record(bench: Bench, task: Any, count: int, far: float, seed: int) -> dict[str, list[Problem]]:

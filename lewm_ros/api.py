@@ -133,9 +133,15 @@ class Policy:
         self.loop = CommandLoop(self._contract, *self._reaction)
         self.plan: Plan | None = None
 
-    def set_goal(self, image: np.ndarray, stamp: int = 0) -> None:
-        """Pursue the goal that an image of the whole camera shows, from the next frame on."""
-        self.agent.set_goal(self.encode(image), stamp, self._steady(stamp))
+    def set_goal(self, image: np.ndarray, stamp: int | None = None) -> None:
+        """Pursue the goal that an image of the whole camera shows.
+
+        If there are frames enough a plan is made at once, on the newest. ``stamp`` is the time
+        now; None: that of the newest frame.
+        """
+        now = (self.agent.history.newest or 0) if stamp is None else stamp
+        self.agent.set_goal(self.encode(image), now, self._steady(now))
+        self._plan(now)
 
     def encode(self, image: np.ndarray) -> np.ndarray:
         """Return the latent (D,) float32 of an image. Raises ModelError if it is not finite."""
@@ -146,11 +152,10 @@ class Policy:
         """See the frame taken at ``stamp``; return the plan that was made on it, if one was due."""
         latent, steady = self.encode(image), self._steady(stamp)
         self.loop.observe(stamp, stamp, steady)
-        plan = self.agent.step(stamp, latent, steady, live=self._clock is not None)
-        if plan is not None:
-            self.plan = plan
-            self.loop.add_plan(plan.start, plan.period, plan.actions, stamp, self._steady(stamp))
-        return plan
+        if not self.agent.history.append_latent(stamp, latent):
+            return None
+        self.agent.observe(stamp, latent, steady)
+        return self._plan(stamp)
 
     def command(self, stamp: int, anomaly: bool = False) -> np.ndarray | None:
         """Return the command (A,) to send at ``stamp``, the stop command where nothing is planned.
@@ -183,6 +188,13 @@ class Policy:
         """
         self.loop.executed(values, self._steady(stamp))
         self.agent.history.append_action(stamp, values)
+
+    def _plan(self, now: int) -> Plan | None:
+        plan = self.agent.plan(now, live=self._clock is not None)
+        if plan is not None:
+            self.plan = plan
+            self.loop.add_plan(plan.start, plan.period, plan.actions, now, self._steady(now))
+        return plan
 
     def _steady(self, stamp: int) -> float:
         return stamp / NS_PER_S if self._clock is None else self._clock()

@@ -21,9 +21,8 @@ from lewm_ros.nodes.diagnostics import OK, Rate, Recent
 from lewm_ros.nodes.goals import GOAL, goal_message, goal_settings
 from lewm_ros.nodes.messages import plan_message, stamp_of, vector
 from lewm_ros.nodes.observer import ENGINE, ObserverNode
-from lewm_ros.nodes.parameters import Parameter, dynamic
+from lewm_ros.nodes.parameters import Parameter, parameters_of
 from lewm_ros.planning import Plan, PlannerConfig, RecedingHorizonPlanner
-from lewm_ros.planning.costs import KINDS
 from lewm_ros.planning.goal import Goal, GoalState
 from lewm_ros.planning.policy import PlanningAgent
 from lewm_ros.robot.history import Context, History
@@ -33,38 +32,6 @@ from lewm_ros.time import NS_PER_S
 MISSING_AFTER = 2.0
 #: How often it is checked whether a goal's time is over [s].
 GOAL_PERIOD = 0.1
-
-_SEARCH = (
-    Parameter('horizon', 5, 'Length of a plan, committed block included [blocks].', 2, 1000),
-    Parameter(
-        'exact_iterations',
-        2,
-        'Last iterations in f32 where precision is bf16, at most half of them.',
-        0,
-        1000,
-    ),
-    Parameter('cost', 'ramp', 'Weight of the distance to the goal over the plan.', choices=KINDS),
-    Parameter('clip', True, 'Keep candidates within the limits of the contract.'),
-    Parameter('seed', 0, 'Seed of the search.', 0, 2**31 - 1),
-)
-_NEXT_SEARCH = dynamic(
-    Parameter('samples', 64, 'Candidates in an iteration of a warm search.', 1, 100_000),
-    Parameter('elites', 10, 'Best candidates that the next mean comes from.', 1, 100_000),
-    Parameter('iterations', 3, 'Iterations of a warm search.', 1, 1000),
-    Parameter('cold_samples', 128, 'Candidates in an iteration of a cold search.', 1, 100_000),
-    Parameter('cold_iterations', 5, 'Iterations of a cold search.', 1, 1000),
-    Parameter('std', 1.0, 'Spread of a cold search [standard deviations of the data].', 0.01, 10.0),
-    Parameter('warm_std', 0.5, 'Spread of a warm search [same].', 0.01, 10.0),
-    Parameter('keep_elites', 5, 'Elites of the last plan tried again in a warm search.', 0, 1000),
-    Parameter(
-        'min_gain', 0.0, 'A search ends when its elites get better by less; 0: never.', 0.0, 0.99
-    ),
-    Parameter(
-        'common_noise', 0.0, 'Part of the noise that the ticks of a block have in common.', 0.0, 1.0
-    ),
-    Parameter('execute', 1, 'Blocks played before a new plan is asked for.', 1, 999),
-    Parameter('deadline_fraction', 0.7, 'Part of a block that a plan may take.', 0.01, 100.0),
-)
 
 
 class PlannerNode(ObserverNode):
@@ -82,8 +49,7 @@ class PlannerNode(ObserverNode):
             choices=PRECISIONS,
         ),
         Parameter('threads', 0, 'Threads of a rollout; 0: all cores but one.', 0, 256),
-        *_SEARCH,
-        *_NEXT_SEARCH,
+        *parameters_of(PlannerConfig),
         *GOAL,
     )
 

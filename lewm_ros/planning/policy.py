@@ -37,9 +37,10 @@ class PlanRequest:
 class PlanningAgent:
     """Plans one robot's actions towards its goal, block after block.
 
-    :meth:`step` does it all. A node whose search must not block its callbacks calls the parts:
-    everything but :meth:`search` under one lock, and that on another thread
-    without it. ``steady`` is a clock that never jumps [s].
+    Append what comes to the history, call :meth:`observe` after each frame, then :meth:`plan`. A
+    node whose search must not block its callbacks calls the parts of that: all but :meth:`search`
+    under one lock, and that on another thread without it. ``steady`` is a clock [s]
+    that never jumps.
 
     Args:
         spec: of the model.
@@ -51,6 +52,7 @@ class PlanningAgent:
         history: latents and executed commands. A node appends to it.
         goal: what is pursued, and how near the robot is.
         config: settings of the next search.
+        planner: searches.
 
     """
 
@@ -60,7 +62,7 @@ class PlanningAgent:
         self.history = History.of_model(spec)
         self.goal = goal
         self.config = planner.config
-        self._planner = planner
+        self.planner = planner
         self._mean_action = np.array(spec.action_mean)
         self._hold = contract.stop.mode == 'hold'
         self._playback = Playback(contract.action.size, hold=self._hold)
@@ -136,7 +138,7 @@ class PlanningAgent:
 
     def search(self, request: PlanRequest, live: bool = True) -> Plan:
         """Plan; with ``live``, within the time that the settings allow from the frame on."""
-        planner = self._planner
+        planner = self.planner
         if planner.config is not request.config:
             planner.adopt(request.config)
         if self._searched != request.episode:
@@ -160,17 +162,10 @@ class PlanningAgent:
         self._playback.add(plan.start, plan.period, plan.actions)
         return True
 
-    def step(
-        self, stamp: int, latent: np.ndarray, steady: float, live: bool = False
-    ) -> Plan | None:
-        """See the frame of ``stamp`` [ns], (D,) its latent; return a plan if one is due."""
-        if not self.history.append_latent(stamp, latent):
-            return None
-        self.observe(stamp, latent, steady)
-        if not self.ask():
-            return None
-        request = self.prepare(stamp)
+    def plan(self, now: int, live: bool = False) -> Plan | None:
+        """Return a plan on the newest frame if one is due; arguments as of the parts [ns]."""
+        request = self.prepare(now) if self.ask() else None
         if request is None:
             return None
         plan = self.search(request, live)
-        return plan if self.commit(plan, request, stamp) else None
+        return plan if self.commit(plan, request, now) else None

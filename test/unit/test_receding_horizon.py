@@ -42,7 +42,7 @@ def test_plan_has_the_promised_form(planner: RecedingHorizonPlanner) -> None:
     assert np.abs(plan.actions).max() <= 1.0
     assert (plan.warm, plan.iterations, plan.rollouts) == (False, 12, 12 * 128 + 1)
     assert not plan.deadline_missed
-    assert plan.spread >= 0
+    assert plan.std >= 0
 
 
 def test_reaches_the_goal_in_closed_loop(
@@ -289,7 +289,7 @@ def test_horizon_beyond_the_bundle_is_refused(bundle: Bundle, engine: PointMass)
         {'elites': 65},
         {'cold_iterations': 0},
         {'keep_elites': 9},
-        {'min_gain': 1.0},
+        {'noise_correlation': 1.1},
         {'exact_iterations': -1},
     ],
 )
