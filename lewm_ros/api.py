@@ -18,13 +18,13 @@ import numpy as np
 from lewm_ros.bundle import Bundle, Calibration
 from lewm_ros.control.loop import CommandLoop
 from lewm_ros.engines import Engine, load_engine
-from lewm_ros.errors import BringupError, CalibrationError, LewmError, ModelError, one_line
+from lewm_ros.engines.encoding import FrameEncoder
+from lewm_ros.errors import BringupError, CalibrationError, LewmError, one_line
 from lewm_ros.files import find
 from lewm_ros.planning import Plan, PlannerConfig, RecedingHorizonPlanner
 from lewm_ros.planning.goal import GOAL_DWELL, GOAL_TIMEOUT, GOAL_TOLERANCE, Goal
 from lewm_ros.planning.policy import PlanningAgent
 from lewm_ros.robot.contract import Contract
-from lewm_ros.robot.imaging import prepare
 from lewm_ros.surprise import monitor
 from lewm_ros.surprise.monitor import Thresholds
 from lewm_ros.time import NS_PER_S
@@ -81,7 +81,8 @@ class Policy:
         on_anomaly: str = 'ignore',
         slow_factor: float = 0.5,
     ) -> None:
-        self._bundle, self._contract, self._engine = bundle, contract, engine
+        self._contract = contract
+        self._encoder = FrameEncoder(bundle.spec, contract.camera, engine)
         self._clock, self._reaction = clock, (on_anomaly, slow_factor)
         planner = RecedingHorizonPlanner(bundle.spec, contract, engine, config)
         if clock is not None:
@@ -140,17 +141,12 @@ class Policy:
         now; None: that of the newest frame.
         """
         now = (self.agent.history.newest or 0) if stamp is None else stamp
-        self.agent.set_goal(self.encode(image), now, self._steady(now))
+        self.agent.set_goal(self._encoder.goal(image), now, self._steady(now))
         self._plan(now)
-
-    def encode(self, image: np.ndarray) -> np.ndarray:
-        """Return the latent (D,) float32 of an image. Raises ModelError if it is not finite."""
-        size, crop = self._bundle.manifest.image_size, self._contract.camera.crop
-        return encode(self._engine, prepare(image, size, crop))
 
     def observe(self, image: np.ndarray, stamp: int) -> Plan | None:
         """See the frame taken at ``stamp``; return the plan that was made on it, if one was due."""
-        latent, steady = self.encode(image), self._steady(stamp)
+        latent, steady = self._encoder.frame(image), self._steady(stamp)
         self.loop.observe(stamp, stamp, steady)
         if not self.agent.history.append_latent(stamp, latent):
             return None
@@ -203,6 +199,8 @@ class Policy:
 class SurpriseMonitor(monitor.SurpriseMonitor):
     """A :class:`lewm_ros.surprise.monitor.SurpriseMonitor` that reads its model from a bundle."""
 
+    _encoder: FrameEncoder
+
     @classmethod
     def load(
         cls,
@@ -235,20 +233,13 @@ class SurpriseMonitor(monitor.SurpriseMonitor):
     ) -> SurpriseMonitor:
         """Make a monitor with the scale of a bundle; other arguments as of the class."""
         scale = bundle.surprise_scale(horizon)
-        return cls(bundle.spec, contract, engine, scale, thresholds, horizon, ahead)
+        made = cls(bundle.spec, contract, engine, scale, thresholds, horizon, ahead)
+        made._encoder = FrameEncoder(bundle.spec, contract.camera, engine)
+        return made
 
     def see(self, image: np.ndarray, stamp: int) -> monitor.SurpriseReading:
         """Score the image (H, W, 3) uint8 RGB taken at ``stamp`` [ns]; see :meth:`update`."""
-        size, crop = self._spec.image_size, self._contract.camera.crop
-        return self.update(stamp, encode(self._engine, prepare(image, size, crop)))
-
-
-def encode(engine: Engine, prepared: np.ndarray) -> np.ndarray:
-    """Return the latent (D,) of a prepared image. Raises ModelError if it is not finite."""
-    latent = engine.encode(prepared)
-    if not np.isfinite(latent).all():
-        raise ModelError('the encoder returned numbers that are not finite')
-    return latent
+        return self.update(stamp, self._encoder.frame(image))
 
 
 def load_bundle(bundle: str | Path, contract: str | Path | None = None) -> tuple[Bundle, Contract]:

@@ -131,7 +131,7 @@ class LewmNode(LifecycleNode):
         if self.params['contract']:
             contract = Contract.load(find('contract', self.params['contract']))
             contract.check_against_bundle(bundle.contract)
-        self._note_loaded(contract, bundle)
+        self.note_loaded(contract, bundle)
         return bundle, contract
 
     def load_contract(self) -> Contract:
@@ -139,7 +139,7 @@ class LewmNode(LifecycleNode):
         if self.params['bundle'] or not self.params['contract']:
             return self.load_bundle()[1]
         contract = Contract.load(find('contract', self.params['contract']))
-        self._note_loaded(contract)
+        self.note_loaded(contract)
         return contract
 
     def publisher(self, kind: type, topic: str, qos: QoSProfile) -> Any:
@@ -329,7 +329,8 @@ class LewmNode(LifecycleNode):
             self.destroy_lifecycle_publisher(publisher)
         self._publishers_made = []
 
-    def _note_loaded(self, contract: Contract, bundle: Bundle | None = None) -> None:
+    def note_loaded(self, contract: Contract, bundle: Bundle | None = None) -> None:
+        """Show what was loaded in /diagnostics."""
         self._hardware = contract.name
         self._loaded = {'contract': contract.hash[:12]}
         if bundle is not None:

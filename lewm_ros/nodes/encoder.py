@@ -17,6 +17,7 @@ from std_srvs.srv import Trigger
 
 from lewm_ros.bringup.compose import main_of
 from lewm_ros.engines import describe, load_engine
+from lewm_ros.engines.encoding import FrameEncoder
 from lewm_ros.errors import ModelError, ObservationError
 from lewm_ros.files import read_plain
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
@@ -37,19 +38,17 @@ CALM = 2.0
 SETTLING = 1.0
 #: Largest goal_file [bytes].
 _GOAL_FILE = 1 << 26
-#: How far the ratio of width to height of frames may change.
-SHAPE = 0.01
 
 
 class EncoderNode(LewmNode):
-    """Encodes camera frames and goal pictures on one worker; the newest of each wins.
+    """Encodes camera frames and goal images on one worker; the newest of each wins.
 
     A goal comes by ``goal_image``, from a file or by ``~/set_goal``, always through the worker. It
     waits for the first frame, which its size has to agree with. One that is refused changes
     nothing. What is pursued is latched on ``goal_latent`` and, for those who show it, on
     ``goal_image/accepted``, which nobody else publishes.
 
-    What was there before the node was active (the file, a latched picture) is a first goal only:
+    What was there before the node was active (the file, a latched image) is a first goal only:
     it waits as long as a planner has a goal, so that an encoder that starts again exchanges none.
     """
 
@@ -60,7 +59,7 @@ class EncoderNode(LewmNode):
         Parameter(
             'goal_file',
             '',
-            'PNG or JPEG of the whole camera picture that is the first goal; empty: none.',
+            'PNG or JPEG of the whole camera image that is the first goal; empty: none.',
         ),
     )
 
@@ -77,11 +76,11 @@ class EncoderNode(LewmNode):
         )
         size = self._bundle.manifest.image_size
         self._engine.encode(np.zeros((size, size, 3), np.uint8))  # the first call is slow
-        # First, so that who hears of a goal has heard of its model.
+        # First: the model hash is published before any goal.
         self._model = self.publisher(String, 'model', LATCHED)
         self._latent = self.publisher(Image, 'latent', STREAM)
         self._goal_latent = self.publisher(Image, 'goal_latent', LATCHED)
-        self._goal_picture = self.publisher(Image, 'goal_image/accepted', LATCHED)
+        self._goal_image = self.publisher(Image, 'goal_image/accepted', LATCHED)
 
     def activate(self) -> None:
         """Announce the model and start to encode."""
@@ -94,7 +93,7 @@ class EncoderNode(LewmNode):
         self._last_good: tuple[float, Any] | None = None  # when it came [s, steady], message
         self._last_bad = float('-inf')
         self._refusal = ''
-        self._size: tuple[int, int] | None = None  # of the frames, width and height [px]
+        self._encoder = FrameEncoder(self._bundle.spec, self._contract.camera, self._engine)
         self._activated = time.time_ns(), time.monotonic()
         self._waiting: tuple[str, Any] | None = None  # kind and message of a goal
         self._planner_says: str | None = None  # state of its goal
@@ -116,7 +115,7 @@ class EncoderNode(LewmNode):
 
     def cleanup(self) -> None:
         """Drop the model."""
-        self.release('_engine', '_bundle', '_goal_file', '_last_good')
+        self.release('_engine', '_encoder', '_bundle', '_goal_file', '_last_good')
 
     def report(self) -> dict[str, Any]:
         """Figures of the encoder."""
@@ -137,7 +136,7 @@ class EncoderNode(LewmNode):
         }
 
     def _read_goal(self, name: str) -> CompressedImage | None:
-        """Read and try the picture of parameter goal_file. Raises ObservationError."""
+        """Read and try the image of parameter goal_file. Raises ObservationError."""
         if not name:
             return None
         path = Path(name).expanduser()
@@ -197,7 +196,7 @@ class EncoderNode(LewmNode):
             self._encode_frame(message, came)
         elif kind == 'goal' or self._waiting is None or self._waiting[0] != 'goal':
             self._waiting = kind, message
-        if self._waiting is None or self._size is None:
+        if self._waiting is None or self._encoder.size is None:
             return
         kind, message = self._waiting
         if kind == 'first goal':
@@ -220,9 +219,7 @@ class EncoderNode(LewmNode):
     def _encode_frame(self, message: Any, came: float) -> None:
         started = time.monotonic()
         try:
-            latent, self._size = self._encoded_picture(
-                from_message(message, self._contract.camera.scale)
-            )
+            latent = self._encoder.frame(from_message(message, self._contract.camera.scale))
         except (ObservationError, ModelError) as error:
             self._refuse('frame', str(error))
             self._refusal, self._last_bad = str(error), time.monotonic()
@@ -238,34 +235,15 @@ class EncoderNode(LewmNode):
 
     def _encode_goal(self, message: Any) -> None:
         try:
-            picture = from_message(message, self._contract.camera.scale)
-            latent, _ = self._encoded_picture(picture)
+            image = from_message(message, self._contract.camera.scale)
+            latent = self._encoder.goal(image)
         except (ObservationError, ModelError) as error:
             self._refuse('goal', str(error))
             return
         self._goals += 1
         self._goal_latent.publish(vector_message(latent, message.header))
-        self._goal_picture.publish(image_message(picture, message.header))
+        self._goal_image.publish(image_message(image, message.header))
         self.conditions.set('bad goal', None)
-
-    def _encoded_picture(self, picture: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-        """Encode a picture (H, W, 3) uint8; return its latent (D,) and its width and height.
-
-        Raises ObservationError or ModelError.
-        """
-        crop, before = self._contract.camera.crop, self._size
-        size = picture.shape[1], picture.shape[0]
-        if before is not None and size != before and (crop is not None or _differ(size, before)):
-            what = 'shape' if crop is None else 'size, which camera.crop is made for'
-            raise ObservationError(
-                f'image is {size[0]}x{size[1]} pixels, frames were {before[0]}x{before[1]}: '
-                f'expected the same {what}; activate encoder_node anew if the camera has '
-                'changed for good'
-            )
-        latent = self._engine.encode(prepare(picture, self._bundle.manifest.image_size, crop))
-        if not np.isfinite(latent).all():
-            raise ModelError('the encoder returned numbers that are not finite')
-        return latent, size
 
     def _refuse(self, kind: str, reason: str) -> None:
         self._bad.add(f'{kind}: {reason}')
@@ -280,11 +258,6 @@ class EncoderNode(LewmNode):
                 f'(publishers: {self.count_publishers(self._topic)})'
             )
         self.conditions.set('no frames', text)
-
-
-def _differ(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether two sizes are of different shape: resized to one, they show different pictures."""
-    return abs(size[0] * other[1] / (size[1] * other[0]) - 1) > SHAPE
 
 
 def main() -> int:

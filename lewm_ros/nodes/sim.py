@@ -110,7 +110,7 @@ class SimNode(LewmNode):
         self._task = make_task(params['task'], size, params['seed'])
         self._episode = 0  # goes on over deactivation: a number never comes twice
         self._contract = self._load_contract()
-        self._hardware = self._contract.name
+        self.note_loaded(self._contract)
         state = self._contract.state
         self._image = self.publisher(Image, self._contract.camera.topic, STREAM)
         self._joints = self.publisher(

@@ -19,6 +19,7 @@ from lewm_ros.engines import describe as describe_engine
 from lewm_ros.errors import BundleError, CalibrationError
 from lewm_ros.nodes.anomalies import (
     EVENTS,
+    EdgePublisher,
     describe,
     edge_message,
     not_watching,
@@ -114,6 +115,7 @@ class SurpriseNode(ObserverNode):
         self._score_ms, self._age_ms, self._score_rate = Recent(), Recent(), Rate()
         self._scored_in = self._gap_in = 0  # generations of the last score and frame
         self._monitor = self._make_monitor()
+        self._edges = EdgePublisher(self._anomaly)
         self._evidence: Evidence | None = None
         self._adopt()
         self.every(SILENCE_PERIOD, self._look_for_silence)
@@ -253,7 +255,7 @@ class SurpriseNode(ObserverNode):
             self.conditions.set(event.kind, describe(event) if event.end is None else None)
             name, robot = self.get_fully_qualified_name(), self.contract.name
             edge = edge_message(event, stamp, score, name, robot)
-            self._anomaly.publish(edge)
+            self._edges.publish(event, edge)
             if event.end is None and self._evidence is not None:
                 self._evidence.save(event, edge)
 

@@ -353,10 +353,8 @@ class TrialNode(LewmNode):
         self.record.threshold = float(message.data)
 
     def _on_anomaly(self, message: DiagnosticArray, received: int) -> None:
-        self._anomalies.take(message)
-        for status in message.status:
-            values = {v.key: v.value for v in status.values}
-            if values['kind'] == 'surprise' and not values['end']:
+        for values in self._anomalies.take(message):
+            if values['kind'] == 'surprise':
                 self._events.append((received, stamp_of(message)))
 
     def _on_plan(self, message: JointTrajectory, received: int) -> None:

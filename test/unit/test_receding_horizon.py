@@ -160,7 +160,7 @@ def test_warm_start_between_ticks(
 
 
 @pytest.mark.parametrize('warm', [False, True])
-def test_spread_of_the_first_samples(bundle: Bundle, engine: PointMass, warm: bool) -> None:
+def test_std_of_the_first_samples(bundle: Bundle, engine: PointMass, warm: bool) -> None:
     """A cold search samples with std, a warm one with warm_std, in normalised actions."""
     config = replace(
         CONFIG, samples=256, cold_samples=256, std=2.0, warm_std=0.1, clip=False, keep_elites=0
