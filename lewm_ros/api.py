@@ -38,10 +38,12 @@ _GOAL = {
     'goal_dwell': GOAL_DWELL,
     'goal_timeout': GOAL_TIMEOUT,
 }
-_NODE_ONLY = (
+_NODE_ONLY = {
     *('autostart', 'bundle', 'contract', 'engine', 'precision', 'provider', 'threads'),
     'use_sim_time',
-)
+}
+#: All that a parameter file may say of planner_node.
+PLANNER_PARAMETERS = sorted({f.name for f in fields(PlannerConfig)} | set(_GOAL) | _NODE_ONLY)
 
 
 class Policy:
@@ -292,7 +294,6 @@ def planner_settings(preset: str | Path) -> dict[str, Any]:
     """
     path = find('preset', str(preset))
     settings: dict[str, Any] = {}
-    known = sorted({f.name for f in fields(PlannerConfig)} | set(_GOAL) | set(_NODE_ONLY))
     try:
         data = read_yaml(path)
         for node, body in data.items():
@@ -300,11 +301,13 @@ def planner_settings(preset: str | Path) -> dict[str, Any]:
             name = node if node.startswith('/') else f'/**/{node}'
             if everyone or fnmatchcase(_PLANNER, name.replace('**', '*')):
                 given = body['ros__parameters']
-                unknown = sorted(set(given) - set(known))
+                unknown = sorted(set(given) - set(PLANNER_PARAMETERS))
                 if unknown and not everyone:  # those may be another node's
-                    raise BringupError(f'{node} has {unknown}: expected some of {known}')
-                settings |= {key: given[key] for key in given if key in known}
-                PlannerConfig(**_planner_fields(settings))
+                    raise BringupError(
+                        f'{node} has {unknown}: expected some of {PLANNER_PARAMETERS}'
+                    )
+                settings |= {key: given[key] for key in given if key in PLANNER_PARAMETERS}
+        PlannerConfig(**_planner_fields(settings))
     except (LewmError, AttributeError, KeyError, TypeError) as error:
         reason = str(error) if isinstance(error, LewmError) else one_line(error)
         raise BringupError(f'preset {path}: {reason}') from error

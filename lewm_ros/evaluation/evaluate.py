@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from lewm_ros.api import planner_config
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import ENGINES, PRECISIONS, load_engine
 from lewm_ros.errors import SimulationError
 from lewm_ros.evaluation import voe
-from lewm_ros.evaluation.closed_loop import PlannerPolicy, planner_config
+from lewm_ros.evaluation.closed_loop import PlannerPolicy
 from lewm_ros.evaluation.intervals import wilson
 from lewm_ros.evaluation.probe import probe_bags
 from lewm_ros.files import find
@@ -127,21 +128,16 @@ def run(args: argparse.Namespace) -> int:
             return voe.run(args, bundle, task, config)
     blocks = config.rollout_blocks(bundle.spec)
     engine = load_engine(bundle, args.engine, precision=args.precision, horizon=blocks)
-    task = make_task(name, size, args.seed)
     rate = 1 / bundle.manifest.camera_period
-    planner = PlannerPolicy(
-        bundle,
-        contract,
-        engine,
-        config,
-        task.goal_picture,
-    )
     uniform = UniformPolicy(contract, np.random.default_rng(args.seed))
-    results: dict[str, Any] = {
-        name: run_goals(task, contract, policy, args.goals, args.seconds, rate, args.seed, args.far)
-        for name, policy in (('planner', planner), ('random', uniform))
-    }
-    task.close()
+    with closing(make_task(name, size, args.seed)) as task:
+        planner = PlannerPolicy(bundle, contract, engine, config, task.goal_picture)
+        results: dict[str, Any] = {
+            kind: run_goals(
+                task, contract, policy, args.goals, args.seconds, rate, args.seed, args.far
+            )
+            for kind, policy in (('planner', planner), ('random', uniform))
+        }
     if args.probe:
         results['probe_r2'] = probe_bags(bundle, engine, args.probe)
     if args.json:

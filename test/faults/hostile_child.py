@@ -21,10 +21,10 @@ import sys
 from typing import Any
 
 from lewm_ros import cli
+from lewm_ros.api import planner_config
 from lewm_ros.bringup.groups import Bringup
 from lewm_ros.bundle import FILES, MANIFEST, Bundle
 from lewm_ros.engines import ENGINES, load_engine
-from lewm_ros.evaluation.closed_loop import planner_config
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.import_official import read_action_stats
 
