@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from array import array
-from pathlib import Path
 import time
 from typing import Any
 
@@ -19,10 +17,10 @@ from lewm_ros.bringup.compose import main_of
 from lewm_ros.engines import describe, load_engine
 from lewm_ros.engines.encoding import FrameEncoder
 from lewm_ros.errors import ModelError, ObservationError
-from lewm_ros.files import read_plain
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
 from lewm_ros.nodes.diagnostics import OK, Rate, Reasons, Recent
-from lewm_ros.nodes.messages import header, image_message, stamp_of, to_time, vector_message
+from lewm_ros.nodes.goals import read_goal_file
+from lewm_ros.nodes.messages import image_message, stamp_of, to_time, vector_message
 from lewm_ros.nodes.observer import ENGINE
 from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.nodes.qos import IMAGE_RELIABILITY
@@ -34,10 +32,8 @@ from lewm_ros.time import NS_PER_S
 SILENCE = 2.0
 #: Bad frames are over when none came for this long [s].
 CALM = 2.0
-#: By then after activation it is known which goals there are already [s].
-SETTLING = 1.0
-#: Largest goal_file [bytes].
-_GOAL_FILE = 1 << 26
+#: So long after activation the latched goals of others have arrived [s].
+DISCOVERY_TIME = 1.0
 
 
 class EncoderNode(LewmNode):
@@ -67,13 +63,8 @@ class EncoderNode(LewmNode):
         """Load the model and create the latent publishers."""
         self._bundle, self._contract = self.load_bundle()
         self._goal_file = self._read_goal(self.params['goal_file'])
-        self._engine = load_engine(
-            self._bundle,
-            self.params['engine'],
-            self.params['threads'],
-            provider=self.params['provider'],
-            horizon=1,
-        )
+        engine, threads, provider = (self.params[k] for k in ('engine', 'threads', 'provider'))
+        self._engine = load_engine(self._bundle, engine, threads, provider=provider, horizon=1)
         size = self._bundle.manifest.image_size
         self._engine.encode(np.zeros((size, size, 3), np.uint8))  # the first call is slow
         # First: the model hash is published before any goal.
@@ -96,7 +87,7 @@ class EncoderNode(LewmNode):
         self._encoder = FrameEncoder(self._bundle.spec, self._contract.camera, self._engine)
         self._activated = time.time_ns(), time.monotonic()
         self._waiting: tuple[str, Any] | None = None  # kind and message of a goal
-        self._planner_says: str | None = None  # state of its goal
+        self._planner_state: str | None = None  # state of its goal
         self._service = self.create_service(Trigger, '~/set_goal', self._on_set_goal)
         self._worker = self.worker('encoder', self._encode)
         self._model.publish(String(data=self._bundle.hash))
@@ -124,14 +115,13 @@ class EncoderNode(LewmNode):
             'frames_hz': self._frame_rate.hz,
             'frame_age': time.monotonic() - self._last_frame,
             'latents_hz': self._latent_rate.hz,
-            'latent_age_ms_p95': self._age_ms.percentile(95),
+            **self._age_ms.percentiles('latent_age_ms', 95),
             'encoded': self._encoded,
             'goals': self._goals,
             'skipped': self._worker.skipped,
             'bad_frames': self._bad.total,
             **self._bad.figures('bad'),
-            'encode_ms_p50': self._encode_ms.percentile(50),
-            'encode_ms_p95': self._encode_ms.percentile(95),
+            **self._encode_ms.percentiles('encode_ms', 50, 95),
             'engine': describe(self._engine),
         }
 
@@ -139,17 +129,10 @@ class EncoderNode(LewmNode):
         """Read and try the image of parameter goal_file. Raises ObservationError."""
         if not name:
             return None
-        path = Path(name).expanduser()
+        message = read_goal_file(name)
         try:
-            data = read_plain(path, _GOAL_FILE)
-            message = CompressedImage(header=header(path.stat().st_mtime_ns), data=array('B', data))
-            prepare(
-                from_message(message), self._bundle.manifest.image_size, self._contract.camera.crop
-            )
-        except OSError as error:
-            raise ObservationError(
-                f"goal_file '{name}': {error.strerror}; expected a PNG or JPEG"
-            ) from error
+            size, crop = self._bundle.manifest.image_size, self._contract.camera.crop
+            prepare(from_message(message), size, crop)
         except ObservationError as error:
             raise ObservationError(f"goal_file '{name}': {error}") from error
         return message
@@ -173,7 +156,7 @@ class EncoderNode(LewmNode):
         self._request('first goal' if published < self._activated[0] else 'goal', message)
 
     def _on_goal_status(self, message: DiagnosticArray, received: int) -> None:
-        self._planner_says = message.status[0].message
+        self._planner_state = message.status[0].message
 
     def _on_set_goal(self, request: Trigger.Request, response: Trigger.Response) -> Any:
         good = self._last_good
@@ -200,12 +183,12 @@ class EncoderNode(LewmNode):
             return
         kind, message = self._waiting
         if kind == 'first goal':
-            if time.monotonic() - self._activated[1] < SETTLING:
+            if time.monotonic() - self._activated[1] < DISCOVERY_TIME:
                 return
-            says = self._planner_says
-            if says is None and self.count_publishers('goal_status'):
-                return  # it will say
-            if says not in (None, GoalState.NONE.value):
+            state = self._planner_state
+            if state is None and self.count_publishers('goal_status'):
+                return  # it will publish it
+            if state not in (None, GoalState.NONE.value):
                 text = (
                     'a goal of before this node was active waits, since planner_node has one: '
                     'publish it again if it is new (clocks may differ)'

@@ -18,7 +18,7 @@ from lewm_ros.bringup.compose import main_of
 from lewm_ros.engines import PRECISIONS, describe
 from lewm_ros.nodes.base import LATCHED, NEWEST
 from lewm_ros.nodes.diagnostics import OK, Rate, Recent
-from lewm_ros.nodes.goals import GOAL, goal_message, goal_settings
+from lewm_ros.nodes.goals import GOAL, goal_message, goal_settings, timeout_text
 from lewm_ros.nodes.messages import plan_message, stamp_of, vector
 from lewm_ros.nodes.observer import ENGINE, ObserverNode
 from lewm_ros.nodes.parameters import Parameter, parameters_of
@@ -111,10 +111,8 @@ class PlannerNode(ObserverNode):
             'plans': self._plans,
             'plans_hz': self._plan_rate.hz,
             'plan_ms_last': self._plan_ms.last,
-            'plan_ms_p50': self._plan_ms.percentile(50),
-            'plan_ms_p95': self._plan_ms.percentile(95),
-            'plan_ms_p99': self._plan_ms.percentile(99),
-            'plan_age_ms_p95': self._age_ms.percentile(95),
+            **self._plan_ms.percentiles('plan_ms', 50, 95, 99),
+            **self._age_ms.percentiles('plan_age_ms', 95),
             'late_plans': self._late,
             'deadline_missed': self._missed,
             'skipped': self._worker.skipped,
@@ -199,14 +197,8 @@ class PlannerNode(ObserverNode):
             self._publish_goal_status()
 
     def _publish_goal_status(self) -> None:
-        goal, text = self._agent.goal, None
-        if goal.state is GoalState.TIMEOUT:
-            text = (
-                f'goal not reached within goal_timeout {self.params["goal_timeout"]:g} s (distance '
-                f'{goal.distance:.3g}, goal_tolerance {self.params["goal_tolerance"]:g}): no plans '
-                'until another goal comes'
-            )
-        self.conditions.set('goal timeout', text)
+        goal = self._agent.goal
+        self.conditions.set('goal timeout', timeout_text(goal, self.params))
         self._goal_status.publish(goal_message(goal, self.contract.name, self.now()))
 
     def _note(self, plan: Plan, context: Context, milliseconds: float) -> None:

@@ -19,6 +19,7 @@ from lewm_ros.engines import describe as describe_engine
 from lewm_ros.errors import BundleError, CalibrationError
 from lewm_ros.nodes.anomalies import (
     EVENTS,
+    EVIDENCE,
     EdgePublisher,
     describe,
     edge_message,
@@ -83,20 +84,7 @@ class SurpriseNode(ObserverNode):
         Parameter(
             'gap_seconds', GAP_SECONDS, 'A longer pause between frames is a gap [s].', 0.01, 60.0
         ),
-        Parameter(
-            'evidence_folder',
-            '',
-            'Where a bag of the last seconds goes at each event; empty: none.',
-        ),
-        Parameter('evidence_seconds', 10.0, 'Length of such a bag [s].', 0.1, 600.0),
-        Parameter('evidence_per_hour', 6, 'Bags in an hour at most.', low=1, high=3600),
-        Parameter(
-            'evidence_mb',
-            1000.0,
-            'Size of the folder at most; when it is full, no more bags are written [MB].',
-            1.0,
-            1e7,
-        ),
+        *EVIDENCE,
     )
 
     def configure(self) -> None:
@@ -158,10 +146,8 @@ class SurpriseNode(ObserverNode):
             'running_mean': float('nan') if monitor.mean is None else monitor.mean,
             'dropped': self._worker.skipped,
             'windows_missing': self._windows_missing,
-            'score_ms_p50': self._score_ms.percentile(50),
-            'score_ms_p95': self._score_ms.percentile(95),
-            'score_age_ms_p50': self._age_ms.percentile(50),
-            'score_age_ms_p95': self._age_ms.percentile(95),
+            **self._score_ms.percentiles('score_ms', 50, 95),
+            **self._age_ms.percentiles('score_age_ms', 50, 95),
             'events': sum(d.count for d in monitor.detectors),
             'event_open': monitor.open,
             **{f'events: {d.kind}': d.count for d in monitor.detectors if d.count},
