@@ -98,7 +98,8 @@ def parameters_of(config: type) -> tuple[Parameter, ...]:
     found = []
     for field in fields(config):
         about = dict(field.metadata)
-        found.append(Parameter(field.name, field.default, about.pop('text'), **about))
+        default: Any = field.default
+        found.append(Parameter(field.name, default, about.pop('text'), **about))
     return tuple(found)
 
 

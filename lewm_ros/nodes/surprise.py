@@ -128,7 +128,7 @@ class SurpriseNode(ObserverNode):
         self._anomaly.publish(not_watching(self.now()))
 
     def changed(self) -> None:
-        """Detect by the new thresholds; frames that wait to be scored are judged by them too."""
+        """Detect by the new thresholds."""
         self._adopt()
 
     def cleanup(self) -> None:
@@ -176,11 +176,10 @@ class SurpriseNode(ObserverNode):
 
     def _adopt(self) -> None:
         """Detect by the thresholds of the parameters; an event that lasts goes on."""
-        params = self.params
+        params, thresholds = self.params, None
         found, about = self._look_up(params['alpha'], params['horizon'])
         self._calibration, self._about = found, about
         self.conditions.set('calibration', about if found is None else None)
-        thresholds = None
         if found is not None:
             settings = ('release', 'hold', 'frozen_seconds', 'gap_seconds')
             thresholds = thresholds_of(found, **{name: params[name] for name in settings})
