@@ -111,7 +111,7 @@ class TrialNode(TrialListener):
             yield from self._change_planner(Transition.TRANSITION_DEACTIVATE)
             for number in range(params['random_goals']):
                 yield from self._reach(drive=self._drive_at_random)
-                self._say('random', number, params['random_goals'], record.random_goals[-1])
+                self.print_result('random', number, params['random_goals'], record.random_goals[-1])
             yield from self._change_planner(Transition.TRANSITION_ACTIVATE)
         if params['teleports']:
             yield from self.wait(SETTLE)
@@ -134,7 +134,7 @@ class TrialNode(TrialListener):
             if self._filming:
                 self._filming = False
                 record.goal_image = self._goal_image
-            self._say('goal', number, goals, record.goals[-1])
+            self.print_result('goal', number, goals, record.goals[-1])
         until = self.now() + round(extra * NS_PER_S)
         done = len(record.goals)
         while self.now() < until:
@@ -238,14 +238,6 @@ class TrialNode(TrialListener):
         answer = future.result()
         if answer is None or not answer.success:
             raise BringupError('planner_node refused to change its lifecycle state')
-
-    def _say(self, what: str, number: int, count: int, result: GoalResult) -> None:
-        shown = f'reached after {result.seconds:.1f} s' if result.reached else 'missed'
-        print(
-            f'{what} {number + 1}/{count}: {shown}, '
-            f'final error {result.final_error:.3f} {self.record.unit}',
-            flush=True,
-        )
 
 
 def main() -> int:

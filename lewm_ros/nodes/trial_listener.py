@@ -11,7 +11,7 @@ from std_msgs.msg import Float32, Header
 from trajectory_msgs.msg import JointTrajectory
 
 from lewm_ros.errors import BringupError
-from lewm_ros.evaluation.report import Teleport, TrialRecord
+from lewm_ros.evaluation.report import GoalResult, Teleport, TrialRecord
 from lewm_ros.nodes.anomalies import EVENTS, OpenAnomalies
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
 from lewm_ros.nodes.messages import stamp_of, to_ns
@@ -116,6 +116,15 @@ class TrialListener(LewmNode):
             if time.monotonic() > until:
                 raise BringupError(f'gave up after {timeout:g} s: {lack}')
             yield
+
+    def print_result(self, what: str, number: int, count: int, result: GoalResult) -> None:
+        """Print what became of one goal of ``count``."""
+        shown = f'reached after {result.seconds:.1f} s' if result.reached else 'missed'
+        print(
+            f'{what} {number + 1}/{count}: {shown}, '
+            f'final error {result.final_error:.3f} {self.record.unit}',
+            flush=True,
+        )
 
     def _on_state(self, message: JointState, received: int) -> None:
         state = read_fields(message, self._state.fields)
