@@ -29,9 +29,9 @@ from lewm_ros.robot.imaging import from_message, prepare
 from lewm_ros.time import NS_PER_S
 
 #: A silence of the camera is reported after this long [s].
-SILENCE = 2.0
-#: Bad frames are over when none came for this long [s].
-CALM = 2.0
+FRAME_TIMEOUT = 2.0
+#: The warning about bad frames ends when none came for this long [s].
+BAD_FRAME_HOLD = 2.0
 #: So long after activation the latched goals of others have arrived [s].
 DISCOVERY_TIME = 1.0
 
@@ -160,13 +160,15 @@ class EncoderNode(LewmNode):
 
     def _on_set_goal(self, request: Trigger.Request, response: Trigger.Response) -> Any:
         good = self._last_good
-        if good is not None and time.monotonic() - good[0] <= SILENCE:
+        if good is not None and time.monotonic() - good[0] <= FRAME_TIMEOUT:
             self._request('goal', good[1])
             response.success = True
             response.message = f'the frame of {stamp_of(good[1]) / NS_PER_S:.3f} s is the goal'
         else:
-            response.message = f'no frame on {self._topic} was encoded in the last {SILENCE:g} s'
-            if time.monotonic() - self._last_bad <= SILENCE:
+            response.message = (
+                f'no frame on {self._topic} was encoded in the last {FRAME_TIMEOUT:g} s'
+            )
+            if time.monotonic() - self._last_bad <= FRAME_TIMEOUT:
                 response.message += f': {self._refusal}'
         return response
 
@@ -213,7 +215,7 @@ class EncoderNode(LewmNode):
         self._encode_ms.add(1000 * (time.monotonic() - started))
         self._age_ms.add((self.now() - stamp_of(message)) / 1e6)
         self._last_good = came, message
-        if started - self._last_bad > CALM:
+        if started - self._last_bad > BAD_FRAME_HOLD:
             self.conditions.set('bad frame', None)
 
     def _encode_goal(self, message: Any) -> None:
@@ -235,7 +237,7 @@ class EncoderNode(LewmNode):
     def _watch(self) -> None:
         silent = time.monotonic() - self._last_frame
         text = None
-        if silent > SILENCE:
+        if silent > FRAME_TIMEOUT:
             text = (
                 f'no frames on {self._topic} for {silent:.0f} s '
                 f'(publishers: {self.count_publishers(self._topic)})'

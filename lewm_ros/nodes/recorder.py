@@ -30,9 +30,9 @@ from lewm_ros.nodes.topic_recorder import TopicRecorder
 from lewm_ros.view.terminal import Keys
 
 #: How often publishers are looked for, and silences noticed [s].
-LOOK = 0.25
+CHECK_PERIOD = 0.25
 #: How often the terminal is asked for keys [s].
-KEYS = 0.05
+KEY_PERIOD = 0.05
 
 
 class RecorderNode(TopicRecorder):
@@ -89,12 +89,12 @@ class RecorderNode(TopicRecorder):
             self.create_service(Trigger, '~/start_episode', self._on_start),
             self.create_service(Trigger, '~/stop_episode', self._on_stop),
         ]
-        self._look()
-        self.every(LOOK, self._look)
+        self._check_topics()
+        self.every(CHECK_PERIOD, self._check_topics)
         text = f'recording to {session.path}'
         self._keys = Keys.of_stdin() if params['keys'] else None
         if self._keys is not None:
-            self.every(KEYS, self._read_keys)
+            self.every(KEY_PERIOD, self._read_keys)
             text += ': space starts and stops an episode, q ends'
         self.get_logger().info(text)
 

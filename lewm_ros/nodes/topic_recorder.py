@@ -38,7 +38,7 @@ class TopicRecorder(LewmNode):
         self._topics = {self.resolve_topic_name(t.name): t for t in topics_of(self._contract)}
         self._classes: dict[str, Any] = {n: message_class(t.type) for n, t in self._topics.items()}
 
-    def _look(self) -> None:
+    def _check_topics(self) -> None:
         """Subscribe to what is published by now; notice what is silent."""
         session = self._session
         if session is None:
@@ -50,7 +50,7 @@ class TopicRecorder(LewmNode):
         for name, topic in self._topics.items():
             recorded = session.topics.get(name)
             if recorded is None:
-                self._look_for(session, name, topic)
+                self._subscribe_if_published(session, name, topic)
             elif silence := session.silence(recorded):
                 self._note_gap(recorded, silence)
         owner = None if self._running is None else self._episode_owner()
@@ -59,7 +59,7 @@ class TopicRecorder(LewmNode):
             None if owner is None else f'{owner} announces episodes too: their numbers are mixed',
         )
 
-    def _look_for(self, session: Session, name: str, topic: Topic) -> None:
+    def _subscribe_if_published(self, session: Session, name: str, topic: Topic) -> None:
         offers = self.get_publishers_info_by_topic(name)
         fitting = [o.qos_profile for o in offers if o.topic_type == topic.type]
         text = None

@@ -88,11 +88,11 @@ def commands_move(executed: np.ndarray, std: np.ndarray, kind: str) -> bool:
 
 
 class FrozenCamera:
-    """Seconds for which the picture stood still although commands should have moved the robot.
+    """Seconds for which the image stood still although commands should have moved the robot.
 
     Equal frames have bit-equal latents, and the frames of a real camera are never equal. A
     simulated one sends equal frames of a robot at rest: they count only while the robot should
-    move. Once above ``limit`` [s] the figure stays until the picture changes, because a robot
+    move. Once above ``limit`` [s] the figure stays until the image changes, because a robot
     that was stopped for it no longer should.
     """
 
