@@ -47,14 +47,12 @@ def monitor(reacher_contract: Contract) -> SurpriseMonitor:
     return SurpriseMonitor(spec, reacher_contract, engine, np.ones(4), THRESHOLDS)
 
 
-def drive(
-    monitor: SurpriseMonitor, latents: np.ndarray, first: int = 0, step: int = 1
-) -> list[Edge]:
+def drive(monitor: SurpriseMonitor, latents: np.ndarray, first: int = 0) -> list[Edge]:
     """Let it see latents (n, D), a frame a tick, under commands that move; return the edges."""
     edges = []
     for number, latent in enumerate(latents, first):
-        stamp = NS_PER_S + number * step * TICK
-        monitor.add_action(stamp, np.array([0.5, 0.0]))
+        stamp = NS_PER_S + number * TICK
+        monitor.add_action(stamp, np.array([0.5 * (-1) ** number, 0.0]))
         edges += monitor.update(stamp, latent).edges
     return edges
 
