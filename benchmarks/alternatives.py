@@ -70,7 +70,7 @@ class MPPI:
         return Solution(
             mean=best,
             cost=best_cost,
-            spread=float(step.costs.std()),
+            std=float(step.costs.std()),
             elites=step.elites[: self.config.keep],
             iterations=self.config.iterations,
             rollouts=self.config.iterations * self.config.samples + 1,
@@ -136,7 +136,7 @@ class Adam:
         return Solution(
             mean=best,
             cost=best_cost,
-            spread=0.0,
+            std=0.0,
             elites=elites,
             iterations=self._steps,
             rollouts=rollouts + self._steps + 1,

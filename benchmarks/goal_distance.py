@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from lewm_ros.api import planner_config
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import load_engine
-from lewm_ros.evaluation.closed_loop import PlannerPolicy, planner_config
+from lewm_ros.evaluation.closed_loop import PlannerPolicy
 from lewm_ros.files import find
 from lewm_ros.planning.goal import Goal, GoalState
 from lewm_ros.robot.imaging import prepare

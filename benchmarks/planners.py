@@ -25,9 +25,10 @@ import numpy as np
 from planner_variants import VARIANTS, Variant
 from tqdm import tqdm
 
+from lewm_ros.api import planner_config
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import load_engine
-from lewm_ros.evaluation.closed_loop import PlannerPolicy, planner_config
+from lewm_ros.evaluation.closed_loop import PlannerPolicy
 from lewm_ros.evaluation.evaluate import run_goals
 from lewm_ros.files import find
 from lewm_ros.planning import CEM, Plan, PlannerConfig
@@ -121,14 +122,17 @@ class Driver(PlannerPolicy):
         super().__init__(
             bundle, bundle.contract, engine, planner.config, lambda: task.set_goal(task.goal)
         )
-        self._planner = planner
+        self.policy.agent.planner = planner
+        self._taken = planner.taken
         self.noise: RandomPolicy | None = None
 
     def act(self, stamp: int) -> np.ndarray:
         """Command random noise, if there is any, until a plan is there."""
-        if self.noise is not None and not self._planner.taken:
-            self._rest = self.noise.act(stamp)
-        return super().act(stamp)
+        if self.noise is None or self._taken:
+            return super().act(stamp)
+        command = self.noise.act(stamp)
+        self.policy.executed(command, stamp)
+        return command
 
 
 def record(bench: Bench, task: Any, count: int, far: float, seed: int) -> dict[str, list[Problem]]:

@@ -1,5 +1,30 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""LeWorldModel on robots: latent world-model control and calibrated surprise for ROS 2."""
+"""LeWorldModel on robots: latent world-model control and calibrated surprise for ROS 2.
 
+The library's front door, imported when it is first used::
+
+    policy = lewm_ros.Policy.load('reacher')
+    policy.set_goal(image)
+    command = policy.act(image, stamp)
+    monitor = lewm_ros.SurpriseMonitor.load('reacher')
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lewm_ros.api import Policy, SurpriseMonitor
+
+__all__ = ['Policy', 'SurpriseMonitor']
 __version__ = '0.1.0'
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name of the front door."""
+    if name not in __all__:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from lewm_ros import api
+
+    return getattr(api, name)

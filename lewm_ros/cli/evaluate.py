@@ -9,11 +9,11 @@ from contextlib import closing
 import json
 from pathlib import Path
 
+from lewm_ros.api import planner_config
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import ENGINES, PRECISIONS, load_engine
 from lewm_ros.errors import SimulationError
 from lewm_ros.evaluation import voe
-from lewm_ros.evaluation.closed_loop import planner_config
 from lewm_ros.evaluation.evaluate import evaluate
 from lewm_ros.evaluation.probe import probe_bags
 from lewm_ros.files import find

@@ -104,7 +104,7 @@ class ExecutionWatchdog:
         self._matched: float | None = None  # last matching report, or the first command
         self._since: float | None = None  # all reports have matched since
         self._reported = float('-inf')
-        self._doubt = False
+        self._mismatch = False
 
     def sent(self, now: float, command: np.ndarray) -> None:
         """Note a command (A,) as it was published."""
@@ -129,10 +129,10 @@ class ExecutionWatchdog:
         if self._matched is None:  # nothing was sent
             return None
         if now - self._matched > self.timeout:
-            self._doubt, self._since = True, None
+            self._mismatch, self._since = True, None
         elif self._since is not None and now - self._since >= self.timeout:
-            self._doubt = False
-        if not self._doubt:
+            self._mismatch = False
+        if not self._mismatch:
             return None
         if now - self._reported > self.timeout:
             return 'the robot does not report what it executes'

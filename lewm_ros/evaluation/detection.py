@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lewm_ros.evaluation.intervals import wilson
-from lewm_ros.surprise.events import Event, EventDetector
+from lewm_ros.surprise.events import Event
 from lewm_ros.time import NS_PER_S
 
 RESAMPLES = 2000  #: of a bootstrap
@@ -56,15 +56,6 @@ class Trial:
     def frames(self, start: int, stop: int) -> int:
         """Frames with a score from one stamp to another."""
         return int(np.diff(np.searchsorted(self.stamps, [start, stop]))[0])
-
-
-def find_events(detector: EventDetector, stamps: np.ndarray, figures: np.ndarray) -> list[Event]:
-    """Events of an episode, (n,) stamps [ns] and figures; one that lasts has no end."""
-    events = {}
-    for stamp, figure in zip(stamps.tolist(), figures.tolist()):
-        for event in detector.update(stamp, figure):
-            events[event.id] = event
-    return list(events.values())
 
 
 def auroc(high: np.ndarray, low: np.ndarray) -> float:

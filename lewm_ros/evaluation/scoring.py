@@ -4,16 +4,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from lewm_ros.api import SurpriseMonitor
 from lewm_ros.bags.episodes import Episode
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import Engine
 from lewm_ros.robot.history import History
-from lewm_ros.surprise.score import contributions, predict
+from lewm_ros.surprise.events import KINDS, Event
+from lewm_ros.surprise.monitor import Thresholds
+from lewm_ros.surprise.score import predict
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Scores:
     stamps: np.ndarray  #: (n,) int64 [ns]
     scores: np.ndarray  #: (n,) float64
     contributions: np.ndarray  #: (n, D) float64; each row's sum is the score
-    observed: np.ndarray  #: (n, D) float32 latents of the frames
+    events: dict[str, list[Event]]  #: of each kind, in the order of their start
 
 
 def forecast_episode(
@@ -45,28 +48,15 @@ def forecast_episode(
 
     Every frame is encoded once. The engine's horizon must be at least the largest.
     """
-    manifest = bundle.manifest
-    history = History(
-        manifest.history,
-        manifest.frameskip,
-        bundle.block,
-        manifest.camera_period,
-        bundle.contract.action.size,
-        ahead=max(horizons) * bundle.block,
-    )
+    history = History.of_model(bundle.spec, max(horizons) * bundle.block)
     found: dict[int, list[tuple[int, np.ndarray, np.ndarray]]] = {h: [] for h in horizons}
-    done = 0
-    for stamp, image in zip(episode.stamps.tolist(), episode.images):
-        while done < len(episode.actions) and episode.action_stamps[done] <= stamp:
-            history.append_action(int(episode.action_stamps[done]), episode.actions[done])
-            done += 1
-        latent = engine.encode(image)
+    for stamp, latent in _replay(episode, engine, history.append_action):
         history.append_latent(stamp, latent)
         for horizon, rows in found.items():
             transition = history.transition(stamp, horizon)
             if transition is not None:
                 rows.append((stamp, predict(bundle.spec, engine, *transition), latent))
-    size = manifest.latent_size
+    size = bundle.manifest.latent_size
     return {
         horizon: Forecast(
             np.array([stamp for stamp, _, _ in rows], dtype=np.int64),
@@ -77,13 +67,42 @@ def forecast_episode(
     }
 
 
-def score_episode(bundle: Bundle, engine: Engine, episode: Episode, horizon: int = 1) -> Scores:
-    """Score an episode with the bundle's own scale, as surprise_node does with that horizon.
+def score_episode(
+    bundle: Bundle,
+    engine: Engine,
+    episode: Episode,
+    horizon: int = 1,
+    thresholds: Thresholds | None = None,
+) -> Scores:
+    """Score an episode with the monitor that surprise_node runs.
 
     The engine's horizon must be at least ``horizon`` [blocks]. Equal to the node's scores where
-    commands have the stamps that they were recorded with.
+    commands have the stamps that they were recorded with. An event that lasts has no end; without
+    thresholds there are none.
     """
-    forecast = forecast_episode(bundle, engine, episode, (horizon,))[horizon]
-    scale = bundle.surprise_scale(horizon)
-    parts = contributions(forecast.predicted, forecast.observed, scale)
-    return Scores(forecast.stamps, parts.sum(axis=-1), parts, forecast.observed)
+    monitor = SurpriseMonitor.of_bundle(bundle, bundle.contract, engine, thresholds, horizon)
+    rows, events = [], {}
+    for stamp, latent in _replay(episode, engine, monitor.add_action):
+        reading = monitor.update(stamp, latent)
+        events.update({edge.event.id: edge.event for edge in reading.edges})
+        if len(reading.contributions):
+            rows.append(reading)
+    size = bundle.manifest.latent_size
+    return Scores(
+        np.array([row.stamp for row in rows], dtype=np.int64),
+        np.array([row.score for row in rows]),
+        np.array([row.contributions for row in rows]).reshape(-1, size),
+        {kind: [e for e in events.values() if e.kind == kind] for kind in KINDS},
+    )
+
+
+def _replay(
+    episode: Episode, engine: Engine, add_action: Callable[[int, np.ndarray], object]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield stamp [ns] and latent (D,) of each frame, once the commands before it are added."""
+    done = 0
+    for stamp, image in zip(episode.stamps.tolist(), episode.images):
+        while done < len(episode.actions) and episode.action_stamps[done] <= stamp:
+            add_action(int(episode.action_stamps[done]), episode.actions[done])
+            done += 1
+        yield stamp, engine.encode(image)

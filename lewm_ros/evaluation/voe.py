@@ -17,31 +17,28 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from lewm_ros.api import require_calibration, thresholds_of
 from lewm_ros.bags.episodes import Episode
 from lewm_ros.bundle import Bundle, Calibration
 from lewm_ros.engines import Engine, load_engine
-from lewm_ros.errors import CalibrationError, SimulationError
+from lewm_ros.errors import SimulationError
 from lewm_ros.evaluation.closed_loop import GOAL_SECONDS, PlannerPolicy
 from lewm_ros.evaluation.detection import (
     Trial,
     auroc,
     detection_figures,
-    find_events,
     monitor_figures,
     share,
 )
 from lewm_ros.evaluation.false_alarms import false_alarms
-from lewm_ros.evaluation.scoring import Scores, score_episode
+from lewm_ros.evaluation.scoring import score_episode
 from lewm_ros.evaluation.voe_figure import BEFORE, draw
 from lewm_ros.planning import PlannerConfig
 from lewm_ros.progress import progress
-from lewm_ros.robot.history import block_actions, block_edges
 from lewm_ros.robot.imaging import prepare
 from lewm_ros.sim import Task
 from lewm_ros.sim.collect import START, simulate
 from lewm_ros.sim.perturbations import DRIFT_PERIOD, PERTURBATIONS
-from lewm_ros.surprise.events import Event, EventDetector
-from lewm_ros.surprise.monitors import FROZEN_SECONDS, FrozenCamera, commands_move, running_means
 from lewm_ros.time import NS_PER_S
 
 #: Time in which an event is to be noticed: of abrupt kinds, and of those that grow slowly [s].
@@ -61,7 +58,7 @@ VOE_ONLY = {
 
 
 class EncodedOnce:
-    """An engine that encodes equal pictures once: for planner and score, for all of a trial."""
+    """An engine that encodes equal images once: for planner and score, for all of a trial."""
 
     name: str
     provider: str
@@ -76,14 +73,14 @@ class EncodedOnce:
         return getattr(self._engine, name)
 
     def encode(self, image: np.ndarray) -> np.ndarray:
-        """Return the latent (D,) of a picture (S, S, 3) uint8."""
+        """Return the latent (D,) of an image (S, S, 3) uint8."""
         key = hashlib.sha256(image.tobytes()).digest()
         if key not in self._latents:
             self._latents[key] = self._engine.encode(image)
         return self._latents[key]
 
     def forget(self) -> None:
-        """Begin a trial: its pictures are others."""
+        """Begin a trial: its images are others."""
         self._latents.clear()
 
 
@@ -179,7 +176,13 @@ class Trials:
 
     def _trial(self, episode: Episode, usual: Episode, moment: int) -> Trial:
         """Score an episode; what differs from the ``usual`` one can show what happened."""
-        scored = score_episode(self._bundle, self._engine, episode, self._calibration.horizon)
+        scored = score_episode(
+            self._bundle,
+            self._engine,
+            episode,
+            self._calibration.horizon,
+            thresholds_of(self._calibration),
+        )
         after = np.flatnonzero(episode.stamps > moment)
         shown = next(
             (i for i in after if not np.array_equal(episode.images[i], usual.images[i])), after[0]
@@ -189,42 +192,7 @@ class Trials:
             shown=int(episode.stamps[shown]),
             stamps=scored.stamps,
             scores=scored.scores,
-            events=self._events(episode, scored),
-        )
-
-    def _events(self, episode: Episode, scored: Scores) -> dict[str, list[Event]]:
-        """What surprise_node would raise."""
-        found, stamps = self._calibration, scored.stamps
-        frozen = EventDetector('frozen_camera', FROZEN_SECONDS, 1.0, 0.0)
-        events = {
-            'surprise': find_events(
-                EventDetector('surprise', found.threshold), stamps, scored.scores
-            ),
-            'frozen_camera': find_events(frozen, stamps, self._still(episode, scored)),
-        }
-        if found.drift is not None:
-            means = running_means(stamps, scored.scores)
-            full = ~np.isnan(means)
-            drift = EventDetector('drift', found.drift, 1.0)
-            events['drift'] = find_events(drift, stamps[full], means[full])
-        return events
-
-    def _still(self, episode: Episode, scored: Scores) -> np.ndarray:
-        """Seconds (n,) for which the picture stood still although the robot should move."""
-        manifest, horizon = self._bundle.manifest, self._calibration.horizon
-        back = round(horizon * self._bundle.block * NS_PER_S)
-        edges = block_edges(scored.stamps - back, scored.stamps, horizon)
-        blocks = block_actions(episode.action_stamps, episode.actions, edges, manifest.frameskip)
-        executed = blocks.reshape(len(blocks), -1, episode.actions.shape[1])
-        std, kind = np.array(manifest.action_std), self._bundle.contract.action.kind
-        camera = FrozenCamera(FROZEN_SECONDS)
-        return np.array(
-            [
-                camera.update(stamp, latent, commands_move(commands, std, kind))
-                for stamp, latent, commands in zip(
-                    scored.stamps.tolist(), scored.observed, executed
-                )
-            ]
+            events=scored.events,
         )
 
 
@@ -246,7 +214,7 @@ def summarise(
         seconds = watched(kind)
         kinds[kind] = detection_figures(done, normal, seconds, seed)
         monitor = MONITORS.get(kind)
-        if monitor is not None and monitor in normal[0].events:
+        if monitor is not None and (monitor != 'drift' or calibration.drift is not None):
             lasts = PERTURBATIONS[kind].seconds or seconds
             kinds[kind]['monitor'] = monitor_figures(done, monitor, lasts)
     alarms = [n.detection('surprise', n.shown, ABRUPT) for n in normal]
@@ -278,13 +246,7 @@ def run(args: argparse.Namespace, bundle: Bundle, task: Task, config: PlannerCon
     """Run the trials and print what was detected."""
     if args.trials < 1:
         raise SimulationError(f'--trials is {args.trials}: expected more than 0')
-    calibration = bundle.calibration_for(args.alpha, args.horizon)
-    if calibration is None:
-        raise CalibrationError(
-            f'bundle {bundle.path} has no threshold for alpha {args.alpha:g} at horizon '
-            f'{args.horizon}: run `lewm calibrate {bundle.path} --data BAG... --alpha '
-            f'{args.alpha:g} --horizon {args.horizon}` first'
-        )
+    calibration = require_calibration(bundle, args.alpha, args.horizon)
     blocks = max(config.rollout_blocks(bundle.spec), args.horizon)
     engine = load_engine(bundle, args.engine, precision=args.precision, horizon=blocks)
     alarms = false_alarms(bundle, engine, args.data, args.horizon) if args.data else {}

@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from lewm_ros.nodes.diagnostics import OK, WARN
 from lewm_ros.nodes.messages import header
+from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.surprise.events import Event
 
 #: The last edges reach a late joiner too.
@@ -18,6 +22,24 @@ EVENTS = QoSProfile(
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
 
+
+#: Parameters of what is saved of an event, see ``evidence.py``, which needs the extra [record].
+EVIDENCE = (
+    Parameter(
+        'evidence_folder',
+        '',
+        'Where a bag of the last seconds goes at each event; empty: none.',
+    ),
+    Parameter('evidence_seconds', 10.0, 'Length of such a bag [s].', 0.1, 600.0),
+    Parameter('evidence_per_hour', 6, 'Bags in an hour at most.', low=1, high=3600),
+    Parameter(
+        'evidence_mb',
+        1000.0,
+        'Size of the folder at most; when it is full, no more bags are written [MB].',
+        1.0,
+        1e7,
+    ),
+)
 
 #: ``header.frame_id`` of the message of a node that does not watch any more.
 ENDED = 'ended'
@@ -80,6 +102,38 @@ def edge_message(event: Event, stamp: int, score: float, node: str, robot: str) 
     return DiagnosticArray(header=header(stamp), status=[status])
 
 
+class EdgePublisher:
+    """Publishes edges so that what is open stays within reach of a late joiner.
+
+    The topic keeps its last messages only: an edge that opened an event is published again before
+    the edges of others have pushed it out. Safe to call from any thread.
+
+    Args:
+        publisher: of the topic, with :data:`EVENTS`.
+
+    """
+
+    def __init__(self, publisher: Any) -> None:
+        self._publisher = publisher
+        self._lock = threading.Lock()
+        self._open: dict[int, DiagnosticArray] = {}
+        self._since = 0  # messages since those were published last
+
+    def publish(self, event: Event, edge: DiagnosticArray) -> None:
+        """Publish the edge of an event."""
+        with self._lock:
+            self._publisher.publish(edge)
+            self._since += 1
+            if event.end is None:
+                self._open[event.id] = edge
+            else:
+                self._open.pop(event.id, None)
+            if self._since + len(self._open) >= EVENTS.depth:
+                for message in self._open.values():
+                    self._publisher.publish(message)
+                self._since = 0
+
+
 class OpenAnomalies:
     """What is open by the messages so far; false if nothing is.
 
@@ -92,8 +146,9 @@ class OpenAnomalies:
         self.watched = False
         self._open: dict[str, str] = {}  # id → kind
 
-    def take(self, message: DiagnosticArray) -> None:
-        """Take note of an edge, or of a node that begins or ends to watch."""
+    def take(self, message: DiagnosticArray) -> list[dict[str, str]]:
+        """Note an edge, or a node that begins or ends to watch; values of what is newly open."""
+        opened = []
         self.watched = bool(message.status) or message.header.frame_id != ENDED
         if not message.status and self.watched:
             self._open.clear()
@@ -101,8 +156,11 @@ class OpenAnomalies:
             values = {v.key: v.value for v in status.values}
             if values['end']:
                 self._open.pop(values['id'], None)
-            else:
-                self._open[values['id']] = values['kind']
+                continue
+            if values['id'] not in self._open:
+                opened.append(values)
+            self._open[values['id']] = values['kind']
+        return opened
 
     def __bool__(self) -> bool:
         return bool(self._open)

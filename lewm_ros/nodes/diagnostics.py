@@ -120,6 +120,10 @@ class Recent:
         values = list(self._values)
         return float(np.percentile(values, percent)) if values else float('nan')
 
+    def percentiles(self, name: str, *percents: int) -> dict[str, float]:
+        """Percentiles by 'name_p50' and so on, for a report."""
+        return {f'{name}_p{percent}': self.percentile(percent) for percent in percents}
+
 
 class Rate:
     """How often something happens [Hz]: over the last seconds, by the steady clock.

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from array import array
-from pathlib import Path
 import time
 from typing import Any
 
@@ -17,11 +15,12 @@ from std_srvs.srv import Trigger
 
 from lewm_ros.bringup.compose import main_of
 from lewm_ros.engines import describe, load_engine
+from lewm_ros.engines.encoding import FrameEncoder
 from lewm_ros.errors import ModelError, ObservationError
-from lewm_ros.files import read_limited
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
 from lewm_ros.nodes.diagnostics import OK, Rate, Reasons, Recent
-from lewm_ros.nodes.messages import header, image_message, stamp_of, to_time, vector_message
+from lewm_ros.nodes.goals import read_goal_file
+from lewm_ros.nodes.messages import image_message, stamp_of, to_time, vector_message
 from lewm_ros.nodes.observer import ENGINE
 from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.nodes.qos import IMAGE_RELIABILITY
@@ -30,26 +29,22 @@ from lewm_ros.robot.imaging import from_message, prepare
 from lewm_ros.time import NS_PER_S
 
 #: A silence of the camera is reported after this long [s].
-SILENCE = 2.0
-#: Bad frames are over when none came for this long [s].
-CALM = 2.0
-#: By then after activation it is known which goals there are already [s].
-SETTLING = 1.0
-#: Largest goal_file [bytes].
-_GOAL_FILE = 1 << 26
-#: How far the ratio of width to height of frames may change.
-SHAPE = 0.01
+FRAME_TIMEOUT = 2.0
+#: The warning about bad frames ends when none came for this long [s].
+BAD_FRAME_HOLD = 2.0
+#: So long after activation the latched goals of others have arrived [s].
+DISCOVERY_TIME = 1.0
 
 
 class EncoderNode(LewmNode):
-    """Encodes camera frames and goal pictures on one worker; the newest of each wins.
+    """Encodes camera frames and goal images on one worker; the newest of each wins.
 
     A goal comes by ``goal_image``, from a file or by ``~/set_goal``, always through the worker. It
     waits for the first frame, which its size has to agree with. One that is refused changes
     nothing. What is pursued is latched on ``goal_latent`` and, for those who show it, on
     ``goal_image/accepted``, which nobody else publishes.
 
-    What was there before the node was active (the file, a latched picture) is a first goal only:
+    What was there before the node was active (the file, a latched image) is a first goal only:
     it waits as long as a planner has a goal, so that an encoder that starts again exchanges none.
     """
 
@@ -60,7 +55,7 @@ class EncoderNode(LewmNode):
         Parameter(
             'goal_file',
             '',
-            'PNG or JPEG of the whole camera picture that is the first goal; empty: none.',
+            'PNG or JPEG of the whole camera image that is the first goal; empty: none.',
         ),
     )
 
@@ -68,20 +63,15 @@ class EncoderNode(LewmNode):
         """Load the model and create the latent publishers."""
         self._bundle, self._contract = self.load_bundle()
         self._goal_file = self._read_goal(self.params['goal_file'])
-        self._engine = load_engine(
-            self._bundle,
-            self.params['engine'],
-            self.params['threads'],
-            provider=self.params['provider'],
-            horizon=1,
-        )
+        engine, threads, provider = (self.params[k] for k in ('engine', 'threads', 'provider'))
+        self._engine = load_engine(self._bundle, engine, threads, provider=provider, horizon=1)
         size = self._bundle.manifest.image_size
         self._engine.encode(np.zeros((size, size, 3), np.uint8))  # the first call is slow
-        # First, so that who hears of a goal has heard of its model.
+        # First: the model hash is published before any goal.
         self._model = self.publisher(String, 'model', LATCHED)
         self._latent = self.publisher(Image, 'latent', STREAM)
         self._goal_latent = self.publisher(Image, 'goal_latent', LATCHED)
-        self._goal_picture = self.publisher(Image, 'goal_image/accepted', LATCHED)
+        self._goal_image = self.publisher(Image, 'goal_image/accepted', LATCHED)
 
     def activate(self) -> None:
         """Announce the model and start to encode."""
@@ -94,10 +84,10 @@ class EncoderNode(LewmNode):
         self._last_good: tuple[float, Any] | None = None  # when it came [s, steady], message
         self._last_bad = float('-inf')
         self._refusal = ''
-        self._size: tuple[int, int] | None = None  # of the frames, width and height [px]
+        self._encoder = FrameEncoder(self._bundle.spec, self._contract.camera, self._engine)
         self._activated = time.time_ns(), time.monotonic()
         self._waiting: tuple[str, Any] | None = None  # kind and message of a goal
-        self._planner_says: str | None = None  # state of its goal
+        self._planner_state: str | None = None  # state of its goal
         self._service = self.create_service(Trigger, '~/set_goal', self._on_set_goal)
         self._worker = self.worker('encoder', self._encode)
         self._model.publish(String(data=self._bundle.hash))
@@ -116,7 +106,7 @@ class EncoderNode(LewmNode):
 
     def cleanup(self) -> None:
         """Drop the model."""
-        self.release('_engine', '_bundle', '_goal_file', '_last_good')
+        self.release('_engine', '_encoder', '_bundle', '_goal_file', '_last_good')
 
     def report(self) -> dict[str, Any]:
         """Figures of the encoder."""
@@ -125,32 +115,24 @@ class EncoderNode(LewmNode):
             'frames_hz': self._frame_rate.hz,
             'frame_age': time.monotonic() - self._last_frame,
             'latents_hz': self._latent_rate.hz,
-            'latent_age_ms_p95': self._age_ms.percentile(95),
+            **self._age_ms.percentiles('latent_age_ms', 95),
             'encoded': self._encoded,
             'goals': self._goals,
             'skipped': self._worker.skipped,
             'bad_frames': self._bad.total,
             **self._bad.figures('bad'),
-            'encode_ms_p50': self._encode_ms.percentile(50),
-            'encode_ms_p95': self._encode_ms.percentile(95),
+            **self._encode_ms.percentiles('encode_ms', 50, 95),
             'engine': describe(self._engine),
         }
 
     def _read_goal(self, name: str) -> CompressedImage | None:
-        """Read and try the picture of parameter goal_file. Raises ObservationError."""
+        """Read and try the image of parameter goal_file. Raises ObservationError."""
         if not name:
             return None
-        path = Path(name).expanduser()
+        message = read_goal_file(name)
         try:
-            data = read_limited(path, _GOAL_FILE)
-            message = CompressedImage(header=header(path.stat().st_mtime_ns), data=array('B', data))
-            prepare(
-                from_message(message), self._bundle.manifest.image_size, self._contract.camera.crop
-            )
-        except OSError as error:
-            raise ObservationError(
-                f"goal_file '{name}': {error.strerror}; expected a PNG or JPEG"
-            ) from error
+            size, crop = self._bundle.manifest.image_size, self._contract.camera.crop
+            prepare(from_message(message), size, crop)
         except ObservationError as error:
             raise ObservationError(f"goal_file '{name}': {error}") from error
         return message
@@ -174,17 +156,19 @@ class EncoderNode(LewmNode):
         self._request('first goal' if published < self._activated[0] else 'goal', message)
 
     def _on_goal_status(self, message: DiagnosticArray, received: int) -> None:
-        self._planner_says = message.status[0].message
+        self._planner_state = message.status[0].message
 
     def _on_set_goal(self, request: Trigger.Request, response: Trigger.Response) -> Any:
         good = self._last_good
-        if good is not None and time.monotonic() - good[0] <= SILENCE:
+        if good is not None and time.monotonic() - good[0] <= FRAME_TIMEOUT:
             self._request('goal', good[1])
             response.success = True
             response.message = f'the frame of {stamp_of(good[1]) / NS_PER_S:.3f} s is the goal'
         else:
-            response.message = f'no frame on {self._topic} was encoded in the last {SILENCE:g} s'
-            if time.monotonic() - self._last_bad <= SILENCE:
+            response.message = (
+                f'no frame on {self._topic} was encoded in the last {FRAME_TIMEOUT:g} s'
+            )
+            if time.monotonic() - self._last_bad <= FRAME_TIMEOUT:
                 response.message += f': {self._refusal}'
         return response
 
@@ -197,16 +181,16 @@ class EncoderNode(LewmNode):
             self._encode_frame(message, came)
         elif kind == 'goal' or self._waiting is None or self._waiting[0] != 'goal':
             self._waiting = kind, message
-        if self._waiting is None or self._size is None:
+        if self._waiting is None or self._encoder.size is None:
             return
         kind, message = self._waiting
         if kind == 'first goal':
-            if time.monotonic() - self._activated[1] < SETTLING:
+            if time.monotonic() - self._activated[1] < DISCOVERY_TIME:
                 return
-            says = self._planner_says
-            if says is None and self.count_publishers('goal_status'):
-                return  # it will say
-            if says not in (None, GoalState.NONE.value):
+            state = self._planner_state
+            if state is None and self.count_publishers('goal_status'):
+                return  # it will publish it
+            if state not in (None, GoalState.NONE.value):
                 text = (
                     'a goal of before this node was active waits, since planner_node has one: '
                     'publish it again if it is new (clocks may differ)'
@@ -220,9 +204,7 @@ class EncoderNode(LewmNode):
     def _encode_frame(self, message: Any, came: float) -> None:
         started = time.monotonic()
         try:
-            latent, self._size = self._encoded_picture(
-                from_message(message, self._contract.camera.scale)
-            )
+            latent = self._encoder.frame(from_message(message, self._contract.camera.scale))
         except (ObservationError, ModelError) as error:
             self._refuse('frame', str(error))
             self._refusal, self._last_bad = str(error), time.monotonic()
@@ -233,39 +215,20 @@ class EncoderNode(LewmNode):
         self._encode_ms.add(1000 * (time.monotonic() - started))
         self._age_ms.add((self.now() - stamp_of(message)) / 1e6)
         self._last_good = came, message
-        if started - self._last_bad > CALM:
+        if started - self._last_bad > BAD_FRAME_HOLD:
             self.conditions.set('bad frame', None)
 
     def _encode_goal(self, message: Any) -> None:
         try:
-            picture = from_message(message, self._contract.camera.scale)
-            latent, _ = self._encoded_picture(picture)
+            image = from_message(message, self._contract.camera.scale)
+            latent = self._encoder.goal(image)
         except (ObservationError, ModelError) as error:
             self._refuse('goal', str(error))
             return
         self._goals += 1
         self._goal_latent.publish(vector_message(latent, message.header))
-        self._goal_picture.publish(image_message(picture, message.header))
+        self._goal_image.publish(image_message(image, message.header))
         self.conditions.set('bad goal', None)
-
-    def _encoded_picture(self, picture: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-        """Encode a picture (H, W, 3) uint8; return its latent (D,) and its width and height.
-
-        Raises ObservationError or ModelError.
-        """
-        crop, before = self._contract.camera.crop, self._size
-        size = picture.shape[1], picture.shape[0]
-        if before is not None and size != before and (crop is not None or _differ(size, before)):
-            what = 'shape' if crop is None else 'size, which camera.crop is made for'
-            raise ObservationError(
-                f'image is {size[0]}x{size[1]} pixels, frames were {before[0]}x{before[1]}: '
-                f'expected the same {what}; activate encoder_node anew if the camera has '
-                'changed for good'
-            )
-        latent = self._engine.encode(prepare(picture, self._bundle.manifest.image_size, crop))
-        if not np.isfinite(latent).all():
-            raise ModelError('the encoder returned numbers that are not finite')
-        return latent, size
 
     def _refuse(self, kind: str, reason: str) -> None:
         self._bad.add(f'{kind}: {reason}')
@@ -274,17 +237,12 @@ class EncoderNode(LewmNode):
     def _watch(self) -> None:
         silent = time.monotonic() - self._last_frame
         text = None
-        if silent > SILENCE:
+        if silent > FRAME_TIMEOUT:
             text = (
                 f'no frames on {self._topic} for {silent:.0f} s '
                 f'(publishers: {self.count_publishers(self._topic)})'
             )
         self.conditions.set('no frames', text)
-
-
-def _differ(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether two sizes are of different shape: resized to one, they show different pictures."""
-    return abs(size[0] * other[1] / (size[1] * other[0]) - 1) > SHAPE
 
 
 def main() -> int:

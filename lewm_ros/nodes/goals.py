@@ -4,34 +4,48 @@
 
 from __future__ import annotations
 
+from array import array
+from pathlib import Path
 import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from sensor_msgs.msg import CompressedImage
 
+from lewm_ros.errors import ObservationError
+from lewm_ros.files import read_limited
 from lewm_ros.nodes.diagnostics import OK, WARN
 from lewm_ros.nodes.messages import header
 from lewm_ros.nodes.parameters import Parameter, dynamic
-from lewm_ros.planning.goal import Goal, GoalState
+from lewm_ros.planning.goal import (
+    GOAL_DWELL,
+    GOAL_TIMEOUT,
+    GOAL_TOLERANCE,
+    Goal,
+    GoalState,
+)
+
+#: Largest goal_file [bytes].
+GOAL_FILE_LIMIT = 1 << 26
 
 GOAL = dynamic(
     Parameter(
         'goal_tolerance',
-        0.035,
+        GOAL_TOLERANCE,
         'Mean squared latent distance per dimension at which a goal counts as reached.',
         0.0,
         100.0,
     ),
     Parameter(
         'goal_dwell',
-        0.5,
+        GOAL_DWELL,
         'A goal counts as reached after so long at or below goal_tolerance [s].',
         0.0,
         60.0,
     ),
     Parameter(
         'goal_timeout',
-        0.0,
+        GOAL_TIMEOUT,
         'A goal not reached for so long is given up [s]; 0: never.',
         0.0,
         86400.0,
@@ -63,3 +77,26 @@ def goal_message(goal: Goal, robot: str, stamp: int) -> DiagnosticArray:
         values=[KeyValue(key=k, value=v) for k, v in values.items()],
     )
     return DiagnosticArray(header=header(stamp), status=[status])
+
+
+def timeout_text(goal: Goal, params: dict[str, Any]) -> str | None:
+    """Say that a goal was given up; None where it was not."""
+    if goal.state is not GoalState.TIMEOUT:
+        return None
+    return (
+        f'goal not reached within goal_timeout {params["goal_timeout"]:g} s (distance '
+        f'{goal.distance:.3g}, goal_tolerance {params["goal_tolerance"]:g}): no plans until '
+        'another goal comes'
+    )
+
+
+def read_goal_file(name: str) -> CompressedImage:
+    """Read the image of parameter goal_file. Raises ObservationError."""
+    path = Path(name).expanduser()
+    try:
+        data = read_limited(path, GOAL_FILE_LIMIT)
+        return CompressedImage(header=header(path.stat().st_mtime_ns), data=array('B', data))
+    except OSError as error:
+        raise ObservationError(
+            f"goal_file '{name}': {error.strerror}; expected a PNG or JPEG"
+        ) from error

@@ -59,17 +59,9 @@ class ObserverNode(LewmNode):
 
     def activate(self) -> None:
         """Start with an empty history."""
-        manifest = self.bundle.manifest
         self.lock = threading.Lock()
         self.generation = 0
-        self.history = History(
-            length=manifest.history,
-            parts=manifest.frameskip,
-            block=self.bundle.block,
-            period=manifest.camera_period,
-            action_size=self.contract.action.size,
-            ahead=self.ahead(),
-        )
+        self.history = self.make_history()
         self._model: str | None = None
         self._episode: int | None = None
         self._latent_rate, self._last_latent = Rate(), time.monotonic()
@@ -106,9 +98,9 @@ class ObserverNode(LewmNode):
         """Whether the encoder runs the model of this node's bundle."""
         return self._model == self.bundle.hash
 
-    def ahead(self) -> float:
-        """How far back beyond the context the history reaches [s]."""
-        return 0.0
+    def make_history(self) -> History:
+        """Make what observes the robot; return its history, which this base fills."""
+        raise NotImplementedError
 
     def engine_options(self) -> dict[str, Any]:
         """What this node asks of its engine; see :func:`lewm_ros.engines.load_engine`."""

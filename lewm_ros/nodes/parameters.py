@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from rcl_interfaces.msg import (
@@ -91,6 +91,16 @@ COMMON = (
 def dynamic(*parameters: Parameter) -> tuple[Parameter, ...]:
     """Mark parameters that can be set while the node runs."""
     return tuple(replace(p, dynamic=True) for p in parameters)
+
+
+def parameters_of(config: type) -> tuple[Parameter, ...]:
+    """Make the parameters of a dataclass whose fields say their text, range and choices."""
+    found = []
+    for field in fields(config):
+        about = dict(field.metadata)
+        default: Any = field.default
+        found.append(Parameter(field.name, default, about.pop('text'), **about))
+    return tuple(found)
 
 
 def takes(node: Node, name: str) -> bool:

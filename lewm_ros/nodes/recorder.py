@@ -14,38 +14,28 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rclpy.event_handler import QoSMessageLostInfo, SubscriptionEventCallbacks
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from std_msgs.msg import UInt32
 from std_srvs.srv import Trigger
 
 from lewm_ros.bags.layout import COMMAND
 from lewm_ros.bags.recorder import Limits
-from lewm_ros.bags.session import Recorded, Session
-from lewm_ros.bags.topics import Topic, topics_of
-from lewm_ros.bags.writer import Channel
+from lewm_ros.bags.session import Session
 from lewm_ros.bringup.compose import main_of
 from lewm_ros.errors import BagError
-from lewm_ros.nodes.base import LATCHED, LewmNode
-from lewm_ros.nodes.diagnostics import ERROR
-from lewm_ros.nodes.messages import message_class
+from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.nodes.qos import IMAGE_RELIABILITY
-from lewm_ros.robot.contract import IMAGE_TYPES
+from lewm_ros.nodes.topic_recorder import TopicRecorder
 from lewm_ros.view.terminal import Keys
 
-#: Messages that the middleware keeps for this node while its callbacks are late.
-DEPTH = 100
 #: How often publishers are looked for, and silences noticed [s].
-LOOK = 0.25
+CHECK_PERIOD = 0.25
 #: How often the terminal is asked for keys [s].
-KEYS = 0.05
-#: A required topic that nobody publishes is reported after this long [s].
-PATIENCE = 3.0
+KEY_PERIOD = 0.05
 
 
-class RecorderNode(LewmNode):
+class RecorderNode(TopicRecorder):
     """Records while it is active; episodes are started and stopped by services or keys."""
 
     PARAMETERS = (
@@ -71,14 +61,11 @@ class RecorderNode(LewmNode):
     )
 
     _number = 0  # episodes of this node: none comes twice
-    _session: Session | None = None
     _keys: Keys | None = None
 
     def configure(self) -> None:
         """Read what is to be recorded."""
-        self._contract = self.load_contract()
-        self._topics = {self.resolve_topic_name(t.name): t for t in topics_of(self._contract)}
-        self._classes: dict[str, Any] = {n: message_class(t.type) for n, t in self._topics.items()}
+        super().configure()
         self._episodes = self.publisher(UInt32, 'episode', LATCHED)
 
     def activate(self) -> None:
@@ -102,12 +89,12 @@ class RecorderNode(LewmNode):
             self.create_service(Trigger, '~/start_episode', self._on_start),
             self.create_service(Trigger, '~/stop_episode', self._on_stop),
         ]
-        self._look()
-        self.every(LOOK, self._look)
+        self._check_topics()
+        self.every(CHECK_PERIOD, self._check_topics)
         text = f'recording to {session.path}'
         self._keys = Keys.of_stdin() if params['keys'] else None
         if self._keys is not None:
-            self.every(KEYS, self._read_keys)
+            self.every(KEY_PERIOD, self._read_keys)
             text += ': space starts and stops an episode, q ends'
         self.get_logger().info(text)
 
@@ -163,113 +150,6 @@ class RecorderNode(LewmNode):
         number, self._running = self._running, None
         self._episodes.publish(UInt32(data=0))
         return self._say(f'episode {number} stopped')
-
-    # Topics
-
-    def _look(self) -> None:
-        """Subscribe to what is published by now; notice what is silent."""
-        session = self._session
-        if session is None:
-            return
-        if session.error is not None:
-            self.conditions.set('bag', str(session.error), ERROR)
-            self.finish(2)
-            return
-        for name, topic in self._topics.items():
-            recorded = session.topics.get(name)
-            if recorded is None:
-                self._look_for(session, name, topic)
-            elif silence := session.silence(recorded):
-                self._note_gap(recorded, silence)
-        owner = None if self._running is None else self._episode_owner()
-        self.conditions.set(
-            'episode',
-            None if owner is None else f'{owner} announces episodes too: their numbers are mixed',
-        )
-
-    def _look_for(self, session: Session, name: str, topic: Topic) -> None:
-        offers = self.get_publishers_info_by_topic(name)
-        fitting = [o.qos_profile for o in offers if o.topic_type == topic.type]
-        text = None
-        if fitting:
-            self._record(session, name, topic, fitting)
-        elif offers:
-            found = ', '.join(sorted({o.topic_type for o in offers}))
-            text = f'{name} has type {found}: expected {topic.type}; it is not recorded'
-        elif topic.required and session.seconds > PATIENCE:
-            text = f'nobody publishes {name} ({topic.type})'
-        self.conditions.set(f'no {name}', text)
-
-    def _record(self, session: Session, name: str, topic: Topic, offers: list[QoSProfile]) -> None:
-        # The least of what is offered: a subscription that asks for more gets nothing.
-        reliable = all(o.reliability == ReliabilityPolicy.RELIABLE for o in offers)
-        latched = all(o.durability == DurabilityPolicy.TRANSIENT_LOCAL for o in offers)
-        kind = self._classes[name]
-        recorded = session.add(
-            Channel(name, topic.type, reliable, latched),
-            topic.regular,
-            stamped='header' in kind.get_fields_and_field_types(),
-        )
-        asked = self.params['image_reliability']
-        remedy = 'begin to record when all of its publishers are there'
-        if topic.type in IMAGE_TYPES and topic.required and asked != 'publisher':
-            reliable = asked == 'reliable'
-            remedy = 'set parameter image_reliability to publisher'
-
-        def take(data: bytes, received: int) -> None:
-            pause = session.take(recorded, data, received)
-            if pause:
-                self._note_gap(recorded)
-            if dropped := session.dropped(name):
-                self.conditions.set(
-                    f'dropped {name}',
-                    f'{name}: {dropped} messages dropped, the disk is too slow for a queue of '
-                    f'{self.params["queue_mb"]:g} MB',
-                    ERROR,
-                )
-
-        def lost(event: QoSMessageLostInfo) -> None:
-            recorded.flow.lost = event.total_count
-            hint = ' (large images: docs/nodes.md)' if topic.type in IMAGE_TYPES else ''
-            self.conditions.set(
-                f'lost {name}', f'{name}: {event.total_count} messages lost on the way here{hint}'
-            )
-
-        self.subscribe(
-            kind,
-            topic.name,
-            take,
-            QoSProfile(
-                depth=DEPTH,
-                reliability=(
-                    ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-                ),
-                durability=(
-                    DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
-                ),
-            ),
-            remedy,
-            raw=True,
-            event_callbacks=SubscriptionEventCallbacks(message_lost=lost),
-        )
-
-    def _note_gap(self, recorded: Recorded, silence: float = 0.0) -> None:
-        """Say a gap once, and keep it in the diagnostics until the next episode."""
-        name, flow = recorded.channel.topic, recorded.flow
-        text = f'{name}: {flow.gaps} gaps, the longest of {flow.longest:.2f} s'
-        if silence:
-            text = f'{name}: silent for {silence:.2f} s after {flow.gaps} gaps'
-        self.conditions.set(f'gap {name}', text)
-
-    # Episodes
-
-    def _episode_owner(self) -> str | None:
-        """Return who else announces episodes, such as a simulator; two would contradict."""
-        own = (self.get_name(), self.get_namespace())
-        for offer in self.get_publishers_info_by_topic(self.resolve_topic_name('episode')):
-            if (offer.node_name, offer.node_namespace) != own:
-                return f'{offer.node_namespace.rstrip("/")}/{offer.node_name}'
-        return None
 
     def _on_start(self, request: Trigger.Request, response: Trigger.Response) -> Any:
         response.success, response.message = self.start_episode()

@@ -34,7 +34,7 @@ COMMAND_TIMEOUT = NS_PER_S // 2
 BEHIND = NS_PER_S // 2
 
 
-class Clockwork:
+class RealtimeSimulation:
     """A simulated task driven along real time by stamped commands.
 
     Args:
@@ -110,7 +110,7 @@ class SimNode(LewmNode):
         self._task = make_task(params['task'], size, params['seed'])
         self._episode = 0  # goes on over deactivation: a number never comes twice
         self._contract = self._load_contract()
-        self._hardware = self._contract.name
+        self.note_loaded(self._contract)
         state = self._contract.state
         self._image = self.publisher(Image, self._contract.camera.topic, STREAM)
         self._joints = self.publisher(
@@ -122,7 +122,7 @@ class SimNode(LewmNode):
 
     def activate(self) -> None:
         """Begin the first episode and let time run."""
-        self._clockwork = Clockwork(self._task, self._contract.action.size, self.now())
+        self._simulation = RealtimeSimulation(self._task, self._contract.action.size, self.now())
         self._perturbations: list[str] = []
         self._frames = 0
         action = self._contract.action
@@ -149,7 +149,7 @@ class SimNode(LewmNode):
             'task': self.params['task'],
             'frames': self._frames,
             'episode': self._episode,
-            're_anchors': self._clockwork.re_anchors,
+            're_anchors': self._simulation.re_anchors,
         }
 
     def _load_contract(self) -> Contract:
@@ -167,7 +167,7 @@ class SimNode(LewmNode):
         self._episodes.publish(UInt32(data=self._episode))
 
     def _on_action(self, message: Any, received: int) -> None:
-        self._clockwork.command(received, read_fields(message, self._contract.action.fields))
+        self._simulation.command(received, read_fields(message, self._contract.action.fields))
 
     def _on_goal(self, message: Float64MultiArray, received: int) -> None:
         picture = self._task.set_goal(np.array(message.data))
@@ -178,15 +178,15 @@ class SimNode(LewmNode):
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Any:
         self._task.reset()
-        self._clockwork.anchor(self.now())
+        self._simulation.anchor(self.now())
         self._begin_episode()
         response.success = True
         response.message = f'episode {self._episode}'
         return response
 
     def _tick(self) -> None:
-        self._clockwork.advance(self.now())
-        stamp = self._clockwork.reached
+        self._simulation.advance(self.now())
+        stamp = self._simulation.reached
         kinds, self._perturbations = self._perturbations, []
         for kind in kinds:
             try:

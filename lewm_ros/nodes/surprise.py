@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from itertools import count
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +12,15 @@ import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float32
 
+from lewm_ros.api import SurpriseMonitor, require_calibration, thresholds_of
 from lewm_ros.bringup.compose import main_of
 from lewm_ros.bundle import Calibration
 from lewm_ros.engines import describe as describe_engine
 from lewm_ros.errors import BundleError, CalibrationError
 from lewm_ros.nodes.anomalies import (
     EVENTS,
+    EVIDENCE,
+    EdgePublisher,
     describe,
     edge_message,
     not_watching,
@@ -29,15 +31,9 @@ from lewm_ros.nodes.diagnostics import Rate, Recent
 from lewm_ros.nodes.messages import header, vector_message
 from lewm_ros.nodes.observer import ENGINE, ObserverNode
 from lewm_ros.nodes.parameters import Parameter, dynamic
-from lewm_ros.surprise.events import Event, EventDetector
-from lewm_ros.surprise.monitors import (
-    FROZEN_SECONDS,
-    FrameGap,
-    FrozenCamera,
-    RunningMean,
-    commands_move,
-)
-from lewm_ros.surprise.score import contributions, predict
+from lewm_ros.robot.history import History
+from lewm_ros.surprise.monitor import Edge
+from lewm_ros.surprise.monitors import FROZEN_SECONDS, GAP_SECONDS
 
 if TYPE_CHECKING:  # needs the extra [record]
     from lewm_ros.nodes.evidence import Evidence
@@ -45,9 +41,9 @@ if TYPE_CHECKING:  # needs the extra [record]
 #: Frames that may wait to be scored; more are dropped, the oldest first.
 QUEUE = 32
 #: How long a frame may wait until what it is predicted from is forgotten [s].
-PATIENCE = 2.0
-#: How often a silence of the camera is looked for [s].
-LOOK = 0.1
+QUEUE_SECONDS = 2.0
+#: How often missing frames are looked for [s].
+SILENCE_PERIOD = 0.1
 
 
 class SurpriseNode(ObserverNode):
@@ -81,34 +77,20 @@ class SurpriseNode(ObserverNode):
         Parameter(
             'frozen_seconds',
             FROZEN_SECONDS,
-            'Equal pictures for longer, while commands move the robot, are a frozen camera [s].',
+            'Equal images for longer, while commands move the robot, are a frozen camera [s].',
             0.05,
             60.0,
         ),
-        Parameter('gap_seconds', 0.5, 'A longer pause between frames is a gap [s].', 0.01, 60.0),
         Parameter(
-            'evidence_folder',
-            '',
-            'Where a bag of the last seconds goes at each event; empty: none.',
+            'gap_seconds', GAP_SECONDS, 'A longer pause between frames is a gap [s].', 0.01, 60.0
         ),
-        Parameter('evidence_seconds', 10.0, 'Length of such a bag [s].', 0.1, 600.0),
-        Parameter('evidence_per_hour', 6, 'Bags in an hour at most.', low=1, high=3600),
-        Parameter(
-            'evidence_mb',
-            1000.0,
-            'Size of the folder at most; when it is full, no more bags are written [MB].',
-            1.0,
-            1e7,
-        ),
+        *EVIDENCE,
     )
 
     def configure(self) -> None:
         """Load the model."""
         super().configure()
-        horizon = self.params['horizon']
-        self._scale = self.bundle.surprise_scale(horizon)
-        self._std = np.array(self.bundle.manifest.action_std)
-        self._warm_up()
+        self._make_monitor().warm_up()
         self._score = self.publisher(Float32, 'surprise', STREAM)
         self._contributions = self.publisher(Image, 'surprise/contributions', STREAM)
         self._threshold = self.publisher(Float32, 'surprise/threshold', LATCHED)
@@ -117,20 +99,22 @@ class SurpriseNode(ObserverNode):
     def activate(self) -> None:
         """Start to score and to watch."""
         self._scores = self._windows_missing = 0
-        self._last_score = self._mean_score = float('nan')
+        self._last_score = float('nan')
         self._score_ms, self._age_ms, self._score_rate = Recent(), Recent(), Rate()
         self._scored_in = self._gap_in = 0  # generations of the last score and frame
-        self._mean = RunningMean()
-        self._frozen = FrozenCamera(self.params['frozen_seconds'])
-        self._gap = FrameGap()
-        self._detectors: dict[str, EventDetector] = {}
-        self._ids = count(1)
+        self._monitor = self._make_monitor()
+        self._edges = EdgePublisher(self._anomaly)
+        self._evidence: Evidence | None = None
         self._adopt()
-        self.every(LOOK, self._look_for_silence)
+        self.every(SILENCE_PERIOD, self._look_for_silence)
         self._anomaly.publish(nothing_open(self.now()))
         self._evidence = self._make_evidence()
         self._worker = self.worker('surprise', self._work, QUEUE)
         super().activate()
+
+    def make_history(self) -> History:
+        """Return the monitor's history."""
+        return self._monitor.history
 
     def check(self, values: dict[str, Any]) -> None:
         """Refuse a change of alpha that would end the watch."""
@@ -144,31 +128,29 @@ class SurpriseNode(ObserverNode):
         self._anomaly.publish(not_watching(self.now()))
 
     def changed(self) -> None:
-        """Have the worker take the new thresholds: the detectors are its own."""
-        self._worker.request(None, 'parameters')
+        """Detect by the new thresholds."""
+        self._adopt()
 
     def cleanup(self) -> None:
         """Drop what holds memory."""
         super().cleanup()
-        self.release('_evidence', '_frozen')
+        self.release('_evidence', '_monitor')
 
     def report(self) -> dict[str, Any]:
         """Figures of the scores."""
-        found, detectors = self._calibration, self._detectors.values()
+        found, monitor = self._calibration, self._monitor
         return {
             'scores': self._scores,
             'scores_hz': self._score_rate.hz,
             'score_last': self._last_score,
-            'running_mean': self._mean_score,
+            'running_mean': float('nan') if monitor.mean is None else monitor.mean,
             'dropped': self._worker.skipped,
             'windows_missing': self._windows_missing,
-            'score_ms_p50': self._score_ms.percentile(50),
-            'score_ms_p95': self._score_ms.percentile(95),
-            'score_age_ms_p50': self._age_ms.percentile(50),
-            'score_age_ms_p95': self._age_ms.percentile(95),
-            'events': sum(d.count for d in detectors),
-            'event_open': any(d.event is not None for d in detectors),
-            **{f'events: {d.kind}': d.count for d in detectors if d.count},
+            **self._score_ms.percentiles('score_ms', 50, 95),
+            **self._age_ms.percentiles('score_age_ms', 50, 95),
+            'events': sum(d.count for d in monitor.detectors),
+            'event_open': monitor.open,
+            **{f'events: {d.kind}': d.count for d in monitor.detectors if d.count},
             'threshold': float('nan') if found is None else found.threshold,
             'drift_threshold': float('nan') if found is None or not found.drift else found.drift,
             'alpha': self.params['alpha'],
@@ -179,10 +161,6 @@ class SurpriseNode(ObserverNode):
             **({} if self._evidence is None else self._evidence.report()),
         }
 
-    def ahead(self) -> float:
-        """Reach back over all blocks predicted ahead, and the wait in the queue [s]."""
-        return self.params['horizon'] * self.bundle.block + PATIENCE
-
     def engine_options(self) -> dict[str, Any]:
         """Ask for rollouts of the horizon."""
         return {'threads': self.params['threads'], 'horizon': self.params['horizon']}
@@ -191,74 +169,37 @@ class SurpriseNode(ObserverNode):
         """Queue the latent for scoring, and note that a frame came."""
         now = time.monotonic()
         self._worker.request((self.generation, stamp, latent, now))
-        detector = self._detectors.get('frame_gap')
-        if detector is None:
-            return
         if self.generation != self._gap_in:
             self._gap_in = self.generation
-            self._gap.reset()
-            self._raise(detector.reset(), stamp, 0.0)
-        before = self._gap.newest or stamp
-        pause = self._gap.frame(stamp, now)
-        self._raise(detector.update(before, pause), before, pause)
-        self._raise(detector.update(stamp, 0.0), stamp, 0.0)
+            self._publish_edges(self._monitor.reset_frames(stamp))
+        self._publish_edges(self._monitor.frame(stamp, now))
 
     def _adopt(self) -> None:
-        """Watch with the thresholds of the parameters; an event that lasts goes on."""
-        found, about = self._look_up(self.params['alpha'], self.params['horizon'])
+        """Detect by the thresholds of the parameters; an event that lasts goes on."""
+        params, thresholds = self.params, None
+        found, about = self._look_up(params['alpha'], params['horizon'])
         self._calibration, self._about = found, about
         self.conditions.set('calibration', about if found is None else None)
-        made = {} if found is None else self._make_detectors(found)
-        for kind, detector in self._detectors.items():
-            if kind in made:
-                detector.adopt(made[kind])
-                made[kind] = detector
-            else:
-                self._raise(detector.reset(), self.now(), float('nan'))
-        self._detectors = made
         if found is not None:
+            settings = ('release', 'hold', 'frozen_seconds', 'gap_seconds')
+            thresholds = thresholds_of(found, **{name: params[name] for name in settings})
             self._threshold.publish(Float32(data=found.threshold))
+        self._publish_edges(self._monitor.adopt(thresholds, self.now()))
 
     def _look_up(self, alpha: float, horizon: int) -> tuple[Calibration | None, str]:
         """Return the calibration for ``alpha``, if any, and a text about it."""
         try:
-            found = self.bundle.calibration_for(alpha, horizon)
-        except BundleError as error:
-            return None, f'not calibrated: {error}'
-        if found is None:
-            entries = self.bundle.manifest.calibration
-            known = [c.alpha for c in entries if c.horizon == horizon]
-            return None, (
-                f'not calibrated: bundle {self.bundle.path} has thresholds for alpha {known} at '
-                f'horizon {horizon}, not for {alpha:g}; scores are published, events are not '
-                '(`lewm calibrate`)'
-            )
+            found = require_calibration(self.bundle, alpha, horizon)
+        except (BundleError, CalibrationError) as error:
+            return None, f'not calibrated: {error}; scores are published, events are not'
         window = 'one episode' if found.window is None else f'{found.window:g} s'
         drift = '' if found.drift else '; none for drift, which is not watched'
         return found, f'{found.windows} windows of {window} under {found.policy}{drift}'
 
-    def _warm_up(self) -> None:
-        """Predict once: the first call is slow."""
-        manifest = self.bundle.manifest
-        block = manifest.frameskip * self.contract.action.size
-        self.engine.rollout(
-            np.zeros((manifest.history, manifest.latent_size), np.float32),
-            np.zeros((manifest.history - 1, block), np.float32),
-            np.zeros((1, self.params['horizon'], block), np.float32),
+    def _make_monitor(self) -> SurpriseMonitor:
+        return SurpriseMonitor.of_bundle(
+            self.bundle, self.contract, self.engine, None, self.params['horizon'], QUEUE_SECONDS
         )
-
-    def _make_detectors(self, found: Calibration) -> dict[str, EventDetector]:
-        params, ids = self.params, self._ids
-        hold, alpha = params['hold'], params['alpha']
-        detectors = [
-            EventDetector('surprise', found.threshold, params['release'], hold, alpha, ids),
-            EventDetector('frozen_camera', params['frozen_seconds'], 1.0, 0.0, ids=ids),
-            EventDetector('frame_gap', params['gap_seconds'], 1.0, 0.0, ids=ids),
-        ]
-        if found.drift is not None:
-            # A mean is smooth: it needs no band between start and end.
-            detectors.append(EventDetector('drift', found.drift, 1.0, hold, alpha, ids))
-        return {d.kind: d for d in detectors}
 
     def _make_evidence(self) -> Evidence | None:
         if not self.params['evidence_folder']:
@@ -269,22 +210,14 @@ class SurpriseNode(ObserverNode):
         return Evidence(self, self.contract, notes)
 
     def _look_for_silence(self) -> None:
-        newest, detector = self._gap.newest, self._detectors.get('frame_gap')
-        if detector is not None and newest is not None and self.generation == self._gap_in:
-            silent = self._gap.silence(time.monotonic())
-            self._raise(detector.update(newest, silent), newest, silent)
+        if self.generation == self._gap_in:
+            self._publish_edges(self._monitor.silence(time.monotonic()))
 
-    def _work(self, item: tuple[int, int, np.ndarray, float] | None) -> None:
-        if item is None:
-            self._adopt()
-            return
+    def _work(self, item: tuple[int, int, np.ndarray, float]) -> None:
         generation, stamp, latent, received = item
         if generation != self._scored_in:
             self._scored_in = generation
-            self._mean.reset()
-            for kind in ('surprise', 'drift', 'frozen_camera'):
-                if kind in self._detectors:
-                    self._raise(self._detectors[kind].reset(), stamp, float('nan'))
+            self._publish_edges(self._monitor.reset_scores(stamp))
         with self.lock:
             if generation != self.generation:
                 return
@@ -292,39 +225,22 @@ class SurpriseNode(ObserverNode):
         if transition is None:
             self._windows_missing += 1
             return
-        parts = contributions(
-            predict(self.bundle.spec, self.engine, *transition), latent, self._scale
-        )
-        score = float(parts.sum())
-        self._contributions.publish(vector_message(parts, header(stamp)))
-        self._score.publish(Float32(data=score))
+        reading = self._monitor.score(stamp, latent, *transition)
+        self._contributions.publish(vector_message(reading.contributions, header(stamp)))
+        self._score.publish(Float32(data=reading.score))
         self._scores += 1
         self._score_rate.add()
-        self._last_score = score
+        self._last_score = reading.score
         self._score_ms.add(1000 * (time.monotonic() - received))
         self._age_ms.add((self.now() - stamp) / 1e6)
-        commands = transition[1].reshape(-1, len(self._std))
-        self._judge(stamp, latent, score, commands)
+        self._publish_edges(reading.edges)
 
-    def _judge(self, stamp: int, latent: np.ndarray, score: float, commands: np.ndarray) -> None:
-        mean = self._mean.update(stamp, score)
-        self._mean_score = float('nan') if mean is None else mean
-        moving = commands_move(commands, self._std, self.contract.action.kind)
-        figures = {
-            'surprise': score,
-            'drift': mean,
-            'frozen_camera': self._frozen.update(stamp, latent, moving),
-        }
-        for kind, figure in figures.items():
-            if figure is not None and kind in self._detectors:
-                self._raise(self._detectors[kind].update(stamp, figure), stamp, figure)
-
-    def _raise(self, edges: list[Event], stamp: int, score: float) -> None:
-        for event in edges:
+    def _publish_edges(self, edges: list[Edge]) -> None:
+        for event, stamp, score in edges:
             self.conditions.set(event.kind, describe(event) if event.end is None else None)
             name, robot = self.get_fully_qualified_name(), self.contract.name
             edge = edge_message(event, stamp, score, name, robot)
-            self._anomaly.publish(edge)
+            self._edges.publish(event, edge)
             if event.end is None and self._evidence is not None:
                 self._evidence.save(event, edge)
 

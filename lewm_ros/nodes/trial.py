@@ -9,46 +9,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-import time
 import traceback
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import numpy as np
 from rclpy.client import Client
-from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Float32, Float64MultiArray, Header, String
+from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
 from lewm_ros.bringup.compose import main_of
 from lewm_ros.errors import BringupError, LewmError
 from lewm_ros.evaluation.report import (
     GoalResult,
-    Teleport,
-    TrialRecord,
     describe,
     prepare_report,
     write_report,
 )
-from lewm_ros.nodes.anomalies import EVENTS, OpenAnomalies
-from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
-from lewm_ros.nodes.messages import plan_message, stamp_of, to_ns
+from lewm_ros.nodes.base import NEWEST, STREAM
+from lewm_ros.nodes.messages import plan_message
 from lewm_ros.nodes.parameters import Parameter
-from lewm_ros.robot.fields import read_fields
-from lewm_ros.robot.imaging import from_message
+from lewm_ros.nodes.trial_listener import TrialListener
 from lewm_ros.sim import TASKS
 from lewm_ros.time import NS_PER_S
 
 TICK = 0.02  #: [s]
 READY_TIMEOUT = 60.0  #: for frames, surprise and diagnostics to arrive [s]
-EVENT_TIMEOUT = 0.5  #: within which a teleport has to raise an event [s]
 EVENT_PATIENCE = 5.0  #: for an open event to end before the next teleport [s]
 SETTLE = 2.0  #: for surprise after a change of who drives [s]
 
 
-class TrialNode(LewmNode):
+class TrialNode(TrialListener):
     """Runs the planner on random goals, then a random policy, then teleports."""
 
     PARAMETERS = (
@@ -70,44 +62,17 @@ class TrialNode(LewmNode):
 
     def configure(self) -> None:
         """Read the contract; a trial judges a simulated task by its true state."""
-        bundle, self._contract = self.load_bundle()
-        state = self._contract.state
-        if state is None:
-            raise BringupError(
-                f'contract {self._contract.name} has no state: a trial needs it to judge success'
-            )
+        super().configure()
         prepare_report(Path(self.params['out']))  # what is missing is said now, not at the end
-        self._state = state
-        self._task = TASKS[self.params['task']]
-        self._block = round(bundle.block * NS_PER_S)
         self._goal_topic = self.publisher(Float64MultiArray, 'sim/goal', STREAM)
         self._perturb = self.publisher(String, 'sim/perturb', STREAM)
         self._plan = self.publisher(JointTrajectory, 'plan', NEWEST)
 
     def activate(self) -> None:
         """Listen to everything and begin."""
-        self.record = TrialRecord(self._task.name, self._task.unit)
+        super().activate()
         self._rng = np.random.default_rng(self.params['seed'])
-        self._start = self.now()
-        self._pose = np.empty(0)  # until the first state arrives
-        self._goal: np.ndarray | None = None
-        self._goal_image: np.ndarray | None = None
-        self._filming = self._planner_drives = False
         self._random_until = 0  # end of the last random plan [ns]
-        self._reached_at: int | None = None
-        self._events: list[tuple[int, int]] = []  # (received, frame stamp) of opened events
-        self._anomalies = OpenAnomalies()
-        self._perturbed: list[int] = []
-        self._figures: dict[str, dict[str, str]] = {}
-        self.subscribe(JointState, self._state.topic, self._on_state, STREAM)
-        self.subscribe(Image, self._contract.camera.topic, self._on_image, STREAM)
-        self.subscribe(Image, 'goal_image', self._on_goal_image, LATCHED)
-        self.subscribe(Float32, 'surprise', self._on_surprise, STREAM)
-        self.subscribe(Float32, 'surprise/threshold', self._on_threshold, LATCHED)
-        self.subscribe(DiagnosticArray, 'anomaly', self._on_anomaly, EVENTS)
-        self.subscribe(JointTrajectory, 'plan', self._on_plan, NEWEST)
-        self.subscribe(Header, 'sim/perturbed', self._on_perturbed, STREAM)
-        self.subscribe(DiagnosticArray, '/diagnostics', self._on_diagnostics, STREAM)
         self._planner: Client = self.create_client(ChangeState, 'planner_node/change_state')
         self._course = self._trial()
         self.every(TICK, self._advance)
@@ -140,36 +105,25 @@ class TrialNode(LewmNode):
 
     def _trial(self) -> Iterator[None]:
         params, record = self.params, self.record
-        yield from self._until(self._ready, READY_TIMEOUT)
+        yield from self.until(self.missing, READY_TIMEOUT)
         yield from self._nominal(params['goals'], params['nominal_seconds'])
         if params['random_goals']:
             yield from self._change_planner(Transition.TRANSITION_DEACTIVATE)
             for number in range(params['random_goals']):
                 yield from self._reach(drive=self._drive_at_random)
-                self._say('random', number, params['random_goals'], record.random_goals[-1])
+                self.print_result('random', number, params['random_goals'], record.random_goals[-1])
             yield from self._change_planner(Transition.TRANSITION_ACTIVATE)
         if params['teleports']:
-            yield from self._wait(SETTLE)
+            yield from self.wait(SETTLE)
             yield from self._teleports(params['teleports'])
         summary = write_report(Path(params['out']), record)
         print('\n'.join(['', *describe(summary), f'report in {params["out"]}/']), flush=True)
 
-    def _ready(self) -> str | None:
-        """What is still missing before the trial can begin."""
-        if self._pose.size == 0:
-            return f'no state on {self._state.topic}'
-        if not self.record.surprise:
-            return 'no surprise score: is the encoder running?'
-        for node in ('planner_node', 'controller_node'):
-            if self._figures.get(node, {}).get('lifecycle') != 'active':
-                return f'{node} is not active'
-        return None
-
     def _nominal(self, goals: int, extra: float) -> Iterator[None]:
         """Goals, then extra time, all undisturbed: success, command stream, false alarms."""
         record = self.record
-        yield from self._wait(SETTLE)
-        began, before, events = self.now(), self._counters(), len(self._events)
+        yield from self.wait(SETTLE)
+        began, before, events = self.now(), self.counters(), len(self._events)
         self._planner_drives = True
         for number in range(goals):
             # One goal reached makes the film; until then each one is filmed anew.
@@ -180,7 +134,7 @@ class TrialNode(LewmNode):
             if self._filming:
                 self._filming = False
                 record.goal_image = self._goal_image
-            self._say('goal', number, goals, record.goals[-1])
+            self.print_result('goal', number, goals, record.goals[-1])
         until = self.now() + round(extra * NS_PER_S)
         done = len(record.goals)
         while self.now() < until:
@@ -191,9 +145,9 @@ class TrialNode(LewmNode):
                 flush=True,
             )
         del record.goals[done:]  # the extra time counts false alarms, not successes
-        yield from self._wait(1.2)  # for the diagnostics of the last second
+        yield from self.wait(1.2)  # for the diagnostics of the last second
         self._planner_drives = False
-        after = self._counters()
+        after = self.counters()
         record.ticks = after['ticks'] - before['ticks']
         record.ticks_on_time = after['ticks_on_time'] - before['ticks_on_time']
         record.late_plans = after['late_plans'] - before['late_plans']
@@ -251,7 +205,7 @@ class TrialNode(LewmNode):
         """Teleports at random moments while the planner drives to one goal after another."""
         for number in range(count):
             self._set_goal()
-            yield from self._wait(self._rng.uniform(1.5, 3.0))
+            yield from self.wait(self._rng.uniform(1.5, 3.0))
             # A new event can only open after the last one ended; one that never does counts
             # against surprise.
             patience = self.now() + round(EVENT_PATIENCE * NS_PER_S)
@@ -259,12 +213,12 @@ class TrialNode(LewmNode):
                 yield
             self._perturbed.clear()
             self._perturb.publish(String(data='teleport'))
-            yield from self._until(
+            yield from self.until(
                 lambda: None if self._perturbed else 'the simulator did not teleport', 5.0
             )
             stamp = self._perturbed[0]
-            yield from self._wait(1.5)
-            result = self._judge_teleport(stamp)
+            yield from self.wait(1.5)
+            result = self.judge_teleport(stamp)
             self.record.teleports.append(result)
             shown = (
                 'no event' if result.delay_ms is None else f'event after {result.delay_ms:.0f} ms'
@@ -275,107 +229,15 @@ class TrialNode(LewmNode):
                 flush=True,
             )
 
-    def _judge_teleport(self, stamp: int) -> Teleport:
-        at = (stamp - self._start) / NS_PER_S
-        scores = self.record.surprise
-        before = [s for t, s in scores if at - 1 <= t < at]
-        after = [s for t, s in scores if at <= t < at + 1]
-        delays = [
-            (received - stamp) / 1e6
-            for received, frame in self._events
-            if frame >= stamp and received - stamp <= EVENT_TIMEOUT * NS_PER_S
-        ]
-        return Teleport(
-            at, max(before, default=0.0), max(after, default=0.0), min(delays, default=None)
-        )
-
     def _change_planner(self, transition: int) -> Iterator[None]:
         request = ChangeState.Request(transition=Transition(id=transition))
         future = self._planner.call_async(request)
-        yield from self._until(
+        yield from self.until(
             lambda: None if future.done() else 'planner_node does not answer change_state', 10.0
         )
         answer = future.result()
         if answer is None or not answer.success:
             raise BringupError('planner_node refused to change its lifecycle state')
-
-    def _wait(self, seconds: float) -> Iterator[None]:
-        until = self.now() + round(seconds * NS_PER_S)
-        while self.now() < until:
-            yield
-
-    def _until(self, missing: Callable[[], str | None], timeout: float) -> Iterator[None]:
-        """Wait until nothing is missing. Raises BringupError saying what was, at the end."""
-        until = time.monotonic() + timeout  # not the node's time, which may stand still
-        while (lack := missing()) is not None:
-            if time.monotonic() > until:
-                raise BringupError(f'gave up after {timeout:g} s: {lack}')
-            yield
-
-    def _counters(self) -> dict[str, int]:
-        controller = self._figures.get('controller_node', {})
-        planner = self._figures.get('planner_node', {})
-        return {
-            'ticks': int(controller.get('ticks', 0)),
-            'ticks_on_time': int(controller.get('ticks_on_time', 0)),
-            'late_plans': int(planner.get('late_plans', 0)),
-        }
-
-    def _say(self, what: str, number: int, count: int, result: GoalResult) -> None:
-        shown = f'reached after {result.seconds:.1f} s' if result.reached else 'missed'
-        print(
-            f'{what} {number + 1}/{count}: {shown}, '
-            f'final error {result.final_error:.3f} {self.record.unit}',
-            flush=True,
-        )
-
-    # What is heard
-
-    def _on_state(self, message: JointState, received: int) -> None:
-        state = read_fields(message, self._state.fields)
-        self._pose = state[: len(self._task.joints)]
-        if self._goal is None or self._reached_at is not None:
-            return
-        if self._task.achieves(self._pose, self._goal):
-            self._reached_at = received
-
-    def _on_image(self, message: Image, received: int) -> None:
-        if self._filming:
-            self.record.film.append((stamp_of(message), from_message(message)))
-
-    def _on_goal_image(self, message: Image, received: int) -> None:
-        self._goal_image = from_message(message)
-
-    def _on_surprise(self, message: Float32, received: int) -> None:
-        self.record.surprise.append(((received - self._start) / NS_PER_S, message.data))
-
-    def _on_threshold(self, message: Float32, received: int) -> None:
-        self.record.threshold = float(message.data)
-
-    def _on_anomaly(self, message: DiagnosticArray, received: int) -> None:
-        self._anomalies.take(message)
-        for status in message.status:
-            values = {v.key: v.value for v in status.values}
-            if values['kind'] == 'surprise' and not values['end']:
-                self._events.append((received, stamp_of(message)))
-
-    def _on_plan(self, message: JointTrajectory, received: int) -> None:
-        if self._planner_drives:
-            age = (received - stamp_of(message) + self._block) / 1e6
-            self.record.plans.append(((received - self._start) / NS_PER_S, age))
-
-    def _on_perturbed(self, message: Header, received: int) -> None:
-        self._perturbed.append(to_ns(message.stamp))
-
-    def _on_diagnostics(self, message: DiagnosticArray, received: int) -> None:
-        for status in message.status:
-            namespace, _, node = f'/{status.name}'.rpartition('/')
-            if (namespace or '/') != self.get_namespace():
-                continue  # of another robot
-            self._figures[node] = {v.key: v.value for v in status.values}
-            if node == 'planner_node' and self._planner_drives:
-                at = (received - self._start) / NS_PER_S
-                self.record.plan_ms.append((at, float(self._figures[node]['plan_ms_last'])))
 
 
 def main() -> int:

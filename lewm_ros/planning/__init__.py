@@ -3,8 +3,9 @@
 """Planning in latent space: numpy in, numpy out; no ROS, no torch."""
 
 from lewm_ros.planning.cem import CEM, CEMConfig, Solution
+from lewm_ros.planning.config import PlannerConfig
 from lewm_ros.planning.costs import goal_cost, weights
-from lewm_ros.planning.receding_horizon import Plan, PlannerConfig, RecedingHorizonPlanner
+from lewm_ros.planning.receding_horizon import Plan, RecedingHorizonPlanner
 
 __all__ = [
     'CEM',

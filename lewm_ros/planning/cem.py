@@ -6,8 +6,8 @@
 
 As in the published planner, sample 0 is always the mean, "variance" is the elites' standard
 deviation, and a mean is returned, not a sample. Different from it: candidates are clipped to
-bounds, of all the means that were tried the one with the lowest cost is returned (so that a warm
-start never gets worse), and a search ends when its elites stop getting better.
+bounds, and of all the means that were tried the one with the lowest cost is returned, so that a
+warm start never gets worse.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 
 from lewm_ros.errors import ModelError
 
-MIN_STD = 1e-3  #: floor of the sampling spread, so that equal elites do not end the search
+MIN_STD = 1e-3  #: floor of the sampling std, so that equal elites do not end the search
 
 Cost = Callable[[np.ndarray], np.ndarray]
 
@@ -32,12 +32,11 @@ class CEMConfig:
     """Sizes of the search."""
 
     samples: int  #: S, candidates in an iteration, the mean included
-    elites: int  #: best candidates that the next mean and spread are computed from
+    elites: int  #: best candidates that the next mean and std are computed from
     iterations: int
     keep: int = 5  #: elites handed back, for the next warm start
-    min_gain: float = 0.0  #: end when the elites' mean cost falls by less; 0: never
     exact_iterations: int = 2  #: last ones with the exact cost, where a search has a coarse one
-    common_noise: float = 0.0  #: share of the noise (variance) that a step's ticks have in common
+    noise_correlation: float = 0.0  #: between the ticks of a step
 
     def __post_init__(self) -> None:
         if not 1 <= self.elites <= self.samples:
@@ -51,15 +50,13 @@ class CEMConfig:
             raise ModelError(
                 f'CEM keeps {self.keep} of {self.elites} elites: expected a number in [0, elites]'
             )
-        if not 0 <= self.min_gain < 1:
-            raise ModelError(f'CEM min_gain is {self.min_gain}: expected a number in [0, 1)')
         if self.exact_iterations < 0:
             raise ModelError(
                 f'CEM exact_iterations are {self.exact_iterations}: expected 0 or more'
             )
-        if not 0 <= self.common_noise <= 1:
+        if not 0 <= self.noise_correlation <= 1:
             raise ModelError(
-                f'CEM common_noise is {self.common_noise}: expected a number in [0, 1]'
+                f'CEM noise_correlation is {self.noise_correlation}: expected a number in [0, 1]'
             )
 
 
@@ -111,7 +108,7 @@ class Search:
 
         Args:
             mean: (T, A), within bounds.
-            std: (T, A) spread.
+            std: (T, A) of the samples.
             extra: (E, T, A) sequences to try as well, or None; at most S − 1 are used.
             exact: with the exact cost; else the coarse one, if there is one.
 
@@ -132,17 +129,20 @@ class Search:
         return Step(mean, std, elites, costs[order], float(costs[0]))
 
     def _noise(self, samples: int, steps: int, size: int) -> np.ndarray:
-        """Standard normal (S, T, A). What a step's ticks have in common moves a robot farther.
+        """Standard normal (S, T, A), correlated between the ticks of a step.
 
-        White noise averages out within a step; coloured noise explores more with fewer
-        samples (Pinneri et al., Sample-efficient cross-entropy method, 2020).
+        White noise averages out within a step; correlated noise moves a robot farther and
+        explores more with fewer samples (Pinneri et al., Sample-efficient cross-entropy method,
+        2020).
         """
         noise = self._rng.standard_normal((samples, steps, size))
-        share = self._config.common_noise
-        if share == 0:
+        correlation = self._config.noise_correlation
+        if correlation == 0:
             return noise
         common = self._rng.standard_normal((samples, steps, size // self._ticks))
-        return np.sqrt(1 - share) * noise + np.sqrt(share) * np.tile(common, self._ticks)
+        return np.sqrt(1 - correlation) * noise + np.sqrt(correlation) * np.tile(
+            common, self._ticks
+        )
 
     def cost(self, mean: np.ndarray) -> float:
         """Exact cost of one sequence (T, A); inf where not finite."""
@@ -155,11 +155,11 @@ class Solution:
 
     mean: np.ndarray  #: (T, A) float64, within bounds
     cost: float  #: of the mean
-    spread: float  #: standard deviation of the last elites' costs
+    std: float  #: of the last elites' costs
     elites: np.ndarray  #: (≤ keep, T, A), best first
     iterations: int  #: done
     rollouts: int  #: candidates evaluated
-    cut: bool  #: the deadline ended the search, not its size or a small gain
+    cut: bool  #: the deadline ended the search, not its size
 
 
 class CEM:
@@ -184,7 +184,7 @@ class CEM:
         Args:
             search: does the iterations.
             mean: (T, A) to start from, within bounds.
-            std: initial spread, broadcast to (T, A).
+            std: of the first samples, broadcast to (T, A).
             extra: (E, T, A) sequences to try in the first iteration, or None.
             deadline: on the clock of ``time.perf_counter`` [s], or None. The first iteration
                 always runs; another one only if it and the last check of the mean are
@@ -198,28 +198,23 @@ class CEM:
         exact_last = min(config.exact_iterations, config.iterations // 2)
         end, done = config.iterations, 0
         exact = not search.coarse
-        spread = np.broadcast_to(np.asarray(std, dtype=float), mean.shape)
+        std = np.broadcast_to(np.asarray(std, dtype=float), mean.shape)
         best, best_cost = mean, math.inf
         elites, elite_costs = mean[None], np.array([math.inf])
-        before = math.inf  # mean cost of the last iteration's elites
         cut = False
         while done < end and not cut:
             if not exact and done >= end - exact_last:
-                exact, best_cost, before = True, math.inf, math.inf  # costs start anew
+                exact, best_cost = True, math.inf  # costs start anew
             started = time.perf_counter()
-            step = search.iterate(mean, spread, extra if done == 0 else None, exact)
+            step = search.iterate(mean, std, extra if done == 0 else None, exact)
             done += 1
             if step.cost_of_mean < best_cost:
                 best, best_cost = mean, step.cost_of_mean
             if len(step.costs) == 0:
                 break
-            mean, spread, elites, elite_costs = step.mean, step.std, step.elites, step.costs
+            mean, std, elites, elite_costs = step.mean, step.std, step.elites, step.costs
             now = time.perf_counter()
             self._iteration_time[exact] = now - started
-            average = float(elite_costs.mean())
-            if config.min_gain > 0 and before - average < config.min_gain * abs(before) < math.inf:
-                end = done if exact else min(end, done + exact_last)
-            before = average
             if deadline is not None and done < end:
                 next_exact = exact or done >= end - exact_last
                 needed = self._iteration_time.get(next_exact, now - started)
@@ -240,7 +235,7 @@ class CEM:
         return Solution(
             mean=best,
             cost=float(best_cost),
-            spread=float(elite_costs.std()),
+            std=float(elite_costs.std()),
             elites=elites[: config.keep],
             iterations=done,
             rollouts=done * config.samples + 1,

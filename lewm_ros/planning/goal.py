@@ -10,10 +10,13 @@ import numpy as np
 
 from lewm_ros.time import NS_PER_S
 
+#: Distance at or below which a goal counts as reached, for how long [s], and the time after which
+#: it is given up [s], 0 for never; unless told otherwise.
+GOAL_TOLERANCE, GOAL_DWELL, GOAL_TIMEOUT = 0.035, 0.5, 0.0
 #: A goal is left at this many times the distance that counts as reached.
 RELEASE = 2.0
-#: After a silence of so long [s], or of so many periods, frames count anew.
-SILENCE, PERIODS = 1.0, 3
+#: A pause between frames longer than this [s], and than so many periods, begins the dwell anew.
+MAX_PAUSE, MAX_PERIODS = 1.0, 3
 
 
 class GoalState(Enum):
@@ -33,7 +36,7 @@ class Goal:
     neither a robot that swings through its goal nor one frame at the limit changes the state. A
     goal that is active for ``timeout`` seconds at a stretch is given up until another is set.
 
-    Distances are mean squared differences of latents per dimension: 2 between two pictures
+    Distances are mean squared differences of latents per dimension: 2 between two images
     chosen at random, where the latents have the unit variance that training aims at.
 
     Not thread safe.
@@ -57,7 +60,7 @@ class Goal:
     _since: int | None  # first frame in a row that speaks for another state [ns]
 
     def __init__(self, tolerance: float, dwell: float, timeout: float, period: float) -> None:
-        self._silence = max(SILENCE, PERIODS * period)
+        self._pause = max(MAX_PAUSE, MAX_PERIODS * period)
         self.tune(tolerance, dwell, timeout)
         self._set_at = self._active_since = 0.0
         self.clear()
@@ -98,7 +101,7 @@ class Goal:
         """Compare the frame of ``stamp`` [ns], its latent (D,); whether the state changed."""
         if self.latent is None:
             return False
-        if stamp - self.frame > self._silence * NS_PER_S:
+        if stamp - self.frame > self._pause * NS_PER_S:
             self._since = None
         apart = latent.astype(np.float64) - self.latent
         self.frame, self.distance = stamp, float(np.mean(apart**2))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-import math
 import time
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from lewm_ros.errors import ModelError
 from lewm_ros.planning.cem import CEM, CEMConfig, Cost, Search, Solution
+from lewm_ros.planning.config import PlannerConfig, shares_first
 from lewm_ros.planning.costs import goal_cost, weights
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.history import Context, held_average
@@ -30,77 +30,6 @@ if TYPE_CHECKING:  # it is handed in; planning imports no runtime
 
 
 @dataclass(frozen=True)
-class PlannerConfig:
-    """Settings of the planner. A search is cold when there is no plan to start from."""
-
-    horizon: int = 5  #: N, blocks; the first is the committed one
-    samples: int = 64
-    elites: int = 10
-    iterations: int = 3
-    cold_samples: int = 128
-    cold_iterations: int = 5
-    std: float = 1.0  #: spread of a cold search, normalised actions
-    warm_std: float = 0.5  #: spread of a warm search
-    keep_elites: int = 5  #: elites of the last plan tried in a warm search
-    min_gain: float = 0.0  #: end a search when its elites get better by less than this part
-    exact_iterations: int = 2  #: last ones in f32 where the engine's precision is bf16
-    common_noise: float = 0.0  #: share of the noise that the ticks of a block have in common
-    cost: str = 'ramp'
-    execute: int = 1  #: blocks of a plan played before a new one is asked for
-    deadline_fraction: float = 0.7  #: part of a block that a plan may take
-    clip: bool = True  #: keep candidates and plan within the contract's limits
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.horizon < 2:
-            raise ModelError(
-                f'horizon is {self.horizon} blocks: expected at least 2, a committed and a free one'
-            )
-        if not 1 <= self.execute < self.horizon:
-            raise ModelError(
-                f'execute is {self.execute} blocks: expected 1 to {self.horizon - 1}, below the '
-                'horizon'
-            )
-        for key in ('std', 'warm_std', 'deadline_fraction'):
-            value = getattr(self, key)
-            if not (math.isfinite(value) and value > 0):
-                raise ModelError(f'{key} is {value}: expected a finite number above 0')
-        if self.seed < 0:
-            raise ModelError(f'seed is {self.seed}: expected 0 or above')
-        weights(self.cost, self.horizon)
-        self.search(warm=False)
-        self.search(warm=True)
-
-    def search(self, warm: bool) -> CEMConfig:
-        """Return the sizes of a cold or a warm search."""
-        return CEMConfig(
-            samples=self.samples if warm else self.cold_samples,
-            elites=self.elites,
-            iterations=self.iterations if warm else self.cold_iterations,
-            keep=self.keep_elites,
-            min_gain=self.min_gain,
-            exact_iterations=self.exact_iterations,
-            common_noise=self.common_noise,
-        )
-
-    def rollout_blocks(self, spec: ModelSpec) -> int:
-        """Longest rollout that a planner asks its engine for, in blocks.
-
-        At most the model's: a planner of a longer horizon is refused when it is made.
-        """
-        return min(self.horizon - _shares_first(spec), spec.horizon)
-
-
-def _shares_first(spec: ModelSpec) -> bool:
-    """Whether the committed block can be rolled out once for all candidates.
-
-    The context then moves on by one predicted frame, which is the same function only if it
-    fills the model's window before and after.
-    """
-    return spec.history == spec.window
-
-
-@dataclass(frozen=True)
 class Plan:
     """Commands for the time from ``start`` on, one per control tick."""
 
@@ -108,7 +37,7 @@ class Plan:
     period: int  #: control period [ns]
     actions: np.ndarray  #: ((N − 1)·k, A) float64, contract units
     cost: float  #: of this plan
-    spread: float  #: standard deviation of the elites' costs
+    std: float  #: of the elites' costs
     iterations: int
     rollouts: int  #: candidates evaluated
     warm: bool  #: started from the last plan
@@ -163,7 +92,7 @@ class RecedingHorizonPlanner:
         self._high = high if config.clip else np.full_like(high, np.inf)
         self._weights = weights(config.cost, config.horizon)
         self._weights[0] = 0.0  # what the committed block leads to is the same for every plan
-        self._shares_first = _shares_first(spec)
+        self._shares_first = shares_first(spec)
         self.adopt(config)
         self.reset()
 
@@ -249,7 +178,7 @@ class RecedingHorizonPlanner:
             period=self._period,
             actions=actions,
             cost=solution.cost,
-            spread=solution.spread,
+            std=solution.std,
             iterations=solution.iterations,
             rollouts=solution.rollouts,
             warm=warm,

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lewm_ros.robot.spec import ModelSpec
 from lewm_ros.time import NS_PER_S
 
 
@@ -149,6 +150,12 @@ class History:
         self._span = (length + 1) * self.block + round(ahead * NS_PER_S)
         self._latents: deque[tuple[int, np.ndarray]] = deque()
         self._actions: deque[tuple[int, np.ndarray]] = deque()
+
+    @classmethod
+    def of_model(cls, spec: ModelSpec, ahead: float = 0.0) -> History:
+        """Make the history that a model needs; ``ahead`` as of the class [s]."""
+        size = spec.contract.action.size
+        return cls(spec.history, spec.frameskip, spec.block, spec.camera_period, size, ahead)
 
     def clear(self) -> None:
         """Forget everything (new episode, clock jump)."""

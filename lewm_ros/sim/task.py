@@ -18,7 +18,7 @@ class Task(ABC):
     """A robot in a simulated world, a top camera, goals given as images.
 
     A pose is the position of every joint, (J,) float64 in ``unit``; a goal is a pose. The state
-    is the pose and its rate of change. The physics is in the MJCF file of the task's name.
+    is the pose and its rate of change. The physics is in MJCF.
 
     Args:
         image_size: height and width of the camera image [px], or one number for both.
@@ -33,11 +33,12 @@ class Task(ABC):
     unit: str  #: of a pose, an error and the tolerance
     tolerance: float  #: a goal is reached where every error is below this
     painted: tuple[str, ...]  #: geoms that a change of colour repaints
+    mjcf: str = ''  #: the world; empty: the file of the task's name in this folder
 
     def __init__(self, image_size: int | tuple[int, int] = 64, seed: int = 0) -> None:
         self._mujoco = load_mujoco()
-        path = Path(__file__).parent / f'{self.name}.xml'
-        self.model = self._mujoco.MjModel.from_xml_path(str(path))
+        mjcf = self.mjcf or (Path(__file__).parent / f'{self.name}.xml').read_text()
+        self.model = self._mujoco.MjModel.from_xml_string(mjcf)
         self.data = self._mujoco.MjData(self.model)
         self._goal_data = self._mujoco.MjData(self.model)
         self._camera = Camera(self.model, 'top', image_size)

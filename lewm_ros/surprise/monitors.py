@@ -19,8 +19,10 @@ from lewm_ros.time import NS_PER_S
 DRIFT_SPAN = 10.0
 #: A pause of more than this between frames begins a running mean anew [s].
 PAUSE = 1.0
-#: Equal pictures for longer are a frozen camera, unless a node is told otherwise [s].
+#: Equal images for longer are a frozen camera, unless a node is told otherwise [s].
 FROZEN_SECONDS = 0.3
+#: A longer pause between frames is a gap, unless a node is told otherwise [s].
+GAP_SECONDS = 0.5
 #: Commands that change by more than this should move the robot [standard deviations].
 MOVING = 0.2
 
@@ -86,16 +88,16 @@ def commands_move(executed: np.ndarray, std: np.ndarray, kind: str) -> bool:
 
 
 class FrozenCamera:
-    """Seconds for which the picture stood still although commands should have moved the robot.
+    """Seconds for which the image stood still although commands should have moved the robot.
 
     Equal frames have bit-equal latents, and the frames of a real camera are never equal. A
     simulated one sends equal frames of a robot at rest: they count only while the robot should
-    move. Once above ``limit`` [s] the figure stays until the picture changes, because a robot
+    move. Once above ``limit`` [s] the figure stays until the image changes, because a robot
     that was stopped for it no longer should.
     """
 
     def __init__(self, limit: float) -> None:
-        self._limit = limit
+        self.limit = limit
         self._last: tuple[int, np.ndarray] | None = None
         self._seconds = 0.0
 
@@ -106,7 +108,7 @@ class FrozenCamera:
             self._seconds = 0.0
         elif moving:
             self._seconds += (stamp - last[0]) / NS_PER_S
-        elif self._seconds <= self._limit:
+        elif self._seconds <= self.limit:
             self._seconds = 0.0
         return self._seconds
 

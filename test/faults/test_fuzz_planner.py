@@ -32,7 +32,7 @@ from lewm_ros.robot.contract import Action
 from lewm_ros.time import NS_PER_S
 
 
-class Confused:
+class Confused(Engine):
     """An engine whose rollouts come out wrong now and then, in one place or all over."""
 
     def __init__(self, engine: Engine, rng: np.random.Generator) -> None:

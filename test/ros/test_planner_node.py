@@ -290,7 +290,7 @@ def test_a_contract_that_disagrees_is_refused_with_both_values(bench, tiny_bundl
 def test_every_engine_plans_and_says_what_it_is(start, engine):
     """Engine, what it computes on and its precision are in the diagnostics; plans come."""
     pytest.importorskip({'reference': 'torch'}.get(engine, engine))
-    robot, _ = start(engine=engine, precision='auto', min_gain=0.02)
+    robot, _ = start(engine=engine, precision='auto')
     robot.set_goal()
     assert robot.live(2.0)
     shown = robot.bench.figures('planner_node')['engine']

@@ -15,7 +15,13 @@ from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 import yaml
 
-from lewm_ros.nodes.anomalies import EVENTS, edge_message, nothing_open
+from lewm_ros.nodes.anomalies import (
+    EVENTS,
+    EdgePublisher,
+    OpenAnomalies,
+    edge_message,
+    nothing_open,
+)
 from lewm_ros.nodes.messages import plan_message, stamp_of
 from lewm_ros.robot.contract import Contract
 from lewm_ros.surprise.events import Event
@@ -120,6 +126,25 @@ def test_an_anomaly_that_was_open_before_the_controller_came(bench: Bench, reach
     with bench.nodes('controller_node', contract='reacher', on_anomaly='stop'):
         robot = Robot(bench, reacher_contract)
         assert robot.heard(0.6) == {0.0}
+
+
+def test_an_event_that_many_others_follow_reaches_a_late_joiner():
+    """The topic keeps 32 messages; the one that is open is among them after any number."""
+    sent: list[DiagnosticArray] = []
+
+    class Topic:
+        publish = sent.append
+
+    edges = EdgePublisher(Topic)
+    for number in range(1, 100):
+        for end in (None, NS_PER_S) if number > 1 else (None,):
+            event = Event(number, 'surprise', NS_PER_S, NS_PER_S, 9.0, 5.0, 0.05, end)
+            edges.publish(event, edge_message(event, NS_PER_S, 9.0, 'surprise_node', 'arm'))
+            late = OpenAnomalies()
+            for message in sent[-EVENTS.depth :]:
+                late.take(message)
+            assert 'anomaly 1 (surprise)' in str(late)
+    assert len(sent) < 220
 
 
 def test_a_slower_position_does_not_exist(bench: Bench, reacher_contract, tmp_path):

@@ -49,6 +49,12 @@ class Sim:
         return np.array(self.joints[-1][1].velocity)
 
 
+def test_its_contract_is_in_the_diagnostics(sim, reacher_contract):
+    """The hash, as of every node."""
+    sim.bench.active('sim_node')
+    assert sim.bench.figures('sim_node')['contract'] == reacher_contract.hash[:12]
+
+
 def test_frames_come_at_the_camera_rate_with_the_simulated_time(sim):
     """20 frames a second of 64 x 48 px, rgb8, stamps in step with the clock, first episode 1."""
     first = len(sim.images)

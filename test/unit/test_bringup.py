@@ -47,7 +47,7 @@ def test_bringup_imports_no_node():
 @pytest.mark.parametrize('path', PRESETS, ids=lambda p: p.stem)
 def test_presets_name_only_parameters_that_exist_within_their_ranges(path):
     """ROS ignores a key that no node declares, so a test has to find it."""
-    from lewm_ros.evaluation.closed_loop import planner_config
+    from lewm_ros.api import planner_config
 
     data = yaml.safe_load(path.read_text())
     assert set(data) <= {f'/**/{n}' for n in NODES}
@@ -59,6 +59,15 @@ def test_presets_name_only_parameters_that_exist_within_their_ranges(path):
             assert not parameter.choices or value in parameter.choices
             assert parameter.low is None or parameter.low <= value <= parameter.high
     planner_config(str(path), seed=0)
+
+
+def test_the_library_knows_every_parameter_of_the_planner():
+    """It reads the same files without ROS."""
+    from lewm_ros.api import PLANNER_PARAMETERS
+    from lewm_ros.nodes.parameters import COMMON
+
+    declared = {p.name for p in (*COMMON, *node_class('planner_node').PARAMETERS)}
+    assert set(PLANNER_PARAMETERS) == declared | {'use_sim_time'}
 
 
 def test_the_live_preset_says_what_the_planner_does_by_default():

@@ -12,7 +12,6 @@ from lewm_ros.evaluation.detection import (
     auroc,
     auroc_interval,
     detection_figures,
-    find_events,
     monitor_figures,
 )
 from lewm_ros.surprise.events import EventDetector
@@ -25,7 +24,9 @@ def trial(scores: list[float], shown: int = 20, began: int | None = None) -> Tri
     """Return a trial at 20 Hz; the event can be seen from one frame on. The threshold is 10."""
     stamps = NS_PER_S + PERIOD * np.arange(len(scores))
     values = np.array(scores, dtype=float)
-    events = {'surprise': find_events(EventDetector('surprise', 10.0), stamps, values)}
+    detector = EventDetector('surprise', 10.0)
+    edges = [e for s, v in zip(stamps.tolist(), scores) for e in detector.update(s, v)]
+    events = {'surprise': list({edge.id: edge for edge in edges}.values())}
     first = shown if began is None else began
     return Trial(int(stamps[first]), int(stamps[shown]), stamps, values, events)
 

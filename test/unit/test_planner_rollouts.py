@@ -70,7 +70,7 @@ def test_bf16_searches_in_f32_at_the_end(bundle: Bundle) -> None:
 
 def test_candidates_may_share_their_noise_over_a_block(bundle: Bundle, engine: PointMass) -> None:
     """With nothing but common noise every candidate holds its command over each block."""
-    config = replace(CONFIG, common_noise=1.0)
+    config = replace(CONFIG, noise_correlation=1.0)
     RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, config).plan(
         at(REST), idle(), GOAL
     )

@@ -42,7 +42,7 @@ def test_plan_has_the_promised_form(planner: RecedingHorizonPlanner) -> None:
     assert np.abs(plan.actions).max() <= 1.0
     assert (plan.warm, plan.iterations, plan.rollouts) == (False, 12, 12 * 128 + 1)
     assert not plan.deadline_missed
-    assert plan.spread >= 0
+    assert plan.std >= 0
 
 
 def test_reaches_the_goal_in_closed_loop(
@@ -160,7 +160,7 @@ def test_warm_start_between_ticks(
 
 
 @pytest.mark.parametrize('warm', [False, True])
-def test_spread_of_the_first_samples(bundle: Bundle, engine: PointMass, warm: bool) -> None:
+def test_std_of_the_first_samples(bundle: Bundle, engine: PointMass, warm: bool) -> None:
     """A cold search samples with std, a warm one with warm_std, in normalised actions."""
     config = replace(
         CONFIG, samples=256, cold_samples=256, std=2.0, warm_std=0.1, clip=False, keep_elites=0
@@ -289,7 +289,7 @@ def test_horizon_beyond_the_bundle_is_refused(bundle: Bundle, engine: PointMass)
         {'elites': 65},
         {'cold_iterations': 0},
         {'keep_elites': 9},
-        {'min_gain': 1.0},
+        {'noise_correlation': 1.1},
         {'exact_iterations': -1},
     ],
 )

@@ -7,10 +7,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lewm_ros.api import planner_config
 from lewm_ros.bags.episodes import Episode
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import load_engine
-from lewm_ros.evaluation.closed_loop import PlannerPolicy, planner_config
+from lewm_ros.evaluation.closed_loop import PlannerPolicy
 from lewm_ros.evaluation.evaluate import run_goals
 from lewm_ros.evaluation.scoring import score_episode
 from lewm_ros.files import find

@@ -14,12 +14,12 @@ import pytest
 from tqdm import tqdm
 
 from lewm_ros import cli
+from lewm_ros.api import planner_config
 from lewm_ros.bags.episode_writer import BagWriter
 from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bundle import Bundle, Calibration, rewrite_manifest
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import CalibrationError
-from lewm_ros.evaluation.closed_loop import planner_config
 from lewm_ros.evaluation.detection import Trial
 from lewm_ros.evaluation.false_alarms import false_alarms, refuse_calibrated
 from lewm_ros.evaluation.voe import Trials, summarise

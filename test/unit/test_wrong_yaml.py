@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from lewm_ros import cli
+from lewm_ros.api import planner_config
 from lewm_ros.bringup.groups import Bringup
 from lewm_ros.errors import BringupError, ContractError, ModelError
-from lewm_ros.evaluation.closed_loop import planner_config
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.import_official import read_action_stats
 

@@ -1,0 +1,325 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The front door: a policy and a surprise monitor loaded from a bundle, without ROS.
+
+Both are made of the very parts that the nodes run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lewm_ros.bundle import Bundle, Calibration
+from lewm_ros.control.loop import CommandLoop
+from lewm_ros.engines import Engine, load_engine
+from lewm_ros.engines.encoding import FrameEncoder
+from lewm_ros.errors import BringupError, CalibrationError, LewmError, one_line
+from lewm_ros.files import find
+from lewm_ros.planning import Plan, PlannerConfig, RecedingHorizonPlanner
+from lewm_ros.planning.goal import GOAL_DWELL, GOAL_TIMEOUT, GOAL_TOLERANCE, Goal
+from lewm_ros.planning.policy import PlanningAgent
+from lewm_ros.robot.contract import Contract
+from lewm_ros.surprise import monitor
+from lewm_ros.surprise.monitor import Thresholds
+from lewm_ros.time import NS_PER_S
+from lewm_ros.yaml_reader import read_yaml
+
+#: Full name of the node whose settings a preset holds.
+_PLANNER = '/lewm/planner_node'
+#: Settings of planner_node that are no :class:`PlannerConfig`.
+_GOAL = {
+    'goal_tolerance': GOAL_TOLERANCE,
+    'goal_dwell': GOAL_DWELL,
+    'goal_timeout': GOAL_TIMEOUT,
+}
+_NODE_ONLY = {
+    *('autostart', 'bundle', 'contract', 'engine', 'precision', 'provider', 'threads'),
+    'use_sim_time',
+}
+#: All that a parameter file may say of planner_node.
+PLANNER_PARAMETERS = sorted({f.name for f in fields(PlannerConfig)} | set(_GOAL) | _NODE_ONLY)
+
+
+class Policy:
+    """Drives a robot or a simulator towards a goal image, in one process and without ROS.
+
+    Call :meth:`set_goal`, then :meth:`act` at every control tick, or :meth:`observe` at every
+    frame and :meth:`command` at every control tick where the two have different rates. Images are
+    RGB, (H, W, 3) uint8; stamps are int [ns] of one clock; commands are in contract units.
+
+    Args:
+        bundle: the model.
+        contract: the robot.
+        engine: runs the bundle, for rollouts of ``config.rollout_blocks(bundle.spec)``.
+        config: of the planner.
+        clock: a steady clock [s] such as ``time.monotonic``, which plans are given a deadline
+            and watchdogs their timeouts by. None: stamps are the only clock and a plan takes as
+            long as it takes, for a simulator that waits.
+        goal: tolerance, dwell [s] and timeout [s], see :class:`Goal`.
+        on_anomaly: what an open anomaly does: 'ignore', 'slow' or 'stop'.
+        slow_factor: of velocities and efforts while slow.
+
+    Attributes:
+        agent: the planning agent: history, goal and plans.
+        loop: the command loop: limits, watchdogs and their warnings.
+        plan: the newest plan, or None.
+
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        contract: Contract,
+        engine: Engine,
+        config: PlannerConfig,
+        clock: Callable[[], float] | None = None,
+        goal: tuple[float, float, float] = (GOAL_TOLERANCE, GOAL_DWELL, GOAL_TIMEOUT),
+        on_anomaly: str = 'ignore',
+        slow_factor: float = 0.5,
+    ) -> None:
+        self._contract = contract
+        self._encoder = FrameEncoder(bundle.spec, contract.camera, engine)
+        self._clock, self._reaction = clock, (on_anomaly, slow_factor)
+        planner = RecedingHorizonPlanner(bundle.spec, contract, engine, config)
+        if clock is not None:
+            planner.warm_up()
+        self.agent = PlanningAgent(
+            bundle.spec, contract, planner, Goal(*goal, bundle.spec.camera_period)
+        )
+        self.reset()
+
+    @classmethod
+    def load(
+        cls,
+        bundle: str | Path,
+        contract: str | Path | None = None,
+        preset: str | Path = 'live',
+        engine: str = 'onnxruntime',
+        threads: int = 1,
+        precision: str = 'f32',
+        seed: int = 0,
+        **options: Any,
+    ) -> Policy:
+        """Load a policy.
+
+        Args:
+            bundle: a folder, or a name under ``models/``.
+            contract: a file, or a name under ``config/robots``; None: the bundle's own.
+            preset: a parameter file of planner_node, or a name under ``config/presets``.
+            engine: see :func:`lewm_ros.engines.load_engine`, as the next two.
+            threads: see there.
+            precision: see there.
+            seed: of the search.
+            options: ``clock``, ``on_anomaly`` and ``slow_factor`` of the class.
+
+        Raises LewmError where one of them is not there, is not valid or does not fit the others.
+
+        """
+        loaded, robot = load_bundle(bundle, contract)
+        given = planner_settings(preset)
+        config = _config(given, seed)
+        blocks = config.rollout_blocks(loaded.spec)
+        runtime = load_engine(loaded, engine, threads, precision, horizon=blocks)
+        tolerance, dwell, timeout = (given.get(name, value) for name, value in _GOAL.items())
+        goal = tolerance, dwell, timeout
+        return cls(loaded, robot, runtime, config, goal=goal, **options)
+
+    def reset(self) -> None:
+        """Begin a new episode, in which stamps may begin anew; the goal stays."""
+        self.agent.reset()
+        self.loop = CommandLoop(self._contract, *self._reaction)
+        self.plan: Plan | None = None
+
+    def set_goal(self, image: np.ndarray, stamp: int | None = None) -> None:
+        """Pursue the goal that an image of the whole camera shows.
+
+        If there are frames enough a plan is made at once, on the newest. ``stamp`` is the time
+        now; None: that of the newest frame.
+        """
+        now = (self.agent.history.newest or 0) if stamp is None else stamp
+        self.agent.set_goal(self._encoder.goal(image), now, self._steady(now))
+        self._plan(now)
+
+    def observe(self, image: np.ndarray, stamp: int) -> Plan | None:
+        """See the frame taken at ``stamp``; return the plan that was made on it, if one was due."""
+        latent, steady = self._encoder.frame(image), self._steady(stamp)
+        self.loop.observe(stamp, stamp, steady)
+        if not self.agent.history.append_latent(stamp, latent):
+            return None
+        self.agent.observe(stamp, latent, steady)
+        return self._plan(stamp)
+
+    def command(self, stamp: int, anomaly: bool = False) -> np.ndarray | None:
+        """Return the command (A,) to send at ``stamp``, the stop command where nothing is planned.
+
+        None where ``stop.mode`` is hold and there is nothing to hold yet.
+
+        Args:
+            stamp: the time now.
+            anomaly: whether an anomaly is open, such as :attr:`SurpriseMonitor.open`.
+
+        """
+        command = self.loop.tick(stamp, self._steady(stamp), anomaly)
+        if command is not None and self._contract.action.executed is None:
+            self.agent.history.append_action(stamp + self.loop.delay, command)
+        return command
+
+    def act(self, image: np.ndarray | None, stamp: int, anomaly: bool = False) -> np.ndarray | None:
+        """Return the command (A,) to send at ``stamp``; see :meth:`command`.
+
+        ``image`` was taken at ``stamp``; None where no new one came since the last tick.
+        """
+        if image is not None:
+            self.observe(image, stamp)
+        return self.command(stamp, anomaly)
+
+    def executed(self, values: np.ndarray, stamp: int) -> None:
+        """Note what the robot reports as executed from ``stamp`` on, (A,).
+
+        Needed at every tick where the contract has ``action.executed``, and only there.
+        """
+        self.loop.executed(values, self._steady(stamp))
+        self.agent.history.append_action(stamp, values)
+
+    def _plan(self, now: int) -> Plan | None:
+        plan = self.agent.plan(now, live=self._clock is not None)
+        if plan is not None:
+            self.plan = plan
+            self.loop.add_plan(plan.start, plan.period, plan.actions, now, self._steady(now))
+        return plan
+
+    def _steady(self, stamp: int) -> float:
+        return stamp / NS_PER_S if self._clock is None else self._clock()
+
+
+class SurpriseMonitor(monitor.SurpriseMonitor):
+    """A :class:`lewm_ros.surprise.monitor.SurpriseMonitor` that reads its model from a bundle."""
+
+    _encoder: FrameEncoder
+
+    @classmethod
+    def load(
+        cls,
+        bundle: str | Path,
+        contract: str | Path | None = None,
+        alpha: float = 0.01,
+        horizon: int = 1,
+        engine: str = 'onnxruntime',
+        threads: int = 1,
+    ) -> SurpriseMonitor:
+        """Load a monitor with the thresholds that a bundle has for ``alpha`` and ``horizon``.
+
+        Raises CalibrationError where it has none, LewmError where something is not there or does
+        not fit.
+        """
+        loaded, robot = load_bundle(bundle, contract)
+        thresholds = thresholds_of(require_calibration(loaded, alpha, horizon))
+        runtime = load_engine(loaded, engine, threads, horizon=horizon)
+        return cls.of_bundle(loaded, robot, runtime, thresholds, horizon)
+
+    @classmethod
+    def of_bundle(
+        cls,
+        bundle: Bundle,
+        contract: Contract,
+        engine: Engine,
+        thresholds: Thresholds | None = None,
+        horizon: int = 1,
+        ahead: float = 0.0,
+    ) -> SurpriseMonitor:
+        """Make a monitor with the scale of a bundle; other arguments as of the class."""
+        scale = bundle.surprise_scale(horizon)
+        made = cls(bundle.spec, contract, engine, scale, thresholds, horizon, ahead)
+        made._encoder = FrameEncoder(bundle.spec, contract.camera, engine)
+        return made
+
+    def see(self, image: np.ndarray, stamp: int) -> monitor.SurpriseReading:
+        """Score the image (H, W, 3) uint8 RGB taken at ``stamp`` [ns]; see :meth:`update`."""
+        return self.update(stamp, self._encoder.frame(image))
+
+
+def load_bundle(bundle: str | Path, contract: str | Path | None = None) -> tuple[Bundle, Contract]:
+    """Load a bundle and the contract of a robot, and check that they agree.
+
+    Both are paths or names in the share folder; without a contract it is the bundle's own.
+    """
+    loaded = Bundle.load(find('bundle', str(bundle)))
+    if not contract:
+        return loaded, loaded.contract
+    robot = Contract.load(find('contract', str(contract)))
+    robot.check_against_bundle(loaded.contract)
+    return loaded, robot
+
+
+def require_calibration(bundle: Bundle, alpha: float, horizon: int) -> Calibration:
+    """Return a bundle's thresholds for ``alpha`` and ``horizon`` [blocks].
+
+    Raises CalibrationError where it has none, BundleError where they are of another model.
+    """
+    found = bundle.calibration_for(alpha, horizon)
+    if found is None:
+        known = [c.alpha for c in bundle.manifest.calibration if c.horizon == horizon]
+        raise CalibrationError(
+            f'bundle {bundle.path} has no threshold for alpha {alpha:g} at horizon {horizon}, but '
+            f'for alpha {known}: run `lewm calibrate {bundle.path} --data BAG... --alpha '
+            f'{alpha:g} --horizon {horizon}` first'
+        )
+    return found
+
+
+def thresholds_of(calibration: Calibration, **settings: float) -> Thresholds:
+    """Make thresholds of a calibration; ``settings`` are the other fields, by name."""
+    return Thresholds(calibration.threshold, calibration.alpha, calibration.drift, **settings)
+
+
+def planner_config(preset: str | Path, seed: int = 0) -> PlannerConfig:
+    """Read the planner's settings from the same preset that the nodes get.
+
+    Raises BringupError for a file that is not valid, or names a setting that does not exist.
+    """
+    return _config(planner_settings(preset), seed)
+
+
+def planner_settings(preset: str | Path) -> dict[str, Any]:
+    """Read the parameters of planner_node from a ROS parameter file, by path or name.
+
+    Of several sections that match the node the later ones win, as in ROS. Raises BringupError
+    for a file that is not valid, or names a setting that does not exist.
+    """
+    path = find('preset', str(preset))
+    settings: dict[str, Any] = {}
+    try:
+        data = read_yaml(path)
+        for node, body in data.items():
+            everyone = node == '/**'
+            name = node if node.startswith('/') else f'/**/{node}'
+            if everyone or fnmatchcase(_PLANNER, name.replace('**', '*')):
+                given = body['ros__parameters']
+                unknown = sorted(set(given) - set(PLANNER_PARAMETERS))
+                if unknown and not everyone:  # those may be another node's
+                    raise BringupError(
+                        f'{node} has {unknown}: expected some of {PLANNER_PARAMETERS}'
+                    )
+                settings |= {key: given[key] for key in given if key in PLANNER_PARAMETERS}
+        PlannerConfig(**_planner_fields(settings))
+    except (LewmError, AttributeError, KeyError, TypeError) as error:
+        reason = str(error) if isinstance(error, LewmError) else one_line(error)
+        raise BringupError(f'preset {path}: {reason}') from error
+    if not settings:
+        raise BringupError(f'preset {path}: no parameters of planner_node')
+    return settings
+
+
+def _config(settings: dict[str, Any], seed: int) -> PlannerConfig:
+    return PlannerConfig(**_planner_fields(settings) | {'seed': seed})
+
+
+def _planner_fields(settings: dict[str, Any]) -> dict[str, Any]:
+    known = {f.name for f in fields(PlannerConfig)}
+    return {key: value for key, value in settings.items() if key in known}

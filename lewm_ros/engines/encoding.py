@@ -1,0 +1,65 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Where a camera image becomes a latent."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lewm_ros.engines.base import Engine
+from lewm_ros.errors import ModelError, ObservationError
+from lewm_ros.robot.contract import Camera
+from lewm_ros.robot.imaging import prepare
+from lewm_ros.robot.spec import ModelSpec
+
+#: How far the ratio of width to height of images may change.
+SHAPE_TOLERANCE = 0.01
+
+
+class FrameEncoder:
+    """Encodes the images of one camera, frames and goals, which must show the same view.
+
+    Args:
+        spec: of the model that ``engine`` runs.
+        camera: of the robot's contract.
+        engine: from ``lewm_ros.engines.load_engine``.
+
+    Attributes:
+        size: width and height of the frames [px], None before the first.
+
+    """
+
+    def __init__(self, spec: ModelSpec, camera: Camera, engine: Engine) -> None:
+        self._image_size, self._crop, self._engine = spec.image_size, camera.crop, engine
+        self.size: tuple[int, int] | None = None
+
+    def frame(self, image: np.ndarray) -> np.ndarray:
+        """Return the latent (D,) float32 of a frame (H, W, 3) uint8 RGB; errors as :meth:`goal`."""
+        latent = self.goal(image)
+        self.size = image.shape[1], image.shape[0]
+        return latent
+
+    def goal(self, image: np.ndarray) -> np.ndarray:
+        """Return the latent (D,) float32 of an image (H, W, 3) uint8 RGB of the same view.
+
+        Raises ObservationError for an image of another shape than the frames', or of another size
+        where the camera is cropped; ModelError where the latent is not finite.
+        """
+        size, before = (image.shape[1], image.shape[0]), self.size
+        cropped = self._crop is not None
+        if before is not None and size != before and (cropped or _differ(size, before)):
+            what = 'size, which camera.crop is made for' if cropped else 'shape'
+            raise ObservationError(
+                f'image is {size[0]}x{size[1]} pixels, frames were {before[0]}x{before[1]}: '
+                f'expected the same {what}; activate encoder_node anew if the camera has '
+                'changed for good'
+            )
+        latent = self._engine.encode(prepare(image, self._image_size, self._crop))
+        if not np.isfinite(latent).all():
+            raise ModelError('the encoder returned numbers that are not finite')
+        return latent
+
+
+def _differ(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two sizes are of different shape: resized to one, they show different images."""
+    return abs(size[0] * other[1] / (size[1] * other[0]) - 1) > SHAPE_TOLERANCE

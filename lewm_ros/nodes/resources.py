@@ -1,0 +1,191 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""What a node has while it is configured or active: topics, timers, workers, guarded callbacks.
+
+Publishers live from configure to cleanup; subscriptions, timers and workers from activate to
+deactivate. They are created and destroyed here, so that no state leaves a thread or a callback
+behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import time
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+from lewm_ros.errors import LewmError
+from lewm_ros.nodes.diagnostics import ERROR, Conditions
+from lewm_ros.nodes.messages import message_class
+from lewm_ros.nodes.qos import Endpoints, image_qos
+from lewm_ros.nodes.worker import Worker
+from lewm_ros.robot.contract import Camera
+from lewm_ros.time import NS_PER_S
+
+if TYPE_CHECKING:  # older distributions have no name for it
+    from rclpy.subscription import MessageInfo
+
+#: Commands and plans: only the newest counts.
+NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+#: Streams in which every message counts.
+STREAM = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+#: Facts that a late joiner must get: goal, model, episode, threshold.
+LATCHED = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+
+
+class ResourceNode(LifecycleNode):
+    """A lifecycle node that keeps account of what it has.
+
+    Attributes:
+        conditions: what is wrong at the moment; logged on change, shown in /diagnostics.
+        callback_errors: how many callbacks and jobs of workers raised.
+
+    """
+
+    def __init__(self, name: str, **kwargs: Any) -> None:
+        super().__init__(name, **kwargs)
+        self.callback_errors = 0
+        self.conditions = Conditions(self)
+        self._endpoints = Endpoints(self, self.conditions)
+        self._publishers_made: list[Any] = []
+        self._subscriptions_made: list[Any] = []
+        self._timers_made: list[Any] = []
+        self._workers: list[Worker] = []
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Parameter values by name."""
+        raise NotImplementedError
+
+    def now(self) -> int:
+        """Return the node's time [ns]: the system's, or the simulation's under use_sim_time."""
+        return self.get_clock().now().nanoseconds
+
+    def publisher(self, kind: type, topic: str, qos: QoSProfile) -> Any:
+        """Create a publisher that lives until cleanup and is silent while inactive."""
+        create = self.create_lifecycle_publisher
+        publisher = self._endpoints.publisher(create, kind, topic, qos)
+        self._publishers_made.append(publisher)
+        return publisher
+
+    def subscribe(
+        self,
+        kind: type,
+        topic: str,
+        callback: Callable[[Any, int], None],
+        qos: QoSProfile,
+        remedy: str = '',
+        published: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Subscribe until deactivation; the callback gets the message and receive time [ns].
+
+        With ``published`` it gets the time of publication on the system clock in its place, which
+        a latched message keeps. Returns what :meth:`unsubscribe` takes to end it sooner.
+
+        ``qos`` is the default of ROS's override parameters, unless ``remedy`` says what else a
+        user can do where it does not fit. ``options`` are rclpy's, such as ``raw=True`` for
+        serialised bytes.
+        """
+        guarded = self._guarded(callback, f'on {topic}')
+
+        def receive(message: Any, info: MessageInfo) -> None:
+            if published:
+                guarded(message, info.get('source_timestamp') or time.time_ns())
+                return
+            now = self.now()
+            received = info.get('received_timestamp') or now
+            # The middleware stamps on arrival, before the executor comes round to it; but on
+            # the system clock, which is not the node's under use_sim_time.
+            guarded(message, received if 0 <= now - received < NS_PER_S else now)
+
+        subscription = self._endpoints.subscription(kind, topic, receive, qos, remedy, **options)
+        self._subscriptions_made.append(subscription)
+        return subscription
+
+    def subscribe_to_camera(
+        self, camera: Camera, callback: Callable[[Any, int], None], depth: int
+    ) -> Any:
+        """Subscribe to ``image`` or ``image/compressed`` with the QoS of image_reliability."""
+        kind = message_class(camera.type)
+        topic = 'image' if kind is Image else 'image/compressed'
+        qos = image_qos(self.params['image_reliability'], depth)
+        remedy = 'set parameter image_reliability to best_effort'
+        return self.subscribe(kind, topic, callback, qos, remedy)
+
+    def unsubscribe(self, subscription: Any) -> None:
+        """End a subscription of :meth:`subscribe`."""
+        self._subscriptions_made.remove(subscription)
+        self._endpoints.forget(subscription.topic_name, 'subscription')
+        self.destroy_subscription(subscription)
+
+    def every(self, period: float, callback: Callable[[], None]) -> Any:
+        """Call back every ``period`` [s] of the steady clock, until deactivation."""
+        timer = self.create_timer(period, self._guarded(callback), clock=self._steady)
+        self._timers_made.append(timer)
+        return timer
+
+    def worker(self, name: str, work: Callable[[Any], None], capacity: int = 1) -> Worker:
+        """Start a worker that is stopped at deactivation."""
+
+        def failed(error: Exception) -> None:
+            self._note_error(f'{name} failed', error)
+
+        def guarded(item: Any) -> None:
+            work(item)
+            self.conditions.set(f'{name} failed', None)
+
+        worker: Worker = Worker(f'{self.get_name()}.{name}', guarded, failed, capacity)
+        self._workers.append(worker)
+        return worker
+
+    def _destroy_activity(self) -> None:
+        """End all that lives until deactivation."""
+        for timer in self._timers_made:
+            self.destroy_timer(timer)
+        for subscription in list(self._subscriptions_made):
+            self.unsubscribe(subscription)
+        for worker in self._workers:
+            if not worker.stop():
+                self.get_logger().warning('a worker is still busy: left to end by itself')
+        self._timers_made, self._workers = [], []
+
+    def _destroy_publishers(self) -> None:
+        for publisher in self._publishers_made:
+            self._endpoints.forget(publisher.topic_name, 'publisher')
+            self.destroy_lifecycle_publisher(publisher)
+        self._publishers_made = []
+
+    def _guarded(self, callback: Callable[..., None], name: str = '') -> Callable[..., None]:
+        """Wrap a callback so that a bad message is named and counted and stops nothing."""
+        key = f'{name or callback.__name__.strip("_")} failed'
+
+        def guarded(*args: Any) -> None:
+            try:
+                callback(*args)
+            except Exception as error:
+                self._note_error(key, error)
+            else:
+                self.conditions.set(key, None)
+
+        return guarded
+
+    def _note_error(self, key: str, error: Exception) -> None:
+        self.callback_errors += 1
+        expected = isinstance(error, LewmError)
+        text = str(error) if expected else f'{key}: {type(error).__name__}: {error}'
+        if not expected:
+            self.get_logger().error(
+                ''.join(traceback.format_exception(error)), throttle_duration_sec=5.0
+            )
+        self.conditions.set(key, text, ERROR)

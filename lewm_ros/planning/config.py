@@ -1,0 +1,118 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of the planner, each declared once: default, text, unit and range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+import math
+from typing import Any
+
+from lewm_ros.errors import ModelError
+from lewm_ros.planning.cem import CEMConfig
+from lewm_ros.planning.costs import KINDS, weights
+from lewm_ros.robot.spec import ModelSpec
+
+
+def setting(
+    default: Any,
+    text: str,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    dynamic: bool = False,
+) -> Any:
+    """Declare a field; ``dynamic`` ones may change between two plans."""
+    about = {'text': text, 'low': low, 'high': high, 'choices': choices, 'dynamic': dynamic}
+    return field(default=default, metadata=about)
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """Settings of the planner. A search is cold when there is no plan to start from."""
+
+    horizon: int = setting(5, 'Length of a plan, committed block included [blocks].', 2, 1000)
+    samples: int = setting(
+        64, 'Candidates in an iteration of a warm search.', 1, 100_000, dynamic=True
+    )
+    elites: int = setting(
+        10, 'Best candidates that the next mean comes from.', 1, 100_000, dynamic=True
+    )
+    iterations: int = setting(3, 'Iterations of a warm search.', 1, 1000, dynamic=True)
+    cold_samples: int = setting(
+        128, 'Candidates in an iteration of a cold search.', 1, 100_000, dynamic=True
+    )
+    cold_iterations: int = setting(5, 'Iterations of a cold search.', 1, 1000, dynamic=True)
+    std: float = setting(
+        1.0,
+        'Sampling std of a cold search [standard deviations of the data].',
+        0.01,
+        10.0,
+        dynamic=True,
+    )
+    warm_std: float = setting(
+        0.5, 'Sampling std of a warm search [same].', 0.01, 10.0, dynamic=True
+    )
+    keep_elites: int = setting(
+        5, 'Elites of the last plan tried again in a warm search.', 0, 1000, dynamic=True
+    )
+    exact_iterations: int = setting(
+        2, 'Last iterations in f32 where precision is bf16, at most half of them.', 0, 1000
+    )
+    noise_correlation: float = setting(
+        0.0, 'Correlation of the noise within a block.', 0.0, 1.0, dynamic=True
+    )
+    cost: str = setting('ramp', 'Weight of the distance to the goal over the plan.', choices=KINDS)
+    execute: int = setting(1, 'Blocks played before a new plan is asked for.', 1, 999, dynamic=True)
+    deadline_fraction: float = setting(
+        0.7, 'Part of a block that a plan may take.', 0.01, 100.0, dynamic=True
+    )
+    clip: bool = setting(True, 'Keep candidates within the limits of the contract.')
+    seed: int = setting(0, 'Seed of the search.', 0, 2**31 - 1)
+
+    def __post_init__(self) -> None:
+        if self.horizon < 2:
+            raise ModelError(
+                f'horizon is {self.horizon} blocks: expected at least 2, a committed and a free one'
+            )
+        if not 1 <= self.execute < self.horizon:
+            raise ModelError(
+                f'execute is {self.execute} blocks: expected 1 to {self.horizon - 1}, below the '
+                'horizon'
+            )
+        for key in ('std', 'warm_std', 'deadline_fraction'):
+            value = getattr(self, key)
+            if not (math.isfinite(value) and value > 0):
+                raise ModelError(f'{key} is {value}: expected a finite number above 0')
+        if self.seed < 0:
+            raise ModelError(f'seed is {self.seed}: expected 0 or above')
+        weights(self.cost, self.horizon)
+        self.search(warm=False)
+        self.search(warm=True)
+
+    def search(self, warm: bool) -> CEMConfig:
+        """Return the sizes of a cold or a warm search."""
+        return CEMConfig(
+            samples=self.samples if warm else self.cold_samples,
+            elites=self.elites,
+            iterations=self.iterations if warm else self.cold_iterations,
+            keep=self.keep_elites,
+            exact_iterations=self.exact_iterations,
+            noise_correlation=self.noise_correlation,
+        )
+
+    def rollout_blocks(self, spec: ModelSpec) -> int:
+        """Longest rollout that a planner asks its engine for, in blocks.
+
+        At most the model's: a planner of a longer horizon is refused when it is made.
+        """
+        return min(self.horizon - shares_first(spec), spec.horizon)
+
+
+def shares_first(spec: ModelSpec) -> bool:
+    """Whether the committed block can be rolled out once for all candidates.
+
+    The context then moves on by one predicted frame, which is the same function only if it
+    fills the model's window before and after.
+    """
+    return spec.history == spec.window

@@ -1,0 +1,255 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""All detectors of one robot together: surprise, drift, frozen camera, missing frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import count
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.history import Context, History
+from lewm_ros.robot.spec import ModelSpec
+from lewm_ros.surprise.events import Event, EventDetector
+from lewm_ros.surprise.monitors import (
+    FROZEN_SECONDS,
+    GAP_SECONDS,
+    FrameGap,
+    FrozenCamera,
+    RunningMean,
+    commands_move,
+)
+from lewm_ros.surprise.score import contributions, predict
+
+if TYPE_CHECKING:  # it is handed in
+    from lewm_ros.engines import Engine
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where events start and end."""
+
+    surprise: float  #: score above which an event starts
+    alpha: float  #: chance of a false alarm per calibration window
+    drift: float | None = None  #: running mean above which drift starts; None: not watched
+    release: float = 0.5  #: an event ends below this part of the threshold
+    hold: float = 0.5  #: after that many seconds below it [s]
+    frozen_seconds: float = FROZEN_SECONDS  #: of equal images while the robot should move [s]
+    gap_seconds: float = GAP_SECONDS  #: of missing frames [s]
+
+    def detectors(self, ids: Iterator[int]) -> dict[str, EventDetector]:
+        """Make a detector of each kind; their events share the numbers."""
+        made = [
+            EventDetector('surprise', self.surprise, self.release, self.hold, self.alpha, ids),
+            EventDetector('frozen_camera', self.frozen_seconds, 1.0, 0.0, ids=ids),
+            EventDetector('frame_gap', self.gap_seconds, 1.0, 0.0, ids=ids),
+        ]
+        if self.drift is not None:
+            # A mean is smooth: it needs no band between start and end.
+            made.append(EventDetector('drift', self.drift, 1.0, self.hold, self.alpha, ids))
+        return {detector.kind: detector for detector in made}
+
+
+class Edge(NamedTuple):
+    """An event that started, or ended where ``event.end`` is set."""
+
+    event: Event
+    stamp: int  #: of the frame at which it did [ns]
+    score: float  #: of that frame, or what else the detector compares
+
+
+@dataclass(frozen=True)
+class SurpriseReading:
+    """What the monitor found at one frame."""
+
+    stamp: int  #: of the frame [ns]
+    score: float  #: surprise, the sum of the contributions; NaN without a whole window
+    contributions: np.ndarray  #: (D,) float64; empty without a whole window
+    mean: float | None  #: running mean of the score, None until a whole span is there
+    edges: list[Edge]  #: events that started or ended; mostly none
+
+
+class SurpriseMonitor:
+    """Scores frames and raises events above the calibrated thresholds.
+
+    Alone it keeps the history itself: :meth:`add_action` for every executed command,
+    :meth:`update` for every frame. A node that scores on a thread of its own calls the parts:
+    :meth:`frame` and :meth:`silence` where frames come in, :meth:`score` on the thread. Those,
+    :meth:`adopt` and the resets may be called from any thread; the rest may not.
+
+    Args:
+        spec: of the model that ``engine`` runs.
+        contract: the robot.
+        engine: from ``lewm_ros.engines.load_engine``, for at least ``horizon`` blocks.
+        scale: (D,) nominal squared error of each dimension.
+        thresholds: None for scores without events.
+        horizon: how far ahead frames are predicted [blocks].
+        ahead: how much longer the history is kept, for frames that wait to be scored [s].
+
+    Attributes:
+        history: latents and executed commands.
+        mean: newest running mean of the score, or None.
+
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        contract: Contract,
+        engine: Engine,
+        scale: np.ndarray,
+        thresholds: Thresholds | None = None,
+        horizon: int = 1,
+        ahead: float = 0.0,
+    ) -> None:
+        self._spec, self._engine, self._scale, self._horizon = spec, engine, scale, horizon
+        self._contract = contract
+        self.history = History.of_model(spec, horizon * spec.block + ahead)
+        self._lock = threading.Lock()
+        self._ids = count(1)
+        self._mean, self._gap = RunningMean(), FrameGap()
+        self.mean: float | None = None
+        self._detectors: dict[str, EventDetector] = {}
+        self._frozen = FrozenCamera(FROZEN_SECONDS)
+        self.adopt(thresholds, 0)
+
+    def warm_up(self) -> None:
+        """Predict once: the first call may take seconds."""
+        spec = self._spec
+        block = spec.frameskip * spec.contract.action.size
+        latents = np.zeros((spec.history, spec.latent_size), np.float32)
+        context = Context(0, latents, np.zeros((spec.history - 1, block)))
+        predict(spec, self._engine, context, np.zeros((self._horizon, block)))
+
+    def adopt(self, thresholds: Thresholds | None, stamp: int) -> list[Edge]:
+        """Detect by other thresholds; events that last go on, or end where nothing is left.
+
+        ``stamp`` [ns] is that of such an end.
+        """
+        made = {} if thresholds is None else thresholds.detectors(self._ids)
+        with self._lock:
+            ended = []
+            for kind, detector in self._detectors.items():
+                if kind in made:
+                    detector.adopt(made[kind])
+                    made[kind] = detector
+                else:
+                    ended += _edges(detector.reset(), stamp, float('nan'))
+            self._detectors = made
+            if thresholds is not None:
+                self._frozen.limit = thresholds.frozen_seconds
+        return ended
+
+    @property
+    def detectors(self) -> list[EventDetector]:
+        """All of them, to read their counts and events."""
+        return list(self._detectors.values())
+
+    @property
+    def open(self) -> bool:
+        """Whether an event lasts."""
+        return any(detector.event is not None for detector in self.detectors)
+
+    def add_action(self, stamp: int, command: np.ndarray) -> None:
+        """Note a command (A,), contract units, that takes effect at ``stamp`` [ns]."""
+        self.history.append_action(stamp, command)
+
+    def update(self, stamp: int, latent: np.ndarray, now: float | None = None) -> SurpriseReading:
+        """Score the frame of ``stamp`` [ns] by its latent (D,).
+
+        Args:
+            stamp: a frame that is not newer than the last one is not scored.
+            latent: from the engine.
+            now: when the frame came [s, steady]; None: at its stamp.
+
+        """
+        if not self.history.append_latent(stamp, latent):
+            return SurpriseReading(stamp, float('nan'), np.empty(0), self.mean, [])
+        edges = self.frame(stamp, stamp / 1e9 if now is None else now)
+        transition = self.history.transition(stamp, self._horizon)
+        if transition is None:
+            return SurpriseReading(stamp, float('nan'), np.empty(0), self.mean, edges)
+        found = self.score(stamp, latent, *transition)
+        found.edges[:0] = edges
+        return found
+
+    def reset(self, stamp: int) -> list[Edge]:
+        """Forget everything, for a new episode whose first frame has this stamp [ns]."""
+        self.history.clear()
+        return self.reset_frames(stamp) + self.reset_scores(stamp)
+
+    def frame(self, stamp: int, now: float) -> list[Edge]:
+        """Note that the frame of ``stamp`` [ns] came at ``now`` [s, steady]."""
+        with self._lock:
+            detector = self._detectors.get('frame_gap')
+            before = stamp if self._gap.newest is None else self._gap.newest
+            pause = self._gap.frame(stamp, now)
+            if detector is None:
+                return []
+            edges = _edges(detector.update(before, pause), before, pause)
+            return edges + _edges(detector.update(stamp, 0.0), stamp, 0.0)
+
+    def silence(self, now: float) -> list[Edge]:
+        """Look for missing frames at ``now`` [s, steady], when none came."""
+        with self._lock:
+            detector, newest = self._detectors.get('frame_gap'), self._gap.newest
+            if detector is None or newest is None:
+                return []
+            silent = self._gap.silence(now)
+            return _edges(detector.update(newest, silent), newest, silent)
+
+    def score(
+        self, stamp: int, latent: np.ndarray, context: Context, executed: np.ndarray
+    ) -> SurpriseReading:
+        """Score the frame of ``stamp`` [ns] against what the model predicts from the context.
+
+        Args:
+            stamp: of the frame.
+            latent: (D,) its own.
+            context: ``horizon`` blocks before it, see :meth:`History.transition`.
+            executed: (horizon, k·A) commands since, contract units.
+
+        """
+        predicted = predict(self._spec, self._engine, context, executed)
+        parts = contributions(predicted, latent, self._scale)
+        score = float(parts.sum())
+        commands = executed.reshape(-1, self._contract.action.size)
+        moving = commands_move(commands, self._spec.action_std, self._contract.action.kind)
+        edges = []
+        with self._lock:
+            self.mean = self._mean.update(stamp, score)
+            seconds = self._frozen.update(stamp, latent, moving)
+            for kind, value in (
+                ('surprise', score),
+                ('drift', self.mean),
+                ('frozen_camera', seconds),
+            ):
+                if value is not None and kind in self._detectors:
+                    edges += _edges(self._detectors[kind].update(stamp, value), stamp, value)
+        return SurpriseReading(stamp, score, parts, self.mean, edges)
+
+    def reset_frames(self, stamp: int) -> list[Edge]:
+        """Begin a new episode at ``stamp`` [ns] for :meth:`frame` and :meth:`silence`."""
+        with self._lock:
+            self._gap.reset()
+            return self._end(('frame_gap',), stamp, 0.0)
+
+    def reset_scores(self, stamp: int) -> list[Edge]:
+        """Begin a new episode at ``stamp`` [ns] for :meth:`score`."""
+        with self._lock:
+            self._mean.reset()
+            self.mean = None
+            return self._end(('surprise', 'drift', 'frozen_camera'), stamp, float('nan'))
+
+    def _end(self, kinds: Iterable[str], stamp: int, score: float) -> list[Edge]:
+        found = [self._detectors[kind] for kind in kinds if kind in self._detectors]
+        return [edge for d in found for edge in _edges(d.reset(), stamp, score)]
+
+
+def _edges(events: list[Event], stamp: int, score: float) -> list[Edge]:
+    return [Edge(event, stamp, score) for event in events]

@@ -1,0 +1,131 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The front door: what it reads, what it refuses. That it is the nodes: test_loop_parity.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import lewm_ros
+from lewm_ros.api import planner_config, planner_settings
+from lewm_ros.bundle import Bundle
+from lewm_ros.errors import BringupError, CalibrationError
+from lewm_ros.sim import make_task
+from lewm_ros.time import NS_PER_S
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def preset(tmp_path: Path):
+    """Return a function that writes a preset and returns its path."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / 'preset.yaml'
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    'node', ['planner_node', '/lewm/planner_node', '/**/planner_node', '/*/planner_node', '/**']
+)
+def test_a_preset_may_name_the_planner_as_ros_does(preset, node: str) -> None:
+    """By any pattern that matches the node."""
+    path = preset(f'{node}:\n  ros__parameters: {{samples: 32, horizon: 4}}\n')
+    config = planner_config(path, seed=3)
+    assert (config.samples, config.horizon, config.seed) == (32, 4, 3)
+
+
+def test_later_sections_win_and_other_nodes_do_not_count(preset) -> None:
+    """As in ROS."""
+    path = preset(
+        '/**: {ros__parameters: {samples: 8, elites: 6, alpha: 0.05}}\n'
+        'planner_node: {ros__parameters: {samples: 32, goal_tolerance: 0.2}}\n'
+        '/other/planner_node: {ros__parameters: {samples: 128}}\n'
+        'surprise_node: {ros__parameters: {alpha: 0.05}}\n'
+    )
+    assert planner_settings(path) == {'samples': 32, 'elites': 6, 'goal_tolerance': 0.2}
+
+
+@pytest.mark.parametrize(
+    ('text', 'says'),
+    [
+        (
+            'planner_node: {ros__parameters: {smaples: 32}}',
+            "'smaples'.*expected some of.*'samples'",
+        ),
+        ('planner_node: {ros__parameters: {horizon: 1}}', 'horizon is 1'),
+        ('planner_node: {samples: 32}', 'ros__parameters'),
+        ('surprise_node: {ros__parameters: {alpha: 0.05}}', 'no parameters of planner_node'),
+        ('- 3', 'preset'),
+    ],
+)
+def test_a_wrong_preset_is_refused_by_name(preset, text: str, says: str) -> None:
+    """A misspelt key, a value that makes no sense, no node."""
+    with pytest.raises(BringupError, match=says):
+        planner_config(preset(text))
+
+
+def test_the_front_door_is_imported_when_it_is_used() -> None:
+    """Importing the package loads nothing; names that it lacks are an AttributeError."""
+    code = (
+        'import sys, lewm_ros; print("numpy" in sys.modules, hasattr(lewm_ros, "Robot"),'
+        'lewm_ros.Policy.__name__, lewm_ros.SurpriseMonitor.__name__, "torch" in sys.modules,'
+        '"rclpy" in sys.modules)'
+    )
+    shown = subprocess.run(
+        [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.split() == ['False', 'False', 'Policy', 'SurpriseMonitor', 'False', 'False']
+
+
+def test_a_policy_keeps_its_deadline_with_a_clock(calibrated: Bundle) -> None:
+    """With a steady clock a plan that has no time is one iteration; without, all of them."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 32, 32, 3), np.uint8)
+    found = []
+    for options in ({}, {'clock': lambda: 1.0}):
+        policy = lewm_ros.Policy.load(calibrated.path, **options)
+        if options:
+            policy.agent.planner.budget = 0.0
+        policy.set_goal(images[0])
+        for tick, image in enumerate(images[:20]):
+            command = policy.act(image, NS_PER_S + tick * NS_PER_S // 20)
+            assert command is not None and (np.abs(command) <= 1.0).all()
+        found.append(policy.plan.iterations)
+    assert found[0] > 1 and found[1] == 1
+
+
+def test_a_monitor_sees_a_teleport() -> None:
+    """An event opens at the first frame that shows it; no image, no event before."""
+    monitor = lewm_ros.SurpriseMonitor.load('reacher')
+    task = make_task('reacher', 64, seed=2)
+    try:
+        edges = []
+        for frame in range(60):
+            stamp = NS_PER_S + frame * NS_PER_S // 20
+            if frame == 45:
+                assert not monitor.open
+                task.perturb('teleport')
+            monitor.add_action(stamp, np.zeros(2))
+            reading = monitor.see(task.render(), stamp)
+            edges += reading.edges
+            task.step(np.zeros(2), 10)
+    finally:
+        task.close()
+    assert edges[0].event.kind == 'surprise'
+    assert edges[0].stamp - NS_PER_S in range(45 * NS_PER_S // 20, 48 * NS_PER_S // 20)
+    assert reading.contributions.sum() == pytest.approx(reading.score)
+
+
+def test_a_monitor_needs_thresholds(tiny_bundle: Bundle) -> None:
+    """The command that makes them is named."""
+    with pytest.raises(CalibrationError, match='lewm calibrate'):
+        lewm_ros.SurpriseMonitor.load(tiny_bundle.path)

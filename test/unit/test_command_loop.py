@@ -1,0 +1,135 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""One tick in, one command out; the whole of it drives test_fuzz.py and the fault tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lewm_ros.control.loop import CommandLoop
+from lewm_ros.errors import ContractError, ObservationError
+from lewm_ros.robot.contract import Contract, Stop
+from lewm_ros.time import NS_PER_S
+
+TICK = NS_PER_S // 20
+GO = np.full((10, 2), 0.5)
+
+
+class Robot:
+    """A command loop whose two clocks go on together, and whose camera works."""
+
+    def __init__(self, contract: Contract, **options: object) -> None:
+        self.loop = CommandLoop(contract, **options)  # type: ignore[arg-type]
+        self.now, self.camera = NS_PER_S, True
+
+    def plan(self, commands: np.ndarray = GO, ahead: int = 0) -> None:
+        """Give it a plan that starts so many ticks ahead."""
+        start = self.now + ahead * TICK
+        self.loop.add_plan(start, TICK, commands, self.now, self.now / NS_PER_S)
+
+    def ticks(self, count: int, anomaly: bool = False) -> list[float]:
+        """First numbers of so many commands."""
+        found = []
+        for _ in range(count):
+            if self.camera:
+                assert self.loop.observe(self.now, self.now, self.now / NS_PER_S) is None
+            command = self.loop.tick(self.now, self.now / NS_PER_S, anomaly)
+            found.append(float('nan') if command is None else float(command[0]))
+            self.now += TICK
+        return found
+
+
+def hold(contract: Contract, **action: object) -> Contract:
+    """Return a contract of positions."""
+    made = replace(contract.action, kind='position', **action)  # type: ignore[arg-type]
+    return replace(contract, action=made, stop=Stop('hold'))
+
+
+def test_a_plan_is_played_and_its_end_is_noted(reacher_contract: Contract) -> None:
+    """Zeros before and after it."""
+    robot = Robot(reacher_contract)
+    robot.plan(ahead=2)
+    assert robot.ticks(14) == [0.0] * 2 + [0.5] * 10 + [0.0] * 2
+    assert (robot.loop.state, robot.loop.ended, robot.loop.plan_ends) == ('idle', True, 1)
+    robot.plan()
+    robot.ticks(1)
+    assert (robot.loop.state, robot.loop.ended) == ('playing', False)
+
+
+def test_a_silent_camera_drops_the_plan(reacher_contract: Contract) -> None:
+    """Once it is longer than the timeout; frames alone do not start it again."""
+    robot = Robot(reacher_contract)
+    robot.plan(np.full((100, 2), 0.5))
+    assert robot.ticks(3) == [0.5] * 3
+    robot.camera = False
+    ticks = round(reacher_contract.stop.observation_timeout * 20)
+    assert robot.ticks(ticks + 3)[-3:] == [0.0] * 3
+    assert robot.loop.warnings['stale'].startswith('no latent for')
+    robot.camera = True
+    assert robot.ticks(3) == [0.0] * 3
+    assert (robot.loop.state, robot.loop.warnings) == ('idle', {})
+    assert robot.loop.stops == {'stale': 1}
+
+
+@pytest.mark.parametrize(
+    ('reaction', 'left', 'state'),
+    [('ignore', 0.5, 'playing'), ('slow', 0.125, 'anomaly'), ('stop', 0.0, 'anomaly')],
+)
+def test_an_open_anomaly(
+    reacher_contract: Contract, reaction: str, left: float, state: str
+) -> None:
+    """What it leaves of the commands, and that they come back."""
+    robot = Robot(reacher_contract, on_anomaly=reaction, slow_factor=0.25)
+    robot.plan()
+    assert robot.ticks(2, anomaly=True) == [left] * 2
+    assert robot.loop.state == state
+    assert robot.ticks(2) == [0.5] * 2
+    assert robot.loop.anomaly_ticks == 2
+
+
+def test_commands_leave_early_by_the_delay(reacher_contract: Contract) -> None:
+    """A plan says when commands work."""
+    action = replace(reacher_contract.action, delay=0.1)
+    robot = Robot(replace(reacher_contract, action=action))
+    robot.plan(ahead=3)
+    assert robot.ticks(3) == [0.0, 0.5, 0.5]
+
+
+def test_a_holding_robot_is_sent_nothing_before_its_first_plan(reacher_contract: Contract) -> None:
+    """And its last position from then on, at the end too."""
+    robot = Robot(hold(reacher_contract))
+    assert np.isnan(robot.ticks(2)).all()
+    assert robot.loop.stop() is None
+    robot.plan(GO[:3])
+    assert robot.ticks(5) == [0.5] * 5
+    stop = robot.loop.stop()
+    assert stop is not None and stop[0] == 0.5
+
+
+@pytest.mark.parametrize(('ahead', 'says'), [(-10, 'in the past'), (30, 'ahead: clocks differ')])
+def test_a_plan_for_another_time_is_refused(
+    reacher_contract: Contract, ahead: int, says: str
+) -> None:
+    """Wholly in the past, or too far ahead."""
+    robot = Robot(reacher_contract)
+    with pytest.raises(ObservationError, match=says):
+        robot.plan(ahead=ahead)
+    assert np.isnan(robot.loop.planned)
+
+
+def test_a_frame_of_a_clock_that_is_ahead_does_not_count(reacher_contract: Contract) -> None:
+    """By how much is returned."""
+    loop = CommandLoop(reacher_contract)
+    assert loop.observe(4 * NS_PER_S, NS_PER_S, 1.0) == pytest.approx(3.0)
+    assert loop.camera.age(1.0) == float('inf')
+
+
+def test_reactions_that_make_no_sense_are_refused(reacher_contract: Contract) -> None:
+    """A slower position, and an unknown word."""
+    with pytest.raises(ContractError, match='not a slower one'):
+        CommandLoop(hold(reacher_contract), on_anomaly='slow')
+    with pytest.raises(ContractError, match="'ignore', 'slow', 'stop'"):
+        CommandLoop(reacher_contract, on_anomaly='halt')
