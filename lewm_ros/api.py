@@ -19,7 +19,7 @@ from lewm_ros.bundle import Bundle, Calibration
 from lewm_ros.control.loop import CommandLoop
 from lewm_ros.engines import Engine, load_engine
 from lewm_ros.engines.encoding import FrameEncoder
-from lewm_ros.errors import BringupError, CalibrationError, LewmError, one_line
+from lewm_ros.errors import BringupError, CalibrationError, LewmError, ObservationError, one_line
 from lewm_ros.files import find
 from lewm_ros.planning import Plan, PlannerConfig, RecedingHorizonPlanner
 from lewm_ros.planning.goal import GOAL_DWELL, GOAL_TIMEOUT, GOAL_TOLERANCE, Goal
@@ -69,6 +69,7 @@ class Policy:
         agent: the planning agent: history, goal and plans.
         loop: the command loop: limits, watchdogs and their warnings.
         plan: the newest plan, or None.
+        refused: why the newest plan is not played, such as that its frame is old; None if it is.
 
     """
 
@@ -87,7 +88,9 @@ class Policy:
         self._encoder = FrameEncoder(bundle.spec, contract.camera, engine)
         self._clock, self._reaction = clock, (on_anomaly, slow_factor)
         planner = RecedingHorizonPlanner(bundle.spec, contract, engine, config)
-        if clock is not None:
+        if clock is not None:  # first calls are slow
+            size = bundle.spec.image_size
+            engine.encode(np.zeros((size, size, 3), np.uint8))
             planner.warm_up()
         self.agent = PlanningAgent(
             bundle.spec, contract, planner, Goal(*goal, bundle.spec.camera_period)
@@ -135,6 +138,7 @@ class Policy:
         self.agent.reset()
         self.loop = CommandLoop(self._contract, *self._reaction)
         self.plan: Plan | None = None
+        self.refused: str | None = None
 
     def set_goal(self, image: np.ndarray, stamp: int | None = None) -> None:
         """Pursue the goal that an image of the whole camera shows.
@@ -153,6 +157,7 @@ class Policy:
         if not self.agent.history.append_latent(stamp, latent):
             return None
         self.agent.observe(stamp, latent, steady)
+        self.agent.goal.expire(steady)
         return self._plan(stamp)
 
     def command(self, stamp: int, anomaly: bool = False) -> np.ndarray | None:
@@ -189,9 +194,13 @@ class Policy:
 
     def _plan(self, now: int) -> Plan | None:
         plan = self.agent.plan(now, live=self._clock is not None)
-        if plan is not None:
-            self.plan = plan
+        if plan is None:
+            return None
+        self.plan, self.refused = plan, None
+        try:
             self.loop.add_plan(plan.start, plan.period, plan.actions, now, self._steady(now))
+        except ObservationError as error:
+            self.refused = str(error)
         return plan
 
     def _steady(self, stamp: int) -> float:

@@ -5,6 +5,7 @@
 from lewm_ros.planning.cem import CEM, CEMConfig, Solution
 from lewm_ros.planning.config import PlannerConfig
 from lewm_ros.planning.costs import goal_cost, weights
+from lewm_ros.planning.policy import PlanningAgent
 from lewm_ros.planning.receding_horizon import Plan, RecedingHorizonPlanner
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     'CEMConfig',
     'Plan',
     'PlannerConfig',
+    'PlanningAgent',
     'RecedingHorizonPlanner',
     'Solution',
     'goal_cost',

@@ -15,6 +15,7 @@ import lewm_ros
 from lewm_ros.api import planner_config, planner_settings
 from lewm_ros.bundle import Bundle
 from lewm_ros.errors import BringupError, CalibrationError
+from lewm_ros.planning.goal import GoalState
 from lewm_ros.sim import make_task
 from lewm_ros.time import NS_PER_S
 
@@ -101,6 +102,35 @@ def test_a_policy_keeps_its_deadline_with_a_clock(calibrated: Bundle) -> None:
             assert command is not None and (np.abs(command) <= 1.0).all()
         found.append(policy.plan.iterations)
     assert found[0] > 1 and found[1] == 1
+
+
+def test_a_goal_set_long_after_the_last_frame_moves_nothing(calibrated: Bundle) -> None:
+    """The plan on that frame lies in the past: it is not played, and the reason is kept."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (20, 32, 32, 3), np.uint8)
+    policy = lewm_ros.Policy.load(calibrated.path)
+    for tick, image in enumerate(images):
+        policy.act(image, NS_PER_S + tick * NS_PER_S // 20)
+    policy.set_goal(images[0], 10 * NS_PER_S)
+    assert policy.refused is not None and 'in the past' in policy.refused
+    command = policy.act(None, 10 * NS_PER_S)
+    assert command is not None and not command.any()
+
+
+def test_a_goal_is_given_up_after_its_timeout(calibrated: Bundle) -> None:
+    """As by planner_node; then there are no plans."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 32, 32, 3), np.uint8)
+    policy = lewm_ros.Policy.load(calibrated.path)
+    policy.agent.goal.tune(0.0, 0.5, 1.5)
+    policy.set_goal(images[0], NS_PER_S)
+    plans = []
+    for tick, image in enumerate(images):
+        before = policy.plan
+        policy.act(image, NS_PER_S + tick * NS_PER_S // 20)
+        plans.append(policy.plan is not before)
+    assert any(plans[:30]) and not any(plans[30:])
+    assert policy.agent.goal.state is GoalState.TIMEOUT
 
 
 def test_a_monitor_sees_a_teleport() -> None:
