@@ -118,7 +118,7 @@ def test_any_damage_is_read_or_refused_with_a_reason(tmp_path, sound_bags, cut):
     assert_bounded(results)
     for done in results:
         assert all(reason.strip() for reason in done['reasons'])
-        # Bits that turn in pictures without a CRC are seen by nobody; missing ones are.
+        # Bits that turn in images without a CRC are seen by nobody; missing ones are.
         assert done['frames'] == 120 or done['reasons'], done
     outcomes = Counter('read' if r['frames'] == 120 else 'in part' for r in results if r['frames'])
     outcomes['refused'] = sum(not r['frames'] for r in results)
@@ -245,7 +245,7 @@ def test_what_claims_to_become_huge_is_refused_before_memory_is_taken(tmp_path, 
     assert 'compressed message that claims' in str(results[-1]['reasons'])
 
 
-def test_a_large_picture_that_compresses_well_is_no_bomb(tmp_path, reacher_contract):
+def test_a_large_image_that_compresses_well_is_no_bomb(tmp_path, reacher_contract):
     """A black 4K frame: 25 MB out of 25 kB."""
     black = np.zeros((2160, 3840, 3), dtype=np.uint8)
     assert black.nbytes < ROOM

@@ -276,7 +276,7 @@ folder, split = Path(sys.argv[1]), float(sys.argv[2])
 recorder = BagRecorder(BagFolder(folder, split_seconds=split))
 channel = Channel('/lewm/camera/image', 'sensor_msgs/msg/Image')
 noise = np.random.default_rng(0).integers(0, 256, 640 * 480 * 3, dtype=np.uint8)
-noise[: noise.size // 2] = 0  # about as compressible as a picture
+noise[: noise.size // 2] = 0  # about as compressible as an image
 began = time.monotonic()
 for index in range(10_000):
     time.sleep(max(began + index / 30 - time.monotonic(), 0))
