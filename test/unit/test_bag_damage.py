@@ -201,6 +201,23 @@ def test_a_lost_head_costs_its_chunk_only(tmp_path, reacher_contract):
         assert report.frames >= sum(frames) - frames[1], at
 
 
+def test_a_record_with_a_wrong_length_is_counted_without_a_crc_too(tmp_path):
+    """rosbags writes no CRC: a message that claims the rest of its chunk hides the others."""
+    path = tmp_path / 'bag.mcap'
+    chunks = write_mcap(path, drive(30, 1), '', crc=False)
+    data = bytearray(path.read_bytes())
+    start, _ = chunk_ends(bytes(data))[1]
+    length = start + 9 + 32 + 8 + 1  # of the first record of an uncompressed chunk
+    assert data[length - 1] == 5
+    data[length + 2] ^= 1
+    path.write_bytes(data)
+    problems: Counter[str] = Counter()
+    file = McapFile(path, problems)
+    found = list(file.messages(file.topics, problems))
+    assert len(found) == sum(map(len, chunks)) - len(chunks[1])
+    assert problems == {'bag.mcap: chunk that ends inside a record': 1}
+
+
 def bombs() -> dict[str, bytes]:
     """Files of a few kilobytes that would become hundreds of megabytes."""
     many = bytes(300 << 20)

@@ -352,6 +352,24 @@ def test_repair_leaves_out_a_damaged_chunk_and_keeps_the_rest(tmp_path):
         assert episode.ext.offered_qos_profiles[0].durability.name == 'TRANSIENT_LOCAL'
 
 
+def test_repair_goes_on_behind_a_hole(tmp_path):
+    """Overwritten heads of chunks, as a bad sector leaves them, cost their chunk only."""
+    bag = BagFolder(tmp_path / 'bag')
+    ends = []
+    for second in range(4):
+        write(bag, 30, first=30 * second)
+        bag.flush()
+        ends.append(bag.size)
+    folder, path = bag.path, bag.path / 'bag_0.mcap'
+    del bag
+    data = path.read_bytes()
+    path.write_bytes(data[: ends[0]] + bytes(60) + data[ends[0] + 60 :])
+    (report,) = repair(folder)
+    assert report.damaged == 1
+    with AnyReader([folder]) as reader:
+        assert reader.message_count == 3 * 31
+
+
 @pytest.mark.parametrize('old', [b'cut: {', b'a: 1'])
 def test_repair_keeps_metadata_that_it_cannot_read(tmp_path, old):
     """Beside the new ones; custom data that can be read are taken over."""
