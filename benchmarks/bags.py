@@ -3,7 +3,7 @@
 """How fast recordings are read, by format: `python benchmarks/bags.py [--size 224]`.
 
 Each bag holds the same hard to compress frames, 224 px or larger, and a command for each. The
-figure is megabytes of raw pictures read, decoded and cut into episodes per second, best of
+figure is megabytes of raw images read, decoded and cut into episodes per second, best of
 three, files in the page cache.
 """
 
@@ -69,7 +69,7 @@ def write(path: Path, mode: tuple[StoragePlugin, CompressionMode], frames: int, 
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--size', type=int, default=224, help='of the pictures [px]')
+    parser.add_argument('--size', type=int, default=224, help='of the images [px]')
     parser.add_argument('--frames', type=int, default=1500)
     args = parser.parse_args()
     contract = Contract.load(find('contract', 'reacher'))

@@ -173,7 +173,7 @@ class _Ranges:
         return reports
 
 
-def inspect(
+def inspect_bags(
     bags: list[Path], path: Path, size: int, history: int, frameskip: int, out: Path | None
 ) -> Report:
     """Read bags as training would, one episode in memory at a time.

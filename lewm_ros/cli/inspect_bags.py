@@ -9,7 +9,7 @@ from dataclasses import asdict
 import json
 from pathlib import Path
 
-from lewm_ros.bags.inspection import inspect
+from lewm_ros.bags.inspection import inspect_bags
 from lewm_ros.bags.reader import find_bags
 from lewm_ros.bags.report_text import describe_inspection
 from lewm_ros.errors import BagError
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or (None if args.json else Path('inspect.png'))
     if out is not None:
         prepare_report(out.parent)
-    report = inspect(bags, path, args.image_size, args.history, args.frameskip, out)
+    report = inspect_bags(bags, path, args.image_size, args.history, args.frameskip, out)
     if args.json:
         print(json.dumps(asdict(report), allow_nan=False))
     else:

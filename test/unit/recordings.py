@@ -102,7 +102,7 @@ def episode(logged: int, number: int) -> Recorded:
 
 
 def noise(index: int, size: int = SIZE) -> np.ndarray:
-    """A picture (size, size, 3) uint8 that no compression makes small, and no other equals."""
+    """An image (size, size, 3) uint8 that no compression makes small, and no other equals."""
     return np.random.default_rng(index).integers(0, 256, (size, size, 3), dtype=np.uint8)
 
 

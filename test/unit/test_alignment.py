@@ -1,8 +1,8 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Frames and commands meet at the right time: shown with pictures that integrate the commands.
+"""Frames and commands meet at the right time: shown with images that integrate the commands.
 
-The picture of these recordings is the integral of the command that the robot held until then,
+The image of these recordings is the integral of the command that the robot held until then,
 to 16 bits. So for every training window the commands that the model is given, averaged over the
 block, must be the change that is seen between its frames. The same check has to fail for each
 way of getting the alignment wrong.
@@ -37,7 +37,7 @@ from lewm_ros.training import windows
 
 MS = 1_000_000
 PARTS = 5
-#: One step of the picture, and what is still rounding: two frames of half a step each.
+#: One step of the image, and what is still rounding: two frames of half a step each.
 STEP = 12.0 / 65535
 ROUNDING = 1.01 * STEP
 
@@ -53,15 +53,15 @@ def twist(stamp: int, logged: int, value: float) -> Recorded:
     return Recorded('/lewm/action', kind, logged, message)
 
 
-def picture(position: float) -> np.ndarray:
-    """A position in [-6, 6] as a picture (8, 8, 3): high byte red, low byte green."""
+def image(position: float) -> np.ndarray:
+    """A position in [-6, 6] as an image (8, 8, 3): high byte red, low byte green."""
     level = round((position + 6) / STEP)
     assert 0 <= level < 65536
     return np.broadcast_to(np.array([level >> 8, level & 255, 0], dtype=np.uint8), (8, 8, 3)).copy()
 
 
 def positions(images: np.ndarray) -> np.ndarray:
-    """Positions that pictures (..., 8, 8, 3) show."""
+    """Positions that images (..., 8, 8, 3) show."""
     pixel = images[..., 4, 4, :].astype(int)
     return (pixel[..., 0] * 256 + pixel[..., 1]) * STEP - 6
 
@@ -87,7 +87,7 @@ def integrating(
         stamp += round(rng.uniform(-jitter, jitter)) if jitter else 0
         index = np.searchsorted(effect, stamp, side='right') - 1
         position = whole[index] + values[index] * (stamp - effect[index]) / NS_PER_S
-        messages.append(frame(stamp, picture(position), logged=stamp + latency))
+        messages.append(frame(stamp, image(position), logged=stamp + latency))
     return sorted(messages, key=lambda m: m.logged)
 
 

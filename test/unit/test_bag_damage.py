@@ -118,7 +118,7 @@ def test_any_damage_is_read_or_refused_with_a_reason(tmp_path, sound_bags, cut):
     assert_bounded(results)
     for done in results:
         assert all(reason.strip() for reason in done['reasons'])
-        # Bits that turn in pictures without a CRC are seen by nobody; missing ones are.
+        # Bits that turn in images without a CRC are seen by nobody; missing ones are.
         assert done['frames'] == 120 or done['reasons'], done
     outcomes = Counter('read' if r['frames'] == 120 else 'in part' for r in results if r['frames'])
     outcomes['refused'] = sum(not r['frames'] for r in results)
@@ -201,6 +201,23 @@ def test_a_lost_head_costs_its_chunk_only(tmp_path, reacher_contract):
         assert report.frames >= sum(frames) - frames[1], at
 
 
+def test_a_record_with_a_wrong_length_is_counted_without_a_crc_too(tmp_path):
+    """rosbags writes no CRC: a message that claims the rest of its chunk hides the others."""
+    path = tmp_path / 'bag.mcap'
+    chunks = write_mcap(path, drive(30, 1), '', crc=False)
+    data = bytearray(path.read_bytes())
+    start, _ = chunk_ends(bytes(data))[1]
+    length = start + 9 + 32 + 8 + 1  # of the first record of an uncompressed chunk
+    assert data[length - 1] == 5
+    data[length + 2] ^= 1
+    path.write_bytes(data)
+    problems: Counter[str] = Counter()
+    file = McapFile(path, problems)
+    found = list(file.messages(file.topics, problems))
+    assert len(found) == sum(map(len, chunks)) - len(chunks[1])
+    assert problems == {'bag.mcap: chunk that ends inside a record': 1}
+
+
 def bombs() -> dict[str, bytes]:
     """Files of a few kilobytes that would become hundreds of megabytes."""
     many = bytes(300 << 20)
@@ -245,7 +262,7 @@ def test_what_claims_to_become_huge_is_refused_before_memory_is_taken(tmp_path, 
     assert 'compressed message that claims' in str(results[-1]['reasons'])
 
 
-def test_a_large_picture_that_compresses_well_is_no_bomb(tmp_path, reacher_contract):
+def test_a_large_image_that_compresses_well_is_no_bomb(tmp_path, reacher_contract):
     """A black 4K frame: 25 MB out of 25 kB."""
     black = np.zeros((2160, 3840, 3), dtype=np.uint8)
     assert black.nbytes < ROOM

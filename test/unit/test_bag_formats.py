@@ -253,12 +253,12 @@ def test_a_bag_of_any_encoding_gives_what_the_robot_sees(
 @pytest.mark.parametrize(('suffix', 'tolerance'), [('.png', 0), ('.jpg', 25)])
 def test_compressed_images_are_read(tmp_path, reacher_contract, suffix, tolerance):
     """JPEG and PNG."""
-    picture = np.dstack([GREY, GREY[::-1], 255 - GREY])
-    data = cv2.imencode(suffix, picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
+    image = np.dstack([GREY, GREY[::-1], 255 - GREY])
+    data = cv2.imencode(suffix, image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
     bag = write(tmp_path / 'bag', [command(NS_PER_S, 0, 0), compressed(NS_PER_S, data)])
     contract = camera(reacher_contract, type='sensor_msgs/msg/CompressedImage', crop=(0, 0, 8, 8))
     (found,), _ = read(bag, contract, 8)
-    difference = np.abs(found.images[0].astype(int) - picture[:8, :8])
+    difference = np.abs(found.images[0].astype(int) - image[:8, :8])
     assert difference.max() <= tolerance
 
 

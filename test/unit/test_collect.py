@@ -47,15 +47,15 @@ def test_frames_lie_at_the_physics_steps_nearest_to_their_times(rate):
     task.close()
 
 
-def test_a_wide_picture_has_the_square_one_in_its_middle():
-    """The vertical field of view is fixed: what is cropped to a square is the square picture."""
+def test_a_wide_image_has_the_square_one_in_its_middle():
+    """The vertical field of view is fixed: what is cropped to a square is the square image."""
     assert image_size('64') == 64
     wide = make_task('reacher', image_size('128x96'), seed=3)
-    picture = wide.render()
-    assert picture.shape == (96, 128, 3)
+    image = wide.render()
+    assert image.shape == (96, 128, 3)
     wide.close()
     square = make_task('reacher', 96, seed=3)
-    difference = np.abs(picture[:, 16:112].astype(int) - square.render())
+    difference = np.abs(image[:, 16:112].astype(int) - square.render())
     assert (difference > 8).mean() < 0.01
     square.close()
 

@@ -124,8 +124,8 @@ def test_ranges_saturation_and_constant_dimensions(tmp_path, inspected):
     for index in range(80):
         stamp = NS_PER_S + index * FRAME
         value = 1.0 if index % 4 == 0 else -1.5 if index % 20 == 1 else index / 1000
-        picture = np.full((16, 16, 3), index, dtype=np.uint8)
-        messages += [command(stamp - 1, value, 0.25), frame(stamp, picture)]
+        image = np.full((16, 16, 3), index, dtype=np.uint8)
+        messages += [command(stamp - 1, value, 0.25), frame(stamp, image)]
     _, report, _ = inspected(write(tmp_path / 'bag', messages))
     shoulder, elbow = report['actions']
     assert (shoulder['least'], shoulder['greatest'], shoulder['beyond']) == (-1.5, 1.0, 4)
@@ -194,22 +194,22 @@ def test_no_delay_is_made_up(tmp_path, inspected):
 
 
 def test_recordings_that_differ_do_not_make_a_delay(tmp_path, inspected):
-    """One has large commands and a lively picture, the other neither."""
+    """One has large commands and a lively image, the other neither."""
     generator = np.random.default_rng(1)
     for name, size in (('lively', 0.9), ('calm', 0.1)):
         messages = []
         for index in range(100):
             stamp = NS_PER_S + index * FRAME
-            picture = generator.integers(0, round(250 * size), (16, 16, 3), dtype=np.uint8)
+            image = generator.integers(0, round(250 * size), (16, 16, 3), dtype=np.uint8)
             values = generator.uniform(-size, size, 2)
-            messages += [command(stamp - 1, *values), frame(stamp, picture)]
+            messages += [command(stamp - 1, *values), frame(stamp, image)]
         write(tmp_path / 'bags' / name, messages)
     _, report, _ = inspected(tmp_path / 'bags')
     assert report['delay']['seconds'] is None
 
 
 def test_the_contact_sheet_is_drawn(tmp_path, inspected):
-    """It has the colours of episodes, of gaps and of the pictures."""
+    """It has the colours of episodes, of gaps and of the images."""
     messages = [m for m in following(0) if not 2.5e9 < m.logged < 3.2e9 or 'image' not in m.topic]
     _, report, _ = inspected(write(tmp_path / 'bag', messages))
     sheet = np.array(Image.open(report['sheet']).convert('RGB')).astype(int)

@@ -276,7 +276,7 @@ folder, split = Path(sys.argv[1]), float(sys.argv[2])
 recorder = BagRecorder(BagFolder(folder, split_seconds=split))
 channel = Channel('/lewm/camera/image', 'sensor_msgs/msg/Image')
 noise = np.random.default_rng(0).integers(0, 256, 640 * 480 * 3, dtype=np.uint8)
-noise[: noise.size // 2] = 0  # about as compressible as a picture
+noise[: noise.size // 2] = 0  # about as compressible as an image
 began = time.monotonic()
 for index in range(10_000):
     time.sleep(max(began + index / 30 - time.monotonic(), 0))
@@ -350,6 +350,24 @@ def test_repair_leaves_out_a_damaged_chunk_and_keeps_the_rest(tmp_path):
         assert reader.message_count == 62
         (episode,) = [c for c in reader.connections if c.topic == EPISODE.topic]
         assert episode.ext.offered_qos_profiles[0].durability.name == 'TRANSIENT_LOCAL'
+
+
+def test_repair_goes_on_behind_a_hole(tmp_path):
+    """Overwritten heads of chunks, as a bad sector leaves them, cost their chunk only."""
+    bag = BagFolder(tmp_path / 'bag')
+    ends = []
+    for second in range(4):
+        write(bag, 30, first=30 * second)
+        bag.flush()
+        ends.append(bag.size)
+    folder, path = bag.path, bag.path / 'bag_0.mcap'
+    del bag
+    data = path.read_bytes()
+    path.write_bytes(data[: ends[0]] + bytes(60) + data[ends[0] + 60 :])
+    (report,) = repair(folder)
+    assert report.damaged == 1
+    with AnyReader([folder]) as reader:
+        assert reader.message_count == 3 * 31
 
 
 @pytest.mark.parametrize('old', [b'cut: {', b'a: 1'])

@@ -31,7 +31,7 @@ OF_EPISODE = 1 + 3 * 30  # messages that drive() makes
 
 @pytest.fixture(scope='module')
 def bags(tmp_path_factory) -> list[Path]:
-    """Return three bags of noise: five episodes, two, and one; no picture is there twice."""
+    """Return three bags of noise: five episodes, two, and one; no image is there twice."""
     folder = tmp_path_factory.mktemp('bags')
     messages = drive(30, 8)
     cuts = [0, 5 * OF_EPISODE, 7 * OF_EPISODE, 8 * OF_EPISODE]
@@ -50,7 +50,7 @@ def load(reacher_contract, tmp_path):
 
 
 def test_several_bags_are_one_after_the_other(bags, load, reacher_contract):
-    """Pictures, blocks and episodes of each are those that it has alone."""
+    """Images, blocks and episodes of each are those that it has alone."""
     together = load(*bags)
     assert [b.summary.episodes for b in together.bags] == [5, 2, 1]
     assert np.unique(together.episodes).tolist() == list(range(8))
@@ -61,9 +61,9 @@ def test_several_bags_are_one_after_the_other(bags, load, reacher_contract):
         )
         np.testing.assert_array_equal(together.blocks[here], alone.blocks)
     chosen = np.random.default_rng(0).permutation(len(together.frames))[:40]
-    pictures = np.concatenate([e.images for e in read_episodes(bags, reacher_contract, SIZE)])
+    images = np.concatenate([e.images for e in read_episodes(bags, reacher_contract, SIZE)])
     np.testing.assert_array_equal(
-        together.images[together.frames[chosen]], pictures[together.frames[chosen]]
+        together.images[together.frames[chosen]], images[together.frames[chosen]]
     )
 
 
@@ -191,15 +191,15 @@ def test_spilled_episodes_equal_those_in_memory(reacher_contract, tmp_path):
         found = list(read_episodes([bag], reacher_contract, SIZE, spill=file))
         assert all(isinstance(e.images, np.memmap) for e in found)
         assert_equal(found, expected)
-    pictures = np.concatenate([e.images for e in expected])
-    assert (tmp_path / 'spill').read_bytes() == pictures.tobytes()
+    images = np.concatenate([e.images for e in expected])
+    assert (tmp_path / 'spill').read_bytes() == images.tobytes()
 
 
 @pytest.mark.parametrize('kind', ['memory', 'file'])
-def test_pictures_are_brought_into_any_order(tmp_path, kind):
+def test_images_are_brought_into_any_order(tmp_path, kind):
     """Some left out; and again, behind those given out."""
     rng = np.random.default_rng(2)
-    with (tmp_path / 'pictures').open('w+b', buffering=0) as file:
+    with (tmp_path / 'images').open('w+b', buffering=0) as file:
         subject = ImageBuffer() if kind == 'memory' else ImageFile(file)
         given = []
         for count, kept in ((100, 80), (70, 70), (5, 0), (9, 1)):
@@ -212,9 +212,9 @@ def test_pictures_are_brought_into_any_order(tmp_path, kind):
             np.testing.assert_array_equal(found, expected)
 
 
-def test_a_picture_left_out_costs_no_memory(tmp_path):
+def test_an_image_left_out_costs_no_memory(tmp_path):
     """All that follow move up by one, and few are held meanwhile."""
-    with (tmp_path / 'pictures').open('w+b', buffering=0) as file:
+    with (tmp_path / 'images').open('w+b', buffering=0) as file:
         subject = ImageFile(file)
         for index in range(300):
             subject.add(np.full((64, 64, 3), index % 256, dtype=np.uint8))
@@ -227,7 +227,7 @@ def test_a_picture_left_out_costs_no_memory(tmp_path):
 
 
 def test_a_full_disk_is_said(reacher_contract, bags, tmp_path):
-    """One line that names the file, whether a picture fits in part or not at all."""
+    """One line that names the file, whether an image fits in part or not at all."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     for room in (5000, 5 * SIZE * SIZE * 3):
         with (tmp_path / 'spill').open('w+b', buffering=0) as file:
@@ -258,7 +258,7 @@ def train(bag):
     windows = load_windows([Path(bag)], contract, int(size), 3, 2, Path(cache))
     trainer = Trainer(windows, contract, 'small', TrainConfig(2, 4, 1e-4, 8), 'cpu', 0)
     (row,) = trainer.run(4)
-    for start in range(0, len(trainer.train), 32):  # most pictures are looked at
+    for start in range(0, len(trainer.train), 32):  # most images are looked at
         trainer.batch(trainer.train[start : start + 8])
     return {'step': row['step'], 'bytes': windows.bags[0].images.nbytes}
 
@@ -283,9 +283,9 @@ def test_a_bag_larger_than_the_memory_trains(tmp_path, reacher_contract):
             for index in range(count):
                 stamp = start + index * FRAME
                 yield command(stamp - 1, index % 7, index % 5)
-                yield frame(stamp, pictures[index % 16])
+                yield frame(stamp, images[index % 16])
 
-    pictures = [noise(index, size) for index in range(16)]
+    images = [noise(index, size) for index in range(16)]
     small = write(tmp_path / 'small', recorded(30, 30))
     large = write(tmp_path / 'large', recorded(2600, 60))
     contract = ROOT / 'config' / 'robots' / 'reacher.yaml'
