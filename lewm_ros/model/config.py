@@ -106,4 +106,4 @@ def small(action_size: int) -> ModelConfig:
     )
 
 
-PRESETS = {'paper': paper, 'small': small}
+ARCHITECTURES = {'paper': paper, 'small': small}
