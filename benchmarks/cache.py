@@ -25,8 +25,8 @@ from lewm_ros.files import find
 from lewm_ros.robot.contract import Contract
 from lewm_ros.sim.collect import write_action, write_episode, write_image
 from lewm_ros.time import NS_PER_S
+from lewm_ros.training.config import CONFIGS
 from lewm_ros.training.device import keep_memory
-from lewm_ros.training.presets import PRESETS
 from lewm_ros.training.trainer import Trainer
 from lewm_ros.training.windows import batches, load_windows
 
@@ -63,7 +63,7 @@ def measure(contract: Contract, size: int, frames: int, bags: int, folder: Path)
     """Print what a batch of some bags takes and, at 64 px, a training step."""
     paths = [record(folder / f'{size}-{n}', contract, frames // bags, size) for n in range(bags)]
     windows = load_windows(paths, contract, size, HISTORY, FRAMESKIP, folder / 'cache')
-    trainer = Trainer(windows, contract, 'small', PRESETS['small'], 'cpu', 0)
+    trainer = Trainer(windows, contract, 'small', CONFIGS['small'], 'cpu', 0)
     source = batches(trainer.train, trainer.config.batch, seed=0)
     count = trainer.config.batch * (HISTORY + 1)
     took = best(lambda: trainer.batch(next(source)), 5)

@@ -51,13 +51,12 @@ from lewm_ros.evaluation.benchmark import (
     time_interleaved,
 )
 from lewm_ros.files import atomic_write, find
-from lewm_ros.model import PRESETS as MODELS
-from lewm_ros.model import BatchedRollout
+from lewm_ros.model import ARCHITECTURES, BatchedRollout
 from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner, goal_cost, weights
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.history import Context
+from lewm_ros.training.config import CONFIGS
 from lewm_ros.training.loader import read_ahead
-from lewm_ros.training.presets import PRESETS
 from lewm_ros.training.random_bundle import random_bundle
 from lewm_ros.training.trainer import Trainer
 from lewm_ros.training.windows import Windows, batches, load_windows
@@ -106,7 +105,7 @@ class Job:
 def read_bag(data: Path, contract: str, model: str, cache: Path) -> Windows:
     """Read the bag into the cache, or find it there."""
     robot = Contract.load(find('contract', contract))
-    config = MODELS[model](robot.action.size)
+    config = ARCHITECTURES[model](robot.action.size)
     return load_windows([data], robot, config.image_size, config.history, config.frameskip, cache)
 
 
@@ -309,7 +308,7 @@ def rate(items: Iterator[object], each: int, skip: int = 8) -> float:
 
 def short_run(job: Job, steps: int) -> Any:
     """The model's training config, with the steps and the learning rate of a short run."""
-    return replace(PRESETS[job.args.model], steps=steps, lr=job.args.lr)
+    return replace(CONFIGS[job.args.model], steps=steps, lr=job.args.lr)
 
 
 # --- training -----------------------------------------------------------------------------------
@@ -452,7 +451,7 @@ def main() -> int:
     parser.add_argument('--contract', required=True, help='contract file or name')
     parser.add_argument('--out', type=Path, required=True, help='folder for the results')
     parser.add_argument('--device', choices=('cuda', 'cpu'), default='cuda')
-    parser.add_argument('--model', choices=sorted(PRESETS), default='paper')
+    parser.add_argument('--model', choices=sorted(CONFIGS), default='paper')
     parser.add_argument('--seconds', type=float, default=540, help='for everything (default 540)')
     parser.add_argument('--lr', type=float, default=5e-4, help='learning rate of the short run')
     parser.add_argument('--rounds', type=int, default=100, help='most for each work (default 100)')

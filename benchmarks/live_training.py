@@ -203,19 +203,19 @@ def on_live(args: argparse.Namespace, contract: Path, seed: int) -> dict[str, fl
     """Prediction loss of both models of a seed on the held-out episodes of the live recording."""
     import torch
 
-    from lewm_ros.model import PRESETS as MODELS
-    from lewm_ros.training.presets import PRESETS
+    from lewm_ros.model import ARCHITECTURES
+    from lewm_ros.training.config import CONFIGS
     from lewm_ros.training.trainer import Trainer
     from lewm_ros.training.windows import load_windows
 
     robot = Contract.load(contract)
-    config = MODELS['small'](robot.action.size)
+    config = ARCHITECTURES['small'](robot.action.size)
     sizes = config.image_size, config.history, config.frameskip
     found = {}
     made = {}
     for name in ('live', 'offline'):
         windows = load_windows([args.folder / name], robot, *sizes, args.folder / 'cache')
-        trainer = Trainer(windows, robot, 'small', PRESETS['small'], 'cpu', seed)
+        trainer = Trainer(windows, robot, 'small', CONFIGS['small'], 'cpu', seed)
         state = torch.load(
             args.folder / f'run_bundle_{name}_{seed}' / 'checkpoint.pt', weights_only=True
         )

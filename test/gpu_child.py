@@ -12,12 +12,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent / 'benchmarks'))
 import gpu
 from networks import tiny_config
 
-from lewm_ros.model import PRESETS as MODELS
-from lewm_ros.training.presets import PRESETS, TrainConfig
+from lewm_ros.model import ARCHITECTURES
+from lewm_ros.training.config import CONFIGS, TrainConfig
 
 # Not below the guard: the process that reads the bag imports this file too.
-MODELS['small'] = tiny_config
-PRESETS['small'] = TrainConfig(batch=8, steps=8, lr=5e-4, num_projections=16, held_out=0.3)
+ARCHITECTURES['small'] = tiny_config
+CONFIGS['small'] = TrainConfig(batch=8, steps=8, lr=5e-4, num_projections=16, held_out=0.3)
 
 if __name__ == '__main__':
     sys.exit(gpu.main())

@@ -15,10 +15,9 @@ import sys
 from networks import tiny_config
 
 from lewm_ros import cli
-from lewm_ros.model import PRESETS as MODELS
-from lewm_ros.model import ModelConfig
+from lewm_ros.model import ARCHITECTURES, ModelConfig
 from lewm_ros.training import train, trainer
-from lewm_ros.training.presets import PRESETS, TrainConfig
+from lewm_ros.training.config import CONFIGS, TrainConfig
 from lewm_ros.training.run_folder import RunFolder
 
 
@@ -30,8 +29,8 @@ def tiny(action_size: int, image_size: int = 32) -> ModelConfig:
 
 def main() -> int:
     """Run the command line."""
-    MODELS['small'] = tiny
-    PRESETS['small'] = TrainConfig(batch=8, steps=30, lr=5e-4, num_projections=16, held_out=0.3)
+    ARCHITECTURES['small'] = tiny
+    CONFIGS['small'] = TrainConfig(batch=8, steps=30, lr=5e-4, num_projections=16, held_out=0.3)
     train.VALIDATE_EVERY, trainer.LOG_EVERY, trainer.HORIZON = 10, 2, 1
     train.EXPORT_EVERY = 0.0
     name, step = sys.argv[1].split(':')

@@ -11,7 +11,7 @@ import torch
 
 from lewm_ros.bundle import FILES, WEIGHTS, Bundle, Manifest, write_bundle
 from lewm_ros.files import find
-from lewm_ros.model import PRESETS, LeWorldModel
+from lewm_ros.model import ARCHITECTURES, LeWorldModel
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.export import export_files, export_weights
 
@@ -23,7 +23,7 @@ def random_bundle(folder: Path, model: str = 'paper', graphs: bool = True) -> Bu
 
     Args:
         folder: of the bundle.
-        model: name of an architecture in ``lewm_ros.model.PRESETS``.
+        model: name of an architecture in ``lewm_ros.model.ARCHITECTURES``.
         graphs: export the ONNX graphs, which takes a minute; without them only the torch
             engines can run the bundle.
 
@@ -34,7 +34,7 @@ def random_bundle(folder: Path, model: str = 'paper', graphs: bool = True) -> Bu
     contract = Contract.load(find('contract', 'reacher'))
     contract = replace(contract, rates=replace(contract.rates, control=10.0))
     size = contract.action.size
-    config = PRESETS[model](size)
+    config = ARCHITECTURES[model](size)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = LeWorldModel(config)

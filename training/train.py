@@ -22,11 +22,11 @@ from lewm_ros import __version__
 from lewm_ros.bags.episodes import recording_command
 from lewm_ros.bundle import CARD, MANIFEST, Bundle, write_bundle
 from lewm_ros.errors import TrainingError
-from lewm_ros.model import PRESETS as MODELS
+from lewm_ros.model import ARCHITECTURES
 from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
+from lewm_ros.training.config import TrainConfig
 from lewm_ros.training.device import choose_device, keep_memory
-from lewm_ros.training.presets import TrainConfig
 from lewm_ros.training.run_folder import RunFolder
 from lewm_ros.training.trainer import Trainer
 from lewm_ros.training.windows import load_windows
@@ -54,7 +54,7 @@ def train(
     Args:
         data: bags.
         contract: of the robot that they are of.
-        architecture: name of one in ``lewm_ros.model.PRESETS``.
+        architecture: name of one in ``lewm_ros.model.ARCHITECTURES``.
         config: how to train it.
         out: bundle folder, written or replaced at the end.
         folder: of the run; bags that were read are cached beside it.
@@ -79,7 +79,7 @@ def train(
     device = choose_device(device)
     keep_memory()
     torch.set_num_threads(threads)
-    sizes = MODELS[architecture](contract.action.size)
+    sizes = ARCHITECTURES[architecture](contract.action.size)
     windows = load_windows(
         list(data),
         contract,

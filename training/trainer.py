@@ -20,9 +20,7 @@ from lewm_ros.bundle import Manifest
 from lewm_ros.errors import TrainingError
 from lewm_ros.files import atomic_write
 from lewm_ros.model import (
-    PRESETS as MODELS,
-)
-from lewm_ros.model import (
+    ARCHITECTURES,
     LeWorldModel,
     prediction_loss,
     random_directions,
@@ -30,11 +28,11 @@ from lewm_ros.model import (
 )
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.augment import jitter_colours
+from lewm_ros.training.config import TrainConfig
 from lewm_ros.training.device import has_bfloat16
 from lewm_ros.training.export import export_files
 from lewm_ros.training.loader import normalised, read_ahead
 from lewm_ros.training.metrics import effective_rank, latent_std, reestimate_batchnorm
-from lewm_ros.training.presets import TrainConfig
 from lewm_ros.training.windows import Windows, batches
 
 #: Mean losses over windows: of the prediction, and of the last latent as the prediction.
@@ -58,7 +56,7 @@ class Trainer:
     Args:
         windows: the data.
         contract: the robot.
-        architecture: name of one in ``lewm_ros.model.PRESETS``.
+        architecture: name of one in ``lewm_ros.model.ARCHITECTURES``.
         config: how to train it.
         device: 'cpu' or 'cuda'.
         seed: of weights, batches, dropout and projections.
@@ -89,7 +87,7 @@ class Trainer:
                     'model needs it to vary; record commands that move it'
                 )
         torch.manual_seed(seed)
-        self.model = LeWorldModel(MODELS[architecture](contract.action.size)).to(device)
+        self.model = LeWorldModel(ARCHITECTURES[architecture](contract.action.size)).to(device)
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(),
             lr=config.lr,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lewm_ros.files import find
 from lewm_ros.robot.contract import Contract
-from lewm_ros.training.presets import PRESETS
+from lewm_ros.training.config import CONFIGS
 from lewm_ros.training.run_folder import RunFolder
 from lewm_ros.training.train import describe_losses, train
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--contract', required=True, help='contract file or name')
     parser.add_argument(
         '--model',
-        choices=sorted(PRESETS),
+        choices=sorted(CONFIGS),
         default='small',
         help='architecture, with its training config (default small)',
     )
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         args.data,
         Contract.load(find('contract', args.contract)),
         args.model,
-        replace(PRESETS[args.model], **{k: v for k, v in given.items() if v is not None}),
+        replace(CONFIGS[args.model], **{k: v for k, v in given.items() if v is not None}),
         args.out,
         RunFolder(args.folder or Path('runs') / args.out.name),
         device=args.device,

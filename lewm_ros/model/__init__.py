@@ -3,13 +3,13 @@
 """The network, in torch: no ROS, no files."""
 
 from lewm_ros.model.batched import BatchedRollout
-from lewm_ros.model.config import PRESETS, ModelConfig
+from lewm_ros.model.config import ARCHITECTURES, ModelConfig
 from lewm_ros.model.fast import FastRollout
 from lewm_ros.model.lewm import LeWorldModel
 from lewm_ros.model.losses import prediction_loss, random_directions, sigreg
 
 __all__ = [
-    'PRESETS',
+    'ARCHITECTURES',
     'BatchedRollout',
     'FastRollout',
     'LeWorldModel',

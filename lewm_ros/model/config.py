@@ -103,4 +103,4 @@ def small(action_size: int) -> ModelConfig:
     )
 
 
-PRESETS = {'paper': paper, 'small': small}
+ARCHITECTURES = {'paper': paper, 'small': small}

@@ -16,7 +16,7 @@ from torch.nn import functional
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import ModelError
-from lewm_ros.model import PRESETS, BatchedRollout, FastRollout, LeWorldModel
+from lewm_ros.model import ARCHITECTURES, BatchedRollout, FastRollout, LeWorldModel
 from lewm_ros.planning.costs import goal_cost, weights
 
 SAMPLES, ELITES, STEPS = 300, 30, 5
@@ -47,7 +47,7 @@ def model(request: pytest.FixtureRequest) -> LeWorldModel:
     """Return a small network with a window of 1, 2 or 3 frames in which every part counts."""
     with torch.random.fork_rng():
         torch.manual_seed(request.param)
-        model = LeWorldModel(replace(PRESETS['small'](2), history=request.param))
+        model = LeWorldModel(replace(ARCHITECTURES['small'](2), history=request.param))
         stir(model)
     return model.eval().requires_grad_(False)
 
@@ -139,7 +139,7 @@ def test_published_network(form: type[torch.nn.Module]) -> None:
     """The paper preset at full size, planned from one frame as published."""
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        model = LeWorldModel(PRESETS['paper'](2))
+        model = LeWorldModel(ARCHITECTURES['paper'](2))
         stir(model)
     model.eval().requires_grad_(False)
     *arrays, goal = problem(1, 192)

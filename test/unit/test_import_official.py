@@ -20,7 +20,7 @@ from lewm_ros.bundle import Bundle
 from lewm_ros.cli import main
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import ContractError, ModelError
-from lewm_ros.model import PRESETS, LeWorldModel
+from lewm_ros.model import ARCHITECTURES, LeWorldModel
 from lewm_ros.training import import_official, official
 from lewm_ros.training.import_official import choose_contract, read_action_stats
 
@@ -58,7 +58,7 @@ def test_the_published_checkpoint_is_the_published_network():
     model = load(data, older(state))
     assert len(state) == 303
     assert sum(p.numel() for p in model.parameters()) == 18_034_478
-    assert model.config == PRESETS['paper'](2)
+    assert model.config == ARCHITECTURES['paper'](2)
     assert Published(data, state).difference(model) < 1e-4
 
 

@@ -12,7 +12,7 @@ import torch
 from lewm_ros.checks import CheckError
 from lewm_ros.errors import ModelError
 from lewm_ros.model import (
-    PRESETS,
+    ARCHITECTURES,
     LeWorldModel,
     ModelConfig,
     prediction_loss,
@@ -35,12 +35,12 @@ def awake(config: ModelConfig) -> LeWorldModel:
 @pytest.fixture(scope='module')
 def model() -> LeWorldModel:
     """Return a small model with non-zero modulation."""
-    return awake(PRESETS['small'](2))
+    return awake(ARCHITECTURES['small'](2))
 
 
 def test_the_paper_preset_has_the_published_size():
     """As the official checkpoints for two action dimensions: 303 tensors."""
-    paper = LeWorldModel(PRESETS['paper'](2))
+    paper = LeWorldModel(ARCHITECTURES['paper'](2))
     assert sum(p.numel() for p in paper.parameters()) == 18_034_478
     assert len(paper.state_dict()) == 303
 
@@ -72,7 +72,7 @@ def test_prediction_gradients_reach_the_target_too():
 def test_a_new_predictor_ignores_the_action_and_a_trained_one_does_not(model):
     """AdaLN-zero: the modulation starts as the identity."""
     z, actions = torch.randn(2, 3, 64), torch.randn(2, 3, 10)
-    new = LeWorldModel(PRESETS['small'](2)).eval()
+    new = LeWorldModel(ARCHITECTURES['small'](2)).eval()
     assert torch.equal(new.predict(z, actions), new.predict(z, -actions))
     assert (model.predict(z, actions) - model.predict(z, -actions)).abs().max() > 1e-3
 
@@ -123,12 +123,12 @@ def test_projectors_stay_in_float32_under_autocast(model):
 def test_a_wrong_architecture_is_refused_by_key(change, says):
     """The message names the key, the value and what would be right."""
     with pytest.raises(CheckError, match=says):
-        replace(PRESETS['small'](2), **change)
+        replace(ARCHITECTURES['small'](2), **change)
 
 
 def test_an_architecture_survives_plain_data():
     """As a manifest stores it; an unknown key is refused."""
-    config = PRESETS['paper'](3)
+    config = ARCHITECTURES['paper'](3)
     assert ModelConfig.parse(config.to_dict()) == config
     with pytest.raises(ModelError, match='_target_'):
         ModelConfig.parse(config.to_dict() | {'_target_': 'os.system'})

@@ -19,13 +19,13 @@ import torch
 from lewm_ros.bundle import Bundle
 from lewm_ros.errors import BagError, TrainingError
 from lewm_ros.evaluation.probe import linear_probe
+from lewm_ros.training.config import TrainConfig
 from lewm_ros.training.device import keep_memory
 from lewm_ros.training.metrics import (
     effective_rank,
     latent_std,
     reestimate_batchnorm,
 )
-from lewm_ros.training.presets import TrainConfig
 from lewm_ros.training.trainer import Trainer
 from lewm_ros.training.windows import Windows, batches, load_windows
 

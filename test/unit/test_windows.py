@@ -245,14 +245,14 @@ from pathlib import Path
 import torch
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.trainer import Trainer
-from lewm_ros.training.presets import TrainConfig
+from lewm_ros.training.config import TrainConfig
 from lewm_ros.training.windows import load_windows
-from training_child import MODELS, tiny
+from training_child import ARCHITECTURES, tiny
 
 contract, small, large, cache, size, limit = sys.argv[1:]
 contract = Contract.load(contract)
 torch.set_num_threads(1)
-MODELS['small'] = lambda actions: tiny(actions, int(size))
+ARCHITECTURES['small'] = lambda actions: tiny(actions, int(size))
 
 def train(bag):
     windows = load_windows([Path(bag)], contract, int(size), 3, 2, Path(cache))

@@ -47,7 +47,7 @@ class TrainConfig:
             raise TrainingError(f'colour_jitter is {self.colour_jitter}: expected 0 or more')
 
 
-PRESETS = {
+CONFIGS = {
     # le-wm config/train/lewm.yaml; steps stand for 10 epochs of about 1.9 M clips.
     'paper': TrainConfig(batch=128, steps=150_000, lr=5e-5, num_projections=1024),
     'small': TrainConfig(batch=64, steps=12_000, lr=5e-4, num_projections=256),
