@@ -19,7 +19,7 @@ from lewm_ros.bundle import Bundle, Calibration
 from lewm_ros.control.loop import CommandLoop
 from lewm_ros.engines import Engine, load_engine
 from lewm_ros.engines.encoding import FrameEncoder
-from lewm_ros.errors import BringupError, CalibrationError, LewmError, ObservationError, one_line
+from lewm_ros.errors import CalibrationError, ConfigError, LewmError, ObservationError, one_line
 from lewm_ros.files import find
 from lewm_ros.planning import Plan, PlannerConfig, RecedingHorizonPlanner
 from lewm_ros.planning.goal import GOAL_DWELL, GOAL_TIMEOUT, GOAL_TOLERANCE, Goal
@@ -269,7 +269,7 @@ def load_bundle(bundle: str | Path, contract: str | Path | None = None) -> tuple
 def require_calibration(bundle: Bundle, alpha: float, horizon: int) -> Calibration:
     """Return a bundle's thresholds for ``alpha`` and ``horizon`` [blocks].
 
-    Raises CalibrationError where it has none, BundleError where they are of another model.
+    Raises CalibrationError where it has none, ModelError where they are of another model.
     """
     found = bundle.calibration_for(alpha, horizon)
     if found is None:
@@ -290,7 +290,7 @@ def thresholds_of(calibration: Calibration, **settings: float) -> Thresholds:
 def planner_config(preset: str | Path, seed: int = 0) -> PlannerConfig:
     """Read the planner's settings from the same preset that the nodes get.
 
-    Raises BringupError for a file that is not valid, or names a setting that does not exist.
+    Raises ConfigError for a file that is not valid, or names a setting that does not exist.
     """
     return _config(planner_settings(preset), seed)
 
@@ -298,7 +298,7 @@ def planner_config(preset: str | Path, seed: int = 0) -> PlannerConfig:
 def planner_settings(preset: str | Path) -> dict[str, Any]:
     """Read the parameters of planner_node from a ROS parameter file, by path or name.
 
-    Of several sections that match the node the later ones win, as in ROS. Raises BringupError
+    Of several sections that match the node the later ones win, as in ROS. Raises ConfigError
     for a file that is not valid, or names a setting that does not exist.
     """
     path = find('preset', str(preset))
@@ -312,16 +312,16 @@ def planner_settings(preset: str | Path) -> dict[str, Any]:
                 given = body['ros__parameters']
                 unknown = sorted(set(given) - set(PLANNER_PARAMETERS))
                 if unknown and not everyone:  # those may be another node's
-                    raise BringupError(
+                    raise ConfigError(
                         f'{node} has {unknown}: expected some of {PLANNER_PARAMETERS}'
                     )
                 settings |= {key: given[key] for key in given if key in PLANNER_PARAMETERS}
         PlannerConfig(**_planner_fields(settings))
     except (LewmError, AttributeError, KeyError, TypeError) as error:
         reason = str(error) if isinstance(error, LewmError) else one_line(error)
-        raise BringupError(f'preset {path}: {reason}') from error
+        raise ConfigError(f'preset {path}: {reason}') from error
     if not settings:
-        raise BringupError(f'preset {path}: no parameters of planner_node')
+        raise ConfigError(f'preset {path}: no parameters of planner_node')
     return settings
 
 

@@ -15,7 +15,7 @@ import re
 import sys
 from typing import Any, ParamSpec, TypeVar
 
-from lewm_ros.errors import ContractError, shown
+from lewm_ros.errors import ConfigError, shown
 
 #: No limit of a robot is larger; comparing with it also keeps NaN and infinity out.
 LARGEST = 1e9
@@ -31,7 +31,7 @@ P = ParamSpec('P')
 T = TypeVar('T')
 
 
-class CheckError(ContractError):
+class CheckError(ConfigError):
     """Everything that is wrong with one thing; ``texts`` has a line for each."""
 
     def __init__(self, *texts: str, where: str = '') -> None:

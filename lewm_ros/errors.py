@@ -29,45 +29,25 @@ class LewmError(Exception):
     """Base of all errors that this package raises on purpose."""
 
 
-class ContractError(LewmError):
-    """A robot contract is malformed, or disagrees with a bundle, a bag or a robot."""
-
-
-class BundleError(LewmError):
-    """A bundle is missing, incomplete, tampered with or of an unknown schema."""
-
-
-class ObservationError(LewmError):
-    """An image or a message cannot be turned into an observation."""
+class ConfigError(LewmError):
+    """A contract, preset, parameter, option or simulated task is wrong or does not fit."""
 
 
 class ModelError(LewmError):
-    """A model configuration or an array handed to a model does not fit."""
+    """A bundle is broken, a model does not fit what it is given, or training stopped."""
 
 
 class EngineError(LewmError):
     """An inference engine is unknown, not installed, or cannot run the bundle."""
 
 
+class ObservationError(LewmError):
+    """An image or a message cannot be turned into an observation."""
+
+
 class BagError(LewmError):
     """A bag cannot be read or written, or holds nothing usable."""
 
 
-class TrainingError(LewmError):
-    """Training cannot start, or was stopped (collapse, NaN, settings that differ on resume)."""
-
-
 class CalibrationError(LewmError):
     """Too little, or unusable, nominal data for a threshold with the promised rate."""
-
-
-class SimulationError(LewmError):
-    """A simulated task cannot run (no renderer, unknown task or perturbation)."""
-
-
-class YamlError(LewmError):
-    """A YAML file cannot be read, or uses what this package does not read."""
-
-
-class BringupError(LewmError):
-    """A preset, parameter file or node of the bring-up is wrong."""

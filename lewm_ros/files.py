@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 import sys
 
-from lewm_ros.errors import BringupError, BundleError, ContractError, LewmError
+from lewm_ros.errors import ConfigError, LewmError, ModelError
 
 PACKAGE = 'lewm_ros'
 MANIFEST = 'manifest.json'  #: the file by which a folder is known as a bundle
@@ -20,10 +20,10 @@ PARTIAL = '.partial'  #: how the name of a file ends that is not yet whole
 
 # kind: (folder under the share folder, suffix, error raised)
 _KINDS: dict[str, tuple[str, str, type[LewmError]]] = {
-    'bundle': ('models', '', BundleError),
-    'contract': ('config/robots', '.yaml', ContractError),
-    'preset': ('config/presets', '.yaml', BringupError),
-    'rviz': ('config/rviz', '.rviz', BringupError),
+    'bundle': ('models', '', ModelError),
+    'contract': ('config/robots', '.yaml', ConfigError),
+    'preset': ('config/presets', '.yaml', ConfigError),
+    'rviz': ('config/rviz', '.rviz', ConfigError),
 }
 
 
@@ -32,13 +32,13 @@ def share_dir() -> Path:
 
     A source tree around the package comes first: an editable install must see the files being
     edited, and pip has also put copies of them under ``sys.prefix``. Then the ament index (a
-    colcon build), then ``sys.prefix/share/lewm_ros`` (pip). Raises BringupError if none is
+    colcon build), then ``sys.prefix/share/lewm_ros`` (pip). Raises ConfigError if none is
     there.
     """
     for folder in _candidates():
         if (folder / 'config').is_dir():
             return folder
-    raise BringupError(
+    raise ConfigError(
         'the data files of lewm_ros (config/, models/) were not found in '
         f'{[str(f) for f in _candidates()]}: install the package again'
     )

@@ -3,7 +3,7 @@
 """Reads YAML as plain data, as ROS's own parser does: no dates, and 1e-05 is a number.
 
 PyYAML's safe loader runs no code, but keeps the last of two equal keys without a warning. Here
-that is an error, and every error is a :class:`lewm_ros.errors.YamlError` naming the line.
+that is an error, and every error is a :class:`lewm_ros.errors.ConfigError` naming the line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from lewm_ros.errors import YamlError, one_line, shown
+from lewm_ros.errors import ConfigError, one_line, shown
 from lewm_ros.files import read_limited
 
 LIMIT = 1 << 20  #: largest file [bytes]
@@ -22,26 +22,26 @@ _PREFIX = 'tag:yaml.org,2002:'
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a file of at most LIMIT bytes. Raises YamlError; its text does not name the file."""
+    """Read a file of at most LIMIT bytes. Raises ConfigError; its text does not name the file."""
     try:
         return parse_yaml(read_limited(path, LIMIT))
     except OSError as error:
-        raise YamlError(error.strerror or str(error)) from error
+        raise ConfigError(error.strerror or str(error)) from error
 
 
 def parse_yaml(data: bytes | str) -> Any:
     """Return the None, bool, int, float, str, list and dict that a text stands for.
 
-    Raises YamlError for a duplicate key, and for what is no YAML in UTF-8.
+    Raises ConfigError for a duplicate key, and for what is no YAML in UTF-8.
     """
     try:
         return _Loader(data.decode() if isinstance(data, bytes) else data).get_single_data()
     except yaml.MarkedYAMLError as error:
         where = error.problem_mark or error.context_mark
         line = f'line {where.line + 1}: ' if where else ''
-        raise YamlError(f'{line}not YAML ({one_line(error.problem)})') from error
+        raise ConfigError(f'{line}not YAML ({one_line(error.problem)})') from error
     except (yaml.YAMLError, ValueError) as error:  # the latter of text that is not UTF-8
-        raise YamlError(f'not YAML ({one_line(error)})') from error
+        raise ConfigError(f'not YAML ({one_line(error)})') from error
 
 
 class _Loader(yaml.SafeLoader):
@@ -56,7 +56,7 @@ class _Loader(yaml.SafeLoader):
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
                     line = key.start_mark.line + 1
-                    raise YamlError(f'line {line}: duplicate key {shown(key.value)}')
+                    raise ConfigError(f'line {line}: duplicate key {shown(key.value)}')
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
 

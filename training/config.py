@@ -7,12 +7,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 import math
 
-from lewm_ros.errors import TrainingError
+from lewm_ros.errors import ModelError
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Settings of a training run. Raises TrainingError for one that is out of range.
+    """Settings of a training run. Raises ModelError for one that is out of range.
 
     Attributes:
         batch: windows in a batch.
@@ -40,11 +40,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise TrainingError(f'steps is {self.steps}: expected at least 1')
+            raise ModelError(f'steps is {self.steps}: expected at least 1')
         if not 0 < self.lr < math.inf:
-            raise TrainingError(f'lr is {self.lr}: expected more than 0')
+            raise ModelError(f'lr is {self.lr}: expected more than 0')
         if not 0 <= self.colour_jitter < math.inf:
-            raise TrainingError(f'colour_jitter is {self.colour_jitter}: expected 0 or more')
+            raise ModelError(f'colour_jitter is {self.colour_jitter}: expected 0 or more')
 
 
 CONFIGS = {

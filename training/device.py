@@ -10,15 +10,15 @@ import platform
 import torch
 
 from lewm_ros.engines.base import cpu_has_bf16
-from lewm_ros.errors import TrainingError
+from lewm_ros.errors import ModelError
 
 
 def choose_device(name: str) -> str:
-    """Resolve 'auto', 'cpu' or 'cuda'. Raises TrainingError where CUDA is asked for in vain."""
+    """Resolve 'auto', 'cpu' or 'cuda'. Raises ModelError where CUDA is asked for in vain."""
     if name == 'auto':
         return 'cuda' if torch.cuda.is_available() else 'cpu'
     if name == 'cuda' and not torch.cuda.is_available():
-        raise TrainingError('--device cuda: torch finds no CUDA device; use --device cpu or auto')
+        raise ModelError('--device cuda: torch finds no CUDA device; use --device cpu or auto')
     return name
 
 

@@ -19,7 +19,7 @@ from lewm_ros.bundle import CARD, Bundle, write_bundle
 from lewm_ros.bundle.manifest import ENCODER, MAX_BLOCKS, ROLLOUT, WEIGHTS
 from lewm_ros.engines.graphs import latent_names
 from lewm_ros.engines.torch_engine import load_model
-from lewm_ros.errors import BundleError
+from lewm_ros.errors import ModelError
 from lewm_ros.model import FastRollout, LeWorldModel
 
 
@@ -134,7 +134,7 @@ def export_bundle(bundle: Bundle, horizon: int | None = None) -> Bundle:
     manifest = bundle.manifest
     horizon = manifest.horizon if horizon is None else horizon
     if not 1 <= horizon <= MAX_BLOCKS:
-        raise BundleError(f'horizon is {horizon} blocks: expected 1 to {MAX_BLOCKS}')
+        raise ModelError(f'horizon is {horizon} blocks: expected 1 to {MAX_BLOCKS}')
     manifest = replace(manifest, horizon=horizon, calibration=(), files={})
     model = load_model(bundle)
     files: dict[str, bytes | Path] = {

@@ -15,7 +15,7 @@ import sys
 from typing import Any
 
 from lewm_ros.bundle import MANIFEST, Bundle, Manifest, write_bundle
-from lewm_ros.errors import BundleError, ContractError, ModelError, YamlError, one_line
+from lewm_ros.errors import ConfigError, ModelError, one_line
 from lewm_ros.files import find, read_limited
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.export import export_files
@@ -63,12 +63,12 @@ def choose_contract(block: int, name: str | None) -> tuple[Contract, int]:
         block: k·A, length of the checkpoint's action block.
         name: file or name of a contract.
 
-    Raises ContractError where the block is not a whole number of actions.
+    Raises ConfigError where the block is not a whole number of actions.
 
     """
     if name is None:
         if block % FRAMESKIP:
-            raise ContractError(
+            raise ConfigError(
                 f'action_encoder.input_dim is {block}, not a multiple of the published '
                 f'{FRAMESKIP} ticks in a block: name the robot with --contract, whose number of '
                 'actions then decides'
@@ -78,7 +78,7 @@ def choose_contract(block: int, name: str | None) -> tuple[Contract, int]:
     contract = Contract.load(path)
     frameskip, rest = divmod(block, contract.action.size)
     if rest or not frameskip:
-        raise ContractError(
+        raise ConfigError(
             f'contract {path} has {contract.action.size} action dimensions, action_encoder.'
             f'input_dim is {block}: expected a multiple; this checkpoint is of another robot'
         )
@@ -92,7 +92,7 @@ def read_action_stats(path: Path, names: tuple[str, ...]) -> tuple[list[float], 
     """
     try:
         found = read_yaml(path)  # JSON is YAML
-    except YamlError as error:
+    except ConfigError as error:
         raise ModelError(f'{path}: {error}') from error
     if not isinstance(found, dict):
         raise ModelError(f"{path}: holds {type(found).__name__}: expected 'mean' and 'std'")
@@ -134,7 +134,7 @@ def import_official(
 
     """
     if out.exists() and not (out / MANIFEST).exists():
-        raise BundleError(f'--out {out} exists and is no bundle: choose another folder')
+        raise ModelError(f'--out {out} exists and is no bundle: choose another folder')
     weights_bytes = read_limited(weights, WEIGHTS_LIMIT)
     config_bytes = read_limited(config_file, LIMIT)
     with _naming(config_file):

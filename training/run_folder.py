@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from lewm_ros.errors import TrainingError
+from lewm_ros.errors import ModelError
 from lewm_ros.files import PARTIAL, atomic_write, locked
 from lewm_ros.training.curves import draw
 
@@ -54,10 +54,10 @@ class RunFolder:
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Make the folder and keep it to this process. Raises TrainingError if another has it."""
+        """Make the folder and keep it to this process. Raises ModelError if another has it."""
 
         def refuse() -> None:
-            raise TrainingError(
+            raise ModelError(
                 f'{self.path}: another run is writing to it; choose another --run folder'
             )
 

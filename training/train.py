@@ -21,7 +21,7 @@ import yaml
 from lewm_ros import __version__
 from lewm_ros.bags.episodes import recording_command
 from lewm_ros.bundle import CARD, MANIFEST, Bundle, write_bundle
-from lewm_ros.errors import TrainingError
+from lewm_ros.errors import ModelError
 from lewm_ros.model import ARCHITECTURES
 from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
@@ -69,13 +69,13 @@ def train(
 
     """
     if out.exists() and not (out / MANIFEST).exists():
-        raise TrainingError(f'--out {out} exists and is no bundle: choose another folder')
+        raise ModelError(f'--out {out} exists and is no bundle: choose another folder')
     if folder.checkpoint.exists() and not resume:
-        raise TrainingError(
+        raise ModelError(
             f'{folder.checkpoint} exists: add --resume, or choose another --run folder'
         )
     if resume and not folder.checkpoint.exists():
-        raise TrainingError(f'--resume: there is no {folder.checkpoint}')
+        raise ModelError(f'--resume: there is no {folder.checkpoint}')
     device = choose_device(device)
     keep_memory()
     torch.set_num_threads(threads)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from lewm_ros.bundle import Manifest
-from lewm_ros.errors import TrainingError
+from lewm_ros.errors import ModelError
 from lewm_ros.files import atomic_write
 from lewm_ros.model import (
     ARCHITECTURES,
@@ -62,7 +62,7 @@ class Trainer:
         seed: of weights, batches, dropout and projections.
 
     Raises:
-        TrainingError: an action dimension that never changes, collapse, or a loss that is not
+        ModelError: an action dimension that never changes, collapse, or a loss that is not
             finite.
 
     """
@@ -82,7 +82,7 @@ class Trainer:
         self.mean, self.std = windows.action_statistics(self.train, contract.action.size)
         for name, std in zip(contract.action.names, self.std):
             if not std > 1e-6:
-                raise TrainingError(
+                raise ModelError(
                     f'action {name} has standard deviation {std:g} in the training data: a world '
                     'model needs it to vary; record commands that move it'
                 )
@@ -202,7 +202,7 @@ class Trainer:
                 flat = z.flatten(0, 1)
                 std = latent_std(flat)
                 if self.step >= 200 and std < COLLAPSED:
-                    raise TrainingError(
+                    raise ModelError(
                         f'the latent space has collapsed at step {self.step}: standard deviation '
                         f'{std:.3f}, expected near 1; raise the SIGReg weight or check that the '
                         'images differ'
@@ -217,14 +217,14 @@ class Trainer:
                 }
 
     def _check(self, losses: list[torch.Tensor]) -> list[float]:
-        """Return the last losses. Raises TrainingError for the first that is not finite.
+        """Return the last losses. Raises ModelError for the first that is not finite.
 
         Once in many steps: looking at each would make a GPU wait for the host.
         """
         found = torch.stack(losses).tolist()
         for step, (loss, prediction, regulariser) in enumerate(found, self.step - len(found)):
             if not math.isfinite(loss):
-                raise TrainingError(
+                raise ModelError(
                     f'the loss is {loss} at step {step} (prediction {prediction:g}, SIGReg '
                     f'{regulariser:g}): lower the learning rate'
                 )
@@ -288,20 +288,20 @@ class Trainer:
     def load(self, path: Path) -> None:
         """Continue from a checkpoint.
 
-        Raises TrainingError naming a setting that differs, or for a file that is none.
+        Raises ModelError naming a setting that differs, or for a file that is none.
         """
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
             then = json.loads(state['settings'])
         except Exception as error:  # torch.load has no common base of its errors
-            raise TrainingError(
+            raise ModelError(
                 f'checkpoint {path}: cannot be read ({type(error).__name__}): start a new run '
                 'folder, or put the file back'
             ) from error
         now = json.loads(json.dumps(self.settings()))
         for key, value in now.items():
             if then.get(key) != value:
-                raise TrainingError(
+                raise ModelError(
                     f'checkpoint {path} was made with {key} {then.get(key)}, this run has '
                     f'{value}: start a new run folder, or use the same settings'
                 )

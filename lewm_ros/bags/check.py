@@ -18,7 +18,7 @@ from lewm_ros.bags.episodes import TYPES
 from lewm_ros.bags.raw import Topic
 from lewm_ros.bags.reader import Bag
 from lewm_ros.checks import CheckError
-from lewm_ros.errors import BagError, ContractError, ObservationError
+from lewm_ros.errors import BagError, ConfigError, ObservationError
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.fields import read_command, read_fields, steps
 from lewm_ros.robot.imaging import from_message, prepare
@@ -122,7 +122,7 @@ def _sample(bag: Bag, readers: dict[Topic, list[Reader]], report: BagReport) -> 
             message = TYPES.deserialize_cdr(data, topic.type)
             for reader in readers[topic]:
                 reader(message)
-        except (ObservationError, ContractError) as error:
+        except (ObservationError, ConfigError) as error:
             refused[f'{topic.name}: {error}'] = None
         except SerdeError:
             refused[f'{topic.name}: message that is damaged or of another layout'] = None

@@ -21,7 +21,7 @@ from lewm_ros.bags.layout import COMMAND
 from lewm_ros.bags.raw import Topic
 from lewm_ros.bags.reader import METADATA, Bag, find_bags
 from lewm_ros.bags.timeline import Timeline
-from lewm_ros.errors import BagError, ContractError, ObservationError, YamlError
+from lewm_ros.errors import BagError, ConfigError, ObservationError
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.fields import read_command, read_fields
 from lewm_ros.robot.history import block_actions, nearest, window_indices
@@ -243,7 +243,7 @@ def _read_bag(
                 splitter.state(stamp, read_fields(message, contract.state.fields))
         except SerdeError:
             report.refused[f'{topic.name}: message that is damaged or of another layout'] += 1
-        except (ObservationError, ContractError) as error:
+        except (ObservationError, ConfigError) as error:
             report.refused[str(error)] += 1
     yield from splitter.split()
 
@@ -296,7 +296,7 @@ def recording_command(bag: str | Path) -> str:
     try:
         data = read_yaml(path / METADATA)
         command = (data['rosbag2_bagfile_information']['custom_data'] or {}).get(COMMAND)
-    except (KeyError, TypeError, YamlError):
+    except (KeyError, TypeError, ConfigError):
         command = None
     if not command:
         return path.name

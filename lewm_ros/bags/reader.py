@@ -21,7 +21,7 @@ from lewm_ros.bags.layout import natural
 from lewm_ros.bags.mcap_reader import McapFile
 from lewm_ros.bags.raw import RawFile, Topic, room
 from lewm_ros.bags.sqlite_reader import SqliteFile
-from lewm_ros.errors import BagError, YamlError
+from lewm_ros.errors import BagError, ConfigError
 from lewm_ros.yaml_reader import read_yaml
 
 METADATA = 'metadata.yaml'
@@ -189,7 +189,7 @@ def bag_files(path: Path) -> list[Path]:
         names = data['rosbag2_bagfile_information']['relative_file_paths']
         # Some versions wrote the name with the bag's folder.
         listed = [path / PurePosixPath(name).name for name in names]
-    except (YamlError, KeyError, TypeError):
+    except (ConfigError, KeyError, TypeError):
         return present
     missing = [p.name for p in listed if not p.is_file()]
     if missing:

@@ -19,7 +19,7 @@ from mcap.records import Message, Schema
 from lewm_ros.bags.layout import natural
 from lewm_ros.bags.mcap_reader import NO_END, read_records, read_summary
 from lewm_ros.bags.writer import METADATA, Channel, Part, PartWriter, write_metadata
-from lewm_ros.errors import BagError, YamlError
+from lewm_ros.errors import BagError, ConfigError
 from lewm_ros.files import atomic_write
 from lewm_ros.yaml_reader import parse_yaml, read_yaml
 
@@ -116,7 +116,7 @@ def _check_abandoned(path: Path) -> None:
 def _channel(record: ChannelRecord, schema: Schema) -> Channel:
     try:
         first = dict(parse_yaml(record.metadata.get('offered_qos_profiles', ''))[0])
-    except (YamlError, LookupError, TypeError, ValueError):  # missing or unknown
+    except (ConfigError, LookupError, TypeError, ValueError):  # missing or unknown
         first = {}
     return Channel(
         record.topic,
@@ -135,5 +135,5 @@ def _custom_data(folder: Path) -> dict[str, str] | None:
     try:
         data = read_yaml(path)['rosbag2_bagfile_information']['custom_data'] or {}
         return {str(key): str(value) for key, value in data.items()}
-    except (AttributeError, KeyError, TypeError, YamlError):
+    except (AttributeError, KeyError, TypeError, ConfigError):
         return None

@@ -21,7 +21,7 @@ from rclpy.utilities import remove_ros_args, try_shutdown
 
 from lewm_ros.bringup.groups import NODES, Override, leave_shared_memory
 from lewm_ros.bringup.supervisor import StopSignals
-from lewm_ros.errors import BringupError, LewmError
+from lewm_ros.errors import ConfigError, LewmError
 from lewm_ros.nodes.base import LewmNode
 from lewm_ros.nodes.parameters import takes
 
@@ -139,7 +139,7 @@ def _check_declared(node: LewmNode, name: str, overrides: Sequence[Override]) ->
     """ROS ignores a parameter that no node declares; typed by hand it is a mistake."""
     for override in overrides:
         if override.node == name and not takes(node, override.parameter):
-            raise BringupError(
+            raise ConfigError(
                 f"{name} has no parameter '{override.parameter}': expected one of "
                 f'{sorted(node.params)}'
             )

@@ -15,7 +15,7 @@ import re
 import sys
 
 from lewm_ros.bundle import Bundle
-from lewm_ros.errors import BringupError, YamlError, shown
+from lewm_ros.errors import ConfigError, shown
 from lewm_ros.files import find, share_dir
 from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import TASKS
@@ -126,12 +126,12 @@ class Override:
 
     @classmethod
     def parse(cls, text: str, nodes: Sequence[str]) -> Override:
-        """Read ``node.parameter:=value``. Raises BringupError naming the nodes that there are."""
+        """Read ``node.parameter:=value``. Raises ConfigError naming the nodes that there are."""
         match = re.fullmatch(r'(\w+)\.([\w./]+):=(.*)', text, re.DOTALL)
         if not match:
-            raise BringupError(f"'{text}': expected node.parameter:=value")
+            raise ConfigError(f"'{text}': expected node.parameter:=value")
         if match[1] not in nodes:
-            raise BringupError(f"'{text}': no node {match[1]} here: expected one of {list(nodes)}")
+            raise ConfigError(f"'{text}': no node {match[1]} here: expected one of {list(nodes)}")
         return cls(*match.groups())
 
     def __str__(self) -> str:
@@ -208,11 +208,11 @@ class Bringup:
     ) -> Bringup:
         """Look everything up. Raises LewmError naming what is missing or does not agree."""
         if use_sim_time and group == 'demo':
-            raise BringupError(
+            raise ConfigError(
                 'use_sim_time: the demo has no /clock, its simulator follows the system clock'
             )
         if task and group != 'demo':
-            raise BringupError(f"task: only the demo has one, '{group}' is of a real robot")
+            raise ConfigError(f"task: only the demo has one, '{group}' is of a real robot")
         simulated = TASKS[task or 'reacher']
         path = contract_path = ''
         if contract:
@@ -231,7 +231,7 @@ class Bringup:
         if group == 'demo':
             driven = Contract.load(find('contract', simulated.contract)).action.names
             if robot.action.names != driven:
-                raise BringupError(
+                raise ConfigError(
                     f'the {simulated.name} task is driven by {", ".join(driven)}, bundle {path} '
                     f'drives {", ".join(robot.action.names)}: give the bundle of the task'
                 )
@@ -293,13 +293,13 @@ def _params_file(name: str) -> Path:
     path = find('preset', name)
     try:
         data = read_yaml(path)
-    except YamlError as error:
-        raise BringupError(f'parameter file {path}: {error}') from error
+    except ConfigError as error:
+        raise ConfigError(f'parameter file {path}: {error}') from error
     if not isinstance(data, dict) or not data:
-        raise BringupError(f'parameter file {path}: expected node names with ros__parameters')
+        raise ConfigError(f'parameter file {path}: expected node names with ros__parameters')
     for node, body in data.items():
         if not isinstance(body, dict) or not isinstance(body.get('ros__parameters'), dict):
-            raise BringupError(f'parameter file {path}: {shown(node)} lacks ros__parameters')
+            raise ConfigError(f'parameter file {path}: {shown(node)} lacks ros__parameters')
     return path
 
 

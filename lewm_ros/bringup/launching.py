@@ -26,7 +26,7 @@ from launch_ros.actions import Node
 
 from lewm_ros.bringup.groups import ARGUMENTS, BOOLEAN, Bringup, enclave, prepare_environment
 from lewm_ros.bringup.supervisor import GRACE_SECONDS, RESTART_PAUSE, ends_all
-from lewm_ros.errors import BringupError
+from lewm_ros.errors import ConfigError
 from lewm_ros.files import PACKAGE, find
 
 
@@ -130,7 +130,7 @@ def _nodes(context: LaunchContext, group: str) -> list[Action]:
 
 
 def _arguments(context: LaunchContext, group: str) -> dict[str, str]:
-    """Return the value of each argument. Raises BringupError naming the choices there are."""
+    """Return the value of each argument. Raises ConfigError naming the choices there are."""
     given = {}
     for argument in ARGUMENTS:
         if group in argument.groups:
@@ -138,7 +138,7 @@ def _arguments(context: LaunchContext, group: str) -> dict[str, str]:
             if argument.choices == BOOLEAN:
                 value = value.lower()
             if argument.choices and value not in argument.choices:
-                raise BringupError(
+                raise ConfigError(
                     f"{argument.name} is '{value}': expected one of {list(argument.choices)}"
                 )
             given[argument.name] = value
@@ -146,14 +146,14 @@ def _arguments(context: LaunchContext, group: str) -> dict[str, str]:
 
 
 def _check_installed(package: str, executables: Sequence[str], remedy: str) -> None:
-    """Check what launch looks up node by node. Raises BringupError naming what is missing."""
+    """Check what launch looks up node by node. Raises ConfigError naming what is missing."""
     try:
         folder = Path(get_package_prefix(package)) / 'lib' / package
     except (LookupError, OSError) as error:  # OSError: no AMENT_PREFIX_PATH
-        raise BringupError(f"package '{package}' is not installed: {remedy}") from error
+        raise ConfigError(f"package '{package}' is not installed: {remedy}") from error
     for name in executables:
         if not os.access(folder / name, os.X_OK):
-            raise BringupError(f"package '{package}' lacks {folder / name}: {remedy}")
+            raise ConfigError(f"package '{package}' lacks {folder / name}: {remedy}")
 
 
 def _ending(name: str) -> Any:
@@ -168,6 +168,6 @@ def _ending(name: str) -> Any:
             return None
         if event.returncode == 0:
             return [Shutdown()]
-        return _end_launch(BringupError(f'{name} ended with status {event.returncode}'))
+        return _end_launch(ConfigError(f'{name} ended with status {event.returncode}'))
 
     return end

@@ -30,7 +30,7 @@ from lewm_ros.bundle.manifest import (
     Manifest,
 )
 from lewm_ros.checks import CheckError
-from lewm_ros.errors import BundleError, one_line, shown
+from lewm_ros.errors import ModelError, one_line, shown
 from lewm_ros.files import MANIFEST, PARTIAL, atomic_write, check_size, read_limited, sync
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.spec import ModelSpec
@@ -51,7 +51,7 @@ class Bundle:
     def load(cls, path: str | Path) -> Bundle:
         """Check a bundle's folder, manifest and hashes.
 
-        Raises BundleError, one line with the path, the file or key and what would be right.
+        Raises ModelError, one line with the path, the file or key and what would be right.
         """
         path = Path(path)
         try:
@@ -63,7 +63,7 @@ class Bundle:
                 # A whole bundle may be reached through links (colcon --symlink-install does
                 # that file by file), but no file of it may come from somewhere else.
                 if (path / name).resolve() != real / name:
-                    raise BundleError(
+                    raise ModelError(
                         f'{name} is a link out of the bundle: expected a file in the folder'
                     )
                 bundle._check_hash(name, _digest(path / name))
@@ -71,14 +71,14 @@ class Bundle:
             extra = sorted(p.name for p in path.iterdir() if p.suffix != PARTIAL)
             extra = [n for n in extra if n not in (*manifest.files, MANIFEST, CARD)]
             if extra:
-                raise BundleError(
+                raise ModelError(
                     f'has {shown(extra[0])}, which the manifest does not list: expected only '
                     f'{[MANIFEST, *FILES, CARD]}'
                 )
-        except BundleError as error:
-            raise BundleError(f'bundle {path}: {error}') from error
+        except ModelError as error:
+            raise ModelError(f'bundle {path}: {error}') from error
         except OSError as error:
-            raise BundleError(f'bundle {path}: {_reason(error)}') from error
+            raise ModelError(f'bundle {path}: {_reason(error)}') from error
         return bundle
 
     @property
@@ -115,14 +115,14 @@ class Bundle:
         return self.manifest.model_hash
 
     def read(self, name: str) -> bytes:
-        """Return a listed file's bytes. Raises BundleError if they changed since loading."""
+        """Return a listed file's bytes. Raises ModelError if they changed since loading."""
         try:
             data = read_limited(self.path / name, FILE_LIMIT)
             self._check_hash(name, hashlib.sha256(data).hexdigest())
-        except BundleError as error:
-            raise BundleError(f'bundle {self.path}: {error}') from error
+        except ModelError as error:
+            raise ModelError(f'bundle {self.path}: {error}') from error
         except OSError as error:
-            raise BundleError(f'bundle {self.path}: {_reason(error)}') from error
+            raise ModelError(f'bundle {self.path}: {_reason(error)}') from error
         return data
 
     def surprise_scale(self, horizon: int = 1) -> np.ndarray:
@@ -133,13 +133,13 @@ class Bundle:
     def calibration_for(self, alpha: float, horizon: int = 1) -> Calibration | None:
         """Return the thresholds of this model for ``alpha``, or None if it has none.
 
-        ``horizon`` is how many blocks ahead frames are predicted. Raises BundleError where the
+        ``horizon`` is how many blocks ahead frames are predicted. Raises ModelError where the
         stored one was computed with another model.
         """
         for entry in self.manifest.calibration:
             if entry.horizon == horizon and math.isclose(entry.alpha, alpha, rel_tol=1e-9):
                 if entry.model_hash != self.hash:
-                    raise BundleError(
+                    raise ModelError(
                         f'bundle {self.path}: calibration for alpha {alpha} is of model '
                         f'{entry.model_hash[:12]}, the bundle is {self.hash[:12]}: calibrate again'
                     )
@@ -149,7 +149,7 @@ class Bundle:
     def _check_hash(self, name: str, digest: str) -> None:
         expected = self.manifest.files[name]
         if digest != expected:
-            raise BundleError(
+            raise ModelError(
                 f'{name} has SHA-256 {digest[:12]}, the manifest says {expected[:12]}: the file '
                 'was changed or is cut short; restore the bundle from its source'
             )
@@ -164,16 +164,16 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
         files: content, or a file to copy, for each of :data:`FILES`; a :data:`CARD` may be
             added.
 
-    Raises BundleError for wrong names, or if ``path`` is something other than a bundle.
+    Raises ModelError for wrong names, or if ``path`` is something other than a bundle.
 
     """
     path = Path(path).resolve()
     if not set(FILES) <= set(files) <= {*FILES, CARD}:
-        raise BundleError(
+        raise ModelError(
             f'bundle {path}: given files {sorted(files)}: expected {list(FILES)}, and {CARD} if any'
         )
     if path.exists() and not (path / MANIFEST).is_file() and not _is_empty_folder(path):
-        raise BundleError(f'{path} exists and is no bundle: choose another path, or remove it')
+        raise ModelError(f'{path} exists and is no bundle: choose another path, or remove it')
     path.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix=f'.{path.name}.', dir=path.parent))
     try:
@@ -194,11 +194,11 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
 def rewrite_manifest(path: str | Path, manifest: Manifest) -> Bundle:
     """Replace a bundle's manifest, atomically (a new calibration, say), and load the bundle.
 
-    Raises BundleError if the new manifest describes another model.
+    Raises ModelError if the new manifest describes another model.
     """
     bundle = Bundle.load(path)
     if manifest.model_hash != bundle.hash:
-        raise BundleError(
+        raise ModelError(
             f'bundle {path}: the new manifest is of model {manifest.model_hash[:12]}, the bundle '
             f'is {bundle.hash[:12]}: only {list(DESCRIPTIVE)} may change; write a new bundle'
         )
@@ -209,21 +209,21 @@ def rewrite_manifest(path: str | Path, manifest: Manifest) -> Bundle:
 
 def _read_manifest(path: Path) -> Manifest:
     if not path.is_dir():
-        raise BundleError(f'no such folder: expected one with {MANIFEST} and {list(FILES)}')
+        raise ModelError(f'no such folder: expected one with {MANIFEST} and {list(FILES)}')
     file = _plain_file(path, MANIFEST)
     try:
         data = json.loads(read_limited(file, MANIFEST_LIMIT))
     except ValueError as error:
-        raise BundleError(f'{MANIFEST} is not JSON ({one_line(error)})') from error
+        raise ModelError(f'{MANIFEST} is not JSON ({one_line(error)})') from error
     try:
         return Manifest.from_dict(data)
     except CheckError as error:
-        raise BundleError(f'{MANIFEST}: {error}') from error
+        raise ModelError(f'{MANIFEST}: {error}') from error
 
 
 def _plain_file(path: Path, name: str) -> Path:
     if not (path / name).is_file():
-        raise BundleError(f'{name} is missing or no plain file: expected it in the folder')
+        raise ModelError(f'{name} is missing or no plain file: expected it in the folder')
     return path / name
 
 

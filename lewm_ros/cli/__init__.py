@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from lewm_ros import __version__
-from lewm_ros.errors import BringupError, LewmError
+from lewm_ros.errors import ConfigError, LewmError
 
 #: Commands by name: the module, imported only when it is chosen, that has the command's
 #: ``add_arguments(parser)`` and ``run(args) -> int``; and its help.
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = _parser(argv).parse_args(argv)
         seed = getattr(args, 'seed', None)
         if seed is not None and seed < 0:
-            raise BringupError(f'--seed is {seed}: expected 0 or more')
+            raise ConfigError(f'--seed is {seed}: expected 0 or more')
         return args.run(args)
     except LewmError as error:
         print(f'lewm: error: {error}', file=sys.stderr)
@@ -89,10 +89,8 @@ def _module(command: str, place: str) -> Any:
     except ModuleNotFoundError as error:
         missing = error.name or ''
         if missing.split('.')[0] == 'lewm_ros':
-            raise BringupError(
-                f'lewm {command}: not part of this installation ({error})'
-            ) from error
-        raise BringupError(
+            raise ConfigError(f'lewm {command}: not part of this installation ({error})') from error
+        raise ConfigError(
             f"lewm {command}: Python package '{missing}' is missing: pip install 'lewm_ros[train]'"
         ) from error
 

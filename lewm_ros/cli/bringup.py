@@ -11,7 +11,7 @@ from typing import Any
 
 from lewm_ros.bringup.groups import ARGUMENTS, Bringup, Override
 from lewm_ros.bringup.supervisor import signals_noted
-from lewm_ros.errors import BringupError
+from lewm_ros.errors import ConfigError
 
 
 def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def import_compose() -> Any:
     try:
         return import_module('lewm_ros.bringup.compose')
     except ModuleNotFoundError as error:
-        raise BringupError(
+        raise ConfigError(
             f"Python package '{error.name}' is missing: source a ROS 2 installation, or "
             'pip install the ros-* wheels (README)'
         ) from error

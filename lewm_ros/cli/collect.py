@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 import sys
 
-from lewm_ros.errors import SimulationError
+from lewm_ros.errors import ConfigError
 from lewm_ros.files import find
 from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import TASKS
@@ -90,7 +90,7 @@ def _check_options(args: argparse.Namespace) -> None:
     """Reject options that exclude each other; set the defaults of a task."""
     if (args.task is None) == (args.mjcf is None):
         given = 'neither is' if args.task is None else 'both are'
-        raise SimulationError(
+        raise ConfigError(
             f'expected either a task ({", ".join(TASKS)}) or --mjcf MODEL.xml: {given} given'
         )
     if args.mjcf is None:
@@ -100,14 +100,14 @@ def _check_options(args: argparse.Namespace) -> None:
         needed = [name for name in MJCF_ONLY if getattr(args, name) is None]
     if wrong:
         where = 'with --mjcf' if args.mjcf is None else 'with a task'
-        raise SimulationError(f'--{wrong[0]} only has a meaning {where}: leave it out')
+        raise ConfigError(f'--{wrong[0]} only has a meaning {where}: leave it out')
     if needed:
-        raise SimulationError(f'--mjcf needs --{" and --".join(needed)} as well')
+        raise ConfigError(f'--mjcf needs --{" and --".join(needed)} as well')
     for name, default in TASK_ONLY.items():
         if getattr(args, name) is None:
             setattr(args, name, default)
     for name in ('episodes', 'seconds', 'camera_rate'):
         if not 0 < getattr(args, name) < float('inf'):
-            raise SimulationError(
+            raise ConfigError(
                 f'--{name.replace("_", "-")} is {getattr(args, name)}: expected more than 0'
             )

@@ -12,7 +12,7 @@ from pathlib import Path
 from lewm_ros.api import planner_config
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import ENGINES, PRECISIONS, load_engine
-from lewm_ros.errors import SimulationError
+from lewm_ros.errors import ConfigError
 from lewm_ros.evaluation import voe
 from lewm_ros.evaluation.evaluate import evaluate
 from lewm_ros.evaluation.probe import probe_bags
@@ -89,13 +89,13 @@ def run(args: argparse.Namespace) -> int:
     """Measure success, or surprise (--voe)."""
     _choose_options(args)
     if not args.voe and (args.goals < 1 or not args.seconds > 0):
-        raise SimulationError(
+        raise ConfigError(
             f'--goals is {args.goals}, --seconds {args.seconds}: expected more than 0'
         )
     bundle = Bundle.load(find('bundle', args.bundle))
     name = args.task or bundle.contract.name
     if name not in TASKS:
-        raise SimulationError(
+        raise ConfigError(
             f'contract {name} of bundle {bundle.path} is named like no task: give --task, one of '
             f'{list(TASKS)}'
         )
@@ -135,7 +135,7 @@ def _choose_options(args: argparse.Namespace) -> None:
     for name in others:
         if getattr(args, name) is not None:
             where = 'without' if args.voe else 'with'
-            raise SimulationError(f'--{name} only has a meaning {where} --voe: leave it out')
+            raise ConfigError(f'--{name} only has a meaning {where} --voe: leave it out')
     for name, default in ours.items():
         if getattr(args, name) is None:
             setattr(args, name, default)

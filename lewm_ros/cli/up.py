@@ -9,7 +9,7 @@ import argparse
 from lewm_ros.bringup.groups import GROUPS, Bringup, Override, prepare_environment
 from lewm_ros.bringup.supervisor import signals_noted, supervise
 from lewm_ros.cli.bringup import add_launch_arguments, run_nodes
-from lewm_ros.errors import BringupError
+from lewm_ros.errors import ConfigError
 from lewm_ros.sim import TASKS
 
 
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the nodes until a signal or the end of one that ends all."""
     if args.respawn and not args.processes:
-        raise BringupError(
+        raise ConfigError(
             '--respawn needs --processes: without, all nodes live and die in one process'
         )
     prepare_environment(args.group)

@@ -11,7 +11,7 @@ import sys
 
 from lewm_ros.bringup.groups import enclave
 from lewm_ros.cli.bringup import import_compose
-from lewm_ros.errors import BringupError
+from lewm_ros.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw until a signal, or until --once or --seconds is over."""
     if not (args.once or args.seconds or sys.stdout.isatty()):
-        raise BringupError('lewm watch: output is no terminal: give --once or --seconds')
+        raise ConfigError('lewm watch: output is no terminal: give --once or --seconds')
     compose = import_compose()
     node = import_module('lewm_ros.nodes.watch').WatchNode
     given = {'seconds': args.window, 'once': str(args.once).lower(), 'end_after': args.seconds}

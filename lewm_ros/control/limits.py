@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lewm_ros.errors import ContractError
+from lewm_ros.errors import ConfigError
 from lewm_ros.robot.contract import Action
 
 
@@ -20,7 +20,7 @@ class Limits:
         action: of the contract.
         period: of the control ticks [s].
 
-    Raises ContractError where a limit is not finite: it would be no limit at all.
+    Raises ConfigError where a limit is not finite: it would be no limit at all.
 
     """
 
@@ -36,7 +36,7 @@ class Limits:
         for key in ('low', 'high', 'max_step', 'max_rate'):
             given = getattr(action, key)
             if given is not None and not np.isfinite(given).all():
-                raise ContractError(f'action.{key} is {list(given)}: expected finite numbers')
+                raise ConfigError(f'action.{key} is {list(given)}: expected finite numbers')
 
     def apply(
         self, command: np.ndarray, previous: np.ndarray | None, elapsed: float

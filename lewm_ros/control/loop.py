@@ -16,7 +16,7 @@ import numpy as np
 from lewm_ros.control.limits import Limits
 from lewm_ros.control.playback import Playback
 from lewm_ros.control.watchdogs import CameraWatchdog, ClockWatchdog, ExecutionWatchdog
-from lewm_ros.errors import ContractError, ObservationError
+from lewm_ros.errors import ConfigError, ObservationError
 from lewm_ros.robot.contract import Action, Contract
 from lewm_ros.time import NS_PER_S
 
@@ -25,11 +25,11 @@ REACTIONS = ('ignore', 'slow', 'stop')
 
 
 def check_reaction(action: Action, on_anomaly: str) -> None:
-    """Raise ContractError for a reaction that is unknown or impossible for this kind of action."""
+    """Raise ConfigError for a reaction that is unknown or impossible for this kind of action."""
     if on_anomaly not in REACTIONS:
-        raise ContractError(f'on_anomaly is {on_anomaly!r}: expected one of {list(REACTIONS)}')
+        raise ConfigError(f'on_anomaly is {on_anomaly!r}: expected one of {list(REACTIONS)}')
     if on_anomaly == 'slow' and action.kind == 'position':
-        raise ContractError(
+        raise ConfigError(
             "on_anomaly is 'slow', but action.kind is 'position': a part of a position is "
             "another position, not a slower one; expected 'stop' or 'ignore'"
         )
@@ -59,7 +59,7 @@ class CommandLoop:
         limits: between the plan and the robot; counts what it had to change.
         camera: watchdog of the frames.
 
-    Raises ContractError for a reaction that the contract's action cannot do.
+    Raises ConfigError for a reaction that the contract's action cannot do.
 
     """
 

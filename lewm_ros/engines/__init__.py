@@ -46,7 +46,7 @@ def load_engine(
             bundle's, which is the default, makes every rollout cheaper.
 
     Raises EngineError where the engine, precision or provider is unknown or not there, or
-    cannot run the bundle, and BundleError where a file of the bundle is not what it must be.
+    cannot run the bundle, and ModelError where a file of the bundle is not what it must be.
 
     """
     if threads < 1:

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from lewm_ros.bundle import ENCODER, ROLLOUT, Bundle, Manifest
-from lewm_ros.errors import BundleError, EngineError, one_line, shown
+from lewm_ros.errors import EngineError, ModelError, one_line, shown
 
 
 def encoder_graph(bundle: Bundle) -> bytes:
     """Return the encoder: pixels (1, 3, S, S) → latent (1, D).
 
-    Raises BundleError unless it has these inputs and outputs, ONNX's own operators only, and
+    Raises ModelError unless it has these inputs and outputs, ONNX's own operators only, and
     all tensors in the file itself.
     """
     size = bundle.manifest.image_size
@@ -32,7 +32,7 @@ def rollout_graph(bundle: Bundle, horizon: int) -> bytes:
     context (H, D), past (H − 1, k·A; absent where H is 1), actions (S, N, k·A) →
     latent_1 … latent_horizon, each (S, D). N stays the bundle's.
 
-    Raises BundleError as :func:`encoder_graph`.
+    Raises ModelError as :func:`encoder_graph`.
     """
     manifest = bundle.manifest
     block = manifest.frameskip * manifest.contract.action.size
@@ -95,21 +95,21 @@ def _parse(bundle: Bundle, file: str) -> Any:
     try:
         model = onnx.load_from_string(data)
     except Exception as error:  # protobuf's errors have no common base
-        raise BundleError(
+        raise ModelError(
             f'bundle {bundle.path}: {file} is no ONNX graph ({one_line(error)})'
         ) from error
     outside = [
         t.name for t in model.graph.initializer if onnx.external_data_helper.uses_external_data(t)
     ]
     if outside:
-        raise BundleError(
+        raise ModelError(
             f'bundle {bundle.path}: {file} keeps {shown(outside[0])} in another file: expected a '
             'single-file graph'
         )
     others = [n for n in model.graph.node if n.domain not in ('', 'ai.onnx')]  # both mean ONNX
     if others:
         name = shown(f'{others[0].domain}.{others[0].op_type}')
-        raise BundleError(
+        raise ModelError(
             f"bundle {bundle.path}: {file} has operator {name}: expected only ONNX's own"
         )
     return model
@@ -132,11 +132,11 @@ def _check(
             want is None or have == want for have, want in zip(sizes, shape)
         )
         if kind != 'FLOAT' or not fits:
-            raise BundleError(
+            raise ModelError(
                 f'bundle {bundle.path}: {file} has {kind} {shown(sizes)} for {name!r}: the '
                 f'manifest needs FLOAT {["S" if n is None else n for n in shape]}'
             )
     if len(found) != len(expected):
-        raise BundleError(
+        raise ModelError(
             f'bundle {bundle.path}: {file} has {shown(sorted(found))}: expected {sorted(expected)}'
         )

@@ -12,7 +12,7 @@ import numpy as np
 
 from lewm_ros.bundle import WEIGHTS, Bundle
 from lewm_ros.engines.base import Engine, check_image, check_rollout, choose_precision, cpu_has_bf16
-from lewm_ros.errors import BundleError, EngineError, ModelError, one_line
+from lewm_ros.errors import EngineError, ModelError, one_line
 from lewm_ros.robot.imaging import normalise
 
 try:
@@ -31,13 +31,13 @@ except ImportError as missing:
 def load_model(bundle: Bundle) -> LeWorldModel:
     """Return a bundle's network with its weights, on the CPU.
 
-    Raises BundleError if the weights are not those of the manifest's architecture.
+    Raises ModelError if the weights are not those of the manifest's architecture.
     """
     data = bundle.read(WEIGHTS)
     try:
         found = load(data)
     except SafetensorError as error:
-        raise BundleError(
+        raise ModelError(
             f'bundle {bundle.path}: {WEIGHTS} is no safetensors file ({one_line(error)})'
         ) from error
     try:
@@ -49,7 +49,7 @@ def load_model(bundle: Bundle) -> LeWorldModel:
             if have != want:
                 raise ModelError(f'{name} is {have}, expected {want}')
     except (ModelError, RuntimeError) as error:
-        raise BundleError(
+        raise ModelError(
             f"bundle {bundle.path}: {WEIGHTS} does not fit the manifest's architecture: "
             f'{one_line(error)}'
         ) from error

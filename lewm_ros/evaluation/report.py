@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lewm_ros.errors import BringupError
+from lewm_ros.errors import ConfigError
 from lewm_ros.evaluation.intervals import wilson
 from lewm_ros.files import atomic_write
 from lewm_ros.time import NS_PER_S
@@ -121,27 +121,27 @@ def describe(summary: dict[str, Any]) -> list[str]:
 
 
 def prepare_report(folder: Path) -> None:
-    """Check that a report can be written. Raises BringupError saying what is missing."""
+    """Check that a report can be written. Raises ConfigError saying what is missing."""
     try:
         import matplotlib
         import PIL  # noqa: F401
     except ImportError as error:
-        raise BringupError(
+        raise ConfigError(
             f"the report cannot be drawn ({error}): pip install 'lewm_ros[train]'"
         ) from error
     matplotlib.use('Agg')
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BringupError(f'report folder {folder}: {error.strerror}') from error
+        raise ConfigError(f'report folder {folder}: {error.strerror}') from error
     if not os.access(folder, os.W_OK):
-        raise BringupError(f'report folder {folder} cannot be written to')
+        raise ConfigError(f'report folder {folder} cannot be written to')
 
 
 def write_report(folder: Path, record: TrialRecord) -> dict[str, Any]:
     """Write summary.json, summary.png and film.gif; return the summary.
 
-    Raises BringupError as :func:`prepare_report` does.
+    Raises ConfigError as :func:`prepare_report` does.
     """
     prepare_report(folder)
     summary = record.summary()

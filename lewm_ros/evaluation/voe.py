@@ -21,7 +21,7 @@ from lewm_ros.api import require_calibration, thresholds_of
 from lewm_ros.bags.episodes import Episode
 from lewm_ros.bundle import Bundle, Calibration
 from lewm_ros.engines import Engine, load_engine
-from lewm_ros.errors import SimulationError
+from lewm_ros.errors import ConfigError
 from lewm_ros.evaluation.closed_loop import GOAL_SECONDS, PlannerPolicy
 from lewm_ros.evaluation.detection import (
     Trial,
@@ -245,7 +245,7 @@ def summarise(
 def run(args: argparse.Namespace, bundle: Bundle, task: Task, config: PlannerConfig) -> int:
     """Run the trials and print what was detected."""
     if args.trials < 1:
-        raise SimulationError(f'--trials is {args.trials}: expected more than 0')
+        raise ConfigError(f'--trials is {args.trials}: expected more than 0')
     calibration = require_calibration(bundle, args.alpha, args.horizon)
     blocks = max(config.rollout_blocks(bundle.spec), args.horizon)
     engine = load_engine(bundle, args.engine, precision=args.precision, horizon=blocks)

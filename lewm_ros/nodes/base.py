@@ -19,7 +19,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from lewm_ros.api import load_bundle
 from lewm_ros.bundle import Bundle
-from lewm_ros.errors import BundleError, LewmError
+from lewm_ros.errors import LewmError, ModelError
 from lewm_ros.files import find
 from lewm_ros.nodes.diagnostics import ERROR, resident_mb, status_message
 from lewm_ros.nodes.parameters import COMMON, Parameter, Parameters
@@ -97,7 +97,7 @@ class LewmNode(ResourceNode):
     def load_bundle(self) -> tuple[Bundle, Contract]:
         """Load the bundle and contract that the parameters name, and check that they agree."""
         if not self.params['bundle']:
-            raise BundleError("parameter 'bundle' is empty: expected a folder or a bundle's name")
+            raise ModelError("parameter 'bundle' is empty: expected a folder or a bundle's name")
         bundle, contract = load_bundle(self.params['bundle'], self.params['contract'])
         self.note_loaded(contract, bundle)
         return bundle, contract

@@ -20,7 +20,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from lewm_ros.bringup.compose import main_of
 from lewm_ros.control.loop import REACTIONS, CommandLoop, check_reaction
-from lewm_ros.errors import ContractError, ObservationError
+from lewm_ros.errors import ConfigError, ObservationError
 from lewm_ros.nodes.anomalies import EVENTS, OpenAnomalies
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
 from lewm_ros.nodes.diagnostics import Rate, Reasons
@@ -65,7 +65,7 @@ class ControllerNode(LewmNode):
         try:
             action_message(np.zeros(self._action.size), self._action, 0)
         except (AttributeError, IndexError, TypeError) as error:
-            raise ContractError(
+            raise ConfigError(
                 f'action.fields {list(self._action.fields)} do not fit {self._action.type}: {error}'
             ) from error
         self._command = self.publisher(message_class(self._action.type), self._action.topic, NEWEST)

@@ -22,7 +22,7 @@ from rclpy.exceptions import (
 from rclpy.node import Node
 import rclpy.parameter
 
-from lewm_ros.errors import BringupError, LewmError
+from lewm_ros.errors import ConfigError, LewmError
 
 _TYPE_NAMES = {
     bool: 'true or false',
@@ -68,9 +68,9 @@ class Parameter:
         return descriptor
 
     def check(self, value: Any) -> None:
-        """Check what ROS does not. Raises BringupError for a value not among the choices."""
+        """Check what ROS does not. Raises ConfigError for a value not among the choices."""
         if self.choices and value not in self.choices:
-            raise BringupError(
+            raise ConfigError(
                 f"parameter '{self.name}' is '{value}': expected one of {list(self.choices)}"
             )
 
@@ -122,7 +122,7 @@ class Parameters:
     Attributes:
         values: by name; replaced, never changed, by a set.
 
-    Raises BringupError for a start value of the wrong type, out of range or not among the
+    Raises ConfigError for a start value of the wrong type, out of range or not among the
     choices.
 
     """
@@ -175,15 +175,15 @@ def _declare(node: Node, parameter: Parameter) -> Any:
         ).value
         parameter.check(value)
     except InvalidParameterTypeException as error:
-        raise BringupError(
+        raise ConfigError(
             f"{node.get_name()}: parameter '{parameter.name}' has the wrong type: expected "
             f'{_TYPE_NAMES[type(parameter.default)]}'
         ) from error
     except (InvalidParameterValueException, ParameterImmutableException) as error:
-        raise BringupError(
+        raise ConfigError(
             f"{node.get_name()}: parameter '{parameter.name}' is out of range: expected "
             f'{parameter.low:g} to {parameter.high:g}. {parameter.description}'
         ) from error
-    except BringupError as error:
-        raise BringupError(f'{node.get_name()}: {error}') from error
+    except ConfigError as error:
+        raise ConfigError(f'{node.get_name()}: {error}') from error
     return value

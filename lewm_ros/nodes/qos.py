@@ -28,7 +28,7 @@ from rclpy.qos import (
 )
 from rclpy.qos_overriding_options import InvalidQosOverridesError, QoSOverridingOptions
 
-from lewm_ros.errors import BringupError
+from lewm_ros.errors import ConfigError
 from lewm_ros.nodes.diagnostics import Conditions
 from lewm_ros.nodes.parameters import Parameter
 
@@ -62,13 +62,13 @@ def image_qos(reliability: str, depth: int) -> QoSProfile:
 
 @contextmanager
 def overrides_of(topic: str) -> Iterator[None]:
-    """Name the topic where its ``qos_overrides`` are wrong. Raises BringupError."""
+    """Name the topic where its ``qos_overrides`` are wrong. Raises ConfigError."""
     try:
         yield
     except (InvalidQosOverridesError, InvalidParameterTypeException, RuntimeError) as error:
         if isinstance(error, RuntimeError) and 'QoS override' not in str(error):
             raise  # the middleware's
-        raise BringupError(
+        raise ConfigError(
             f'qos_overrides of {topic} are wrong ({error}): expected history keep_last or '
             'keep_all, reliability reliable or best_effort, depth a whole number above 0'
         ) from error
@@ -150,7 +150,7 @@ class Endpoints:
         self._suspects: dict[tuple[str, str], Endpoint] = {}
 
     def publisher(self, create: Callable[..., Any], kind: type, topic: str, qos: QoSProfile) -> Any:
-        """Call ``create``, one of the node's, with overrides of ``qos``. Raises BringupError."""
+        """Call ``create``, one of the node's, with overrides of ``qos``. Raises ConfigError."""
         profile = copy(qos)  # overrides are written into it
         endpoint = Endpoint(self._node.resolve_topic_name(topic), 'publisher', profile)
         events = PublisherEventCallbacks(incompatible_qos=self._suspect(endpoint))
@@ -171,7 +171,7 @@ class Endpoints:
     ) -> Any:
         """Subscribe, with overrides of ``qos`` where there is no other remedy.
 
-        Raises BringupError for wrong overrides.
+        Raises ConfigError for wrong overrides.
         """
         profile = copy(qos)
         endpoint = Endpoint(self._node.resolve_topic_name(topic), 'subscription', profile, remedy)

@@ -17,7 +17,7 @@ from std_msgs.msg import Float64MultiArray, Header, String, UInt32
 from std_srvs.srv import Trigger
 
 from lewm_ros.bringup.compose import main_of
-from lewm_ros.errors import ContractError, SimulationError
+from lewm_ros.errors import ConfigError
 from lewm_ros.files import find
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
 from lewm_ros.nodes.messages import header, image_message, message_class
@@ -156,7 +156,7 @@ class SimNode(LewmNode):
         name = self.params['contract'] or self._task.contract
         contract = Contract.load(find('contract', name))
         if contract.camera.type != 'sensor_msgs/msg/Image':
-            raise ContractError(
+            raise ConfigError(
                 f'camera.type is {contract.camera.type}: the simulator publishes '
                 'sensor_msgs/msg/Image'
             )
@@ -191,7 +191,7 @@ class SimNode(LewmNode):
         for kind in kinds:
             try:
                 self._task.perturb(kind)
-            except SimulationError as error:
+            except ConfigError as error:
                 self.get_logger().error(str(error))
             else:
                 self._perturbed.publish(header(stamp, kind))

@@ -16,7 +16,7 @@ from lewm_ros.api import SurpriseMonitor, require_calibration, thresholds_of
 from lewm_ros.bringup.compose import main_of
 from lewm_ros.bundle import Calibration
 from lewm_ros.engines import describe as describe_engine
-from lewm_ros.errors import BundleError, CalibrationError
+from lewm_ros.errors import CalibrationError, ModelError
 from lewm_ros.nodes.anomalies import (
     EVENTS,
     EVIDENCE,
@@ -190,7 +190,7 @@ class SurpriseNode(ObserverNode):
         """Return the calibration for ``alpha``, if any, and a text about it."""
         try:
             found = require_calibration(self.bundle, alpha, horizon)
-        except (BundleError, CalibrationError) as error:
+        except (ModelError, CalibrationError) as error:
             return None, f'not calibrated: {error}; scores are published, events are not'
         window = 'one episode' if found.window is None else f'{found.window:g} s'
         drift = '' if found.drift else '; none for drift, which is not watched'

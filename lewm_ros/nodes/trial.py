@@ -20,7 +20,7 @@ from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
 from lewm_ros.bringup.compose import main_of
-from lewm_ros.errors import BringupError, LewmError
+from lewm_ros.errors import ConfigError, LewmError
 from lewm_ros.evaluation.report import (
     GoalResult,
     describe,
@@ -237,7 +237,7 @@ class TrialNode(TrialListener):
         )
         answer = future.result()
         if answer is None or not answer.success:
-            raise BringupError('planner_node refused to change its lifecycle state')
+            raise ConfigError('planner_node refused to change its lifecycle state')
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float32, Header
 from trajectory_msgs.msg import JointTrajectory
 
-from lewm_ros.errors import BringupError
+from lewm_ros.errors import ConfigError
 from lewm_ros.evaluation.report import GoalResult, Teleport, TrialRecord
 from lewm_ros.nodes.anomalies import EVENTS, OpenAnomalies
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
@@ -40,7 +40,7 @@ class TrialListener(LewmNode):
         bundle, self._contract = self.load_bundle()
         state = self._contract.state
         if state is None:
-            raise BringupError(
+            raise ConfigError(
                 f'contract {self._contract.name} has no state: a trial needs it to judge success'
             )
         self._state = state
@@ -113,11 +113,11 @@ class TrialListener(LewmNode):
             yield
 
     def until(self, missing: Callable[[], str | None], timeout: float) -> Iterator[None]:
-        """Wait until nothing is missing. Raises BringupError saying what was, at the end."""
+        """Wait until nothing is missing. Raises ConfigError saying what was, at the end."""
         until = time.monotonic() + timeout  # not the node's time, which may stand still
         while (lack := missing()) is not None:
             if time.monotonic() > until:
-                raise BringupError(f'gave up after {timeout:g} s: {lack}')
+                raise ConfigError(f'gave up after {timeout:g} s: {lack}')
             yield
 
     def print_result(self, what: str, number: int, count: int, result: GoalResult) -> None:

@@ -61,7 +61,7 @@ class RecedingHorizonPlanner:
         engine: from ``lewm_ros.engines.load_engine``.
         config: settings.
 
-    Raises ContractError if the robot is not the model's, ModelError if the model's rollout
+    Raises ConfigError if the robot is not the model's, ModelError if the model's rollout
     is shorter than ``config.horizon``.
 
     """

@@ -19,7 +19,7 @@ import numpy as np
 
 from lewm_ros import checks
 from lewm_ros.checks import LARGEST, CheckError, Findings
-from lewm_ros.errors import ContractError, YamlError, shown
+from lewm_ros.errors import ConfigError, shown
 from lewm_ros.yaml_reader import read_yaml
 
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
@@ -239,19 +239,19 @@ class Contract:
 
     @classmethod
     def load(cls, path: str | Path) -> Contract:
-        """Read a contract file. Raises CheckError, a ContractError, naming file and keys."""
+        """Read a contract file. Raises CheckError, a ConfigError, naming file and keys."""
         try:
             return cls.parse(read_yaml(Path(path)))
-        except YamlError as error:
-            raise CheckError(str(error), where=f'contract {path}: ') from error
         except CheckError as error:
             raise CheckError(*error.texts, where=f'contract {path}: ') from error
+        except ConfigError as error:  # no YAML
+            raise CheckError(str(error), where=f'contract {path}: ') from error
 
     @classmethod
     def parse(cls, data: Any) -> Contract:
         """Build a contract from plain data (the parsed YAML or the manifest's copy).
 
-        Raises CheckError, a ContractError, with everything that is wrong.
+        Raises CheckError, a ConfigError, with everything that is wrong.
         """
         if isinstance(data, dict) and isinstance(data.get('camera'), list):
             names = [c.get('topic') if isinstance(c, dict) else c for c in data['camera']]
@@ -302,7 +302,7 @@ class Contract:
         """Refuse a robot whose contract disagrees with the one a bundle was trained under.
 
         Crop, scale, action names and units and the control rate must be equal; limits may only
-        be tighter. Raises ContractError naming the key and both values.
+        be tighter. Raises ConfigError naming the key and both values.
         """
         for key, ours, theirs in (
             ('camera.crop', self.camera.crop, trained.camera.crop),
@@ -312,7 +312,7 @@ class Contract:
             ('rates.control', self.rates.control, trained.rates.control),
         ):
             if ours != theirs:
-                raise ContractError(
+                raise ConfigError(
                     f'{key} is {_show(ours)} in the contract but {_show(theirs)} in the bundle: '
                     'they must be equal; fix the contract or train a bundle for this robot'
                 )
@@ -324,7 +324,7 @@ class Contract:
             trained.action.high,
         ):
             if low < trained_low or high > trained_high:
-                raise ContractError(
+                raise ConfigError(
                     f'limits of {name} are [{low}, {high}] in the contract but '
                     f'[{trained_low}, {trained_high}] in the bundle: they may only be tighter'
                 )

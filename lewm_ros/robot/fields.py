@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from lewm_ros.errors import ContractError, ObservationError
+from lewm_ros.errors import ConfigError, ObservationError
 
 
 def read_fields(message: Any, paths: tuple[str, ...]) -> np.ndarray:
     """Read the numbers at ``paths`` from any ROS message object, (A,) float64.
 
-    Works on rclpy and rosbags messages alike. Raises ContractError naming a path that the
+    Works on rclpy and rosbags messages alike. Raises ConfigError naming a path that the
     message does not have.
     """
     values = np.empty(len(paths))
@@ -28,7 +28,7 @@ def read_fields(message: Any, paths: tuple[str, ...]) -> np.ndarray:
                 value = value if item is None else value[item]
             values[index] = value
         except (AttributeError, IndexError, TypeError, ValueError) as error:
-            raise ContractError(
+            raise ConfigError(
                 f"a {type(message).__name__} message has no number at '{path}' ({error})"
             ) from error
     return values
@@ -37,7 +37,7 @@ def read_fields(message: Any, paths: tuple[str, ...]) -> np.ndarray:
 def read_command(message: Any, paths: tuple[str, ...]) -> np.ndarray:
     """Read the command that a message asks to be held, (A,) float64.
 
-    Raises ContractError as :func:`read_fields` does, and ObservationError for numbers that are
+    Raises ConfigError as :func:`read_fields` does, and ObservationError for numbers that are
     not finite or a trajectory that is no single command.
     """
     points = getattr(message, 'points', None)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from lewm_ros.errors import SimulationError
+from lewm_ros.errors import ConfigError
 from lewm_ros.sim.push import Push
 from lewm_ros.sim.reacher import Reacher
 from lewm_ros.sim.task import Task
@@ -14,7 +14,7 @@ TASKS: dict[str, type[Task]] = {task.name: task for task in (Reacher, Push)}
 
 
 def make_task(name: str, image_size: int | tuple[int, int] = 64, seed: int = 0) -> Task:
-    """Make a simulated task by name. Raises SimulationError for an unknown one."""
+    """Make a simulated task by name. Raises ConfigError for an unknown one."""
     if name not in TASKS:
-        raise SimulationError(f'task {name!r} is unknown: expected one of {list(TASKS)}')
+        raise ConfigError(f'task {name!r} is unknown: expected one of {list(TASKS)}')
     return TASKS[name](image_size=image_size, seed=seed)

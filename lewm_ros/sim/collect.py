@@ -14,7 +14,7 @@ import numpy as np
 
 from lewm_ros.bags import messages
 from lewm_ros.bags.episode_writer import BagWriter
-from lewm_ros.errors import SimulationError
+from lewm_ros.errors import ConfigError
 from lewm_ros.files import find
 from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
@@ -139,14 +139,14 @@ def simulate(
 
 def _whole(steps: float, name: str) -> int:
     if abs(steps - round(steps)) > 1e-6 or round(steps) < 1:
-        raise SimulationError(f'{name} is {steps:g} physics steps: it must be a whole number')
+        raise ConfigError(f'{name} is {steps:g} physics steps: it must be a whole number')
     return round(steps)
 
 
 def _frame_steps(camera_rate: float, task: Task) -> float:
     """Physics steps between frames, at least one."""
     if camera_rate * task.timestep > 1:
-        raise SimulationError(
+        raise ConfigError(
             f'--camera-rate is {camera_rate:g} Hz: expected at most {1 / task.timestep:g}, one '
             'frame in each physics step'
         )
@@ -187,7 +187,7 @@ def collect_task(
         command: stored in the bag's metadata, as the provenance of models trained on it.
 
     Raises:
-        SimulationError: the camera or the control period does not fit the simulation.
+        ConfigError: the camera or the control period does not fit the simulation.
         BagError: ``out`` exists.
 
     """

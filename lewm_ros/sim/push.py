@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lewm_ros.errors import SimulationError
+from lewm_ros.errors import ConfigError
 from lewm_ros.sim.task import Task
 
 
@@ -49,7 +49,7 @@ class Push(Task):
         """
         far = cls.FAR if far is None else far
         if not far > cls.NEAR:
-            raise SimulationError(f'a goal {far} m away is none: expected more than {cls.NEAR}')
+            raise ConfigError(f'a goal {far} m away is none: expected more than {cls.NEAR}')
         pusher, puck = np.split(np.asarray(pose), 2)
         out = pusher - puck
         away = np.linalg.norm(out) + 1e-9

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lewm_ros.errors import SimulationError
+from lewm_ros.errors import ConfigError
 from lewm_ros.sim.task import Task
 
 
@@ -43,7 +43,7 @@ class Reacher(Task):
         """
         far = cls.FAR if far is None else far
         if not far > cls.NEAR:
-            raise SimulationError(f'a goal {far} rad away is none: expected more than {cls.NEAR}')
+            raise ConfigError(f'a goal {far} rad away is none: expected more than {cls.NEAR}')
         while True:
             goal = np.asarray(pose) + rng.uniform(-far, far, 2)
             if abs(goal[1]) <= cls.ELBOW and cls.pose_errors(pose, goal).max() >= cls.NEAR:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lewm_ros.errors import SimulationError
+from lewm_ros.errors import ConfigError
 
 _open_renderer: Any = None
 
@@ -25,7 +25,7 @@ _open_renderer: Any = None
 def load_mujoco() -> ModuleType:
     """Import mujoco with a working offscreen backend chosen.
 
-    Keeps a MUJOCO_GL that the user set. Raises SimulationError naming the package to install.
+    Keeps a MUJOCO_GL that the user set. Raises ConfigError naming the package to install.
     """
     if not os.environ.get('MUJOCO_GL'):
         for backend, library in (('osmesa', 'OSMesa'), ('egl', 'EGL')):
@@ -33,7 +33,7 @@ def load_mujoco() -> ModuleType:
                 os.environ['MUJOCO_GL'] = backend
                 break
         else:
-            raise SimulationError(
+            raise ConfigError(
                 'no offscreen OpenGL library found: install libosmesa6 '
                 '(apt-get install libosmesa6), or libegl1 and libgl1-mesa-dri'
             )
@@ -42,7 +42,7 @@ def load_mujoco() -> ModuleType:
     try:
         import mujoco
     except ImportError as error:
-        raise SimulationError(f'mujoco cannot be imported ({error}): pip install mujoco') from error
+        raise ConfigError(f'mujoco cannot be imported ({error}): pip install mujoco') from error
     return mujoco
 
 
@@ -55,7 +55,7 @@ class Camera:
         size: height and width of an image [px], or one number for both. The camera's vertical
             field of view is fixed: a wider image shows more to the left and right.
 
-    Raises SimulationError for a size that the model's buffer does not hold.
+    Raises ConfigError for a size that the model's buffer does not hold.
 
     """
 
@@ -63,17 +63,17 @@ class Camera:
         global _open_renderer
         mujoco = load_mujoco()
         if _open_renderer is not None:
-            raise SimulationError('a camera is open in this process: close it first')
+            raise ConfigError('a camera is open in this process: close it first')
         height, width = (size, size) if isinstance(size, int) else size
         most = (model.vis.global_.offheight, model.vis.global_.offwidth)
         if not (1 <= height <= most[0] and 1 <= width <= most[1]):
-            raise SimulationError(
+            raise ConfigError(
                 f'image size is {width}x{height} px: expected 1x1 to {most[1]}x{most[0]}'
             )
         try:
             self._renderer = mujoco.Renderer(model, height=height, width=width)
         except Exception as error:  # mujoco raises plain and GL-specific types here
-            raise SimulationError(
+            raise ConfigError(
                 f'cannot open an offscreen renderer with MUJOCO_GL={os.environ["MUJOCO_GL"]} '
                 f'({error}): install libosmesa6 (MUJOCO_GL=osmesa) '
                 'or libegl1 and libgl1-mesa-dri (MUJOCO_GL=egl)'

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lewm_ros.errors import SimulationError
+from lewm_ros.errors import ConfigError
 from lewm_ros.sim.perturbations import PERTURBATIONS, Appearance
 from lewm_ros.sim.rendering import Camera, load_mujoco
 
@@ -59,7 +59,7 @@ class Task(ABC):
     ) -> np.ndarray:
         """Draw a goal (J,) for a robot in this pose: not reached yet, no error above ``far``.
 
-        None is as far as a plan reaches. Raises SimulationError where there is no such goal.
+        None is as far as a plan reaches. Raises ConfigError where there is no such goal.
         """
 
     @staticmethod
@@ -124,7 +124,7 @@ class Task(ABC):
         """Make a pose (J,) the goal; return its unperturbed image, (H, W, 3) uint8 RGB."""
         goal = np.asarray(goal, dtype=float)
         if goal.shape != (len(self.joints),) or not np.isfinite(goal).all():
-            raise SimulationError(
+            raise ConfigError(
                 f'goal is {goal.tolist()}: expected {len(self.joints)} numbers [{self.unit}], '
                 f'of {", ".join(self.joints)}'
             )
@@ -132,9 +132,9 @@ class Task(ABC):
         return self.goal_picture()
 
     def goal_picture(self) -> np.ndarray:
-        """Return the unperturbed image of the goal. Raises SimulationError without one."""
+        """Return the unperturbed image of the goal. Raises ConfigError without one."""
         if self.goal is None:
-            raise SimulationError('no goal is set')
+            raise ConfigError('no goal is set')
         self._goal_data.qpos[:] = self.goal
         self._appearance.undress()
         self._mujoco.mj_forward(self.model, self._goal_data)
@@ -149,9 +149,9 @@ class Task(ABC):
         return self.goal is not None and self.achieves(self.data.qpos, self.goal)
 
     def perturb(self, kind: str) -> None:
-        """Begin one of :data:`PERTURBATIONS`. Raises SimulationError for another kind."""
+        """Begin one of :data:`PERTURBATIONS`. Raises ConfigError for another kind."""
         if kind not in PERTURBATIONS:
-            raise SimulationError(
+            raise ConfigError(
                 f'perturbation {kind!r} is unknown: expected one of {list(PERTURBATIONS)}'
             )
         if kind == 'teleport':

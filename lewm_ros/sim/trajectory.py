@@ -24,7 +24,7 @@ from lewm_ros.bags import messages
 from lewm_ros.bags.episode_writer import BagWriter
 from lewm_ros.bags.episodes import TYPES
 from lewm_ros.bags.messages import JOINT_STATE
-from lewm_ros.errors import SimulationError
+from lewm_ros.errors import ConfigError
 from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.fields import write_fields
@@ -70,13 +70,13 @@ def collect_trajectories(
         command: stored in the bag's metadata.
 
     Raises:
-        SimulationError: the input is invalid or inconsistent; no bag is created.
+        ConfigError: the input is invalid or inconsistent; no bag is created.
 
     """
     model = load_model(mjcf)
     _check_camera(mjcf, model, camera, contract, size)
     if model.nu != contract.action.size:
-        raise SimulationError(
+        raise ConfigError(
             f'{mjcf} has {model.nu} actuators (nu), the contract {contract.action.size} action '
             f'dimensions {list(contract.action.names)}: expected one for each, in the same order'
         )
@@ -93,15 +93,15 @@ def collect_trajectories(
 
 
 def load_model(path: Path) -> Any:
-    """Load a MuJoCo model. Raises SimulationError naming the file."""
+    """Load a MuJoCo model. Raises ConfigError naming the file."""
     mujoco = load_mujoco()
     if not path.is_file():
-        raise SimulationError(f'MuJoCo model {path}: no such file')
+        raise ConfigError(f'MuJoCo model {path}: no such file')
     try:
         model = mujoco.MjModel.from_xml_path(str(path))
     except ValueError as error:
         text = ' '.join(str(error).split())
-        raise SimulationError(f'MuJoCo model {path}: cannot be loaded ({text})') from error
+        raise ConfigError(f'MuJoCo model {path}: cannot be loaded ({text})') from error
     if model.nmocap:
         log.warning('%s: mocap bodies are not in qpos, so they are drawn at rest', path)
     return model
@@ -115,13 +115,13 @@ def load_trajectories(path: Path, model: Any, rate: float) -> list[Trajectory]:
     numbers, where time jumps back.
 
     Raises:
-        SimulationError: naming the file, the array, the row and what would be right.
+        ConfigError: naming the file, the array, the row and what would be right.
 
     """
     arrays = _read(path)
     rows = arrays['time'].shape[0] if arrays['time'].ndim == 1 else None
     if rows is None or rows < 2:
-        raise SimulationError(
+        raise ConfigError(
             f'{path}: time has shape {arrays["time"].shape}: expected (T,), at least 2 rows'
         )
     for name, key in (('qpos', 'nq'), ('qvel', 'nv'), ('ctrl', 'nu'), ('episode', None)):
@@ -129,7 +129,7 @@ def load_trajectories(path: Path, model: Any, rate: float) -> list[Trajectory]:
             continue
         expected = (rows,) if key is None else (rows, getattr(model, key))
         if arrays[name].shape != expected:
-            raise SimulationError(
+            raise ConfigError(
                 f'{path}: {name} has shape {arrays[name].shape}: expected {expected}, as many '
                 'rows as time' + ('' if key is None else f' and {key} of the model as columns')
             )
@@ -137,10 +137,10 @@ def load_trajectories(path: Path, model: Any, rate: float) -> list[Trajectory]:
     if 'episode' in arrays:
         numbers = arrays['episode']
         if (numbers != np.round(numbers)).any():
-            raise SimulationError(f'{path}: episode has fractions: expected whole numbers')
+            raise ConfigError(f'{path}: episode has fractions: expected whole numbers')
         cuts = np.flatnonzero(np.diff(numbers)) + 1
         if len(cuts) + 1 != len(np.unique(numbers)):
-            raise SimulationError(
+            raise ConfigError(
                 f'{path}: an episode number comes back after another: expected the rows of an '
                 'episode one after the other'
             )
@@ -164,45 +164,45 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
-            raise SimulationError(f'{path}: holds a single array: expected an .npz with {names}')
+            raise ConfigError(f'{path}: holds a single array: expected an .npz with {names}')
         with file:
             missing = [name for name in names if name not in file]
             if missing:
-                raise SimulationError(f'{path}: lacks {missing}; it has {sorted(file.files)}')
+                raise ConfigError(f'{path}: lacks {missing}; it has {sorted(file.files)}')
             found = {name: file[name] for name in (*names, 'episode') if name in file}
     except OSError as error:
-        raise SimulationError(f'{path}: {error.strerror or error}') from error
+        raise ConfigError(f'{path}: {error.strerror or error}') from error
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise SimulationError(
+        raise ConfigError(
             f'{path}: not an .npz of plain arrays ({error}): expected one as np.savez writes it'
         ) from error
     for name, values in found.items():
         if not isinstance(values, np.ndarray) or values.dtype.kind not in 'iuf':
             kind = getattr(values, 'dtype', 'no array')
-            raise SimulationError(f'{path}: {name} is of type {kind}: expected real numbers')
+            raise ConfigError(f'{path}: {name} is of type {kind}: expected real numbers')
         found[name] = values.astype(np.float64)
         bad = np.argwhere(~np.isfinite(found[name]))
         if len(bad):
             row = bad[0, 0] if bad.shape[1] else 0
-            raise SimulationError(f'{path}: {name} in row {row} is not finite')
+            raise ConfigError(f'{path}: {name} in row {row} is not finite')
     return found
 
 
 def _check_stamps(path: Path, stamps: np.ndarray, first: int, rate: float) -> None:
     """Check the times (T,) [ns] of an episode that begins in row ``first``."""
     if len(stamps) < 2:
-        raise SimulationError(f'{path}: the episode of row {first} has 1 row: expected 2 or more')
+        raise ConfigError(f'{path}: the episode of row {first} has 1 row: expected 2 or more')
     steps = np.diff(stamps)
     wrong = np.flatnonzero(steps <= 0)
     if len(wrong):
         row = first + int(wrong[0])
-        raise SimulationError(
+        raise ConfigError(
             f'{path}: time in row {row + 1} is not after that in row {row}: expected time to '
             'ascend within an episode'
         )
     if steps.max() > NS_PER_S / rate + SLACK:
         row, step = first + int(steps.argmax()), steps.max() / NS_PER_S
-        raise SimulationError(
+        raise ConfigError(
             f'{path}: rows {row} and {row + 1} are {step:g} s apart, more than a camera period of '
             f'{1 / rate:g} s: expected a --camera-rate of at most {1 / step:g}, or two episodes'
         )
@@ -213,13 +213,13 @@ def _check_camera(
 ) -> None:
     names = [model.camera(i).name for i in range(model.ncam) if model.camera(i).name]
     if name not in names:
-        raise SimulationError(
+        raise ConfigError(
             f'{path} has no camera {name!r}: expected one of {names}'
             if names
             else f'{path} has no camera with a name: give one to the camera to look through'
         )
     if contract.camera.scale is not None:
-        raise SimulationError(
+        raise ConfigError(
             f'camera.scale is {contract.camera.scale:g} in the contract, of a depth camera: '
             'images are rendered in colour, so expected null'
         )
@@ -227,7 +227,7 @@ def _check_camera(
         x, y, width, height = contract.camera.crop
         rows, columns = (size, size) if isinstance(size, int) else size
         if x + width > columns or y + height > rows:
-            raise SimulationError(
+            raise ConfigError(
                 f'camera.crop {list(contract.camera.crop)} of the contract reaches out of the '
                 f'image: expected an --image-size of at least {x + width}x{y + height}'
             )
@@ -241,7 +241,7 @@ def _has_state(model: Any, contract: Contract) -> bool:
     if state.topic == applied.topic and state.type == applied.type:
         both = sorted(set(state.fields) & set(applied.fields))
         if both:
-            raise SimulationError(
+            raise ConfigError(
                 f'{state.topic} {both[0]} is state and command at once in the contract: expected '
                 'fields of their own, since qpos and ctrl differ'
             )

@@ -17,7 +17,7 @@ import pytest
 from rclpy.parameter import Parameter
 from std_msgs.msg import Float64MultiArray
 
-from lewm_ros.errors import ContractError
+from lewm_ros.errors import ConfigError
 from lewm_ros.nodes.base import FAILURE, SUCCESS, LewmNode
 from lewm_ros.nodes.encoder import EncoderNode
 from lewm_ros.nodes.planner import PlannerNode
@@ -102,7 +102,7 @@ class Unready(ViewNode):
         super().activate()
         self._frames = self.subscribe_to_camera(self._contract.camera, self._on_image, depth=1)
         if not self.ready:
-            raise ContractError('the robot is not ready')
+            raise ConfigError('the robot is not ready')
 
 
 def running(node: LewmNode) -> tuple[list[str], int, list[str]]:

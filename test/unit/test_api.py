@@ -14,7 +14,7 @@ import pytest
 import lewm_ros
 from lewm_ros.api import planner_config, planner_settings
 from lewm_ros.bundle import Bundle
-from lewm_ros.errors import BringupError, CalibrationError
+from lewm_ros.errors import CalibrationError, ConfigError
 from lewm_ros.planning.goal import GoalState
 from lewm_ros.sim import make_task
 from lewm_ros.time import NS_PER_S
@@ -70,7 +70,7 @@ def test_later_sections_win_and_other_nodes_do_not_count(preset) -> None:
 )
 def test_a_wrong_preset_is_refused_by_name(preset, text: str, says: str) -> None:
     """A misspelt key, a value that makes no sense, no node."""
-    with pytest.raises(BringupError, match=says):
+    with pytest.raises(ConfigError, match=says):
         planner_config(preset(text))
 
 

@@ -17,7 +17,7 @@ import yaml
 
 from lewm_ros import cli
 from lewm_ros.bringup.groups import GROUPS, NODES, Bringup, Override, prepare_environment
-from lewm_ros.errors import BringupError, ContractError
+from lewm_ros.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = sorted((ROOT / 'config' / 'presets').glob('*.yaml'))
@@ -108,7 +108,7 @@ def test_a_contract_that_disagrees_starts_nothing(tiny_bundle, tmp_path):
     data['action']['high'] = [2.0, 1.0]
     contract = tmp_path / 'robot.yaml'
     contract.write_text(yaml.safe_dump(data))
-    with pytest.raises(ContractError, match=r'limits of shoulder are \[-1.0, 2.0\]'):
+    with pytest.raises(ConfigError, match=r'limits of shoulder are \[-1.0, 2.0\]'):
         Bringup.of('plan', str(tiny_bundle.path), str(contract))
 
 
@@ -137,7 +137,7 @@ def test_a_malformed_parameter_file_is_refused(tiny_bundle, tmp_path, text, reas
     """ROS would start with the defaults, or with a stack trace."""
     path = tmp_path / 'params.yaml'
     path.write_text(text)
-    with pytest.raises(BringupError, match=reason):
+    with pytest.raises(ConfigError, match=reason):
         Bringup.of('plan', str(tiny_bundle.path), params_file=str(path))
 
 
@@ -151,7 +151,7 @@ def test_a_malformed_parameter_file_is_refused(tiny_bundle, tmp_path, text, reas
 )
 def test_a_malformed_override_is_refused(text, reason):
     """What is right follows."""
-    with pytest.raises(BringupError, match=reason):
+    with pytest.raises(ConfigError, match=reason):
         Override.parse(text, GROUPS['plan'])
 
 
@@ -323,5 +323,5 @@ def test_fast_dds_gets_room_for_large_images_unless_the_user_chose(no_ros, given
 
 def test_a_demo_without_a_clock_is_refused(tiny_bundle):
     """It would wait for ever."""
-    with pytest.raises(BringupError, match='use_sim_time.*no /clock'):
+    with pytest.raises(ConfigError, match='use_sim_time.*no /clock'):
         Bringup.of('demo', str(tiny_bundle.path), use_sim_time=True)

@@ -25,7 +25,7 @@ from lewm_ros.bundle import (
     write_bundle,
 )
 from lewm_ros.checks import CheckError
-from lewm_ros.errors import BundleError, ModelError
+from lewm_ros.errors import ModelError
 from lewm_ros.robot.contract import Contract
 
 CONTENT: dict[str, bytes | Path] = {name: f'content of {name}'.encode() for name in FILES}
@@ -65,7 +65,7 @@ def edit(bundle: Bundle, change: Callable[[dict[str, Any]], Any]) -> None:
 
 def refusal(path: Path) -> str:
     """Load and return the message of the refusal, which is one line with the path."""
-    with pytest.raises(BundleError) as caught:
+    with pytest.raises(ModelError) as caught:
         Bundle.load(path)
     message = str(caught.value)
     assert str(path) in message
@@ -122,7 +122,7 @@ def test_failed_writing_leaves_the_old_bundle(bundle: Bundle, manifest: Manifest
 def test_writing_never_replaces_another_folder(tmp_path: Path, manifest: Manifest) -> None:
     """A folder that is no bundle is not deleted, whatever the command line said."""
     (tmp_path / 'thesis.txt').write_text('precious')
-    with pytest.raises(BundleError, match='is no bundle'):
+    with pytest.raises(ModelError, match='is no bundle'):
         write_bundle(tmp_path, manifest, CONTENT)
     assert (tmp_path / 'thesis.txt').read_text() == 'precious'
 
@@ -130,7 +130,7 @@ def test_writing_never_replaces_another_folder(tmp_path: Path, manifest: Manifes
 @pytest.mark.parametrize('name', ['../evil', 'a/b', 'code.pkl'])
 def test_only_known_files_are_written(tmp_path: Path, manifest: Manifest, name: str) -> None:
     """A name that a bundle does not have is refused before anything is written."""
-    with pytest.raises(BundleError, match='given files'):
+    with pytest.raises(ModelError, match='given files'):
         write_bundle(tmp_path / 'b', manifest, {**CONTENT, name: b''})
     assert not list(tmp_path.iterdir())
 
@@ -158,7 +158,7 @@ def test_rewriting_keeps_the_model(bundle: Bundle) -> None:
     assert written.calibration_for(0.2) is None
     assert {p.name for p in bundle.path.iterdir()} == {*FILES, MANIFEST}
     assert [p.name for p in bundle.path.parent.iterdir()] == ['example']
-    with pytest.raises(BundleError, match='new manifest is of model'):
+    with pytest.raises(ModelError, match='new manifest is of model'):
         rewrite_manifest(bundle.path, replace(bundle.manifest, frameskip=4))
 
 
@@ -166,7 +166,7 @@ def test_calibration_of_another_model_is_refused(bundle: Bundle) -> None:
     """A threshold computed with other weights is never used."""
     entry = replace(calibration(bundle), model_hash='0' * 64)
     stale = replace(bundle, manifest=replace(bundle.manifest, calibration=(entry,)))
-    with pytest.raises(BundleError, match='calibrate again'):
+    with pytest.raises(ModelError, match='calibrate again'):
         stale.calibration_for(0.1)
 
 
@@ -211,7 +211,7 @@ def test_tampered_byte(bundle: Bundle, name: str) -> None:
 def test_change_after_loading(bundle: Bundle) -> None:
     """A file swapped between the check and its use is found when it is read."""
     (bundle.path / 'encoder.onnx').write_bytes(b'swapped')
-    with pytest.raises(BundleError, match=r'encoder\.onnx has SHA-256'):
+    with pytest.raises(ModelError, match=r'encoder\.onnx has SHA-256'):
         bundle.read('encoder.onnx')
 
 

@@ -14,7 +14,7 @@ from lewm_ros import cli
 from lewm_ros.bags.episode_writer import BagWriter
 from lewm_ros.bags.episodes import TYPES, read_episodes
 from lewm_ros.bags.reader import Bag
-from lewm_ros.errors import BagError, SimulationError
+from lewm_ros.errors import BagError, ConfigError
 from lewm_ros.files import find
 from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import make_task
@@ -112,7 +112,7 @@ def test_a_collection_that_fails_leaves_no_camera_open(tmp_path):
     taken.mkdir()
     with pytest.raises(BagError, match='exists already'):
         collect_task('reacher', taken, episodes=1, seconds=1.0)
-    with pytest.raises(SimulationError, match='--camera-rate is 1e'):
+    with pytest.raises(ConfigError, match='--camera-rate is 1e'):
         collect_task('reacher', tmp_path / 'none', episodes=1, seconds=1.0, camera_rate=1e6)
     collect_task('reacher', tmp_path / 'good', episodes=1, seconds=1.0)
     (episode,) = read_episodes([tmp_path / 'good'], contract, 64)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lewm_ros.control.loop import CommandLoop
-from lewm_ros.errors import ContractError, ObservationError
+from lewm_ros.errors import ConfigError, ObservationError
 from lewm_ros.robot.contract import Contract, Stop
 from lewm_ros.time import NS_PER_S
 
@@ -129,7 +129,7 @@ def test_a_frame_of_a_clock_that_is_ahead_does_not_count(reacher_contract: Contr
 
 def test_reactions_that_make_no_sense_are_refused(reacher_contract: Contract) -> None:
     """A slower position, and an unknown word."""
-    with pytest.raises(ContractError, match='not a slower one'):
+    with pytest.raises(ConfigError, match='not a slower one'):
         CommandLoop(hold(reacher_contract), on_anomaly='slow')
-    with pytest.raises(ContractError, match="'ignore', 'slow', 'stop'"):
+    with pytest.raises(ConfigError, match="'ignore', 'slow', 'stop'"):
         CommandLoop(reacher_contract, on_anomaly='halt')

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from lewm_ros.errors import ContractError
+from lewm_ros.errors import ConfigError
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.fields import read_fields, write_fields
 
@@ -171,8 +171,8 @@ def test_shipped_contracts_load(reacher_contract):
     ],
 )
 def test_wrong_value_is_refused_with_key_and_value(key, value, names):
-    """Each wrong entry raises a ContractError that names the key, the value and what is right."""
-    with pytest.raises(ContractError) as caught:
+    """Each wrong entry raises a ConfigError that names the key, the value and what is right."""
+    with pytest.raises(ConfigError) as caught:
         Contract.parse(changed(key, value))
     for name in names:
         assert name in str(caught.value)
@@ -182,7 +182,7 @@ def test_wrong_value_is_refused_with_key_and_value(key, value, names):
 @pytest.mark.parametrize('data', [None, [], 'text', 3])
 def test_contract_that_is_no_mapping_is_refused(data):
     """A file that holds no mapping is refused as such."""
-    with pytest.raises(ContractError, match='expected a mapping'):
+    with pytest.raises(ConfigError, match='expected a mapping'):
         Contract.parse(data)
 
 
@@ -200,7 +200,7 @@ def test_unreadable_file_is_named_in_one_line(tmp_path, content, reason):
     path = tmp_path / 'arm.yaml'
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ContractError) as caught:
+    with pytest.raises(ConfigError) as caught:
         Contract.load(path)
     assert str(path) in str(caught.value)
     assert reason in str(caught.value)
@@ -233,7 +233,7 @@ def test_bundle_binds_only_what_the_model_learnt_from():
 )
 def test_disagreement_with_bundle_names_both_values(key, value, names):
     """What the bundle binds must be equal; the refusal shows our value and the trained one."""
-    with pytest.raises(ContractError) as caught:
+    with pytest.raises(ConfigError) as caught:
         Contract.parse(changed(key, value)).check_against_bundle(Contract.parse(ARM))
     for name in names:
         assert name in str(caught.value)
@@ -270,7 +270,7 @@ def test_contract_cannot_be_changed_in_place():
     contract = Contract.parse(ARM)
     with pytest.raises(AttributeError):
         contract.name = 'other'
-    with pytest.raises(ContractError, match='low 3'):
+    with pytest.raises(ConfigError, match='low 3'):
         replace(contract.action, low=(3.0, 3.0))
 
 
@@ -292,7 +292,7 @@ def test_fields_are_read_by_path_in_contract_order():
 )
 def test_path_without_a_number_is_named(path):
     """A path that leads nowhere, or to no single number, is named with the message's type."""
-    with pytest.raises(ContractError) as caught:
+    with pytest.raises(ConfigError) as caught:
         read_fields(twist_stamped(), (path,))
     assert f"'{path}'" in str(caught.value)
     assert 'SimpleNamespace' in str(caught.value)
@@ -321,5 +321,5 @@ def test_a_stop_that_would_move_the_robot_is_refused(kind, low, says):
     data = copy.deepcopy(ARM)
     data['stop'] = {'mode': 'zero'}
     data['action'].update(kind=kind, low=low)
-    with pytest.raises(ContractError, match=says):
+    with pytest.raises(ConfigError, match=says):
         Contract.parse(data)

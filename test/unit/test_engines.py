@@ -23,7 +23,7 @@ from lewm_ros.bundle.manifest import WEIGHTS
 from lewm_ros.engines import ENGINES, Engine, describe, load_engine, torch_engine
 from lewm_ros.engines.base import cpu_has_bf16
 from lewm_ros.engines.graphs import rollout_graph
-from lewm_ros.errors import BundleError, EngineError, ModelError
+from lewm_ros.errors import EngineError, ModelError
 from lewm_ros.model import LeWorldModel
 from lewm_ros.training.export import export_files
 
@@ -300,7 +300,7 @@ def test_weights_are_checked_where_they_are_read(tiny_bundle: Bundle, tmp_path: 
         bundle = write_bundle(tmp_path / 'other', manifest, files | {WEIGHTS: data})
         load_engine(bundle)
         says = r'bundle .*other: weights\.safetensors is no safetensors file \(.+\)$'
-        with pytest.raises(BundleError, match=says):
+        with pytest.raises(ModelError, match=says):
             load_engine(bundle, 'torch')
 
 
@@ -375,7 +375,7 @@ except EngineError as error:
 def test_file_that_is_no_graph(tiny_bundle: Bundle, tmp_path: Path) -> None:
     """Noise with a right hash ends in one line naming the file."""
     bundle = with_files(tiny_bundle, tmp_path, rollout=b'\x00noise')
-    with pytest.raises(BundleError, match=r'rollout\.onnx') as caught:
+    with pytest.raises(ModelError, match=r'rollout\.onnx') as caught:
         load_engine(bundle)
     assert '\n' not in str(caught.value)
 
@@ -383,7 +383,7 @@ def test_file_that_is_no_graph(tiny_bundle: Bundle, tmp_path: Path) -> None:
 def test_swapped_graphs(tiny_bundle: Bundle, tmp_path: Path) -> None:
     """A graph with other inputs than the manifest's is refused with both."""
     bundle = with_files(tiny_bundle, tmp_path, encoder=tiny_bundle.read('rollout.onnx'))
-    with pytest.raises(BundleError, match=r"encoder.onnx has .* 'pixels'"):
+    with pytest.raises(ModelError, match=r"encoder.onnx has .* 'pixels'"):
         load_engine(bundle)
 
 
@@ -415,7 +415,7 @@ def test_graphs_of_other_makers(
     model = onnx.load_from_string(tiny_bundle.read('encoder.onnx'))
     change(model)
     bundle = with_files(tiny_bundle, tmp_path, encoder=model.SerializeToString())
-    with pytest.raises(BundleError, match=says):
+    with pytest.raises(ModelError, match=says):
         load_engine(bundle, name)
 
 
@@ -429,9 +429,9 @@ def test_manifest_of_another_model(tiny_bundle: Bundle, tmp_path: Path) -> None:
     files: dict[str, bytes | Path] = {name: tiny_bundle.path / name for name in FILES}
     manifest = changed(tiny_bundle.manifest, history=4)
     bundle = write_bundle(tmp_path / 'other', manifest, files)
-    with pytest.raises(BundleError, match=r"rollout.onnx has .*\[3, 8\] for 'context'.*\[4, 8\]"):
+    with pytest.raises(ModelError, match=r"rollout.onnx has .*\[3, 8\] for 'context'.*\[4, 8\]"):
         load_engine(bundle)
-    with pytest.raises(BundleError, match=r'weights\.safetensors does not fit'):
+    with pytest.raises(ModelError, match=r'weights\.safetensors does not fit'):
         load_engine(bundle, 'torch')
 
 
@@ -441,5 +441,5 @@ def test_architecture_of_another_version(tiny_bundle: Bundle, tmp_path: Path) ->
     architecture = {**tiny_bundle.manifest.architecture, 'gadgets': 3}
     manifest = replace(tiny_bundle.manifest, files={}, architecture=architecture)
     bundle = write_bundle(tmp_path / 'other', manifest, files)
-    with pytest.raises(BundleError, match='gadgets'):
+    with pytest.raises(ModelError, match='gadgets'):
         load_engine(bundle, 'torch')

@@ -19,7 +19,7 @@ from torch import nn
 from lewm_ros.bundle import Bundle
 from lewm_ros.cli import main
 from lewm_ros.engines import load_engine
-from lewm_ros.errors import ContractError, ModelError
+from lewm_ros.errors import ConfigError, ModelError
 from lewm_ros.model import ARCHITECTURES, LeWorldModel
 from lewm_ros.training import import_official, official
 from lewm_ros.training.import_official import choose_contract, read_action_stats
@@ -238,9 +238,9 @@ def test_the_action_block_is_divided_by_contract_or_by_five(reacher_contract):
     assert choose_contract(6, 'reacher')[1] == 3
     placeholder, frameskip = choose_contract(15, None)
     assert (placeholder.action.names, frameskip) == (('action_0', 'action_1', 'action_2'), 5)
-    with pytest.raises(ContractError, match='has 2 action dimensions, .*input_dim is 7'):
+    with pytest.raises(ConfigError, match='has 2 action dimensions, .*input_dim is 7'):
         choose_contract(7, 'reacher')
-    with pytest.raises(ContractError, match='input_dim is 7, not a multiple of the published 5'):
+    with pytest.raises(ConfigError, match='input_dim is 7, not a multiple of the published 5'):
         choose_contract(7, None)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from lewm_ros.bringup.groups import ARGUMENTS, GROUPS, NODES
 from lewm_ros.bringup.supervisor import GRACE_SECONDS, ends_all
-from lewm_ros.errors import BringupError, BundleError, ContractError, LewmError
+from lewm_ros.errors import ConfigError, LewmError, ModelError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -191,7 +191,7 @@ def test_switches_may_be_spelt_as_in_python(stand_ins, tiny_bundle):
 def test_rviz_that_is_not_installed_starts_nothing(stand_ins, prefix):
     """Once, launch found it out after the nodes, ended, and left them running: two controllers."""
     error = raised(start('plan', rviz='true'))
-    assert isinstance(error, BringupError)
+    assert isinstance(error, ConfigError)
     assert 'ros-jazzy-rviz2' in str(error) and '\n' not in str(error)
     program = put_executable(prefix, 'rviz2', 'rviz2')
     assert kinds(start('plan', rviz='true')) == ['Node'] * 6
@@ -203,19 +203,19 @@ def test_rviz_that_is_not_installed_starts_nothing(stand_ins, prefix):
 @pytest.mark.parametrize(
     ('group', 'given', 'kind', 'text'),
     [
-        ('plan', {'bundle': 'nosuch'}, BundleError, "bundle 'nosuch': no such path"),
-        ('plan', {'contract': 'base_twist'}, ContractError, ''),
-        ('surprise', {'params_file': 'nosuch'}, BringupError, "preset 'nosuch': no such path"),
-        ('record', {'contract': 'nosuch'}, ContractError, "contract 'nosuch': no such path"),
-        ('demo', {'use_sim_time': 'true'}, BringupError, 'the demo has no /clock'),
+        ('plan', {'bundle': 'nosuch'}, ModelError, "bundle 'nosuch': no such path"),
+        ('plan', {'contract': 'base_twist'}, ConfigError, ''),
+        ('surprise', {'params_file': 'nosuch'}, ConfigError, "preset 'nosuch': no such path"),
+        ('record', {'contract': 'nosuch'}, ConfigError, "contract 'nosuch': no such path"),
+        ('demo', {'use_sim_time': 'true'}, ConfigError, 'the demo has no /clock'),
         (
             'plan',
             {'use_sim_time': 'yes'},
-            BringupError,
+            ConfigError,
             r"use_sim_time is 'yes': .*'true', 'false'",
         ),
-        ('demo', {'task': 'walk'}, BringupError, "task is 'walk': expected one of .*'push'"),
-        ('plan', {'log_level': 'fatal'}, BringupError, "log_level is 'fatal': .*'debug'"),
+        ('demo', {'task': 'walk'}, ConfigError, "task is 'walk': expected one of .*'push'"),
+        ('plan', {'log_level': 'fatal'}, ConfigError, "log_level is 'fatal': .*'debug'"),
     ],
 )
 def test_a_mistake_ends_what_a_launch_has_started_before(stand_ins, group, given, kind, text):

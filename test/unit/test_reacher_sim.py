@@ -10,7 +10,7 @@ import os
 import numpy as np
 import pytest
 
-from lewm_ros.errors import SimulationError
+from lewm_ros.errors import ConfigError
 from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import TASKS, make_task
 from lewm_ros.sim.reacher import Reacher
@@ -207,7 +207,7 @@ def test_goals_exist_even_at_the_elbow_s_stop(elbow):
 def test_impossible_goal_is_refused(arm, goal):
     """A goal that is not two finite angles is refused and the old one stays."""
     arm.set_goal(np.array([1.0, 1.0]))
-    with pytest.raises(SimulationError, match=r'expected 2 numbers \[rad\], of shoulder, elbow'):
+    with pytest.raises(ConfigError, match=r'expected 2 numbers \[rad\], of shoulder, elbow'):
         arm.set_goal(np.array(goal))
     np.testing.assert_array_equal(arm.goal, [1.0, 1.0])
 
@@ -248,9 +248,9 @@ def test_push_turns_both_joints_without_a_command(arm):
 
 def test_unknown_names_are_refused_with_the_known_ones(arm):
     """An unknown task or perturbation names itself and what exists."""
-    with pytest.raises(SimulationError, match=r"'fetch' is unknown.*reacher"):
+    with pytest.raises(ConfigError, match=r"'fetch' is unknown.*reacher"):
         make_task('fetch')
-    with pytest.raises(SimulationError, match=r"'shove' is unknown.*teleport"):
+    with pytest.raises(ConfigError, match=r"'shove' is unknown.*teleport"):
         arm.perturb('shove')
     assert list(TASKS) == ['reacher', 'push']
 
@@ -258,7 +258,7 @@ def test_unknown_names_are_refused_with_the_known_ones(arm):
 def test_second_camera_in_a_process_is_refused(arm):
     """A second arm while one is open is refused, and the first still draws right."""
     before = arm.render()
-    with pytest.raises(SimulationError, match='close it first'):
+    with pytest.raises(ConfigError, match='close it first'):
         make_task('reacher')
     np.testing.assert_array_equal(arm.render(), before)
 
@@ -267,7 +267,7 @@ def test_missing_opengl_names_the_package_to_install(monkeypatch):
     """Without any offscreen library the error says what to install, before mujoco is loaded."""
     monkeypatch.delenv('MUJOCO_GL', raising=False)
     monkeypatch.setattr('ctypes.util.find_library', lambda name: None)
-    with pytest.raises(SimulationError, match='libosmesa6'):
+    with pytest.raises(ConfigError, match='libosmesa6'):
         load_mujoco()
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import load_engine
-from lewm_ros.errors import ContractError, ModelError
+from lewm_ros.errors import ConfigError, ModelError
 from lewm_ros.planning import Plan, RecedingHorizonPlanner
 from lewm_ros.robot.contract import Stop
 from lewm_ros.robot.history import Context
@@ -265,7 +265,7 @@ def test_inputs_that_are_not_finite(planner: RecedingHorizonPlanner, broken: str
 def test_robot_of_another_kind_is_refused(bundle: Bundle, engine: PointMass) -> None:
     """The contract is compared with the bundle's before anything is planned."""
     contract = replace(bundle.contract, rates=replace(bundle.contract.rates, control=10.0))
-    with pytest.raises(ContractError, match=r'rates\.control'):
+    with pytest.raises(ConfigError, match=r'rates\.control'):
         RecedingHorizonPlanner(bundle.spec, contract, engine, CONFIG)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from lewm_ros.errors import BringupError
+from lewm_ros.errors import ConfigError
 from lewm_ros.evaluation.intervals import wilson
 from lewm_ros.evaluation.report import (
     GoalResult,
@@ -96,5 +96,5 @@ def test_an_empty_trial_has_no_figures_instead_of_wrong_ones(tmp_path):
 def test_a_report_that_cannot_be_written_is_refused_before_the_trial(tmp_path):
     """Six minutes of trial are not for nothing."""
     (tmp_path / 'file').write_text('')
-    with pytest.raises(BringupError, match='file/demo'):
+    with pytest.raises(ConfigError, match='file/demo'):
         prepare_report(tmp_path / 'file' / 'demo')

@@ -11,7 +11,7 @@ import pytest
 
 from lewm_ros.control.limits import Limits
 from lewm_ros.control.watchdogs import CameraWatchdog, ClockWatchdog, ExecutionWatchdog
-from lewm_ros.errors import ContractError
+from lewm_ros.errors import ConfigError
 from lewm_ros.robot.contract import Action, Executed
 
 ACTION = Action(
@@ -131,7 +131,7 @@ def test_a_limit_that_is_not_finite_is_an_error(key, bad):
     """It would switch the clamp off without a word; also where the contract was got round."""
     action = replace(ACTION)
     object.__setattr__(action, key, (1.0, bad, 1.0))
-    with pytest.raises(ContractError, match=f'action.{key} is '):
+    with pytest.raises(ConfigError, match=f'action.{key} is '):
         Limits(action, PERIOD)
 
 

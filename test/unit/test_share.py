@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from lewm_ros.errors import BringupError, BundleError, ContractError
+from lewm_ros.errors import ConfigError, ModelError
 from lewm_ros.files import find, share_dir
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,13 +90,13 @@ def test_a_name_is_found_with_and_without_suffix_and_a_path_as_it_is(tmp_path):
 
 @pytest.mark.parametrize(
     ('kind', 'error'),
-    [('bundle', BundleError), ('contract', ContractError), ('preset', BringupError)],
+    [('bundle', ModelError), ('contract', ConfigError), ('preset', ConfigError)],
 )
 def test_a_missing_name_lists_those_that_exist(kind, error):
     """Each kind raises its own error."""
     with pytest.raises(error, match=f"{kind} 'nowhere': no such path, and no such name in"):
         find(kind, 'nowhere')
-    with pytest.raises(ContractError, match='reacher'):
+    with pytest.raises(ConfigError, match='reacher'):
         find('contract', 'nowhere')
 
 
@@ -130,5 +130,5 @@ def test_only_plain_names_are_looked_up(name, tmp_path, monkeypatch):
     if name == '..':  # a folder that exists: returned as the path it is
         assert find('contract', name) == tmp_path.parent
         return
-    with pytest.raises(ContractError):
+    with pytest.raises(ConfigError):
         find('contract', name)

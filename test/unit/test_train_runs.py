@@ -16,7 +16,7 @@ from recordings import drive, write
 import yaml
 
 from lewm_ros.bundle import Bundle
-from lewm_ros.errors import TrainingError
+from lewm_ros.errors import ModelError
 from lewm_ros.training.run_folder import RunFolder
 
 CHILD = Path(__file__).parents[1] / 'training_child.py'
@@ -154,7 +154,7 @@ def test_two_runs_do_not_share_a_folder(tmp_path):
     (folder / '.bundle.left').mkdir(parents=True)
     with RunFolder(folder).claimed():
         with (
-            pytest.raises(TrainingError, match='run: another run is writing to it'),
+            pytest.raises(ModelError, match='run: another run is writing to it'),
             RunFolder(folder).claimed(),
         ):
             pass

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from lewm_ros.bundle import Bundle
-from lewm_ros.errors import BagError, TrainingError
+from lewm_ros.errors import BagError, ModelError
 from lewm_ros.evaluation.probe import linear_probe
 from lewm_ros.training.config import TrainConfig
 from lewm_ros.training.device import keep_memory
@@ -164,7 +164,7 @@ def test_a_checkpoint_of_other_settings_is_refused(trainer, windows, reacher_con
     """The message names the setting and both values."""
     trainer.save(tmp_path / 'checkpoint.pt')
     other = Trainer(windows, reacher_contract, 'small', CONFIG, 'cpu', seed=2)
-    with pytest.raises(TrainingError, match='seed 1, this run has 2'):
+    with pytest.raises(ModelError, match='seed 1, this run has 2'):
         other.load(tmp_path / 'checkpoint.pt')
 
 
@@ -184,7 +184,7 @@ def test_a_checkpoint_that_is_none_is_refused(trainer, tmp_path):
         lambda: torch.save({'settings': '{}', 'trap': Trap()}, path),
     ):
         write()
-        with pytest.raises(TrainingError, match='checkpoint.pt: cannot be read'):
+        with pytest.raises(ModelError, match='checkpoint.pt: cannot be read'):
             trainer.load(path)
     assert not (tmp_path / 'sprung').exists()
 
@@ -195,7 +195,7 @@ def test_collapse_stops_the_run(trainer):
     with torch.no_grad():
         trainer.model.projector.net[-1].weight.zero_()
     trainer.config = replace(CONFIG, lr=1e-12)
-    with pytest.raises(TrainingError, match='collapsed at step 250.*expected near 1'):
+    with pytest.raises(ModelError, match='collapsed at step 250.*expected near 1'):
         list(trainer.run(250))
 
 
@@ -212,7 +212,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(trainer):
 
     trainer.update = poisoned
     rows = trainer.run(6)
-    with pytest.raises(TrainingError, match='the loss is nan at step 3 .*lower the learning rate'):
+    with pytest.raises(ModelError, match='the loss is nan at step 3 .*lower the learning rate'):
         next(rows)
 
 
@@ -221,7 +221,7 @@ def test_a_command_that_never_changes_is_refused(windows, reacher_contract):
     blocks = windows.blocks.reshape(*windows.blocks.shape[:2], 5, 2).copy()
     blocks[..., 1] = 0.3
     still = replace(windows, blocks=blocks.reshape(windows.blocks.shape))
-    with pytest.raises(TrainingError, match='action elbow has standard deviation 0'):
+    with pytest.raises(ModelError, match='action elbow has standard deviation 0'):
         Trainer(still, reacher_contract, 'small', CONFIG, 'cpu', seed=0)
 
 

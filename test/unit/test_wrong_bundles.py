@@ -24,7 +24,7 @@ import torch
 from lewm_ros import cli
 from lewm_ros.bundle import FILES, MANIFEST, Bundle
 from lewm_ros.engines import load_engine
-from lewm_ros.errors import BundleError
+from lewm_ros.errors import ModelError
 
 WEIGHTS, ENCODER, ROLLOUT = FILES
 COMMANDS = {
@@ -196,7 +196,7 @@ def test_wrong_bundle_is_refused(
         else:
             if way == 'openvino':
                 pytest.importorskip('openvino')
-            with pytest.raises(BundleError) as caught:
+            with pytest.raises(ModelError) as caught:
                 _ = Bundle.load(path) if way == 'load' else load_engine(Bundle.load(path), way)
             message = str(caught.value)
         assert says in message, way

@@ -13,7 +13,7 @@ import pytest
 from lewm_ros import cli
 from lewm_ros.api import planner_config
 from lewm_ros.bringup.groups import Bringup
-from lewm_ros.errors import BringupError, ContractError, ModelError
+from lewm_ros.errors import ConfigError, ModelError
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.import_official import read_action_stats
 
@@ -28,9 +28,9 @@ COMMANDS = {
     'lewm up --params-file': ('up', 'plan', '--params-file', '{}'),
 }
 READERS: dict[str, tuple[Callable[[Path], Any], type[Exception]]] = {
-    'contract': (Contract.load, ContractError),
-    'preset': (lambda path: planner_config(str(path), 0), BringupError),
-    'parameters': (lambda path: Bringup.of('plan', params_file=str(path)), BringupError),
+    'contract': (Contract.load, ConfigError),
+    'preset': (lambda path: planner_config(str(path), 0), ConfigError),
+    'parameters': (lambda path: Bringup.of('plan', params_file=str(path)), ConfigError),
     'statistics': (lambda path: read_action_stats(path, ('x', 'y')), ModelError),
 }
 

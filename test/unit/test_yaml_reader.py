@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lewm_ros.errors import YamlError, one_line, shown
+from lewm_ros.errors import ConfigError, one_line, shown
 from lewm_ros.yaml_reader import LIMIT, parse_yaml, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +72,7 @@ def test_values(text: str, value: object) -> None:
 )
 def test_what_is_wrong_is_named_with_its_line(data: bytes, says: str) -> None:
     """Duplicate keys, broken files, other encodings, and tags that would run code."""
-    with pytest.raises(YamlError, match=says) as caught:
+    with pytest.raises(ConfigError, match=says) as caught:
         parse_yaml(data)
     assert str(caught.value).isprintable()
 
@@ -83,11 +83,11 @@ def test_file_at_the_limit(tmp_path: Path) -> None:
     path.write_text('a: 1 #' + ' ' * (LIMIT - 6))
     assert read_yaml(path) == {'a': 1}
     path.write_text('a: 1 #' + ' ' * (LIMIT - 5))
-    with pytest.raises(YamlError, match=f'has {LIMIT + 1} bytes: expected at most {LIMIT}'):
+    with pytest.raises(ConfigError, match=f'has {LIMIT + 1} bytes: expected at most {LIMIT}'):
         read_yaml(path)
-    with pytest.raises(YamlError, match='No such file'):
+    with pytest.raises(ConfigError, match='No such file'):
         read_yaml(tmp_path / 'absent')
-    with pytest.raises(YamlError, match='Is a directory'):
+    with pytest.raises(ConfigError, match='Is a directory'):
         read_yaml(tmp_path)
 
 
