@@ -275,9 +275,9 @@ def require_calibration(bundle: Bundle, alpha: float, horizon: int) -> Calibrati
     if found is None:
         known = [c.alpha for c in bundle.manifest.calibration if c.horizon == horizon]
         raise CalibrationError(
-            f'bundle {bundle.path} has no threshold for alpha {alpha:g} at horizon {horizon}, but '
-            f'for alpha {known}: run `lewm calibrate {bundle.path} --data BAG... --alpha '
-            f'{alpha:g} --horizon {horizon}` first'
+            f'bundle {bundle.path} has thresholds for alpha {known} at horizon {horizon}, not for '
+            f'{alpha:g}: run `lewm calibrate {bundle.path} --data BAG... --alpha {alpha:g} '
+            f'--horizon {horizon}` first'
         )
     return found
 
