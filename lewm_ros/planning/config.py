@@ -4,14 +4,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 import math
 from typing import Any
 
-from lewm_ros.errors import ModelError
+from lewm_ros.errors import ModelError, shown
 from lewm_ros.planning.cem import CEMConfig
 from lewm_ros.planning.costs import KINDS, weights
 from lewm_ros.robot.spec import ModelSpec
+
+_KINDS = {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'a text'}
 
 
 def setting(
@@ -71,6 +73,10 @@ class PlannerConfig:
     seed: int = setting(0, 'Seed of the search.', 0, 2**31 - 1)
 
     def __post_init__(self) -> None:
+        for item in fields(self):
+            value, kind = getattr(self, item.name), type(item.default)
+            if type(value) is not kind and not (kind is float and type(value) is int):
+                raise ModelError(f'{item.name} is {shown(value)}: expected {_KINDS[kind]}')
         if self.horizon < 2:
             raise ModelError(
                 f'horizon is {self.horizon} blocks: expected at least 2, a committed and a free one'

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lewm_ros.robot.imaging import normalise
-from lewm_ros.training.loader import AHEAD, READERS, normalised, read_ahead
+from lewm_ros.training.loader import READ_AHEAD, READER_THREADS, normalised, read_ahead
 
 
 def test_batches_come_in_order_and_are_read_before_they_are_asked_for() -> None:
@@ -21,14 +21,14 @@ def test_batches_come_in_order_and_are_read_before_they_are_asked_for() -> None:
 
     def read(key: int) -> int:
         begun.append(key)
-        if len(begun) == AHEAD + 1:
+        if len(begun) == READ_AHEAD + 1:
             ready.set()
         return key * key
 
     batches = read_ahead(read, range(100))
     assert next(batches) == 0
     assert ready.wait(10)
-    assert len(begun) <= 1 + AHEAD + READERS
+    assert len(begun) <= 1 + READ_AHEAD + READER_THREADS
     assert list(batches) == [key * key for key in range(1, 100)]
     assert sorted(begun) == list(range(100))
 

@@ -118,9 +118,9 @@ SETTINGS = {
     ),
     'samples that are text': (
         b'/**/planner_node: {ros__parameters: {horizon: many}}',
-        'no parameters of planner_node',
+        "horizon is 'many': expected a whole number",
     ),
-    'another node': (b'other: {ros__parameters: {}}', "'/**/planner_node'"),
+    'another node': (b'other: {ros__parameters: {}}', 'no parameters of planner_node'),
 }
 
 CASES = {
