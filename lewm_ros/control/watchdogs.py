@@ -13,6 +13,7 @@ from collections import deque
 import numpy as np
 
 from lewm_ros.robot.contract import Action
+from lewm_ros.time import NS_PER_S
 
 #: How far a report may be from what was sent, as a part of the range between the limits.
 TOLERANCE = 0.05
@@ -69,7 +70,7 @@ class ClockWatchdog:
         if self._clock is None:
             self._moved = now
         else:
-            passed = (clock - self._clock) / 1e9
+            passed = (clock - self._clock) / NS_PER_S
             if passed < 0:
                 self._jump = now, f'the clock went back by {-passed:.3g} s'
             elif now - self._read > self.timeout + self.period:

@@ -12,10 +12,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lewm_ros.api import Policy, planner_config
+from lewm_ros.api import Policy, load_bundle, planner_config
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import Engine, load_engine
-from lewm_ros.files import find
 from lewm_ros.planning import PlannerConfig
 from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import Task
@@ -65,7 +64,7 @@ class PlannerPolicy:
         goal_seconds: float = GOAL_SECONDS,
     ) -> PlannerPolicy:
         """Drive ``task`` to a new random goal every ``goal_seconds`` [s], with its preset."""
-        bundle = Bundle.load(find('bundle', name))
+        bundle, _ = load_bundle(name)
         config = planner_config(task.preset, seed)
         engine = load_engine(bundle, horizon=config.rollout_blocks(bundle.spec))
         return cls(

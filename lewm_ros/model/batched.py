@@ -18,14 +18,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lewm_ros.errors import ModelError
 from lewm_ros.model.folding import (
     EPS,
     INNER_EPS,
+    ActionCondition,
     Product,
     after_norm,
-    fold_actions,
+    check_context,
     fold_projector,
+    lower_precision,
     normalise,
 )
 from lewm_ros.model.lewm import LeWorldModel
@@ -106,7 +107,7 @@ class BatchedRollout(nn.Module):
         super().__init__()
         self.window = model.config.history
         with torch.no_grad():
-            self.action_in, self.action_out = fold_actions(model.action_encoder)
+            self.condition = ActionCondition(model.action_encoder)
             transformer: Any = model.predictor.transformer
             self.input_proj = transformer.input_proj
             self.register_buffer('positions', model.predictor.pos_embedding[0].clone())
@@ -115,10 +116,8 @@ class BatchedRollout(nn.Module):
             bias = torch.stack([part.bias for part in parts]).unflatten(1, (6, -1)).clone()
             bias[:, [1, 4]] += 1  # the scales
             self.modulation = Product(torch.cat([part.weight for part in parts]), bias.flatten())
-        if precision != torch.float32:
-            for part in (*self.step.layers.modules(), self.modulation):
-                if isinstance(part, Product):
-                    part.to(precision)
+        lower_precision(self.step.layers, precision)
+        lower_precision(self.modulation, precision)
         self.requires_grad_(False)
 
     def forward(
@@ -138,8 +137,7 @@ class BatchedRollout(nn.Module):
 
         """
         known, (samples, steps) = len(context), actions.shape[:2]
-        if not 1 <= known <= self.window:
-            raise ModelError(f'context has {known} frames: the model reads 1 to {self.window}')
+        check_context(known, self.window)
         before = self._modulations(past).expand(samples, -1, -1, -1, -1)
         modulations = torch.cat([before, self._modulations(actions)], dim=1)
         frames = self.input_proj(context).expand(samples, -1, -1)
@@ -155,6 +153,5 @@ class BatchedRollout(nn.Module):
 
     def _modulations(self, blocks: torch.Tensor) -> torch.Tensor:
         """(..., k·A) blocks to (..., layers, 6, W)."""
-        hidden = functional.silu(self.action_in(blocks))
-        condition = functional.silu(self.action_out(hidden))
-        return self.modulation(condition).unflatten(-1, (len(self.step.layers), 6, -1))
+        modulations = self.modulation(self.condition(blocks))
+        return modulations.unflatten(-1, (len(self.step.layers), 6, -1))

@@ -23,14 +23,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lewm_ros.errors import ModelError
 from lewm_ros.model.folding import (
     EPS,
     INNER_EPS,
+    ActionCondition,
     Product,
     after_norm,
-    fold_actions,
+    check_context,
     fold_projector,
+    lower_precision,
     normalise,
 )
 from lewm_ros.model.lewm import LeWorldModel
@@ -131,7 +132,7 @@ class FastRollout(nn.Module):
         config = model.config
         self.window = config.history
         with torch.no_grad():
-            self.action_in, self.action_out = fold_actions(model.action_encoder)
+            self.condition = ActionCondition(model.action_encoder)
             transformer: Any = model.predictor.transformer
             project: Any = transformer.input_proj
             self.input_proj = (
@@ -143,11 +144,7 @@ class FastRollout(nn.Module):
             self.layers = nn.ModuleList(_Layer(block) for block in transformer.layers)
             self.final_eps = transformer.norm.eps
             self.project_in, self.project_out = fold_projector(model.pred_proj, transformer.norm)
-        if precision != torch.float32:
-            for layer in self.layers:
-                for part in layer.modules():
-                    if isinstance(part, Product):
-                        part.to(precision)
+        lower_precision(self.layers, precision)
         self.requires_grad_(False)
 
     def forward(
@@ -167,8 +164,7 @@ class FastRollout(nn.Module):
 
         """
         known, steps = len(context), actions.shape[1]
-        if not 1 <= known <= self.window:
-            raise ModelError(f'context has {known} frames: the model reads 1 to {self.window}')
+        check_context(known, self.window)
         frames = [self.input_proj(context[i : i + 1]) for i in range(known)]
         blocks = [past[i : i + 1] for i in range(known - 1)]
         modulations = [self._modulation(block) for block in blocks]
@@ -190,8 +186,7 @@ class FastRollout(nn.Module):
         return latents
 
     def _modulation(self, block: torch.Tensor) -> list[list[torch.Tensor]]:
-        hidden = functional.silu(self.action_in(block))
-        condition = functional.silu(self.action_out(hidden))
+        condition = self.condition(block)
         layers: Any = self.layers
         return [layer.modulate(condition) for layer in layers]
 

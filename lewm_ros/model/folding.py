@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from lewm_ros.errors import ModelError
 from lewm_ros.model.lewm import Projector
 
 EPS = 1e-6  #: of the affine-free norms in front of the modulation
@@ -43,11 +44,19 @@ def after_norm(weight: torch.Tensor, bias: torch.Tensor | None, norm: nn.LayerNo
     return Product(weight * norm.weight, shift if bias is None else shift + bias)
 
 
-def fold_actions(encoder: Any) -> tuple[Product, Product]:
-    """Fold the convolution of an :class:`ActionEncoder` into its first layer."""
-    smooth, first, last = encoder.patch_embed, encoder.embed[0], encoder.embed[2]
-    bias = first.weight @ smooth.bias + first.bias
-    return Product(first.weight @ smooth.weight[:, :, 0], bias), Product(last.weight, last.bias)
+class ActionCondition(nn.Module):
+    """An :class:`ActionEncoder` with its convolution folded in, and SiLU behind it."""
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        smooth, first, last = encoder.patch_embed, encoder.embed[0], encoder.embed[2]
+        bias = first.weight @ smooth.bias + first.bias
+        self.first = Product(first.weight @ smooth.weight[:, :, 0], bias)
+        self.last = Product(last.weight, last.bias)
+
+    def forward(self, blocks: torch.Tensor) -> torch.Tensor:
+        """(..., k·A) to (..., W), what the modulations are products of."""
+        return functional.silu(self.last(functional.silu(self.first(blocks))))
 
 
 def fold_projector(projector: Projector, norm: nn.LayerNorm) -> tuple[Product, Product]:
@@ -58,3 +67,16 @@ def fold_projector(projector: Projector, norm: nn.LayerNorm) -> tuple[Product, P
     weight = first.weight * scale[:, None]
     bias = (first.bias - batch_norm.running_mean) * scale + batch_norm.bias
     return after_norm(weight, bias, norm), Product(last.weight, last.bias)
+
+
+def lower_precision(module: nn.Module, precision: torch.dtype) -> None:
+    """Turn the weights of all products in a module to a precision, in place."""
+    for part in module.modules():
+        if isinstance(part, Product):
+            part.to(precision)
+
+
+def check_context(frames: int, window: int) -> None:
+    """Raise ModelError unless a context has as many frames as the model reads."""
+    if not 1 <= frames <= window:
+        raise ModelError(f'context has {frames} frames: the model reads 1 to {window}')

@@ -14,6 +14,7 @@ from lewm_ros.nodes.diagnostics import OK, WARN
 from lewm_ros.nodes.messages import header
 from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.surprise.events import Event
+from lewm_ros.time import NS_PER_S
 
 #: The last edges reach a late joiner too.
 EVENTS = QoSProfile(
@@ -63,8 +64,9 @@ def describe(event: Event) -> str:
             f'anomaly {event.id} opened: {event.kind} {event.peak_score:.3g}{unit} above '
             f'{event.threshold:.3g}{unit}'
         )
+    seconds = (event.end - event.start) / NS_PER_S
     return (
-        f'anomaly {event.id} closed: {event.kind} for {(event.end - event.start) / 1e9:.2f} s, '
+        f'anomaly {event.id} closed: {event.kind} for {seconds:.2f} s, '
         f'peak {event.peak_score:.3g}{unit}'
     )
 

@@ -25,6 +25,7 @@ from lewm_ros.surprise.monitors import (
     commands_move,
 )
 from lewm_ros.surprise.score import contributions, predict
+from lewm_ros.time import NS_PER_S
 
 if TYPE_CHECKING:  # it is handed in
     from lewm_ros.engines import Engine
@@ -170,7 +171,7 @@ class SurpriseMonitor:
         """
         if not self.history.append_latent(stamp, latent):
             return SurpriseReading(stamp, float('nan'), np.empty(0), self.mean, [])
-        edges = self.frame(stamp, stamp / 1e9 if now is None else now)
+        edges = self.frame(stamp, stamp / NS_PER_S if now is None else now)
         transition = self.history.transition(stamp, self._horizon)
         if transition is None:
             return SurpriseReading(stamp, float('nan'), np.empty(0), self.mean, edges)
