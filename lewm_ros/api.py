@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lewm_ros.bundle import Bundle, Calibration
+from lewm_ros.bundle import Bundle, Calibration, read_roadmap
 from lewm_ros.control.loop import CommandLoop
 from lewm_ros.engines import Engine, load_engine
 from lewm_ros.engines.encoding import FrameEncoder
@@ -87,7 +87,7 @@ class Policy:
         self._contract = contract
         self._encoder = FrameEncoder(bundle.spec, contract.camera, engine)
         self._clock, self._reaction = clock, (on_anomaly, slow_factor)
-        planner = RecedingHorizonPlanner(bundle.spec, contract, engine, config)
+        planner = make_planner(bundle, contract, engine, config)
         if clock is not None:  # first calls are slow
             size = bundle.spec.image_size
             engine.encode(np.zeros((size, size, 3), np.uint8))
@@ -264,6 +264,14 @@ def load_bundle(bundle: str | Path, contract: str | Path | None = None) -> tuple
     robot = Contract.load(find('contract', str(contract)))
     robot.check_against_bundle(loaded.contract)
     return loaded, robot
+
+
+def make_planner(
+    bundle: Bundle, contract: Contract, engine: Engine, config: PlannerConfig
+) -> RecedingHorizonPlanner:
+    """Make a planner with the roadmap of its bundle, if it has one and ``config`` wants it."""
+    roadmap = read_roadmap(bundle) if config.roadmap == 'auto' else None
+    return RecedingHorizonPlanner(bundle.spec, contract, engine, config, roadmap)
 
 
 def require_calibration(bundle: Bundle, alpha: float, horizon: int) -> Calibration:

@@ -6,11 +6,14 @@ from lewm_ros.bundle.bundle import CARD, Bundle, rewrite_manifest, write_bundle
 from lewm_ros.bundle.manifest import (
     ENCODER,
     FILES,
+    ROADMAP,
     ROLLOUT,
     WEIGHTS,
     Calibration,
     Manifest,
+    RoadmapEntry,
 )
+from lewm_ros.bundle.roadmap_file import read_roadmap, write_roadmap
 from lewm_ros.files import MANIFEST
 
 __all__ = [
@@ -18,11 +21,15 @@ __all__ = [
     'ENCODER',
     'FILES',
     'MANIFEST',
+    'ROADMAP',
     'ROLLOUT',
     'WEIGHTS',
     'Bundle',
     'Calibration',
     'Manifest',
+    'RoadmapEntry',
+    'read_roadmap',
     'rewrite_manifest',
     'write_bundle',
+    'write_roadmap',
 ]

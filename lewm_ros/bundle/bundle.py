@@ -26,6 +26,7 @@ import numpy as np
 from lewm_ros.bundle.manifest import (
     DESCRIPTIVE,
     FILES,
+    ROADMAP,
     Calibration,
     Manifest,
 )
@@ -58,7 +59,7 @@ class Bundle:
             manifest = _read_manifest(path)
             bundle = cls(path, manifest)
             real = (path / MANIFEST).resolve().parent
-            for name in manifest.files:
+            for name in manifest.hashes:
                 _plain_file(path, name)
                 # A whole bundle may be reached through links (colcon --symlink-install does
                 # that file by file), but no file of it may come from somewhere else.
@@ -69,7 +70,7 @@ class Bundle:
                 bundle._check_hash(name, _digest(path / name))
             # A manifest that was being written when its writer was killed is no harm.
             extra = sorted(p.name for p in path.iterdir() if p.suffix != PARTIAL)
-            extra = [n for n in extra if n not in (*manifest.files, MANIFEST, CARD)]
+            extra = [n for n in extra if n not in (*manifest.hashes, MANIFEST, CARD)]
             if extra:
                 raise ModelError(
                     f'has {shown(extra[0])}, which the manifest does not list: expected only '
@@ -147,7 +148,7 @@ class Bundle:
         return None
 
     def _check_hash(self, name: str, digest: str) -> None:
-        expected = self.manifest.files[name]
+        expected = self.manifest.hashes[name]
         if digest != expected:
             raise ModelError(
                 f'{name} has SHA-256 {digest[:12]}, the manifest says {expected[:12]}: the file '
@@ -162,16 +163,20 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
         path: the bundle's folder; its parent is made if needed.
         manifest: its ``files`` are computed here.
         files: content, or a file to copy, for each of :data:`FILES`; a :data:`CARD` may be
-            added.
+            added, and a :data:`ROADMAP` that the manifest has an entry for. Without one the
+            entry goes.
 
     Raises ModelError for wrong names, or if ``path`` is something other than a bundle.
 
     """
     path = Path(path).resolve()
-    if not set(FILES) <= set(files) <= {*FILES, CARD}:
+    if not set(FILES) <= set(files) <= {*FILES, CARD, ROADMAP}:
         raise ModelError(
-            f'bundle {path}: given files {sorted(files)}: expected {list(FILES)}, and {CARD} if any'
+            f'bundle {path}: given files {sorted(files)}: expected {list(FILES)}, and {CARD} and '
+            f'{ROADMAP} if any'
         )
+    if ROADMAP not in files:
+        manifest = replace(manifest, roadmap=None)
     if path.exists() and not (path / MANIFEST).is_file() and not _is_empty_folder(path):
         raise ModelError(f'{path} exists and is no bundle: choose another path, or remove it')
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -180,8 +185,11 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
         for name, content in files.items():
             data = content.read_bytes() if isinstance(content, Path) else content
             (new / name).write_bytes(data)
-        hashes = {name: _digest(new / name) for name in FILES}
-        (new / MANIFEST).write_bytes(_encode(replace(manifest, files=hashes)))
+        manifest = replace(manifest, files={name: _digest(new / name) for name in FILES})
+        if manifest.roadmap is not None:
+            entry = replace(manifest.roadmap, sha256=_digest(new / ROADMAP))
+            manifest = replace(manifest, roadmap=entry)
+        (new / MANIFEST).write_bytes(_encode(manifest))
         new.chmod(0o755)
         for written in (*new.iterdir(), new):
             sync(written)

@@ -23,6 +23,7 @@ WEIGHTS = 'weights.safetensors'
 ENCODER = 'encoder.onnx'
 ROLLOUT = 'rollout.onnx'
 FILES = (WEIGHTS, ENCODER, ROLLOUT)
+ROADMAP = 'roadmap.npz'  #: optional, see :class:`RoadmapEntry`
 
 # Memory is taken by these numbers of the manifest, so they have limits: far above what a robot
 # needs, far below what would fill a computer.
@@ -32,7 +33,7 @@ MAX_HORIZON = 1000  #: blocks that a frame is predicted ahead
 ABOVE_0: dict[str, Any] = {'low': 0, 'above': True}
 
 #: Keys that say where a model comes from or what was measured with it, not what it computes.
-DESCRIPTIVE = ('name', 'provenance', 'calibration', 'surprise_scale')
+DESCRIPTIVE = ('name', 'provenance', 'calibration', 'surprise_scale', 'roadmap')
 
 #: Keys of a calibration that the first bundles do not have.
 LATER = ('horizon', 'drift', 'contract', 'rate', 'data')
@@ -72,11 +73,39 @@ class Calibration:
             checks.text('calibration.contract', self.contract)
         _sha256('calibration.model_hash', self.model_hash)
         if self.data is not None:
-            if not isinstance(self.data, (list, tuple)):
-                raise CheckError(f'calibration.data is {shown(self.data)}: expected a list')
-            for digest in self.data:
-                _sha256('calibration.data', digest)
-            object.__setattr__(self, 'data', tuple(self.data))
+            object.__setattr__(self, 'data', _hashes('calibration.data', self.data))
+
+
+@dataclass(frozen=True)
+class RoadmapEntry:
+    """What is beside the arrays of :data:`ROADMAP`, and the data and model they come from.
+
+    The figures that only describe are of held-out episodes and a map of the others.
+    """
+
+    sha256: str  #: of the file
+    model_hash: str  #: :attr:`Manifest.model_hash` of the model whose latents its nodes are
+    radius: float  #: of a node [latent distance]
+    speed: float  #: of a fast robot [latent distance per second]
+    gap_limit: float  #: largest distance to a node at which an image is like something recorded
+    nodes: int
+    edges: int
+    frames: int  #: of the data
+    covered: float  #: share of held-out frames within the limit
+    connected: float  #: share of pairs of held-out frames that the edges connect
+    data: tuple[str, ...]  #: SHA-256 of each file of the data
+
+    def __post_init__(self) -> None:
+        for key in ('sha256', 'model_hash'):
+            _sha256(f'roadmap.{key}', getattr(self, key))
+        for key in ('radius', 'speed', 'gap_limit'):
+            value = checks.number(f'roadmap.{key}', getattr(self, key), **ABOVE_0)
+            object.__setattr__(self, key, value)
+        for key in ('covered', 'connected'):
+            object.__setattr__(self, key, checks.number(f'roadmap.{key}', getattr(self, key), 0, 1))
+        for key, low in (('nodes', 1), ('edges', 0), ('frames', 1)):
+            checks.whole(f'roadmap.{key}', getattr(self, key), low, 10**9)
+        object.__setattr__(self, 'data', _hashes('roadmap.data', self.data))
 
 
 @dataclass(frozen=True)
@@ -98,6 +127,7 @@ class Manifest:
     #: Horizon [blocks] → (D,) nominal squared error of the prediction. A plain (D,) is that of 1.
     surprise_scale: dict[int, tuple[float, ...]] = field(default_factory=dict)
     calibration: tuple[Calibration, ...] = ()
+    roadmap: RoadmapEntry | None = None  #: of the file :data:`ROADMAP`, where there is one
     files: dict[str, str] = field(default_factory=dict)  #: name → SHA-256; set when written
 
     def __post_init__(self) -> None:
@@ -192,7 +222,7 @@ class Manifest:
                 f'{SCHEMA_VERSION}'
             )
         values = {k: v for k, v in data.items() if k != 'schema_version'}
-        _check_keys('manifest', values, cls)
+        _check_keys('manifest', values, cls, ('roadmap',))  # the first bundles have none
         try:
             values['contract'] = Contract.parse(values['contract'])
         except CheckError as error:
@@ -203,6 +233,9 @@ class Manifest:
         for entry in calibration:
             _check_keys('calibration', entry, Calibration, LATER)
         values['calibration'] = tuple(Calibration(**entry) for entry in calibration)
+        if values.get('roadmap') is not None:
+            _check_keys('roadmap', values['roadmap'], RoadmapEntry)
+            values['roadmap'] = RoadmapEntry(**values['roadmap'])
         _check_files(values['files'])
         return cls(**values)
 
@@ -211,7 +244,13 @@ class Manifest:
         data = {f.name: getattr(self, f.name) for f in fields(self)}
         data['contract'] = self.contract.to_dict()
         data['calibration'] = [asdict(c) for c in self.calibration]
+        data['roadmap'] = None if self.roadmap is None else asdict(self.roadmap)
         return {'schema_version': SCHEMA_VERSION, **data}
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of each file of the bundle, the optional one included."""
+        return self.files | ({} if self.roadmap is None else {ROADMAP: self.roadmap.sha256})
 
     @property
     def model_hash(self) -> str:
@@ -245,6 +284,14 @@ def _check_files(files: Any) -> None:
 def _sha256(key: str, value: Any) -> None:
     if not isinstance(value, str) or not re.fullmatch(r'[0-9a-f]{64}', value):
         raise CheckError(f'{key} is {shown(value)}: expected a SHA-256 in 64 lower-case hex digits')
+
+
+def _hashes(key: str, values: Any) -> tuple[str, ...]:
+    if not isinstance(values, (list, tuple)):
+        raise CheckError(f'{key} is {shown(values)}: expected a list')
+    for value in values:
+        _sha256(key, value)
+    return tuple(values)
 
 
 def _plain(key: str, value: Any) -> dict[str, Any]:

@@ -27,6 +27,7 @@ COMMANDS = {
     'check': ('cli.check', 'check a contract, and whether bags fit it'),
     'inspect': ('cli.inspect_bags', 'what bags hold: rates, gaps, episodes, usable windows'),
     'train': ('cli.train', 'train a model from bags'),
+    'roadmap': ('cli.roadmap', 'map which goals bags connect, for goals beyond one plan'),
     'evaluate': (
         'cli.evaluate',
         'measure a bundle in waiting simulation: success, probes, surprise (--voe)',

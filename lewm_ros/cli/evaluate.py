@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import closing
+from dataclasses import replace
 import json
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from lewm_ros.sim.collect import image_size
 from lewm_ros.sim.perturbations import PERTURBATIONS
 
 #: Options that have no meaning with --voe, and their defaults.
-GOALS_ONLY = {'goals': 40, 'seconds': 6.0, 'far': None}
+GOALS_ONLY = {'goals': 40, 'seconds': 6.0, 'far': None, 'no_roadmap': False}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--far',
         type=float,
         help="largest error at the start, in the task's unit (default: within a plan's reach)",
+    )
+    parser.add_argument(
+        '--no-roadmap',
+        action='store_true',
+        default=None,
+        help='plan by the distance to the goal alone, for comparison',
     )
     parser.add_argument(
         '--image-size',
@@ -109,6 +116,8 @@ def run(args: argparse.Namespace) -> int:
 def _goals(args: argparse.Namespace, bundle: Bundle, task: Task, config: PlannerConfig) -> int:
     """Measure and print success, and probes where there is data for them."""
     blocks = config.rollout_blocks(bundle.spec)
+    if args.no_roadmap:
+        config = replace(config, roadmap='off')
     engine = load_engine(bundle, args.engine, precision=args.precision, horizon=blocks)
     results = evaluate(bundle, task, engine, config, args.goals, args.seconds, args.seed, args.far)
     if args.data:
@@ -124,6 +133,12 @@ def _goals(args: argparse.Namespace, bundle: Bundle, task: Task, config: Planner
             f'{r["within_at_end"]} still there after {args.seconds:g} s, '
             f'median final error {r["final_error_median"]:.3f} {r["unit"]}'
         )
+        if f := r['forecast']:
+            print(
+                f'  time to the goal by the roadmap: {f["predicted_mean"]:.2f} s, true '
+                f'{f["true_mean"]:.2f} s in the mean of {f["goals"]}, correlation '
+                f'{f["correlation"]:.2f}'
+            )
     for name, r2 in results.get('probe_r2', {}).items():
         print(f'probe {name}: R² {r2["linear"]:.3f}, of sine and cosine {r2["sin_cos"]:.3f}')
     return 0

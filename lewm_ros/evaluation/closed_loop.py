@@ -36,6 +36,10 @@ class PlannerPolicy:
             goal image (S, S, 3) uint8.
         goal_seconds: [s].
 
+    Attributes:
+        forecast: stamp [ns] and time to the goal [s] of the episode's first plan, by the roadmap;
+            None without either.
+
     """
 
     def __init__(
@@ -81,13 +85,16 @@ class PlannerPolicy:
         self.policy.reset()
         self.policy.agent.goal.clear()
         self._goal_due = float('-inf')
+        self.forecast: tuple[int, float] | None = None
 
     def observe(self, stamp: int, image: np.ndarray) -> None:
         """See a frame, and plan if it is time."""
         if stamp >= self._goal_due:
             self.policy.set_goal(self._new_goal(), stamp)
             self._goal_due = stamp + self._goal_seconds * NS_PER_S
-        self.policy.observe(image, stamp)
+        plan = self.policy.observe(image, stamp)
+        if self.forecast is None and plan is not None and plan.outlook is not None:
+            self.forecast = stamp, plan.outlook.time_to_goal
 
     def act(self, stamp: int) -> np.ndarray:
         """Return the command (A,) from ``stamp`` on."""

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import Task
 from lewm_ros.sim.collect import START, Policy, UniformPolicy, simulate
+from lewm_ros.time import NS_PER_S
 
 
 def run_goals(
@@ -28,26 +31,35 @@ def run_goals(
     camera_rate: float,
     seed: int,
     far: float | None = None,
+    forecast: Callable[[], tuple[int, float] | None] = lambda: None,
 ) -> dict[str, Any]:
     """Drive the robot from a fresh random pose to a goal, ``goals`` times.
 
     Poses and goals depend on the seed alone. Success latches at any frame, as in the paper;
-    ``within_at_end`` counts those still there.
+    ``within_at_end`` counts those still there. ``forecast`` tells when [ns] a time to the goal [s]
+    was predicted in the episode, and that.
     """
     task.rng = np.random.default_rng(seed)
     rng = np.random.default_rng(seed)
-    reached, within, errors = 0, 0, []
+    within, errors, times, forecasts = 0, [], [], []
     for _ in progress(range(goals), desc='evaluate', unit='goal'):
         task.reset()
         goal = task.sample_goal(far)
         task.set_goal(goal)
         phase = rng.uniform(0, contract.period)
-        latched = False
-        for kind, _, _ in simulate(task, contract, policy, seconds, camera_rate, phase, START):
-            latched = latched or (kind == 'state' and task.reached())
-        reached += latched
+        began = at = None
+        for kind, stamp, _ in simulate(task, contract, policy, seconds, camera_rate, phase, START):
+            began = stamp if began is None else began
+            if at is None and kind == 'state' and task.reached():
+                at = stamp
+        if at is not None and began is not None:
+            times.append((at - began) / NS_PER_S)
+            told = forecast()
+            if told is not None and np.isfinite(told[1]) and told[0] < at:
+                forecasts.append((told[1], (at - told[0]) / NS_PER_S))
         within += task.reached()
         errors.append(float(task.errors(goal).max()))
+    reached = len(times)
     low, high = wilson(reached, goals)
     return {
         'episodes': goals,
@@ -55,8 +67,23 @@ def run_goals(
         'success_low': low,
         'success_high': high,
         'within_at_end': within,
+        'seconds_mean': float(np.mean(times)) if times else None,
         'final_error_median': float(np.median(errors)),
+        'forecast': _compare(forecasts),
         'unit': task.unit,
+    }
+
+
+def _compare(forecasts: list[tuple[float, float]]) -> dict[str, float] | None:
+    """Compare predicted with true times to the goal [s]; None where there are fewer than 3."""
+    if len(forecasts) < 3:
+        return None
+    predicted, true = np.array(forecasts).T
+    return {
+        'goals': len(true),
+        'correlation': float(np.corrcoef(predicted, true)[0, 1]),
+        'predicted_mean': float(predicted.mean()),
+        'true_mean': float(true.mean()),
     }
 
 
@@ -93,7 +120,9 @@ def evaluate(
         task.goal_picture,
     )
     uniform = UniformPolicy(contract, np.random.default_rng(seed))
+    run = partial(run_goals, task, contract)
+    options = goals, seconds, rate, seed, far
     return {
-        name: run_goals(task, contract, policy, goals, seconds, rate, seed, far)
-        for name, policy in (('planner', planner), ('random', uniform))
+        'planner': run(planner, *options, lambda: planner.forecast),
+        'random': run(uniform, *options),
     }

@@ -24,6 +24,7 @@ from lewm_ros.planning.goal import (
     Goal,
     GoalState,
 )
+from lewm_ros.planning.receding_horizon import Outlook
 
 #: Largest goal_file [bytes].
 GOAL_FILE_LIMIT = 1 << 26
@@ -58,10 +59,12 @@ def goal_settings(params: dict[str, Any]) -> tuple[float, float, float]:
     return params['goal_tolerance'], params['goal_dwell'], params['goal_timeout']
 
 
-def goal_message(goal: Goal, robot: str, stamp: int) -> DiagnosticArray:
+def goal_message(goal: Goal, outlook: Outlook | None, robot: str, stamp: int) -> DiagnosticArray:
     """Make the message that says how a robot, by its contract's name, stands to its goal.
 
-    One status 'goal' whose message is the state; ``stamp`` is the time of the message [ns].
+    One status 'goal' whose message is the state; ``stamp`` is the time of the message [ns]. The
+    outlook of the newest plan adds ``time_to_goal`` [s], ``reachable`` (true, false or unknown)
+    and, where the plan could not go by the roadmap, ``reason``.
     """
     values = {
         'goal_stamp': str(goal.stamp),
@@ -69,6 +72,11 @@ def goal_message(goal: Goal, robot: str, stamp: int) -> DiagnosticArray:
         'distance': f'{goal.distance:.6g}',
         'seconds': f'{goal.age(time.monotonic()):.3f}',
     }
+    if outlook is not None:
+        words = {True: 'true', False: 'false', None: 'unknown'}
+        values['time_to_goal'] = f'{outlook.time_to_goal:.3f}'
+        values['reachable'] = words[outlook.reachable]
+        values['reason'] = outlook.problem or ''
     status = DiagnosticStatus(
         level=WARN if goal.state is GoalState.TIMEOUT else OK,
         name='goal',
@@ -77,6 +85,13 @@ def goal_message(goal: Goal, robot: str, stamp: int) -> DiagnosticArray:
         values=[KeyValue(key=k, value=v) for k, v in values.items()],
     )
     return DiagnosticArray(header=header(stamp), status=[status])
+
+
+def roadmap_text(outlook: Outlook | None) -> str | None:
+    """Say why plans do not go by the roadmap; None where they do, or there is none."""
+    if outlook is None or outlook.problem is None:
+        return None
+    return f'{outlook.problem}: planning by the latent distance alone'
 
 
 def timeout_text(goal: Goal, params: dict[str, Any]) -> str | None:

@@ -14,15 +14,16 @@ import numpy as np
 from sensor_msgs.msg import Image
 from trajectory_msgs.msg import JointTrajectory
 
+from lewm_ros.api import make_planner
 from lewm_ros.bringup.compose import main_of
 from lewm_ros.engines import PRECISIONS, describe
 from lewm_ros.nodes.base import LATCHED, NEWEST
 from lewm_ros.nodes.diagnostics import OK, Rate, Recent
-from lewm_ros.nodes.goals import GOAL, goal_message, goal_settings, timeout_text
+from lewm_ros.nodes.goals import GOAL, goal_message, goal_settings, roadmap_text, timeout_text
 from lewm_ros.nodes.messages import plan_message, stamp_of, vector
 from lewm_ros.nodes.observer import ENGINE, ObserverNode
 from lewm_ros.nodes.parameters import Parameter, parameters_of
-from lewm_ros.planning import Plan, PlannerConfig, RecedingHorizonPlanner
+from lewm_ros.planning import Plan, PlannerConfig
 from lewm_ros.planning.goal import Goal, GoalState
 from lewm_ros.planning.policy import PlanningAgent
 from lewm_ros.robot.history import Context, History
@@ -57,9 +58,7 @@ class PlannerNode(ObserverNode):
         """Build the planner and run rollouts of every size once: first calls are slow."""
         self._config = _config(self.params)
         super().configure()
-        self._planner = RecedingHorizonPlanner(
-            self.bundle.spec, self.contract, self.engine, self._config
-        )
+        self._planner = make_planner(self.bundle, self.contract, self.engine, self._config)
         self._planner.warm_up()
         self._plan = self.publisher(JointTrajectory, 'plan', NEWEST)
         self._goal_status = self.publisher(DiagnosticArray, 'goal_status', LATCHED)
@@ -106,7 +105,7 @@ class PlannerNode(ObserverNode):
 
     def report(self) -> dict[str, Any]:
         """Figures of the planner."""
-        last, goal = self._last, self._agent.goal
+        last, goal, outlook = self._last, self._agent.goal, self._agent.outlook
         return {
             'plans': self._plans,
             'plans_hz': self._plan_rate.hz,
@@ -119,6 +118,7 @@ class PlannerNode(ObserverNode):
             'windows_missing': self._windows_missing,
             'goal': goal.state.value,
             'goal_distance': goal.distance,
+            'time_to_goal': float('nan') if outlook is None else outlook.time_to_goal,
             'plan_cost': float('nan') if last is None else last.cost,
             'rollouts': 0 if last is None else last.rollouts,
             'warm': last is not None and last.warm,
@@ -199,7 +199,9 @@ class PlannerNode(ObserverNode):
     def _publish_goal_status(self) -> None:
         goal = self._agent.goal
         self.conditions.set('goal timeout', timeout_text(goal, self.params))
-        self._goal_status.publish(goal_message(goal, self.contract.name, self.now()))
+        outlook = self._agent.outlook
+        self.conditions.set('roadmap', roadmap_text(outlook))
+        self._goal_status.publish(goal_message(goal, outlook, self.contract.name, self.now()))
 
     def _note(self, plan: Plan, context: Context, milliseconds: float) -> None:
         now = self.now()
@@ -212,6 +214,8 @@ class PlannerNode(ObserverNode):
         late = now > plan.start
         self._late += late
         self._fruitless_since = None
+        if plan.outlook is not None:
+            self._publish_goal_status()
         self.conditions.set('context', None)
         self.conditions.set(
             'late',

@@ -65,6 +65,11 @@ class PlannerConfig:
         0.0, 'Correlation of the noise within a block.', 0.0, 1.0, dynamic=True
     )
     cost: str = setting('ramp', 'Weight of the distance to the goal over the plan.', choices=KINDS)
+    roadmap: str = setting(
+        'auto',
+        'Cost by the roadmap of the bundle, if it has one; off: by the distance to the goal.',
+        choices=('auto', 'off'),
+    )
     execute: int = setting(1, 'Blocks played before a new plan is asked for.', 1, 999, dynamic=True)
     deadline_fraction: float = setting(
         0.7, 'Part of a block that a plan may take.', 0.01, 100.0, dynamic=True
@@ -92,6 +97,8 @@ class PlannerConfig:
                 raise ModelError(f'{key} is {value}: expected a finite number above 0')
         if self.seed < 0:
             raise ModelError(f'seed is {self.seed}: expected 0 or above')
+        if self.roadmap not in ('auto', 'off'):
+            raise ModelError(f"roadmap is {shown(self.roadmap)}: expected 'auto' or 'off'")
         weights(self.cost, self.horizon)
         self.search(warm=False)
         self.search(warm=True)

@@ -15,7 +15,12 @@ import numpy as np
 
 from lewm_ros.control.playback import Playback
 from lewm_ros.planning.goal import Goal
-from lewm_ros.planning.receding_horizon import Plan, PlannerConfig, RecedingHorizonPlanner
+from lewm_ros.planning.receding_horizon import (
+    Outlook,
+    Plan,
+    PlannerConfig,
+    RecedingHorizonPlanner,
+)
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.history import Context, History, block_edges
 from lewm_ros.robot.spec import ModelSpec
@@ -53,6 +58,7 @@ class PlanningAgent:
         goal: what is pursued, and how near the robot is.
         config: settings of the next search.
         planner: searches.
+        outlook: of the newest plan to this goal, by the roadmap; None: no plan, or no roadmap.
 
     """
 
@@ -68,6 +74,7 @@ class PlanningAgent:
         self._playback = Playback(contract.action.size, hold=self._hold)
         self._delay = round(contract.action.delay * NS_PER_S)
         self._block = self.history.block
+        self.outlook: Outlook | None = None
         self._episode = 0
         self._searched = -1  # episode that the planner's memory belongs to
         self._asked: int | None = None  # stamp of the latent that a plan was last asked on
@@ -90,7 +97,7 @@ class PlanningAgent:
             goal.stamp = stamp
             return False
         goal.set(latent, stamp, steady)
-        self._asked = None
+        self._asked = self.outlook = None
         return True
 
     def observe(self, stamp: int, latent: np.ndarray, steady: float) -> bool:
@@ -160,6 +167,8 @@ class PlanningAgent:
         if request.episode != self._episode or now < request.asked or self.goal.pursued is None:
             return False
         self._playback.add(plan.start, plan.period, plan.actions)
+        if np.array_equal(request.goal, self.goal.pursued):
+            self.outlook = plan.outlook
         return True
 
     def plan(self, now: int, live: bool = False) -> Plan | None:

@@ -9,10 +9,11 @@ search starts from the last plan, shifted by the time that has passed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from lewm_ros.errors import ModelError
 from lewm_ros.planning.cem import CEM, CEMConfig, Cost, Search, Solution
 from lewm_ros.planning.config import PlannerConfig, shares_first
 from lewm_ros.planning.costs import goal_cost, weights
+from lewm_ros.planning.roadmap import Field, Roadmap, field_cost
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.history import Context, held_average
 from lewm_ros.robot.spec import ModelSpec
@@ -27,6 +29,44 @@ from lewm_ros.time import NS_PER_S
 
 if TYPE_CHECKING:  # it is handed in; planning imports no runtime
     from lewm_ros.engines import Engine
+
+#: Nearer to the goal than that [blocks], the cost is the squared distance.
+NEAR = 3.0
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What the roadmap says of the way to the goal. Gaps are latent distances to recordings."""
+
+    time_to_goal: float  #: by the recordings, from the newest frame on [s]; NaN if off the map
+    goal_gap: float
+    frame_gap: float
+    gap_limit: float  #: larger gaps are of images unlike anything recorded
+    connected: bool  #: recorded movements lead from the frame to the goal
+
+    @property
+    def on_map(self) -> bool:
+        """Whether the newest frame looks like something recorded."""
+        return self.frame_gap <= self.gap_limit
+
+    @property
+    def reachable(self) -> bool | None:
+        """Whether recorded movements lead to the goal; None where the frame is off the map."""
+        if self.goal_gap > self.gap_limit:
+            return False
+        return self.connected if self.on_map else None
+
+    @property
+    def problem(self) -> str | None:
+        """Why a plan cannot go by the roadmap; None where it can."""
+        gap = None
+        if self.goal_gap > self.gap_limit:
+            what, gap = 'the goal', self.goal_gap
+        elif not self.on_map:
+            what, gap = 'the newest frame', self.frame_gap
+        if gap is not None:
+            return f'{what} looks like nothing recorded (gap {gap:.3g}, limit {self.gap_limit:.3g})'
+        return None if self.connected else 'no recorded movements lead from here to the goal'
 
 
 @dataclass(frozen=True)
@@ -42,6 +82,7 @@ class Plan:
     rollouts: int  #: candidates evaluated
     warm: bool  #: started from the last plan
     deadline_missed: bool  #: iterations were left out because the budget was spent
+    outlook: Outlook | None = None  #: by the roadmap; None without one
 
     @property
     def end(self) -> int:
@@ -60,6 +101,7 @@ class RecedingHorizonPlanner:
         contract: the robot; its limits may be tighter than the model's.
         engine: from ``lewm_ros.engines.load_engine``.
         config: settings.
+        roadmap: of latents of the model, or None: the cost is the squared distance then.
 
     Raises ConfigError if the robot is not the model's, ModelError if the model's rollout
     is shorter than ``config.horizon``.
@@ -67,7 +109,12 @@ class RecedingHorizonPlanner:
     """
 
     def __init__(
-        self, spec: ModelSpec, contract: Contract, engine: Engine, config: PlannerConfig
+        self,
+        spec: ModelSpec,
+        contract: Contract,
+        engine: Engine,
+        config: PlannerConfig,
+        roadmap: Roadmap | None = None,
     ) -> None:
         contract.check_against_bundle(spec.contract)
         if config.horizon > spec.horizon:
@@ -77,6 +124,7 @@ class RecedingHorizonPlanner:
             )
         self._spec = spec
         self._engine = engine
+        self._roadmap = roadmap
         self._bounds = contract.action.bounds
         self._ticks = spec.frameskip
         self._free = config.horizon - 1
@@ -99,7 +147,7 @@ class RecedingHorizonPlanner:
     def adopt(self, config: PlannerConfig) -> None:
         """Search with other settings from the next plan on; the last one still warms it.
 
-        Horizon, cost, clip and seed stay those that the planner was made with.
+        Horizon, cost, roadmap, clip and seed stay those that the planner was made with.
         """
         self.config = config
         self.budget = config.deadline_fraction * self._spec.block  #: for a live plan [s]
@@ -110,6 +158,7 @@ class RecedingHorizonPlanner:
         """Forget the last plan (new episode): the next search is cold."""
         self._rng = np.random.default_rng(self.config.seed)
         self._goal: np.ndarray | None = None
+        self._field: Field | None = None
         self._last: tuple[int, np.ndarray] | None = None  # start, (ticks, 1 + E, A) normalised
 
     def warm_up(self) -> None:
@@ -119,8 +168,9 @@ class RecedingHorizonPlanner:
         context = Context(0, np.zeros((spec.history, spec.latent_size)), past)
         committed, goal = np.zeros((self._ticks, self._size)), np.zeros(spec.latent_size)
         mean = np.clip(0.0, self._low, self._high)
-        for cem in (self._cold, self._warm):
-            search = self._search(cem.config, context, committed, goal)
+        field = None if self._roadmap is None else self._roadmap.field(goal)
+        for cem, by in product((self._cold, self._warm), {None, field}):
+            search = self._search(cem.config, context, committed, self._cost(goal, by))
             for exact in {True, not search.coarse}:
                 search.iterate(mean, np.ones_like(mean), None, exact)
             search.cost(mean)
@@ -156,12 +206,15 @@ class RecedingHorizonPlanner:
             raise ModelError('the committed actions or the goal hold NaN: expected finite numbers')
         if self._goal is None or not np.array_equal(goal, self._goal):
             self._goal, self._last = np.array(goal), None
+            self._field = None if self._roadmap is None else self._roadmap.field(goal)
+        outlook = None if self._field is None else _look(self._field, context.latents[-1])
+        field = self._field if outlook is not None and self._go_by_map(outlook) else None
         start = context.stamp + self._block
         seeds = self._shifted(start)
         warm = seeds is not None
         cem = self._warm if warm else self._cold
         solution = cem.solve(
-            self._search(cem.config, context, committed, goal),
+            self._search(cem.config, context, committed, self._cost(goal, field)),
             mean=np.clip(seeds[0] if seeds is not None else 0.0, self._low, self._high),
             std=self.config.warm_std if warm else self.config.std,
             extra=None if seeds is None else seeds[1:],
@@ -183,28 +236,44 @@ class RecedingHorizonPlanner:
             rollouts=solution.rollouts,
             warm=warm,
             deadline_missed=solution.cut,
+            outlook=outlook,
         )
 
+    def _go_by_map(self, outlook: Outlook) -> bool:
+        return outlook.problem is None and outlook.time_to_goal >= NEAR * self._spec.block
+
+    def _cost(self, goal: np.ndarray, field: Field | None) -> tuple[Any, tuple[np.ndarray, ...]]:
+        """Cost of latents after the committed block, and its arrays but the latents."""
+        first = int(self._shares_first)
+        weights = self._weights[first:]
+        if field is None:
+            return goal_cost, (goal, weights)
+        counted = np.flatnonzero(weights)[0]
+        return field_cost, (weights[counted:].astype(np.float32), *field.arrays)
+
     def _search(
-        self, config: CEMConfig, context: Context, committed: np.ndarray, goal: np.ndarray
+        self,
+        config: CEMConfig,
+        context: Context,
+        committed: np.ndarray,
+        by: tuple[Any, tuple[np.ndarray, ...]],
     ) -> Search:
         first = self._spec.normalise(committed).reshape(1, -1).astype(np.float32)
         past = self._spec.normalise_block(context.past).astype(np.float32)
         latents = np.asarray(context.latents, dtype=np.float32)
-        weights = self._weights
+        function, arrays = by
         if self._shares_first:
             after = self._engine.rollout(latents, past, first[None])[0]
             latents = np.concatenate([latents[1:], after])
             past = np.concatenate([past, first])[1:]
-            first, weights = first[:0], weights[1:]
+            first = first[:0]
 
         def cost(candidates: np.ndarray, exact: bool) -> np.ndarray:
             shape = (len(candidates), len(first) + self._free, candidates.shape[2])
             actions = np.empty(shape, dtype=np.float32)
             actions[:, : len(first)] = first
             actions[:, len(first) :] = candidates
-            arrays = goal, weights
-            return self._engine.costs(latents, past, actions, goal_cost, arrays, exact)
+            return self._engine.costs(latents, past, actions, function, arrays, exact)
 
         coarse: Cost | None = None
         if self._engine.precision != 'f32':
@@ -234,3 +303,15 @@ class RecedingHorizonPlanner:
         edges = start + self._period * np.arange(ticks + 1)
         moved = held_average(stamps, held, edges).reshape(ticks, count, size)
         return moved.transpose(1, 0, 2).reshape(count, self._free, -1)
+
+
+def _look(field: Field, latent: np.ndarray) -> Outlook:
+    roadmap = field.roadmap
+    outlook = Outlook(
+        time_to_goal=float(field.value(latent)),
+        goal_gap=field.gap,
+        frame_gap=float(roadmap.gaps(latent[None])[0]),
+        gap_limit=roadmap.gap_limit,
+        connected=bool(field.connected(latent[None])[0]),
+    )
+    return outlook if outlook.problem is None else replace(outlook, time_to_goal=float('nan'))

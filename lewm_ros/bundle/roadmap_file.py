@@ -1,0 +1,75 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The roadmap of a bundle: arrays in an npz file, the rest in the manifest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import io
+from pathlib import Path
+import zipfile
+
+import numpy as np
+
+from lewm_ros.bundle.bundle import CARD, Bundle, write_bundle
+from lewm_ros.bundle.manifest import FILES, ROADMAP, RoadmapEntry
+from lewm_ros.errors import ModelError, one_line
+from lewm_ros.planning.roadmap import Roadmap
+
+#: Arrays of the file, and their types.
+ARRAYS = {'nodes': np.float32, 'edges': np.int32, 'seconds': np.float32}
+
+
+def read_roadmap(bundle: Bundle) -> Roadmap | None:
+    """Return the roadmap of a bundle, None where it has none.
+
+    Raises ModelError for one that is of another model, damaged or not of the model's size.
+    """
+    entry, manifest = bundle.manifest.roadmap, bundle.manifest
+    if entry is None:
+        return None
+    where = f'bundle {bundle.path}: {ROADMAP}'
+    if entry.model_hash != bundle.hash:
+        raise ModelError(
+            f'{where} is of model {entry.model_hash[:12]}, the bundle is {bundle.hash[:12]}: run '
+            f'`lewm roadmap {bundle.path} --data BAG...` again'
+        )
+    data = bundle.read(ROADMAP)
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ARRAYS}
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelError(f'{where}: {one_line(error)}; expected arrays {list(ARRAYS)}') from error
+    for name, kind in ARRAYS.items():
+        if arrays[name].dtype != kind:
+            raise ModelError(f'{where}: {name} are {arrays[name].dtype}, expected {np.dtype(kind)}')
+    try:
+        roadmap = Roadmap(
+            **arrays, radius=entry.radius, speed=entry.speed, gap_limit=entry.gap_limit
+        )
+    except ModelError as error:
+        raise ModelError(f'{where}: {error}') from error
+    if roadmap.nodes.shape[1] != manifest.latent_size:
+        raise ModelError(
+            f'{where}: nodes have {roadmap.nodes.shape[1]} numbers, latents of the model '
+            f'{manifest.latent_size}'
+        )
+    return roadmap
+
+
+def write_roadmap(bundle: Bundle, roadmap: Roadmap, entry: RoadmapEntry) -> Bundle:
+    """Put a roadmap into a bundle, in place of one that it has; the model stays the same.
+
+    Args:
+        bundle: written anew as a whole.
+        roadmap: of latents of this model.
+        entry: its ``sha256`` is computed here.
+
+    """
+    file = io.BytesIO()
+    np.savez_compressed(file, **{name: getattr(roadmap, name) for name in ARRAYS})
+    files: dict[str, bytes | Path] = {ROADMAP: file.getvalue()}
+    for name in (*FILES, CARD):
+        if (bundle.path / name).is_file():
+            files[name] = bundle.path / name
+    return write_bundle(bundle.path, replace(bundle.manifest, roadmap=entry), files)

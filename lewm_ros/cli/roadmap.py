@@ -1,0 +1,62 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""`lewm roadmap`: which goals the recordings connect, and how long the ways are."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+import json
+from pathlib import Path
+
+from lewm_ros.bundle import ROADMAP, Bundle
+from lewm_ros.evaluation.roadmap import NODES, build_roadmap
+from lewm_ros.files import find
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument('bundle', help='bundle folder or name; the roadmap is put into it')
+    parser.add_argument(
+        '--data',
+        nargs='+',
+        type=Path,
+        required=True,
+        metavar='BAG',
+        help='bags of movements; best those that the model was trained on',
+    )
+    parser.add_argument(
+        '--nodes',
+        type=int,
+        default=NODES,
+        help=f'most nodes; their radius grows until they suffice (default {NODES})',
+    )
+    parser.add_argument(
+        '--add', action='store_true', help='add the bags to the roadmap that the bundle has'
+    )
+    parser.add_argument('--json', action='store_true', help='figures as JSON on standard output')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build the roadmap, and print what it covers."""
+    bundle = Bundle.load(find('bundle', args.bundle))
+    bundle = build_roadmap(bundle, args.data, args.nodes, args.add)
+    print(describe(bundle, args.json))
+    return 0
+
+
+def describe(bundle: Bundle, as_json: bool = False) -> str:
+    """Say what the roadmap of a bundle covers, as text or JSON."""
+    entry = bundle.manifest.roadmap
+    if entry is None:
+        return 'no roadmap'
+    size = (bundle.path / ROADMAP).stat().st_size
+    if as_json:
+        figures = {k: v for k, v in asdict(entry).items() if k not in ('sha256', 'data')}
+        return json.dumps(figures | {'bytes': size})
+    return (
+        f'roadmap: {entry.nodes} nodes of radius {entry.radius:.2f} and {entry.edges} edges from '
+        f'{entry.frames} frames, {size / 1e6:.1f} MB; of held-out frames {entry.covered:.1%} are '
+        f'within {entry.gap_limit:.2f} of a node, of pairs of them {entry.connected:.1%} are '
+        'connected'
+    )

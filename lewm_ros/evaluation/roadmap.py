@@ -1,0 +1,77 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""From bags to the roadmap of a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from lewm_ros.bags.episodes import read_episodes
+from lewm_ros.bags.hashes import bag_hashes
+from lewm_ros.bags.reader import find_bags
+from lewm_ros.bundle import Bundle, RoadmapEntry, read_roadmap, write_roadmap
+from lewm_ros.engines import load_engine
+from lewm_ros.errors import BagError, ModelError
+from lewm_ros.planning.roadmap import build, extend
+from lewm_ros.progress import progress
+
+#: Most nodes: what a plan can afford to compare each predicted latent with.
+NODES = 10_000
+
+
+def build_roadmap(
+    bundle: Bundle, data: Sequence[Path], nodes: int = NODES, add: bool = False
+) -> Bundle:
+    """Encode bags, make a roadmap of their latents and put it into the bundle.
+
+    Args:
+        bundle: written anew, its model unchanged.
+        data: bags; best those that the model was trained on.
+        nodes: most nodes.
+        add: to the roadmap that the bundle has, in place of a new one.
+
+    Raises BagError where the bags have no usable frames or are in the roadmap already, ModelError
+    where no roadmap can be made of them.
+
+    """
+    if nodes < 1:
+        raise ModelError(f'--nodes is {nodes}: expected 1 or more')
+    bags = find_bags(data)
+    hashes = tuple(digest for bag in bags for digest in bag_hashes(bag))
+    old, roadmap = bundle.manifest.roadmap, read_roadmap(bundle) if add else None
+    if add:
+        if old is None:
+            raise ModelError(f'bundle {bundle.path} has no roadmap to add to: leave --add out')
+        if set(hashes) & set(old.data):
+            raise BagError(f'{[str(b) for b in bags]}: the roadmap has some of that already')
+    engine, spec = load_engine(bundle), bundle.spec
+    source = progress(
+        read_episodes(bags, bundle.contract, spec.image_size), desc='encode', unit='episode'
+    )
+    recorded = [(e.stamps, np.stack([engine.encode(i) for i in e.images])) for e in source]
+    frames = sum(len(stamps) for stamps, _ in recorded)
+    if not frames:
+        raise BagError(f'{[str(b) for b in bags]}: no frames that the contract can read')
+    if roadmap is None or old is None:
+        roadmap, figures = build(recorded, spec.block, spec.frameskip, nodes)
+    else:
+        roadmap = extend(roadmap, recorded, roadmap.speed, spec.block, nodes)
+        figures = {key: asdict(old)[key] for key in ('covered', 'connected')}
+        hashes, frames = (*old.data, *hashes), old.frames + frames
+    entry = RoadmapEntry(
+        sha256='0' * 64,
+        model_hash=bundle.hash,
+        radius=roadmap.radius,
+        speed=roadmap.speed,
+        gap_limit=roadmap.gap_limit,
+        nodes=len(roadmap.nodes),
+        edges=len(roadmap.edges),
+        frames=frames,
+        data=hashes,
+        **figures,
+    )
+    return write_roadmap(bundle, roadmap, entry)

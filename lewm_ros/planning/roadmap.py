@@ -1,0 +1,364 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""A roadmap of recorded latents: how long it takes from anywhere to a goal, by the recordings.
+
+The latents of the frames of a bag are thinned to nodes. What a recording shows to follow one
+node within two blocks is a directed edge with its duration. The time to a goal over these edges
+is a cost that has no local minima where the squared latent distance has them, so it leads to
+goals far beyond one plan. All times are in seconds, all distances Euclidean in latent space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lewm_ros.errors import ModelError
+from lewm_ros.time import NS_PER_S
+
+#: Radius of a node: what a fast robot moves in so many blocks. The radius of a capped map grows.
+RADIUS_BLOCKS, GROWTH = 0.25, 1.1
+#: Longest recorded piece that becomes an edge [blocks].
+EDGE_BLOCKS = 2.0
+#: Share of the recorded movements that are slower than a "fast robot".
+FAST = 0.9
+#: Share of the episodes held out to measure gaps; a latent is like something recorded up to this
+#: many times this quantile of theirs; pairs of frames whose connection is tried.
+HELD_OUT, GAP_MARGIN, GAP_QUANTILE, PAIRS = 0.05, 1.1, 0.995, 200
+#: Frames compared with all nodes at a time; bounds the memory that takes.
+_CHUNK = 1024
+#: Stamps (n,) int64 [ns] and latents (n, D) of one episode.
+Recorded = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Roadmap:
+    """Nodes and edges. M nodes, E edges, D latent size."""
+
+    nodes: np.ndarray  #: (M, D) float32
+    edges: np.ndarray  #: (E, 2) int32, from and to, ascending
+    seconds: np.ndarray  #: (E,) float32, cost of each edge [s]
+    radius: float  #: of a node
+    speed: float  #: of a fast robot [latent distance per second]
+    gap_limit: float  #: a latent farther from every node is unlike anything recorded
+
+    def __post_init__(self) -> None:
+        nodes, edges, seconds = self.nodes, self.edges, self.seconds
+        if nodes.ndim != 2 or not len(nodes) or not np.isfinite(nodes).all():
+            raise ModelError(f'nodes of a roadmap have shape {nodes.shape}: expected finite (M, D)')
+        if edges.shape != (len(seconds), 2) or seconds.ndim != 1:
+            raise ModelError(
+                f'edges of a roadmap have shape {edges.shape}, their seconds {seconds.shape}: '
+                'expected (E, 2) and (E,)'
+            )
+        if len(edges) and not (
+            edges.min() >= 0 and edges.max() < len(nodes) and (np.diff(edges[:, 0]) >= 0).all()
+        ):
+            raise ModelError(f'edges of a roadmap do not ascend within its {len(nodes)} nodes')
+        if not (np.isfinite(seconds).all() and (seconds > 0).all()):
+            raise ModelError('seconds of a roadmap: expected finite numbers above 0')
+        for key in ('radius', 'speed', 'gap_limit'):
+            if not (np.isfinite(getattr(self, key)) and getattr(self, key) > 0):
+                raise ModelError(f'{key} of a roadmap is {getattr(self, key)}: expected above 0')
+
+    def price(self, gap: Any) -> Any:
+        """Time [s] that a gap between latents costs.
+
+        A fast robot's time for it, and steeply more where it is wider than two nodes: latent
+        distances saturate, so a wide gap says little about the time between.
+        """
+        return gap / self.speed * (1 + (gap / (2 * self.radius)) ** 2)
+
+    def gaps(self, latents: np.ndarray) -> np.ndarray:
+        """Distance of latents (n, D) to their nearest nodes, (n,) float32."""
+        return assign(latents, self.nodes)[1]
+
+    def field(self, goal: np.ndarray) -> Field:
+        """Time to a goal latent (D,) from everywhere: one Bellman-Ford pass over the edges."""
+        return Field(self, np.asarray(goal, dtype=np.float32))
+
+
+class Field:
+    """The time to one goal.
+
+    Attributes:
+        gap: distance of the goal to its nearest node.
+        times: (M,) float32, time to the goal from each node [s].
+        arrays: what :func:`field_cost` reads beside latents and weights.
+
+    """
+
+    def __init__(self, roadmap: Roadmap, goal: np.ndarray) -> None:
+        self.roadmap = roadmap
+        distance = _distances(goal[None], roadmap.nodes)[0]
+        self.gap = float(distance.min())
+        last = roadmap.price(distance).astype(np.float32)
+        # By recorded pieces alone, from the nodes about the goal: infinite where there is no way.
+        about = distance <= max(roadmap.gap_limit, self.gap)
+        self._recorded = self._relax(np.where(about, last, np.float32(np.inf)))
+        self.times = self._relax(np.minimum(last, self._recorded))
+        points = np.concatenate([roadmap.nodes, goal[None]])
+        self.arrays = _lifted(points, np.append(self.times, 0), roadmap)
+
+    def value(self, latents: np.ndarray) -> np.ndarray:
+        """Time to the goal from latents (..., D), (...) float32 [s]."""
+        return time_to_goal(np.asarray(latents, dtype=np.float32), *self.arrays)
+
+    def connected(self, latents: np.ndarray) -> np.ndarray:
+        """Whether recorded pieces lead to the goal from a node about each latent (n, D), (n,)."""
+        distances = _distances(latents, self.roadmap.nodes)
+        about = distances <= np.maximum(self.roadmap.gap_limit, distances.min(axis=1))[:, None]
+        return (about & np.isfinite(self._recorded)).any(axis=1)
+
+    def path(self, latent: np.ndarray) -> list[tuple[int, float]]:
+        """Nodes on the way from a latent (D,) to the goal, each with its time to the goal [s]."""
+        roadmap, times = self.roadmap, self.times
+        distance = _distances(latent[None], roadmap.nodes)[0]
+        node = int(np.argmin(roadmap.price(distance) + times))
+        way = [(node, float(times[node]))]
+        while True:
+            here = slice(*np.searchsorted(roadmap.edges[:, 0], (node, node + 1)))
+            targets = roadmap.edges[here, 1]
+            after = roadmap.seconds[here] + times[targets]
+            if not len(after) or times[node] < after.min():
+                return way  # from here straight to the goal
+            node = int(targets[np.argmin(after)])
+            way.append((node, float(times[node])))
+
+    def _relax(self, times: np.ndarray) -> np.ndarray:
+        """Shorten times (M,) over the edges until nothing changes (Bellman and Ford)."""
+        sources, targets = self.roadmap.edges.T
+        seconds, times, changed = self.roadmap.seconds, times.copy(), np.isfinite(times)
+        while changed.any():
+            tried = np.flatnonzero(changed[targets])
+            after = seconds[tried] + times[targets[tried]]
+            better = after < times[sources[tried]]
+            shorter = sources[tried[better]]
+            np.minimum.at(times, shorter, after[better])
+            changed[:] = False
+            changed[shorter] = True
+        return times
+
+
+def _lifted(points: np.ndarray, times: np.ndarray, roadmap: Roadmap) -> tuple[np.ndarray, ...]:
+    """Arrays of :func:`time_to_goal` for points (P, D) and their times to the goal (P,) [s].
+
+    Lengths are counted in diameters of a node and times in a fast robot's time for one, which
+    leaves the fewest operations on an array of all latents times all points.
+    """
+    diameter = 2 * roadmap.radius
+    unit = diameter / roadmap.speed
+    points = points / diameter
+    size = points.shape[1]
+    lift = np.eye(size, size + 2) / diameter
+    one = np.zeros(size + 2)
+    one[-2] = 1
+    squares = np.square(points).sum(axis=1)
+    table = np.stack([squares, np.ones(len(points))])
+    table = np.concatenate([-2 * points.T, table])
+    arrays = lift, one, table, times / unit, unit
+    return tuple(np.array(a, dtype=np.float32, order='C') for a in arrays)
+
+
+def time_to_goal(latents: Any, lift: Any, one: Any, table: Any, times: Any, unit: Any) -> Any:
+    """Time to the goal of a field: the least of the price of a gap and the time from there.
+
+    Written for arrays of numpy and of torch alike: an engine on a GPU computes it there.
+
+    Args:
+        latents: (..., D) float32.
+        lift: (D, D + 2), scales latents and makes room for 1 and their squared norm.
+        one: (D + 2,), the 1.
+        table: (D + 2, P); with it lifted latents give squared distances to P points.
+        times: (P,) from the points to the goal, in ``unit``.
+        unit: () [s].
+
+    Returns:
+        (...) [s]; NaN where a latent is not finite.
+
+    """
+    lifted = latents @ lift
+    squares = (lifted * lifted).sum(-1)
+    lifted += one
+    lifted[..., -1] = squares
+    # One product of two matrices: numpy takes a product for each sample where there are three axes.
+    costs = lifted.reshape(-1, lifted.shape[-1]) @ table
+    gaps = abs(costs)  # rounding may leave them below 0
+    gaps **= 0.5
+    costs += 1
+    costs *= gaps
+    costs += times
+    least = costs.min(-1)
+    return getattr(least, 'values', least).reshape(squares.shape) * unit
+
+
+def field_cost(latents: Any, weights: Any, *field: Any) -> Any:
+    """Time to the goal of predicted latents (S, N, D), weighted over the last steps, (S,) [s].
+
+    ``weights`` (N',) are of the last N' ≤ N steps; ``field`` is :attr:`Field.arrays`.
+    """
+    return time_to_goal(latents[:, -len(weights) :], *field) @ weights
+
+
+def build(
+    episodes: Sequence[Recorded], block: float, frameskip: int, cap: int
+) -> tuple[Roadmap, dict[str, float]]:
+    """Make a roadmap of recorded latents.
+
+    One episode in twenty is held out at first: the limit of a gap, and what is covered and
+    connected, are measured on it with a map of the others.
+
+    Args:
+        episodes: stamps (n,) int64 [ns] and latents (n, D) of each, without gaps.
+        block: of the model [s].
+        frameskip: k, control ticks in a block.
+        cap: most nodes.
+
+    Returns:
+        The roadmap of all episodes, and the shares 'covered' and 'connected' of
+        :class:`lewm_ros.bundle.RoadmapEntry`.
+
+    Raises ModelError where there are fewer than 2 episodes or nothing moves.
+
+    """
+    if len(episodes) < 2:
+        raise ModelError(
+            f'{len(episodes)} episode: a roadmap needs at least 2, one of them held out'
+        )
+    every = min(round(1 / HELD_OUT), len(episodes))
+    rest = [e for i, e in enumerate(episodes) if i % every != every // 2]
+    test = np.concatenate([z for i, (_, z) in enumerate(episodes) if i % every == every // 2])
+    speed = _fast(rest, block / frameskip)
+    partial = extend(None, rest, speed, block, cap)
+    gaps = partial.gaps(test)
+    limit = max(GAP_MARGIN * float(np.quantile(gaps, GAP_QUANTILE)), partial.radius)
+    partial = replace(partial, gap_limit=limit)
+    pairs = np.random.default_rng(0).choice(test, (2, min(PAIRS, len(test))))
+    connected = [partial.field(a).connected(b[None])[0] for a, b in zip(*pairs)]
+    whole = replace(extend(None, episodes, speed, block, cap), gap_limit=limit)
+    return whole, {
+        'covered': float(np.mean(gaps <= limit)),
+        'connected': float(np.mean(connected)),
+    }
+
+
+def extend(
+    roadmap: Roadmap | None, episodes: Sequence[Recorded], speed: float, block: float, cap: int
+) -> Roadmap:
+    """Add episodes to a roadmap, or make a first one; other arguments as of :func:`build`.
+
+    Raises ModelError where the nodes of a roadmap that is there leave no room for others.
+    """
+    latents = np.concatenate([z for _, z in episodes]).astype(np.float32)
+    if roadmap is None:
+        nodes, radius = _cover(latents, RADIUS_BLOCKS * block * speed, cap)
+        empty = np.empty((0, 2), np.int32), np.empty(0, np.float32)
+        roadmap = Roadmap(nodes, *empty, radius, speed, gap_limit=radius)
+    else:
+        nodes, radius = _cover(latents, roadmap.radius, cap, roadmap.nodes)
+        if radius != roadmap.radius:
+            raise ModelError(
+                f'the roadmap would have more than {cap} nodes: allow more, or build it anew from '
+                'all data'
+            )
+    cells, off = assign(latents, nodes)
+    keys, costs = _pieces(episodes, cells, roadmap.price(off), EDGE_BLOCKS * block, len(nodes))
+    keys.append(roadmap.edges[:, 0].astype(np.int64) * len(nodes) + roadmap.edges[:, 1])
+    costs.append(roadmap.seconds)
+    key, cost = np.concatenate(keys), np.concatenate(costs)
+    order = np.lexsort((cost, key))
+    key, cheapest = np.unique(key[order], return_index=True)
+    edges = np.stack(np.divmod(key, len(nodes)), axis=1).astype(np.int32)
+    return replace(roadmap, nodes=nodes, edges=edges, seconds=cost[order][cheapest])
+
+
+def _fast(episodes: Sequence[Recorded], span: float) -> float:
+    """Latent distance that a fast robot moves in a second, measured over ``span`` [s]."""
+    speeds = [np.zeros(1)]
+    for stamps, latents in episodes:
+        if len(stamps) < 2:
+            continue
+        lag = max(1, round(span * NS_PER_S / float(np.median(np.diff(stamps)))))
+        elapsed = (stamps[lag:] - stamps[:-lag]) / NS_PER_S
+        speeds.append(np.linalg.norm(latents[lag:] - latents[:-lag], axis=1) / elapsed)
+    speed = float(np.quantile(np.concatenate(speeds), FAST))
+    if not speed > 0:
+        raise ModelError('the latents of the recordings do not change: a roadmap needs movement')
+    return speed
+
+
+def _cover(
+    latents: np.ndarray, radius: float, cap: int, nodes: np.ndarray | None = None
+) -> tuple[np.ndarray, float]:
+    """Choose latents so that all (n, D) lie within a radius of one: (M ≤ cap, D) and the radius.
+
+    One after another: each that is not covered yet is chosen. Where that gives more than ``cap``
+    the radius grows. Some nodes may be there already.
+    """
+    known = np.empty((0, latents.shape[1]), np.float32) if nodes is None else nodes
+    cap = max(cap, len(known))
+    while True:
+        chosen = np.empty((cap, latents.shape[1]), dtype=np.float32)
+        chosen[: len(known)] = known
+        count, full = len(known), False
+        for start in range(0, len(latents), _CHUNK):
+            chunk = latents[start : start + _CHUNK]
+            if count:
+                chunk = chunk[assign(chunk, chosen[:count])[1] > radius]
+            while len(chunk) and count < cap:
+                chosen[count] = chunk[0]
+                chunk = chunk[np.linalg.norm(chunk - chosen[count], axis=1) > radius]
+                count += 1
+            full = len(chunk) > 0
+            if full:
+                break
+        if not full:
+            return chosen[:count].copy(), radius
+        radius *= GROWTH
+
+
+def assign(latents: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest node of each latent (n, D): its index (n,) int64 and distance (n,) float32."""
+    index = np.empty(len(latents), dtype=np.int64)
+    for start in range(0, len(latents), _CHUNK):
+        here = slice(start, start + _CHUNK)
+        index[here] = _distances(latents[here], nodes).argmin(axis=1)
+    return index, np.linalg.norm(latents - nodes[index], axis=1).astype(np.float32)
+
+
+def _distances(latents: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+    """Distance of latents (n, D) from nodes (M, D), (n, M) float32."""
+    products = np.asarray(latents, np.float32) @ nodes.T
+    squares = np.square(latents).sum(axis=1)[:, None] + np.square(nodes).sum(axis=1)
+    return np.sqrt(np.maximum(squares - 2 * products, 0, dtype=np.float32))
+
+
+def _pieces(
+    episodes: Sequence[Recorded], cells: np.ndarray, prices: np.ndarray, span: float, count: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Recorded pieces between two nodes: from · count + to, and the cost [s], in any order.
+
+    Args:
+        episodes: as of :func:`build`.
+        cells: (n,) node of each frame of all episodes.
+        prices: (n,) of the gap between the frame and its node [s].
+        span: longest piece [s].
+        count: number of nodes.
+
+    """
+    keys, costs, first = [], [], 0
+    for stamps, _ in episodes:
+        here = slice(first, first + len(stamps))
+        cell, price, first = cells[here], prices[here], here.stop
+        for lag in range(1, len(stamps)):
+            elapsed = (stamps[lag:] - stamps[:-lag]) / NS_PER_S
+            short = elapsed <= span * 1.001  # stamps are rounded
+            if not short.any():
+                break
+            used = short & (cell[lag:] != cell[:-lag])
+            keys.append((cell[:-lag] * count + cell[lag:])[used])
+            costs.append((elapsed + price[:-lag] + price[lag:])[used].astype(np.float32))
+    return keys, costs
