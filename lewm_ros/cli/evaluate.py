@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--far',
         type=float,
-        help="largest error at the start, in the task's unit (default: within a plan's reach)",
+        help="largest error at the start, in the task's unit; inf: any goal (default: within a "
+        "plan's reach)",
     )
     parser.add_argument(
         '--no-roadmap',

@@ -58,7 +58,8 @@ class TrialRecord:
     nominal_seconds: float = 0.0
     nominal_events: int = 0
     goal_image: np.ndarray | None = None  #: (S, S, 3) uint8 of the filmed goal
-    film: list[tuple[int, np.ndarray]] = field(default_factory=list)  #: (stamp [ns], frame)
+    #: (stamp [ns], frame, time to the goal by the roadmap [s] or NaN)
+    film: list[tuple[int, np.ndarray, float]] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
         """Metrics for summary.json; None where nothing was measured."""
@@ -195,14 +196,17 @@ def _draw(path: Path, record: TrialRecord) -> None:
 
 def _film(path: Path, record: TrialRecord, scale: int = 4) -> None:
     """Camera beside the goal, at the camera's own rate (GIF has steps of 10 ms)."""
-    from PIL import Image
+    from PIL import Image, ImageDraw
 
     frames = []
-    for _, frame in record.film:
+    for _, frame, seconds in record.film:
         pair = [frame] if record.goal_image is None else [frame, record.goal_image]
         image = np.repeat(np.repeat(np.concatenate(pair, axis=1), scale, 0), scale, 1)
         frames.append(Image.fromarray(image))
-    stamps = [stamp for stamp, _ in record.film]
+        if np.isfinite(seconds):
+            text = f'time to the goal: {seconds:.1f} s'
+            ImageDraw.Draw(frames[-1]).text((8, 6), text, stroke_width=2, stroke_fill=(0, 0, 0))
+    stamps = [stamp for stamp, _, _ in record.film]
     period = float(np.median(np.diff(stamps))) / NS_PER_S if len(stamps) > 1 else 0.05
     milliseconds = max(round(100 * period), 2) * 10  # viewers slow down what is faster
     frames[0].save(

@@ -37,6 +37,7 @@ from lewm_ros.time import NS_PER_S
 TICK = 0.02  #: [s]
 READY_TIMEOUT = 60.0  #: for frames, surprise and diagnostics to arrive [s]
 EVENT_PATIENCE = 5.0  #: for an open event to end before the next teleport [s]
+FILMED = 2.5  #: a goal that took longer is far [s]
 SETTLE = 2.0  #: for surprise after a change of who drives [s]
 
 
@@ -48,7 +49,14 @@ class TrialNode(TrialListener):
         Parameter('goals', 20, 'Goals for the planner.', low=0, high=10_000),
         Parameter('random_goals', 20, 'Goals for the random policy.', low=0, high=10_000),
         Parameter('teleports', 20, 'Teleports while the planner drives.', low=0, high=10_000),
-        Parameter('goal_seconds', 6.0, 'Time for each goal [s].', low=0.5, high=600.0),
+        Parameter('goal_seconds', 0.0, "Time for each goal [s]; 0: the task's.", 0.0, 600.0),
+        Parameter(
+            'far',
+            0.0,
+            "Largest distance of a goal, in the task's unit; 0: goals from the whole workspace.",
+            low=0.0,
+            high=1e3,
+        ),
         Parameter(
             'nominal_seconds',
             0.0,
@@ -63,6 +71,7 @@ class TrialNode(TrialListener):
     def configure(self) -> None:
         """Read the contract; a trial judges a simulated task by its true state."""
         super().configure()
+        self._goal_seconds = self.params['goal_seconds'] or self._task.goal_seconds
         prepare_report(Path(self.params['out']))  # what is missing is said now, not at the end
         self._goal_topic = self.publisher(Float64MultiArray, 'sim/goal', STREAM)
         self._perturb = self.publisher(String, 'sim/perturb', STREAM)
@@ -126,8 +135,8 @@ class TrialNode(TrialListener):
         began, before, events = self.now(), self.counters(), len(self._events)
         self._planner_drives = True
         for number in range(goals):
-            # One goal reached makes the film; until then each one is filmed anew.
-            self._filming = not any(g.reached for g in record.goals)
+            # One far goal reached makes the film; until then each one is filmed anew.
+            self._filming = not any((g.seconds or 0) >= FILMED for g in record.goals)
             if self._filming:
                 record.film.clear()
             yield from self._reach()
@@ -164,7 +173,7 @@ class TrialNode(TrialListener):
         results = self.record.goals if drive is None else self.record.random_goals
         goal = self._set_goal()
         began = self.now()
-        while self.now() < began + round(self.params['goal_seconds'] * NS_PER_S):
+        while self.now() < began + round(self._goal_seconds * NS_PER_S):
             if drive is not None:
                 drive()
             yield
@@ -180,7 +189,8 @@ class TrialNode(TrialListener):
         )
 
     def _set_goal(self) -> np.ndarray:
-        goal = self._task.goal_near(self._pose, self._rng)
+        far = self.params['far'] or float('inf')
+        goal = self._task.goal_near(self._pose, self._rng, far)
         self._reached_at = None
         self._goal = goal
         self._goal_topic.publish(Float64MultiArray(data=goal.tolist()))

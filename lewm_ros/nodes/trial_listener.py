@@ -55,6 +55,7 @@ class TrialListener(LewmNode):
         self._goal: np.ndarray | None = None
         self._goal_image: np.ndarray | None = None
         self._filming = self._planner_drives = False
+        self._time_to_goal = float('nan')  # by the roadmap [s]
         self._reached_at: int | None = None
         self._events: list[tuple[int, int]] = []  # (received, frame stamp) of opened events
         self._anomalies = OpenAnomalies()
@@ -63,6 +64,7 @@ class TrialListener(LewmNode):
         self.subscribe(JointState, self._state.topic, self._on_state, STREAM)
         self.subscribe(Image, self._contract.camera.topic, self._on_image, STREAM)
         self.subscribe(Image, 'goal_image', self._on_goal_image, LATCHED)
+        self.subscribe(DiagnosticArray, 'goal_status', self._on_goal_status, LATCHED)
         self.subscribe(Float32, 'surprise', self._on_surprise, STREAM)
         self.subscribe(Float32, 'surprise/threshold', self._on_threshold, LATCHED)
         self.subscribe(DiagnosticArray, 'anomaly', self._on_anomaly, EVENTS)
@@ -139,10 +141,15 @@ class TrialListener(LewmNode):
 
     def _on_image(self, message: Image, received: int) -> None:
         if self._filming:
-            self.record.film.append((stamp_of(message), from_message(message)))
+            shot = stamp_of(message), from_message(message), self._time_to_goal
+            self.record.film.append(shot)
 
     def _on_goal_image(self, message: Image, received: int) -> None:
         self._goal_image = from_message(message)
+
+    def _on_goal_status(self, message: DiagnosticArray, received: int) -> None:
+        values = {v.key: v.value for v in message.status[0].values}
+        self._time_to_goal = float(values.get('time_to_goal', 'nan'))
 
     def _on_surprise(self, message: Float32, received: int) -> None:
         self.record.surprise.append(((received - self._start) / NS_PER_S, message.data))

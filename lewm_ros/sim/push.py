@@ -24,6 +24,7 @@ class Push(Task):
     joints = ('pusher_x', 'pusher_y', 'puck_x', 'puck_y')
     unit = 'm'
     tolerance = 0.03
+    goal_seconds = 10.0
     painted = ('pusher', 'puck')
     NEAR, FAR = 0.06, 0.15  #: distance of the puck to a new goal [m]
     CONTACT = 0.115  #: distance of the centres in contact [m]
@@ -42,12 +43,14 @@ class Push(Task):
     def goal_near(
         cls, pose: np.ndarray, rng: np.random.Generator, far: float | None = None
     ) -> np.ndarray:
-        """Draw the end of a straight push (4,) [m], of ``NEAR`` to ``far``, within a plan's reach.
+        """Draw the end of a straight push (4,) [m], of ``NEAR`` to ``far``.
 
-        The pusher's way, round the puck and along the push, is no longer than ``REACH``; where
-        it stands too far from the puck for that, the goal is the nearest of 100.
+        Without ``far`` the goal is within a plan's reach: the push no longer than ``FAR`` and the
+        pusher's way, round the puck and along the push, than ``REACH``; where it stands too far
+        from the puck for that, the goal is the nearest of 100.
         """
-        far = cls.FAR if far is None else far
+        reach = cls.REACH if far is None else np.inf
+        far = cls.FAR if far is None else min(far, 2 * np.sqrt(2) * cls.PUCK)
         if not far > cls.NEAR:
             raise ConfigError(f'a goal {far} m away is none: expected more than {cls.NEAR}')
         pusher, puck = np.split(np.asarray(pose), 2)
@@ -55,7 +58,7 @@ class Push(Task):
         away = np.linalg.norm(out) + 1e-9
         nearest, least = np.empty(0), np.inf
         drawn = 0
-        while drawn < 100 and least > cls.REACH:
+        while drawn < 100 and least > reach:
             way = _direction(rng)
             length = rng.uniform(cls.NEAR, far)
             goal = puck + length * way

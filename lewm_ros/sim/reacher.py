@@ -23,6 +23,7 @@ class Reacher(Task):
     joints = ('shoulder', 'elbow')
     unit = 'rad'
     tolerance = 0.1
+    goal_seconds = 8.0
     painted = ('upper', 'fore', 'tip')
     ELBOW = 2.3  #: goals and resets keep the elbow within ± this [rad]
     NEAR, FAR = 0.8, 1.3  #: distance of a new goal, largest joint difference [rad]
@@ -36,12 +37,13 @@ class Reacher(Task):
     def goal_near(
         cls, pose: np.ndarray, rng: np.random.Generator, far: float | None = None
     ) -> np.ndarray:
-        """Draw a goal pose (2,) [rad] that is not reached yet but within a plan's reach.
+        """Draw a goal pose (2,) [rad] that is not reached yet.
 
-        No joint is further than ``far`` [rad] from ``pose`` and one is at least ``NEAR`` away:
-        the paper, too, takes goals that a plan's length of 25 steps can reach.
+        No joint is further than ``far`` [rad] from ``pose`` and one is at least ``NEAR`` away.
+        Without ``far`` a plan reaches it: the paper, too, takes goals that its plan of 25 steps
+        can reach.
         """
-        far = cls.FAR if far is None else far
+        far = cls.FAR if far is None else min(far, 2 * np.pi)
         if not far > cls.NEAR:
             raise ConfigError(f'a goal {far} rad away is none: expected more than {cls.NEAR}')
         while True:

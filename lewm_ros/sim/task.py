@@ -47,6 +47,9 @@ class Task(ABC):
         self.goal: np.ndarray | None = None
         self.reset()
 
+    #: Time within which a robot should be at any goal [s].
+    goal_seconds: float
+
     @classmethod
     @abstractmethod
     def random_pose(cls, rng: np.random.Generator) -> np.ndarray:
@@ -59,7 +62,8 @@ class Task(ABC):
     ) -> np.ndarray:
         """Draw a goal (J,) for a robot in this pose: not reached yet, no error above ``far``.
 
-        None is as far as a plan reaches. Raises ConfigError where there is no such goal.
+        None is as far as a plan reaches, infinity is anywhere. Raises ConfigError where there is
+        no such goal.
         """
 
     @staticmethod
