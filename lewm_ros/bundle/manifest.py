@@ -91,7 +91,7 @@ class RoadmapEntry:
     nodes: int
     edges: int
     frames: int  #: of the data
-    covered: float  #: share of held-out frames within the limit
+    covered: float  #: share of held-out frames within two radii of a node
     connected: float  #: share of pairs of held-out frames that the edges connect
     data: tuple[str, ...]  #: SHA-256 of each file of the data
 

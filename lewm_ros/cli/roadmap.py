@@ -13,6 +13,9 @@ from lewm_ros.bundle import ROADMAP, Bundle
 from lewm_ros.evaluation.roadmap import NODES, build_roadmap
 from lewm_ros.files import find
 
+#: A map that covers less of held-out frames has gaps that no plan can bridge.
+SPARSE = 0.8
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
@@ -57,6 +60,7 @@ def describe(bundle: Bundle, as_json: bool = False) -> str:
     return (
         f'roadmap: {entry.nodes} nodes of radius {entry.radius:.2f} and {entry.edges} edges from '
         f'{entry.frames} frames, {size / 1e6:.1f} MB; of held-out frames {entry.covered:.1%} are '
-        f'within {entry.gap_limit:.2f} of a node, of pairs of them {entry.connected:.1%} are '
-        'connected'
+        f'within two radii of a node, of pairs of them {entry.connected:.1%} are connected; images '
+        f'farther than {entry.gap_limit:.2f} from every node count as like nothing recorded'
+        + ('' if entry.covered > SPARSE else '. The recordings are too few for this robot')
     )

@@ -240,7 +240,7 @@ def build(
     connected = [partial.field(a).connected(b[None])[0] for a, b in zip(*pairs)]
     whole = replace(extend(None, episodes, speed, block, cap), gap_limit=limit)
     return whole, {
-        'covered': float(np.mean(gaps <= limit)),
+        'covered': float(np.mean(gaps <= 2 * partial.radius)),
         'connected': float(np.mean(connected)),
     }
 

@@ -58,7 +58,7 @@ class Push(Task):
         away = np.linalg.norm(out) + 1e-9
         nearest, least = np.empty(0), np.inf
         drawn = 0
-        while drawn < 100 and least > reach:
+        while drawn == 0 or (drawn < 100 and least > reach):
             way = _direction(rng)
             length = rng.uniform(cls.NEAR, far)
             goal = puck + length * way

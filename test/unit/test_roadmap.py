@@ -1,0 +1,379 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The roadmap: times that recordings show, ways that they connect, and plans that follow them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from point_mass import CONFIG, REST, SIZE, TICKS, PointMass, at, idle, point_mass_bundle
+import pytest
+
+from lewm_ros.bundle import (
+    CARD,
+    MANIFEST,
+    ROADMAP,
+    Bundle,
+    RoadmapEntry,
+    read_roadmap,
+    rewrite_manifest,
+    write_roadmap,
+)
+from lewm_ros.errors import ModelError
+from lewm_ros.planning import RecedingHorizonPlanner
+from lewm_ros.planning.roadmap import Recorded, Roadmap, build, extend, field_cost, time_to_goal
+from lewm_ros.robot.contract import Contract
+from lewm_ros.time import NS_PER_S
+
+BLOCK, SPEED = 0.25, 1.0
+
+
+def drive(points: list[tuple[float, float]], seed: int = 0, noise: float = 0.005) -> Recorded:
+    """Record a robot that moves along a line at ``SPEED``, seen at 20 Hz: latents (n, 4)."""
+    corners = np.array(points)
+    lengths = np.linalg.norm(np.diff(corners, axis=0), axis=1)
+    along = np.arange(0, lengths.sum(), SPEED / 20)
+    distance = np.concatenate([[0], np.cumsum(lengths)])
+    place = np.stack([np.interp(along, distance, axis) for axis in corners.T], axis=1)
+    place = place + np.random.default_rng(seed).normal(0, noise, place.shape)
+    stamps = NS_PER_S + np.arange(len(along)) * (NS_PER_S // 20)
+    return stamps, np.pad(place, [(0, 0), (0, 2)]).astype(np.float32)
+
+
+def spot(x: float, y: float) -> np.ndarray:
+    """Latent of a place."""
+    return np.array([x, y, 0, 0], dtype=np.float32)
+
+
+def make(*ways: list[tuple[float, float]], cap: int = 1000, times: int = 3) -> Roadmap:
+    """Build a roadmap of ways, each driven several times."""
+    return build([drive(way, seed) for way in ways for seed in range(times)], BLOCK, 5, cap)[0]
+
+
+#: Round a wall that stands between (0, 0) and (1, 0).
+ROUND = [(0.0, 0.0), (0.0, 0.6), (1.0, 0.6), (1.0, 0.0)]
+
+
+@pytest.fixture(scope='module')
+def detour() -> Roadmap:
+    """Return the map of a robot that went round a wall, there and back."""
+    return make(ROUND, ROUND[::-1])
+
+
+def test_times_are_those_of_the_recordings(detour: Roadmap) -> None:
+    """Along the way the time is the way's length by its speed, though the goal is near."""
+    field = detour.field(spot(1, 0))
+    assert field.value(spot(1, 0)) == pytest.approx(0, abs=0.02)
+    assert field.value(spot(1, 0.3)) == pytest.approx(0.3, rel=0.2)
+    assert field.value(spot(0.5, 0.6)) == pytest.approx(1.1, rel=0.2)
+    assert field.value(spot(0, 0)) == pytest.approx(2.2, rel=0.2)
+    assert field.connected(np.stack([spot(0, 0), spot(0.5, 0.6)])).all()
+
+
+def test_edges_have_a_direction() -> None:
+    """What was never recorded backwards is not driven backwards."""
+    one_way = make([(0, 0), (1, 0)])
+    there, back = one_way.field(spot(1, 0)), one_way.field(spot(0, 0))
+    assert there.connected(spot(0, 0)[None]).all()
+    assert not back.connected(spot(1, 0)[None]).any()
+    assert there.value(spot(0, 0)) < 1.3 < 10 < back.value(spot(1, 0))
+
+
+def test_recordings_join_where_they_meet() -> None:
+    """Two episodes that cross give a way that neither of them went."""
+    crossing = make([(0, 0), (1, 0)], [(0.5, -0.5), (0.5, 0.5)])
+    field = crossing.field(spot(0.5, 0.5))
+    assert field.connected(spot(0, 0)[None]).all()
+    assert field.value(spot(0, 0)) == pytest.approx(1.0, rel=0.25)
+
+
+def test_the_path_follows_the_recordings(detour: Roadmap) -> None:
+    """Its times fall to the goal, and it goes round the wall."""
+    path = detour.field(spot(1, 0)).path(spot(0, 0))
+    times = [seconds for _, seconds in path]
+    assert times == sorted(times, reverse=True)
+    assert times[-1] < 0.1
+    places = detour.nodes[[node for node, _ in path]]
+    assert places[:, 1].max() > 0.55
+    assert np.abs(places[:, 0] - 0.5).min() < 0.3
+
+
+def test_what_was_never_seen_is_beyond_the_limit(detour: Roadmap) -> None:
+    """A latent beside the way is, held-out ones are not."""
+    _, unseen = drive(ROUND, seed=99)
+    assert (detour.gaps(unseen) <= detour.gap_limit).all()
+    assert detour.gaps(spot(0.5, 0.2)[None])[0] > detour.gap_limit
+
+
+def test_a_wide_gap_costs_more_than_a_way_round(detour: Roadmap) -> None:
+    """Twice the gap costs more than twice the time beyond the size of a node."""
+    narrow, wide = detour.price(detour.radius / 10), detour.price(8 * detour.radius)
+    assert narrow == pytest.approx(detour.radius / 10 / detour.speed, rel=0.01)
+    assert wide > 16 * detour.price(detour.radius)
+
+
+def test_a_cap_makes_nodes_wider() -> None:
+    """All is covered by fewer and larger nodes."""
+    fine, coarse = make(ROUND), make(ROUND, cap=10)
+    assert len(fine.nodes) > 20 > 10 >= len(coarse.nodes)
+    assert coarse.radius > fine.radius
+    _, latents = drive(ROUND)
+    assert coarse.gaps(latents).max() <= coarse.radius * 1.0001
+    assert coarse.field(spot(1, 0)).value(spot(0, 0)) == pytest.approx(2.2, rel=0.3)
+
+
+def test_added_recordings_connect_what_was_apart() -> None:
+    """The nodes that were there keep their numbers; the new way is used."""
+    before = make([(0, 0), (0.4, 0)], [(0.6, 0), (1, 0)])
+    assert not before.field(spot(1, 0)).connected(spot(0, 0)[None]).any()
+    bridge = [drive([(0.3, 0), (0.7, 0)], seed) for seed in range(2)]
+    after = extend(before, bridge, before.speed, BLOCK, 1000)
+    assert np.array_equal(after.nodes[: len(before.nodes)], before.nodes)
+    field = after.field(spot(1, 0))
+    assert field.connected(spot(0, 0)[None]).all()
+    assert field.value(spot(0, 0)) == pytest.approx(1.0, rel=0.25)
+    with pytest.raises(ModelError, match=rf'more than {len(before.nodes)} nodes: allow more'):
+        extend(before, bridge, before.speed, BLOCK, len(before.nodes))
+
+
+def test_held_out_figures_tell_a_map_that_is_too_small() -> None:
+    """Episodes of ways that no other covers; pairs that the recordings connect one way only."""
+    rng = np.random.default_rng(0)
+    same = [drive(ROUND, seed) for seed in range(20)]
+    islands = [drive([(10 * i, 0), (10 * i + 1, rng.uniform())]) for i in range(20)]
+    good, bad = (build(episodes, BLOCK, 5, 1000)[1] for episodes in (same, islands))
+    assert good['covered'] >= 0.99
+    assert 0.3 < good['connected'] < 0.7  # half of all pairs, for the way has a direction
+    assert bad['covered'] == 0
+    assert build(same + [drive(ROUND[::-1], s) for s in range(20)], BLOCK, 5, 999)[1][
+        'connected'
+    ] == pytest.approx(1)
+
+
+def test_the_cost_is_the_cheapest_gap_and_the_time_from_there(detour: Roadmap) -> None:
+    """The fast formula agrees with the plain one, in numpy and in torch, to rounding."""
+    torch = pytest.importorskip('torch')
+    goal = spot(1, 0.1)
+    field = detour.field(goal)
+    latents = np.random.default_rng(0).uniform(-1, 2, (7, 3, 4)).astype(np.float32)
+    gaps = np.linalg.norm(latents[..., None, :] - detour.nodes, axis=-1)
+    plain = (detour.price(gaps) + field.times).min(axis=-1)
+    plain = np.minimum(plain, detour.price(np.linalg.norm(latents - goal, axis=-1)))
+    assert field.value(latents) == pytest.approx(plain, rel=1e-3, abs=1e-3)
+    tensors = [torch.from_numpy(array) for array in field.arrays]
+    found = time_to_goal(torch.from_numpy(latents), *tensors)
+    assert found.numpy() == pytest.approx(plain, rel=1e-3, abs=1e-3)
+    weights = np.array([0.5, 2], dtype=np.float32)
+    expected = plain[:, 1:] @ weights  # of the last two steps
+    assert field_cost(latents, weights, *field.arrays) == pytest.approx(expected, rel=1e-3)
+    assert np.isnan(field.value(np.full(4, np.nan)))
+
+
+def test_recordings_that_make_no_map_are_refused() -> None:
+    """One episode, and a robot that stands still."""
+    with pytest.raises(ModelError, match='at least 2'):
+        build([drive(ROUND)], BLOCK, 5, 100)
+    still = drive(ROUND)[0], np.zeros((44, 4), np.float32)
+    still = still[0][:44], still[1]
+    with pytest.raises(ModelError, match='do not change'):
+        build([still, still], BLOCK, 5, 100)
+
+
+# Plans
+
+
+class Kinematic(PointMass):
+    """An exact model without velocity: latent (x, y, 0, 0), commands move it by 0.1 a tick."""
+
+    def rollout(
+        self, context: np.ndarray, past: np.ndarray, actions: np.ndarray, exact: bool = True
+    ) -> np.ndarray:
+        """(H, D), (H − 1, k·A), (S, N, k·A) → (S, N, D)."""
+        moves = self.bundle.spec.denormalise_block(actions).reshape(*actions.shape[:2], TICKS, SIZE)
+        place = context[-1, :2] + 0.1 * np.cumsum(moves.sum(axis=2), axis=1)
+        return np.pad(place, [(0, 0), (0, 0), (0, 2)]).astype(np.float32)
+
+
+@pytest.fixture
+def engine(tmp_path: Path, reacher_contract: Contract) -> Kinematic:
+    """Return the engine of a bundle."""
+    return Kinematic(point_mass_bundle(tmp_path, reacher_contract))
+
+
+def reach(
+    engine: Kinematic, roadmap: Roadmap | None, goal: np.ndarray, blocks: int = 16
+) -> tuple[np.ndarray, list]:
+    """Drive from rest, one block late; the places (n, 4) and the plans."""
+    spec = engine.bundle.spec
+    planner = RecedingHorizonPlanner(spec, spec.contract, engine, CONFIG, roadmap)
+    place, committed, stamp, places, plans = REST, idle(), NS_PER_S, [REST], []
+    for _ in range(blocks):
+        plans.append(planner.plan(at(place, stamp), committed, goal))
+        executed = spec.normalise(committed).reshape(1, 1, -1)
+        place = engine.rollout(np.stack([place, place]), np.zeros((1, 10)), executed)[0, 0]
+        committed, stamp = plans[-1].actions[:TICKS], stamp + round(BLOCK * NS_PER_S)
+        places.append(place)
+    return np.array(places), plans
+
+
+def test_plans_follow_the_recordings_round_a_wall(engine: Kinematic, detour: Roadmap) -> None:
+    """The squared distance leads straight through it; the roadmap round it, and to the goal."""
+    goal = spot(1, 0)
+    straight, _ = reach(engine, None, goal)
+    assert np.abs(straight[-1] - goal).max() < 0.1
+    assert straight[:, 1].max() < 0.3
+    round_it, plans = reach(engine, detour, goal)
+    assert np.abs(round_it[-1] - goal).max() < 0.1
+    assert round_it[:, 1].max() > 0.5
+    seconds = [plan.outlook.time_to_goal for plan in plans]
+    assert seconds[0] == pytest.approx(2.2, rel=0.2)
+    assert seconds[-1] < 0.3
+    assert plans[0].outlook.reachable
+    assert plans[0].outlook.problem is None
+    assert not any(plan.outlook.reachable is False for plan in plans)  # it may leave the map
+
+
+def test_a_goal_like_nothing_recorded_is_named_and_planned_to_by_distance(
+    engine: Kinematic, detour: Roadmap
+) -> None:
+    """The first plan says so, with the gap; the plan is the one without a roadmap."""
+    goal = spot(0.5, 0.2)
+    _, plans = reach(engine, detour, goal, blocks=1)
+    outlook = plans[0].outlook
+    assert outlook.reachable is False
+    assert np.isnan(outlook.time_to_goal)
+    assert 'the goal looks like nothing recorded (gap 0.' in outlook.problem
+    assert f'limit {detour.gap_limit:.3g}' in outlook.problem
+    assert np.array_equal(plans[0].actions, reach(engine, None, goal, blocks=1)[1][0].actions)
+
+
+def test_a_goal_that_recordings_do_not_connect_is_named(engine: Kinematic) -> None:
+    """Both ends are recorded, no way between them is."""
+    apart = make([(-0.2, 0), (0.2, 0)], [(2, 0), (3, 0)])
+    _, plans = reach(engine, apart, spot(2.5, 0), blocks=1)
+    assert plans[0].outlook.reachable is False
+    assert plans[0].outlook.problem == 'no recorded movements lead from here to the goal'
+
+
+def test_a_frame_off_the_map_says_nothing_of_the_goal(engine: Kinematic, detour: Roadmap) -> None:
+    """Whether the goal can be reached is unknown, and the reason names the frame."""
+    spec = engine.bundle.spec
+    planner = RecedingHorizonPlanner(spec, spec.contract, engine, CONFIG, detour)
+    outlook = planner.plan(at(spot(0.5, -3)), idle(), spot(1, 0)).outlook
+    assert outlook.reachable is None
+    assert 'the newest frame looks like nothing recorded' in outlook.problem
+
+
+# In a bundle
+
+
+def entry(roadmap: Roadmap, bundle: Bundle) -> RoadmapEntry:
+    """Make what stands in the manifest."""
+    return RoadmapEntry(
+        sha256='0' * 64,
+        model_hash=bundle.hash,
+        radius=roadmap.radius,
+        speed=roadmap.speed,
+        gap_limit=roadmap.gap_limit,
+        nodes=len(roadmap.nodes),
+        edges=len(roadmap.edges),
+        frames=100,
+        covered=1.0,
+        connected=0.5,
+        data=('1' * 64,),
+    )
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, reacher_contract: Contract) -> Bundle:
+    """Return a bundle of latents of 4."""
+    return point_mass_bundle(tmp_path, reacher_contract)
+
+
+def test_a_bundle_keeps_its_roadmap_and_its_hash(bundle: Bundle, detour: Roadmap) -> None:
+    """What is read is what was written, twice alike; card and model stay."""
+    assert read_roadmap(bundle) is None
+    (bundle.path / CARD).write_text('of an arm')
+    written = write_roadmap(bundle, detour, entry(detour, bundle))
+    assert written.hash == bundle.hash
+    first = written.read(ROADMAP)
+    found = read_roadmap(Bundle.load(bundle.path))
+    assert found is not None
+    for name in ('nodes', 'edges', 'seconds'):
+        assert np.array_equal(getattr(found, name), getattr(detour, name))
+    assert (found.radius, found.speed) == (detour.radius, detour.speed)
+    again = write_roadmap(written, detour, entry(detour, bundle))
+    assert again.read(ROADMAP) == first
+    assert (again.path / CARD).read_text() == 'of an arm'
+
+
+def test_the_roadmap_of_another_model_is_refused_by_name(bundle: Bundle, detour: Roadmap) -> None:
+    """A retrained model has other latents."""
+    other = replace(entry(detour, bundle), model_hash='a' * 64)
+    with pytest.raises(ModelError, match=r'roadmap.npz is of model aaaaaaaaaaaa, .* `lewm roadmap'):
+        read_roadmap(write_roadmap(bundle, detour, other))
+
+
+def test_a_changed_roadmap_is_refused(bundle: Bundle, detour: Roadmap) -> None:
+    """By its hash, as every file; a file without an entry is no part of a bundle."""
+    written = write_roadmap(bundle, detour, entry(detour, bundle))
+    whole = written.read(ROADMAP)
+    (bundle.path / ROADMAP).write_bytes(whole[:-1] + b'?')
+    with pytest.raises(ModelError, match=r'roadmap.npz has SHA-256'):
+        Bundle.load(bundle.path)
+    (bundle.path / ROADMAP).unlink()
+    with pytest.raises(ModelError, match=r'roadmap.npz is missing'):
+        Bundle.load(bundle.path)
+    (bundle.path / ROADMAP).write_bytes(whole)
+    rewritten = rewrite_manifest(bundle.path, replace(written.manifest, provenance={'a': 1}))
+    assert read_roadmap(rewritten) is not None
+    with pytest.raises(ModelError, match=r'roadmap.npz'):
+        rewrite_manifest(bundle.path, replace(written.manifest, roadmap=None))
+
+
+@pytest.mark.parametrize(
+    ('arrays', 'reason'),
+    [
+        ({'nodes': np.array([{}], dtype=object)}, 'Object arrays cannot be loaded'),
+        ({'nodes': np.zeros((3, 4))}, 'nodes are float64, expected float32'),
+        ({'nodes': np.zeros((3, 5), np.float32)}, 'nodes have 5 numbers'),
+        ({'nodes': np.full((3, 4), np.nan, np.float32)}, 'expected finite'),
+        ({'edges': np.array([[0, 9]], np.int32)}, 'ascend within its 3 nodes'),
+        ({'seconds': np.zeros(1, np.float32)}, 'above 0'),
+        ({'seconds': np.ones(2, np.float32)}, r'expected \(E, 2\) and \(E,\)'),
+        ({'seconds': None}, "'seconds"),
+    ],
+)
+def test_a_roadmap_that_cannot_be_is_refused(
+    bundle: Bundle, detour: Roadmap, arrays: dict, reason: str
+) -> None:
+    """Though its hash is right: types, sizes, numbers, and nothing that holds code."""
+    good = {
+        'nodes': np.zeros((3, 4), np.float32),
+        'edges': np.array([[0, 1]], np.int32),
+        'seconds': np.ones(1, np.float32),
+    }
+    write_roadmap(bundle, detour, entry(detour, bundle))
+    file = io.BytesIO()
+    np.savez(file, **{k: v for k, v in (good | arrays).items() if v is not None})
+    (bundle.path / ROADMAP).write_bytes(file.getvalue())
+    manifest = bundle.path / MANIFEST
+    data = json.loads(manifest.read_text())
+    data['roadmap']['sha256'] = hashlib.sha256(file.getvalue()).hexdigest()
+    manifest.write_text(json.dumps(data))
+    with pytest.raises(ModelError, match=reason):
+        read_roadmap(Bundle.load(bundle.path))
+
+
+def test_bundles_without_the_entry_load(bundle: Bundle) -> None:
+    """Those written before there were roadmaps."""
+    file = bundle.path / MANIFEST
+    data = json.loads(file.read_text())
+    del data['roadmap']
+    file.write_text(json.dumps(data))
+    assert Bundle.load(bundle.path).hash == bundle.hash
