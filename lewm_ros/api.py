@@ -25,10 +25,10 @@ from lewm_ros.planning import Plan, PlannerConfig, RecedingHorizonPlanner
 from lewm_ros.planning.goal import GOAL_DWELL, GOAL_TIMEOUT, GOAL_TOLERANCE, Goal
 from lewm_ros.planning.policy import PlanningAgent
 from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.yaml_reader import read_yaml
 from lewm_ros.surprise import monitor
 from lewm_ros.surprise.monitor import Thresholds
 from lewm_ros.time import NS_PER_S
-from lewm_ros.yaml_reader import read_yaml
 
 #: Full name of the node whose settings a preset holds.
 _PLANNER = '/lewm/planner_node'

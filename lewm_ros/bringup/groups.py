@@ -18,8 +18,8 @@ from lewm_ros.bundle import Bundle
 from lewm_ros.errors import ConfigError, shown
 from lewm_ros.files import find, share_dir
 from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.yaml_reader import read_yaml
 from lewm_ros.sim import TASKS
-from lewm_ros.yaml_reader import read_yaml
 
 #: Every node: name → its class. Console scripts have the same names.
 NODES = {
