@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from rcl_interfaces.msg import (
@@ -88,13 +88,8 @@ COMMON = (
 )
 
 
-def dynamic(*parameters: Parameter) -> tuple[Parameter, ...]:
-    """Mark parameters that can be set while the node runs."""
-    return tuple(replace(p, dynamic=True) for p in parameters)
-
-
 def parameters_of(config: type) -> tuple[Parameter, ...]:
-    """Make the parameters of a dataclass whose fields say their text, range and choices."""
+    """Make the parameters of a dataclass, see :mod:`lewm_ros.robot.settings`."""
     found = []
     for field in fields(config):
         about = dict(field.metadata)
@@ -105,7 +100,7 @@ def parameters_of(config: type) -> tuple[Parameter, ...]:
 
 def takes(node: Node, name: str) -> bool:
     """Whether a node has a parameter, or may have it once its topics are there."""
-    return node.has_parameter(name) or name.startswith('qos_overrides.')
+    return node.has_parameter(name) or name.split('.')[0] == 'qos_overrides'
 
 
 class Parameters:
