@@ -77,11 +77,11 @@ class Parameter:
 
 #: Declared by every node.
 COMMON = (
-    Parameter('bundle', '', 'Bundle: a folder, or a name under models/ of the share folder.'),
+    Parameter('bundle', '', 'Bundle: a folder, or a name under `models/` of the share folder.'),
     Parameter(
         'contract',
         '',
-        'Robot contract: a YAML file, or a name under config/robots of the share folder. '
+        'Robot contract: a YAML file, or a name under `config/robots/` of the share folder. '
         "Empty: the bundle's own (the simulator: the task's own).",
     ),
     Parameter('autostart', True, 'Configure and activate at start, without a lifecycle manager.'),

@@ -43,17 +43,22 @@ class RecorderNode(TopicRecorder):
         Parameter(
             'out',
             '',
-            'Folder of the bag; empty: recording_<date>_<time> in the working folder. Where it '
-            'exists already, _2, _3 and so on is appended.',
+            'Folder of the bag; empty: `recording_<date>_<time>` in the working folder. If it '
+            'exists, `_2`, `_3` and so on is appended.',
         ),
         replace(
             IMAGE_RELIABILITY,
             default='publisher',
-            description="QoS of the camera subscription; publisher: as the camera's.",
+            description="QoS of the camera subscription; publisher: the camera's.",
             choices=('publisher', *IMAGE_RELIABILITY.choices),
         ),
         *parameters_of(RecorderConfig),
-        Parameter('keys', False, 'Space starts or stops an episode, q ends, in a terminal.'),
+        Parameter(
+            'keys',
+            False,
+            'Read keys from the terminal: space starts or stops an episode, q ends. `lewm record` '
+            'sets it.',
+        ),
     )
 
     _number = 0  # episodes of this node: none comes twice

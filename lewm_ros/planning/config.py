@@ -19,39 +19,59 @@ class PlannerConfig:
 
     horizon: int = setting(5, 'Length of a plan, committed block included [blocks].', 2, 1000)
     samples: int = setting(
-        64, 'Candidates in an iteration of a warm search.', 1, 100_000, dynamic=True
+        64,
+        'Candidates in an iteration of a warm search, which starts from the last plan.',
+        1,
+        100_000,
+        dynamic=True,
     )
     elites: int = setting(
         10, 'Best candidates that the next mean comes from.', 1, 100_000, dynamic=True
     )
     iterations: int = setting(3, 'Iterations of a warm search.', 1, 1000, dynamic=True)
     cold_samples: int = setting(
-        128, 'Candidates in an iteration of a cold search.', 1, 100_000, dynamic=True
+        128,
+        'Candidates in an iteration of a cold search, which has no previous plan.',
+        1,
+        100_000,
+        dynamic=True,
     )
     cold_iterations: int = setting(5, 'Iterations of a cold search.', 1, 1000, dynamic=True)
     std: float = setting(
         1.0,
-        'Sampling std of a cold search [standard deviations of the data].',
+        'Initial std of a cold search [standard deviations of the training actions].',
         0.01,
         10.0,
         dynamic=True,
     )
     warm_std: float = setting(
-        0.5, 'Sampling std of a warm search [same].', 0.01, 10.0, dynamic=True
+        0.5,
+        'Initial std of a warm search [standard deviations of the training actions].',
+        0.01,
+        10.0,
+        dynamic=True,
     )
     keep_elites: int = setting(
-        5, 'Elites of the last plan tried again in a warm search.', 0, 1000, dynamic=True
+        5, 'Elites of the last plan that are tried again in the next.', 0, 1000, dynamic=True
     )
     exact_iterations: int = setting(
-        2, 'Last iterations in f32 where precision is bf16, at most half of them.', 0, 1000
+        2, 'Last iterations in f32 where `precision` is bf16, at most half of them.', 0, 1000
     )
     noise_correlation: float = setting(
-        0.0, 'Correlation of the noise within a block.', 0.0, 1.0, dynamic=True
+        0.0,
+        'Correlation of the noise within a block, as a share of the variance; 0: white.',
+        0.0,
+        1.0,
+        dynamic=True,
     )
     cost: str = setting('ramp', 'Weight of the distance to the goal over the plan.', choices=KINDS)
     execute: int = setting(1, 'Blocks played before a new plan is asked for.', 1, 999, dynamic=True)
     deadline_fraction: float = setting(
-        0.7, 'Part of a block that a plan may take.', 0.01, 100.0, dynamic=True
+        0.7,
+        'Part of a block that a plan may take; then the best so far is used.',
+        0.01,
+        100.0,
+        dynamic=True,
     )
     clip: bool = setting(True, 'Keep candidates within the limits of the contract.')
     seed: int = setting(0, 'Seed of the search.', 0, 2**31 - 1)

@@ -27,11 +27,11 @@ class SurpriseConfig:
         1000,
     )
     release: float = setting(
-        0.5, 'A surprise ends below this part of the threshold.', 0.01, 1.0, dynamic=True
+        0.5, 'A surprise ends below this part of its threshold.', 0.01, 1.0, dynamic=True
     )
     hold: float = setting(
         0.5,
-        'A surprise or drift ends after so long below that [s].',
+        'A surprise ends after so long below that, a drift below its threshold [s].',
         0.0,
         60.0,
         dynamic=True,
