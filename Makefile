@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo soak test test-kilted test-jazzy lint bench images clean stale
+.PHONY: help setup demo soak test test-kilted test-jazzy lint bench images tables clean stale
 # Each target has the machine to itself: set-up is shared, and tests measure time.
 .NOTPARALLEL:
 
@@ -31,6 +31,7 @@ help:
 	make lint    ruff and mypy
 	make bench   measure the engines and the planner on this machine
 	make images  make the images of docs/watching.md anew, from the running demo
+	make tables  write the tables of parameters in docs/ from what the nodes declare
 	make clean   remove .venv, .venv-jazzy, .demo, builds and caches; data/ and runs/ stay
 	Another Python: make PYTHON=python3.12 setup
 	TEXT
@@ -94,6 +95,9 @@ bench: setup
 
 images: setup
 	$(BIN)/python docs/make_images.py
+
+tables: setup
+	$(BIN)/python docs/make_tables.py
 
 clean:
 	rm -rf $(VENV) $(JAZZY) .demo build install log *.egg-info .pytest_cache .ruff_cache .mypy_cache

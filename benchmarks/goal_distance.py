@@ -27,6 +27,7 @@ from lewm_ros.bundle import Bundle
 from lewm_ros.engines import load_engine
 from lewm_ros.evaluation.closed_loop import PlannerPolicy
 from lewm_ros.files import find
+from lewm_ros.planning.config import GoalConfig
 from lewm_ros.planning.goal import Goal, GoalState
 from lewm_ros.robot.imaging import prepare
 from lewm_ros.sim import make_task
@@ -86,7 +87,7 @@ def judge(runs: list[dict[str, np.ndarray]], tolerance: float, dwell: float) -> 
     frames = {True: 0, False: 0}
     reported = truly = wrongly = changes = 0
     for run in runs:
-        goal = Goal(tolerance, dwell, 0.0, np.diff(run['stamps']).min() / NS_PER_S)
+        goal = Goal(GoalConfig(tolerance, dwell), np.diff(run['stamps']).min() / NS_PER_S)
         goal.set(run['goal'], 0, 0.0)
         reached = False
         for stamp, latent, truth in zip(run['stamps'].tolist(), run['latents'], run['truth']):

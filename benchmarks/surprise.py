@@ -116,7 +116,8 @@ def frozen(args: argparse.Namespace) -> dict[str, Any]:
     from lewm_ros.bundle import Bundle
     from lewm_ros.files import find
     from lewm_ros.robot.history import block_actions
-    from lewm_ros.surprise.monitors import FROZEN_SECONDS, FrozenCamera, commands_move
+    from lewm_ros.surprise.config import SurpriseConfig
+    from lewm_ros.surprise.monitors import FrozenCamera, commands_move
     from lewm_ros.time import NS_PER_S
 
     bundle = Bundle.load(find('bundle', args.bundle))
@@ -131,16 +132,16 @@ def frozen(args: argparse.Namespace) -> dict[str, Any]:
         commands = blocks.reshape(len(stamps), parts, -1)
         moving = [commands_move(c, std, kind) for c in commands]
         pictures = episode.images.reshape(len(stamps), -1)
-        watch = FrozenCamera(FROZEN_SECONDS)
+        watch = FrozenCamera(SurpriseConfig.frozen_seconds)
         seen = [watch.update(int(s), z, m) for s, z, m in zip(stamps, pictures, moving)]
         longest = max(longest, *seen)
         for start in rng.integers(len(stamps) // 10, len(stamps) * 8 // 10, args.times):
-            watch = FrozenCamera(FROZEN_SECONDS)
+            watch = FrozenCamera(SurpriseConfig.frozen_seconds)
             delay = float('inf')
             for index in range(start, len(stamps)):
                 if (
                     watch.update(int(stamps[index]), pictures[start], moving[index])
-                    > FROZEN_SECONDS
+                    > SurpriseConfig.frozen_seconds
                 ):
                     delay = (stamps[index] - stamps[start]) / NS_PER_S
                     break
@@ -150,7 +151,7 @@ def frozen(args: argparse.Namespace) -> dict[str, Any]:
         'within_1_s': float(np.mean(np.array(delays) <= 1.0)),
         **{f'delay_s_p{p}': float(np.percentile(delays, p)) for p in (50, 95, 100)},
         'nominal_seconds_longest': longest,
-        'limit_s': FROZEN_SECONDS,
+        'limit_s': SurpriseConfig.frozen_seconds,
     }
 
 

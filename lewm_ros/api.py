@@ -9,41 +9,43 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lewm_ros.bundle import Bundle, Calibration, read_roadmap
-from lewm_ros.control.loop import CommandLoop
-from lewm_ros.engines import Engine, load_engine
+from lewm_ros.bundle import Bundle, Calibration
+from lewm_ros.bundle.roadmap_file import read_roadmap
+from lewm_ros.control.loop import CommandLoop, Reaction
+from lewm_ros.engines import Engine, EngineConfig, load_engine
 from lewm_ros.engines.encoding import FrameEncoder
-from lewm_ros.errors import CalibrationError, ConfigError, LewmError, ObservationError, one_line
+from lewm_ros.errors import CalibrationError, ConfigError, ObservationError
 from lewm_ros.files import find
 from lewm_ros.planning import Plan, PlannerConfig, RecedingHorizonPlanner
-from lewm_ros.planning.goal import GOAL_DWELL, GOAL_TIMEOUT, GOAL_TOLERANCE, Goal
+from lewm_ros.planning.config import GoalConfig
+from lewm_ros.planning.goal import Goal
 from lewm_ros.planning.policy import PlanningAgent
 from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.params_file import is_shared, matches, read_params_file
+from lewm_ros.robot.settings import from_values
+from lewm_ros.surprise import config as surprise_config
 from lewm_ros.surprise import monitor
+from lewm_ros.surprise.config import SurpriseConfig
 from lewm_ros.surprise.monitor import Thresholds
 from lewm_ros.time import NS_PER_S
-from lewm_ros.yaml_reader import read_yaml
 
 #: Full name of the node whose settings a preset holds.
 _PLANNER = '/lewm/planner_node'
-#: Settings of planner_node that are no :class:`PlannerConfig`.
-_GOAL = {
-    'goal_tolerance': GOAL_TOLERANCE,
-    'goal_dwell': GOAL_DWELL,
-    'goal_timeout': GOAL_TIMEOUT,
-}
+_GOAL = GoalConfig()
+#: Parameters of planner_node that are no settings of planning.
 _NODE_ONLY = {
     *('autostart', 'bundle', 'contract', 'engine', 'precision', 'provider', 'threads'),
     'use_sim_time',
 }
 #: All that a parameter file may say of planner_node.
-PLANNER_PARAMETERS = sorted({f.name for f in fields(PlannerConfig)} | set(_GOAL) | _NODE_ONLY)
+PLANNER_PARAMETERS = sorted(
+    {f.name for c in (PlannerConfig, GoalConfig) for f in fields(c)} | _NODE_ONLY
+)
 
 
 class Policy:
@@ -61,7 +63,7 @@ class Policy:
         clock: a steady clock [s] such as ``time.monotonic``, which plans are given a deadline
             and watchdogs their timeouts by. None: stamps are the only clock and a plan takes as
             long as it takes, for a simulator that waits.
-        goal: tolerance, dwell [s] and timeout [s], see :class:`Goal`.
+        goal: when a goal is reached and when it is given up.
         on_anomaly: what an open anomaly does: 'ignore', 'slow' or 'stop'.
         slow_factor: of velocities and efforts while slow.
 
@@ -80,20 +82,20 @@ class Policy:
         engine: Engine,
         config: PlannerConfig,
         clock: Callable[[], float] | None = None,
-        goal: tuple[float, float, float] = (GOAL_TOLERANCE, GOAL_DWELL, GOAL_TIMEOUT),
-        on_anomaly: str = 'ignore',
-        slow_factor: float = 0.5,
+        goal: GoalConfig = _GOAL,
+        on_anomaly: str = Reaction.on_anomaly,
+        slow_factor: float = Reaction.slow_factor,
     ) -> None:
         self._contract = contract
         self._encoder = FrameEncoder(bundle.spec, contract.camera, engine)
-        self._clock, self._reaction = clock, (on_anomaly, slow_factor)
+        self._clock, self._reaction = clock, Reaction(on_anomaly, slow_factor)
         planner = make_planner(bundle, contract, engine, config)
         if clock is not None:  # first calls are slow
             size = bundle.spec.image_size
             engine.encode(np.zeros((size, size, 3), np.uint8))
             planner.warm_up()
         self.agent = PlanningAgent(
-            bundle.spec, contract, planner, Goal(*goal, bundle.spec.camera_period)
+            bundle.spec, contract, planner, Goal(goal, bundle.spec.camera_period)
         )
         self.reset()
 
@@ -103,9 +105,9 @@ class Policy:
         bundle: str | Path,
         contract: str | Path | None = None,
         preset: str | Path = 'live',
-        engine: str = 'onnxruntime',
+        engine: str = EngineConfig.engine,
         threads: int = 1,
-        precision: str = 'f32',
+        precision: str = EngineConfig.precision,
         seed: int = 0,
         **options: Any,
     ) -> Policy:
@@ -126,17 +128,16 @@ class Policy:
         """
         loaded, robot = load_bundle(bundle, contract)
         given = planner_settings(preset)
-        config = _config(given, seed)
+        config = from_values(PlannerConfig, given | {'seed': seed})
         blocks = config.rollout_blocks(loaded.spec)
         runtime = load_engine(loaded, engine, threads, precision, horizon=blocks)
-        tolerance, dwell, timeout = (given.get(name, value) for name, value in _GOAL.items())
-        goal = tolerance, dwell, timeout
+        goal = from_values(GoalConfig, given)
         return cls(loaded, robot, runtime, config, goal=goal, **options)
 
     def reset(self) -> None:
         """Begin a new episode, in which stamps may begin anew; the goal stays."""
         self.agent.reset()
-        self.loop = CommandLoop(self._contract, *self._reaction)
+        self.loop = CommandLoop(self._contract, self._reaction)
         self.plan: Plan | None = None
         self.refused: str | None = None
 
@@ -217,9 +218,9 @@ class SurpriseMonitor(monitor.SurpriseMonitor):
         cls,
         bundle: str | Path,
         contract: str | Path | None = None,
-        alpha: float = 0.01,
-        horizon: int = 1,
-        engine: str = 'onnxruntime',
+        alpha: float = SurpriseConfig.alpha,
+        horizon: int = SurpriseConfig.horizon,
+        engine: str = EngineConfig.engine,
         threads: int = 1,
     ) -> SurpriseMonitor:
         """Load a monitor with the thresholds that a bundle has for ``alpha`` and ``horizon``.
@@ -239,7 +240,7 @@ class SurpriseMonitor(monitor.SurpriseMonitor):
         contract: Contract,
         engine: Engine,
         thresholds: Thresholds | None = None,
-        horizon: int = 1,
+        horizon: int = SurpriseConfig.horizon,
         ahead: float = 0.0,
     ) -> SurpriseMonitor:
         """Make a monitor with the scale of a bundle; other arguments as of the class."""
@@ -290,9 +291,11 @@ def require_calibration(bundle: Bundle, alpha: float, horizon: int) -> Calibrati
     return found
 
 
-def thresholds_of(calibration: Calibration, **settings: float) -> Thresholds:
-    """Make thresholds of a calibration; ``settings`` are the other fields, by name."""
-    return Thresholds(calibration.threshold, calibration.alpha, calibration.drift, **settings)
+def thresholds_of(
+    calibration: Calibration, config: SurpriseConfig = surprise_config.DEFAULTS
+) -> Thresholds:
+    """Make thresholds of a calibration and of the settings of the other monitors."""
+    return Thresholds(calibration.threshold, calibration.alpha, calibration.drift, config)
 
 
 def planner_config(preset: str | Path, seed: int = 0) -> PlannerConfig:
@@ -300,7 +303,7 @@ def planner_config(preset: str | Path, seed: int = 0) -> PlannerConfig:
 
     Raises ConfigError for a file that is not valid, or names a setting that does not exist.
     """
-    return _config(planner_settings(preset), seed)
+    return from_values(PlannerConfig, planner_settings(preset) | {'seed': seed})
 
 
 def planner_settings(preset: str | Path) -> dict[str, Any]:
@@ -312,31 +315,17 @@ def planner_settings(preset: str | Path) -> dict[str, Any]:
     path = find('preset', str(preset))
     settings: dict[str, Any] = {}
     try:
-        data = read_yaml(path)
-        for node, body in data.items():
-            everyone = node == '/**'
-            name = node if node.startswith('/') else f'/**/{node}'
-            if everyone or fnmatchcase(_PLANNER, name.replace('**', '*')):
-                given = body['ros__parameters']
-                unknown = sorted(set(given) - set(PLANNER_PARAMETERS))
-                if unknown and not everyone:  # those may be another node's
-                    raise ConfigError(
-                        f'{node} has {unknown}: expected some of {PLANNER_PARAMETERS}'
-                    )
-                settings |= {key: given[key] for key in given if key in PLANNER_PARAMETERS}
-        PlannerConfig(**_planner_fields(settings))
-    except (LewmError, AttributeError, KeyError, TypeError) as error:
-        reason = str(error) if isinstance(error, LewmError) else one_line(error)
-        raise ConfigError(f'preset {path}: {reason}') from error
+        for section, given in read_params_file(path).items():
+            if not matches(section, _PLANNER):
+                continue
+            unknown = sorted(set(given) - set(PLANNER_PARAMETERS))
+            if unknown and not is_shared(section):  # there they may be another node's
+                raise ConfigError(f'{section} has {unknown}: expected some of {PLANNER_PARAMETERS}')
+            settings |= {key: given[key] for key in given if key in PLANNER_PARAMETERS}
+        for config in (PlannerConfig, GoalConfig):
+            from_values(config, settings)
+    except ConfigError as error:
+        raise ConfigError(f'preset {path}: {error}') from error
     if not settings:
         raise ConfigError(f'preset {path}: no parameters of planner_node')
     return settings
-
-
-def _config(settings: dict[str, Any], seed: int) -> PlannerConfig:
-    return PlannerConfig(**_planner_fields(settings) | {'seed': seed})
-
-
-def _planner_fields(settings: dict[str, Any]) -> dict[str, Any]:
-    known = {f.name for f in fields(PlannerConfig)}
-    return {key: value for key, value in settings.items() if key in known}

@@ -18,6 +18,7 @@ from lewm_ros.bundle import MANIFEST, Bundle, Manifest, write_bundle
 from lewm_ros.errors import ConfigError, ModelError, one_line
 from lewm_ros.files import find, read_limited
 from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.yaml_reader import LIMIT, read_yaml
 from lewm_ros.training.export import export_files
 from lewm_ros.training.official import (
     load_model,
@@ -27,7 +28,6 @@ from lewm_ros.training.official import (
     spelling,
 )
 from lewm_ros.training.trainer import HORIZON
-from lewm_ros.yaml_reader import LIMIT, read_yaml
 
 #: Control ticks in an action block, as published; config.json has only the block's length.
 FRAMESKIP = 5

@@ -17,9 +17,9 @@ import zipfile
 
 import torch
 
-from lewm_ros.checks import CheckError, is_name
 from lewm_ros.errors import ModelError, one_line, shown
 from lewm_ros.model import LeWorldModel, ModelConfig
+from lewm_ros.robot.checks import CheckError, is_name
 
 #: What config.json leaves to the published code: outputs of the first layer of the action
 #: encoder, and its hidden layer in widths of its output.

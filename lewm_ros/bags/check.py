@@ -17,8 +17,8 @@ from lewm_ros.bags.bag_report import BagReport, match_topics
 from lewm_ros.bags.episodes import TYPES
 from lewm_ros.bags.raw import Topic
 from lewm_ros.bags.reader import Bag
-from lewm_ros.checks import CheckError
 from lewm_ros.errors import BagError, ConfigError, ObservationError
+from lewm_ros.robot.checks import CheckError
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.fields import read_command, read_fields, steps
 from lewm_ros.robot.imaging import from_message, prepare

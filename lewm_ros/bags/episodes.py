@@ -26,8 +26,8 @@ from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.fields import read_command, read_fields
 from lewm_ros.robot.history import block_actions, nearest, window_indices
 from lewm_ros.robot.imaging import from_message, prepare
+from lewm_ros.robot.yaml_reader import read_yaml
 from lewm_ros.time import NS_PER_S
-from lewm_ros.yaml_reader import read_yaml
 
 #: A pause between frames longer than this [s] starts a new episode.
 GAP = 1.0

@@ -22,7 +22,7 @@ from lewm_ros.bags.mcap_reader import McapFile
 from lewm_ros.bags.raw import RawFile, Topic, room
 from lewm_ros.bags.sqlite_reader import SqliteFile
 from lewm_ros.errors import BagError, ConfigError
-from lewm_ros.yaml_reader import read_yaml
+from lewm_ros.robot.yaml_reader import read_yaml
 
 METADATA = 'metadata.yaml'
 _KINDS: dict[str, type[McapFile] | type[SqliteFile]] = {'.mcap': McapFile, '.db3': SqliteFile}

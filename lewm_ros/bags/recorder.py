@@ -5,35 +5,17 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass
 from pathlib import Path
 import shutil
 import threading
 import time
 
+from lewm_ros.bags.config import DEFAULTS, RecorderConfig
 from lewm_ros.bags.writer import BagFolder, Channel
 from lewm_ros.errors import BagError
 
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits of a recorder.
-
-    Attributes:
-        queue_bytes: of messages waiting to be written; further ones are dropped and counted.
-        queue_messages: likewise, as a number.
-        flush: data is on the disk after this long [s].
-        min_free: recording stops with an error when less disk space is free [bytes].
-
-    """
-
-    queue_bytes: float = 256e6
-    queue_messages: int = 20_000
-    flush: float = 1.0
-    min_free: float = 2e9
-
-
-DEFAULTS = Limits()
+#: Messages that may wait to be written; further ones are dropped and counted.
+QUEUE_MESSAGES = 20_000
 
 
 class BagRecorder:
@@ -46,12 +28,12 @@ class BagRecorder:
 
     """
 
-    def __init__(self, bag: BagFolder, limits: Limits = DEFAULTS) -> None:
+    def __init__(self, bag: BagFolder, config: RecorderConfig = DEFAULTS) -> None:
         self.written: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.error: Exception | None = None
         self._bag = bag
-        self._limits = limits
+        self._config = config
         self._queue: deque[tuple[Channel, int, bytes]] = deque()
         self._bytes = 0
         self._wake = threading.Condition()
@@ -73,8 +55,8 @@ class BagRecorder:
             room = (
                 self.error is None
                 and not self._stopping
-                and len(self._queue) < self._limits.queue_messages
-                and self._bytes + len(data) <= self._limits.queue_bytes
+                and len(self._queue) < QUEUE_MESSAGES
+                and self._bytes + len(data) <= self._config.queue_mb * 1e6
             )
             if room:
                 self._queue.append((channel, stamp, data))
@@ -114,7 +96,7 @@ class BagRecorder:
                 self._bytes = 0
 
     def _write(self) -> None:
-        flush_at = time.monotonic() + self._limits.flush
+        flush_at = time.monotonic() + self._config.flush_seconds
         while True:
             with self._wake:
                 if not self._queue and not self._stopping:
@@ -129,16 +111,16 @@ class BagRecorder:
                     self._bytes -= len(item[2])
             if time.monotonic() >= flush_at:
                 self._bag.flush()
-                check_disk(self._bag.path, self._limits.min_free)
-                flush_at = time.monotonic() + self._limits.flush
+                check_disk(self._bag.path, self._config.min_free_gb)
+                flush_at = time.monotonic() + self._config.flush_seconds
 
 
-def check_disk(path: Path, min_free: float) -> None:
-    """Raise BagError if less than ``min_free`` [bytes] are free on the disk of a bag."""
+def check_disk(path: Path, min_free_gb: float) -> None:
+    """Raise BagError if less than ``min_free_gb`` [GB] are free on the disk of a bag."""
     there = next(p for p in (path, *path.absolute().parents) if p.exists())
     free = shutil.disk_usage(there).free
-    if free < min_free:
+    if free < min_free_gb * 1e9:
         raise BagError(
             f'bag {path}: only {free / 1e9:.2f} GB of the disk are free, min_free_gb is '
-            f'{min_free / 1e9:g}: not recording any more'
+            f'{min_free_gb:g}: not recording any more'
         )

@@ -11,9 +11,10 @@ from pathlib import Path
 import time
 from typing import Any
 
+from lewm_ros.bags.config import RecorderConfig
 from lewm_ros.bags.flow import Flow
 from lewm_ros.bags.layout import header_stamp
-from lewm_ros.bags.recorder import BagRecorder, Limits, check_disk
+from lewm_ros.bags.recorder import BagRecorder, check_disk
 from lewm_ros.bags.writer import BagFolder, Channel
 from lewm_ros.errors import BagError
 
@@ -42,29 +43,19 @@ class Session:
 
     Args:
         path: folder of the bag.
-        gap: a longer pause of a regular topic is a gap [s].
-        limits: of queue and disk.
+        config: gaps, files, queue and disk.
         metadata: custom data of the bag.
-        split_seconds, split_bytes: maximum length [s] and size of a file of the bag.
 
     """
 
-    def __init__(
-        self,
-        path: Path,
-        gap: float,
-        limits: Limits,
-        metadata: Mapping[str, str],
-        split_seconds: float,
-        split_bytes: float,
-    ) -> None:
-        check_disk(path, limits.min_free)
+    def __init__(self, path: Path, config: RecorderConfig, metadata: Mapping[str, str]) -> None:
+        check_disk(path, config.min_free_gb)
         self.path = path
         self.topics: dict[str, Recorded] = {}
-        self._gap = gap
+        self._gap = config.gap
         self._began = time.monotonic()
-        self._bag = BagFolder(path, metadata, split_seconds, split_bytes)
-        self._recorder = BagRecorder(self._bag, limits)
+        self._bag = BagFolder(path, metadata, config.split_seconds, config.split_gb * 1e9)
+        self._recorder = BagRecorder(self._bag, config)
 
     @property
     def error(self) -> Exception | None:

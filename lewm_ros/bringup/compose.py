@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
 import sys
 import traceback
+from typing import Any
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -24,6 +28,7 @@ from lewm_ros.bringup.supervisor import StopSignals
 from lewm_ros.errors import ConfigError, LewmError
 from lewm_ros.nodes.base import LewmNode
 from lewm_ros.nodes.parameters import takes
+from lewm_ros.robot.params_file import is_shared, matches, read_params_file
 
 #: Longest wait for a callback, after which signals are looked at [s].
 _POLL_PERIOD = 0.1
@@ -66,6 +71,7 @@ def run(
             node = kind(name, cli_args=_arguments(name, overrides))
             running.append(node)
             _check_declared(node, name, overrides)
+            _check_params_files(node, args)
             executor.add_node(node)
         failures = 0  # in a row
         while not signals.seen:
@@ -143,6 +149,23 @@ def _check_declared(node: LewmNode, name: str, overrides: Sequence[Override]) ->
                 f"{name} has no parameter '{override.parameter}': expected one of "
                 f'{sorted(node.params)}'
             )
+
+
+def _check_params_files(node: LewmNode, args: Sequence[str]) -> None:
+    """Refuse a misspelt parameter where a file names this node; what is for all may be others'."""
+    for option, path in pairwise(args):
+        sections: dict[str, dict[str, Any]] = {}
+        if option == '--params-file':
+            with suppress(ConfigError):  # ROS has read it, and takes more, such as nested names
+                sections = read_params_file(Path(path))
+        for section, given in sections.items():
+            unknown = [name for name in given if not takes(node, name)]
+            here = matches(section, node.get_fully_qualified_name()) and not is_shared(section)
+            if unknown and here:
+                raise ConfigError(
+                    f'parameter file {path}: {section} has {unknown}: expected some of '
+                    f'{sorted(node.params)}'
+                )
 
 
 if __name__ == '__main__':

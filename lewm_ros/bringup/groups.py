@@ -15,11 +15,11 @@ import re
 import sys
 
 from lewm_ros.bundle import Bundle
-from lewm_ros.errors import ConfigError, shown
+from lewm_ros.errors import ConfigError
 from lewm_ros.files import find, share_dir
 from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.params_file import read_params_file
 from lewm_ros.sim import TASKS
-from lewm_ros.yaml_reader import read_yaml
 
 #: Every node: name → its class. Console scripts have the same names.
 NODES = {
@@ -292,14 +292,9 @@ def _params_file(name: str) -> Path:
     """Find and check a parameter file: where it is missing, ROS would use defaults."""
     path = find('preset', name)
     try:
-        data = read_yaml(path)
+        read_params_file(path)
     except ConfigError as error:
         raise ConfigError(f'parameter file {path}: {error}') from error
-    if not isinstance(data, dict) or not data:
-        raise ConfigError(f'parameter file {path}: expected node names with ros__parameters')
-    for node, body in data.items():
-        if not isinstance(body, dict) or not isinstance(body.get('ros__parameters'), dict):
-            raise ConfigError(f'parameter file {path}: {shown(node)} lacks ros__parameters')
     return path
 
 

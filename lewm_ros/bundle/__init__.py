@@ -13,7 +13,6 @@ from lewm_ros.bundle.manifest import (
     Manifest,
     RoadmapEntry,
 )
-from lewm_ros.bundle.roadmap_file import read_roadmap, write_roadmap
 from lewm_ros.files import MANIFEST
 
 __all__ = [
@@ -28,8 +27,6 @@ __all__ = [
     'Calibration',
     'Manifest',
     'RoadmapEntry',
-    'read_roadmap',
     'rewrite_manifest',
     'write_bundle',
-    'write_roadmap',
 ]

@@ -30,9 +30,9 @@ from lewm_ros.bundle.manifest import (
     Calibration,
     Manifest,
 )
-from lewm_ros.checks import CheckError
 from lewm_ros.errors import ModelError, one_line, shown
 from lewm_ros.files import MANIFEST, PARTIAL, atomic_write, check_size, read_limited, sync
+from lewm_ros.robot.checks import CheckError
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.spec import ModelSpec
 

@@ -13,9 +13,9 @@ import json
 import re
 from typing import Any
 
-from lewm_ros import checks
-from lewm_ros.checks import CheckError
 from lewm_ros.errors import one_line, shown
+from lewm_ros.robot import checks
+from lewm_ros.robot.checks import CheckError
 from lewm_ros.robot.contract import Contract
 
 SCHEMA_VERSION = 1

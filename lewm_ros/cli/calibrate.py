@@ -13,6 +13,7 @@ from typing import Any
 from lewm_ros.bundle import Bundle
 from lewm_ros.evaluation.calibrate import calibrate_bundle
 from lewm_ros.files import find
+from lewm_ros.surprise.config import SurpriseConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,8 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--horizon',
         type=int,
         nargs='+',
-        default=[1],
-        help='how far ahead frames are predicted [blocks] (default 1); thresholds of other '
+        default=[SurpriseConfig.horizon],
+        help='how far ahead frames are predicted [blocks] '
+        f'(default {SurpriseConfig.horizon}); thresholds of other '
         'horizons in the manifest stay',
     )
     parser.add_argument('--json', action='store_true', help='metrics as JSON on standard output')

@@ -12,16 +12,18 @@ from pathlib import Path
 
 from lewm_ros.api import planner_config
 from lewm_ros.bundle import Bundle
-from lewm_ros.engines import ENGINES, PRECISIONS, load_engine
+from lewm_ros.engines import ENGINES, PRECISIONS, EngineConfig, load_engine
 from lewm_ros.errors import ConfigError
 from lewm_ros.evaluation import voe
 from lewm_ros.evaluation.evaluate import evaluate
 from lewm_ros.evaluation.probe import probe_bags
 from lewm_ros.files import find
 from lewm_ros.planning import PlannerConfig
+from lewm_ros.robot.settings import help_of
 from lewm_ros.sim import TASKS, Task, make_task
 from lewm_ros.sim.collect import image_size
 from lewm_ros.sim.perturbations import PERTURBATIONS
+from lewm_ros.surprise.config import SurpriseConfig
 
 #: Options that have no meaning with --voe, and their defaults.
 GOALS_ONLY = {'goals': 40, 'seconds': 6.0, 'far': None, 'no_roadmap': False}
@@ -55,10 +57,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--preset', help="planner preset (default: the task's)")
     parser.add_argument(
-        '--engine', choices=ENGINES, default='onnxruntime', help='(default onnxruntime)'
+        '--engine',
+        choices=ENGINES,
+        default=EngineConfig.engine,
+        help=help_of(EngineConfig, 'engine'),
     )
     parser.add_argument(
-        '--precision', choices=PRECISIONS, default='f32', help='of a rollout (default f32)'
+        '--precision',
+        choices=PRECISIONS,
+        default=EngineConfig.precision,
+        help=help_of(EngineConfig, 'precision'),
     )
     parser.add_argument('--seed', type=int, default=1000)
     parser.add_argument(
@@ -84,10 +92,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument('--trials', type=int, help='of each kind (default 40)')
     group.add_argument('--kinds', nargs='+', choices=PERTURBATIONS, help='(default: all)')
-    group.add_argument(
-        '--alpha', type=float, help='which threshold of the bundle detects (default 0.01)'
-    )
-    group.add_argument('--horizon', type=int, help='predict so far ahead [blocks] (default 1)')
+    group.add_argument('--alpha', type=float, help=help_of(SurpriseConfig, 'alpha'))
+    group.add_argument('--horizon', type=int, help=help_of(SurpriseConfig, 'horizon'))
     group.add_argument(
         '--figure', type=Path, metavar='FILE.png', help='draw surprise over time around the events'
     )

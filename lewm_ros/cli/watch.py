@@ -12,6 +12,8 @@ import sys
 from lewm_ros.bringup.groups import enclave
 from lewm_ros.cli.bringup import import_compose
 from lewm_ros.errors import ConfigError
+from lewm_ros.robot.settings import help_of
+from lewm_ros.view.config import ViewConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--namespace', default='lewm', help="of the nodes (default 'lewm')")
     parser.add_argument(
-        '--window', type=float, default=60.0, metavar='SECONDS', help='length of the curve [s] (60)'
+        '--window',
+        type=float,
+        default=ViewConfig.seconds,
+        metavar='SECONDS',
+        help=help_of(ViewConfig, 'seconds'),
     )
     ending = parser.add_mutually_exclusive_group()
     ending.add_argument('--once', action='store_true', help='print one frame and end')

@@ -10,6 +10,7 @@ is sent. While one is not, every plan is dropped, so that only a newer one can m
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,21 +19,41 @@ from lewm_ros.control.playback import Playback
 from lewm_ros.control.watchdogs import CameraWatchdog, ClockWatchdog, ExecutionWatchdog
 from lewm_ros.errors import ConfigError, ObservationError
 from lewm_ros.robot.contract import Action, Contract
+from lewm_ros.robot.settings import check_settings, setting
 from lewm_ros.time import NS_PER_S
 
 #: What an open anomaly does to the commands: nothing, scale them, or stop the robot.
 REACTIONS = ('ignore', 'slow', 'stop')
 
 
-def check_reaction(action: Action, on_anomaly: str) -> None:
-    """Raise ConfigError for a reaction that is unknown or impossible for this kind of action."""
-    if on_anomaly not in REACTIONS:
-        raise ConfigError(f'on_anomaly is {on_anomaly!r}: expected one of {list(REACTIONS)}')
-    if on_anomaly == 'slow' and action.kind == 'position':
-        raise ConfigError(
-            "on_anomaly is 'slow', but action.kind is 'position': a part of a position is "
-            "another position, not a slower one; expected 'stop' or 'ignore'"
-        )
+@dataclass(frozen=True)
+class Reaction:
+    """What an open anomaly does to the commands."""
+
+    on_anomaly: str = setting(
+        'ignore',
+        'What an open event on the topic `anomaly` does to the commands: nothing, scale them by '
+        '`slow_factor`, or replace them by the stop command until it has ended.',
+        choices=REACTIONS,
+        dynamic=True,
+    )
+    slow_factor: float = setting(
+        0.5, 'Of velocities and efforts while slow.', 0.0, 1.0, dynamic=True
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    def check(self, action: Action) -> None:
+        """Raise ConfigError where it is impossible for this kind of action."""
+        if self.on_anomaly == 'slow' and action.kind == 'position':
+            raise ConfigError(
+                "on_anomaly is 'slow', but action.kind is 'position': a part of a position is "
+                "another position, not a slower one; expected 'stop' or 'ignore'"
+            )
+
+
+IGNORE = Reaction()
 
 
 class CommandLoop:
@@ -43,8 +64,7 @@ class CommandLoop:
 
     Args:
         contract: the robot.
-        on_anomaly: one of :data:`REACTIONS`.
-        slow_factor: of velocities and efforts while slow, 0 to 1.
+        reaction: to an open anomaly.
 
     Attributes:
         delay: of the robot [ns]: a command sent now takes effect so much later.
@@ -63,9 +83,7 @@ class CommandLoop:
 
     """
 
-    def __init__(
-        self, contract: Contract, on_anomaly: str = 'ignore', slow_factor: float = 0.5
-    ) -> None:
+    def __init__(self, contract: Contract, reaction: Reaction = IGNORE) -> None:
         action, timeout = contract.action, contract.stop.observation_timeout
         self.delay = round(action.delay * NS_PER_S)
         self._period = round(contract.period * NS_PER_S)
@@ -85,12 +103,12 @@ class CommandLoop:
         self.ended = False
         self.plan_ends = self.anomaly_ticks = 0
         self.planned = float('nan')
-        self.react(on_anomaly, slow_factor)
+        self.react(reaction)
 
-    def react(self, on_anomaly: str, slow_factor: float) -> None:
-        """Change what an open anomaly does to the commands; arguments as of the class."""
-        check_reaction(self._action, on_anomaly)
-        self._on_anomaly, self._slow_factor = on_anomaly, slow_factor
+    def react(self, reaction: Reaction) -> None:
+        """Change what an open anomaly does to the commands."""
+        reaction.check(self._action)
+        self._reaction = reaction
 
     def add_plan(
         self, start: int, period: int, commands: np.ndarray, now: int, steady: float
@@ -190,12 +208,12 @@ class CommandLoop:
 
     def _apply_anomaly_policy(self, command: np.ndarray) -> np.ndarray | None:
         """Return what an open anomaly leaves of a command (A,)."""
-        if self._on_anomaly == 'ignore':
+        if self._reaction.on_anomaly == 'ignore':
             return command
         self.state = 'anomaly'
-        if self._on_anomaly == 'stop':
+        if self._reaction.on_anomaly == 'stop':
             return None
-        return self._slow_factor * command  # towards zero, the stop of these kinds
+        return self._reaction.slow_factor * command  # towards zero, the stop of these kinds
 
     def _stop_command(self) -> np.ndarray | None:
         return self._last if self._hold else np.zeros(self._action.size)

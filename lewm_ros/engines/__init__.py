@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines.base import PRECISIONS, Engine
 from lewm_ros.errors import EngineError
+from lewm_ros.robot.settings import setting
 
-__all__ = ['ENGINES', 'PRECISIONS', 'Engine', 'describe', 'load_engine']
+__all__ = ['ENGINES', 'PRECISIONS', 'Engine', 'EngineConfig', 'describe', 'load_engine']
 
 _CLASSES = {
     'onnxruntime': ('onnxruntime_engine', 'OnnxRuntimeEngine'),
@@ -21,12 +23,29 @@ _CLASSES = {
 ENGINES = tuple(_CLASSES)
 
 
+@dataclass(frozen=True)
+class EngineConfig:
+    """What runs a bundle, as nodes and commands offer it; :func:`load_engine` checks it."""
+
+    engine: str = setting('onnxruntime', 'What runs the model.', choices=ENGINES)
+    provider: str = setting(
+        '',
+        "What computes, by the engine's own name for it (an onnxruntime execution provider, an "
+        'OpenVINO device, a torch device); empty: a GPU if the engine finds one, else the CPU.',
+    )
+    precision: str = setting(
+        'f32',
+        'Of the products of a rollout; auto: bf16 where the hardware multiplies it natively.',
+        choices=PRECISIONS,
+    )
+
+
 def load_engine(
     bundle: Bundle,
-    name: str = 'onnxruntime',
+    name: str = EngineConfig.engine,
     threads: int = 1,
-    precision: str = 'f32',
-    provider: str = '',
+    precision: str = EngineConfig.precision,
+    provider: str = EngineConfig.provider,
     horizon: int | None = None,
 ) -> Engine:
     """Make the engine ``name`` ready to run a bundle.

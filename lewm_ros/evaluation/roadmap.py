@@ -13,7 +13,8 @@ import numpy as np
 from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bags.reader import find_bags
-from lewm_ros.bundle import Bundle, RoadmapEntry, read_roadmap, write_roadmap
+from lewm_ros.bundle import Bundle, RoadmapEntry
+from lewm_ros.bundle.roadmap_file import read_roadmap, write_roadmap
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import BagError, ModelError
 from lewm_ros.planning.roadmap import build, extend

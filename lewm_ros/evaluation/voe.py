@@ -39,6 +39,7 @@ from lewm_ros.robot.imaging import prepare
 from lewm_ros.sim import Task
 from lewm_ros.sim.collect import START, simulate
 from lewm_ros.sim.perturbations import DRIFT_PERIOD, PERTURBATIONS
+from lewm_ros.surprise.config import SurpriseConfig
 from lewm_ros.time import NS_PER_S
 
 #: Time in which an event is to be noticed: of abrupt kinds, and of those that grow slowly [s].
@@ -51,8 +52,8 @@ MONITORS = {'freeze': 'frozen_camera', 'drift': 'drift'}
 VOE_ONLY = {
     'trials': 40,
     'kinds': list(PERTURBATIONS),
-    'alpha': 0.01,
-    'horizon': 1,
+    'alpha': SurpriseConfig.alpha,
+    'horizon': SurpriseConfig.horizon,
     'figure': None,
 }
 

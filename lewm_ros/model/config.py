@@ -7,8 +7,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lewm_ros import checks
 from lewm_ros.errors import ModelError
+from lewm_ros.robot import checks
 
 
 @dataclass(frozen=True)

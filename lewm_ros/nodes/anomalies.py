@@ -12,7 +12,6 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from lewm_ros.nodes.diagnostics import OK, WARN
 from lewm_ros.nodes.messages import header
-from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.surprise.events import Event
 from lewm_ros.time import NS_PER_S
 
@@ -22,26 +21,6 @@ EVENTS = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-
-
-#: Parameters of what is saved of an event, see ``evidence.py``, which needs the extra [record].
-EVIDENCE = (
-    Parameter(
-        'evidence_folder',
-        '',
-        'Where a bag of the last seconds goes at each event; empty: none.',
-    ),
-    Parameter('evidence_seconds', 10.0, 'Length of such a bag [s].', 0.1, 600.0),
-    Parameter('evidence_per_hour', 6, 'Bags in an hour at most.', low=1, high=3600),
-    Parameter(
-        'evidence_mb',
-        1000.0,
-        'Size of the folder at most; when it is full, no more bags are written [MB].',
-        1.0,
-        1e7,
-    ),
-)
-
 #: ``header.frame_id`` of the message of a node that does not watch any more.
 ENDED = 'ended'
 

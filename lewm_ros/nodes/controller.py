@@ -19,7 +19,7 @@ from std_msgs.msg import UInt32
 from trajectory_msgs.msg import JointTrajectory
 
 from lewm_ros.bringup.compose import main_of
-from lewm_ros.control.loop import REACTIONS, CommandLoop, check_reaction
+from lewm_ros.control.loop import CommandLoop, Reaction
 from lewm_ros.errors import ConfigError, ObservationError
 from lewm_ros.nodes.anomalies import EVENTS, OpenAnomalies
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
@@ -31,7 +31,8 @@ from lewm_ros.nodes.messages import (
     read_plan,
     stamp_of,
 )
-from lewm_ros.nodes.parameters import Parameter, dynamic
+from lewm_ros.nodes.parameters import parameters_of
+from lewm_ros.robot.settings import from_values
 from lewm_ros.time import NS_PER_S
 
 #: How long the stop command at the end may take to be delivered [s].
@@ -45,16 +46,7 @@ START_TIMEOUT = 5.0
 class ControllerNode(LewmNode):
     """Plays plans at the control rate, within the limits, and stops when in doubt."""
 
-    PARAMETERS = dynamic(
-        Parameter(
-            'on_anomaly',
-            'ignore',
-            'What an open event on the topic anomaly does to the commands: nothing, scale them '
-            'by slow_factor, or replace them by the stop command until it has ended.',
-            choices=REACTIONS,
-        ),
-        Parameter('slow_factor', 0.5, 'Of velocities and efforts while slow.', 0.0, 1.0),
-    )
+    PARAMETERS = parameters_of(Reaction)
 
     def configure(self) -> None:
         """Read the contract and create the one command publisher."""
@@ -72,7 +64,7 @@ class ControllerNode(LewmNode):
 
     def activate(self) -> None:
         """Start the stream of commands."""
-        self._loop = CommandLoop(self._contract, **self._reaction())
+        self._loop = CommandLoop(self._contract, from_values(Reaction, self.params))
         self._episode: int | None = None
         self._refused = Reasons()
         self._ticks = self._on_time = 0
@@ -97,11 +89,11 @@ class ControllerNode(LewmNode):
 
     def check(self, values: dict[str, Any]) -> None:
         """Refuse to slow positions down."""
-        check_reaction(self._action, values['on_anomaly'])
+        from_values(Reaction, values).check(self._action)
 
     def changed(self) -> None:
         """Apply the new reaction to an open anomaly at once."""
-        self._loop.react(**self._reaction())
+        self._loop.react(from_values(Reaction, self.params))
         self._report_anomaly()
         self._check_publishers()
 
@@ -135,9 +127,6 @@ class ControllerNode(LewmNode):
             'refused_plans': self._refused.total,
             **self._refused.figures('refused'),
         }
-
-    def _reaction(self) -> dict[str, Any]:
-        return {name: self.params[name] for name in ('on_anomaly', 'slow_factor')}
 
     def _on_plan(self, message: JointTrajectory, received: int) -> None:
         try:

@@ -13,12 +13,14 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 
+from lewm_ros.bags.config import EvidenceConfig
 from lewm_ros.bags.evidence import EvidenceFolder, Message, Ring
 from lewm_ros.bags.layout import COMMAND
 from lewm_ros.bags.writer import Channel
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
 from lewm_ros.nodes.messages import message_class
 from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.settings import from_values
 from lewm_ros.surprise.events import Event
 
 #: What is kept in memory at most [bytes]: 640x480 at 30 Hz for nine seconds.
@@ -34,16 +36,16 @@ class Evidence:
     """
 
     def __init__(self, node: LewmNode, contract: Contract, notes: dict[str, str]) -> None:
-        params = node.params
+        config = from_values(EvidenceConfig, node.params)
         self.written = self.skipped = 0
         self._node = node
         self._notes = notes
         self._folder = EvidenceFolder(
-            Path(params['evidence_folder']).expanduser().absolute(),
-            params['evidence_per_hour'],
-            params['evidence_mb'] * 1e6,
+            Path(config.evidence_folder).expanduser().absolute(),
+            config.evidence_per_hour,
+            config.evidence_mb * 1e6,
         )
-        self._ring = Ring(params['evidence_seconds'], RING)
+        self._ring = Ring(config.evidence_seconds, RING)
         self._worker = node.worker('evidence', self._write, WAITING)
         frames = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         applied = contract.action.applied

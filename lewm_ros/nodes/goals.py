@@ -1,13 +1,12 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The topic ``goal_status`` and the parameters behind it."""
+"""The topic ``goal_status``, and the file of a first goal."""
 
 from __future__ import annotations
 
 from array import array
 from pathlib import Path
 import time
-from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from sensor_msgs.msg import CompressedImage
@@ -16,47 +15,11 @@ from lewm_ros.errors import ObservationError
 from lewm_ros.files import read_limited
 from lewm_ros.nodes.diagnostics import OK, WARN
 from lewm_ros.nodes.messages import header
-from lewm_ros.nodes.parameters import Parameter, dynamic
-from lewm_ros.planning.goal import (
-    GOAL_DWELL,
-    GOAL_TIMEOUT,
-    GOAL_TOLERANCE,
-    Goal,
-    GoalState,
-)
+from lewm_ros.planning.goal import Goal, GoalState
 from lewm_ros.planning.receding_horizon import Outlook
 
 #: Largest goal_file [bytes].
 GOAL_FILE_LIMIT = 1 << 26
-
-GOAL = dynamic(
-    Parameter(
-        'goal_tolerance',
-        GOAL_TOLERANCE,
-        'Mean squared latent distance per dimension at which a goal counts as reached.',
-        0.0,
-        100.0,
-    ),
-    Parameter(
-        'goal_dwell',
-        GOAL_DWELL,
-        'A goal counts as reached after so long at or below goal_tolerance [s].',
-        0.0,
-        60.0,
-    ),
-    Parameter(
-        'goal_timeout',
-        GOAL_TIMEOUT,
-        'A goal not reached for so long is given up [s]; 0: never.',
-        0.0,
-        86400.0,
-    ),
-)
-
-
-def goal_settings(params: dict[str, Any]) -> tuple[float, float, float]:
-    """Return tolerance, dwell [s] and timeout [s] for a Goal."""
-    return params['goal_tolerance'], params['goal_dwell'], params['goal_timeout']
 
 
 def goal_message(goal: Goal, outlook: Outlook | None, robot: str, stamp: int) -> DiagnosticArray:
@@ -94,13 +57,13 @@ def roadmap_text(outlook: Outlook | None) -> str | None:
     return f'{outlook.problem}: planning by the latent distance alone'
 
 
-def timeout_text(goal: Goal, params: dict[str, Any]) -> str | None:
+def timeout_text(goal: Goal) -> str | None:
     """Say that a goal was given up; None where it was not."""
     if goal.state is not GoalState.TIMEOUT:
         return None
     return (
-        f'goal not reached within goal_timeout {params["goal_timeout"]:g} s (distance '
-        f'{goal.distance:.3g}, goal_tolerance {params["goal_tolerance"]:g}): no plans until '
+        f'goal not reached within goal_timeout {goal.config.goal_timeout:g} s (distance '
+        f'{goal.distance:.3g}, goal_tolerance {goal.config.goal_tolerance:g}): no plans until '
         'another goal comes'
     )
 

@@ -12,7 +12,7 @@ import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import String, UInt32
 
-from lewm_ros.engines import ENGINES, load_engine
+from lewm_ros.engines import EngineConfig, load_engine
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
 from lewm_ros.nodes.diagnostics import Rate
 from lewm_ros.nodes.messages import (
@@ -21,19 +21,11 @@ from lewm_ros.nodes.messages import (
     stamp_of,
     vector,
 )
-from lewm_ros.nodes.parameters import Parameter
+from lewm_ros.nodes.parameters import parameters_of
 from lewm_ros.robot.history import History
 from lewm_ros.time import NS_PER_S
 
-ENGINE = (
-    Parameter('engine', 'onnxruntime', 'What runs the model.', choices=ENGINES),
-    Parameter(
-        'provider',
-        '',
-        'What computes, by the name that the engine has for it, such as CUDAExecutionProvider; '
-        'empty: a GPU if the engine finds one, else the processor.',
-    ),
-)
+*ENGINE, PRECISION = parameters_of(EngineConfig)
 
 
 class ObserverNode(LewmNode):

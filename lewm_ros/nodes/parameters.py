@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from rcl_interfaces.msg import (
@@ -77,24 +77,19 @@ class Parameter:
 
 #: Declared by every node.
 COMMON = (
-    Parameter('bundle', '', 'Bundle: a folder, or a name under models/ of the share folder.'),
+    Parameter('bundle', '', 'Bundle: a folder, or a name under `models/` of the share folder.'),
     Parameter(
         'contract',
         '',
-        'Robot contract: a YAML file, or a name under config/robots of the share folder. '
+        'Robot contract: a YAML file, or a name under `config/robots/` of the share folder. '
         "Empty: the bundle's own (the simulator: the task's own).",
     ),
     Parameter('autostart', True, 'Configure and activate at start, without a lifecycle manager.'),
 )
 
 
-def dynamic(*parameters: Parameter) -> tuple[Parameter, ...]:
-    """Mark parameters that can be set while the node runs."""
-    return tuple(replace(p, dynamic=True) for p in parameters)
-
-
 def parameters_of(config: type) -> tuple[Parameter, ...]:
-    """Make the parameters of a dataclass whose fields say their text, range and choices."""
+    """Make the parameters of a dataclass, see :mod:`lewm_ros.robot.settings`."""
     found = []
     for field in fields(config):
         about = dict(field.metadata)
@@ -105,7 +100,7 @@ def parameters_of(config: type) -> tuple[Parameter, ...]:
 
 def takes(node: Node, name: str) -> bool:
     """Whether a node has a parameter, or may have it once its topics are there."""
-    return node.has_parameter(name) or name.startswith('qos_overrides.')
+    return node.has_parameter(name) or name.split('.')[0] == 'qos_overrides'
 
 
 class Parameters:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 import os
 import time
 from typing import Any
@@ -16,17 +15,19 @@ from trajectory_msgs.msg import JointTrajectory
 
 from lewm_ros.api import make_planner
 from lewm_ros.bringup.compose import main_of
-from lewm_ros.engines import PRECISIONS, describe
+from lewm_ros.engines import describe
 from lewm_ros.nodes.base import LATCHED, NEWEST
 from lewm_ros.nodes.diagnostics import OK, Rate, Recent
-from lewm_ros.nodes.goals import GOAL, goal_message, goal_settings, roadmap_text, timeout_text
+from lewm_ros.nodes.goals import goal_message, roadmap_text, timeout_text
 from lewm_ros.nodes.messages import plan_message, stamp_of, vector
-from lewm_ros.nodes.observer import ENGINE, ObserverNode
+from lewm_ros.nodes.observer import ENGINE, PRECISION, ObserverNode
 from lewm_ros.nodes.parameters import Parameter, parameters_of
 from lewm_ros.planning import Plan, PlannerConfig
+from lewm_ros.planning.config import GoalConfig
 from lewm_ros.planning.goal import Goal, GoalState
 from lewm_ros.planning.policy import PlanningAgent
 from lewm_ros.robot.history import Context, History
+from lewm_ros.robot.settings import from_values
 from lewm_ros.time import NS_PER_S
 
 #: Without a goal or a usable context for this long, the node warns about what is missing [s].
@@ -43,20 +44,15 @@ class PlannerNode(ObserverNode):
 
     PARAMETERS = (
         *ENGINE,
-        Parameter(
-            'precision',
-            'f32',
-            'Of the products of a rollout; auto: bf16 where the hardware multiplies it natively.',
-            choices=PRECISIONS,
-        ),
+        PRECISION,
         Parameter('threads', 0, 'Threads of a rollout; 0: all cores but one.', 0, 256),
         *parameters_of(PlannerConfig),
-        *GOAL,
+        *parameters_of(GoalConfig),
     )
 
     def configure(self) -> None:
         """Build the planner and run rollouts of every size once: first calls are slow."""
-        self._config = _config(self.params)
+        self._config = from_values(PlannerConfig, self.params)
         super().configure()
         self._planner = make_planner(self.bundle, self.contract, self.engine, self._config)
         self._planner.warm_up()
@@ -65,9 +61,9 @@ class PlannerNode(ObserverNode):
 
     def activate(self) -> None:
         """Wait for a goal and for enough frames."""
-        goal = Goal(*goal_settings(self.params), self.bundle.manifest.camera_period)
+        goal = Goal(from_values(GoalConfig, self.params), self.bundle.manifest.camera_period)
         self._agent = PlanningAgent(self.bundle.spec, self.contract, self._planner, goal)
-        self._agent.config = _config(self.params)
+        self._agent.config = from_values(PlannerConfig, self.params)
         self._activated = time.monotonic()
         self._fruitless_since: float | None = None
         self._plans = self._late = self._missed = self._windows_missing = 0
@@ -90,13 +86,13 @@ class PlannerNode(ObserverNode):
 
     def check(self, values: dict[str, Any]) -> None:
         """Refuse settings that make no search."""
-        _config(values)
+        from_values(PlannerConfig, values)
 
     def changed(self) -> None:
         """Search with the new settings from the next plan on."""
         with self.lock:
-            self._agent.config = _config(self.params)
-            self._agent.goal.tune(*goal_settings(self.params))
+            self._agent.config = from_values(PlannerConfig, self.params)
+            self._agent.goal.config = from_values(GoalConfig, self.params)
 
     def cleanup(self) -> None:
         """Drop the planner too: it holds the engine."""
@@ -198,7 +194,7 @@ class PlannerNode(ObserverNode):
 
     def _publish_goal_status(self) -> None:
         goal = self._agent.goal
-        self.conditions.set('goal timeout', timeout_text(goal, self.params))
+        self.conditions.set('goal timeout', timeout_text(goal))
         outlook = self._agent.outlook
         self.conditions.set('roadmap', roadmap_text(outlook))
         self._goal_status.publish(goal_message(goal, outlook, self.contract.name, self.now()))
@@ -238,11 +234,6 @@ class PlannerNode(ObserverNode):
                 f'frames {self.bundle.block:g} s apart and the commands since the first on '
                 f'{self.resolve_topic_name(self.contract.action.topic)}',
             )
-
-
-def _config(values: dict[str, Any]) -> PlannerConfig:
-    """Make the settings that parameter values are. Raises ModelError where they do not fit."""
-    return PlannerConfig(**{f.name: values[f.name] for f in fields(PlannerConfig)})
 
 
 def main() -> int:

@@ -18,15 +18,16 @@ from rclpy.serialization import serialize_message
 from std_msgs.msg import UInt32
 from std_srvs.srv import Trigger
 
+from lewm_ros.bags.config import RecorderConfig
 from lewm_ros.bags.layout import COMMAND
-from lewm_ros.bags.recorder import Limits
 from lewm_ros.bags.session import Session
 from lewm_ros.bringup.compose import main_of
 from lewm_ros.errors import BagError
 from lewm_ros.nodes.base import LATCHED
-from lewm_ros.nodes.parameters import Parameter
+from lewm_ros.nodes.parameters import Parameter, parameters_of
 from lewm_ros.nodes.qos import IMAGE_RELIABILITY
 from lewm_ros.nodes.topic_recorder import TopicRecorder
+from lewm_ros.robot.settings import from_values
 from lewm_ros.view.terminal import Keys
 
 #: How often publishers are looked for, and silences noticed [s].
@@ -42,22 +43,22 @@ class RecorderNode(TopicRecorder):
         Parameter(
             'out',
             '',
-            'Folder of the bag; empty: recording_<date>_<time> in the working folder. Where it '
-            'exists already, _2, _3 and so on is appended.',
+            'Folder of the bag; empty: `recording_<date>_<time>` in the working folder. If it '
+            'exists, `_2`, `_3` and so on is appended.',
         ),
-        Parameter('gap', 0.5, 'A longer pause of a topic is a gap [s].', 0.001, 3600.0),
         replace(
             IMAGE_RELIABILITY,
             default='publisher',
-            description="QoS of the camera subscription; publisher: as the camera's.",
+            description="QoS of the camera subscription; publisher: the camera's.",
             choices=('publisher', *IMAGE_RELIABILITY.choices),
         ),
-        Parameter('split_seconds', 60.0, 'Length of one file of the bag [s].', 1.0, 86400.0),
-        Parameter('split_gb', 4.0, 'Size of one file of the bag [GB].', 0.001, 1000.0),
-        Parameter('flush_seconds', 1.0, 'A kill loses no more than that [s].', 0.05, 60.0),
-        Parameter('queue_mb', 256.0, 'What may wait for the disk [MB].', 1.0, 65536.0),
-        Parameter('min_free_gb', 2.0, 'Stop before less of the disk is free [GB].', 0.0, 1e5),
-        Parameter('keys', False, 'Space starts or stops an episode, q ends, in a terminal.'),
+        *parameters_of(RecorderConfig),
+        Parameter(
+            'keys',
+            False,
+            'Read keys from the terminal: space starts or stops an episode, q ends. `lewm record` '
+            'sets it.',
+        ),
     )
 
     _number = 0  # episodes of this node: none comes twice
@@ -75,15 +76,8 @@ class RecorderNode(TopicRecorder):
         self._services: list[Any] = []
         self._session = session = Session(
             self._folder(),
-            params['gap'],
-            Limits(
-                queue_bytes=params['queue_mb'] * 1e6,
-                flush=params['flush_seconds'],
-                min_free=params['min_free_gb'] * 1e9,
-            ),
+            from_values(RecorderConfig, params),
             {COMMAND: f'lewm record --contract {self._contract.name}'},
-            params['split_seconds'],
-            params['split_gb'] * 1e9,
         )
         self._services = [
             self.create_service(Trigger, '~/start_episode', self._on_start),

@@ -13,13 +13,13 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Float32
 
 from lewm_ros.api import SurpriseMonitor, require_calibration, thresholds_of
+from lewm_ros.bags.config import EvidenceConfig
 from lewm_ros.bringup.compose import main_of
 from lewm_ros.bundle import Calibration
 from lewm_ros.engines import describe as describe_engine
 from lewm_ros.errors import CalibrationError, ModelError
 from lewm_ros.nodes.anomalies import (
     EVENTS,
-    EVIDENCE,
     EdgePublisher,
     describe,
     edge_message,
@@ -30,10 +30,11 @@ from lewm_ros.nodes.base import LATCHED, STREAM
 from lewm_ros.nodes.diagnostics import Rate, Recent
 from lewm_ros.nodes.messages import header, vector_message
 from lewm_ros.nodes.observer import ENGINE, ObserverNode
-from lewm_ros.nodes.parameters import Parameter, dynamic
+from lewm_ros.nodes.parameters import Parameter, parameters_of
 from lewm_ros.robot.history import History
+from lewm_ros.robot.settings import from_values
+from lewm_ros.surprise.config import SurpriseConfig
 from lewm_ros.surprise.monitor import Edge
-from lewm_ros.surprise.monitors import FROZEN_SECONDS, GAP_SECONDS
 
 if TYPE_CHECKING:  # needs the extra [record]
     from lewm_ros.nodes.evidence import Evidence
@@ -55,36 +56,8 @@ class SurpriseNode(ObserverNode):
     PARAMETERS = (
         *ENGINE,
         Parameter('threads', 1, 'Threads of one prediction.', low=1, high=256),
-        *dynamic(
-            Parameter(
-                'alpha',
-                0.01,
-                'Chance of a false alarm per calibration window, one that the bundle has '
-                'thresholds for.',
-                low=0.0001,
-                high=0.5,
-            ),
-            Parameter('release', 0.5, 'An event ends below this part of the threshold.', 0.01, 1.0),
-            Parameter('hold', 0.5, 'after that many seconds below it [s].', 0.0, 60.0),
-        ),
-        Parameter(
-            'horizon',
-            1,
-            'How far ahead frames are predicted [blocks]; the bundle must be calibrated for it.',
-            low=1,
-            high=1000,
-        ),
-        Parameter(
-            'frozen_seconds',
-            FROZEN_SECONDS,
-            'Equal images for longer, while commands move the robot, are a frozen camera [s].',
-            0.05,
-            60.0,
-        ),
-        Parameter(
-            'gap_seconds', GAP_SECONDS, 'A longer pause between frames is a gap [s].', 0.01, 60.0
-        ),
-        *EVIDENCE,
+        *parameters_of(SurpriseConfig),
+        *parameters_of(EvidenceConfig),
     )
 
     def configure(self) -> None:
@@ -181,8 +154,7 @@ class SurpriseNode(ObserverNode):
         self._calibration, self._about = found, about
         self.conditions.set('calibration', about if found is None else None)
         if found is not None:
-            settings = ('release', 'hold', 'frozen_seconds', 'gap_seconds')
-            thresholds = thresholds_of(found, **{name: params[name] for name in settings})
+            thresholds = thresholds_of(found, from_values(SurpriseConfig, params))
             self._threshold.publish(Float32(data=found.threshold))
         self._publish_edges(self._monitor.adopt(thresholds, self.now()))
 

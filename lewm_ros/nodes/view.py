@@ -17,12 +17,13 @@ from lewm_ros.bringup.compose import main_of
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM
 from lewm_ros.nodes.markers import gauge
 from lewm_ros.nodes.messages import header, image_message, stamp_of
-from lewm_ros.nodes.parameters import Parameter, dynamic
+from lewm_ros.nodes.parameters import Parameter, parameters_of
 from lewm_ros.nodes.qos import IMAGE_RELIABILITY
 from lewm_ros.nodes.watching import WatchingNode
 from lewm_ros.robot.imaging import from_message
 from lewm_ros.time import NS_PER_S
 from lewm_ros.view.camera import annotated
+from lewm_ros.view.config import ViewConfig
 from lewm_ros.view.plot import plot
 from lewm_ros.view.trace import Snapshot
 
@@ -35,10 +36,7 @@ class ViewNode(WatchingNode):
     """
 
     PARAMETERS = (
-        *dynamic(
-            Parameter('rate', 10.0, 'Images of each output per second, at most [Hz].', 1.0, 60.0),
-            Parameter('seconds', 60.0, 'Length of the plot [s].', 5.0, 600.0),
-        ),
+        *parameters_of(ViewConfig),
         Parameter(
             'frame_id',
             '',

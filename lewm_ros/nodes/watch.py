@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import os
 import shutil
 import sys
@@ -12,8 +13,9 @@ import time
 from diagnostic_msgs.msg import DiagnosticArray
 
 from lewm_ros.nodes.base import LATCHED
-from lewm_ros.nodes.parameters import Parameter
+from lewm_ros.nodes.parameters import Parameter, parameters_of
 from lewm_ros.nodes.watching import WatchingNode
+from lewm_ros.view.config import ViewConfig
 from lewm_ros.view.screen import screen
 
 PERIOD = 0.25  #: of a new frame on a terminal [s]
@@ -32,7 +34,7 @@ class WatchNode(WatchingNode):
     """
 
     PARAMETERS = (
-        Parameter('seconds', 60.0, 'How far back the curve goes [s].', 5.0, 600.0),
+        *(replace(p, dynamic=False) for p in parameters_of(ViewConfig) if p.name == 'seconds'),
         Parameter('once', False, 'Print one frame as soon as there is something to say, and end.'),
         Parameter('end_after', 0.0, 'End after this long [s]; 0: never.', 0.0, 1e7),
     )

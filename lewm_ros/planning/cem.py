@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lewm_ros.errors import ModelError
+from lewm_ros.errors import ConfigError, ModelError
 
 MIN_STD = 1e-3  #: floor of the sampling std, so that equal elites do not end the search
 
@@ -40,22 +40,22 @@ class CEMConfig:
 
     def __post_init__(self) -> None:
         if not 1 <= self.elites <= self.samples:
-            raise ModelError(
+            raise ConfigError(
                 f'CEM has {self.elites} elites of {self.samples} samples: expected elites in '
                 '[1, samples]'
             )
         if self.iterations < 1:
-            raise ModelError(f'CEM iterations are {self.iterations}: expected at least 1')
+            raise ConfigError(f'CEM iterations are {self.iterations}: expected at least 1')
         if not 0 <= self.keep <= self.elites:
-            raise ModelError(
+            raise ConfigError(
                 f'CEM keeps {self.keep} of {self.elites} elites: expected a number in [0, elites]'
             )
         if self.exact_iterations < 0:
-            raise ModelError(
+            raise ConfigError(
                 f'CEM exact_iterations are {self.exact_iterations}: expected 0 or more'
             )
         if not 0 <= self.noise_correlation <= 1:
-            raise ModelError(
+            raise ConfigError(
                 f'CEM noise_correlation is {self.noise_correlation}: expected a number in [0, 1]'
             )
 

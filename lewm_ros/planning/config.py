@@ -1,32 +1,16 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of the planner, each declared once: default, text, unit and range."""
+"""Settings of the planner and of its goal, see :mod:`lewm_ros.robot.settings`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-import math
-from typing import Any
+from dataclasses import dataclass
 
-from lewm_ros.errors import ModelError, shown
+from lewm_ros.errors import ConfigError
 from lewm_ros.planning.cem import CEMConfig
-from lewm_ros.planning.costs import KINDS, weights
+from lewm_ros.planning.costs import KINDS
+from lewm_ros.robot.settings import check_settings, setting
 from lewm_ros.robot.spec import ModelSpec
-
-_KINDS = {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'a text'}
-
-
-def setting(
-    default: Any,
-    text: str,
-    low: float | None = None,
-    high: float | None = None,
-    choices: tuple[str, ...] = (),
-    dynamic: bool = False,
-) -> Any:
-    """Declare a field; ``dynamic`` ones may change between two plans."""
-    about = {'text': text, 'low': low, 'high': high, 'choices': choices, 'dynamic': dynamic}
-    return field(default=default, metadata=about)
 
 
 @dataclass(frozen=True)
@@ -35,34 +19,50 @@ class PlannerConfig:
 
     horizon: int = setting(5, 'Length of a plan, committed block included [blocks].', 2, 1000)
     samples: int = setting(
-        64, 'Candidates in an iteration of a warm search.', 1, 100_000, dynamic=True
+        64,
+        'Candidates in an iteration of a warm search, which starts from the last plan.',
+        1,
+        100_000,
+        dynamic=True,
     )
     elites: int = setting(
         10, 'Best candidates that the next mean comes from.', 1, 100_000, dynamic=True
     )
     iterations: int = setting(3, 'Iterations of a warm search.', 1, 1000, dynamic=True)
     cold_samples: int = setting(
-        128, 'Candidates in an iteration of a cold search.', 1, 100_000, dynamic=True
+        128,
+        'Candidates in an iteration of a cold search, which has no previous plan.',
+        1,
+        100_000,
+        dynamic=True,
     )
     cold_iterations: int = setting(5, 'Iterations of a cold search.', 1, 1000, dynamic=True)
     std: float = setting(
         1.0,
-        'Sampling std of a cold search [standard deviations of the data].',
+        'Initial std of a cold search [standard deviations of the training actions].',
         0.01,
         10.0,
         dynamic=True,
     )
     warm_std: float = setting(
-        0.5, 'Sampling std of a warm search [same].', 0.01, 10.0, dynamic=True
+        0.5,
+        'Initial std of a warm search [standard deviations of the training actions].',
+        0.01,
+        10.0,
+        dynamic=True,
     )
     keep_elites: int = setting(
-        5, 'Elites of the last plan tried again in a warm search.', 0, 1000, dynamic=True
+        5, 'Elites of the last plan that are tried again in the next.', 0, 1000, dynamic=True
     )
     exact_iterations: int = setting(
-        2, 'Last iterations in f32 where precision is bf16, at most half of them.', 0, 1000
+        2, 'Last iterations in f32 where `precision` is bf16, at most half of them.', 0, 1000
     )
     noise_correlation: float = setting(
-        0.0, 'Correlation of the noise within a block.', 0.0, 1.0, dynamic=True
+        0.0,
+        'Correlation of the noise within a block, as a share of the variance; 0: white.',
+        0.0,
+        1.0,
+        dynamic=True,
     )
     cost: str = setting('ramp', 'Weight of the distance to the goal over the plan.', choices=KINDS)
     roadmap: str = setting(
@@ -72,34 +72,22 @@ class PlannerConfig:
     )
     execute: int = setting(1, 'Blocks played before a new plan is asked for.', 1, 999, dynamic=True)
     deadline_fraction: float = setting(
-        0.7, 'Part of a block that a plan may take.', 0.01, 100.0, dynamic=True
+        0.7,
+        'Part of a block that a plan may take; then the best so far is used.',
+        0.01,
+        100.0,
+        dynamic=True,
     )
     clip: bool = setting(True, 'Keep candidates within the limits of the contract.')
     seed: int = setting(0, 'Seed of the search.', 0, 2**31 - 1)
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            value, kind = getattr(self, item.name), type(item.default)
-            if type(value) is not kind and not (kind is float and type(value) is int):
-                raise ModelError(f'{item.name} is {shown(value)}: expected {_KINDS[kind]}')
-        if self.horizon < 2:
-            raise ModelError(
-                f'horizon is {self.horizon} blocks: expected at least 2, a committed and a free one'
-            )
-        if not 1 <= self.execute < self.horizon:
-            raise ModelError(
+        check_settings(self)
+        if self.execute >= self.horizon:
+            raise ConfigError(
                 f'execute is {self.execute} blocks: expected 1 to {self.horizon - 1}, below the '
                 'horizon'
             )
-        for key in ('std', 'warm_std', 'deadline_fraction'):
-            value = getattr(self, key)
-            if not (math.isfinite(value) and value > 0):
-                raise ModelError(f'{key} is {value}: expected a finite number above 0')
-        if self.seed < 0:
-            raise ModelError(f'seed is {self.seed}: expected 0 or above')
-        if self.roadmap not in ('auto', 'off'):
-            raise ModelError(f"roadmap is {shown(self.roadmap)}: expected 'auto' or 'off'")
-        weights(self.cost, self.horizon)
         self.search(warm=False)
         self.search(warm=True)
 
@@ -120,6 +108,36 @@ class PlannerConfig:
         At most the model's: a planner of a longer horizon is refused when it is made.
         """
         return min(self.horizon - shares_first(spec), spec.horizon)
+
+
+@dataclass(frozen=True)
+class GoalConfig:
+    """When a goal counts as reached, and when it is given up."""
+
+    goal_tolerance: float = setting(
+        0.035,
+        'Mean squared latent distance per dimension at which a goal counts as reached.',
+        0.0,
+        100.0,
+        dynamic=True,
+    )
+    goal_dwell: float = setting(
+        0.5,
+        'A goal counts as reached after so long at or below `goal_tolerance` [s].',
+        0.0,
+        60.0,
+        dynamic=True,
+    )
+    goal_timeout: float = setting(
+        0.0,
+        'A goal not reached for so long is given up [s]; 0: never.',
+        0.0,
+        86400.0,
+        dynamic=True,
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def shares_first(spec: ModelSpec) -> bool:

@@ -8,11 +8,9 @@ from enum import Enum
 
 import numpy as np
 
+from lewm_ros.planning.config import GoalConfig
 from lewm_ros.time import NS_PER_S
 
-#: Distance at or below which a goal counts as reached, for how long [s], and the time after which
-#: it is given up [s], 0 for never; unless told otherwise.
-GOAL_TOLERANCE, GOAL_DWELL, GOAL_TIMEOUT = 0.035, 0.5, 0.0
 #: A goal is left at this many times the distance that counts as reached.
 RELEASE = 2.0
 #: A pause between frames longer than this [s], and than so many periods, begins the dwell anew.
@@ -31,10 +29,11 @@ class GoalState(Enum):
 class Goal:
     """The goal that is pursued, and how near it the robot is.
 
-    An active goal is reached once all frames of ``dwell`` seconds are within ``tolerance``; a
-    reached one is active again once all frames of as long are beyond :data:`RELEASE` times it. So
-    neither a robot that swings through its goal nor one frame at the limit changes the state. A
-    goal that is active for ``timeout`` seconds at a stretch is given up until another is set.
+    An active goal is reached once all frames of ``goal_dwell`` seconds are within
+    ``goal_tolerance``; a reached one is active again once all frames of as long are beyond
+    :data:`RELEASE` times it. So neither a robot that swings through its goal nor one frame at the
+    limit changes the state. A goal that is active for ``goal_timeout`` seconds at a stretch is
+    given up until another is set.
 
     Distances are mean squared differences of latents per dimension: 2 between two images
     chosen at random, where the latents have the unit variance that training aims at.
@@ -42,12 +41,11 @@ class Goal:
     Not thread safe.
 
     Args:
-        tolerance: distance at or below which a goal counts as reached.
-        dwell: by the stamps of frames [s].
-        timeout: by a steady clock [s]; 0 = none.
+        config: the dwell is by the stamps of frames, the timeout by a steady clock.
         period: of the frames [s].
 
     Attributes:
+        config: can be replaced at any time; the goal stays.
         state: what is so.
         latent: of the goal, (D,), or None.
         stamp: of the goal [ns].
@@ -59,15 +57,11 @@ class Goal:
     latent: np.ndarray | None
     _since: int | None  # first frame in a row that speaks for another state [ns]
 
-    def __init__(self, tolerance: float, dwell: float, timeout: float, period: float) -> None:
+    def __init__(self, config: GoalConfig, period: float) -> None:
+        self.config = config
         self._pause = max(MAX_PAUSE, MAX_PERIODS * period)
-        self.tune(tolerance, dwell, timeout)
         self._set_at = self._active_since = 0.0
         self.clear()
-
-    def tune(self, tolerance: float, dwell: float, timeout: float) -> None:
-        """Exchange the settings; the goal stays."""
-        self._tolerance, self._dwell, self._timeout = tolerance, dwell, timeout
 
     def set(self, latent: np.ndarray, stamp: int, now: float) -> None:
         """Pursue another goal (D,) of ``stamp`` [ns] from ``now`` [s, steady] on."""
@@ -105,10 +99,11 @@ class Goal:
             self._since = None
         apart = latent.astype(np.float64) - self.latent
         self.frame, self.distance = stamp, float(np.mean(apart**2))
+        tolerance = self.config.goal_tolerance
         if self.state is GoalState.ACTIVE:
-            other, speaks = GoalState.REACHED, self.distance <= self._tolerance
+            other, speaks = GoalState.REACHED, self.distance <= tolerance
         elif self.state is GoalState.REACHED:
-            other, speaks = GoalState.ACTIVE, self.distance > RELEASE * self._tolerance
+            other, speaks = GoalState.ACTIVE, self.distance > RELEASE * tolerance
         else:
             return False
         if not speaks:
@@ -116,14 +111,14 @@ class Goal:
             return False
         if self._since is None:
             self._since = stamp
-        if stamp - self._since < self._dwell * NS_PER_S:
+        if stamp - self._since < self.config.goal_dwell * NS_PER_S:
             return False
         self.state, self._since, self._active_since = other, None, now
         return True
 
     def expire(self, now: float) -> bool:
         """Give an active goal up whose time is over at ``now`` [s, steady]; whether it was."""
-        due = 0 < self._timeout <= now - self._active_since
+        due = 0 < self.config.goal_timeout <= now - self._active_since
         if self.state is not GoalState.ACTIVE or not due:
             return False
         self.state = GoalState.TIMEOUT

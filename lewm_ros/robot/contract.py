@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from lewm_ros import checks
-from lewm_ros.checks import LARGEST, CheckError, Findings
 from lewm_ros.errors import ConfigError, shown
-from lewm_ros.yaml_reader import read_yaml
+from lewm_ros.robot import checks
+from lewm_ros.robot.checks import LARGEST, CheckError, Findings
+from lewm_ros.robot.yaml_reader import read_yaml
 
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 ACTION_TYPES = (

@@ -10,6 +10,7 @@ from itertools import count
 import math
 
 from lewm_ros.errors import CalibrationError
+from lewm_ros.surprise.config import SurpriseConfig
 from lewm_ros.time import NS_PER_S
 
 #: What an anomaly can be: a frame that the model did not foresee; a running mean of the score
@@ -51,8 +52,8 @@ class EventDetector:
         self,
         kind: str,
         threshold: float,
-        release: float = 0.5,
-        hold: float = 0.5,
+        release: float = SurpriseConfig.release,
+        hold: float = SurpriseConfig.hold,
         alpha: float | None = None,
         ids: Iterator[int] | None = None,
     ) -> None:

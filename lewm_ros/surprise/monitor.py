@@ -15,10 +15,9 @@ import numpy as np
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.history import Context, History
 from lewm_ros.robot.spec import ModelSpec
+from lewm_ros.surprise.config import DEFAULTS, SurpriseConfig
 from lewm_ros.surprise.events import Event, EventDetector
 from lewm_ros.surprise.monitors import (
-    FROZEN_SECONDS,
-    GAP_SECONDS,
     FrameGap,
     FrozenCamera,
     RunningMean,
@@ -36,23 +35,21 @@ class Thresholds:
     """Where events start and end."""
 
     surprise: float  #: score above which an event starts
-    alpha: float  #: chance of a false alarm per calibration window
+    alpha: float  #: chance of a false alarm per calibration window that it was computed for
     drift: float | None = None  #: running mean above which drift starts; None: not watched
-    release: float = 0.5  #: an event ends below this part of the threshold
-    hold: float = 0.5  #: after that many seconds below it [s]
-    frozen_seconds: float = FROZEN_SECONDS  #: of equal images while the robot should move [s]
-    gap_seconds: float = GAP_SECONDS  #: of missing frames [s]
+    config: SurpriseConfig = DEFAULTS  #: of when events end, and of the other monitors
 
     def detectors(self, ids: Iterator[int]) -> dict[str, EventDetector]:
         """Make a detector of each kind; their events share the numbers."""
+        config = self.config
         made = [
-            EventDetector('surprise', self.surprise, self.release, self.hold, self.alpha, ids),
-            EventDetector('frozen_camera', self.frozen_seconds, 1.0, 0.0, ids=ids),
-            EventDetector('frame_gap', self.gap_seconds, 1.0, 0.0, ids=ids),
+            EventDetector('surprise', self.surprise, config.release, config.hold, self.alpha, ids),
+            EventDetector('frozen_camera', config.frozen_seconds, 1.0, 0.0, ids=ids),
+            EventDetector('frame_gap', config.gap_seconds, 1.0, 0.0, ids=ids),
         ]
         if self.drift is not None:
             # A mean is smooth: it needs no band between start and end.
-            made.append(EventDetector('drift', self.drift, 1.0, self.hold, self.alpha, ids))
+            made.append(EventDetector('drift', self.drift, 1.0, config.hold, self.alpha, ids))
         return {detector.kind: detector for detector in made}
 
 
@@ -105,7 +102,7 @@ class SurpriseMonitor:
         engine: Engine,
         scale: np.ndarray,
         thresholds: Thresholds | None = None,
-        horizon: int = 1,
+        horizon: int = SurpriseConfig.horizon,
         ahead: float = 0.0,
     ) -> None:
         self._spec, self._engine, self._scale, self._horizon = spec, engine, scale, horizon
@@ -116,7 +113,7 @@ class SurpriseMonitor:
         self._mean, self._gap = RunningMean(), FrameGap()
         self.mean: float | None = None
         self._detectors: dict[str, EventDetector] = {}
-        self._frozen = FrozenCamera(FROZEN_SECONDS)
+        self._frozen = FrozenCamera(SurpriseConfig.frozen_seconds)
         self.adopt(thresholds, 0)
 
     def warm_up(self) -> None:
@@ -143,7 +140,7 @@ class SurpriseMonitor:
                     ended += _edges(detector.reset(), stamp, float('nan'))
             self._detectors = made
             if thresholds is not None:
-                self._frozen.limit = thresholds.frozen_seconds
+                self._frozen.limit = thresholds.config.frozen_seconds
         return ended
 
     @property

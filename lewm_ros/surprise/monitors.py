@@ -19,10 +19,6 @@ from lewm_ros.time import NS_PER_S
 DRIFT_SPAN = 10.0
 #: A pause of more than this between frames begins a running mean anew [s].
 PAUSE = 1.0
-#: Equal images for longer are a frozen camera, unless a node is told otherwise [s].
-FROZEN_SECONDS = 0.3
-#: A longer pause between frames is a gap, unless a node is told otherwise [s].
-GAP_SECONDS = 0.5
 #: Commands that change by more than this should move the robot [standard deviations].
 MOVING = 0.2
 

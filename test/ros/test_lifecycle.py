@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 import shutil
 import threading
 import weakref
@@ -182,3 +183,22 @@ def test_typos_in_parameters_are_named(bench: Bench):
     with bench.program('controller', *arguments, *override) as process:
         bench.active('controller_node')
         assert "['contrat'] do not exist and are ignored" in process.output
+
+
+def test_a_typo_in_a_parameter_file_is_an_error_where_the_file_names_the_node(
+    bench: Bench, tmp_path: Path
+):
+    """What is given to all nodes may be another's: a warning."""
+    path = tmp_path / 'params.yaml'
+    arguments = ('-p', 'contract:=reacher', '--params-file', str(path))
+    override = '/**/controller_node: {ros__parameters: {qos_overrides: {/lewm/plan: {}}}}\n'
+    path.write_text(f'/**: {{ros__parameters: {{alpha: 0.05}}}}\n{override}')
+    with bench.program('controller', *arguments) as process:
+        bench.active('controller_node')
+        assert "['alpha'] do not exist and are ignored" in process.output
+    path.write_text('controller_node: {ros__parameters: {on_anomally: stop}}\n')
+    with bench.program('controller', *arguments) as process:
+        assert process.wait() == 2
+        assert "controller_node has ['on_anomally']: expected some of ['autostart'" in (
+            process.output
+        )

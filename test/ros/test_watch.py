@@ -22,6 +22,7 @@ from test_view_node import Robot
 
 from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.goals import goal_message
+from lewm_ros.planning.config import GoalConfig
 from lewm_ros.planning.goal import Goal
 
 WATCH = [sys.executable, '-m', 'lewm_ros.cli', 'watch']
@@ -66,7 +67,7 @@ class Terminal:
 def test_once_prints_one_plain_frame_and_ends(bench: Bench):
     """Goal, level, figures with alpha, curve and events, no colour: it goes into a file."""
     robot = Robot(bench)
-    goal = Goal(0.1, 0.0, 0.0, 0.05)
+    goal = Goal(GoalConfig(0.1, 0.0), 0.05)
     goal.set(np.zeros(3), 1, 0.0)
     bench.node.create_publisher(DiagnosticArray, 'goal_status', LATCHED).publish(
         goal_message(goal, 'reacher', 1)

@@ -15,6 +15,7 @@ import lewm_ros
 from lewm_ros.api import planner_config, planner_settings
 from lewm_ros.bundle import Bundle
 from lewm_ros.errors import CalibrationError, ConfigError
+from lewm_ros.planning.config import GoalConfig
 from lewm_ros.planning.goal import GoalState
 from lewm_ros.sim import make_task
 from lewm_ros.time import NS_PER_S
@@ -122,7 +123,7 @@ def test_a_goal_is_given_up_after_its_timeout(calibrated: Bundle) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (60, 32, 32, 3), np.uint8)
     policy = lewm_ros.Policy.load(calibrated.path)
-    policy.agent.goal.tune(0.0, 0.5, 1.5)
+    policy.agent.goal.config = GoalConfig(0.0, 0.5, 1.5)
     policy.set_goal(images[0], NS_PER_S)
     plans = []
     for tick, image in enumerate(images):

@@ -24,8 +24,8 @@ from lewm_ros.bundle import (
     rewrite_manifest,
     write_bundle,
 )
-from lewm_ros.checks import CheckError
 from lewm_ros.errors import ModelError
+from lewm_ros.robot.checks import CheckError
 from lewm_ros.robot.contract import Contract
 
 CONTENT: dict[str, bytes | Path] = {name: f'content of {name}'.encode() for name in FILES}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lewm_ros.errors import ModelError
+from lewm_ros.errors import ConfigError, ModelError
 from lewm_ros.planning.cem import CEM, CEMConfig, Search, Solution
 
 STEPS, SIZE = 4, 2
@@ -263,7 +263,7 @@ def test_search_that_ends_by_itself_is_not_cut() -> None:
 )
 def test_sizes_that_make_no_sense_are_refused(sizes: tuple[Any, ...]) -> None:
     """More elites than samples, no elites, no iterations, more kept than elites."""
-    with pytest.raises(ModelError, match='expected'):
+    with pytest.raises(ConfigError, match='expected'):
         CEMConfig(*sizes)
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lewm_ros.control.loop import CommandLoop
+from lewm_ros.control.loop import CommandLoop, Reaction
 from lewm_ros.errors import ConfigError, ObservationError
 from lewm_ros.robot.contract import Contract, Stop
 from lewm_ros.time import NS_PER_S
@@ -22,7 +22,7 @@ class Robot:
     """A command loop whose two clocks go on together, and whose camera works."""
 
     def __init__(self, contract: Contract, **options: object) -> None:
-        self.loop = CommandLoop(contract, **options)  # type: ignore[arg-type]
+        self.loop = CommandLoop(contract, Reaction(**options))  # type: ignore[arg-type]
         self.now, self.camera = NS_PER_S, True
 
     def plan(self, commands: np.ndarray = GO, ahead: int = 0) -> None:
@@ -130,6 +130,6 @@ def test_a_frame_of_a_clock_that_is_ahead_does_not_count(reacher_contract: Contr
 def test_reactions_that_make_no_sense_are_refused(reacher_contract: Contract) -> None:
     """A slower position, and an unknown word."""
     with pytest.raises(ConfigError, match='not a slower one'):
-        CommandLoop(hold(reacher_contract), on_anomaly='slow')
+        CommandLoop(hold(reacher_contract), Reaction('slow'))
     with pytest.raises(ConfigError, match="'ignore', 'slow', 'stop'"):
-        CommandLoop(reacher_contract, on_anomaly='halt')
+        CommandLoop(reacher_contract, Reaction('halt'))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from lewm_ros.planning.config import GoalConfig
 from lewm_ros.planning.goal import Goal, GoalState
 from lewm_ros.time import NS_PER_S
 
@@ -20,7 +21,7 @@ NONE, ACTIVE, REACHED, TIMEOUT = GoalState
 
 def pursued(timeout: float = 0.0) -> Goal:
     """Return a goal set at 100 s, with a tolerance of 0.1 for 0.5 s."""
-    goal = Goal(0.1, 0.5, timeout, PERIOD / NS_PER_S)
+    goal = Goal(GoalConfig(0.1, 0.5, timeout), PERIOD / NS_PER_S)
     goal.set(TARGET, 7, 100.0)
     return goal
 
@@ -101,7 +102,7 @@ def test_no_timeout_is_for_ever():
 
 def test_without_a_goal_there_is_nothing():
     """No distance, no age, no change; the same after it was cleared."""
-    goal = Goal(0.1, 0.5, 1.0, PERIOD / NS_PER_S)
+    goal = Goal(GoalConfig(0.1, 0.5, 1.0), PERIOD / NS_PER_S)
     for _ in range(2):
         assert set(see(goal, [0.0] * 20)) == {NONE}
         assert (goal.pursued, goal.stamp, goal.frame) == (None, 0, 0)
@@ -131,7 +132,7 @@ def test_two_near_frames_with_a_silence_between_are_not_enough():
 
 def test_slow_frames_are_no_silence():
     """Of a camera with two seconds between its frames."""
-    goal = Goal(0.1, 0.5, 0.0, 2.0)
+    goal = Goal(GoalConfig(0.1, 0.5), 2.0)
     goal.set(TARGET, 7, 100.0)
     assert [goal.observe(s * NS_PER_S, TARGET, 100.0 + s) for s in (2, 4)] == [False, True]
 
@@ -141,5 +142,5 @@ def test_settings_can_change_under_a_goal():
     goal = pursued()
     see(goal, [0.15] * 20)
     assert goal.state is ACTIVE
-    goal.tune(0.2, 0.0, 1.0)
+    goal.config = GoalConfig(0.2, 0.0, 1.0)
     assert see(goal, [0.15], 20) == [REACHED]

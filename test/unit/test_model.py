@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lewm_ros.checks import CheckError
 from lewm_ros.errors import ModelError
 from lewm_ros.model import (
     ARCHITECTURES,
@@ -19,6 +18,7 @@ from lewm_ros.model import (
     random_directions,
     sigreg,
 )
+from lewm_ros.robot.checks import CheckError
 
 
 def awake(config: ModelConfig) -> LeWorldModel:

@@ -295,7 +295,7 @@ def test_horizon_beyond_the_bundle_is_refused(bundle: Bundle, engine: PointMass)
 )
 def test_settings_that_make_no_sense_are_refused(change: dict[str, object]) -> None:
     """The settings check themselves."""
-    with pytest.raises(ModelError, match='expected'):
+    with pytest.raises(ConfigError, match='expected'):
         replace(CONFIG, **change)  # type: ignore[arg-type]
 
 

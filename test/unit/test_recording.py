@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import json
 from pathlib import Path
 import signal
@@ -21,7 +22,8 @@ import pytest
 from rosbags.highlevel import AnyReader
 import yaml
 
-from lewm_ros.bags.recorder import BagRecorder, Limits
+from lewm_ros.bags.config import RecorderConfig
+from lewm_ros.bags.recorder import BagRecorder
 from lewm_ros.bags.repair import repair
 from lewm_ros.bags.session import SUMMARY, Session
 from lewm_ros.bags.topics import topics_of
@@ -34,7 +36,7 @@ IMAGE = Channel('/lewm/camera/image', 'sensor_msgs/msg/Image')
 EPISODE = Channel('/lewm/episode', 'std_msgs/msg/UInt32', latched=True)
 START = 1_700_000_000 * NS_PER_S
 FRAME = NS_PER_S // 30
-NO_MINIMUM = Limits(min_free=0.0)
+NO_MINIMUM = RecorderConfig(min_free_gb=0.0)
 
 
 def image(stamp: int, height: int = 4, width: int = 6, value: int = 0) -> bytes:
@@ -170,16 +172,19 @@ class SlowBag(BagFolder):
         super().write(channel, stamp, data)
 
 
-@pytest.mark.parametrize('bound', [{'queue_bytes': 1000.0}, {'queue_messages': 10}])
-def test_a_full_queue_drops_the_newest_and_counts_by_topic(tmp_path, bound):
+@pytest.mark.parametrize('bound', ['bytes', 'messages'])
+def test_a_full_queue_drops_the_newest_and_counts_by_topic(tmp_path, monkeypatch, bound):
     """Bounded by bytes and by count; everything that was queued is written."""
     bag = SlowBag(tmp_path / 'bag')
-    recorder = BagRecorder(bag, Limits(min_free=0.0, **bound))
+    if bound == 'messages':
+        monkeypatch.setattr('lewm_ros.bags.recorder.QUEUE_MESSAGES', 10)
+    recorder = BagRecorder(bag, replace(NO_MINIMUM, queue_mb=1.0))
     assert recorder.put(EPISODE, START, number(1))
     assert bag.busy.wait(10)
     # The one being written holds its bytes until it is.
-    room = 10 if 'queue_messages' in bound else (1000 - len(number(1))) // 100
-    taken = [recorder.put(IMAGE, START + i, bytes(100)) for i in range(room + 5)]
+    size = 1_000 if bound == 'messages' else 100_000
+    room = 10 if bound == 'messages' else (1_000_000 - len(number(1))) // size
+    taken = [recorder.put(IMAGE, START + i, bytes(size)) for i in range(room + 5)]
     assert taken == [True] * room + [False] * 5
     assert recorder.dropped == {IMAGE.topic: 5}
     bag.let_go.set()
@@ -194,7 +199,7 @@ def test_a_full_queue_drops_the_newest_and_counts_by_topic(tmp_path, bound):
 def test_what_is_queued_is_on_the_disk_within_the_flush_period(tmp_path):
     """Read by mcap while the recorder is still writing, also when nothing more comes."""
     bag = BagFolder(tmp_path / 'bag')
-    recorder = BagRecorder(bag, Limits(flush=0.2, min_free=0.0))
+    recorder = BagRecorder(bag, replace(NO_MINIMUM, flush_seconds=0.2))
     for index in range(10):
         recorder.put(IMAGE, START + index, image(START))
     time.sleep(0.6)
@@ -205,11 +210,11 @@ def test_what_is_queued_is_on_the_disk_within_the_flush_period(tmp_path):
 
 def test_too_little_free_disk_is_refused_and_ends_a_recording(tmp_path, monkeypatch):
     """Before the disk is full, with both figures; the bag is whole all the same."""
-    with pytest.raises(BagError, match=r'min_free_gb is 1e\+09: not recording'):
-        Session(tmp_path / 'a' / 'b', 0.5, Limits(min_free=1e18), {}, 60.0, 4e9)
+    with pytest.raises(BagError, match=r'min_free_gb is 100000: not recording'):
+        Session(tmp_path / 'a' / 'b', RecorderConfig(min_free_gb=1e5), {})
     assert not (tmp_path / 'a').exists()
     bag = BagFolder(tmp_path / 'bag')
-    recorder = BagRecorder(bag, Limits(flush=0.05, min_free=1.0))
+    recorder = BagRecorder(bag, RecorderConfig(flush_seconds=0.05, min_free_gb=1e-9))
     recorder.put(IMAGE, START, image(START))
     usage = type('Usage', (), {'free': 0})
     monkeypatch.setattr('lewm_ros.bags.recorder.shutil.disk_usage', lambda path: usage)
@@ -236,7 +241,7 @@ def test_a_disk_that_fails_ends_the_recording_with_the_reason(tmp_path):
 
 def test_a_session_sums_up_what_became_of_every_topic(tmp_path):
     """As text for the user and as JSON in the metadata: nothing lost goes unsaid."""
-    session = Session(tmp_path / 'bag', 0.5, NO_MINIMUM, {'lewm_command': 'x'}, 60.0, 4e9)
+    session = Session(tmp_path / 'bag', NO_MINIMUM, {'lewm_command': 'x'})
     camera = session.add(IMAGE, regular=True, stamped=True)
     episode = session.add(EPISODE, regular=False, stamped=False)
     session.take(episode, number(1), START)

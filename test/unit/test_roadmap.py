@@ -20,10 +20,9 @@ from lewm_ros.bundle import (
     ROADMAP,
     Bundle,
     RoadmapEntry,
-    read_roadmap,
     rewrite_manifest,
-    write_roadmap,
 )
+from lewm_ros.bundle.roadmap_file import read_roadmap, write_roadmap
 from lewm_ros.errors import ModelError
 from lewm_ros.planning import RecedingHorizonPlanner
 from lewm_ros.planning.roadmap import Recorded, Roadmap, build, extend, field_cost, time_to_goal

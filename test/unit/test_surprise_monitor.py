@@ -12,11 +12,12 @@ import pytest
 
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.spec import ModelSpec
+from lewm_ros.surprise.config import SurpriseConfig
 from lewm_ros.surprise.monitor import Edge, SurpriseMonitor, Thresholds
 from lewm_ros.time import NS_PER_S
 
 TICK = NS_PER_S // 20
-THRESHOLDS = Thresholds(surprise=4.0, alpha=0.05, drift=1.0, gap_seconds=0.2)
+THRESHOLDS = Thresholds(surprise=4.0, alpha=0.05, drift=1.0, config=SurpriseConfig(gap_seconds=0.2))
 
 
 class Still:

@@ -114,7 +114,7 @@ PARAMETER_FILES = {
 SETTINGS = {
     'samples of .nan': (
         b'/**/planner_node: {ros__parameters: {std: .nan}}',
-        'std is nan: expected a finite number above 0',
+        'std is nan: expected a number from 0.01 to 10',
     ),
     'samples that are text': (
         b'/**/planner_node: {ros__parameters: {horizon: many}}',

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from lewm_ros.errors import ConfigError, one_line, shown
-from lewm_ros.yaml_reader import LIMIT, parse_yaml, read_yaml
+from lewm_ros.robot.yaml_reader import LIMIT, parse_yaml, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / 'config').rglob('*.yaml'))

@@ -1,0 +1,39 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Reads ROS parameter files as ROS does, but for what ROS ignores silently."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from lewm_ros.errors import ConfigError, shown
+from lewm_ros.robot.yaml_reader import read_yaml
+
+
+def read_params_file(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the parameters by the name or pattern of nodes.
+
+    Raises ConfigError for what is no such file; its text does not name the file.
+    """
+    data = read_yaml(path)
+    if not isinstance(data, dict) or not data:
+        raise ConfigError('expected node names with ros__parameters')
+    found = {}
+    for node, body in data.items():
+        if not isinstance(body, dict) or not isinstance(body.get('ros__parameters'), dict):
+            raise ConfigError(f'{shown(node)} lacks ros__parameters')
+        found[str(node)] = {str(key): value for key, value in body['ros__parameters'].items()}
+    return found
+
+
+def matches(section: str, node: str) -> bool:
+    """Whether a section is for a node of this full name, such as /lewm/planner_node."""
+    pattern = section if section.startswith('/') else f'/**/{section}'
+    return fnmatchcase(node, pattern.replace('**', '*'))
+
+
+def is_shared(section: str) -> bool:
+    """Whether a section is for nodes of any name, so that not all of it is for each of them."""
+    return '*' in section.rsplit('/', 1)[-1]
