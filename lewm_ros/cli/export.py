@@ -26,4 +26,6 @@ def run(args: argparse.Namespace) -> int:
     print(f'{written.path}: model {written.hash[:12]}, was {bundle.hash[:12]}')
     if bundle.manifest.calibration:
         print('its thresholds belonged to the old graphs: run `lewm calibrate` again')
+    if bundle.manifest.roadmap is not None:
+        print('its roadmap belonged to the old graphs: run `lewm roadmap` again')
     return 0

@@ -8,7 +8,11 @@ import argparse
 from dataclasses import replace
 import os
 from pathlib import Path
+import sys
 
+from lewm_ros.cli.roadmap import describe
+from lewm_ros.errors import LewmError
+from lewm_ros.evaluation.roadmap import build_roadmap
 from lewm_ros.files import find
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.config import CONFIGS
@@ -52,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, and print the held-out losses of each bag."""
+    """Train, print the held-out losses of each bag, and add the roadmap of the bags."""
     given = {'steps': args.steps, 'lr': args.lr, 'colour_jitter': args.colour_jitter}
     bundle = train(
         args.data,
@@ -70,4 +74,8 @@ def run(args: argparse.Namespace) -> int:
         losses = describe_losses(bag) if bag['held_out'] else 'none held out'
         print(f'{bag["name"]}: {losses}')
     print(f'wrote {bundle.path}')
+    try:
+        print(describe(build_roadmap(bundle, args.data)))
+    except LewmError as error:  # the bundle is whole without one
+        print(f'no roadmap: {error}', file=sys.stderr)
     return 0

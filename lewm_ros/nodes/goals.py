@@ -50,6 +50,12 @@ def goal_message(goal: Goal, outlook: Outlook | None, robot: str, stamp: int) ->
     return DiagnosticArray(header=header(stamp), status=[status])
 
 
+def time_to_goal(message: DiagnosticArray) -> float:
+    """Return the time to the goal [s] of what :func:`goal_message` made; NaN where it has none."""
+    values = {v.key: v.value for status in message.status for v in status.values}
+    return float(values.get('time_to_goal', 'nan'))
+
+
 def roadmap_text(outlook: Outlook | None) -> str | None:
     """Say why plans do not go by the roadmap; None where they do, or there is none."""
     if outlook is None or outlook.problem is None:
@@ -62,7 +68,7 @@ def timeout_text(goal: Goal) -> str | None:
     if goal.state is not GoalState.TIMEOUT:
         return None
     return (
-        f'goal not reached within goal_timeout {goal.config.goal_timeout:g} s (distance '
+        f'goal not reached within {goal.timeout:.3g} s (distance '
         f'{goal.distance:.3g}, goal_tolerance {goal.config.goal_tolerance:g}): no plans until '
         'another goal comes'
     )

@@ -17,6 +17,7 @@ from lewm_ros.errors import ConfigError
 from lewm_ros.evaluation.report import GoalResult, Teleport, TrialRecord
 from lewm_ros.nodes.anomalies import EVENTS, OpenAnomalies
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
+from lewm_ros.nodes.goals import time_to_goal
 from lewm_ros.nodes.messages import stamp_of, to_ns
 from lewm_ros.robot.fields import read_fields
 from lewm_ros.robot.imaging import from_message
@@ -148,8 +149,7 @@ class TrialListener(LewmNode):
         self._goal_image = from_message(message)
 
     def _on_goal_status(self, message: DiagnosticArray, received: int) -> None:
-        values = {v.key: v.value for v in message.status[0].values}
-        self._time_to_goal = float(values.get('time_to_goal', 'nan'))
+        self._time_to_goal = time_to_goal(message)
 
     def _on_surprise(self, message: Float32, received: int) -> None:
         self.record.surprise.append(((received - self._start) / NS_PER_S, message.data))

@@ -9,12 +9,14 @@ from collections.abc import Callable
 import time
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from lewm_ros.bringup.compose import main_of
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM
+from lewm_ros.nodes.goals import time_to_goal
 from lewm_ros.nodes.markers import gauge
 from lewm_ros.nodes.messages import header, image_message, stamp_of
 from lewm_ros.nodes.parameters import Parameter, parameters_of
@@ -58,6 +60,7 @@ class ViewNode(WatchingNode):
         """Subscribe to the scores, and draw at the given rate."""
         self._frame: Any = None
         self._goal: Any = None
+        self._time_to_goal = float('nan')
         self._frame_id: str = self.params['frame_id']
         self._frame_id_missing = False  # a latent came without one
         self._wanted: dict[str, Any] = {}  # subscriptions that not every output needs, by topic
@@ -84,6 +87,7 @@ class ViewNode(WatchingNode):
         wanted = [n for n, output in self._outputs.items() if output.get_subscription_count()]
         self._want('image', 'image' in wanted, self._listen_to_camera)
         self._want('goal_image/accepted', 'image' in wanted, self._listen_to_goal)
+        self._want('goal_status', 'image' in wanted, self._listen_to_goal_status)
         # The frame id comes with the latents: one of them is enough.
         self._want('latent', not self._frame_id, self._listen_to_latents)
         if not wanted:
@@ -106,12 +110,13 @@ class ViewNode(WatchingNode):
     def _image_of(self, snapshot: Snapshot, head: Header) -> Callable[[], Image]:
         """Return a function that draws the newest frame and the goal."""
         frame, goal, camera = self._frame, self._goal, self._contract.camera
+        seconds = self._time_to_goal
 
         def draw() -> Image:
             image = None if frame is None else from_message(frame, camera.scale)
             target = None if goal is None else from_message(goal, camera.scale)
             return image_message(
-                annotated(image, target, camera.crop, snapshot),
+                annotated(image, target, camera.crop, snapshot, seconds),
                 head if frame is None else header(stamp_of(frame), head.frame_id),
             )
 
@@ -139,6 +144,9 @@ class ViewNode(WatchingNode):
     def _listen_to_goal(self) -> Any:
         return self.subscribe(Image, 'goal_image/accepted', self._on_goal, LATCHED)
 
+    def _listen_to_goal_status(self) -> Any:
+        return self.subscribe(DiagnosticArray, 'goal_status', self._on_goal_status, LATCHED)
+
     def _listen_to_latents(self) -> Any:
         return self.subscribe(Image, 'latent', self._on_latent, STREAM)
 
@@ -147,6 +155,9 @@ class ViewNode(WatchingNode):
 
     def _on_goal(self, message: Image, received: int) -> None:
         self._goal = message
+
+    def _on_goal_status(self, message: DiagnosticArray, received: int) -> None:
+        self._time_to_goal = time_to_goal(message)
 
     def _on_latent(self, message: Image, received: int) -> None:
         self._frame_id = self.params['frame_id'] or message.header.frame_id

@@ -135,6 +135,14 @@ class GoalConfig:
         86400.0,
         dynamic=True,
     )
+    goal_timeout_factor: float = setting(
+        0.0,
+        'A goal not reached within so many times the time that the roadmap predicted at its first '
+        'plan, but at least 2 s, is given up; 0: never.',
+        0.0,
+        1000.0,
+        dynamic=True,
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)

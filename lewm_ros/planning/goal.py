@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from enum import Enum
+import math
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from lewm_ros.time import NS_PER_S
 
 #: A goal is left at this many times the distance that counts as reached.
 RELEASE = 2.0
+#: Shortest time that a predicted one lets a goal be active [s].
+SHORTEST = 2.0
 #: A pause between frames longer than this [s], and than so many periods, begins the dwell anew.
 MAX_PAUSE, MAX_PERIODS = 1.0, 3
 
@@ -32,7 +35,7 @@ class Goal:
     An active goal is reached once all frames of ``goal_dwell`` seconds are within
     ``goal_tolerance``; a reached one is active again once all frames of as long are beyond
     :data:`RELEASE` times it. So neither a robot that swings through its goal nor one frame at the
-    limit changes the state. A goal that is active for ``goal_timeout`` seconds at a stretch is
+    limit changes the state. A goal that is active for :attr:`timeout` seconds at a stretch is
     given up until another is set.
 
     Distances are mean squared differences of latents per dimension: 2 between two images
@@ -51,6 +54,7 @@ class Goal:
         stamp: of the goal [ns].
         frame: stamp of the newest frame compared with it [ns]; 0 = none.
         distance: of that frame; NaN = none.
+        forecast: time to the goal that was predicted when it was set [s]; NaN = none.
 
     """
 
@@ -73,7 +77,7 @@ class Goal:
     def clear(self) -> None:
         """Have no goal."""
         self.state = GoalState.NONE
-        self.latent = None
+        self.latent, self.forecast = None, float('nan')
         self.stamp = 0
         self.forget_frames()
 
@@ -86,6 +90,16 @@ class Goal:
     def pursued(self) -> np.ndarray | None:
         """What to plan for, (D,); None without a goal and after a timeout."""
         return None if self.state is GoalState.TIMEOUT else self.latent
+
+    @property
+    def timeout(self) -> float:
+        """How long a goal may be active [s]; infinite where that has no limit."""
+        config, limits = self.config, [float('inf')]
+        if config.goal_timeout > 0:
+            limits.append(config.goal_timeout)
+        if config.goal_timeout_factor > 0 and math.isfinite(self.forecast):
+            limits.append(max(config.goal_timeout_factor * self.forecast, SHORTEST))
+        return min(limits)
 
     def age(self, now: float) -> float:
         """Seconds since the goal was set; NaN without one. ``now`` [s, steady]."""
@@ -118,8 +132,7 @@ class Goal:
 
     def expire(self, now: float) -> bool:
         """Give an active goal up whose time is over at ``now`` [s, steady]; whether it was."""
-        due = 0 < self.config.goal_timeout <= now - self._active_since
-        if self.state is not GoalState.ACTIVE or not due:
+        if self.state is not GoalState.ACTIVE or now - self._active_since < self.timeout:
             return False
         self.state = GoalState.TIMEOUT
         return True

@@ -10,6 +10,7 @@ will be executed while it thinks. A plan is due when the last one has been playe
 from __future__ import annotations
 
 from dataclasses import dataclass
+import math
 
 import numpy as np
 
@@ -169,6 +170,8 @@ class PlanningAgent:
         self._playback.add(plan.start, plan.period, plan.actions)
         if np.array_equal(request.goal, self.goal.pursued):
             self.outlook = plan.outlook
+            if plan.outlook is not None and math.isnan(self.goal.forecast):
+                self.goal.forecast = plan.outlook.time_to_goal
         return True
 
     def plan(self, now: int, live: bool = False) -> Plan | None:

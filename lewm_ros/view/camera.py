@@ -7,7 +7,17 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from lewm_ros.view.canvas import FAINT, HEADLINE, LEVELS, PAPER, WIDTH, blank, headline, write
+from lewm_ros.view.canvas import (
+    FAINT,
+    HEADLINE,
+    LEVELS,
+    PAPER,
+    WIDTH,
+    blank,
+    headline,
+    text_width,
+    write,
+)
 from lewm_ros.view.trace import Level, Snapshot
 
 CELL = (WIDTH // 2, 240)  #: width and height that an image is fitted into [px]
@@ -19,6 +29,7 @@ def annotated(
     goal: np.ndarray | None,
     crop: tuple[int, int, int, int] | None,
     snapshot: Snapshot,
+    time_to_goal: float = float('nan'),
 ) -> np.ndarray:
     """Draw camera and goal side by side under the headline: (268, WIDTH, 3).
 
@@ -28,18 +39,21 @@ def annotated(
         goal: the same.
         crop: x, y, width, height [px] of what the model sees of the images, None for all.
         snapshot: what the headline says, and the colour of the frame unless all is normal.
+        time_to_goal: by the roadmap [s]; NaN where it is unknown.
 
     """
     canvas = blank(HEADLINE + CELL[1], FAINT)
     canvas[:HEADLINE] = headline(snapshot)
-    for left, name, seen in ((0, 'camera', image), (CELL[0], 'goal', goal)):
+    away = f' in {time_to_goal:.1f} s' if np.isfinite(time_to_goal) else ''
+    for left, name, seen, more in ((0, 'camera', image, ''), (CELL[0], 'goal', goal, away)):
         if seen is None:
             write(canvas, f'no {name} image', left + 110, HEADLINE + CELL[1] // 2)
         else:
             _place(canvas, seen, crop, left)
-        label = (left + 8, HEADLINE + 8), (left + 66, HEADLINE + 26)
+        width = max(text_width(name + more) + 8, 58)
+        label = (left + 8, HEADLINE + 8), (left + 8 + width, HEADLINE + 26)
         cv2.rectangle(canvas, *label, FAINT, cv2.FILLED)
-        write(canvas, name, left + 12, HEADLINE + 21)
+        write(canvas, name + more, left + 12, HEADLINE + 21)
     if snapshot.level is not Level.NORMAL:
         corner = (CELL[0] - 1 - FRAME // 2, HEADLINE + CELL[1] - 1 - FRAME // 2)
         top = (FRAME // 2, HEADLINE + FRAME // 2)

@@ -95,6 +95,24 @@ def test_a_goal_that_is_left_has_its_whole_time_again():
     assert goal.expire(203.5)
 
 
+def test_the_timeout_may_be_a_multiple_of_the_predicted_time():
+    """It counts from the goal, never below two seconds; without a prediction there is none."""
+    goal = Goal(GoalConfig(goal_timeout_factor=3.0), PERIOD / NS_PER_S)
+    goal.set(TARGET, 1, now=100.0)
+    assert not goal.expire(1e6)
+    goal.forecast = 1.5
+    assert not goal.expire(104.4)
+    assert goal.expire(104.6) and goal.state is GoalState.TIMEOUT
+    goal.set(TARGET, 2, now=200.0)
+    assert np.isnan(goal.forecast)
+    goal.forecast = 0.1
+    assert not goal.expire(201.9) and goal.expire(202.1)
+    both = Goal(GoalConfig(goal_timeout=1.0, goal_timeout_factor=3.0), PERIOD / NS_PER_S)
+    both.set(TARGET, 1, now=0.0)
+    both.forecast = 5.0
+    assert both.timeout == 1.0
+
+
 def test_no_timeout_is_for_ever():
     """0 = none."""
     assert not pursued().expire(1e9)

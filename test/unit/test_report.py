@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from math import nan
 
 import numpy as np
 from PIL import Image
@@ -51,7 +52,7 @@ def record() -> TrialRecord:
         nominal_seconds=120.04,
         nominal_events=1,
         goal_image=image + 200,
-        film=[(NS_PER_S, image), (NS_PER_S + NS_PER_S // 10, image + 100)],
+        film=[(NS_PER_S, image, 1.2), (NS_PER_S + NS_PER_S // 10, image + 100, nan)],
     )
 
 
@@ -80,6 +81,11 @@ def test_images_and_film_are_there(tmp_path):
     with Image.open(tmp_path / 'film.gif') as film:
         assert film.n_frames == 2 and film.size == (64, 32)
         assert film.info['duration'] == 100  # as the camera's stamps
+        first = np.asarray(film.convert('L')).copy()
+        film.seek(1)
+        second = np.asarray(film.convert('L'))
+    assert first[:, :32].std() > 20  # the time to the goal is written on it
+    assert second[:, :32].std() == 0  # and is not where it is unknown
     with Image.open(tmp_path / 'summary.png') as figure:
         assert min(figure.size) > 500
         assert np.asarray(figure.convert('L')).std() > 5
