@@ -16,8 +16,8 @@ from lewm_ros.bundle.manifest import FILES, ROADMAP, RoadmapEntry
 from lewm_ros.errors import ModelError, one_line
 from lewm_ros.planning.roadmap import Roadmap
 
-#: Arrays of the file, and their types.
-ARRAYS = {'nodes': np.float32, 'edges': np.int32, 'seconds': np.float32}
+#: Arrays of the file, and their types. Nodes are rounded by far less than their radius.
+ARRAYS = {'nodes': np.float16, 'edges': np.int32, 'seconds': np.float32}
 
 
 def read_roadmap(bundle: Bundle) -> Roadmap | None:
@@ -43,6 +43,7 @@ def read_roadmap(bundle: Bundle) -> Roadmap | None:
     for name, kind in ARRAYS.items():
         if arrays[name].dtype != kind:
             raise ModelError(f'{where}: {name} are {arrays[name].dtype}, expected {np.dtype(kind)}')
+    arrays['nodes'] = arrays['nodes'].astype(np.float32)
     try:
         roadmap = Roadmap(
             **arrays, radius=entry.radius, speed=entry.speed, gap_limit=entry.gap_limit
@@ -67,7 +68,8 @@ def write_roadmap(bundle: Bundle, roadmap: Roadmap, entry: RoadmapEntry) -> Bund
 
     """
     file = io.BytesIO()
-    np.savez_compressed(file, **{name: getattr(roadmap, name) for name in ARRAYS})
+    arrays = {name: getattr(roadmap, name).astype(kind) for name, kind in ARRAYS.items()}
+    np.savez_compressed(file, **arrays)
     files: dict[str, bytes | Path] = {ROADMAP: file.getvalue()}
     for name in (*FILES, CARD):
         if (bundle.path / name).is_file():

@@ -30,9 +30,6 @@ from lewm_ros.time import NS_PER_S
 if TYPE_CHECKING:  # it is handed in; planning imports no runtime
     from lewm_ros.engines import Engine
 
-#: Nearer to the goal than that [blocks], the cost is the squared distance.
-NEAR = 3.0
-
 
 @dataclass(frozen=True)
 class Outlook:
@@ -208,7 +205,7 @@ class RecedingHorizonPlanner:
             self._goal, self._last = np.array(goal), None
             self._field = None if self._roadmap is None else self._roadmap.field(goal)
         outlook = None if self._field is None else _look(self._field, context.latents[-1])
-        field = self._field if outlook is not None and self._go_by_map(outlook) else None
+        field = self._field if outlook is not None and outlook.problem is None else None
         start = context.stamp + self._block
         seeds = self._shifted(start)
         warm = seeds is not None
@@ -238,9 +235,6 @@ class RecedingHorizonPlanner:
             deadline_missed=solution.cut,
             outlook=outlook,
         )
-
-    def _go_by_map(self, outlook: Outlook) -> bool:
-        return outlook.problem is None and outlook.time_to_goal >= NEAR * self._spec.block
 
     def _cost(self, goal: np.ndarray, field: Field | None) -> tuple[Any, tuple[np.ndarray, ...]]:
         """Cost of latents after the committed block, and its arrays but the latents."""

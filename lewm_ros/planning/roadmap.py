@@ -27,7 +27,7 @@ EDGE_BLOCKS = 2.0
 FAST = 0.9
 #: Share of the episodes held out to measure gaps; a latent is like something recorded up to this
 #: many times this quantile of theirs; pairs of frames whose connection is tried.
-HELD_OUT, GAP_MARGIN, GAP_QUANTILE, PAIRS = 0.05, 1.1, 0.995, 200
+HELD_OUT, GAP_MARGIN, GAP_QUANTILE, PAIRS = 0.05, 1.05, 0.99, 200
 #: Frames compared with all nodes at a time; bounds the memory that takes.
 _CHUNK = 1024
 #: Stamps (n,) int64 [ns] and latents (n, D) of one episode.
