@@ -52,10 +52,11 @@ FILES := --dist loadfile --max-worker-restart 0
 test: test-kilted test-jazzy
 
 test-kilted: setup
-	$(BIN)/python -m pytest -q -n auto $(FILES) test/unit
-	$(BIN)/python -m pytest -q -n 4 $(FILES) test/ros test/faults \
-		$(addprefix --ignore=,$(TIMED))
-	$(BIN)/python -m pytest -q $(TIMED)
+	rm -rf $(VENV)/tiny
+	run() { $(BIN)/python -m pytest -q --tiny-bundles $(VENV)/tiny "$$@"; }
+	run -n auto $(FILES) test/unit
+	run -n 4 $(FILES) test/ros test/faults $(addprefix --ignore=,$(TIMED))
+	run $(TIMED)
 
 # Ubuntu 24.04's ROS 2, with its versions of numpy, OpenCV, PyYAML and setuptools: the tests that
 # depend on ROS, in five minutes. Left to `make test-kilted` are both demos, the reactions to
@@ -76,7 +77,7 @@ test-jazzy: setup $(JAZZY_STAMP)
 	export ROS_DISTRO=jazzy  # as its setup.sh does
 	rm -rf $(JAZZY)/tiny
 	$(BIN)/python test/tiny_bundle.py $(JAZZY)/tiny
-	run() { $(JAZZY)/bin/python -m pytest -q --tiny-bundle $(JAZZY)/tiny "$$@"; }
+	run() { $(JAZZY)/bin/python -m pytest -q --tiny-bundles $(JAZZY)/tiny "$$@"; }
 	run -n 4 $(FILES) $(JAZZY_UNIT) test/ros test/faults $(addprefix --ignore=,$(TIMED))
 	run $(JAZZY_TIMED)
 else

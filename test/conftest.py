@@ -36,9 +36,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add what `make soak` and `make test-jazzy` give."""
     parser.addoption('--soak', action='store_true', help='run the fault tests at full length')
     parser.addoption(
-        '--tiny-bundle',
+        '--tiny-bundles',
         metavar='FOLDER',
-        help='what test/tiny_bundle.py wrote, for a Python without torch',
+        help='keep tiny bundles there for the next run, perhaps of a Python without torch',
     )
 
 
@@ -93,12 +93,12 @@ def make_tiny_bundle(
     """
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base
-    given = request.config.getoption('--tiny-bundle')
+    if given := request.config.getoption('--tiny-bundles'):
+        shared = Path(given).resolve()
+        shared.mkdir(parents=True, exist_ok=True)
 
     @cache
     def make(history: int = 3, window: int = 3) -> Bundle:
-        if given and (history, window) == (3, 3):
-            return Bundle.load(Path(given).resolve())
         folder = shared / f'tiny-{history}-{window}'
         with Path(f'{folder}.lock').open('w') as lock:
             flock(lock, LOCK_EX)
