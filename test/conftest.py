@@ -29,6 +29,13 @@ os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 # loops, which takes many times as long where another process has one of the processors.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
+#: Files that take longest, by the name after test_: what is begun last decides when workers end.
+LONG = (
+    *('train_runs', 'roadmap_command', 'fast_rollout', 'push_bundle', 'training', 'voe', 'engines'),
+    *('import_official', 'install', 'shipped_bundle', 'gpu_benchmark', 'comparison', 'roadmap'),
+    *('signals', 'lifecycle_loops', 'planner_node', 'controller_node', 'recorder_node', 'fuzz'),
+    *('surprise_node', 'view_node', 'encoder_node', 'watch', 'parameters', 'qos', 'sim_node'),
+)
 _domains = iter(range(1, 10_000))
 
 
@@ -40,6 +47,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar='FOLDER',
         help='keep tiny bundles there for the next run, perhaps of a Python without torch',
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; their tests keep their order."""
+    places = {f'test_{name}': place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
 
 
 @pytest.fixture(scope='session')
@@ -63,12 +76,12 @@ def shared_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 def _bench(folder: Path) -> Iterator[Bench]:
     from harness import Bench
 
-    # Each of up to four workers has domains of its own, and a process id keeps two test runs at
+    # Each of up to six workers has domains of its own, and a process id keeps two test runs at
     # once apart, mostly; ids above 101 would meet ephemeral ports.
     worker = os.environ.get('PYTEST_XDIST_WORKER', '')
     run = os.getppid() if worker else os.getpid()
     number = int(worker.removeprefix('gw') or 0)
-    made = Bench(1 + (run * 17 + number * 25 + next(_domains) % 25) % 101, folder)
+    made = Bench(1 + (run * 17 + number * 16 + next(_domains) % 16) % 101, folder)
     yield made
     made.close()
 
