@@ -14,7 +14,7 @@ from pathlib import Path
 import re
 import sys
 
-from lewm_ros.bundle import Bundle
+from lewm_ros.api import load_bundle
 from lewm_ros.errors import ConfigError
 from lewm_ros.files import find, share_dir
 from lewm_ros.robot.contract import Contract
@@ -214,18 +214,12 @@ class Bringup:
         if task and group != 'demo':
             raise ConfigError(f"task: only the demo has one, '{group}' is of a real robot")
         simulated = TASKS[task or 'reacher']
-        path = contract_path = ''
-        if contract:
-            contract_path = str(find('contract', contract))
+        path, contract_path = '', str(find('contract', contract)) if contract else ''
+        if group == 'record' and contract:  # before there is a model of the robot
             robot = Contract.load(contract_path)
-        # A robot is recorded before there is a model of it.
-        if group != 'record' or not contract:
-            path = str(find('bundle', bundle or simulated.name))
-            trained = Bundle.load(path).contract
-            if contract:
-                robot.check_against_bundle(trained)
-            else:
-                robot = trained
+        else:
+            trained, robot = load_bundle(bundle or simulated.name, contract_path)
+            path = str(trained.path)
         nodes = GROUPS[group]
         own: tuple[Override, ...] = ()
         if group == 'demo':
