@@ -286,7 +286,10 @@ def _params_file(name: str) -> Path:
     """Find and check a parameter file: where it is missing, ROS would use defaults."""
     path = find('preset', name)
     try:
-        read_params_file(path)
+        sections = list(read_params_file(path))
+        names = (section.rsplit('/', 1)[-1] for section in sections)
+        if not any('*' in name or name in NODES for name in names):
+            raise ConfigError(f'{sections} are none of our nodes: expected some of {list(NODES)}')
     except ConfigError as error:
         raise ConfigError(f'parameter file {path}: {error}') from error
     return path
