@@ -112,7 +112,7 @@ class Task(ABC):
 
     def render(self) -> np.ndarray:
         """Return the camera image of the present state, (H, W, 3) uint8 RGB."""
-        self._appearance.dress(self.time)
+        self._appearance.apply(self.time)
         self._mujoco.mj_camlight(self.model, self.data)  # where a camera that moved looks from
         return self._appearance.finish(self._camera.render(self.data))
 
@@ -140,7 +140,7 @@ class Task(ABC):
         if self.goal is None:
             raise ConfigError('no goal is set')
         self._goal_data.qpos[:] = self.goal
-        self._appearance.undress()
+        self._appearance.restore()
         self._mujoco.mj_forward(self.model, self._goal_data)
         return self._camera.render(self._goal_data)
 
