@@ -33,6 +33,7 @@ class Task(ABC):
     unit: str  #: of a pose, an error and the tolerance
     tolerance: float  #: a goal is reached where every error is below this
     painted: tuple[str, ...]  #: geoms that a change of colour repaints
+    goal_seconds: float = 10.0  #: within which a robot should be at any goal [s]
     mjcf: str = ''  #: the world; empty: the file of the task's name in this folder
 
     def __init__(self, image_size: int | tuple[int, int] = 64, seed: int = 0) -> None:
@@ -47,8 +48,6 @@ class Task(ABC):
         self.goal: np.ndarray | None = None
         self.reset()
 
-    #: Time within which a robot should be at any goal [s].
-    goal_seconds: float
 
     @classmethod
     @abstractmethod
