@@ -48,7 +48,6 @@ class Task(ABC):
         self.goal: np.ndarray | None = None
         self.reset()
 
-
     @classmethod
     @abstractmethod
     def random_pose(cls, rng: np.random.Generator) -> np.ndarray:
