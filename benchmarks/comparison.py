@@ -24,13 +24,13 @@ import numpy as np
 from workloads import ELITES, WORKS, judge, prepare
 
 from lewm_ros.bundle import Bundle
+from lewm_ros.cli.benchmark import processor
 from lewm_ros.evaluation.benchmark import (
     COST_CALL,
     SAMPLES,
     STEPS,
     Problem,
     load_engines,
-    processor,
     summarise,
     time_interleaved,
 )

@@ -14,29 +14,11 @@ from pathlib import Path
 import tempfile
 
 import numpy as np
+from workloads import Start, cost_of, planned_costs
 
-from lewm_ros.engines import Engine, load_engine
-from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner, goal_cost, weights
-from lewm_ros.progress import progress
-from lewm_ros.robot.history import Context
+from lewm_ros.engines import load_engine
+from lewm_ros.evaluation.benchmark import STEPS
 from lewm_ros.training.random_bundle import random_bundle
-
-SAMPLES, ELITES, ITERATIONS, STEPS = 300, 30, 10, 5
-SEARCHES = {'f32': ('f32', 0), 'bf16, last 2 in f32': ('bf16', 2), 'bf16': ('bf16', 0)}
-
-
-def cost(
-    engine: Engine,
-    context: np.ndarray,
-    past: np.ndarray,
-    committed: np.ndarray,
-    goal: np.ndarray,
-    free: np.ndarray,
-) -> float:
-    """Cost of the committed block (1, 1, k·A) and free ones (4, k·A), normalised."""
-    blocks = np.concatenate([committed, free[None]], axis=1).astype(np.float32)
-    latents = engine.rollout(context, past, blocks)
-    return float(goal_cost(latents, goal, weights('terminal', STEPS))[0])
 
 
 def main() -> None:
@@ -52,32 +34,19 @@ def main() -> None:
             for p in ('f32', 'bf16')
         }
     spec, rng = bundle.spec, np.random.default_rng(1)
-    block = spec.frameskip * spec.contract.action.size
-    found: dict[str, list[float]] = {name: [] for name in SEARCHES}
-    for _ in progress(range(args.plans), desc='plans', unit='plan'):
-        context = rng.normal(size=(spec.history, spec.latent_size)).astype(np.float32)
-        past = rng.normal(size=(spec.history - 1, block)).astype(np.float32)
-        hidden = np.clip(rng.normal(size=(1, STEPS, block)), -1.9, 1.9).astype(np.float32)
-        goal = engines['f32'].rollout(context, past, hidden)[0, -1]
-        committed = spec.denormalise(hidden[0, 0].reshape(spec.frameskip, -1))
-
-        problem = context, past, hidden[:, :1], goal
-        nothing = cost(engines['f32'], *problem, np.zeros((STEPS - 1, block)))
-        for name, (precision, last) in SEARCHES.items():
-            config = PlannerConfig(
-                samples=SAMPLES,
-                elites=ELITES,
-                iterations=ITERATIONS,
-                cold_samples=SAMPLES,
-                cold_iterations=ITERATIONS,
-                exact_iterations=last,
-                cost='terminal',
-            )
-            planner = RecedingHorizonPlanner(spec, spec.contract, engines[precision], config)
-            plan = planner.plan(Context(0, context, spec.denormalise_block(past)), committed, goal)
-            actions = spec.normalise_block(plan.actions.reshape(STEPS - 1, block))
-            found[name].append(cost(engines['f32'], *problem, actions) / nothing)
-    costs = {name: np.array(values) for name, values in found.items()}
+    ticks, size = spec.frameskip, spec.contract.action.size
+    starts = []
+    for _ in range(args.plans):
+        latents = rng.normal(size=(spec.history, spec.latent_size)).astype(np.float32)
+        past = rng.normal(size=(spec.history - 1, ticks * size)).astype(np.float32)
+        hidden = np.clip(rng.normal(size=(1, STEPS, ticks * size)), -1.9, 1.9).astype(np.float32)
+        goal = engines['f32'].rollout(latents, past, hidden)[0, -1]
+        committed = spec.denormalise(hidden[0, 0].reshape(ticks, size))
+        starts.append(Start(latents, spec.denormalise_block(past), committed, goal))
+    nothing = spec.denormalise(np.zeros(((STEPS - 1) * ticks, size)))
+    zero = np.array([cost_of(spec, engines['f32'], s, nothing, 'terminal') for s in starts])
+    found = planned_costs(spec, engines, starts, 'terminal')
+    costs = {name: values / zero for name, values in found.items()}
     for name, values in costs.items():
         apart = values - costs['f32']
         error = 1.96 * apart.std() / np.sqrt(len(apart))

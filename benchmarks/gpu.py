@@ -36,7 +36,7 @@ from typing import Any
 from dino_wm import DinoWMCall
 import numpy as np
 import torch
-from workloads import ELITES, WORKS, judge, prepare
+from workloads import ELITES, WORKS, Start, judge, planned_costs, prepare
 
 from lewm_ros import cli
 from lewm_ros.bundle import Bundle
@@ -52,9 +52,7 @@ from lewm_ros.evaluation.benchmark import (
 )
 from lewm_ros.files import atomic_write, find
 from lewm_ros.model import ARCHITECTURES, BatchedRollout
-from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner, goal_cost, weights
 from lewm_ros.robot.contract import Contract
-from lewm_ros.robot.history import Context
 from lewm_ros.training.config import CONFIGS
 from lewm_ros.training.loader import read_ahead
 from lewm_ros.training.random_bundle import random_bundle
@@ -350,53 +348,32 @@ def training(job: Job) -> dict[str, Any]:
         'prediction_over_copying': metrics['validation_prediction']
         / metrics['validation_copy_last'],
         'equality': equality(job, trained),
-        'plans': planned_costs(job, trained),
+        'plans': plans_of_the_bag(job, trained),
     }
 
 
-def planned_costs(job: Job, bundle: Bundle) -> dict[str, Any]:
-    """Costs of plans 300 x 10 in f32, of plans from the same frames to the same goals.
+def plans_of_the_bag(job: Job, bundle: Bundle) -> dict[str, Any]:
+    """Costs of plans 300 x 10 in f32, from the same frames to the same goals.
 
     Searches in f32, in bf16 with the last two iterations in f32, and in bf16 alone. Frames are of
     the bag, goals one second after the last frame of the context.
     """
     windows, rng = job.windows(), np.random.default_rng(0)
-    exact = job.load(bundle, 'torch', 'f32').engine
+    engines = {p: job.load(bundle, 'torch', p).engine for p in precisions(job.device)}
+    encode = engines['f32'].encode
     same_episode = windows.episodes[:-GOAL_AFTER] == windows.episodes[GOAL_AFTER:]
-    chosen = rng.permutation(np.flatnonzero(same_episode))[: job.args.plans]
-    searches = {'f32': ('f32', 2), 'bf16, last 2 in f32': ('bf16', 2), 'bf16': ('bf16', 0)}
-    size = bundle.manifest.frameskip, bundle.contract.action.size
-    found: dict[str, list[float]] = {}
-    for name, (precision, last) in searches.items():
-        if precision not in precisions(job.device):
-            continue
-        config = PlannerConfig(
-            samples=SAMPLES,
-            elites=ELITES,
-            iterations=10,
-            cold_samples=SAMPLES,
-            cold_iterations=10,
-            exact_iterations=last,
+    starts = [
+        Start(
+            np.array([encode(frame) for frame in windows.images[windows.frames[index][:-1]]]),
+            windows.blocks[index, :-1],
+            windows.blocks[index, -1].reshape(bundle.spec.frameskip, -1),
+            encode(windows.images[windows.frames[index + GOAL_AFTER, -1]]),
         )
-        engine = job.load(bundle, 'torch', precision).engine
-        planner = RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, config)
-        found[name] = []
-        for index in chosen:
-            frames = windows.images[windows.frames[index]]
-            latents = np.array([exact.encode(frame) for frame in frames[:-1]])
-            goal = exact.encode(windows.images[windows.frames[index + GOAL_AFTER, -1:]][0])
-            past, committed = windows.blocks[index, :-1], windows.blocks[index, -1].reshape(size)
-            planner.reset()
-            plan = planner.plan(Context(0, latents, past), committed, goal)
-            blocks = np.concatenate([committed[None], plan.actions.reshape(-1, *size)])
-            actions = bundle.spec.normalise_block(blocks.reshape(1, len(blocks), -1))
-            rolled = exact.rollout(latents, bundle.spec.normalise_block(past), actions)
-            steps = weights('ramp', len(blocks))
-            steps[0] = 0.0
-            found[name].append(float(goal_cost(rolled, goal, steps)[0]))
-    costs = {name: np.array(values) for name, values in found.items()}
+        for index in rng.permutation(np.flatnonzero(same_episode))[: job.args.plans]
+    ]
+    costs = planned_costs(bundle.spec, engines, starts, 'ramp')
     return {
-        'n': len(chosen),
+        'n': len(starts),
         'mean_cost': {name: float(values.mean()) for name, values in costs.items()},
         'mean_difference_to_f32': {
             name: {

@@ -31,6 +31,7 @@ from sensor_msgs.msg import Image
 from visualization_msgs.msg import Marker, MarkerArray
 
 from lewm_ros.nodes.anomalies import EVENTS
+from lewm_ros.nodes.diagnostics import values_of
 from lewm_ros.robot.imaging import from_message
 
 HERE = Path(__file__).parent / 'images'
@@ -91,7 +92,7 @@ def observe(terminal: int, demo: subprocess.Popen[bytes]) -> tuple[dict[str, Any
 
     def on_anomaly(message: DiagnosticArray) -> None:
         for status in message.status:
-            values = {v.key: v.value for v in status.values}
+            values = values_of(status)
             if not values['end']:
                 opened.append(time.monotonic())
 

@@ -127,11 +127,9 @@ class Policy:
 
         """
         loaded, robot = load_bundle(bundle, contract)
-        given = planner_settings(preset)
-        config = from_values(PlannerConfig, given | {'seed': seed})
+        config, goal = read_preset(preset, seed)
         blocks = config.rollout_blocks(loaded.spec)
         runtime = load_engine(loaded, engine, threads, precision, horizon=blocks)
-        goal = from_values(GoalConfig, given)
         return cls(loaded, robot, runtime, config, goal=goal, **options)
 
     def reset(self) -> None:
@@ -299,15 +297,12 @@ def thresholds_of(
 
 
 def planner_config(preset: str | Path, seed: int = 0) -> PlannerConfig:
-    """Read the planner's settings from the same preset that the nodes get.
-
-    Raises ConfigError for a file that is not valid, or names a setting that does not exist.
-    """
-    return from_values(PlannerConfig, planner_settings(preset) | {'seed': seed})
+    """Read the planner's settings from the same preset that the nodes get; see the next."""
+    return read_preset(preset, seed)[0]
 
 
-def planner_settings(preset: str | Path) -> dict[str, Any]:
-    """Read the parameters of planner_node from a ROS parameter file, by path or name.
+def read_preset(preset: str | Path, seed: int = 0) -> tuple[PlannerConfig, GoalConfig]:
+    """Read what a ROS parameter file, by path or name, says of planner_node; ``seed`` it does not.
 
     Of several sections that match the node the later ones win, as in ROS. Raises ConfigError
     for a file that is not valid, or names a setting that does not exist.
@@ -322,10 +317,9 @@ def planner_settings(preset: str | Path) -> dict[str, Any]:
             if unknown and not is_shared(section):  # there they may be another node's
                 raise ConfigError(f'{section} has {unknown}: expected some of {PLANNER_PARAMETERS}')
             settings |= {key: given[key] for key in given if key in PLANNER_PARAMETERS}
-        for config in (PlannerConfig, GoalConfig):
-            from_values(config, settings)
+        if not settings:
+            raise ConfigError('no parameters of planner_node')
+        config = from_values(PlannerConfig, settings | {'seed': seed})
+        return config, from_values(GoalConfig, settings)
     except ConfigError as error:
         raise ConfigError(f'preset {path}: {error}') from error
-    if not settings:
-        raise ConfigError(f'preset {path}: no parameters of planner_node')
-    return settings

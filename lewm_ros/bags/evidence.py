@@ -20,9 +20,9 @@ Message = tuple[Channel, int, bytes]
 #: Folder of bags being written, inside the evidence folder.
 UNFINISHED = '.unfinished'
 #: The writer sleeps after this many messages ...
-BREATH_EVERY = 8
+PAUSE_EVERY = 8
 #: ... for this long [s], so that other threads run.
-BREATH = 0.002
+PAUSE = 0.002
 
 
 class Ring:
@@ -111,8 +111,8 @@ class EvidenceFolder:
         try:
             for index, message in enumerate(messages):
                 bag.write(*message)
-                if index % BREATH_EVERY == 0:
-                    time.sleep(BREATH)
+                if index % PAUSE_EVERY == 0:
+                    time.sleep(PAUSE)
         finally:
             bag.close()
         unfinished.rename(target)

@@ -14,7 +14,7 @@ from pathlib import Path
 import re
 import sys
 
-from lewm_ros.bundle import Bundle
+from lewm_ros.api import load_bundle
 from lewm_ros.errors import ConfigError
 from lewm_ros.files import find, share_dir
 from lewm_ros.robot.contract import Contract
@@ -214,18 +214,12 @@ class Bringup:
         if task and group != 'demo':
             raise ConfigError(f"task: only the demo has one, '{group}' is of a real robot")
         simulated = TASKS[task or 'reacher']
-        path = contract_path = ''
-        if contract:
-            contract_path = str(find('contract', contract))
+        path, contract_path = '', str(find('contract', contract)) if contract else ''
+        if group == 'record' and contract:  # before there is a model of the robot
             robot = Contract.load(contract_path)
-        # A robot is recorded before there is a model of it.
-        if group != 'record' or not contract:
-            path = str(find('bundle', bundle or simulated.name))
-            trained = Bundle.load(path).contract
-            if contract:
-                robot.check_against_bundle(trained)
-            else:
-                robot = trained
+        else:
+            trained, robot = load_bundle(bundle or simulated.name, contract_path)
+            path = str(trained.path)
         nodes = GROUPS[group]
         own: tuple[Override, ...] = ()
         if group == 'demo':
@@ -292,7 +286,10 @@ def _params_file(name: str) -> Path:
     """Find and check a parameter file: where it is missing, ROS would use defaults."""
     path = find('preset', name)
     try:
-        read_params_file(path)
+        sections = list(read_params_file(path))
+        names = (section.rsplit('/', 1)[-1] for section in sections)
+        if not any('*' in name or name in NODES for name in names):
+            raise ConfigError(f'{sections} are none of our nodes: expected some of {list(NODES)}')
     except ConfigError as error:
         raise ConfigError(f'parameter file {path}: {error}') from error
     return path

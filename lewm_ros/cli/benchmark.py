@@ -5,16 +5,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
 import json
 import logging
 import os
 from pathlib import Path
+import platform
+import re
 import tempfile
 
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import ENGINES
-from lewm_ros.evaluation.benchmark import benchmark, check, processor, table
+from lewm_ros.evaluation.benchmark import COST_CALL, WORKS, Row, benchmark, check
 from lewm_ros.files import find
 
 log = logging.getLogger('lewm')
@@ -71,3 +74,27 @@ def run(args: argparse.Namespace) -> int:
         print('{bundle} on {machine}, {cores} cores: {threads} thread(s)'.format(**where))
         print(table(rows))
     return 0
+
+
+def processor() -> str:
+    """Return the processor's name as the system gives it."""
+    try:
+        found = re.search(r'^model name\s*:\s*(.+)$', Path('/proc/cpuinfo').read_text(), re.M)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return one line for each engine: milliseconds and ratio of each work."""
+    lines = [f'{"p50 [ms], ratio to reference":38}' + ''.join(f'{work:>24}' for work in WORKS)]
+    for engine in [(r.engine, r.precision, r.provider) for r in rows if r.work == COST_CALL]:
+        name, precision, provider = engine
+        found = {r.work: r for r in rows if (r.engine, r.precision, r.provider) == engine}
+        cells = [
+            f'{r.ms_p50:.2f}  {r.ratio_to_reference:6.2f}' if r else ''
+            for r in map(found.get, WORKS)
+        ]
+        label = f'{name:12} {precision:5} {provider.removesuffix("ExecutionProvider")}'
+        lines.append(f'{label:38}' + ''.join(f'{cell:>24}' for cell in cells))
+    return '\n'.join(line.rstrip() for line in lines)

@@ -10,13 +10,16 @@ from dataclasses import replace
 import json
 from pathlib import Path
 
-from lewm_ros.api import planner_config
+from lewm_ros.api import planner_config, require_calibration
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import ENGINES, PRECISIONS, EngineConfig, load_engine
 from lewm_ros.errors import ConfigError
 from lewm_ros.evaluation import voe
+from lewm_ros.evaluation.closed_loop import GOAL_SECONDS
 from lewm_ros.evaluation.evaluate import evaluate
+from lewm_ros.evaluation.false_alarms import false_alarms
 from lewm_ros.evaluation.probe import probe_bags
+from lewm_ros.evaluation.voe_figure import draw
 from lewm_ros.files import find
 from lewm_ros.planning import PlannerConfig
 from lewm_ros.robot.settings import help_of
@@ -26,7 +29,15 @@ from lewm_ros.sim.perturbations import PERTURBATIONS
 from lewm_ros.surprise.config import SurpriseConfig
 
 #: Options that have no meaning with --voe, and their defaults.
-GOALS_ONLY = {'goals': 40, 'seconds': 6.0, 'far': None, 'no_roadmap': False}
+GOALS_ONLY = {'goals': 40, 'seconds': GOAL_SECONDS, 'far': None, 'no_roadmap': False}
+#: Options that only --voe has, and their defaults.
+VOE_ONLY = {
+    'trials': 40,
+    'kinds': list(PERTURBATIONS),
+    'alpha': SurpriseConfig.alpha,
+    'horizon': SurpriseConfig.horizon,
+    'figure': None,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -116,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
     config = planner_config(args.preset or TASKS[name].preset, args.seed)
     size = args.image_size or bundle.manifest.image_size
     with closing(make_task(name, size, args.seed)) as task:
-        measure = voe.run if args.voe else _goals
+        measure = _surprise if args.voe else _goals
         return measure(args, bundle, task, config)
 
 
@@ -151,9 +162,32 @@ def _goals(args: argparse.Namespace, bundle: Bundle, task: Task, config: Planner
     return 0
 
 
+def _surprise(args: argparse.Namespace, bundle: Bundle, task: Task, config: PlannerConfig) -> int:
+    """Run the trials and print what was detected."""
+    if args.trials < 1:
+        raise ConfigError(f'--trials is {args.trials}: expected more than 0')
+    calibration = require_calibration(bundle, args.alpha, args.horizon)
+    blocks = max(config.rollout_blocks(bundle.spec), args.horizon)
+    engine = load_engine(bundle, args.engine, precision=args.precision, horizon=blocks)
+    alarms = false_alarms(bundle, engine, args.data, args.horizon) if args.data else {}
+    protocol = voe.Trials(bundle, task, engine, config, calibration)
+    normal, trials = voe.run_trials(
+        protocol, list(dict.fromkeys(args.kinds)), args.trials, args.seed
+    )
+    figures = voe.summarise(normal, trials, calibration, args.seed) | {'false_alarms': alarms}
+    if args.json:
+        print(json.dumps(figures))
+    else:
+        voe.print_figures(figures)
+    if args.figure is not None:
+        period = bundle.manifest.camera_period
+        draw(args.figure, trials, normal, calibration.threshold, period)
+    return 0
+
+
 def _choose_options(args: argparse.Namespace) -> None:
     """Refuse options of the other kind of evaluation, and set the defaults of this one."""
-    ours, others = (voe.VOE_ONLY, GOALS_ONLY) if args.voe else (GOALS_ONLY, voe.VOE_ONLY)
+    ours, others = (VOE_ONLY, GOALS_ONLY) if args.voe else (GOALS_ONLY, VOE_ONLY)
     for name in others:
         if getattr(args, name) is not None:
             where = 'without' if args.voe else 'with'

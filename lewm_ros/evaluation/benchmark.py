@@ -9,9 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 import logging
-from pathlib import Path
-import platform
-import re
 import time
 
 import numpy as np
@@ -245,27 +242,3 @@ def time_interleaved(
             rounds.append(taken)
             bar.update()
     return np.array(rounds).T
-
-
-def processor() -> str:
-    """Return the processor's name as the system gives it."""
-    try:
-        found = re.search(r'^model name\s*:\s*(.+)$', Path('/proc/cpuinfo').read_text(), re.M)
-    except OSError:
-        found = None
-    return found[1].strip() if found else platform.processor() or platform.machine()
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Return one line for each engine: milliseconds and ratio of each work."""
-    lines = [f'{"p50 [ms], ratio to reference":38}' + ''.join(f'{work:>24}' for work in WORKS)]
-    for engine in [(r.engine, r.precision, r.provider) for r in rows if r.work == COST_CALL]:
-        name, precision, provider = engine
-        found = {r.work: r for r in rows if (r.engine, r.precision, r.provider) == engine}
-        cells = [
-            f'{r.ms_p50:.2f}  {r.ratio_to_reference:6.2f}' if r else ''
-            for r in map(found.get, WORKS)
-        ]
-        label = f'{name:12} {precision:5} {provider.removesuffix("ExecutionProvider")}'
-        lines.append(f'{label:38}' + ''.join(f'{cell:>24}' for cell in cells))
-    return '\n'.join(line.rstrip() for line in lines)

@@ -9,6 +9,8 @@ once, but its free part still starts one block after the frame it stands on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
 
 import numpy as np
 
@@ -56,6 +58,7 @@ class PlannerPolicy:
         # What a robot does that holds and was sent nothing yet.
         self._rest = np.clip(np.zeros(contract.action.size), *contract.action.bounds)
         self._new_goal, self._goal_seconds = new_goal, goal_seconds
+        self._seeds = count(config.seed)
         self.reset()
 
     @classmethod
@@ -81,7 +84,12 @@ class PlannerPolicy:
         )
 
     def reset(self) -> None:
-        """Begin an episode: nothing remembered, the next frame asks for a goal."""
+        """Begin an episode: nothing remembered, the next frame asks for a goal.
+
+        Each episode has its own seed of the search, or the luck of one would be that of all.
+        """
+        agent = self.policy.agent
+        agent.config = replace(agent.config, seed=next(self._seeds))
         self.policy.reset()
         self.policy.agent.goal.clear()
         self._goal_due = float('-inf')

@@ -8,20 +8,17 @@ equal up to a moment, and then either go on or are perturbed.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 import hashlib
-import json
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from lewm_ros.api import require_calibration, thresholds_of
+from lewm_ros.api import thresholds_of
 from lewm_ros.bags.episodes import Episode
 from lewm_ros.bundle import Bundle, Calibration
-from lewm_ros.engines import Engine, load_engine
-from lewm_ros.errors import ConfigError
+from lewm_ros.engines import Engine
 from lewm_ros.evaluation.closed_loop import GOAL_SECONDS, PlannerPolicy
 from lewm_ros.evaluation.detection import (
     Trial,
@@ -30,16 +27,14 @@ from lewm_ros.evaluation.detection import (
     monitor_figures,
     share,
 )
-from lewm_ros.evaluation.false_alarms import false_alarms
 from lewm_ros.evaluation.scoring import score_episode
-from lewm_ros.evaluation.voe_figure import BEFORE, draw
+from lewm_ros.evaluation.voe_figure import BEFORE
 from lewm_ros.planning import PlannerConfig
 from lewm_ros.progress import progress
 from lewm_ros.robot.imaging import prepare
 from lewm_ros.sim import Task
 from lewm_ros.sim.collect import START, simulate
 from lewm_ros.sim.perturbations import DRIFT_PERIOD, PERTURBATIONS
-from lewm_ros.surprise.config import SurpriseConfig
 from lewm_ros.time import NS_PER_S
 
 #: Time in which an event is to be noticed: of abrupt kinds, and of those that grow slowly [s].
@@ -48,14 +43,6 @@ ABRUPT, SLOW = 1.0, DRIFT_PERIOD
 REST = 1.5
 #: The monitor that is there for a kind which surprise may not see.
 MONITORS = {'freeze': 'frozen_camera', 'drift': 'drift'}
-#: Options that only --voe has, and their defaults.
-VOE_ONLY = {
-    'trials': 40,
-    'kinds': list(PERTURBATIONS),
-    'alpha': SurpriseConfig.alpha,
-    'horizon': SurpriseConfig.horizon,
-    'figure': None,
-}
 
 
 class EncodedOnce:
@@ -243,36 +230,22 @@ def summarise(
     }
 
 
-def run(args: argparse.Namespace, bundle: Bundle, task: Task, config: PlannerConfig) -> int:
-    """Run the trials and print what was detected."""
-    if args.trials < 1:
-        raise ConfigError(f'--trials is {args.trials}: expected more than 0')
-    calibration = require_calibration(bundle, args.alpha, args.horizon)
-    blocks = max(config.rollout_blocks(bundle.spec), args.horizon)
-    engine = load_engine(bundle, args.engine, precision=args.precision, horizon=blocks)
-    alarms = false_alarms(bundle, engine, args.data, args.horizon) if args.data else {}
-    kinds = list(dict.fromkeys(args.kinds))
-    protocol = Trials(bundle, task, engine, config, calibration)
+def run_trials(
+    protocol: Trials, kinds: Sequence[str], count: int, seed: int
+) -> tuple[list[Trial], dict[str, list[Trial]]]:
+    """Run ``count`` episodes without an event, and as many of each kind; see :class:`Trials`."""
     normal: list[Trial] = []
     trials: dict[str, list[Trial]] = {kind: [] for kind in kinds}
-    with progress(total=args.trials * (1 + len(kinds)), desc='trials', unit='episode') as bar:
-        for number in range(args.trials):
-            usual, perturbed = protocol.run(kinds, (args.seed, number), bar)
+    with progress(total=count * (1 + len(kinds)), desc='trials', unit='episode') as bar:
+        for number in range(count):
+            usual, perturbed = protocol.run(kinds, (seed, number), bar)
             normal.append(usual)
             for kind, trial in perturbed.items():
                 trials[kind].append(trial)
-    figures = {**summarise(normal, trials, calibration, args.seed), 'false_alarms': alarms}
-    if args.json:
-        print(json.dumps(figures))
-    else:
-        _report(figures)
-    if args.figure is not None:
-        period = bundle.manifest.camera_period
-        draw(args.figure, trials, normal, calibration.threshold, period)
-    return 0
+    return normal, trials
 
 
-def _report(figures: dict[str, Any]) -> None:
+def print_figures(figures: dict[str, Any]) -> None:
     """Print the figures for people."""
     print(
         f'threshold {figures["threshold"]:.2f} (alpha {figures["alpha"]:g}, horizon '

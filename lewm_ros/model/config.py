@@ -53,9 +53,12 @@ class ModelConfig:
     @classmethod
     def parse(cls, data: Any) -> ModelConfig:
         """Build from plain data (a manifest). Raises ModelError naming what is wrong."""
+        found = checks.Findings()
         try:
-            return cls(**data)
-        except (checks.CheckError, TypeError) as error:
+            values = checks.section('architecture', data, cls, found)
+            found.report()
+            return cls(**values or {})
+        except checks.CheckError as error:
             raise ModelError(f'architecture does not fit this version: {error}') from error
 
     @property

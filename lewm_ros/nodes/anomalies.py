@@ -10,7 +10,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from lewm_ros.nodes.diagnostics import OK, WARN
+from lewm_ros.nodes.diagnostics import OK, WARN, values_of
 from lewm_ros.nodes.messages import header
 from lewm_ros.surprise.events import Event
 from lewm_ros.time import NS_PER_S
@@ -134,7 +134,7 @@ class OpenAnomalies:
         if not message.status and self.watched:
             self._open.clear()
         for status in message.status:
-            values = {v.key: v.value for v in status.values}
+            values = values_of(status)
             if values['end']:
                 self._open.pop(values['id'], None)
                 continue

@@ -176,6 +176,11 @@ def status_message(
     return message
 
 
+def values_of(status: DiagnosticStatus) -> dict[str, str]:
+    """Return the values of a status by key."""
+    return {item.key: item.value for item in status.values}
+
+
 def _number(level: bytes) -> int:
     return level[0] if isinstance(level, bytes) else int(level)
 

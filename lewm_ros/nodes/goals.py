@@ -13,7 +13,7 @@ from sensor_msgs.msg import CompressedImage
 
 from lewm_ros.errors import ObservationError
 from lewm_ros.files import read_limited
-from lewm_ros.nodes.diagnostics import OK, WARN
+from lewm_ros.nodes.diagnostics import OK, WARN, values_of
 from lewm_ros.nodes.messages import header
 from lewm_ros.planning.goal import Goal, GoalState
 from lewm_ros.planning.receding_horizon import Outlook
@@ -52,7 +52,7 @@ def goal_message(goal: Goal, outlook: Outlook | None, robot: str, stamp: int) ->
 
 def time_to_goal(message: DiagnosticArray) -> float:
     """Return the time to the goal [s] of what :func:`goal_message` made; NaN where it has none."""
-    values = {v.key: v.value for status in message.status for v in status.values}
+    values = values_of(message.status[0])
     return float(values.get('time_to_goal', 'nan'))
 
 

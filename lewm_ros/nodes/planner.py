@@ -195,7 +195,7 @@ class PlannerNode(ObserverNode):
     def _publish_goal_status(self) -> None:
         goal = self._agent.goal
         self.conditions.set('goal timeout', timeout_text(goal))
-        outlook = self._agent.outlook
+        outlook = None if goal.pursued is None else self._agent.outlook
         self.conditions.set('roadmap', roadmap_text(outlook))
         self._goal_status.publish(goal_message(goal, outlook, self.contract.name, self.now()))
 

@@ -30,7 +30,7 @@ from lewm_ros.time import NS_PER_S
 FRAME_ID = 'camera_optical'
 #: A command counts as zero when it is not renewed for this long: a driver's timeout [ns].
 COMMAND_TIMEOUT = NS_PER_S // 2
-#: Further behind than this the simulation gives the lost time up [ns].
+#: Further behind than this the simulation skips the time that was lost [ns].
 BEHIND = NS_PER_S // 2
 
 
@@ -40,12 +40,12 @@ class RealtimeSimulation:
     Args:
         task: of :mod:`lewm_ros.sim`.
         size: A.
-        now: the time [ns] at which the simulation stands.
+        now: the time of the simulation [ns].
 
     """
 
     def __init__(self, task: Any, size: int, now: int) -> None:
-        self.reached = now
+        self.time = now
         self.re_anchors = 0
         self._task = task
         self._rest = np.zeros(size)
@@ -57,34 +57,34 @@ class RealtimeSimulation:
         if not self._commands or stamp > self._commands[-1][0]:
             self._commands.append((stamp, values))
 
-    def anchor(self, now: int) -> None:
-        """Stand at ``now`` [ns] without having lived through the time between."""
-        self.reached = now
+    def set_time(self, now: int) -> None:
+        """Set the time to ``now`` [ns] without simulating what lies between."""
+        self.time = now
         self._commands.clear()
 
     def advance(self, now: int) -> None:
         """Integrate up to ``now`` [ns], in whole physics steps."""
-        if not 0 <= now - self.reached <= BEHIND:
+        if not 0 <= now - self.time <= BEHIND:
             self.re_anchors += 1
-            self.anchor(now)
-        while now - self.reached >= self._step:
+            self.set_time(now)
+        while now - self.time >= self._step:
             command, until = self._held()
-            steps = -(-(until - self.reached) // self._step)
-            steps = max(1, min(steps, (now - self.reached) // self._step))
+            steps = -(-(until - self.time) // self._step)
+            steps = max(1, min(steps, (now - self.time) // self._step))
             self._task.step(command, steps)
-            self.reached += steps * self._step
+            self.time += steps * self._step
 
     def _held(self) -> tuple[np.ndarray, int]:
-        """Return the command held at the time reached, and until when [ns] it is."""
-        while len(self._commands) > 1 and self._commands[1][0] <= self.reached:
+        """Return the command held at this time, and until when [ns] it is."""
+        while len(self._commands) > 1 and self._commands[1][0] <= self.time:
             self._commands.popleft()
-        forever = self.reached + BEHIND
+        forever = self.time + BEHIND
         if not self._commands:
             return self._rest, forever
         stamp, values = self._commands[0]
-        if stamp > self.reached:
+        if stamp > self.time:
             return self._rest, stamp
-        if self.reached - stamp >= COMMAND_TIMEOUT:
+        if self.time - stamp >= COMMAND_TIMEOUT:
             return self._rest, self._commands[1][0] if len(self._commands) > 1 else forever
         ends = [stamp + COMMAND_TIMEOUT, *(s for s, _ in list(self._commands)[1:2])]
         return values, min(ends)
@@ -121,7 +121,7 @@ class SimNode(LewmNode):
         self._perturbed = self.publisher(Header, 'sim/perturbed', STREAM)
 
     def activate(self) -> None:
-        """Begin the first episode and let time run."""
+        """Begin the first episode and start the simulation."""
         self._simulation = RealtimeSimulation(self._task, self._contract.action.size, self.now())
         self._perturbations: list[str] = []
         self._frames = 0
@@ -134,7 +134,7 @@ class SimNode(LewmNode):
         self.every(1.0 / self.params['camera_rate'], self._tick)
 
     def deactivate(self) -> None:
-        """Let the world stand still."""
+        """Stop the simulation."""
         self.destroy_service(self._reset_service)
 
     def cleanup(self) -> None:
@@ -178,7 +178,7 @@ class SimNode(LewmNode):
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Any:
         self._task.reset()
-        self._simulation.anchor(self.now())
+        self._simulation.set_time(self.now())
         self._begin_episode()
         response.success = True
         response.message = f'episode {self._episode}'
@@ -186,7 +186,7 @@ class SimNode(LewmNode):
 
     def _tick(self) -> None:
         self._simulation.advance(self.now())
-        stamp = self._simulation.reached
+        stamp = self._simulation.time
         kinds, self._perturbations = self._perturbations, []
         for kind in kinds:
             try:

@@ -50,13 +50,7 @@ class TrialNode(TrialListener):
         Parameter('random_goals', 20, 'Goals for the random policy.', low=0, high=10_000),
         Parameter('teleports', 20, 'Teleports while the planner drives.', low=0, high=10_000),
         Parameter('goal_seconds', 0.0, "Time for each goal [s]; 0: the task's.", 0.0, 600.0),
-        Parameter(
-            'far',
-            0.0,
-            "Largest distance of a goal, in the task's unit; 0: goals from the whole workspace.",
-            low=0.0,
-            high=1e3,
-        ),
+        Parameter('far', 0.0, "Greatest distance of a goal [task's unit]; 0: any.", 0.0, 1e3),
         Parameter(
             'nominal_seconds',
             0.0,

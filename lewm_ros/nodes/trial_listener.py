@@ -17,6 +17,7 @@ from lewm_ros.errors import ConfigError
 from lewm_ros.evaluation.report import GoalResult, Teleport, TrialRecord
 from lewm_ros.nodes.anomalies import EVENTS, OpenAnomalies
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
+from lewm_ros.nodes.diagnostics import values_of
 from lewm_ros.nodes.goals import time_to_goal
 from lewm_ros.nodes.messages import stamp_of, to_ns
 from lewm_ros.robot.fields import read_fields
@@ -175,7 +176,7 @@ class TrialListener(LewmNode):
             namespace, _, node = f'/{status.name}'.rpartition('/')
             if (namespace or '/') != self.get_namespace():
                 continue  # of another robot
-            self._figures[node] = {v.key: v.value for v in status.values}
+            self._figures[node] = values_of(status)
             if node == 'planner_node' and self._planner_drives:
                 at = (received - self._start) / NS_PER_S
                 self.record.plan_ms.append((at, float(self._figures[node]['plan_ms_last'])))

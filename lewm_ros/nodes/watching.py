@@ -13,6 +13,7 @@ from std_msgs.msg import Float32
 
 from lewm_ros.nodes.anomalies import ENDED, EVENTS
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
+from lewm_ros.nodes.diagnostics import values_of
 from lewm_ros.nodes.messages import numbers, stamp_of
 from lewm_ros.view.trace import SILENT_AFTER, Anomaly, Trace
 
@@ -62,7 +63,7 @@ class WatchingNode(LewmNode):
         if not message.status and message.header.frame_id != ENDED:
             self.trace.nothing_open(stamp_of(message))
         for status in message.status:
-            values = {v.key: v.value for v in status.values}
+            values = values_of(status)
             end = values.get('end')
             self.trace.note(
                 Anomaly(
@@ -77,7 +78,7 @@ class WatchingNode(LewmNode):
     def _on_diagnostics(self, message: DiagnosticArray, received: int) -> None:
         for status in message.status:
             if status.name == self._source:
-                values = {v.key: v.value for v in status.values}
+                values = values_of(status)
                 alpha = _number(values.get('alpha'))
                 self.trace.alpha = alpha if math.isfinite(alpha) else None
                 # The topic is latched: what an earlier node said there says nothing of this one.

@@ -27,7 +27,7 @@ EDGE_BLOCKS = 2.0
 FAST = 0.9
 #: Share of the episodes held out to measure gaps; a latent is like something recorded up to this
 #: many times this quantile of theirs; pairs of frames whose connection is tried.
-HELD_OUT, GAP_MARGIN, GAP_QUANTILE, PAIRS = 0.05, 1.05, 0.99, 200
+HELD_OUT, GAP_QUANTILE, PAIRS = 0.1, 0.99, 200
 #: Frames compared with all nodes at a time; bounds the memory that takes.
 _CHUNK = 1024
 #: Stamps (n,) int64 [ns] and latents (n, D) of one episode.
@@ -208,7 +208,7 @@ def build(
 ) -> tuple[Roadmap, dict[str, float]]:
     """Make a roadmap of recorded latents.
 
-    One episode in twenty is held out at first: the limit of a gap, and what is covered and
+    One episode in ten is held out at first: the limit of a gap, and what is covered and
     connected, are measured on it with a map of the others.
 
     Args:
@@ -234,7 +234,7 @@ def build(
     speed = _fast(rest, block / frameskip)
     partial = extend(None, rest, speed, block, cap)
     gaps = partial.gaps(test)
-    limit = max(GAP_MARGIN * float(np.quantile(gaps, GAP_QUANTILE)), partial.radius)
+    limit = max(float(np.quantile(gaps, GAP_QUANTILE)), partial.radius)
     partial = replace(partial, gap_limit=limit)
     pairs = np.random.default_rng(0).choice(test, (2, min(PAIRS, len(test))))
     connected = [partial.field(a).connected(b[None])[0] for a, b in zip(*pairs)]

@@ -91,17 +91,17 @@ class Appearance:
     def end(self) -> None:
         """End every perturbation."""
         self._active.clear()
-        self.undress()
+        self.restore()
 
-    def undress(self) -> None:
-        """Give the model its normal looks, for an image of how it should be."""
+    def restore(self) -> None:
+        """Give the model its normal appearance, for an image of how it should be."""
         self._model.geom_rgba[:] = self._rgba
         self._model.cam_pos[:] = self._place
         self._light.ambient[:], self._light.diffuse[:] = self._ambient, self._diffuse
 
-    def dress(self, time: float) -> None:
-        """Give the model the looks of ``time`` [s]."""
-        self.undress()
+    def apply(self, time: float) -> None:
+        """Give the model its appearance at ``time`` [s]."""
+        self.restore()
         for kind, (since, _) in list(self._active.items()):
             lasts = PERTURBATIONS[kind].seconds
             if lasts is not None and time >= since + lasts - 1e-9:

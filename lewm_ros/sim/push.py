@@ -24,7 +24,6 @@ class Push(Task):
     joints = ('pusher_x', 'pusher_y', 'puck_x', 'puck_y')
     unit = 'm'
     tolerance = 0.03
-    goal_seconds = 10.0
     painted = ('pusher', 'puck')
     NEAR, FAR = 0.06, 0.15  #: distance of the puck to a new goal [m]
     CONTACT = 0.115  #: distance of the centres in contact [m]

@@ -33,6 +33,7 @@ class Task(ABC):
     unit: str  #: of a pose, an error and the tolerance
     tolerance: float  #: a goal is reached where every error is below this
     painted: tuple[str, ...]  #: geoms that a change of colour repaints
+    goal_seconds: float = 10.0  #: within which a robot should be at any goal [s]
     mjcf: str = ''  #: the world; empty: the file of the task's name in this folder
 
     def __init__(self, image_size: int | tuple[int, int] = 64, seed: int = 0) -> None:
@@ -46,9 +47,6 @@ class Task(ABC):
         self.rng = np.random.default_rng(seed)
         self.goal: np.ndarray | None = None
         self.reset()
-
-    #: Time within which a robot should be at any goal [s].
-    goal_seconds: float
 
     @classmethod
     @abstractmethod
@@ -112,7 +110,7 @@ class Task(ABC):
 
     def render(self) -> np.ndarray:
         """Return the camera image of the present state, (H, W, 3) uint8 RGB."""
-        self._appearance.dress(self.time)
+        self._appearance.apply(self.time)
         self._mujoco.mj_camlight(self.model, self.data)  # where a camera that moved looks from
         return self._appearance.finish(self._camera.render(self.data))
 
@@ -140,7 +138,7 @@ class Task(ABC):
         if self.goal is None:
             raise ConfigError('no goal is set')
         self._goal_data.qpos[:] = self.goal
-        self._appearance.undress()
+        self._appearance.restore()
         self._mujoco.mj_forward(self.model, self._goal_data)
         return self._camera.render(self._goal_data)
 

@@ -15,6 +15,8 @@ import yaml
 from lewm_ros.bundle import Bundle
 from lewm_ros.files import find
 from lewm_ros.nodes.base import LATCHED
+from lewm_ros.nodes.diagnostics import values_of
+from lewm_ros.nodes.messages import header, image_message
 
 NODES = ('sim_node', 'encoder_node', 'planner_node', 'controller_node')
 #: Limits [1], [1/s] at 20 Hz: the second is the tighter one.
@@ -55,4 +57,36 @@ def test_new_goals_in_mid_run_never_make_a_command_jump(bench: Bench, tmp_path):
         assert np.abs(values).max() > 3 * MAX_STEP  # it drove
         bench.spin(1.1)
         assert int(bench.figures('controller_node')['clipped']) > 10
+        assert process.end() == 0
+
+
+def test_the_status_counts_down_and_answers_a_goal_like_nothing_recorded(bench: Bench):
+    """A far pose is reached in the time said; noise is refused by gap and limit at once."""
+    with bench.nodes(*NODES, bundle=find('bundle', 'reacher'), threads=1) as process:
+        bench.active(*NODES)
+        told = bench.listen(DiagnosticArray, 'goal_status', LATCHED)
+        frames = bench.listen(Image, 'camera/image')
+        pose = bench.publisher(Float64MultiArray, 'sim/goal')
+        picture = bench.publisher(Image, 'goal_image', LATCHED)
+        bench.until(lambda: len(frames) > 20, 'no frames')
+        pose.publish(Float64MultiArray(data=[2.8, -1.5]))
+
+        def newest(key: str) -> str:
+            return values_of(told[-1][1].status[0]).get(key, '') if told else ''
+
+        bench.until(lambda: newest('reachable') == 'true', 'nothing said of the way')
+        first = float(newest('time_to_goal'))
+        assert newest('reason') == ''
+        assert 0.5 < first < 5.0
+        bench.until(lambda: float(newest('time_to_goal')) < 0.3, 'it does not arrive', 15.0)
+        assert float(bench.figures('planner_node')['time_to_goal']) < first
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        picture.publish(image_message(noise, header(bench.now())))
+        bench.until(lambda: newest('reachable') == 'false', 'the noise is taken for a goal')
+        assert newest('reason').startswith('the goal looks like nothing recorded (gap ')
+        assert newest('time_to_goal') == 'nan'
+        bench.until(lambda: 'latent distance alone' in bench.text('planner_node'), 'not reported')
+        pose.publish(Float64MultiArray(data=[0.0, 0.5]))
+        bench.until(lambda: newest('reachable') == 'true', 'the map is not used again')
+        bench.until(lambda: 'distance alone' not in bench.text('planner_node'), 'still reported')
         assert process.end() == 0

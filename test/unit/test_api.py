@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import lewm_ros
-from lewm_ros.api import planner_config, planner_settings
+from lewm_ros.api import planner_config, read_preset
 from lewm_ros.bundle import Bundle
 from lewm_ros.errors import CalibrationError, ConfigError
-from lewm_ros.planning.config import GoalConfig
+from lewm_ros.planning.config import GoalConfig, PlannerConfig
 from lewm_ros.planning.goal import GoalState
 from lewm_ros.sim import make_task
 from lewm_ros.time import NS_PER_S
@@ -53,7 +53,8 @@ def test_later_sections_win_and_other_nodes_do_not_count(preset) -> None:
         '/other/planner_node: {ros__parameters: {samples: 128}}\n'
         'surprise_node: {ros__parameters: {alpha: 0.05}}\n'
     )
-    assert planner_settings(path) == {'samples': 32, 'elites': 6, 'goal_tolerance': 0.2}
+    expected = PlannerConfig(samples=32, elites=6, seed=3), GoalConfig(goal_tolerance=0.2)
+    assert read_preset(path, 3) == expected
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 
 from lewm_ros.bundle import FILES, Bundle
 from lewm_ros.cli import main
+from lewm_ros.cli.benchmark import table
 from lewm_ros.engines import ENGINES
 from lewm_ros.errors import EngineError
 from lewm_ros.evaluation import benchmark
@@ -65,7 +66,7 @@ def test_ratios_are_of_the_times_beside_them(report: dict[str, Any]) -> None:
 def test_table_has_a_line_for_each_engine(report: dict[str, Any]) -> None:
     """With milliseconds and ratio of each work."""
     rows = [benchmark.Row(**row) for row in report['rows']]
-    _, *lines = benchmark.table(rows).splitlines()
+    _, *lines = table(rows).splitlines()
     engines = [(r.engine, r.precision) for r in rows if r.work == benchmark.COST_CALL]
     assert [tuple(line.split()[:2]) for line in lines] == engines
     reference = lines[0].split()[3:]

@@ -131,6 +131,10 @@ def test_a_robot_is_recorded_before_there_is_a_model_of_it(tiny_bundle, tmp_path
         ('', 'expected node names'),
         ('planner_node: {samples: 3}', "'planner_node' lacks ros__parameters"),
         ('a: [', 'line 1: not YAML'),
+        (
+            '/**/planer_node: {ros__parameters: {samples: 3}}',
+            r"'/\*\*/planer_node'\] are none of our nodes: expected some of .*'planner_node'",
+        ),
     ],
 )
 def test_a_malformed_parameter_file_is_refused(tiny_bundle, tmp_path, text, reason):

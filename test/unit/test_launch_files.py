@@ -241,5 +241,5 @@ def test_an_error_that_nobody_expected_ends_a_launch_too(stand_ins, monkeypatch)
     def fail(*_: object) -> None:
         raise failure
 
-    monkeypatch.setattr('lewm_ros.bringup.groups.Bundle.load', fail)
+    monkeypatch.setattr('lewm_ros.bringup.groups.load_bundle', fail)
     assert raised(start('plan')) is failure

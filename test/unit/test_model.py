@@ -130,5 +130,5 @@ def test_an_architecture_survives_plain_data():
     """As a manifest stores it; an unknown key is refused."""
     config = ARCHITECTURES['paper'](3)
     assert ModelConfig.parse(config.to_dict()) == config
-    with pytest.raises(ModelError, match='_target_'):
+    with pytest.raises(ModelError, match=r"unknown key '_target_': expected \['action_hidden'"):
         ModelConfig.parse(config.to_dict() | {'_target_': 'os.system'})

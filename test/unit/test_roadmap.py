@@ -9,11 +9,13 @@ import hashlib
 import io
 import json
 from pathlib import Path
+import shutil
 
 import numpy as np
 from point_mass import CONFIG, REST, SIZE, TICKS, PointMass, at, idle, point_mass_bundle
 import pytest
 
+from lewm_ros import cli
 from lewm_ros.bundle import (
     CARD,
     MANIFEST,
@@ -368,6 +370,19 @@ def test_a_roadmap_that_cannot_be_is_refused(
     manifest.write_text(json.dumps(data))
     with pytest.raises(ModelError, match=reason):
         read_roadmap(Bundle.load(bundle.path))
+
+
+def test_new_graphs_drop_the_map(tiny_bundle: Bundle, tmp_path: Path, capsys) -> None:
+    """They are another model; `lewm export` says what to do."""
+    path = tmp_path / 'tiny'
+    shutil.copytree(tiny_bundle.path, path)
+    nodes = np.zeros((1, tiny_bundle.manifest.latent_size), np.float32)
+    lone = Roadmap(nodes, np.empty((0, 2), np.int32), np.empty(0, np.float32), 1, 1, 1)
+    write_roadmap(Bundle.load(path), lone, entry(lone, tiny_bundle))
+    assert cli.main(['export', str(path), '--horizon', '2']) == 0
+    assert 'run `lewm roadmap` again' in capsys.readouterr().out
+    assert not (path / ROADMAP).exists()
+    assert Bundle.load(path).manifest.roadmap is None
 
 
 def test_bundles_without_the_entry_load(bundle: Bundle) -> None:
