@@ -47,7 +47,7 @@ soak: setup
 # of the time; two where milliseconds count. A worker that dies ends the run: a new one would wait
 # for ever.
 TIMED := $(addprefix test/faults/test_,clock.py commands.py frames.py kills.py) \
-	$(addprefix test/ros/test_,demo.py loop.py reaction.py)
+	$(addprefix test/ros/test_,demo.py loop.py)
 FILES := --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 test: test-kilted test-jazzy
 
@@ -59,8 +59,8 @@ test-kilted: setup
 	run -n 2 $(FILES) $(TIMED)
 
 # Ubuntu 24.04's ROS 2, with its versions of numpy, OpenCV, PyYAML and setuptools: the tests that
-# depend on ROS, in five minutes. Left to `make test-kilted` are both demos, the reactions to
-# anomalies, lost and broken frames, files made to do harm, and the other unit tests.
+# depend on ROS, in four minutes. Left to `make test-kilted` are both demos, lost and broken frames,
+# files made to do harm, and the other unit tests.
 JAZZY_STAMP := $(JAZZY)/.lewm_ros
 JAZZY_UNIT := $(addprefix test/unit/test_,bringup.py deploy.py launch_files.py supervisor.py \
 	packaging.py::test_installed_versions_are_the_pinned_ones)

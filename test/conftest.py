@@ -31,10 +31,11 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 #: Files that take longest, by the name after test_: what is begun last decides when workers end.
 LONG = (
-    *('train_runs', 'roadmap_command', 'fast_rollout', 'push_bundle', 'training', 'voe', 'engines'),
-    *('import_official', 'install', 'shipped_bundle', 'gpu_benchmark', 'comparison', 'roadmap'),
-    *('signals', 'lifecycle_loops', 'planner_node', 'controller_node', 'recorder_node', 'fuzz'),
-    *('surprise_node', 'view_node', 'encoder_node', 'watch', 'parameters', 'qos', 'sim_node'),
+    *('train_runs', 'fast_rollout', 'push_bundle', 'training', 'voe', 'engines', 'import_official'),
+    *('install', 'shipped_bundle', 'gpu_benchmark', 'comparison', 'roadmap_command'),
+    *('planner_node', 'controller_node', 'recorder_node', 'signals', 'lifecycle_loops', 'reaction'),
+    *('fuzz', 'surprise_node', 'view_node', 'encoder_node', 'watch', 'parameters', 'qos'),
+    *('demo', 'frames', 'kills', 'loop', 'commands', 'clock'),
 )
 _domains = iter(range(1, 10_000))
 
