@@ -11,9 +11,10 @@ from functools import cache
 import os
 from pathlib import Path
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from lewm_ros.bundle import Bundle, Calibration, rewrite_manifest
 from lewm_ros.robot.contract import Contract
@@ -91,6 +92,22 @@ def _bench(folder: Path) -> Iterator[Bench]:
 def reacher_contract() -> Contract:
     """Return the contract of the simulated arm."""
     return Contract.load(ROOT / 'config' / 'robots' / 'reacher.yaml')
+
+
+@pytest.fixture
+def contract_file(reacher_contract: Contract, tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes that contract, with other values in some of its sections."""
+
+    def write(**sections: dict[str, Any]) -> Path:
+        data = reacher_contract.to_dict()
+        for name, values in sections.items():
+            data[name].update(values)
+        data['stop']['mode'] = 'hold' if data['action']['kind'] == 'position' else 'zero'
+        path = tmp_path / 'robot.yaml'
+        path.write_text(yaml.safe_dump(data))
+        return path
+
+    return write
 
 
 @pytest.fixture(scope='session')
