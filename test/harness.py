@@ -16,6 +16,8 @@ from types import TracebackType
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -186,6 +188,13 @@ class Bench:
         self.until(future.done, f'{name} does not answer')
         self.node.destroy_client(client)
         return future.result()
+
+    def change(self, node: str, *transitions: int) -> None:
+        """Take a node through transitions of its lifecycle; each must succeed."""
+        for number in transitions:
+            transition = Transition(id=number)
+            done = self.call(ChangeState, f'{node}/change_state', transition=transition)
+            assert done.success, f'{node}: transition {number} failed'
 
     def now(self) -> int:
         """Return the time [ns]."""

@@ -12,7 +12,6 @@ import itertools
 
 from harness import Bench
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image
@@ -61,9 +60,7 @@ class Robot:
     def manage(self, transitions: tuple[int, int], nodes: tuple[str, ...]) -> None:
         """Take all nodes through two transitions; each must succeed."""
         for number, node in itertools.product(transitions, nodes):
-            transition = Transition(id=number)
-            done = self.bench.call(ChangeState, f'{node}/change_state', transition=transition)
-            assert done.success, f'{node}: transition {number} failed'
+            self.bench.change(node, number)
 
     def memory(self) -> list[float]:
         """Return what the nodes say of themselves once they are unconfigured [MB]."""

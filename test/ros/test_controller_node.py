@@ -11,7 +11,6 @@ import time
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import Bench
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 import numpy as np
 import pytest
 from rcl_interfaces.msg import Parameter as ParameterMessage
@@ -282,22 +281,16 @@ def test_the_first_command_after_activation_is_a_step_from_zero(bench, contract_
         bench.active('controller_node')
         robot = Robot(bench, process, Contract.load(contract).action)
         for _ in range(5):
-            change_state(bench, Transition.TRANSITION_DEACTIVATE)
+            bench.change('controller_node', Transition.TRANSITION_DEACTIVATE)
             bench.spin(0.1)
             robot.commands.clear()
-            change_state(bench, Transition.TRANSITION_ACTIVATE)
+            bench.change('controller_node', Transition.TRANSITION_ACTIVATE)
             for _ in range(40):
                 robot.send(1.0, ticks=10)
                 robot.latent.publish(Image())
                 bench.spin(0.01)
             heard = [m.data[0] for _, m in robot.commands]
             assert 0 <= heard[0] <= 0.2 and heard[-1] > 0.5
-
-
-def change_state(bench, transition):
-    """Take the controller through a transition."""
-    request = Transition(id=transition)
-    assert bench.call(ChangeState, 'controller_node/change_state', transition=request).success
 
 
 def test_the_stream_keeps_its_rate(robot):

@@ -13,8 +13,6 @@ import weakref
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import ROOT, Bench
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
-import pytest
 from rclpy.parameter import Parameter
 from std_msgs.msg import Float64MultiArray
 
@@ -38,21 +36,7 @@ CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE, SHUTDOWN = (
 )
 
 
-@pytest.fixture
-def ask(bench: Bench):
-    """Return a function that calls a service of the controller."""
-
-    def call(kind, name, **fields):
-        client = bench.node.create_client(kind, f'controller_node/{name}')
-        bench.until(client.service_is_ready, f'no service {name}')
-        future = client.call_async(kind.Request(**fields))
-        bench.until(future.done, f'{name} does not answer')
-        return future.result()
-
-    return call
-
-
-def test_a_lifecycle_manager_can_take_it_round_and_round(bench: Bench, ask):
+def test_a_lifecycle_manager_can_take_it_round_and_round(bench: Bench):
     """With autostart off nothing runs; every transition works twice; SIGINT still gives 0."""
     arguments = ('-p', 'contract:=reacher', '-p', 'autostart:=false')
     with bench.program('controller', *arguments) as process:
@@ -60,24 +44,20 @@ def test_a_lifecycle_manager_can_take_it_round_and_round(bench: Bench, ask):
         bench.spin(1.5)
         assert not commands
         for _ in range(2):
-            for transition in (CONFIGURE, ACTIVATE):
-                assert ask(
-                    ChangeState, 'change_state', transition=Transition(id=transition)
-                ).success
+            bench.change('controller_node', CONFIGURE, ACTIVATE)
             bench.until(lambda: len(commands) > 3, 'no command while active')
-            assert ask(ChangeState, 'change_state', transition=Transition(id=DEACTIVATE)).success
+            bench.change('controller_node', DEACTIVATE)
             bench.spin(0.2)
             commands.clear()
             bench.spin(0.4)
             assert not commands
-            assert ask(ChangeState, 'change_state', transition=Transition(id=CLEANUP)).success
-        for transition in (CONFIGURE, ACTIVATE, SHUTDOWN):
-            assert ask(ChangeState, 'change_state', transition=Transition(id=transition)).success
+            bench.change('controller_node', CLEANUP)
+        bench.change('controller_node', CONFIGURE, ACTIVATE, SHUTDOWN)
         assert process.end() == 0
         assert 'Traceback' not in process.output
 
 
-def test_a_failed_start_leaves_the_node_there_to_be_tried_again(bench: Bench, ask, tmp_path):
+def test_a_failed_start_leaves_the_node_there_to_be_tried_again(bench: Bench, tmp_path):
     """One line, an error on /diagnostics; once the file is there, configuring works."""
     contract = tmp_path / 'late.yaml'
     with bench.program('controller', '-p', f'contract:={contract}') as process:
@@ -86,8 +66,7 @@ def test_a_failed_start_leaves_the_node_there_to_be_tried_again(bench: Bench, as
         assert process.output.count('\n') == 1
         assert str(contract) in process.output
         shutil.copy(ROOT / 'config' / 'robots' / 'reacher.yaml', contract)
-        for transition in (CONFIGURE, ACTIVATE):
-            assert ask(ChangeState, 'change_state', transition=Transition(id=transition)).success
+        bench.change('controller_node', CONFIGURE, ACTIVATE)
         bench.active('controller_node')
         assert bench.text('controller_node') == 'ok'
         assert process.end() == 0

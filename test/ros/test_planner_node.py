@@ -9,7 +9,6 @@ import re
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import Bench
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 import numpy as np
 import pytest
 from rcl_interfaces.srv import SetParameters
@@ -255,16 +254,11 @@ def test_it_can_be_deactivated_and_activated_again(start):
     robot, _ = start()
     robot.set_goal()
     assert robot.live(1.2)
-    client = robot.bench.node.create_client(ChangeState, 'planner_node/change_state')
-    assert client.wait_for_service(5.0)
     for transition, planned in (
         (Transition.TRANSITION_DEACTIVATE, False),
         (Transition.TRANSITION_ACTIVATE, True),
     ):
-        request = ChangeState.Request(transition=Transition(id=transition))
-        future = client.call_async(request)
-        robot.bench.until(future.done, 'no answer')
-        assert future.result().success
+        robot.bench.change('planner_node', transition)
         assert bool(robot.live(1.5)) is planned
 
 

@@ -94,11 +94,8 @@ def call(bench: Bench):
     """Return a function that calls a Trigger service of the recorder."""
 
     def ask(name: str) -> tuple[bool, str]:
-        client = bench.node.create_client(Trigger, f'recorder_node/{name}')
-        bench.until(client.service_is_ready, f'no service {name}')
-        future = client.call_async(Trigger.Request())
-        bench.until(future.done, f'{name} does not answer')
-        return future.result().success, future.result().message
+        answer = bench.call(Trigger, f'recorder_node/{name}')
+        return answer.success, answer.message
 
     return ask
 
