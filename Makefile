@@ -43,23 +43,24 @@ soak: setup
 	$(BIN)/python -m pytest -q test/faults --soak
 	$(BIN)/python benchmarks/soak.py --minutes 30
 
-# Files at once: as many as there are processors where they compute; four of nodes, which wait most
-# of the time; one where milliseconds count. A worker that dies ends the run: a new one would wait
+# Files at once: as many as there are processors where they compute; six of nodes, which wait most
+# of the time; two where milliseconds count. A worker that dies ends the run: a new one would wait
 # for ever.
 TIMED := $(addprefix test/faults/test_,clock.py commands.py frames.py kills.py) \
-	$(addprefix test/ros/test_,demo.py loop.py reaction.py)
-FILES := --dist loadfile --max-worker-restart 0
+	$(addprefix test/ros/test_,demo.py loop.py)
+FILES := --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 test: test-kilted test-jazzy
 
 test-kilted: setup
-	$(BIN)/python -m pytest -q -n auto $(FILES) test/unit
-	$(BIN)/python -m pytest -q -n 4 $(FILES) test/ros test/faults \
-		$(addprefix --ignore=,$(TIMED))
-	$(BIN)/python -m pytest -q $(TIMED)
+	rm -rf $(VENV)/tiny
+	run() { $(BIN)/python -m pytest -q --tiny-bundles $(VENV)/tiny "$$@"; }
+	run -n auto $(FILES) test/unit
+	run -n 6 $(FILES) test/ros test/faults $(addprefix --ignore=,$(TIMED))
+	run -n 2 $(FILES) $(TIMED)
 
 # Ubuntu 24.04's ROS 2, with its versions of numpy, OpenCV, PyYAML and setuptools: the tests that
-# depend on ROS, in five minutes. Left to `make test-kilted` are both demos, the reactions to
-# anomalies, lost and broken frames, files made to do harm, and the other unit tests.
+# depend on ROS, in four minutes. Left to `make test-kilted` are both demos, lost and broken frames,
+# files made to do harm, and the other unit tests.
 JAZZY_STAMP := $(JAZZY)/.lewm_ros
 JAZZY_UNIT := $(addprefix test/unit/test_,bringup.py deploy.py launch_files.py supervisor.py \
 	packaging.py::test_installed_versions_are_the_pinned_ones)
@@ -76,9 +77,9 @@ test-jazzy: setup $(JAZZY_STAMP)
 	export ROS_DISTRO=jazzy  # as its setup.sh does
 	rm -rf $(JAZZY)/tiny
 	$(BIN)/python test/tiny_bundle.py $(JAZZY)/tiny
-	run() { $(JAZZY)/bin/python -m pytest -q --tiny-bundle $(JAZZY)/tiny "$$@"; }
-	run -n 4 $(FILES) $(JAZZY_UNIT) test/ros test/faults $(addprefix --ignore=,$(TIMED))
-	run $(JAZZY_TIMED)
+	run() { $(JAZZY)/bin/python -m pytest -q --tiny-bundles $(JAZZY)/tiny "$$@"; }
+	run -n 6 $(FILES) $(JAZZY_UNIT) test/ros test/faults $(addprefix --ignore=,$(TIMED))
+	run -n 2 $(FILES) $(JAZZY_TIMED)
 else
 test-jazzy:
 	@echo 'test-jazzy: tests on ROS 2 Jazzy NOT run: no Python 3.12 with venv found' \

@@ -11,9 +11,10 @@ from functools import cache
 import os
 from pathlib import Path
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from lewm_ros.bundle import Bundle, Calibration, rewrite_manifest
 from lewm_ros.robot.contract import Contract
@@ -29,6 +30,14 @@ os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 # loops, which takes many times as long where another process has one of the processors.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
+#: Files that take longest, by the name after test_: what is begun last decides when workers end.
+LONG = (
+    *('train_runs', 'fast_rollout', 'push_bundle', 'training', 'voe', 'engines', 'import_official'),
+    *('install', 'shipped_bundle', 'gpu_benchmark', 'comparison', 'roadmap_command'),
+    *('planner_node', 'controller_node', 'recorder_node', 'signals', 'lifecycle_loops', 'reaction'),
+    *('fuzz', 'surprise_node', 'view_node', 'encoder_node', 'watch', 'parameters', 'qos'),
+    *('demo', 'frames', 'kills', 'loop', 'commands', 'clock'),
+)
 _domains = iter(range(1, 10_000))
 
 
@@ -36,10 +45,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add what `make soak` and `make test-jazzy` give."""
     parser.addoption('--soak', action='store_true', help='run the fault tests at full length')
     parser.addoption(
-        '--tiny-bundle',
+        '--tiny-bundles',
         metavar='FOLDER',
-        help='what test/tiny_bundle.py wrote, for a Python without torch',
+        help='keep tiny bundles there for the next run, perhaps of a Python without torch',
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; their tests keep their order."""
+    places = {f'test_{name}': place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
 
 
 @pytest.fixture(scope='session')
@@ -63,12 +78,12 @@ def shared_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 def _bench(folder: Path) -> Iterator[Bench]:
     from harness import Bench
 
-    # Each of up to four workers has domains of its own, and a process id keeps two test runs at
+    # Each of up to six workers has domains of its own, and a process id keeps two test runs at
     # once apart, mostly; ids above 101 would meet ephemeral ports.
     worker = os.environ.get('PYTEST_XDIST_WORKER', '')
     run = os.getppid() if worker else os.getpid()
     number = int(worker.removeprefix('gw') or 0)
-    made = Bench(1 + (run * 17 + number * 25 + next(_domains) % 25) % 101, folder)
+    made = Bench(1 + (run * 17 + number * 16 + next(_domains) % 16) % 101, folder)
     yield made
     made.close()
 
@@ -77,6 +92,22 @@ def _bench(folder: Path) -> Iterator[Bench]:
 def reacher_contract() -> Contract:
     """Return the contract of the simulated arm."""
     return Contract.load(ROOT / 'config' / 'robots' / 'reacher.yaml')
+
+
+@pytest.fixture
+def contract_file(reacher_contract: Contract, tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes that contract, with other values in some of its sections."""
+
+    def write(**sections: dict[str, Any]) -> Path:
+        data = reacher_contract.to_dict()
+        for name, values in sections.items():
+            data[name].update(values)
+        data['stop']['mode'] = 'hold' if data['action']['kind'] == 'position' else 'zero'
+        path = tmp_path / 'robot.yaml'
+        path.write_text(yaml.safe_dump(data))
+        return path
+
+    return write
 
 
 @pytest.fixture(scope='session')
@@ -93,12 +124,12 @@ def make_tiny_bundle(
     """
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base
-    given = request.config.getoption('--tiny-bundle')
+    if given := request.config.getoption('--tiny-bundles'):
+        shared = Path(given).resolve()
+        shared.mkdir(parents=True, exist_ok=True)
 
     @cache
     def make(history: int = 3, window: int = 3) -> Bundle:
-        if given and (history, window) == (3, 3):
-            return Bundle.load(Path(given).resolve())
         folder = shared / f'tiny-{history}-{window}'
         with Path(f'{folder}.lock').open('w') as lock:
             flock(lock, LOCK_EX)

@@ -4,20 +4,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 import sys
 
 sys.path.insert(0, str(Path(__file__).parent.parent / 'benchmarks'))
 
+import dino_wm
 import gpu
 from networks import tiny_config
 
 from lewm_ros.model import ARCHITECTURES
+from lewm_ros.training import trainer
 from lewm_ros.training.config import CONFIGS, TrainConfig
 
 # Not below the guard: the process that reads the bag imports this file too.
-ARCHITECTURES['small'] = tiny_config
+ARCHITECTURES['small'] = partial(tiny_config, predictor_depth=1)
 CONFIGS['small'] = TrainConfig(batch=8, steps=8, lr=5e-4, num_projections=16, held_out=0.3)
+trainer.HORIZON, dino_wm.DEPTH = gpu.STEPS, 1
 
 if __name__ == '__main__':
     sys.exit(gpu.main())

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bundle of a very small network that the tests run.
 
-``python test/tiny_bundle.py FOLDER`` writes it for tests in a Python without torch, which get it by
-``pytest --tiny-bundle FOLDER``.
+``python test/tiny_bundle.py FOLDER`` writes it for ``pytest --tiny-bundles FOLDER`` in a Python
+without torch.
 """
 
 from __future__ import annotations
@@ -58,4 +58,4 @@ def write_tiny_bundle(
 
 if __name__ == '__main__':
     robots = Path(__file__).parents[1] / 'config' / 'robots'
-    write_tiny_bundle(Path(sys.argv[1]), Contract.load(robots / 'reacher.yaml'))
+    write_tiny_bundle(Path(sys.argv[1]) / 'tiny-3-3', Contract.load(robots / 'reacher.yaml'))

@@ -18,10 +18,7 @@ import pytest
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float32, Float64MultiArray, Header
 from trajectory_msgs.msg import JointTrajectory
-import yaml
 
-from lewm_ros.bundle import Bundle
-from lewm_ros.files import find
 from lewm_ros.nodes.messages import header, image_message, stamp_of, to_time
 from lewm_ros.robot.imaging import from_message
 from lewm_ros.time import NS_PER_S
@@ -294,12 +291,10 @@ def test_planning_is_unaffected_by_a_tenth_of_bad_frames(robot: Robot, soak: boo
     robot.ok()
 
 
-def test_a_compressed_picture_that_is_cut_short_is_refused_by_name(bench: Bench, tmp_path):
+def test_a_compressed_picture_that_is_cut_short_is_refused_by_name(bench: Bench, contract_file):
     """No decoder makes a picture up from the half that came; whole ones are planned on."""
-    data = Bundle.load(find('bundle', 'reacher')).contract.to_dict()
-    data['camera'] |= {'topic': 'camera/small', 'type': 'sensor_msgs/msg/CompressedImage'}
-    contract = tmp_path / 'robot.yaml'
-    contract.write_text(yaml.safe_dump(data))
+    camera = {'topic': 'camera/small', 'type': 'sensor_msgs/msg/CompressedImage'}
+    contract = contract_file(camera=camera)
     latents = bench.listen(Image, 'latent')
 
     picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)

@@ -8,6 +8,7 @@ whose clocks are the test's: 100,000 control ticks in seconds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from std_msgs.msg import UInt32
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
-import yaml
 
 from lewm_ros.nodes.controller import ControllerNode
 from lewm_ros.nodes.messages import (
@@ -106,16 +106,11 @@ class Controller:
 def robot(
     request: pytest.FixtureRequest,
     bench: Bench,
-    reacher_contract: Contract,
-    tmp_path: Path,
+    contract_file: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Controller:
     """Return an active controller of each of the robots."""
-    data = reacher_contract.to_dict()
-    data['action'].update(ROBOTS[request.param])
-    data['stop']['mode'] = 'hold' if data['action']['kind'] == 'position' else 'zero'
-    file = tmp_path / 'robot.yaml'
-    file.write_text(yaml.safe_dump(data))
+    file = contract_file(action=ROBOTS[request.param])
     return Controller(bench, Contract.load(file), file, monkeypatch)
 
 

@@ -20,7 +20,6 @@ from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, UInt32
 from trajectory_msgs.msg import JointTrajectory
-import yaml
 
 from lewm_ros.nodes.anomalies import EVENTS, edge_message, not_watching, nothing_open
 from lewm_ros.nodes.base import LATCHED
@@ -232,18 +231,11 @@ def test_the_last_command_is_zero_and_the_exit_clean(robot, signals):
     assert list(robot.commands[-1][1].data) == [0.0, 0.0]
 
 
-def test_a_holding_robot_holds_the_last_position(bench, reacher_contract, tmp_path):
+def test_a_holding_robot_holds_the_last_position(bench, contract_file):
     """Position joints: nothing is sent before the first plan, and its last command after it."""
-    data = reacher_contract.to_dict()
-    data['action'] |= {
-        'type': 'sensor_msgs/msg/JointState',
-        'fields': ['position[1]', 'position[0]'],
-        'kind': 'position',
-        'max_step': [0.2, 0.2],
-    }
-    data['stop']['mode'] = 'hold'
-    contract = tmp_path / 'robot.yaml'
-    contract.write_text(yaml.safe_dump(data))
+    fields = ['position[1]', 'position[0]']
+    action = {'type': 'sensor_msgs/msg/JointState', 'fields': fields, 'kind': 'position'}
+    contract = contract_file(action=action | {'max_step': [0.2, 0.2]})
     with bench.nodes('controller_node', contract=contract) as process:
         bench.active('controller_node')
         commands = bench.listen(JointState, 'action')
@@ -269,12 +261,9 @@ def test_a_holding_robot_holds_the_last_position(bench, reacher_contract, tmp_pa
         assert list(commands[-1][1].position) == pytest.approx([-0.8, 0.4])
 
 
-def test_steps_between_commands_are_limited(bench, reacher_contract, tmp_path):
+def test_steps_between_commands_are_limited(bench, contract_file):
     """With max_step 0.2 a plan of 1.0 is reached, and left, in steps of at most 0.2."""
-    data = reacher_contract.to_dict()
-    data['action']['max_step'] = [0.2, 0.2]
-    contract = tmp_path / 'robot.yaml'
-    contract.write_text(yaml.safe_dump(data))
+    contract = contract_file(action={'max_step': [0.2, 0.2]})
     with bench.nodes('controller_node', contract=contract) as process:
         bench.active('controller_node')
         robot = Robot(bench, process, Contract.load(contract).action)
@@ -286,12 +275,9 @@ def test_steps_between_commands_are_limited(bench, reacher_contract, tmp_path):
         assert heard[-1] == 0.0
 
 
-def test_the_first_command_after_activation_is_a_step_from_zero(bench, reacher_contract, tmp_path):
+def test_the_first_command_after_activation_is_a_step_from_zero(bench, contract_file):
     """Though plan and latents are there within the first period."""
-    data = reacher_contract.to_dict()
-    data['action']['max_step'] = [0.2, 0.2]
-    contract = tmp_path / 'robot.yaml'
-    contract.write_text(yaml.safe_dump(data))
+    contract = contract_file(action={'max_step': [0.2, 0.2]})
     with bench.nodes('controller_node', contract=contract) as process:
         bench.active('controller_node')
         robot = Robot(bench, process, Contract.load(contract).action)
@@ -324,12 +310,9 @@ def test_the_stream_keeps_its_rate(robot):
     assert int(figures['ticks_on_time']) >= 0.95 * int(figures['ticks'])
 
 
-def test_commands_leave_early_by_the_delay_of_the_robot(bench, reacher_contract, tmp_path):
+def test_commands_leave_early_by_the_delay_of_the_robot(bench, contract_file):
     """With action.delay 0.2 s a plan that starts in 0.5 s is sent from 0.3 s on."""
-    data = reacher_contract.to_dict()
-    data['action']['delay'] = 0.2
-    contract = tmp_path / 'robot.yaml'
-    contract.write_text(yaml.safe_dump(data))
+    contract = contract_file(action={'delay': 0.2})
     with bench.nodes('controller_node', contract=contract) as process:
         bench.active('controller_node')
         robot = Robot(bench, process, Contract.load(contract).action)
@@ -342,12 +325,10 @@ def test_commands_leave_early_by_the_delay_of_the_robot(bench, reacher_contract,
         assert moving[-1] - moving[0] == pytest.approx(0.45, abs=0.09)
 
 
-def test_fields_that_the_message_lacks_are_refused_at_the_start(bench, reacher_contract, tmp_path):
+def test_fields_that_the_message_lacks_are_refused_at_the_start(bench, contract_file):
     """Not at the first tick, when it would be too late to stop anything."""
-    data = reacher_contract.to_dict()
-    data['action'].update(type='geometry_msgs/msg/Twist', fields=['linear.x', 'linear.q'])
-    contract = tmp_path / 'robot.yaml'
-    contract.write_text(yaml.safe_dump(data))
+    action = {'type': 'geometry_msgs/msg/Twist', 'fields': ['linear.x', 'linear.q']}
+    contract = contract_file(action=action)
     with bench.nodes('controller_node', contract=contract) as process:
         assert process.wait() == 2
         assert 'linear.q' in process.output and 'Traceback' not in process.output

@@ -14,7 +14,6 @@ import pytest
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
-import yaml
 
 from lewm_ros.bundle import FILES, Bundle, write_bundle
 from lewm_ros.engines import load_engine
@@ -145,13 +144,11 @@ def test_a_silent_camera_is_named_within_five_seconds(bench: Bench, tiny_bundle)
 
 
 @pytest.fixture
-def compressed(tiny_bundle, tmp_path):
+def compressed(contract_file):
     """Return the file of a contract whose camera sends compressed pictures."""
-    data = tiny_bundle.contract.to_dict()
-    data['camera'] |= {'topic': 'camera/small', 'type': 'sensor_msgs/msg/CompressedImage'}
-    contract = tmp_path / 'robot.yaml'
-    contract.write_text(yaml.safe_dump(data))
-    return contract
+    return contract_file(
+        camera={'topic': 'camera/small', 'type': 'sensor_msgs/msg/CompressedImage'}
+    )
 
 
 def png(picture: np.ndarray, stamp: int) -> CompressedImage:

@@ -19,7 +19,6 @@ import pytest
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import String
-import yaml
 
 from lewm_ros import Policy
 from lewm_ros.api import planner_config
@@ -42,18 +41,15 @@ START, TICK = 1000 * NS_PER_S, NS_PER_S // 20
 PHASE = 13_000_000  #: of the control ticks against the frames [ns]
 SECONDS = 6
 SILENT = 3.0, 3.8  #: no frames come [s]
-#: What the contract of the arm is changed to: action, stop mode.
-ROBOTS: dict[str, tuple[dict[str, Any], str]] = {
-    'effort': ({}, 'zero'),
-    'delayed': ({'delay': 0.1, 'max_step': [0.3, 0.2]}, 'zero'),
-    'position': (
-        {
-            'type': 'sensor_msgs/msg/JointState',
-            'fields': ['position[0]', 'position[1]'],
-            'kind': 'position',
-        },
-        'hold',
-    ),
+#: What the contract of the arm is changed to.
+ROBOTS: dict[str, dict[str, Any]] = {
+    'effort': {},
+    'delayed': {'delay': 0.1, 'max_step': [0.3, 0.2]},
+    'position': {
+        'type': 'sensor_msgs/msg/JointState',
+        'fields': ['position[0]', 'position[1]'],
+        'kind': 'position',
+    },
 }
 
 
@@ -152,19 +148,14 @@ def at_rate(tiny_bundle: Bundle, tmp_path: Path) -> Callable[[int], Bundle]:
 def test_nodes_and_library_do_the_same(
     bench: Bench,
     at_rate: Callable[[int], Bundle],
-    tmp_path: Path,
+    contract_file: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
     rate: int,
     robot: str,
 ) -> None:
     """Every plan and every command, to the last bit; over a new goal and a silent camera."""
     bundle = at_rate(rate)
-    action, mode = ROBOTS[robot]
-    data = bundle.contract.to_dict()
-    data['action'].update(action)
-    data['stop']['mode'] = mode
-    file = tmp_path / 'robot.yaml'
-    file.write_text(yaml.safe_dump(data))
+    file = contract_file(action=ROBOTS[robot])
     contract = Contract.load(file)
     config = planner_config('live')
     engine = load_engine(bundle, horizon=config.rollout_blocks(bundle.spec))

@@ -17,7 +17,6 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64MultiArray, String, UInt32
 from trajectory_msgs.msg import JointTrajectory
-import yaml
 
 from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.messages import header, read_plan, vector_message
@@ -242,14 +241,9 @@ def test_without_commands_it_says_what_is_missing(start):
     assert 'the commands since the first on /lewm/action' in robot.bench.text('planner_node')
 
 
-def test_a_holding_robot_gets_its_first_plan_without_any_command(start, tiny_bundle, tmp_path):
+def test_a_holding_robot_gets_its_first_plan_without_any_command(start, contract_file):
     """A controller that holds sends nothing before its first plan; waiting would be for ever."""
-    data = tiny_bundle.contract.to_dict()
-    data['action']['kind'] = 'position'
-    data['stop']['mode'] = 'hold'
-    contract = tmp_path / 'robot.yaml'
-    contract.write_text(yaml.safe_dump(data))
-    robot, _ = start(contract=contract)
+    robot, _ = start(contract=contract_file(action={'kind': 'position'}))
     robot.set_goal()
     plans = robot.live(1.5, command=False)
     assert plans
@@ -274,12 +268,9 @@ def test_it_can_be_deactivated_and_activated_again(start):
         assert bool(robot.live(1.5)) is planned
 
 
-def test_a_contract_that_disagrees_is_refused_with_both_values(bench, tiny_bundle, tmp_path):
+def test_a_contract_that_disagrees_is_refused_with_both_values(bench, tiny_bundle, contract_file):
     """Another control rate than the bundle's: the key and both values, status 2."""
-    data = tiny_bundle.contract.to_dict()
-    data['rates']['control'] = 10.0
-    contract = tmp_path / 'robot.yaml'
-    contract.write_text(yaml.safe_dump(data))
+    contract = contract_file(rates={'control': 10.0})
     with bench.nodes('planner_node', bundle=tiny_bundle.path, contract=contract) as process:
         assert process.wait() == 2
         assert 'rates.control is 10.0 in the contract but 20.0 in the bundle' in process.output

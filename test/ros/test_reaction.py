@@ -13,7 +13,6 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
-import yaml
 
 from lewm_ros.nodes.anomalies import (
     EVENTS,
@@ -147,17 +146,11 @@ def test_an_event_that_many_others_follow_reaches_a_late_joiner():
     assert len(sent) < 220
 
 
-def test_a_slower_position_does_not_exist(bench: Bench, reacher_contract, tmp_path):
+def test_a_slower_position_does_not_exist(bench: Bench, contract_file):
     """Refused at the start, by name."""
-    data = reacher_contract.to_dict()
-    data['action'] |= {
-        'type': 'sensor_msgs/msg/JointState',
-        'fields': ['position[0]', 'position[1]'],
-        'kind': 'position',
-    }
-    data['stop']['mode'] = 'hold'
-    contract = tmp_path / 'robot.yaml'
-    contract.write_text(yaml.safe_dump(data))
+    fields = ['position[0]', 'position[1]']
+    action = {'type': 'sensor_msgs/msg/JointState', 'fields': fields, 'kind': 'position'}
+    contract = contract_file(action=action)
     with bench.nodes('controller_node', contract=contract, on_anomaly='slow') as process:
         assert process.wait() == 2
         assert "on_anomaly is 'slow', but action.kind is 'position'" in process.output

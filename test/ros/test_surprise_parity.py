@@ -8,7 +8,6 @@ from harness import Bench
 import numpy as np
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import Image, JointState
-import yaml
 
 from lewm_ros.bags.episode_writer import BagWriter
 from lewm_ros.bags.episodes import read_episodes
@@ -42,16 +41,11 @@ def record(bag, contract: Contract) -> None:
     task.close()
 
 
-def test_a_replayed_bag_scores_as_offline(bench: Bench, tiny_bundle, tmp_path):
+def test_a_replayed_bag_scores_as_offline(bench: Bench, tiny_bundle, tmp_path, contract_file):
     """Raw messages of a bag through encoder_node and surprise_node, 2 blocks ahead, to 1e-5."""
-    data = tiny_bundle.contract.to_dict()
-    data['action'] |= {
-        'topic': 'motors',
-        'type': 'sensor_msgs/msg/JointState',
-        'fields': ['effort[0]', 'effort[1]'],
-    }
-    path = tmp_path / 'robot.yaml'
-    path.write_text(yaml.safe_dump(data))
+    fields = ['effort[0]', 'effort[1]']
+    action = {'topic': 'motors', 'type': 'sensor_msgs/msg/JointState', 'fields': fields}
+    path = contract_file(action=action)
     contract = Contract.load(path)
     bag = tmp_path / 'bag'
     record(bag, contract)

@@ -78,12 +78,9 @@ def test_the_live_preset_says_what_the_planner_does_by_default():
     assert given == {k: defaults[k] for k in given}
 
 
-def test_everything_is_looked_up_before_anything_starts(tiny_bundle, tmp_path):
+def test_everything_is_looked_up_before_anything_starts(tiny_bundle, contract_file):
     """Paths are absolute, the camera is remapped to the contract's topic."""
-    data = tiny_bundle.contract.to_dict()
-    data['camera']['topic'] = '/wrist/image_raw'
-    contract = tmp_path / 'robot.yaml'
-    contract.write_text(yaml.safe_dump(data))
+    contract = contract_file(camera={'topic': '/wrist/image_raw'})
     bringup = Bringup.of('plan', str(tiny_bundle.path), str(contract))
     assert bringup.parameters['bundle'] == str(tiny_bundle.path)
     assert bringup.params_file == ROOT / 'config/presets/live.yaml'
@@ -92,32 +89,25 @@ def test_everything_is_looked_up_before_anything_starts(tiny_bundle, tmp_path):
     assert 'encoder_node:image:=/wrist/image_raw' in arguments
 
 
-def test_a_compressed_camera_is_remapped_by_its_own_name(tiny_bundle, tmp_path):
+def test_a_compressed_camera_is_remapped_by_its_own_name(tiny_bundle, contract_file):
     """The encoder listens to image/compressed then."""
-    data = tiny_bundle.contract.to_dict()
-    data['camera'] = {'topic': 'cam/compressed', 'type': 'sensor_msgs/msg/CompressedImage'}
-    contract = tmp_path / 'robot.yaml'
-    contract.write_text(yaml.safe_dump(data))
+    camera = {'topic': 'cam/compressed', 'type': 'sensor_msgs/msg/CompressedImage'}
+    contract = contract_file(camera=camera)
     bringup = Bringup.of('plan', str(tiny_bundle.path), str(contract))
     assert bringup.remappings['encoder_node'] == (('image/compressed', 'cam/compressed'),)
 
 
-def test_a_contract_that_disagrees_starts_nothing(tiny_bundle, tmp_path):
+def test_a_contract_that_disagrees_starts_nothing(tiny_bundle, contract_file):
     """The key and both values."""
-    data = tiny_bundle.contract.to_dict()
-    data['action']['high'] = [2.0, 1.0]
-    contract = tmp_path / 'robot.yaml'
-    contract.write_text(yaml.safe_dump(data))
+    contract = contract_file(action={'high': [2.0, 1.0]})
     with pytest.raises(ConfigError, match=r'limits of shoulder are \[-1.0, 2.0\]'):
         Bringup.of('plan', str(tiny_bundle.path), str(contract))
 
 
-def test_a_robot_is_recorded_before_there_is_a_model_of_it(tiny_bundle, tmp_path):
+def test_a_robot_is_recorded_before_there_is_a_model_of_it(tiny_bundle, contract_file):
     """With a contract, the bundle that other groups need is not even looked for."""
-    data = tiny_bundle.contract.to_dict()
-    data['action']['high'] = [2.0, 1.0]  # not what any bundle was trained for
-    contract = tmp_path / 'robot.yaml'
-    contract.write_text(yaml.safe_dump(data))
+    # Not what any bundle was trained for.
+    contract = contract_file(action={'high': [2.0, 1.0]})
     bringup = Bringup.of('record', 'nowhere', str(contract))
     assert bringup.nodes == ('recorder_node',)
     assert bringup.parameters['bundle'] == ''

@@ -68,7 +68,7 @@ def hurried() -> Iterator[None]:
 @pytest.fixture(scope='module')
 def report(tiny_bundle: Bundle) -> dict[str, Any]:
     """Return the report for a very small network."""
-    args = Namespace(threads=1, rounds=2, provider='')
+    args = Namespace(threads=1, rounds=1, provider='')
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dino_wm, 'DEPTH', 1)
         return comparison.measure(tiny_bundle, None, list(workloads.WORKS), args)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -305,23 +306,23 @@ def test_weights_are_checked_where_they_are_read(tiny_bundle: Bundle, tmp_path: 
 
 
 def test_graphs_written_anew_are_of_the_same_weights(
-    tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    make_tiny_bundle: Callable[..., Bundle], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`lewm export`: equal rollouts as far as they went, weights untouched, no old thresholds."""
-    path = tmp_path / 'tiny'
-    shutil.copytree(tiny_bundle.path, path)
-    assert cli.main(['export', str(path), '--horizon', '7']) == 0
+    path, old = tmp_path / 'tiny', make_tiny_bundle(1, 3)
+    shutil.copytree(old.path, path)
+    assert cli.main(['export', str(path), '--horizon', '6']) == 0
     bundle = Bundle.load(path)
-    assert f'{bundle.hash[:12]}, was {tiny_bundle.hash[:12]}' in capsys.readouterr().out
-    assert bundle.manifest.horizon == 7 and not bundle.manifest.calibration
-    assert bundle.read(WEIGHTS) == tiny_bundle.read(WEIGHTS)
+    assert f'{bundle.hash[:12]}, was {old.hash[:12]}' in capsys.readouterr().out
+    assert bundle.manifest.horizon == 6 and not bundle.manifest.calibration
+    assert bundle.read(WEIGHTS) == old.read(WEIGHTS)
     manifest, rng = bundle.manifest, np.random.default_rng(0)
     block = len(manifest.action_mean) * manifest.frameskip
     context = rng.normal(size=(manifest.history, manifest.latent_size)).astype(np.float32)
     past = rng.normal(size=(manifest.history - 1, block)).astype(np.float32)
-    actions = rng.normal(size=(2, 7, block)).astype(np.float32)
+    actions = rng.normal(size=(2, 6, block)).astype(np.float32)
     after = load_engine(bundle).rollout(context, past, actions)
-    before = load_engine(tiny_bundle).rollout(context, past, actions[:, :5])
+    before = load_engine(old).rollout(context, past, actions[:, :5])
     np.testing.assert_allclose(after[:, :5], before, rtol=1e-5, atol=1e-6)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import subprocess
 import sys
 
+from command_line import lewm
 import numpy as np
 from PIL import Image
 import pytest
@@ -58,15 +59,16 @@ def contract_file(folder: Path, **action: object) -> Path:
 
 
 @pytest.fixture
-def inspected(tmp_path, capsys):
-    """Return what runs the command with --json: status, report, stderr."""
+def inspected(tmp_path):
+    """Return what runs the command with --json: status, report, stderr. A sheet takes a second."""
 
-    def run(*arguments: object, contract: object = 'reacher') -> tuple[int, dict, str]:
-        out = tmp_path / 'sheet.png'
-        given = [*arguments, '--contract', contract, '--out', out, '--image-size', 16, '--json']
-        status = main(['inspect', *map(str, given)])
-        said = capsys.readouterr()
-        return status, json.loads(said.out), said.err
+    def run(
+        *arguments: object, contract: object = 'reacher', sheet: bool = False
+    ) -> tuple[int, dict, str]:
+        given = [*arguments, '--contract', contract, '--image-size', 16, '--json']
+        given += ['--out', tmp_path / 'sheet.png'] if sheet else []
+        status, out, error = lewm('inspect', *given)
+        return status, json.loads(out), error
 
     return run
 
@@ -211,7 +213,7 @@ def test_recordings_that_differ_do_not_make_a_delay(tmp_path, inspected):
 def test_the_contact_sheet_is_drawn(tmp_path, inspected):
     """It has the colours of episodes, of gaps and of the images."""
     messages = [m for m in following(0) if not 2.5e9 < m.logged < 3.2e9 or 'image' not in m.topic]
-    _, report, _ = inspected(write(tmp_path / 'bag', messages))
+    _, report, _ = inspected(write(tmp_path / 'bag', messages), sheet=True)
     sheet = np.array(Image.open(report['sheet']).convert('RGB')).astype(int)
     assert sheet.shape[0] > 500 and sheet.shape[1] > 1000
     for colour in ((44, 160, 44), (214, 39, 40)):
@@ -263,7 +265,7 @@ def test_nothing_usable_is_said_in_one_line(tmp_path, inspected):
 def test_a_bag_without_the_topics_is_not_usable(tmp_path, inspected):
     """The reason is that of `lewm check`; no sheet is drawn of nothing."""
     bag = write(tmp_path / 'bag', [command(1, 0.0, 0.0)])
-    status, report, error = inspected(bag)
+    status, report, error = inspected(bag, sheet=True)
     assert (status, report['sheet']) == (2, None)
     assert 'camera.topic camera/image (sensor_msgs/msg/Image): not in the bag' in error
     assert not (tmp_path / 'sheet.png').exists()

@@ -8,9 +8,8 @@ from dataclasses import replace
 import json
 from pathlib import Path
 import shutil
-import subprocess
-import sys
 
+from command_line import lewm
 import numpy as np
 from point_mass import SIZE, TICKS, PointMass, point_mass_bundle
 import pytest
@@ -138,19 +137,12 @@ def test_too_few_windows_are_refused_with_the_number() -> None:
         calibrate(nominal(4, np.random.default_rng(0)), [0.01], 10.0, TEMPLATE)
 
 
-def lewm(*arguments: object) -> subprocess.CompletedProcess:
-    """Run the command line."""
-    command = [sys.executable, '-m', 'lewm_ros.cli', *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
-
-
 @pytest.fixture(scope='module')
 def bag(tmp_path_factory) -> Path:
     """Return 8 episodes of 3 s."""
     path = tmp_path_factory.mktemp('bags') / 'bag'
     options = ('--episodes', 8, '--seconds', 3, '--image-size', 32)
-    done = lewm('collect', 'reacher', '--out', path, *options)
-    assert done.returncode == 0, done.stderr
+    assert lewm('collect', 'reacher', '--out', path, *options)[0] == 0
     return path
 
 
@@ -159,9 +151,9 @@ def test_calibrate_from_the_command_line(bag: Path, tiny_bundle: Bundle, tmp_pat
     path = tmp_path / 'tiny'
     shutil.copytree(tiny_bundle.path, path)
     common = ('calibrate', path, '--data', bag, '--json')
-    done = lewm(*common, '--alpha', '0.5,0.25', '--window', 1, '--horizon', 1, 3)
-    assert done.returncode == 0, done.stderr
-    figures = json.loads(done.stdout)
+    status, out, _ = lewm(*common, '--alpha', '0.5,0.25', '--window', 1, '--horizon', 1, 3)
+    assert status == 0
+    figures = json.loads(out)
     assert [h['horizon'] for h in figures['horizons']] == [1, 3]
     assert figures['horizons'][0]['false_alarms_per_hour']['0.25'] == pytest.approx(900)
     first = Bundle.load(path)
@@ -172,8 +164,7 @@ def test_calibrate_from_the_command_line(bag: Path, tiny_bundle: Bundle, tmp_pat
     assert entry.data == tuple(bag_hashes(bag))
     assert len(first.manifest.surprise_scale) == 2
 
-    done = lewm(*common, '--alpha', 0.5, 0.25, '--window', 'episode')
-    assert done.returncode == 0, done.stderr
+    assert lewm(*common, '--alpha', 0.5, 0.25, '--window', 'episode')[0] == 0
     second = Bundle.load(path)
     assert second.calibration_for(0.25).window is None
     assert second.calibration_for(0.25).windows == 6
@@ -194,6 +185,5 @@ def test_bad_options_are_one_line(
     bag: Path, tiny_bundle: Bundle, option: str, value: str, says: str
 ) -> None:
     """Refused before any bag is read."""
-    done = lewm('calibrate', tiny_bundle.path, '--data', bag, option, value)
-    assert done.returncode == 2
-    assert says in done.stderr.splitlines()[-1] and 'Traceback' not in done.stderr
+    status, _, error = lewm('calibrate', tiny_bundle.path, '--data', bag, option, value)
+    assert status == 2 and says in error.splitlines()[-1]

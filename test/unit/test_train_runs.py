@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 import shutil
 import subprocess
@@ -26,10 +27,11 @@ pytestmark = pytest.mark.timeout(400)  # each run exports graphs, which takes it
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory) -> Path:
-    """Return a folder of two bags: three episodes, and one."""
+    """Return a folder of two bags, three episodes and one, and of what is exported."""
     folder = tmp_path_factory.mktemp('data')
     write(folder / 'a', drive(30, 3))
     write(folder / 'b', drive(30, 4)[3 * 91 :])
+    (folder / 'exports').mkdir()
     return folder
 
 
@@ -37,16 +39,12 @@ def train(data: Path, folder: Path, *options: str, event: str = 'NONE:0', bags=T
     """Run the command; the bundle goes to ``folder``/out, the run folder is ``folder``/run."""
     command = [sys.executable, str(CHILD), event, 'train', '--device', 'cpu', '--threads', '1']
     command += ['--data', *(str(data / bag) for bag in bags)]
-    command += [
-        '--contract',
-        'reacher',
-        '--out',
-        str(folder / 'out'),
-        '--run',
-        str(folder / 'run'),
-        *options,
-    ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    command += ['--contract', 'reacher', '--out', str(folder / 'out')]
+    command += ['--run', str(folder / 'run'), *options]
+    environment = os.environ | {'EXPORTS': str(data / 'exports')}
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=240, check=False, env=environment
+    )
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
