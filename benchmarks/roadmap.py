@@ -32,9 +32,10 @@ from lewm_ros.evaluation.closed_loop import PlannerPolicy
 from lewm_ros.evaluation.evaluate import run_goals
 from lewm_ros.planning import Plan, PlannerConfig, RecedingHorizonPlanner
 from lewm_ros.planning import roadmap as roadmaps
-from lewm_ros.planning.roadmap import Field, Recorded, Roadmap, build
+from lewm_ros.planning.roadmap import Field, Recorded, Roadmap, build, extend
 from lewm_ros.robot.history import Context
 from lewm_ros.sim import TASKS, Task, make_task
+from lewm_ros.sim.collect import START, simulate
 from lewm_ros.time import NS_PER_S
 
 NODES = 10_000
@@ -42,6 +43,7 @@ REFUSALS, FRESH = 40, 400
 #: Geoms that a goal image lacks where the object is absent.
 OBJECT = {'reacher': ('upper', 'fore', 'tip'), 'push': ('puck',)}
 PLANS, FIELDS = 40, 20  #: timed
+FEW, OWN = 10, 40  #: recorded episodes of a small map, own runs that it grows by
 
 
 def main() -> None:
@@ -223,6 +225,14 @@ def ablations(
         wide = with_radius(bundle, episodes, factor)
         name = f'field, radius {wide.radius:.2f}, {len(wide.nodes)} nodes'
         planners[name] = partial(RecedingHorizonPlanner, *parts, wide)
+    few = build_for(bundle, episodes[:FEW])[0]
+    driver = PlannerPolicy(bundle, bundle.contract, engine, config, task.goal_picture)
+    driver.policy.agent.planner = RecedingHorizonPlanner(*parts, few)
+    runs = own_runs(bundle, task, engine, driver, args.seed + 1)
+    grown = extend(few, runs, few.speed, bundle.block, NODES)
+    planners[f'field, {FEW} episodes'] = partial(RecedingHorizonPlanner, *parts, few)
+    name = f'field, {FEW} episodes and {OWN} own runs'
+    planners[name] = partial(RecedingHorizonPlanner, *parts, grown)
     rows = {}
     for name, make in planners.items():
         policy = PlannerPolicy(bundle, bundle.contract, engine, config, task.goal_picture)
@@ -241,6 +251,23 @@ def ablations(
         rows[name] = {key: found[key] for key in keys}
         print(name, rows[name], file=sys.stderr, flush=True)
     return rows
+
+
+def own_runs(
+    bundle: Bundle, task: Task, engine: Engine, policy: PlannerPolicy, seed: int
+) -> list[Recorded]:
+    """Latents of runs of the planner to goals of the whole workspace, reached or not."""
+    task.rng = np.random.default_rng(seed)
+    rate, runs = 1 / bundle.manifest.camera_period, []
+    for number in range(OWN):
+        policy.seed(seed + number)
+        task.reset()
+        task.set_goal(task.sample_goal(float('inf')))
+        steps = simulate(task, bundle.contract, policy, task.goal_seconds, rate, 0.0, START)
+        frames = [(stamp, engine.encode(value)) for what, stamp, value in steps if what == 'image']
+        stamps, latents = zip(*frames)
+        runs.append((np.array(stamps), np.stack(latents)))
+    return runs
 
 
 def with_radius(bundle: Bundle, episodes: Sequence[Recorded], factor: float) -> Roadmap:

@@ -192,7 +192,7 @@ class Policy:
         self.agent.history.append_action(stamp, values)
 
     def _plan(self, now: int) -> Plan | None:
-        plan = self.agent.plan(now, live=self._clock is not None)
+        plan = self.agent.plan(now, self._steady(now), live=self._clock is not None)
         if plan is None:
             return None
         self.plan, self.refused = plan, None
@@ -269,7 +269,7 @@ def make_planner(
     bundle: Bundle, contract: Contract, engine: Engine, config: PlannerConfig
 ) -> RecedingHorizonPlanner:
     """Make a planner with the roadmap of its bundle, if it has one and ``config`` wants it."""
-    roadmap = read_roadmap(bundle) if config.roadmap == 'auto' else None
+    roadmap = read_roadmap(bundle) if config.roadmap else None
     return RecedingHorizonPlanner(bundle.spec, contract, engine, config, roadmap)
 
 

@@ -74,7 +74,7 @@ class Bundle:
             if extra:
                 raise ModelError(
                     f'has {shown(extra[0])}, which the manifest does not list: expected only '
-                    f'{[MANIFEST, *FILES, CARD]}'
+                    f'{[MANIFEST, *manifest.hashes, CARD]}'
                 )
         except ModelError as error:
             raise ModelError(f'bundle {path}: {error}') from error
@@ -202,6 +202,8 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
 def rewrite_manifest(path: str | Path, manifest: Manifest) -> Bundle:
     """Replace a bundle's manifest, atomically (a new calibration, say), and load the bundle.
 
+    The entry of the roadmap stays that of the file in the folder.
+
     Raises ModelError if the new manifest describes another model.
     """
     bundle = Bundle.load(path)
@@ -210,6 +212,7 @@ def rewrite_manifest(path: str | Path, manifest: Manifest) -> Bundle:
             f'bundle {path}: the new manifest is of model {manifest.model_hash[:12]}, the bundle '
             f'is {bundle.hash[:12]}: only {list(DESCRIPTIVE)} may change; write a new bundle'
         )
+    manifest = replace(manifest, roadmap=bundle.manifest.roadmap)
     with atomic_write((bundle.path / MANIFEST).resolve()) as partial:
         partial.write_bytes(_encode(manifest))
     return Bundle.load(path)

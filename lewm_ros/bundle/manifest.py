@@ -80,7 +80,8 @@ class Calibration:
 class RoadmapEntry:
     """What is beside the arrays of :data:`ROADMAP`, and the data and model they come from.
 
-    The figures that only describe are of held-out episodes and a map of the others.
+    The figures that only describe are of frames that the map did not have when they were measured:
+    held-out episodes, or those added last.
     """
 
     sha256: str  #: of the file
@@ -91,8 +92,8 @@ class RoadmapEntry:
     nodes: int
     edges: int
     frames: int  #: of the data
-    covered: float  #: share of held-out frames within two radii of a node
-    connected: float  #: share of pairs of held-out frames that the edges connect
+    covered: float  #: share of these frames within two radii of a node
+    connected: float  #: share of pairs of them that the edges connect
     data: tuple[str, ...]  #: SHA-256 of each file of the data
 
     def __post_init__(self) -> None:
@@ -244,7 +245,10 @@ class Manifest:
         data = {f.name: getattr(self, f.name) for f in fields(self)}
         data['contract'] = self.contract.to_dict()
         data['calibration'] = [asdict(c) for c in self.calibration]
-        data['roadmap'] = None if self.roadmap is None else asdict(self.roadmap)
+        if self.roadmap is None:
+            del data['roadmap']
+        else:
+            data['roadmap'] = asdict(self.roadmap)
         return {'schema_version': SCHEMA_VERSION, **data}
 
     @property

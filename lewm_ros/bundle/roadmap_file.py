@@ -66,7 +66,15 @@ def write_roadmap(bundle: Bundle, roadmap: Roadmap, entry: RoadmapEntry) -> Bund
         roadmap: of latents of this model.
         entry: its ``sha256`` is computed here.
 
+    Raises ModelError if the folder holds another model by now.
+
     """
+    now = Bundle.load(bundle.path)
+    if now.hash != bundle.hash:
+        raise ModelError(
+            f'bundle {bundle.path} was replaced by model {now.hash[:12]} meanwhile: run '
+            f'`lewm roadmap` again'
+        )
     file = io.BytesIO()
     arrays = {name: getattr(roadmap, name).astype(kind) for name, kind in ARRAYS.items()}
     np.savez_compressed(file, **arrays)
@@ -74,4 +82,4 @@ def write_roadmap(bundle: Bundle, roadmap: Roadmap, entry: RoadmapEntry) -> Bund
     for name in (*FILES, CARD):
         if (bundle.path / name).is_file():
             files[name] = bundle.path / name
-    return write_bundle(bundle.path, replace(bundle.manifest, roadmap=entry), files)
+    return write_bundle(bundle.path, replace(now.manifest, roadmap=entry), files)

@@ -135,7 +135,7 @@ def _goals(args: argparse.Namespace, bundle: Bundle, task: Task, config: Planner
     """Measure and print success, and probes where there is data for them."""
     blocks = config.rollout_blocks(bundle.spec)
     if args.no_roadmap:
-        config = replace(config, roadmap='off')
+        config = replace(config, roadmap=False)
     engine = load_engine(bundle, args.engine, precision=args.precision, horizon=blocks)
     results = evaluate(bundle, task, engine, config, args.goals, args.seconds, args.seed, args.far)
     if args.data:

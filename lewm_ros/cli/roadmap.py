@@ -7,9 +7,11 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 import json
+import os
 from pathlib import Path
 
 from lewm_ros.bundle import ROADMAP, Bundle
+from lewm_ros.engines import ENGINES, EngineConfig, load_engine
 from lewm_ros.evaluation.roadmap import NODES, build_roadmap
 from lewm_ros.files import find
 
@@ -37,13 +39,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--add', action='store_true', help='add the bags to the roadmap that the bundle has'
     )
+    parser.add_argument(
+        '--engine',
+        choices=ENGINES,
+        default=EngineConfig.engine,
+        help=f'encodes the frames (default {EngineConfig.engine})',
+    )
+    threads = len(os.sched_getaffinity(0))
+    parser.add_argument(
+        '--threads', type=int, default=threads, help=f'of an encoding (default {threads})'
+    )
     parser.add_argument('--json', action='store_true', help='figures as JSON on standard output')
 
 
 def run(args: argparse.Namespace) -> int:
     """Build the roadmap, and print what it covers."""
     bundle = Bundle.load(find('bundle', args.bundle))
-    bundle = build_roadmap(bundle, args.data, args.nodes, args.add)
+    engine = load_engine(bundle, args.engine, args.threads)
+    bundle = build_roadmap(bundle, engine, args.data, args.nodes, args.add)
     print(describe(bundle, args.json))
     return 0
 
@@ -59,7 +72,7 @@ def describe(bundle: Bundle, as_json: bool = False) -> str:
         return json.dumps(figures | {'bytes': size})
     return (
         f'roadmap: {entry.nodes} nodes of radius {entry.radius:.2f} and {entry.edges} edges from '
-        f'{entry.frames} frames, {size / 1e6:.1f} MB; of held-out frames {entry.covered:.1%} are '
+        f'{entry.frames} frames, {size / 1e6:.1f} MB; of frames not in it {entry.covered:.1%} are '
         f'within two radii of a node, of pairs of them {entry.connected:.1%} are connected; images '
         f'farther than {entry.gap_limit:.2f} from every node count as like nothing recorded'
         + ('' if entry.covered > SPARSE else '. The recordings are too few for this robot')

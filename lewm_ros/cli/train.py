@@ -11,11 +11,13 @@ from pathlib import Path
 import sys
 
 from lewm_ros.cli.roadmap import describe
+from lewm_ros.engines import EngineConfig, load_engine
 from lewm_ros.errors import LewmError
 from lewm_ros.evaluation.roadmap import build_roadmap
 from lewm_ros.files import find
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.config import CONFIGS
+from lewm_ros.training.device import choose_device
 from lewm_ros.training.run_folder import RunFolder
 from lewm_ros.training.train import describe_losses, train
 
@@ -52,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--threads', type=int, default=threads, help=f'CPU threads (default {threads})'
     )
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--no-roadmap', action='store_true', help='leave the roadmap of the bags out of the bundle'
+    )
     parser.add_argument('--resume', action='store_true', help='continue the run folder')
 
 
@@ -74,8 +79,13 @@ def run(args: argparse.Namespace) -> int:
         losses = describe_losses(bag) if bag['held_out'] else 'none held out'
         print(f'{bag["name"]}: {losses}')
     print(f'wrote {bundle.path}')
+    if args.no_roadmap:
+        return 0
+    device = choose_device(args.device)
+    name, provider = ('torch', device) if device == 'cuda' else (EngineConfig.engine, '')
     try:
-        print(describe(build_roadmap(bundle, args.data)))
-    except LewmError as error:  # the bundle is whole without one
+        engine = load_engine(bundle, name, args.threads, provider=provider)
+        print(describe(build_roadmap(bundle, engine, args.data)))
+    except (LewmError, OSError) as error:  # the bundle is whole without one
         print(f'no roadmap: {error}', file=sys.stderr)
     return 0

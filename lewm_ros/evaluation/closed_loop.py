@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
 
 import numpy as np
 
@@ -58,7 +57,6 @@ class PlannerPolicy:
         # What a robot does that holds and was sent nothing yet.
         self._rest = np.clip(np.zeros(contract.action.size), *contract.action.bounds)
         self._new_goal, self._goal_seconds = new_goal, goal_seconds
-        self._seeds = count(config.seed)
         self.reset()
 
     @classmethod
@@ -84,16 +82,16 @@ class PlannerPolicy:
         )
 
     def reset(self) -> None:
-        """Begin an episode: nothing remembered, the next frame asks for a goal.
-
-        Each episode has its own seed of the search, or the luck of one would be that of all.
-        """
-        agent = self.policy.agent
-        agent.config = replace(agent.config, seed=next(self._seeds))
+        """Begin an episode: nothing remembered, the next frame asks for a goal."""
         self.policy.reset()
         self.policy.agent.goal.clear()
         self._goal_due = float('-inf')
         self.forecast: tuple[int, float] | None = None
+
+    def seed(self, seed: int) -> None:
+        """Seed the search from the next reset on."""
+        agent = self.policy.agent
+        agent.config = replace(agent.config, seed=seed)
 
     def observe(self, stamp: int, image: np.ndarray) -> None:
         """See a frame, and plan if it is time."""

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,18 +29,20 @@ def run_goals(
     camera_rate: float,
     seed: int,
     far: float | None = None,
-    forecast: Callable[[], tuple[int, float] | None] = lambda: None,
 ) -> dict[str, Any]:
     """Drive the robot from a fresh random pose to a goal, ``goals`` times.
 
     Poses and goals depend on the seed alone. Success latches at any frame, as in the paper;
-    ``within_at_end`` counts those still there. ``forecast`` tells when [ns] a time to the goal [s]
-    was predicted in the episode, and that.
+    ``within_at_end`` counts those still there. Each episode has its own seed of the search, or
+    the luck of one would be that of all.
     """
     task.rng = np.random.default_rng(seed)
     rng = np.random.default_rng(seed)
     within, errors, times, forecasts = 0, [], [], []
-    for _ in progress(range(goals), desc='evaluate', unit='goal'):
+    planner = policy if isinstance(policy, PlannerPolicy) else None
+    for number in progress(range(goals), desc='evaluate', unit='goal'):
+        if planner is not None:
+            planner.seed(seed + number)
         task.reset()
         goal = task.sample_goal(far)
         task.set_goal(goal)
@@ -54,7 +54,7 @@ def run_goals(
                 at = stamp
         if at is not None and began is not None:
             times.append((at - began) / NS_PER_S)
-            told = forecast()
+            told = None if planner is None else planner.forecast
             if told is not None and np.isfinite(told[1]) and told[0] < at:
                 forecasts.append((told[1], (at - told[0]) / NS_PER_S))
         within += task.reached()
@@ -75,10 +75,12 @@ def run_goals(
 
 
 def _compare(forecasts: list[tuple[float, float]]) -> dict[str, float] | None:
-    """Compare predicted with true times to the goal [s]; None where there are fewer than 3."""
+    """Compare predicted with true times to the goals reached [s]; None for too few to compare."""
     if len(forecasts) < 3:
         return None
     predicted, true = np.array(forecasts).T
+    if not (predicted.std() and true.std()):
+        return None
     return {
         'goals': len(true),
         'correlation': float(np.corrcoef(predicted, true)[0, 1]),
@@ -120,9 +122,7 @@ def evaluate(
         task.goal_picture,
     )
     uniform = UniformPolicy(contract, np.random.default_rng(seed))
-    run = partial(run_goals, task, contract)
-    options = goals, seconds, rate, seed, far
     return {
-        'planner': run(planner, *options, lambda: planner.forecast),
-        'random': run(uniform, *options),
+        name: run_goals(task, contract, policy, goals, seconds, rate, seed, far)
+        for name, policy in (('planner', planner), ('random', uniform))
     }

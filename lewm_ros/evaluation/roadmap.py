@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,9 @@ from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bags.reader import find_bags
 from lewm_ros.bundle import Bundle, RoadmapEntry
 from lewm_ros.bundle.roadmap_file import read_roadmap, write_roadmap
-from lewm_ros.engines import load_engine
+from lewm_ros.engines import Engine
 from lewm_ros.errors import BagError, ModelError
-from lewm_ros.planning.roadmap import build, extend
+from lewm_ros.planning.roadmap import build, extend, measure
 from lewm_ros.progress import progress
 
 #: Most nodes: what a plan can afford to compare each predicted latent with.
@@ -25,12 +24,13 @@ NODES = 10_000
 
 
 def build_roadmap(
-    bundle: Bundle, data: Sequence[Path], nodes: int = NODES, add: bool = False
+    bundle: Bundle, engine: Engine, data: Sequence[Path], nodes: int = NODES, add: bool = False
 ) -> Bundle:
     """Encode bags, make a roadmap of their latents and put it into the bundle.
 
     Args:
         bundle: written anew, its model unchanged.
+        engine: encodes; runs the bundle.
         data: bags; best those that the model was trained on.
         nodes: most nodes.
         add: to the roadmap that the bundle has, in place of a new one.
@@ -49,7 +49,7 @@ def build_roadmap(
             raise ModelError(f'bundle {bundle.path} has no roadmap to add to: leave --add out')
         if set(hashes) & set(old.data):
             raise BagError(f'{[str(b) for b in bags]}: the roadmap has some of that already')
-    engine, spec = load_engine(bundle), bundle.spec
+    spec = bundle.spec
     source = progress(
         read_episodes(bags, bundle.contract, spec.image_size), desc='encode', unit='episode'
     )
@@ -57,11 +57,13 @@ def build_roadmap(
     frames = sum(len(stamps) for stamps, _ in recorded)
     if not frames:
         raise BagError(f'{[str(b) for b in bags]}: no frames that the contract can read')
+    if not all(np.isfinite(latents).all() for _, latents in recorded):
+        raise ModelError(f'bundle {bundle.path}: latents of frames are not finite')
     if roadmap is None or old is None:
         roadmap, figures = build(recorded, spec.block, spec.frameskip, nodes)
     else:
+        figures = measure(roadmap, np.concatenate([latents for _, latents in recorded]))
         roadmap = extend(roadmap, recorded, roadmap.speed, spec.block, nodes)
-        figures = {key: asdict(old)[key] for key in ('covered', 'connected')}
         hashes, frames = (*old.data, *hashes), old.frames + frames
     entry = RoadmapEntry(
         sha256='0' * 64,

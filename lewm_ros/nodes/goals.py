@@ -52,8 +52,8 @@ def goal_message(goal: Goal, outlook: Outlook | None, robot: str, stamp: int) ->
 
 def time_to_goal(message: DiagnosticArray) -> float:
     """Return the time to the goal [s] of what :func:`goal_message` made; NaN where it has none."""
-    values = values_of(message.status[0])
-    return float(values.get('time_to_goal', 'nan'))
+    told = [values_of(status).get('time_to_goal', 'nan') for status in message.status]
+    return float(told[0]) if told else float('nan')
 
 
 def roadmap_text(outlook: Outlook | None) -> str | None:
@@ -68,7 +68,7 @@ def timeout_text(goal: Goal) -> str | None:
     if goal.state is not GoalState.TIMEOUT:
         return None
     return (
-        f'goal not reached within {goal.timeout:.3g} s (distance '
+        f'goal not reached in time (distance '
         f'{goal.distance:.3g}, goal_tolerance {goal.config.goal_tolerance:g}): no plans until '
         'another goal comes'
     )

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from threading import Lock
 import time
 from typing import Any
 
@@ -58,6 +59,7 @@ class PlannerNode(ObserverNode):
         self._planner.warm_up()
         self._plan = self.publisher(JointTrajectory, 'plan', NEWEST)
         self._goal_status = self.publisher(DiagnosticArray, 'goal_status', LATCHED)
+        self._status_lock = Lock()
 
     def activate(self) -> None:
         """Wait for a goal and for enough frames."""
@@ -169,7 +171,7 @@ class PlannerNode(ObserverNode):
         plan = agent.search(request)
         message = plan_message(plan.start, plan.period, plan.actions, self.contract.action)
         with self.lock:
-            if not agent.commit(plan, request, self.now()):
+            if not agent.commit(plan, request, self.now(), time.monotonic()):
                 return
         self._plan.publish(message)
         self._note(plan, request.context, 1000 * (time.perf_counter() - started))
@@ -194,10 +196,11 @@ class PlannerNode(ObserverNode):
 
     def _publish_goal_status(self) -> None:
         goal = self._agent.goal
-        self.conditions.set('goal timeout', timeout_text(goal))
-        outlook = None if goal.pursued is None else self._agent.outlook
-        self.conditions.set('roadmap', roadmap_text(outlook))
-        self._goal_status.publish(goal_message(goal, outlook, self.contract.name, self.now()))
+        with self._status_lock:  # both threads publish: the newest state has to be the last word
+            outlook = self._agent.outlook
+            self.conditions.set('goal timeout', timeout_text(goal))
+            self.conditions.set('roadmap', roadmap_text(outlook))
+            self._goal_status.publish(goal_message(goal, outlook, self.contract.name, self.now()))
 
     def _note(self, plan: Plan, context: Context, milliseconds: float) -> None:
         now = self.now()

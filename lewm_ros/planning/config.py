@@ -65,10 +65,8 @@ class PlannerConfig:
         dynamic=True,
     )
     cost: str = setting('ramp', 'Weight of the distance to the goal over the plan.', choices=KINDS)
-    roadmap: str = setting(
-        'auto',
-        'Cost by the roadmap of the bundle, if it has one; off: by the distance to the goal.',
-        choices=('auto', 'off'),
+    roadmap: bool = setting(
+        True, 'Plan by the roadmap of the bundle, if it has one; false: by the latent distance.'
     )
     execute: int = setting(1, 'Blocks played before a new plan is asked for.', 1, 999, dynamic=True)
     deadline_fraction: float = setting(

@@ -35,8 +35,8 @@ class Goal:
     An active goal is reached once all frames of ``goal_dwell`` seconds are within
     ``goal_tolerance``; a reached one is active again once all frames of as long are beyond
     :data:`RELEASE` times it. So neither a robot that swings through its goal nor one frame at the
-    limit changes the state. A goal that is active for :attr:`timeout` seconds at a stretch is
-    given up until another is set.
+    limit changes the state. A goal that is active for ``goal_timeout`` seconds at a stretch, or
+    ``goal_timeout_factor`` times what was predicted, is given up until another is set.
 
     Distances are mean squared differences of latents per dimension: 2 between two images
     chosen at random, where the latents have the unit variance that training aims at.
@@ -54,7 +54,7 @@ class Goal:
         stamp: of the goal [ns].
         frame: stamp of the newest frame compared with it [ns]; 0 = none.
         distance: of that frame; NaN = none.
-        forecast: time to the goal that was predicted when it was set [s]; NaN = none.
+        forecast: time to the goal that was predicted last time it became active [s]; NaN = none.
 
     """
 
@@ -64,7 +64,7 @@ class Goal:
     def __init__(self, config: GoalConfig, period: float) -> None:
         self.config = config
         self._pause = max(MAX_PAUSE, MAX_PERIODS * period)
-        self._set_at = self._active_since = 0.0
+        self._set_at = self._active_since = self._foreseen_at = 0.0
         self.clear()
 
     def set(self, latent: np.ndarray, stamp: int, now: float) -> None:
@@ -77,13 +77,13 @@ class Goal:
     def clear(self) -> None:
         """Have no goal."""
         self.state = GoalState.NONE
-        self.latent, self.forecast = None, float('nan')
+        self.latent = None
         self.stamp = 0
         self.forget_frames()
 
     def forget_frames(self) -> None:
         """Begin to look anew (new episode, clock that jumped); the goal stays."""
-        self.frame, self.distance = 0, float('nan')
+        self.frame, self.distance, self.forecast = 0, float('nan'), float('nan')
         self._since = None
 
     @property
@@ -91,15 +91,10 @@ class Goal:
         """What to plan for, (D,); None without a goal and after a timeout."""
         return None if self.state is GoalState.TIMEOUT else self.latent
 
-    @property
-    def timeout(self) -> float:
-        """How long a goal may be active [s]; infinite where that has no limit."""
-        config, limits = self.config, [float('inf')]
-        if config.goal_timeout > 0:
-            limits.append(config.goal_timeout)
-        if config.goal_timeout_factor > 0 and math.isfinite(self.forecast):
-            limits.append(max(config.goal_timeout_factor * self.forecast, SHORTEST))
-        return min(limits)
+    def foresee(self, seconds: float, now: float) -> None:
+        """Note a time to the goal [s] predicted at ``now`` [s, steady], if it is the first."""
+        if math.isnan(self.forecast):
+            self.forecast, self._foreseen_at = seconds, now
 
     def age(self, now: float) -> float:
         """Seconds since the goal was set; NaN without one. ``now`` [s, steady]."""
@@ -128,11 +123,19 @@ class Goal:
         if stamp - self._since < self.config.goal_dwell * NS_PER_S:
             return False
         self.state, self._since, self._active_since = other, None, now
+        self.forecast = float('nan')
         return True
 
     def expire(self, now: float) -> bool:
         """Give an active goal up whose time is over at ``now`` [s, steady]; whether it was."""
-        if self.state is not GoalState.ACTIVE or now - self._active_since < self.timeout:
+        config = self.config
+        allowed = max(config.goal_timeout_factor * self.forecast, SHORTEST)
+        due = 0 < config.goal_timeout <= now - self._active_since or (
+            config.goal_timeout_factor > 0
+            and math.isfinite(self.forecast)
+            and now - self._foreseen_at >= allowed
+        )
+        if self.state is not GoalState.ACTIVE or not due:
             return False
         self.state = GoalState.TIMEOUT
         return True

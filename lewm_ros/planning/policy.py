@@ -10,7 +10,6 @@ will be executed while it thinks. A plan is due when the last one has been playe
 from __future__ import annotations
 
 from dataclasses import dataclass
-import math
 
 import numpy as np
 
@@ -59,7 +58,6 @@ class PlanningAgent:
         goal: what is pursued, and how near the robot is.
         config: settings of the next search.
         planner: searches.
-        outlook: of the newest plan to this goal, by the roadmap; None: no plan, or no roadmap.
 
     """
 
@@ -75,7 +73,7 @@ class PlanningAgent:
         self._playback = Playback(contract.action.size, hold=self._hold)
         self._delay = round(contract.action.delay * NS_PER_S)
         self._block = self.history.block
-        self.outlook: Outlook | None = None
+        self._outlook: Outlook | None = None
         self._episode = 0
         self._searched = -1  # episode that the planner's memory belongs to
         self._asked: int | None = None  # stamp of the latent that a plan was last asked on
@@ -86,7 +84,12 @@ class PlanningAgent:
         self.goal.forget_frames()
         self._playback.clear()
         self._episode += 1
-        self._asked = None
+        self._asked = self._outlook = None
+
+    @property
+    def outlook(self) -> Outlook | None:
+        """Of the newest plan to the goal pursued, by the roadmap; None without one of these."""
+        return None if self.goal.pursued is None else self._outlook
 
     def set_goal(self, latent: np.ndarray, stamp: int, steady: float) -> bool:
         """Pursue a goal latent (D,) of ``stamp`` [ns]; False where it is the one pursued already.
@@ -97,8 +100,9 @@ class PlanningAgent:
         if goal.pursued is not None and np.array_equal(latent, goal.pursued):
             goal.stamp = stamp
             return False
+        self._outlook = None
         goal.set(latent, stamp, steady)
-        self._asked = self.outlook = None
+        self._asked = None
         return True
 
     def observe(self, stamp: int, latent: np.ndarray, steady: float) -> bool:
@@ -159,7 +163,7 @@ class PlanningAgent:
             budget = max(planner.budget - age, 0.0)
         return planner.plan(request.context, request.committed, request.goal, budget)
 
-    def commit(self, plan: Plan, request: PlanRequest, now: int) -> bool:
+    def commit(self, plan: Plan, request: PlanRequest, now: int, steady: float) -> bool:
         """Count on a plan being executed; False where it must not be played.
 
         It belongs to a past episode, nothing is pursued any more, or the clock was set back and
@@ -169,15 +173,15 @@ class PlanningAgent:
             return False
         self._playback.add(plan.start, plan.period, plan.actions)
         if np.array_equal(request.goal, self.goal.pursued):
-            self.outlook = plan.outlook
-            if plan.outlook is not None and math.isnan(self.goal.forecast):
-                self.goal.forecast = plan.outlook.time_to_goal
+            self._outlook = plan.outlook
+            if plan.outlook is not None:
+                self.goal.foresee(plan.outlook.time_to_goal, steady)
         return True
 
-    def plan(self, now: int, live: bool = False) -> Plan | None:
+    def plan(self, now: int, steady: float, live: bool = False) -> Plan | None:
         """Return a plan on the newest frame if one is due; arguments as of the parts [ns]."""
         request = self.prepare(now) if self.ask() else None
         if request is None:
             return None
         plan = self.search(request, live)
-        return plan if self.commit(plan, request, now) else None
+        return plan if self.commit(plan, request, now, steady) else None

@@ -30,6 +30,10 @@ from lewm_ros.time import NS_PER_S
 if TYPE_CHECKING:  # it is handed in; planning imports no runtime
     from lewm_ros.engines import Engine
 
+#: Frames are on the map until their gap is so many limits, then off it until within the limit:
+#: the cost of plans must not change with every other frame.
+LEAVE = 1.5
+
 
 @dataclass(frozen=True)
 class Outlook:
@@ -38,13 +42,14 @@ class Outlook:
     time_to_goal: float  #: by the recordings, from the newest frame on [s]; NaN if off the map
     goal_gap: float
     frame_gap: float
-    gap_limit: float  #: larger gaps are of images unlike anything recorded
+    gap_limit: float  #: a goal of a larger gap is unlike anything recorded
+    frame_limit: float  #: likewise a frame; larger where the last one was within it
     connected: bool  #: recorded movements lead from the frame to the goal
 
     @property
     def on_map(self) -> bool:
         """Whether the newest frame looks like something recorded."""
-        return self.frame_gap <= self.gap_limit
+        return self.frame_gap <= self.frame_limit
 
     @property
     def reachable(self) -> bool | None:
@@ -56,13 +61,12 @@ class Outlook:
     @property
     def problem(self) -> str | None:
         """Why a plan cannot go by the roadmap; None where it can."""
-        gap = None
-        if self.goal_gap > self.gap_limit:
-            what, gap = 'the goal', self.goal_gap
-        elif not self.on_map:
-            what, gap = 'the newest frame', self.frame_gap
-        if gap is not None:
-            return f'{what} looks like nothing recorded (gap {gap:.3g}, limit {self.gap_limit:.3g})'
+        for what, gap, limit in (
+            ('the goal', self.goal_gap, self.gap_limit),
+            ('the newest frame', self.frame_gap, self.frame_limit),
+        ):
+            if gap > limit:
+                return f'{what} looks like nothing recorded (gap {gap:.3g}, limit {limit:.3g})'
         return None if self.connected else 'no recorded movements lead from here to the goal'
 
 
@@ -144,7 +148,8 @@ class RecedingHorizonPlanner:
     def adopt(self, config: PlannerConfig) -> None:
         """Search with other settings from the next plan on; the last one still warms it.
 
-        Horizon, cost, roadmap, clip and seed stay those that the planner was made with.
+        Horizon, cost, roadmap and clip stay those that the planner was made with; a seed counts
+        from the next reset on.
         """
         self.config = config
         self.budget = config.deadline_fraction * self._spec.block  #: for a live plan [s]
@@ -156,6 +161,7 @@ class RecedingHorizonPlanner:
         self._rng = np.random.default_rng(self.config.seed)
         self._goal: np.ndarray | None = None
         self._field: Field | None = None
+        self._on_map = True
         self._last: tuple[int, np.ndarray] | None = None  # start, (ticks, 1 + E, A) normalised
 
     def warm_up(self) -> None:
@@ -204,7 +210,7 @@ class RecedingHorizonPlanner:
         if self._goal is None or not np.array_equal(goal, self._goal):
             self._goal, self._last = np.array(goal), None
             self._field = None if self._roadmap is None else self._roadmap.field(goal)
-        outlook = None if self._field is None else _look(self._field, context.latents[-1])
+        outlook = None if self._field is None else self._look(self._field, context.latents[-1])
         field = self._field if outlook is not None and outlook.problem is None else None
         start = context.stamp + self._block
         seeds = self._shifted(start)
@@ -235,6 +241,20 @@ class RecedingHorizonPlanner:
             deadline_missed=solution.cut,
             outlook=outlook,
         )
+
+    def _look(self, field: Field, latent: np.ndarray) -> Outlook:
+        limit = field.roadmap.gap_limit
+        gap, connected = field.locate(latent)
+        outlook = Outlook(
+            time_to_goal=float(field.value(latent)),
+            goal_gap=field.gap,
+            frame_gap=gap,
+            gap_limit=limit,
+            frame_limit=LEAVE * limit if self._on_map else limit,
+            connected=connected,
+        )
+        self._on_map = outlook.on_map
+        return outlook if outlook.problem is None else replace(outlook, time_to_goal=float('nan'))
 
     def _cost(self, goal: np.ndarray, field: Field | None) -> tuple[Any, tuple[np.ndarray, ...]]:
         """Cost of latents after the committed block, and its arrays but the latents."""
@@ -297,15 +317,3 @@ class RecedingHorizonPlanner:
         edges = start + self._period * np.arange(ticks + 1)
         moved = held_average(stamps, held, edges).reshape(ticks, count, size)
         return moved.transpose(1, 0, 2).reshape(count, self._free, -1)
-
-
-def _look(field: Field, latent: np.ndarray) -> Outlook:
-    roadmap = field.roadmap
-    outlook = Outlook(
-        time_to_goal=float(field.value(latent)),
-        goal_gap=field.gap,
-        frame_gap=float(roadmap.gaps(latent[None])[0]),
-        gap_limit=roadmap.gap_limit,
-        connected=bool(field.connected(latent[None])[0]),
-    )
-    return outlook if outlook.problem is None else replace(outlook, time_to_goal=float('nan'))

@@ -25,9 +25,11 @@ RADIUS_BLOCKS, GROWTH = 0.25, 1.1
 EDGE_BLOCKS = 2.0
 #: Share of the recorded movements that are slower than a "fast robot".
 FAST = 0.9
-#: Share of the episodes held out to measure gaps; a latent is like something recorded up to this
-#: many times this quantile of theirs; pairs of frames whose connection is tried.
+#: Share of the episodes held out to measure gaps, and the quantile of theirs up to which a latent
+#: is like something recorded; pairs of held-out frames whose connection is tried.
 HELD_OUT, GAP_QUANTILE, PAIRS = 0.1, 0.99, 200
+#: Largest limit of a gap [radii of a node].
+WIDEST = 4.0
 #: Frames compared with all nodes at a time; bounds the memory that takes.
 _CHUNK = 1024
 #: Stamps (n,) int64 [ns] and latents (n, D) of one episode.
@@ -107,11 +109,12 @@ class Field:
         """Time to the goal from latents (..., D), (...) float32 [s]."""
         return time_to_goal(np.asarray(latents, dtype=np.float32), *self.arrays)
 
-    def connected(self, latents: np.ndarray) -> np.ndarray:
-        """Whether recorded pieces lead to the goal from a node about each latent (n, D), (n,)."""
-        distances = _distances(latents, self.roadmap.nodes)
-        about = distances <= np.maximum(self.roadmap.gap_limit, distances.min(axis=1))[:, None]
-        return (about & np.isfinite(self._recorded)).any(axis=1)
+    def locate(self, latent: np.ndarray) -> tuple[float, bool]:
+        """Gap of a latent (D,), and whether recordings lead to the goal from a node about it."""
+        distances = _distances(latent[None], self.roadmap.nodes)[0]
+        gap = float(distances.min())
+        about = distances <= max(self.roadmap.gap_limit, gap)
+        return gap, bool(np.isfinite(self._recorded[about]).any())
 
     def path(self, latent: np.ndarray) -> list[tuple[int, float]]:
         """Nodes on the way from a latent (D,) to the goal, each with its time to the goal [s]."""
@@ -125,7 +128,9 @@ class Field:
             after = roadmap.seconds[here] + times[targets]
             if not len(after) or times[node] < after.min():
                 return way  # from here straight to the goal
-            node = int(targets[np.argmin(after)])
+            node, before = int(targets[np.argmin(after)]), times[node]
+            if not times[node] < before:
+                return way  # an edge that is lost in rounding
             way.append((node, float(times[node])))
 
     def _relax(self, times: np.ndarray) -> np.ndarray:
@@ -184,15 +189,21 @@ def time_to_goal(latents: Any, lift: Any, one: Any, table: Any, times: Any, unit
     squares = (lifted * lifted).sum(-1)
     lifted += one
     lifted[..., -1] = squares
-    # One product of two matrices: numpy takes a product for each sample where there are three axes.
-    costs = lifted.reshape(-1, lifted.shape[-1]) @ table
-    gaps = abs(costs)  # rounding may leave them below 0
-    gaps **= 0.5
-    costs += 1
-    costs *= gaps
-    costs += times
-    least = costs.min(-1)
-    return getattr(least, 'values', least).reshape(squares.shape) * unit
+    # Products of two matrices: numpy takes one for each sample where there are three axes. A part
+    # at a time bounds the memory.
+    lifted, shape = lifted.reshape(-1, lifted.shape[-1]), squares.shape
+    least = squares.reshape(-1)
+    for start in range(0, len(lifted), _CHUNK):
+        here = slice(start, start + _CHUNK)
+        costs = lifted[here] @ table
+        gaps = abs(costs)  # rounding may leave them below 0
+        gaps **= 0.5
+        costs += 1
+        costs *= gaps
+        costs += times
+        cheapest = costs.min(-1)
+        least[here] = getattr(cheapest, 'values', cheapest)
+    return least.reshape(shape) * unit
 
 
 def field_cost(latents: Any, weights: Any, *field: Any) -> Any:
@@ -233,14 +244,22 @@ def build(
     test = np.concatenate([z for i, (_, z) in enumerate(episodes) if i % every == every // 2])
     speed = _fast(rest, block / frameskip)
     partial = extend(None, rest, speed, block, cap)
-    gaps = partial.gaps(test)
-    limit = max(float(np.quantile(gaps, GAP_QUANTILE)), partial.radius)
-    partial = replace(partial, gap_limit=limit)
-    pairs = np.random.default_rng(0).choice(test, (2, min(PAIRS, len(test))))
-    connected = [partial.field(a).connected(b[None])[0] for a, b in zip(*pairs)]
+    limit = float(np.quantile(partial.gaps(test), GAP_QUANTILE))
+    # Where the map has holes, held-out frames fall into them: that tells nothing of other images.
+    limit = min(max(limit, partial.radius), WIDEST * partial.radius)
     whole = replace(extend(None, episodes, speed, block, cap), gap_limit=limit)
-    return whole, {
-        'covered': float(np.mean(gaps <= 2 * partial.radius)),
+    return whole, measure(replace(partial, gap_limit=limit), test)
+
+
+def measure(roadmap: Roadmap, latents: np.ndarray) -> dict[str, float]:
+    """Tell which shares of latents (n, D) that a map has not seen are covered and connected.
+
+    'covered' lie within two radii of a node; of pairs of them 'connected' are so one way.
+    """
+    pairs = np.random.default_rng(0).choice(latents, (2, min(PAIRS, len(latents))))
+    connected = [roadmap.field(a).locate(b)[1] for a, b in zip(*pairs)]
+    return {
+        'covered': float(np.mean(roadmap.gaps(latents) <= 2 * roadmap.radius)),
         'connected': float(np.mean(connected)),
     }
 
@@ -258,12 +277,13 @@ def extend(
         empty = np.empty((0, 2), np.int32), np.empty(0, np.float32)
         roadmap = Roadmap(nodes, *empty, radius, speed, gap_limit=radius)
     else:
-        nodes, radius = _cover(latents, roadmap.radius, cap, roadmap.nodes)
-        if radius != roadmap.radius:
+        found = _choose(latents, roadmap.radius, max(cap, len(roadmap.nodes)), roadmap.nodes)
+        if found is None:
             raise ModelError(
-                f'the roadmap would have more than {cap} nodes: allow more, or build it anew from '
-                'all data'
+                f'the roadmap has {len(roadmap.nodes)} nodes and would have more than {cap}: allow '
+                'more with --nodes, or build it anew from all data'
             )
+        nodes = found
     cells, off = assign(latents, nodes)
     keys, costs = _pieces(episodes, cells, roadmap.price(off), EDGE_BLOCKS * block, len(nodes))
     keys.append(roadmap.edges[:, 0].astype(np.int64) * len(nodes) + roadmap.edges[:, 1])
@@ -290,34 +310,32 @@ def _fast(episodes: Sequence[Recorded], span: float) -> float:
     return speed
 
 
-def _cover(
-    latents: np.ndarray, radius: float, cap: int, nodes: np.ndarray | None = None
-) -> tuple[np.ndarray, float]:
-    """Choose latents so that all (n, D) lie within a radius of one: (M ≤ cap, D) and the radius.
-
-    One after another: each that is not covered yet is chosen. Where that gives more than ``cap``
-    the radius grows. Some nodes may be there already.
-    """
-    known = np.empty((0, latents.shape[1]), np.float32) if nodes is None else nodes
-    cap = max(cap, len(known))
-    while True:
-        chosen = np.empty((cap, latents.shape[1]), dtype=np.float32)
-        chosen[: len(known)] = known
-        count, full = len(known), False
-        for start in range(0, len(latents), _CHUNK):
-            chunk = latents[start : start + _CHUNK]
-            if count:
-                chunk = chunk[assign(chunk, chosen[:count])[1] > radius]
-            while len(chunk) and count < cap:
-                chosen[count] = chunk[0]
-                chunk = chunk[np.linalg.norm(chunk - chosen[count], axis=1) > radius]
-                count += 1
-            full = len(chunk) > 0
-            if full:
-                break
-        if not full:
-            return chosen[:count].copy(), radius
+def _cover(latents: np.ndarray, radius: float, cap: int) -> tuple[np.ndarray, float]:
+    """Nodes (M ≤ cap, D) that cover latents (n, D), and their radius, which grows if it has to."""
+    while (nodes := _choose(latents, radius, cap, latents[:0])) is None:
         radius *= GROWTH
+    return nodes, radius
+
+
+def _choose(latents: np.ndarray, radius: float, cap: int, nodes: np.ndarray) -> np.ndarray | None:
+    """Add to nodes so that all latents (n, D) lie within a radius of one; None: more than ``cap``.
+
+    One after another: each that is not covered yet becomes a node.
+    """
+    chosen = np.empty((cap, latents.shape[1]), dtype=np.float32)
+    count = len(nodes)
+    chosen[:count] = nodes
+    for start in range(0, len(latents), _CHUNK):
+        rest = latents[start : start + _CHUNK]
+        if count:
+            rest = rest[assign(rest, chosen[:count])[1] > radius]
+        while len(rest):
+            if count == cap:
+                return None
+            chosen[count] = rest[0]
+            rest = rest[np.linalg.norm(rest - chosen[count], axis=1) > radius]
+            count += 1
+    return chosen[:count].copy()
 
 
 def assign(latents: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

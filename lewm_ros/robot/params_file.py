@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from pathlib import Path
+import re
 from typing import Any
 
 from lewm_ros.errors import ConfigError, shown
@@ -30,8 +30,12 @@ def read_params_file(path: Path) -> dict[str, dict[str, Any]]:
 
 def matches(section: str, node: str) -> bool:
     """Whether a section is for a node of this full name, such as /lewm/planner_node."""
-    pattern = section if section.startswith('/') else f'/**/{section}'
-    return fnmatchcase(node, pattern.replace('**', '*'))
+    parts = section.strip('/').split('/')
+    if not section.startswith('/'):
+        parts.insert(0, '**')
+    any_names = '(/[^/]+)*'
+    names = (any_names if p == '**' else '/' + re.escape(p).replace(r'\*', '[^/]*') for p in parts)
+    return re.fullmatch(''.join(names), node) is not None
 
 
 def is_shared(section: str) -> bool:

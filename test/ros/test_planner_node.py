@@ -164,7 +164,7 @@ def test_after_a_timeout_nothing_is_planned_until_a_goal_is_set_again(start):
     assert robot.live(1.6)
     bench.spin(0.3)  # a plan that was on its way
     assert robot.live(1.0) == []
-    assert 'goal not reached within goal_timeout 1.5 s' in bench.text('planner_node')
+    assert 'goal not reached in time (distance ' in bench.text('planner_node')
     assert [m.status[0].message for _, m in told][-1] == 'timeout'
     assert told[-1][1].status[0].level == b'\1'
     robot.set_goal(target)

@@ -100,17 +100,18 @@ def test_the_timeout_may_be_a_multiple_of_the_predicted_time():
     goal = Goal(GoalConfig(goal_timeout_factor=3.0), PERIOD / NS_PER_S)
     goal.set(TARGET, 1, now=100.0)
     assert not goal.expire(1e6)
-    goal.forecast = 1.5
-    assert not goal.expire(104.4)
-    assert goal.expire(104.6) and goal.state is GoalState.TIMEOUT
+    goal.foresee(1.5, now=120.0)  # the first plan came late
+    goal.foresee(9.0, now=121.0)  # later ones do not count
+    assert not goal.expire(124.4)
+    assert goal.expire(124.6) and goal.state is GoalState.TIMEOUT
     goal.set(TARGET, 2, now=200.0)
     assert np.isnan(goal.forecast)
-    goal.forecast = 0.1
+    goal.foresee(0.1, now=200.0)
     assert not goal.expire(201.9) and goal.expire(202.1)
     both = Goal(GoalConfig(goal_timeout=1.0, goal_timeout_factor=3.0), PERIOD / NS_PER_S)
     both.set(TARGET, 1, now=0.0)
-    both.forecast = 5.0
-    assert both.timeout == 1.0
+    both.foresee(5.0, now=0.5)
+    assert both.expire(1.1)
 
 
 def test_no_timeout_is_for_ever():

@@ -34,7 +34,7 @@ def bundle(tmp_path: Path) -> Path:
     shutil.copytree(find('bundle', 'reacher'), path)
     (path / ROADMAP).unlink(missing_ok=True)
     data = json.loads((path / 'manifest.json').read_text())
-    data['roadmap'] = None
+    data.pop('roadmap', None)
     (path / 'manifest.json').write_text(json.dumps(data))
     return path
 
@@ -61,6 +61,7 @@ def test_a_map_is_built_and_grows(
     assert second is not None and grown.manifest.roadmap is not None
     assert len(second.nodes) > len(first.nodes)
     assert grown.manifest.roadmap.frames == 8 * 80
+    assert grown.manifest.roadmap.covered < 1  # of the bag that was added, before it was
     assert len(grown.manifest.roadmap.data) == 2
     assert cli.main(['roadmap', str(bundle), '--data', str(bags[1]), '--add']) == 2
     assert 'the roadmap has some of that already' in capsys.readouterr().err
@@ -73,6 +74,9 @@ def test_a_cap_holds(bundle: Path, bags: tuple[Path, Path], capsys) -> None:
     found = read_roadmap(Bundle.load(bundle))
     assert found is not None and len(found.nodes) <= 20
     assert f'{len(found.nodes)} nodes' in said
+    # Four episodes of random movements cover little of the workspace.
+    assert cli.main(['roadmap', str(bundle), '--data', str(bags[0])]) == 0
+    assert 'The recordings are too few for this robot' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
