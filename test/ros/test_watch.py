@@ -70,7 +70,7 @@ def test_once_prints_one_plain_frame_and_ends(bench: Bench):
     goal = Goal(GoalConfig(0.1, 0.0), 0.05)
     goal.set(np.zeros(3), 1, 0.0)
     bench.node.create_publisher(DiagnosticArray, 'goal_status', LATCHED).publish(
-        goal_message(goal, 'reacher', 1)
+        goal_message(goal, None, 'reacher', 1)
     )
     robot.event(bench.now(), bench.now() + 10**9, kind='frame_gap')
     with bench.lewm('watch', '--once', '--window', '30') as process:
