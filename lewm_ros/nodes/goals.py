@@ -27,7 +27,7 @@ def goal_message(goal: Goal, outlook: Outlook | None, robot: str, stamp: int) ->
 
     One status 'goal' whose message is the state; ``stamp`` is the time of the message [ns]. The
     outlook of the newest plan adds ``time_to_goal`` [s], ``reachable`` (true, false or unknown)
-    and, where the plan could not go by the roadmap, ``reason``.
+    and ``reason``, empty where it is true.
     """
     values = {
         'goal_stamp': str(goal.stamp),
@@ -57,9 +57,9 @@ def time_to_goal(message: DiagnosticArray) -> float:
 
 
 def roadmap_text(outlook: Outlook | None) -> str | None:
-    """Say why plans do not go by the roadmap; None where they do, or there is none."""
-    if outlook is None or outlook.problem is None:
-        return None
+    """Say what is wrong with the goal or the newest frame; None without a roadmap."""
+    if outlook is None or outlook.on_map:
+        return None if outlook is None else outlook.problem
     return f'{outlook.problem}: planning by the latent distance alone'
 
 

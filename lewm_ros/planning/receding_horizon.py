@@ -39,7 +39,9 @@ LEAVE = 1.5
 class Outlook:
     """What the roadmap says of the way to the goal. Gaps are latent distances to recordings."""
 
-    time_to_goal: float  #: by the recordings, from the newest frame on [s]; NaN if off the map
+    time_to_goal: (
+        float  #: by the recordings, from the newest frame on [s]; NaN if it is off the map
+    )
     goal_gap: float
     frame_gap: float
     gap_limit: float  #: a goal of a larger gap is unlike anything recorded
@@ -60,7 +62,7 @@ class Outlook:
 
     @property
     def problem(self) -> str | None:
-        """Why a plan cannot go by the roadmap; None where it can."""
+        """What is wrong with the goal or the newest frame; None where nothing is."""
         for what, gap, limit in (
             ('the goal', self.goal_gap, self.gap_limit),
             ('the newest frame', self.frame_gap, self.frame_limit),
@@ -211,7 +213,7 @@ class RecedingHorizonPlanner:
             self._goal, self._last = np.array(goal), None
             self._field = None if self._roadmap is None else self._roadmap.field(goal)
         outlook = None if self._field is None else self._look(self._field, context.latents[-1])
-        field = self._field if outlook is not None and outlook.problem is None else None
+        field = self._field if outlook is not None and outlook.on_map else None
         start = context.stamp + self._block
         seeds = self._shifted(start)
         warm = seeds is not None
@@ -254,7 +256,7 @@ class RecedingHorizonPlanner:
             connected=connected,
         )
         self._on_map = outlook.on_map
-        return outlook if outlook.problem is None else replace(outlook, time_to_goal=float('nan'))
+        return outlook if outlook.on_map else replace(outlook, time_to_goal=float('nan'))
 
     def _cost(self, goal: np.ndarray, field: Field | None) -> tuple[Any, tuple[np.ndarray, ...]]:
         """Cost of latents after the committed block, and its arrays but the latents."""

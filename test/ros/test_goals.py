@@ -84,9 +84,8 @@ def test_the_status_counts_down_and_answers_a_goal_like_nothing_recorded(bench: 
         picture.publish(image_message(noise, header(bench.now())))
         bench.until(lambda: newest('reachable') == 'false', 'the noise is taken for a goal')
         assert newest('reason').startswith('the goal looks like nothing recorded (gap ')
-        assert newest('time_to_goal') == 'nan'
-        bench.until(lambda: 'latent distance alone' in bench.text('planner_node'), 'not reported')
+        bench.until(lambda: 'like nothing recorded' in bench.text('planner_node'), 'not reported')
         pose.publish(Float64MultiArray(data=[0.0, 0.5]))
         bench.until(lambda: newest('reachable') == 'true', 'the map is not used again')
-        bench.until(lambda: 'distance alone' not in bench.text('planner_node'), 'still reported')
+        bench.until(lambda: 'nothing recorded' not in bench.text('planner_node'), 'still reported')
         assert process.end() == 0

@@ -257,18 +257,15 @@ def test_plans_follow_the_recordings_round_a_wall(engine: Kinematic, detour: Roa
     assert not any(plan.outlook.reachable is False for plan in plans)  # it may leave the map
 
 
-def test_a_goal_like_nothing_recorded_is_named_and_planned_to_by_distance(
-    engine: Kinematic, detour: Roadmap
-) -> None:
-    """The first plan says so, with the gap; the plan is the one without a roadmap."""
+def test_a_goal_like_nothing_recorded_is_named(engine: Kinematic, detour: Roadmap) -> None:
+    """The first plan says so, with the gap; it goes to where the recordings come nearest."""
     goal = spot(0.5, 0.2)
     _, plans = reach(engine, detour, goal, blocks=1)
     outlook = plans[0].outlook
     assert outlook.reachable is False
-    assert np.isnan(outlook.time_to_goal)
+    assert outlook.time_to_goal > 1.0  # a wide gap costs much
     assert 'the goal looks like nothing recorded (gap 0.' in outlook.problem
     assert f'limit {detour.gap_limit:.3g}' in outlook.problem
-    assert np.array_equal(plans[0].actions, reach(engine, None, goal, blocks=1)[1][0].actions)
 
 
 def test_a_goal_that_recordings_do_not_connect_is_named(engine: Kinematic) -> None:
@@ -283,8 +280,12 @@ def test_a_frame_off_the_map_says_nothing_of_the_goal(engine: Kinematic, detour:
     """Whether the goal can be reached is unknown, and the reason names the frame."""
     spec = engine.bundle.spec
     planner = RecedingHorizonPlanner(spec, spec.contract, engine, CONFIG, detour)
-    outlook = planner.plan(at(spot(0.5, -3)), idle(), spot(1, 0)).outlook
-    assert outlook.reachable is None
+    plan = planner.plan(at(spot(0.5, -3)), idle(), spot(1, 0))
+    outlook = plan.outlook
+    assert outlook.reachable is None and np.isnan(outlook.time_to_goal)
+    planner = RecedingHorizonPlanner(spec, spec.contract, engine, CONFIG)
+    alone = planner.plan(at(spot(0.5, -3)), idle(), spot(1, 0))
+    assert np.array_equal(plan.actions, alone.actions)  # by the squared distance
     assert 'the newest frame looks like nothing recorded' in outlook.problem
 
 
