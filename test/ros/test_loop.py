@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import signal
 
+from diagnostic_msgs.msg import DiagnosticArray
 from harness import Bench
 import pytest
 from sensor_msgs.msg import Image
-from std_msgs.msg import Float32, Float64MultiArray
+from std_msgs.msg import Float32, Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
 from lewm_ros.bringup.groups import GROUPS
+from lewm_ros.nodes.anomalies import EVENTS
+from lewm_ros.nodes.messages import stamp_of
 
 NODES = tuple(n for n in GROUPS['demo'] if n != 'trial_node')
 
@@ -68,3 +71,44 @@ def test_a_parameter_set_by_hand_beats_the_preset(bench: Bench, tiny_bundle, lay
         assert process.wait() == 2
         assert 'horizon is 77 blocks' in process.output
         assert 'Traceback' not in process.output
+
+
+def test_a_teleport_stops_the_arm_until_the_model_understands_again(bench: Bench):
+    """Simulator, encoder, planner, surprise and controller: zero from the event to its end.
+
+    Then the planner's commands move the arm again, with nothing restarted.
+    """
+    nodes = ('sim_node', 'encoder_node', 'planner_node', 'surprise_node', 'controller_node')
+    options = {'bundle': 'reacher', 'on_anomaly': 'stop', 'threads': 1, 'gap_seconds': 5.0}
+    with bench.nodes(*nodes, **options):
+        bench.active(*nodes)
+        commands = bench.listen(Float64MultiArray, 'action')
+        anomalies = bench.listen(DiagnosticArray, 'anomaly', EVENTS)
+        goals = bench.publisher(Float64MultiArray, 'sim/goal')
+        perturb = bench.publisher(String, 'sim/perturb')
+
+        def edges():
+            found = [(t, m) for t, m in anomalies if m.status]
+            return [(t, {v.key: v.value for v in m.status[0].values}) for t, m in found]
+
+        def opened():
+            return {v['id'] for _, v in edges()} - {v['id'] for _, v in edges() if v['end']}
+
+        def moving():
+            return commands and any(abs(v) > 0.01 for v in commands[-1][1].data)
+
+        goals.publish(Float64MultiArray(data=[2.5, 2.0]))
+        bench.until(moving, 'the planner does not move the arm', 30.0)
+        bench.until(lambda: not opened(), 'an event does not end', 30.0)
+        before = len(edges())
+        perturb.publish(String(data='teleport'))
+        bench.until(lambda: len(edges()) > before, 'no event')
+        heard = len(commands)
+        bench.until(lambda: not opened(), 'the event does not end', 30.0)
+        # Two may have been on their way when the event was heard here.
+        while_open = [list(m.data) for _, m in commands[heard + 2 :]]
+        stopped = [c for c in while_open if c == [0.0, 0.0]]
+        assert len(stopped) >= 5 and len(while_open) - len(stopped) <= 2
+        goals.publish(Float64MultiArray(data=[-2.5, -2.0]))
+        bench.until(moving, 'the arm stays stopped', 30.0)
+        assert stamp_of(anomalies[-1][1]) > 0

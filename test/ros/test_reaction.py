@@ -11,7 +11,7 @@ import pytest
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
-from std_msgs.msg import Float64MultiArray, String
+from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from lewm_ros.nodes.anomalies import (
@@ -21,7 +21,7 @@ from lewm_ros.nodes.anomalies import (
     edge_message,
     nothing_open,
 )
-from lewm_ros.nodes.messages import plan_message, stamp_of
+from lewm_ros.nodes.messages import plan_message
 from lewm_ros.robot.contract import Contract
 from lewm_ros.surprise.events import Event
 from lewm_ros.time import NS_PER_S
@@ -155,44 +155,3 @@ def test_a_slower_position_does_not_exist(bench: Bench, contract_file):
         assert process.wait() == 2
         assert "on_anomaly is 'slow', but action.kind is 'position'" in process.output
         assert 'Traceback' not in process.output
-
-
-def test_a_teleport_stops_the_arm_until_the_model_understands_again(bench: Bench):
-    """Simulator, encoder, planner, surprise and controller: zero from the event to its end.
-
-    Then the planner's commands move the arm again, with nothing restarted.
-    """
-    nodes = ('sim_node', 'encoder_node', 'planner_node', 'surprise_node', 'controller_node')
-    options = {'bundle': 'reacher', 'on_anomaly': 'stop', 'threads': 1, 'gap_seconds': 5.0}
-    with bench.nodes(*nodes, **options):
-        bench.active(*nodes)
-        commands = bench.listen(Float64MultiArray, 'action')
-        anomalies = bench.listen(DiagnosticArray, 'anomaly', EVENTS)
-        goals = bench.publisher(Float64MultiArray, 'sim/goal')
-        perturb = bench.publisher(String, 'sim/perturb')
-
-        def edges():
-            found = [(t, m) for t, m in anomalies if m.status]
-            return [(t, {v.key: v.value for v in m.status[0].values}) for t, m in found]
-
-        def opened():
-            return {v['id'] for _, v in edges()} - {v['id'] for _, v in edges() if v['end']}
-
-        def moving():
-            return commands and any(abs(v) > 0.01 for v in commands[-1][1].data)
-
-        goals.publish(Float64MultiArray(data=[2.5, 2.0]))
-        bench.until(moving, 'the planner does not move the arm', 30.0)
-        bench.until(lambda: not opened(), 'an event does not end', 30.0)
-        before = len(edges())
-        perturb.publish(String(data='teleport'))
-        bench.until(lambda: len(edges()) > before, 'no event')
-        heard = len(commands)
-        bench.until(lambda: not opened(), 'the event does not end', 30.0)
-        # Two may have been on their way when the event was heard here.
-        while_open = [list(m.data) for _, m in commands[heard + 2 :]]
-        stopped = [c for c in while_open if c == [0.0, 0.0]]
-        assert len(stopped) >= 5 and len(while_open) - len(stopped) <= 2
-        goals.publish(Float64MultiArray(data=[-2.5, -2.0]))
-        bench.until(moving, 'the arm stays stopped', 30.0)
-        assert stamp_of(anomalies[-1][1]) > 0
