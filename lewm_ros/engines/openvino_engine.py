@@ -31,7 +31,7 @@ class OpenVinoEngine(Engine):
     """Runs ``encoder.onnx`` and ``rollout.onnx``; see :class:`lewm_ros.engines.Engine`.
 
     A rollout is compiled for each number of samples that is asked for, at the first call with
-    it: that runs 5 to 15 % faster than one for any number (docs/planning.md).
+    it: that runs 5 to 15 % faster than one for any number.
 
     Args:
         bundle: what to run.

@@ -127,7 +127,7 @@ class ReferenceEngine(Engine):
         return torch.tensor(array, dtype=torch.float32, device=self.provider)
 
 
-#: Captured graphs kept, the least used goes first; a planner needs up to eight.
+#: Captured graphs kept, the least used goes first; a planner with a roadmap needs up to twelve.
 GRAPHS = 16
 
 

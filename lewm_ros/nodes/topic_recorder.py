@@ -102,7 +102,7 @@ class TopicRecorder(LewmNode):
 
         def lost(event: QoSMessageLostInfo) -> None:
             recorded.flow.lost = event.total_count
-            hint = ' (large images: docs/nodes.md)' if topic.type in IMAGE_TYPES else ''
+            hint = ' (large images: docs/safety.md)' if topic.type in IMAGE_TYPES else ''
             self.conditions.set(
                 f'lost {name}', f'{name}: {event.total_count} messages lost on the way here{hint}'
             )

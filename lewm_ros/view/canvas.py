@@ -10,7 +10,7 @@ import numpy as np
 from lewm_ros.view.trace import Level, Snapshot
 
 #: Width of every image [px]. With at most 268 px of height a message stays below the 512 KiB
-#: above which Fast DDS, as it comes, cuts messages up (docs/nodes.md).
+#: above which Fast DDS, as it comes, cuts messages up (docs/safety.md).
 WIDTH = 640
 HEADLINE = 28  #: height of the headline [px]
 
