@@ -28,8 +28,8 @@ FAST = 0.9
 #: Share of the episodes held out to measure gaps, and the quantile of theirs up to which a latent
 #: is like something recorded; pairs of held-out frames whose connection is tried.
 HELD_OUT, GAP_QUANTILE, PAIRS = 0.1, 0.99, 200
-#: Largest limit of a gap [radii of a node].
-WIDEST = 4.0
+#: Least and greatest limit of a gap [radii of a node].
+LIMITS = 1.5, 4.0
 #: Frames compared with all nodes at a time; bounds the memory that takes.
 _CHUNK = 1024
 #: Stamps (n,) int64 [ns] and latents (n, D) of one episode.
@@ -246,7 +246,8 @@ def build(
     partial = extend(None, rest, speed, block, cap)
     limit = float(np.quantile(partial.gaps(test), GAP_QUANTILE))
     # Where the map has holes, held-out frames fall into them: that tells nothing of other images.
-    limit = min(max(limit, partial.radius), WIDEST * partial.radius)
+    narrowest, widest = (factor * partial.radius for factor in LIMITS)
+    limit = min(max(limit, narrowest), widest)
     whole = replace(extend(None, episodes, speed, block, cap), gap_limit=limit)
     return whole, measure(replace(partial, gap_limit=limit), test)
 
