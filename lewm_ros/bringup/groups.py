@@ -148,11 +148,14 @@ def enclave(namespace: str, node: str) -> str:
 
 
 def prepare_environment(group: str) -> None:
-    """Set environment variables of the middleware that the user has not set.
+    """Set environment variables that the user has not set.
 
-    The demo stays on this machine: a real robot on the network may listen to the topics of its
-    commands. Fast DDS gets enough shared memory for images above 512 KiB.
+    One thread for numpy's products: several wait for each other where the engines' threads have
+    the processors (numpy reads that when it is imported; see ``lewm_ros.cli``). The demo stays on
+    this machine: a real robot on the network may listen to the topics of its commands. Fast DDS
+    gets enough shared memory for images above 512 KiB.
     """
+    os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
     if group == 'demo':
         os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     if not os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp').startswith('rmw_fastrtps'):

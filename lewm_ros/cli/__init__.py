@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Sequence
 from importlib import import_module
 import logging
+import os
 import sys
 from typing import Any
 
@@ -48,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done. 2: bad input, one line on stderr. 130: interrupted.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    if argv[:1] == ['up']:  # see prepare_environment: before numpy is imported
+        os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
     logging.basicConfig(format='%(message)s')
     logging.getLogger('lewm').setLevel(logging.INFO)
     try:

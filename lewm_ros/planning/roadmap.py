@@ -32,6 +32,8 @@ HELD_OUT, GAP_QUANTILE, PAIRS = 0.1, 0.99, 200
 LIMITS = 1.5, 4.0
 #: Frames compared with all nodes at a time; bounds the memory that takes.
 _CHUNK = 1024
+#: Added to squared distances, of the largest squared norm: rounding must not leave them below 0.
+SLACK = 1e-5
 #: Stamps (n,) int64 [ns] and latents (n, D) of one episode.
 Recorded = tuple[np.ndarray, np.ndarray]
 
@@ -162,6 +164,7 @@ def _lifted(points: np.ndarray, times: np.ndarray, roadmap: Roadmap) -> tuple[np
     one = np.zeros(size + 2)
     one[-2] = 1
     squares = np.square(points).sum(axis=1)
+    squares += SLACK * squares.max()
     table = np.stack([squares, np.ones(len(points))])
     table = np.concatenate([-2 * points.T, table])
     arrays = lift, one, table, times / unit, unit
@@ -196,8 +199,7 @@ def time_to_goal(latents: Any, lift: Any, one: Any, table: Any, times: Any, unit
     for start in range(0, len(lifted), _CHUNK):
         here = slice(start, start + _CHUNK)
         costs = lifted[here] @ table
-        gaps = abs(costs)  # rounding may leave them below 0
-        gaps **= 0.5
+        gaps = costs**0.5
         costs += 1
         costs *= gaps
         costs += times
