@@ -39,9 +39,7 @@ LEAVE = 1.5
 class Outlook:
     """What the roadmap says of the way to the goal. Gaps are latent distances to recordings."""
 
-    time_to_goal: (
-        float  #: by the recordings, from the newest frame on [s]; NaN if it is off the map
-    )
+    time_to_goal: float  #: by the recordings, from the newest frame [s]; NaN if that is off the map
     goal_gap: float
     frame_gap: float
     gap_limit: float  #: a goal of a larger gap is unlike anything recorded
