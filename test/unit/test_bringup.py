@@ -307,12 +307,22 @@ def test_only_the_demo_stays_on_this_machine(no_ros):
 )
 def test_fast_dds_gets_room_for_large_images_unless_the_user_chose(no_ros, given, name):
     """One variable, the one that this version reads, with the path of a file that is there."""
-    for key, value in given.items():
+    for key, value in (given | {'OPENBLAS_NUM_THREADS': '1'}).items():
         no_ros.setenv(key, value)
     before = dict(os.environ)
     prepare_environment('plan')
     added = {k: v for k, v in os.environ.items() if before.get(k) != v}
     assert added == ({name: str(ROOT / 'config' / 'fastdds.xml')} if name else {})
+
+
+def test_products_of_numpy_get_one_thread_unless_the_user_chose(no_ros):
+    """Several wait for each other where the engines' threads have the processors."""
+    no_ros.setenv('OPENBLAS_NUM_THREADS', '2')
+    prepare_environment('plan')
+    assert os.environ['OPENBLAS_NUM_THREADS'] == '2'
+    no_ros.delenv('OPENBLAS_NUM_THREADS')
+    prepare_environment('plan')
+    assert os.environ['OPENBLAS_NUM_THREADS'] == '1'
 
 
 def test_a_demo_without_a_clock_is_refused(tiny_bundle):
