@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 
 from lewm_ros.api import load_bundle, planner_config
-from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import Engine, load_engine
 from lewm_ros.evaluation.closed_loop import PlannerPolicy
 from lewm_ros.evaluation.evaluate import run_goals
+from lewm_ros.evaluation.roadmap import NODES, encode_bags
 from lewm_ros.planning import Plan, PlannerConfig, RecedingHorizonPlanner
 from lewm_ros.planning import roadmap as roadmaps
 from lewm_ros.planning.roadmap import Field, Recorded, Roadmap, build, extend
@@ -38,7 +38,6 @@ from lewm_ros.sim import TASKS, Task, make_task
 from lewm_ros.sim.collect import START, simulate
 from lewm_ros.time import NS_PER_S
 
-NODES = 10_000
 REFUSALS, FRESH = 40, 400
 #: Geoms that a goal image lacks where the object is absent.
 OBJECT = {'reacher': ('upper', 'fore', 'tip'), 'push': ('puck',)}
@@ -53,8 +52,8 @@ def main() -> None:
     size = bundle.manifest.image_size
     others = other_scenes(args.task, size)
     engine, config = load_engine(bundle), planner_config(TASKS[args.task].preset, args.seed)
-    episodes = encode(bundle, engine, args.data)
-    fresh = np.concatenate([z for _, z in encode(bundle, engine, args.fresh)])
+    episodes = encode_bags(bundle, engine, args.data)
+    fresh = np.concatenate([z for _, z in encode_bags(bundle, engine, args.fresh)])
     began = time.process_time()
     roadmap, figures = build_for(bundle, episodes)
     arrays = roadmap.nodes, roadmap.edges, roadmap.seconds
@@ -73,12 +72,6 @@ def main() -> None:
         if args.goals:
             results['ablations'] = ablations(bundle, task, config, args, episodes, roadmap)
     print(json.dumps(results, indent=1))
-
-
-def encode(bundle: Bundle, engine: Engine, bags: Sequence[Path]) -> list[Recorded]:
-    """Stamps and latents of the episodes of some bags."""
-    source = read_episodes(bags, bundle.contract, bundle.manifest.image_size)
-    return [(e.stamps, np.stack([engine.encode(i) for i in e.images])) for e in source]
 
 
 def build_for(bundle: Bundle, episodes: Sequence[Recorded]) -> tuple[Roadmap, dict[str, float]]:
@@ -165,13 +158,7 @@ class Waypoints(RecedingHorizonPlanner):
         self._map, self._blocks = roadmap, blocks
         self._to: tuple[bytes, Field] | None = None
 
-    def plan(
-        self,
-        context: Context,
-        committed: np.ndarray,
-        goal: np.ndarray,
-        budget: float | None = None,
-    ) -> Plan:
+    def plan(self, context: Context, committed: np.ndarray, goal: np.ndarray, *args: Any) -> Plan:
         """Plan to the node that is so many blocks ahead, to the goal itself where it is nearer."""
         if self._to is None or self._to[0] != goal.tobytes():
             self._to = goal.tobytes(), self._map.field(goal)
@@ -180,7 +167,7 @@ class Waypoints(RecedingHorizonPlanner):
         later = [node for node, seconds in path if seconds < path[0][1] - ahead]
         target = self._map.nodes[later[0]] if later else goal
         self._goal = target  # it moves with the robot: the search stays warm
-        return super().plan(context, committed, target, budget)
+        return super().plan(context, committed, target, *args)
 
 
 class Switched(RecedingHorizonPlanner):

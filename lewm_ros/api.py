@@ -297,15 +297,16 @@ def thresholds_of(
 
 
 def planner_config(preset: str | Path, seed: int = 0) -> PlannerConfig:
-    """Read the planner's settings from the same preset that the nodes get; see the next."""
+    """Read the planner's settings from a preset; see :func:`read_preset`."""
     return read_preset(preset, seed)[0]
 
 
 def read_preset(preset: str | Path, seed: int = 0) -> tuple[PlannerConfig, GoalConfig]:
-    """Read what a ROS parameter file, by path or name, says of planner_node; ``seed`` it does not.
+    """Read what a ROS parameter file, by path or name, says of planner_node.
 
-    Of several sections that match the node the later ones win, as in ROS. Raises ConfigError
-    for a file that is not valid, or names a setting that does not exist.
+    The seed is not taken from it. Of several sections that match the node the later ones win, as
+    in ROS. Raises ConfigError for a file that is not valid, or names a setting that does not
+    exist.
     """
     path = find('preset', str(preset))
     settings: dict[str, Any] = {}

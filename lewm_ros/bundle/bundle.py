@@ -186,9 +186,6 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
             data = content.read_bytes() if isinstance(content, Path) else content
             (new / name).write_bytes(data)
         manifest = replace(manifest, files={name: _digest(new / name) for name in FILES})
-        if manifest.roadmap is not None:
-            entry = replace(manifest.roadmap, sha256=_digest(new / ROADMAP))
-            manifest = replace(manifest, roadmap=entry)
         (new / MANIFEST).write_bytes(_encode(manifest))
         new.chmod(0o755)
         for written in (*new.iterdir(), new):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+import hashlib
 import io
 from pathlib import Path
 import zipfile
@@ -58,13 +59,23 @@ def read_roadmap(bundle: Bundle) -> Roadmap | None:
     return roadmap
 
 
-def write_roadmap(bundle: Bundle, roadmap: Roadmap, entry: RoadmapEntry) -> Bundle:
+def write_roadmap(
+    bundle: Bundle,
+    roadmap: Roadmap,
+    frames: int,
+    covered: float,
+    connected: float,
+    data: tuple[str, ...],
+) -> Bundle:
     """Put a roadmap into a bundle, in place of one that it has; the model stays the same.
 
     Args:
         bundle: written anew as a whole.
         roadmap: of latents of this model.
-        entry: its ``sha256`` is computed here.
+        frames: these and the other arguments are those of :class:`RoadmapEntry`.
+        covered: see there.
+        connected: see there.
+        data: see there.
 
     Raises ModelError if the folder holds another model by now.
 
@@ -78,6 +89,19 @@ def write_roadmap(bundle: Bundle, roadmap: Roadmap, entry: RoadmapEntry) -> Bund
     file = io.BytesIO()
     arrays = {name: getattr(roadmap, name).astype(kind) for name, kind in ARRAYS.items()}
     np.savez_compressed(file, **arrays)
+    entry = RoadmapEntry(
+        sha256=hashlib.sha256(file.getvalue()).hexdigest(),
+        model_hash=bundle.hash,
+        radius=roadmap.radius,
+        speed=roadmap.speed,
+        gap_limit=roadmap.gap_limit,
+        nodes=len(roadmap.nodes),
+        edges=len(roadmap.edges),
+        frames=frames,
+        covered=covered,
+        connected=connected,
+        data=data,
+    )
     files: dict[str, bytes | Path] = {ROADMAP: file.getvalue()}
     for name in (*FILES, CARD):
         if (bundle.path / name).is_file():

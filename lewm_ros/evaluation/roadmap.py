@@ -12,15 +12,24 @@ import numpy as np
 from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bags.reader import find_bags
-from lewm_ros.bundle import Bundle, RoadmapEntry
+from lewm_ros.bundle import Bundle
 from lewm_ros.bundle.roadmap_file import read_roadmap, write_roadmap
 from lewm_ros.engines import Engine
 from lewm_ros.errors import BagError, ModelError
-from lewm_ros.planning.roadmap import build, extend, measure
+from lewm_ros.planning.roadmap import Recorded, build, extend, measure
 from lewm_ros.progress import progress
 
 #: Most nodes: what a plan can afford to compare each predicted latent with.
 NODES = 10_000
+
+
+def encode_bags(bundle: Bundle, engine: Engine, bags: Sequence[Path]) -> list[Recorded]:
+    """Stamps and latents of the episodes of some bags."""
+    source = read_episodes(bags, bundle.contract, bundle.spec.image_size)
+    return [
+        (e.stamps, np.stack([engine.encode(image) for image in e.images]))
+        for e in progress(source, desc='encode', unit='episode')
+    ]
 
 
 def build_roadmap(
@@ -49,11 +58,7 @@ def build_roadmap(
             raise ModelError(f'bundle {bundle.path} has no roadmap to add to: leave --add out')
         if set(hashes) & set(old.data):
             raise BagError(f'{[str(b) for b in bags]}: the roadmap has some of that already')
-    spec = bundle.spec
-    source = progress(
-        read_episodes(bags, bundle.contract, spec.image_size), desc='encode', unit='episode'
-    )
-    recorded = [(e.stamps, np.stack([engine.encode(i) for i in e.images])) for e in source]
+    spec, recorded = bundle.spec, encode_bags(bundle, engine, bags)
     frames = sum(len(stamps) for stamps, _ in recorded)
     if not frames:
         raise BagError(f'{[str(b) for b in bags]}: no frames that the contract can read')
@@ -65,16 +70,4 @@ def build_roadmap(
         figures = measure(roadmap, np.concatenate([latents for _, latents in recorded]))
         roadmap = extend(roadmap, recorded, roadmap.speed, spec.block, nodes)
         hashes, frames = (*old.data, *hashes), old.frames + frames
-    entry = RoadmapEntry(
-        sha256='0' * 64,
-        model_hash=bundle.hash,
-        radius=roadmap.radius,
-        speed=roadmap.speed,
-        gap_limit=roadmap.gap_limit,
-        nodes=len(roadmap.nodes),
-        edges=len(roadmap.edges),
-        frames=frames,
-        data=hashes,
-        **figures,
-    )
-    return write_roadmap(bundle, roadmap, entry)
+    return write_roadmap(bundle, roadmap, frames, **figures, data=hashes)

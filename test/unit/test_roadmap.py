@@ -32,7 +32,6 @@ from lewm_ros.bundle import (
     ROADMAP,
     Bundle,
     Calibration,
-    RoadmapEntry,
     rewrite_manifest,
     write_bundle,
 )
@@ -335,21 +334,18 @@ def test_the_agent_keeps_the_outlook_of_the_goal_that_it_pursues(
 # In a bundle
 
 
-def entry(roadmap: Roadmap, bundle: Bundle) -> RoadmapEntry:
-    """Make what stands in the manifest."""
-    return RoadmapEntry(
-        sha256='0' * 64,
-        model_hash=bundle.hash,
-        radius=roadmap.radius,
-        speed=roadmap.speed,
-        gap_limit=roadmap.gap_limit,
-        nodes=len(roadmap.nodes),
-        edges=len(roadmap.edges),
-        frames=100,
-        covered=1.0,
-        connected=0.5,
-        data=('1' * 64,),
-    )
+def store(bundle: Bundle, roadmap: Roadmap) -> Bundle:
+    """Put a roadmap into a bundle."""
+    return write_roadmap(bundle, roadmap, 100, 1.0, 0.5, ('1' * 64,))
+
+
+def forge(path: Path, **entry: str) -> Bundle:
+    """Change the entry of a roadmap in the manifest, as a hostile writer would."""
+    manifest = path / MANIFEST
+    data = json.loads(manifest.read_text())
+    data['roadmap'] |= entry
+    manifest.write_text(json.dumps(data))
+    return Bundle.load(path)
 
 
 @pytest.fixture
@@ -362,7 +358,7 @@ def test_a_bundle_keeps_its_roadmap_and_its_hash(bundle: Bundle, detour: Roadmap
     """What is read is what was written, twice alike; card and model stay."""
     assert read_roadmap(bundle) is None
     (bundle.path / CARD).write_text('of an arm')
-    written = write_roadmap(bundle, detour, entry(detour, bundle))
+    written = store(bundle, detour)
     assert written.hash == bundle.hash
     first = written.read(ROADMAP)
     found = read_roadmap(Bundle.load(bundle.path))
@@ -371,21 +367,21 @@ def test_a_bundle_keeps_its_roadmap_and_its_hash(bundle: Bundle, detour: Roadmap
     for name in ('edges', 'seconds'):
         assert np.array_equal(getattr(found, name), getattr(detour, name))
     assert (found.radius, found.speed) == (detour.radius, detour.speed)
-    again = write_roadmap(written, detour, entry(detour, bundle))
+    again = store(written, detour)
     assert again.read(ROADMAP) == first
     assert (again.path / CARD).read_text() == 'of an arm'
 
 
 def test_the_roadmap_of_another_model_is_refused_by_name(bundle: Bundle, detour: Roadmap) -> None:
     """A retrained model has other latents."""
-    other = replace(entry(detour, bundle), model_hash='a' * 64)
+    store(bundle, detour)
     with pytest.raises(ModelError, match=r'roadmap.npz is of model aaaaaaaaaaaa, .* `lewm roadmap'):
-        read_roadmap(write_roadmap(bundle, detour, other))
+        read_roadmap(forge(bundle.path, model_hash='a' * 64))
 
 
 def test_a_changed_roadmap_is_refused(bundle: Bundle, detour: Roadmap) -> None:
     """By its hash, as every file; a file without an entry is no part of a bundle."""
-    written = write_roadmap(bundle, detour, entry(detour, bundle))
+    written = store(bundle, detour)
     whole = written.read(ROADMAP)
     (bundle.path / ROADMAP).write_bytes(whole[:-1] + b'?')
     with pytest.raises(ModelError, match=r'roadmap.npz has SHA-256'):
@@ -422,16 +418,13 @@ def test_a_roadmap_that_cannot_be_is_refused(
         'edges': np.array([[0, 1]], np.int32),
         'seconds': np.ones(1, np.float32),
     }
-    write_roadmap(bundle, detour, entry(detour, bundle))
+    store(bundle, detour)
     file = io.BytesIO()
     np.savez(file, **{k: v for k, v in (good | arrays).items() if v is not None})
     (bundle.path / ROADMAP).write_bytes(file.getvalue())
-    manifest = bundle.path / MANIFEST
-    data = json.loads(manifest.read_text())
-    data['roadmap']['sha256'] = hashlib.sha256(file.getvalue()).hexdigest()
-    manifest.write_text(json.dumps(data))
+    digest = hashlib.sha256(file.getvalue()).hexdigest()
     with pytest.raises(ModelError, match=reason):
-        read_roadmap(Bundle.load(bundle.path))
+        read_roadmap(forge(bundle.path, sha256=digest))
 
 
 def test_new_graphs_drop_the_map(tiny_bundle: Bundle, tmp_path: Path, capsys) -> None:
@@ -440,7 +433,7 @@ def test_new_graphs_drop_the_map(tiny_bundle: Bundle, tmp_path: Path, capsys) ->
     shutil.copytree(tiny_bundle.path, path)
     nodes = np.zeros((1, tiny_bundle.manifest.latent_size), np.float32)
     lone = Roadmap(nodes, np.empty((0, 2), np.int32), np.empty(0, np.float32), 1, 1, 1)
-    write_roadmap(Bundle.load(path), lone, entry(lone, tiny_bundle))
+    store(Bundle.load(path), lone)
     assert cli.main(['export', str(path), '--horizon', '2']) == 0
     assert 'run `lewm roadmap` again' in capsys.readouterr().out
     assert not (path / ROADMAP).exists()
@@ -459,8 +452,8 @@ def test_a_model_that_was_replaced_meanwhile_gets_no_map(
     """Encoding takes minutes; a calibration written meanwhile stays."""
     calibration = Calibration(0.05, 50.0, 10.0, 200, 'planner', bundle.hash)
     rewrite_manifest(bundle.path, replace(bundle.manifest, calibration=(calibration,)))
-    assert write_roadmap(bundle, detour, entry(detour, bundle)).manifest.calibration
+    assert store(bundle, detour).manifest.calibration
     other = replace(bundle.manifest, action_mean=(0.3, 0.3))
     write_bundle(bundle.path, other, NO_NETWORK)
     with pytest.raises(ModelError, match='was replaced by model'):
-        write_roadmap(bundle, detour, entry(detour, bundle))
+        store(bundle, detour)
