@@ -11,10 +11,11 @@ from lewm_ros.robot.contract import Action
 
 
 class Limits:
-    """Value, step and rate limits of a contract's action.
+    """Value, step and rate limits of a contract's action, for commands and for plans of them.
 
     :meth:`apply` never returns anything non-finite or outside the limits; what it had to
-    change is counted in ``clipped``, by dimension (A,) in ``clipped_by``, and ``rejected``.
+    change is counted in ``clipped``, by dimension (A,) in ``clipped_by``, and ``rejected``. It
+    leaves a plan that :meth:`project` returned as it is.
 
     Args:
         action: of the contract.
@@ -55,17 +56,41 @@ class Limits:
         if command.shape != self.low.shape or not np.isfinite(command).all():
             self.rejected += 1
             return None
-        limited = np.clip(command, self.low, self.high)
+        limited = self.project(command[None], previous, elapsed)[0]
+        changed = ~np.isclose(limited, command)  # averaging a plan at its limit rounds
+        self.clipped += int(changed.any())
+        self.clipped_by += changed
+        return limited
+
+    def project(
+        self, commands: np.ndarray, previous: np.ndarray | None, elapsed: float = np.inf
+    ) -> np.ndarray:
+        """Limit finite commands of consecutive ticks (..., T, A), contract units; a new array.
+
+        Args:
+            commands: what is to be sent.
+            previous: (A,) as of :meth:`apply`, or (m, A): all that are sent within the last period,
+                where the ticks before were others.
+            elapsed: between two of them, and since the last one sent [s]; as of :meth:`apply`.
+
+        """
+        limited = np.clip(commands, self.low, self.high)
         changes = []
         if self.max_step is not None:
             changes.append(self.max_step)
         if self.max_rate is not None:
             changes.append(self.max_rate * min(elapsed, self.period))
-        if changes and previous is not None:
-            change = np.min(changes, axis=0)
-            limited = np.clip(limited, previous - change, previous + change)
-            limited = np.clip(limited, self.low, self.high)
-        changed = ~np.isclose(limited, command)  # averaging a plan at its limit rounds
-        self.clipped += int(changed.any())
-        self.clipped_by += changed
+        if not changes:
+            return limited
+        change = np.min(changes, axis=0)
+        low = high = None
+        if previous is not None:
+            before = np.atleast_2d(previous)
+            low, high = before.max(axis=0), before.min(axis=0)
+        for tick in range(limited.shape[-2]):
+            now = limited[..., tick, :]
+            if low is not None and high is not None:
+                now[...] = np.clip(now, low - change, high + change)
+                now[...] = np.clip(now, self.low, self.high)
+            low = high = now
         return limited

@@ -170,7 +170,7 @@ class CommandLoop:
         if self._watchdog_tripped(now, steady, playing or self._playback.planned):
             self._playback.clear()
         else:
-            command = self._playback.command(effect, self._period)
+            command = self._playback.command(effect, self._period, self._last)
             if command is not None:
                 self.state, self.ended = 'playing', False
             elif playing:

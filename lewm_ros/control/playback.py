@@ -59,15 +59,22 @@ class Playback:
         """Whether something is planned that was not forgotten."""
         return bool(self._planned.any())
 
-    def command(self, at: int, period: int) -> np.ndarray | None:
+    def command(self, at: int, period: int, before: np.ndarray | None = None) -> np.ndarray | None:
         """Average of the line over [at, at + period), (A,); None where nothing is planned.
 
-        Averaging keeps a plan whose ticks lie off the player's own grid free of delay. Where
-        the plan ends within the period, the average is over the part before its end.
+        Averaging keeps a plan whose ticks lie off the player's own grid free of delay, and its
+        changes within their limits. Where the plan begins within the period, ``before`` (A,)
+        counts up to then; None: nothing is planned yet. Where it ends within the period, the
+        average is over the part before its end.
         """
         index = int(np.searchsorted(self._stamps, at, side='right')) - 1
         if index < 0 or not self._planned[index]:
-            return None
+            after = np.flatnonzero(self._planned & (self._stamps > at))
+            if before is None or not len(after) or self._stamps[after[0]] >= at + period:
+                return None
+            start = int(self._stamps[after[0]])
+            rest = self.command(start, at + period - start)
+            return before + (rest - before) * ((at + period - start) / period)
         ends = np.flatnonzero(~self._planned[index:])
         stop = min(at + period, int(self._stamps[index + ends[0]]))
         return held_average(self._stamps[index:], self._values[index:], np.array([at, stop]))[0]
@@ -80,12 +87,12 @@ class Playback:
         Args:
             stamps: (n,) int64 [ns] of the commands executed so far, ascending.
             values: (n, A) those commands.
-            now: [ns]; up to here the executed commands count, after it the plans.
+            now: [ns]; the commands executed up to here count, and plans from the last of them on.
             edges: (m + 1,) int64 [ns].
 
         """
         done = stamps <= now
-        later = self._stamps > now
+        later = self._stamps > (stamps[done][-1] if done.any() else now)
         line = np.concatenate([stamps[done], self._stamps[later]])
         if len(line) == 0:
             return None

@@ -36,7 +36,6 @@ class CEMConfig:
     iterations: int
     keep: int = 5  #: elites handed back, for the next warm start
     exact_iterations: int = 2  #: last ones with the exact cost, where a search has a coarse one
-    noise_correlation: float = 0.0  #: between the ticks of a step
 
     def __post_init__(self) -> None:
         if not 1 <= self.elites <= self.samples:
@@ -53,10 +52,6 @@ class CEMConfig:
         if self.exact_iterations < 0:
             raise ConfigError(
                 f'CEM exact_iterations are {self.exact_iterations}: expected 0 or more'
-            )
-        if not 0 <= self.noise_correlation <= 1:
-            raise ConfigError(
-                f'CEM noise_correlation is {self.noise_correlation}: expected a number in [0, 1]'
             )
 
 
@@ -81,7 +76,6 @@ class Search:
         high: highest values, likewise.
         rng: source of all randomness.
         coarse_cost: a cheaper cost for the early iterations, or None.
-        ticks: k, commands in a step: its A numbers are k times those of one command.
 
     """
 
@@ -93,10 +87,8 @@ class Search:
         high: np.ndarray | float,
         rng: np.random.Generator,
         coarse_cost: Cost | None = None,
-        ticks: int = 1,
     ) -> None:
         self.coarse = coarse_cost is not None  #: has a cheaper cost besides the exact one
-        self._ticks = ticks
         self._config, self._rng = config, rng
         self._low, self._high = low, high
         self._exact_cost, self._coarse_cost = cost, coarse_cost
@@ -114,7 +106,8 @@ class Search:
 
         """
         cost = self._exact_cost if exact or self._coarse_cost is None else self._coarse_cost
-        candidates = mean + std * self._noise(self._config.samples, *mean.shape)
+        noise = self._rng.standard_normal((self._config.samples, *mean.shape))
+        candidates = mean + std * noise
         candidates[0] = mean
         if extra is not None:
             used = extra[: self._config.samples - 1]
@@ -127,22 +120,6 @@ class Search:
         if len(elites):
             mean, std = elites.mean(axis=0), np.maximum(elites.std(axis=0), MIN_STD)
         return Step(mean, std, elites, costs[order], float(costs[0]))
-
-    def _noise(self, samples: int, steps: int, size: int) -> np.ndarray:
-        """Standard normal (S, T, A), correlated between the ticks of a step.
-
-        White noise averages out within a step; correlated noise moves a robot farther and
-        explores more with fewer samples (Pinneri et al., Sample-efficient cross-entropy method,
-        2020).
-        """
-        noise = self._rng.standard_normal((samples, steps, size))
-        correlation = self._config.noise_correlation
-        if correlation == 0:
-            return noise
-        common = self._rng.standard_normal((samples, steps, size // self._ticks))
-        return np.sqrt(1 - correlation) * noise + np.sqrt(correlation) * np.tile(
-            common, self._ticks
-        )
 
     def cost(self, mean: np.ndarray) -> float:
         """Exact cost of one sequence (T, A); inf where not finite."""

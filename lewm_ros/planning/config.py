@@ -12,6 +12,9 @@ from lewm_ros.planning.costs import KINDS
 from lewm_ros.robot.settings import check_settings, setting
 from lewm_ros.robot.spec import ModelSpec
 
+#: What a candidate has one command for.
+CANDIDATES = ('block', 'tick')
+
 
 @dataclass(frozen=True)
 class PlannerConfig:
@@ -57,12 +60,11 @@ class PlannerConfig:
     exact_iterations: int = setting(
         2, 'Last iterations in f32 where `precision` is bf16, at most half of them.', 0, 1000
     )
-    noise_correlation: float = setting(
-        0.0,
-        'Correlation of the noise within a block, as a share of the variance; 0: white.',
-        0.0,
-        1.0,
-        dynamic=True,
+    candidates: str = setting(
+        'block',
+        'What is searched over: one command for each block, played with the limits of change, or '
+        'one for each control tick.',
+        choices=CANDIDATES,
     )
     cost: str = setting('ramp', 'Weight of the distance to the goal over the plan.', choices=KINDS)
     roadmap: bool = setting(
@@ -76,7 +78,9 @@ class PlannerConfig:
         100.0,
         dynamic=True,
     )
-    clip: bool = setting(True, 'Keep candidates within the limits of the contract.')
+    clip: bool = setting(
+        True, 'Keep candidates within the limits of the contract: values, steps and rates.'
+    )
     seed: int = setting(0, 'Seed of the search.', 0, 2**31 - 1)
 
     def __post_init__(self) -> None:
@@ -97,7 +101,6 @@ class PlannerConfig:
             iterations=self.iterations if warm else self.cold_iterations,
             keep=self.keep_elites,
             exact_iterations=self.exact_iterations,
-            noise_correlation=self.noise_correlation,
         )
 
     def rollout_blocks(self, spec: ModelSpec) -> int:

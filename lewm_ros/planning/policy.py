@@ -26,6 +26,9 @@ from lewm_ros.robot.history import Context, History, block_edges
 from lewm_ros.robot.spec import ModelSpec
 from lewm_ros.time import NS_PER_S
 
+#: Time over which the command at a stamp is read [ns]; far shorter than a tick.
+MOMENT = 1000
+
 
 @dataclass(frozen=True)
 class PlanRequest:
@@ -33,6 +36,8 @@ class PlanRequest:
 
     context: Context
     committed: np.ndarray  #: (k, A) commands over the first block, contract units
+    previous: np.ndarray | None  #: (A,) the command at its start; None where there was none
+    last: np.ndarray  #: (2, A) the commands at the start and at the end of its last tick
     goal: np.ndarray  #: (D,)
     config: PlannerConfig
     asked: int  #: when [ns]
@@ -139,14 +144,21 @@ class PlanningAgent:
         edges = block_edges(context.stamp, context.stamp + self._block, self.history.parts)
         # What is sent from now on takes effect after the delay; all before that is decided.
         decided = now + self._delay
-        committed = self._playback.expected(*self.history.actions(), decided, edges)
+        stamps, values = self.history.actions()
+        committed = self._playback.expected(stamps, values, decided, edges)
+        ends = np.stack([edges[-2:] - MOMENT, edges[-2:]], axis=1)
+        last = self._playback.expected(stamps, values, decided, ends)
+        before = int(np.searchsorted(stamps, context.stamp))
+        previous = values[before - 1] if before else None
         self._playback.forget(context.stamp)
-        if committed is None:
+        if committed is None or last is None:
             return None
         self._asked = context.stamp
         if goal is None:
             return None
-        return PlanRequest(context, committed, goal, self.config, now, self._episode)
+        return PlanRequest(
+            context, committed, previous, last[:, 0], goal, self.config, now, self._episode
+        )
 
     def search(self, request: PlanRequest, live: bool = True) -> Plan:
         """Plan; with ``live``, within the time that the settings allow from the frame on."""
@@ -161,7 +173,14 @@ class PlanningAgent:
             # The block begins with the frame: the time since it was taken is spent already.
             age = (request.asked - request.context.stamp) / NS_PER_S
             budget = max(planner.budget - age, 0.0)
-        return planner.plan(request.context, request.committed, request.goal, budget)
+        return planner.plan(
+            request.context,
+            request.committed,
+            request.goal,
+            budget,
+            request.previous,
+            request.last,
+        )
 
     def commit(self, plan: Plan, request: PlanRequest, now: int, steady: float) -> bool:
         """Count on a plan being executed; False where it must not be played.

@@ -4,7 +4,9 @@
 
 A plan stands on the latent with stamp t. Its first block, [t, t + block), is what is being
 executed while it is computed, so it is fixed; the free part starts at t + block. The next
-search starts from the last plan, shifted by the time that has passed.
+search starts from the last plan, shifted by the time that has passed. It searches over one command
+for each block, or for each tick, and costs what the controller will make of it: see
+:meth:`lewm_ros.control.limits.Limits.project`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lewm_ros.control.limits import Limits
 from lewm_ros.errors import ModelError
 from lewm_ros.planning.cem import CEM, CEMConfig, Cost, Search, Solution
 from lewm_ros.planning.config import PlannerConfig, shares_first
@@ -32,7 +35,7 @@ if TYPE_CHECKING:  # it is handed in; planning imports no runtime
 
 #: Frames are on the map until their gap is so many limits, then off it until within the limit:
 #: the cost of plans must not change with every other frame.
-LEAVE = 1.5
+LEAVE = 2.0
 
 
 @dataclass(frozen=True)
@@ -126,16 +129,18 @@ class RecedingHorizonPlanner:
         self._spec = spec
         self._engine = engine
         self._roadmap = roadmap
-        self._bounds = contract.action.bounds
+        self._limits = Limits(contract.action, contract.period)
+        self._holds = contract.action.kind == 'position'
         self._ticks = spec.frameskip
         self._free = config.horizon - 1
         self._size = contract.action.size
         self._block = round(spec.block * NS_PER_S)
         self._period = round(contract.period * NS_PER_S)
-        shape = self._free, self._ticks * self._size
+        #: Ticks that one step of a candidate lasts.
+        self._step = self._ticks if config.candidates == 'block' else 1
+        shape = self._free * self._ticks // self._step, self._size
         low, high = (
-            np.broadcast_to(np.tile(spec.normalise(bound), self._ticks), shape)
-            for bound in self._bounds
+            np.broadcast_to(spec.normalise(bound), shape) for bound in contract.action.bounds
         )
         self._low = low if config.clip else np.full_like(low, -np.inf)
         self._high = high if config.clip else np.full_like(high, np.inf)
@@ -148,7 +153,7 @@ class RecedingHorizonPlanner:
     def adopt(self, config: PlannerConfig) -> None:
         """Search with other settings from the next plan on; the last one still warms it.
 
-        Horizon, cost, roadmap and clip stay those that the planner was made with; a seed counts
+        Horizon, candidates, cost, roadmap and clip stay those that the planner was made with; a seed counts
         from the next reset on.
         """
         self.config = config
@@ -162,7 +167,7 @@ class RecedingHorizonPlanner:
         self._goal: np.ndarray | None = None
         self._field: Field | None = None
         self._on_map = True
-        self._last: tuple[int, np.ndarray] | None = None  # start, (ticks, 1 + E, A) normalised
+        self._last: tuple[int, np.ndarray] | None = None  # start, (T, 1 + E, A) normalised
 
     def warm_up(self) -> None:
         """Run rollouts of every size and precision once, for first calls may take seconds."""
@@ -170,10 +175,12 @@ class RecedingHorizonPlanner:
         past = np.zeros((spec.history - 1, self._ticks * self._size))
         context = Context(0, np.zeros((spec.history, spec.latent_size)), past)
         committed, goal = np.zeros((self._ticks, self._size)), np.zeros(spec.latent_size)
-        mean = np.clip(0.0, self._low, self._high)
+        mean = np.clip(np.zeros_like(self._low), self._low, self._high)
         field = None if self._roadmap is None else self._roadmap.field(goal)
         for cem, by in product((self._cold, self._warm), {None, field}):
-            search = self._search(cem.config, context, committed, self._cost(goal, by))
+            search = self._search(
+                cem.config, context, committed, committed[-1:], self._cost(goal, by)
+            )
             for exact in {True, not search.coarse}:
                 search.iterate(mean, np.ones_like(mean), None, exact)
             search.cost(mean)
@@ -185,6 +192,8 @@ class RecedingHorizonPlanner:
         committed: np.ndarray,
         goal: np.ndarray,
         budget: float | None = None,
+        previous: np.ndarray | None = None,
+        last: np.ndarray | None = None,
     ) -> Plan:
         """Search for the best commands after the committed block.
 
@@ -195,6 +204,10 @@ class RecedingHorizonPlanner:
             goal: (D,) latent of the goal image; a changed one makes the search cold.
             budget: time that this call may take [s]; live, use :attr:`budget`. None for no
                 limit.
+            previous: (A,) the command at the start of the committed block, contract units, from
+                which limits of change count; None where it is unknown.
+            last: (m, A) the commands of its last tick, where its ticks are not those of the
+                commands; None: its last row.
 
         Raises ModelError if an input has the wrong shape or nothing finite comes out of it.
 
@@ -213,19 +226,22 @@ class RecedingHorizonPlanner:
         outlook = None if self._field is None else self._look(self._field, context.latents[-1])
         field = self._field if outlook is not None and outlook.on_map else None
         start = context.stamp + self._block
-        seeds = self._shifted(start)
-        warm = seeds is not None
+        last = committed[-1:] if last is None else last
+        if self.config.clip:
+            possible = self._limits.project(committed, previous)
+            last, committed = last + possible[-1] - committed[-1], possible
+        rest = np.broadcast_to(self._rest(last[-1]), self._low.shape)
+        seeds = self._shifted(start, rest)
+        warm = len(seeds) > 0
         cem = self._warm if warm else self._cold
         solution = cem.solve(
-            self._search(cem.config, context, committed, self._cost(goal, field)),
-            mean=np.clip(seeds[0] if seeds is not None else 0.0, self._low, self._high),
+            self._search(cem.config, context, committed, last, self._cost(goal, field)),
+            mean=np.clip(seeds[0] if warm else rest, self._low, self._high),
             std=self.config.warm_std if warm else self.config.std,
-            extra=None if seeds is None else seeds[1:],
+            extra=np.concatenate([rest[None], seeds[1:]]),
             deadline=deadline,
         )
-        actions = self._spec.denormalise(solution.mean.reshape(-1, self._size))
-        if self.config.clip:  # again: mapping back rounds, and limits are limits
-            actions = np.clip(actions, *self._bounds)
+        actions = self._commands(solution.mean, last)
         if not np.isfinite(actions).all():  # whatever the search did: no such plan leaves
             raise ModelError('the plan found is not finite: expected finite candidates')
         self._remember(start, solution)
@@ -270,6 +286,7 @@ class RecedingHorizonPlanner:
         config: CEMConfig,
         context: Context,
         committed: np.ndarray,
+        last: np.ndarray,
         by: tuple[Any, tuple[np.ndarray, ...]],
     ) -> Search:
         first = self._spec.normalise(committed).reshape(1, -1).astype(np.float32)
@@ -283,37 +300,50 @@ class RecedingHorizonPlanner:
             first = first[:0]
 
         def cost(candidates: np.ndarray, exact: bool) -> np.ndarray:
-            shape = (len(candidates), len(first) + self._free, candidates.shape[2])
+            shape = (len(candidates), len(first) + self._free, self._ticks * self._size)
             actions = np.empty(shape, dtype=np.float32)
             actions[:, : len(first)] = first
-            actions[:, len(first) :] = candidates
+            commands = self._spec.normalise(self._commands(candidates, last))
+            actions[:, len(first) :] = commands.reshape(len(candidates), self._free, -1)
             return self._engine.costs(latents, past, actions, function, arrays, exact)
 
         coarse: Cost | None = None
         if self._engine.precision != 'f32':
             coarse = partial(cost, exact=False)
         exact = partial(cost, exact=True)
-        return Search(config, exact, self._low, self._high, self._rng, coarse, self._ticks)
+        return Search(config, exact, self._low, self._high, self._rng, coarse)
+
+    def _commands(self, candidates: np.ndarray, previous: np.ndarray) -> np.ndarray:
+        """Commands at each tick (..., (N − 1)·k, A), contract units, of candidates (..., T, A).
+
+        ``previous`` (m, A) are the commands of the tick before them.
+        """
+        commands = self._spec.denormalise(np.repeat(candidates, self._step, axis=-2))
+        return self._limits.project(commands, previous) if self.config.clip else commands
+
+    def _rest(self, previous: np.ndarray) -> np.ndarray:
+        """Return the command (A,), normalised, of a robot that is to do nothing: hold or zero."""
+        return self._spec.normalise(previous if self._holds else np.zeros(self._size))
 
     def _remember(self, start: int, solution: Solution) -> None:
         tracks = np.concatenate([solution.mean[None], solution.elites])
-        tracks = tracks.reshape(len(tracks), -1, self._size)
         self._last = start, tracks.transpose(1, 0, 2)
 
-    def _shifted(self, start: int) -> np.ndarray | None:
-        """Last mean and elites from ``start`` [ns] on, (1 + E, N − 1, k·A); None if unusable.
+    def _shifted(self, start: int, rest: np.ndarray) -> np.ndarray:
+        """Last mean and elites from ``start`` [ns] on, (1 + E, T, A); none of them if unusable.
 
-        They are held signals, so any shift in time is an average over the new ticks; beyond
-        their end the mean action (normalised 0) stands.
+        They are held signals, so any shift in time is an average over the new steps. Beyond their
+        end a position is held, and other commands are as in ``rest`` (T, A).
         """
         if self._last is None:
-            return None
+            return np.empty((0, *rest.shape))
         began, tracks = self._last
-        ticks, count, size = tracks.shape
-        if not began <= start < began + ticks * self._period:
-            return None
-        held = np.concatenate([tracks.reshape(ticks, -1), np.zeros((1, count * size))])
-        stamps = began + self._period * np.arange(ticks + 1)
-        edges = start + self._period * np.arange(ticks + 1)
-        moved = held_average(stamps, held, edges).reshape(ticks, count, size)
-        return moved.transpose(1, 0, 2).reshape(count, self._free, -1)
+        steps, count, size = tracks.shape
+        step = self._step * self._period
+        if not began <= start < began + steps * step:
+            return np.empty((0, *rest.shape))
+        after = tracks[-1:] if self._holds else np.broadcast_to(rest[:1, None], (1, count, size))
+        held = np.concatenate([tracks, after]).reshape(steps + 1, -1)
+        stamps = began + step * np.arange(steps + 1)
+        edges = start + step * np.arange(steps + 1)
+        return held_average(stamps, held, edges).reshape(steps, count, size).transpose(1, 0, 2)

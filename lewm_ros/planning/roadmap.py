@@ -19,8 +19,10 @@ import numpy as np
 from lewm_ros.errors import ModelError
 from lewm_ros.time import NS_PER_S
 
-#: Radius of a node: what a fast robot moves in so many blocks. The radius of a capped map grows.
-RADIUS_BLOCKS, GROWTH = 0.25, 1.1
+#: Radius of a node: what a fast robot moves in so many blocks, but at most this share of the distance
+#: between two frames at random, for a latent of few degrees of freedom turns back on itself within a
+#: block. The radius of a capped map grows.
+RADIUS_BLOCKS, RADIUS_SPREAD, GROWTH = 0.25, 0.15, 1.1
 #: Longest recorded piece that becomes an edge [blocks].
 EDGE_BLOCKS = 2.0
 #: Share of the recorded movements that are slower than a "fast robot".
@@ -32,6 +34,9 @@ HELD_OUT, GAP_QUANTILE, PAIRS = 0.1, 0.99, 200
 LIMITS = 1.5, 4.0
 #: Frames compared with all nodes at a time; bounds the memory that takes.
 _CHUNK = 1024
+#: Latents whose times to the goal are computed at a time: what is between them and the nodes should
+#: fit into a cache.
+_ROWS = 128
 #: Added to squared distances, of the largest squared norm: rounding must not leave them below 0.
 SLACK = 1e-5
 #: Stamps (n,) int64 [ns] and latents (n, D) of one episode.
@@ -74,7 +79,7 @@ class Roadmap:
         A fast robot's time for it, and steeply more where it is wider than two nodes: latent
         distances saturate, so a wide gap says little about the time between.
         """
-        return gap / self.speed * (1 + (gap / (2 * self.radius)) ** 2)
+        return gap / self.speed * (1 + (gap / (2 * self.radius)) ** 4)
 
     def gaps(self, latents: np.ndarray) -> np.ndarray:
         """Distance of latents (n, D) to their nearest nodes, (n,) float32."""
@@ -196,10 +201,11 @@ def time_to_goal(latents: Any, lift: Any, one: Any, table: Any, times: Any, unit
     # at a time bounds the memory.
     lifted, shape = lifted.reshape(-1, lifted.shape[-1]), squares.shape
     least = squares.reshape(-1)
-    for start in range(0, len(lifted), _CHUNK):
-        here = slice(start, start + _CHUNK)
+    for start in range(0, len(lifted), _ROWS):
+        here = slice(start, start + _ROWS)
         costs = lifted[here] @ table
         gaps = costs**0.5
+        costs *= costs
         costs += 1
         costs *= gaps
         costs += times
@@ -276,7 +282,8 @@ def extend(
     """
     latents = np.concatenate([z for _, z in episodes]).astype(np.float32)
     if roadmap is None:
-        nodes, radius = _cover(latents, RADIUS_BLOCKS * block * speed, cap)
+        radius = min(RADIUS_BLOCKS * block * speed, RADIUS_SPREAD * _spread(latents))
+        nodes, radius = _cover(latents, radius, cap)
         empty = np.empty((0, 2), np.int32), np.empty(0, np.float32)
         roadmap = Roadmap(nodes, *empty, radius, speed, gap_limit=radius)
     else:
@@ -311,6 +318,11 @@ def _fast(episodes: Sequence[Recorded], span: float) -> float:
     if not speed > 0:
         raise ModelError('the latents of the recordings do not change: a roadmap needs movement')
     return speed
+
+
+def _spread(latents: np.ndarray) -> float:
+    """Root mean square of the distance between two of latents (n, D) at random."""
+    return float(np.sqrt(2 * latents.var(axis=0, dtype=float).sum()))
 
 
 def _cover(latents: np.ndarray, radius: float, cap: int) -> tuple[np.ndarray, float]:

@@ -257,36 +257,12 @@ def test_search_that_ends_by_itself_is_not_cut() -> None:
         (4, 2, 1, 3),
         (4, 2, 1, -1),
         (4, 2, 1, 1, -1),
-        (4, 2, 1, 1, 0, 1.5),
-        (4, 2, 1, 1, 0, -0.1),
     ],
 )
 def test_sizes_that_make_no_sense_are_refused(sizes: tuple[Any, ...]) -> None:
     """More elites than samples, no elites, no iterations, more kept than elites."""
     with pytest.raises(ConfigError, match='expected'):
         CEMConfig(*sizes)
-
-
-@pytest.mark.parametrize('share', [0.0, 0.8, 1.0])
-def test_ticks_of_a_step_have_noise_in_common(share: float) -> None:
-    """Unit variance; correlated by ``share`` between ticks of a step, not between dimensions."""
-    seen: list[np.ndarray] = []
-
-    def cost(candidates: np.ndarray) -> np.ndarray:
-        seen.append(candidates)
-        return distance(candidates[..., :SIZE])
-
-    config = CEMConfig(20_000, 8, 1, noise_correlation=share)
-    search = Search(config, cost, -np.inf, np.inf, np.random.default_rng(0), ticks=5)
-    search.iterate(np.zeros((STEPS, 10)), np.ones((STEPS, 10)), None, True)
-    found = np.corrcoef(seen[0][1:, 3].T)
-    same = np.equal.outer(np.arange(10) % 2, np.arange(10) % 2)  # two dimensions, tick by tick
-    expected = np.where(same, share, 0.0)
-    np.fill_diagonal(expected, 1.0)
-    np.testing.assert_allclose(found, expected, atol=0.03)
-    assert seen[0][1:].std() == pytest.approx(1.0, abs=0.01)
-    steps = np.corrcoef(seen[0][1:, :, 0].T)
-    np.testing.assert_allclose(steps, np.eye(STEPS), atol=0.03)
 
 
 @pytest.mark.parametrize(('iterations', 'exact'), [(1, 0), (2, 1), (3, 1), (4, 2), (10, 2)])

@@ -14,6 +14,7 @@ import pytest
 
 from lewm_ros.bundle import Bundle, write_bundle
 from lewm_ros.planning import RecedingHorizonPlanner
+from lewm_ros.robot.contract import Stop
 
 
 def test_committed_block_is_rolled_out_once(
@@ -68,12 +69,54 @@ def test_bf16_searches_in_f32_at_the_end(bundle: Bundle) -> None:
     assert search == [False] * 10 + [True] * 3
 
 
-def test_candidates_may_share_their_noise_over_a_block(bundle: Bundle, engine: PointMass) -> None:
-    """With nothing but common noise every candidate holds its command over each block."""
-    config = replace(CONFIG, noise_correlation=1.0)
+@pytest.mark.parametrize('candidates', ['block', 'tick'])
+def test_candidates_have_one_command_for_each_block_or_tick(
+    bundle: Bundle, engine: PointMass, candidates: str
+) -> None:
+    """A command is held over its block; without limits of change all ticks of it are equal."""
+    config = replace(CONFIG, candidates=candidates)
     RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, config).plan(
         at(REST), idle(), GOAL
     )
     first = next(actions[:, -4:] for actions in engine.calls if len(actions) == config.cold_samples)
     ticks = first.reshape(len(first), 4, TICKS, SIZE)
-    np.testing.assert_allclose(ticks, np.broadcast_to(ticks[:, :, :1], ticks.shape), atol=1e-6)
+    spread = np.ptp(ticks, axis=2).max()
+    assert (spread < 1e-6) == (candidates == 'block')
+
+
+@pytest.mark.parametrize('candidates', ['block', 'tick'])
+def test_candidates_are_what_the_controller_makes_of_them(
+    bundle: Bundle, candidates: str
+) -> None:
+    """The model is asked about commands within the limits of change, the committed ones too."""
+    action = replace(bundle.contract.action, max_step=(0.3, 0.2), max_rate=(4.0, 40.0))
+    contract = replace(bundle.contract, action=action)
+    engine, config = PointMass(bundle), replace(CONFIG, candidates=candidates)
+    planner = RecedingHorizonPlanner(bundle.spec, contract, engine, config)
+    plan = planner.plan(at(REST), np.full((TICKS, SIZE), 0.9), GOAL, previous=np.zeros(SIZE))
+    first, *others = (bundle.spec.denormalise_block(call) for call in engine.calls)
+    committed = first.reshape(TICKS, SIZE)
+    step = np.array([0.2, 0.2])  # the smaller of step and rate at 20 Hz
+    np.testing.assert_allclose(committed[0], step, atol=1e-6)
+    np.testing.assert_allclose(committed[-1], [0.9, 0.9], atol=1e-6)
+    for commands in (*others, plan.actions[None]):
+        ticks = commands.reshape(len(commands), -1, SIZE)
+        before = np.broadcast_to(committed[-1], (len(ticks), 1, SIZE))
+        change = np.abs(np.diff(np.concatenate([before, ticks], axis=1), axis=1))
+        assert (change <= step + 1e-6).all()
+    assert change.max() == pytest.approx(0.2, abs=1e-6)
+
+
+def test_doing_nothing_is_a_candidate(bundle: Bundle) -> None:
+    """A position is held, other commands are zero: in the first iteration of every search."""
+    for kind, wanted in (('effort', 0.0), ('position', 0.4)):
+        stop = Stop('hold' if kind == 'position' else 'zero')
+        action = replace(bundle.contract.action, kind=kind)
+        contract = replace(bundle.contract, action=action, stop=stop)
+        engine = PointMass(bundle)
+        planner = RecedingHorizonPlanner(bundle.spec, contract, engine, CONFIG)
+        for _ in range(2):  # cold and warm
+            engine.calls.clear()
+            planner.plan(at(REST), np.full((TICKS, SIZE), 0.4), GOAL)
+            second = bundle.spec.denormalise_block(engine.searches[0][1])
+            np.testing.assert_allclose(second, np.full_like(second, wanted), atol=1e-6)

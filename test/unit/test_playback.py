@@ -31,6 +31,15 @@ def test_off_the_grid_the_command_is_the_average_so_nothing_is_delayed():
     assert played(line((10, [1, 2, 3])), 10.25, 12.5) == [1.25, 3]
 
 
+def test_a_plan_that_begins_within_a_tick_is_mixed_with_what_was_before():
+    """The change from nothing to a plan is no larger than those within it."""
+    playback, before = line((10, [1, 2, 3])), np.array([0.0])
+    mixed = [playback.command(round(t * TICK), TICK, before) for t in (9.25, 10.25)]
+    np.testing.assert_allclose(np.ravel(mixed), [0.25, 1.25])
+    assert playback.command(8 * TICK, TICK, before) is None
+    assert playback.command(9 * TICK, TICK, before) is None
+
+
 def test_a_newer_plan_takes_over_at_its_start_and_not_before():
     """Plans overlap all the time: the newer one is for later."""
     playback = line((10, [1, 1, 1, 1]), (12, [5, 5, 5]))
@@ -56,6 +65,14 @@ def test_the_expected_block_joins_executed_commands_and_the_plan():
     edges = np.array([10, 11, 12]) * TICK
     block = playback.expected(executed, np.array([[7.0], [8.0]]), int(executed[-1]), edges)
     assert np.allclose(block[:, 0], [7.5, 2.0])
+
+
+def test_a_tick_that_begins_now_is_expected_of_the_plan():
+    """The command before it was executed up to now, not for a tick longer."""
+    playback = line((10, [1, 2, 3]))
+    executed, edges = np.array([9 * TICK + TICK // 4]), np.array([10, 11, 12]) * TICK
+    block = playback.expected(executed, np.array([[7.0]]), 10 * TICK, edges)
+    assert np.allclose(block[:, 0], [1.0, 2.0])
 
 
 def test_after_the_plan_a_stop_is_expected():

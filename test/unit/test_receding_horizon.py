@@ -133,29 +133,51 @@ def test_other_settings_hold_from_the_next_plan_on(
     assert planner.budget == pytest.approx(0.3 * 0.25)
 
 
+def averaged(commands: np.ndarray, step: int) -> np.ndarray:
+    """Average commands (n, A) over steps of so many ticks, which hold the average."""
+    steps = commands.reshape(-1, step, SIZE).mean(axis=1)
+    return np.repeat(steps, step, axis=0)
+
+
+@pytest.mark.parametrize(('candidates', 'step'), [('block', TICKS), ('tick', 1)])
 @pytest.mark.parametrize('ticks', [0, 1, 5, 8, 19])
 def test_warm_start_shifts_by_the_time_that_passed(
-    planner: RecedingHorizonPlanner, engine: PointMass, bundle: Bundle, ticks: int
+    bundle: Bundle, engine: PointMass, candidates: str, step: int, ticks: int
 ) -> None:
-    """The first candidate is the old plan from now on, then the mean action."""
+    """The first candidate is the old plan from now on, then nothing."""
+    config = replace(CONFIG, candidates=candidates)
+    planner = RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, config)
     old = planner.plan(at(REST), idle(), GOAL)
     engine.calls.clear()
     plan = planner.plan(at(REST, NS_PER_S + ticks * PERIOD), idle(), GOAL)
     assert plan.warm
     first = bundle.spec.denormalise_block(engine.searches[0][0]).reshape(-1, SIZE)
-    expected = np.concatenate([old.actions[ticks:], np.tile([0.1, -0.2], (ticks, 1))])
-    assert first == pytest.approx(expected, abs=1e-5)
+    expected = np.concatenate([old.actions[ticks:], np.zeros((ticks, SIZE))])
+    assert first == pytest.approx(averaged(expected, step), abs=1e-5)
 
 
-def test_warm_start_between_ticks(
-    planner: RecedingHorizonPlanner, engine: PointMass, bundle: Bundle
-) -> None:
+def test_warm_start_of_positions_holds_the_last(bundle: Bundle, engine: PointMass) -> None:
+    """A robot that holds is not sent elsewhere beyond the end of its plan."""
+    action = replace(bundle.contract.action, kind='position')
+    contract = replace(bundle.contract, action=action, stop=Stop('hold'))
+    planner = RecedingHorizonPlanner(bundle.spec, contract, engine, CONFIG)
+    old = planner.plan(at(REST), idle(), GOAL)
+    engine.calls.clear()
+    planner.plan(at(REST, NS_PER_S + 2 * BLOCK), idle(), GOAL)
+    first = bundle.spec.denormalise_block(engine.searches[0][0]).reshape(-1, SIZE)
+    held = np.tile(old.actions[-1], (2 * TICKS, 1))
+    assert first == pytest.approx(np.concatenate([old.actions[2 * TICKS :], held]), abs=1e-5)
+
+
+def test_warm_start_between_ticks(bundle: Bundle, engine: PointMass) -> None:
     """A shift by half a tick averages the held commands of both."""
+    config = replace(CONFIG, candidates='tick')
+    planner = RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, config)
     old = planner.plan(at(REST), idle(), GOAL)
     engine.calls.clear()
     planner.plan(at(REST, NS_PER_S + PERIOD // 2), idle(), GOAL)
     first = bundle.spec.denormalise_block(engine.searches[0][0]).reshape(-1, SIZE)
-    held = np.concatenate([old.actions, [[0.1, -0.2]]])
+    held = np.concatenate([old.actions, np.zeros((1, SIZE))])
     assert first == pytest.approx((held[:-1] + held[1:]) / 2, abs=1e-5)
 
 
@@ -171,7 +193,7 @@ def test_std_of_the_first_samples(bundle: Bundle, engine: PointMass, warm: bool)
         engine.calls.clear()
     planner.plan(at(REST), idle(), GOAL)
     samples = engine.searches[0]
-    assert (samples[1:] - samples[0]).std() == pytest.approx(0.1 if warm else 2.0, rel=0.02)
+    assert (samples[2:] - samples[0]).std() == pytest.approx(0.1 if warm else 2.0, rel=0.02)
 
 
 def test_kept_elites_are_tried(planner: RecedingHorizonPlanner, engine: PointMass) -> None:
@@ -180,7 +202,7 @@ def test_kept_elites_are_tried(planner: RecedingHorizonPlanner, engine: PointMas
     last = engine.searches[-2]
     engine.calls.clear()
     planner.plan(at(REST), idle(), GOAL)
-    kept = engine.searches[0][1 : 1 + CONFIG.keep_elites]
+    kept = engine.searches[0][2 : 2 + CONFIG.keep_elites]  # after the mean, and nothing
     for sequence in kept:
         assert np.abs(last - sequence).max(axis=(1, 2)).min() < 1e-5
 
@@ -289,7 +311,7 @@ def test_horizon_beyond_the_bundle_is_refused(bundle: Bundle, engine: PointMass)
         {'elites': 65},
         {'cold_iterations': 0},
         {'keep_elites': 9},
-        {'noise_correlation': 1.1},
+        {'candidates': 'second'},
         {'exact_iterations': -1},
     ],
 )

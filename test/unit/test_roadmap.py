@@ -291,11 +291,11 @@ def test_a_frame_off_the_map_says_nothing_of_the_goal(engine: Kinematic, detour:
 def test_a_frame_just_beyond_the_limit_does_not_change_the_cost(
     engine: Kinematic, detour: Roadmap
 ) -> None:
-    """On the map until 1.5 limits away, off it until within the limit again."""
+    """On the map until 2 limits away, off it until within the limit again."""
     spec, limit = engine.bundle.spec, detour.gap_limit
     planner = RecedingHorizonPlanner(spec, spec.contract, engine, CONFIG, detour)
     seen = []
-    for number, gaps in enumerate((0.5, 1.3, 1.7, 1.3, 0.5, 1.3)):
+    for number, gaps in enumerate((0.5, 1.8, 2.2, 1.8, 0.5, 1.8)):
         place = spot(0.5, 0.6 + gaps * limit)
         plan = planner.plan(at(place, (1 + number) * NS_PER_S), idle(), spot(1, 0))
         seen.append(plan.outlook.on_map)

@@ -116,6 +116,33 @@ def test_the_smaller_of_step_and_rate_limits_counts():
     np.testing.assert_allclose(sent - INSIDE, [0.05, 0.01, 0.1])
 
 
+@pytest.mark.parametrize(
+    'action', [ACTION, STEPPED, RATED, replace(STEPPED, max_rate=(0.5, 1.0, 1.0))]
+)
+def test_a_projected_plan_passes_unchanged(action):
+    """One definition: what the limits make of a plan is what they make of it tick by tick."""
+    plans = np.random.default_rng(0).normal(size=(6, 20, 3)) * 2 + INSIDE
+    limits = Limits(action, PERIOD)
+    projected = limits.project(plans, INSIDE)
+    for plan, possible in zip(plans, projected):
+        previous = before = INSIDE
+        for wanted, command in zip(plan, possible):
+            previous = limits.apply(wanted, previous, PERIOD)
+            np.testing.assert_allclose(previous, command)
+        limits.clipped = 0
+        for command in possible:
+            before = limits.apply(command, before, PERIOD)
+            np.testing.assert_allclose(before, command, rtol=1e-12)
+        assert limits.clipped == 0
+
+
+def test_a_plan_between_ticks_keeps_its_distance_from_all_commands_before():
+    """A tick that two commands share lies within a step of both."""
+    before = np.array([[0.0, 0.0, 3.5], [0.1, 0.0, 3.5]])
+    projected = Limits(STEPPED, PERIOD).project(np.array([[1.0, 0.0, 3.5]] * 2), before)
+    np.testing.assert_allclose(projected[:, 0], [0.1, 0.2])
+
+
 def test_what_was_clipped_is_counted_by_dimension():
     """A command counts once, each of its dimensions that was changed for itself."""
     limits = Limits(ACTION, PERIOD)
