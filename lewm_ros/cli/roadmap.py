@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lewm_ros.bundle import ROADMAP, Bundle
 from lewm_ros.engines import ENGINES, EngineConfig, load_engine
-from lewm_ros.evaluation.roadmap import NODES, build_roadmap
+from lewm_ros.evaluation.roadmap import NODES, build_roadmap, encode_bags
 from lewm_ros.files import find
 
 #: A map that covers less of held-out frames has gaps that no plan can bridge.
@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     """Build the roadmap, and print what it covers."""
     bundle = Bundle.load(find('bundle', args.bundle))
     engine = load_engine(bundle, args.engine, args.threads)
-    bundle = build_roadmap(bundle, engine, args.data, args.nodes, args.add)
+    encoded = encode_bags(bundle, engine, args.data)
+    bundle = build_roadmap(bundle, encoded, args.data, args.nodes, args.add)
     print(describe(bundle, args.json))
     return 0
 

@@ -1,0 +1,196 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Is a bundle ready for its robot, or what has to be changed?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lewm_ros.evaluation.planability import SATURATED, Dimension, Planability
+
+#: A dimension shows where its effect is above the model's error and its squared error this many
+#: times that with its own commands: 1.7 and 4.6 or more in dimensions that reach their goals
+#: (reacher, push, cart, joints 1 and 2 of a planar arm), 0.97 and 2.4 in one that cannot (joint 3).
+EFFECT, RATIO = 1.2, 3.0
+#: Squared error one block ahead over that of copying: 0.02 to 0.2 in models that plan.
+COPYING = 0.5
+#: Spearman of distance and roadmap time near a goal: 0.76 and 0.92 in models that plan by the
+#: distance alone, 0.27 in one that only does with a roadmap.
+ORDER = 0.6
+#: Share of blocks whose distance has saturated: 0.00 in the former, 0.31 and 0.38 in others.
+SATURATES = 0.1
+#: Least shares of the frames that are on the roadmap, and of their pairs that it connects.
+COVERED, CONNECTED = 0.8, 0.5
+#: Least standard deviation of a command, share of its range.
+VARIES = 0.01
+#: Longest delay beyond the contract's [blocks], and share of a block that a plan may take: the
+#: search ends there.
+DELAY, PLAN = 0.5, 0.7
+#: Share of the frames that may start no window for frames or commands that are missing.
+LOST = 0.2
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What has to be changed, and what is good to know. Ready where there are no problems."""
+
+    figures: Planability
+    problems: list[str]
+    warnings: list[str]
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing has to be changed."""
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        words = {'ready': self.ready, 'problems': self.problems, 'warnings': self.warnings}
+        return words | asdict(self.figures)
+
+
+def judge(found: Planability) -> Verdict:
+    """Compare the figures with what is known of bundles that plan and bundles that do not."""
+    problems, warnings = _commands(found), []
+    share = found.prediction[0] / max(found.copying[0], 1e-12)
+    if share > COPYING:
+        problems.append(
+            f'predictions are hardly better than copying the last latent ({share:.2f} of its '
+            'squared error one block ahead): train for more steps; if that does not help, commands '
+            'do not explain the motion (topic, delay or clock: `lewm inspect`)'
+        )
+    if found.roadmap and (found.covered or 0) < COVERED:
+        problems.append(
+            f'only {found.covered:.0%} of the frames are on the roadmap: camera, light or scene '
+            'are not those of the training recordings, or these were too few; put the camera back, '
+            'or record more, train and build the roadmap anew'
+        )
+    elif found.roadmap and (found.connected or 0) < CONNECTED:
+        problems.append(
+            f'the roadmap connects only {found.connected:.0%} of the pairs of frames: record '
+            'longer episodes that pass through common states, then `lewm roadmap --add`'
+        )
+    reach = f'{found.reach:.1f} blocks ({found.reach * found.block:.2f} s)'
+    if found.order is not None and found.order < ORDER:
+        text = (
+            f'the latent distance does not order frames near a goal (Spearman {found.order:.2f}), '
+            f'it saturates after {reach}: '
+        )
+        if found.roadmap:
+            warnings.append(text + 'plan with the roadmap')
+        else:
+            problems.append(text + 'add a roadmap with `lewm roadmap BUNDLE --data BAG...`')
+    elif found.saturated > SATURATES:
+        warnings.append(f'the latent distance saturates after {reach}: plan with the roadmap')
+    if found.delay is not None and abs(found.delay) > DELAY * found.block:
+        problems.append(
+            f'commands act {abs(found.delay):.2f} s {"later" if found.delay > 0 else "earlier"} '
+            'than the contract says: correct action.delay or the clocks, and train again'
+        )
+    return Verdict(found, problems, warnings + _remarks(found))
+
+
+def _commands(found: Planability) -> list[str]:
+    """Name the dimensions that do not vary or do not show."""
+    still = [d for d in found.actions if d.deviation < VARIES]
+    problems = [
+        f'command {d.name} hardly varies in these recordings (standard deviation '
+        f'{d.deviation:.2%} of its range): record it moving, or leave it out of the contract'
+        for d in still
+    ]
+    moving = [d for d in found.actions if d not in still]
+    hidden = [d for d in moving if not _shows(d)]
+    if len(hidden) == len(moving) > 1:
+        problems.append(
+            'no command shows in the latents (effect / error '
+            f'{", ".join(f"{d.name} {d.effect:.2f}" for d in hidden)}): commands and frames do not '
+            'belong together (topic, delay or clock: `lewm inspect`), or the model needs more steps'
+        )
+        return problems
+    for d in hidden:
+        precise = '' if d.precision is None else f', precision {d.precision:.2g} {d.unit}'
+        problems.append(
+            f'{d.name} does not show in the latents (effect / error {d.effect:.2f}{precise}): it '
+            'moves the image too little and will not be placed; crop or move the camera, or leave '
+            'it out of the contract'
+        )
+    return problems
+
+
+def _shows(dimension: Dimension) -> bool:
+    return dimension.effect >= EFFECT and dimension.ratio >= RATIO
+
+
+def _remarks(found: Planability) -> list[str]:
+    """What does not keep a robot from moving."""
+    remarks = []
+    if not found.roadmap and found.order is not None and found.order >= ORDER:
+        remarks.append(
+            f'no roadmap: goals farther than {found.reach * found.block:.1f} s are out of reach; '
+            '`lewm roadmap BUNDLE --data BAG...`'
+        )
+    lost = sum(n for reason, n in found.lost.items() if reason != 'the episode ends')
+    if lost > LOST * found.frames:
+        remarks.append(
+            f'{lost / found.frames:.0%} of the frames start no window, for frames or commands are '
+            'missing: see gaps and jitter in `lewm inspect`'
+        )
+    remarks += [f'left out: {n} x {reason}' for reason, n in found.refused.items()]
+    block = 1000 * found.block
+    if found.plan_ms is not None and found.plan_ms > PLAN * block:
+        remarks.append(
+            f'a plan takes {found.plan_ms:.0f} ms of the {PLAN * block:.0f} ms that it may: it is '
+            'cut short; lower samples or iterations, or choose a faster engine'
+        )
+    if found.encode_ms > 1000 * found.camera_period:
+        remarks.append(
+            f'encoding takes {found.encode_ms:.0f} ms, frames come every '
+            f'{1000 * found.camera_period:.0f} ms: not all will be encoded'
+        )
+    return remarks
+
+
+def describe(verdict: Verdict) -> str:
+    """Text of a verdict."""
+    f = verdict.figures
+    lost = ', '.join(f'{n} {reason}' for reason, n in f.lost.items())
+    lines = [
+        f'{f.episodes} held-out episodes: {f.frames} frames, {f.windows} windows'
+        + (f' (frames that start none: {lost})' if lost else ''),
+        f'distance: one block {f.step:.2f} of a random pair (beyond {SATURATED:g}: '
+        f'{f.saturated:.0%}), reach {f.reach:.1f} blocks'
+        + (
+            ''
+            if f.order is None
+            else f'; order of frames near a goal {f.order:.2f} (least {f.order_least:.2f})'
+        ),
+        'squared error by block, predicted / copied: '
+        + ', '.join(f'{a:.3g} / {b:.3g}' for a, b in zip(f.prediction, f.copying)),
+    ]
+    for d in f.actions:
+        lines.append(
+            f'command {d.name}: effect / error {d.effect:.2f}, squared error with other commands '
+            f'x {d.ratio:.1f}'
+            + ('' if d.precision is None else f', precision to expect {d.precision:.2g} {d.unit}')
+        )
+    lines += [
+        f'state {s.name}: nearest latent off by {s.error:.2g} (chance {s.chance:.2g}), precision '
+        f'{s.precision:.2g}'
+        for s in f.states
+    ]
+    if f.covered is not None and f.connected is not None:
+        lines.append(
+            f'roadmap{"" if f.roadmap else " of these recordings"}: {f.covered:.0%} of the frames '
+            f'covered, {f.connected:.0%} of pairs connected'
+        )
+    delay = 'unknown' if f.delay is None else f'{f.delay:+.3f} s'
+    plan = '' if f.plan_ms is None else f', with a plan {f.plan_ms:.0f} ms'
+    lines += [
+        f"delay beyond the contract's: {delay}",
+        f'encoding {f.encode_ms:.1f} ms{plan}, a block {1000 * f.block:.0f} ms',
+        *(f'warning: {text}' for text in verdict.warnings),
+        'ready' if verdict.ready else 'not ready:',
+        *(f'  - {text}' for text in verdict.problems),
+    ]
+    return '\n'.join(lines)
