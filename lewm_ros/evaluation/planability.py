@@ -23,7 +23,7 @@ from lewm_ros.bundle.roadmap_file import read_roadmap
 from lewm_ros.engines import Engine
 from lewm_ros.errors import ModelError
 from lewm_ros.evaluation.held_out import Dimension, HeldOutWindows
-from lewm_ros.evaluation.roadmap import NODES, Encoded
+from lewm_ros.evaluation.roadmap import NODES, Encoded, trained_bags
 from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner
 from lewm_ros.planning.roadmap import Recorded, Roadmap, assign, build
 from lewm_ros.robot.contract import Contract
@@ -75,6 +75,7 @@ class Planability:
     order_least: float | None
     prediction: list[float]  #: mean squared error per dimension, 1, 2, … blocks ahead
     copying: list[float]  #: of the last latent as the prediction
+    trained: float | None  #: the error on the episodes held out in training, where stored
     floor: float  #: error one block ahead in the calmest tenth of the windows
     actions: list[Dimension]
     states: list[Field]
@@ -182,6 +183,7 @@ def examine(
         order_least=None if order is None else float(order.min()),
         prediction=squares.tolist(),
         copying=copies.tolist(),
+        trained=_trained(bundle),
         floor=floor,
         actions=windows.dimensions(predicted, windows.visibility(engine), floor),
         states=_states(bundle.contract, episodes, floor, rng),
@@ -208,6 +210,16 @@ def _lost(bundle: Bundle, episode: Episode) -> dict[str, int]:
         'commands are unknown': whole - known,
     }
     return {reason: count for reason, count in counts.items() if count}
+
+
+def _trained(bundle: Bundle) -> float | None:
+    """Mean squared error one block ahead of the bags trained on, weighted by their episodes."""
+    losses = [
+        (float(bag['validation_prediction']), int(bag['held_out']))
+        for bag in trained_bags(bundle)
+        if bag.get('held_out') and 'validation_prediction' in bag
+    ]
+    return sum(e * n for e, n in losses) / sum(n for _, n in losses) if losses else None
 
 
 def _by_lag(episodes: Sequence[np.ndarray], longest: int) -> list[float]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,12 @@ class Encoded(NamedTuple):
     held_out: bool  #: the model was not trained on it
 
 
+def trained_bags(bundle: Bundle) -> list[dict[str, Any]]:
+    """Return what the manifest says of each bag that the model was trained on."""
+    bags = bundle.manifest.provenance.get('bags')
+    return [bag for bag in bags if isinstance(bag, dict)] if isinstance(bags, list) else []
+
+
 def encode_bags(
     bundle: Bundle,
     engine: Engine,
@@ -42,7 +48,7 @@ def encode_bags(
     """Encode the episodes of some bags, or only those ``held_out``; ``report`` is updated."""
     for bag in find_bags(bags):
         hashes, unseen = bag_hashes(bag), None
-        for used in bundle.manifest.provenance.get('bags', ()):
+        for used in trained_bags(bundle):
             if not set(hashes).isdisjoint(used.get('sha256', ())):
                 unseen = used.get('held_out_episodes', ()) if used['sha256'] == hashes else ()
         source = read_episodes([bag], bundle.contract, bundle.spec.image_size, report)
