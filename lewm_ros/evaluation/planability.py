@@ -269,7 +269,7 @@ def _look_at_map(
         times[goal] = np.inf
         near = times < NEAR
         if near.sum() >= FEWEST:
-            order.append(_spearman(_distance(z[near], z[goal]), times[near]))
+            order.append(spearman(_distance(z[near], z[goal]), times[near]))
     covered = float(np.mean(roadmap.gaps(z) <= 2 * roadmap.radius))
     return _Map(
         roadmap,
@@ -279,11 +279,16 @@ def _look_at_map(
     )
 
 
-def _spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Rank correlation of x (n,) and y (n,)."""
-    ranks = (np.argsort(np.argsort(values)) - (len(x) - 1) / 2 for values in (x, y))
+def spearman(x: np.ndarray, y: np.ndarray) -> float:
+    """Rank correlation of x (n,) and y (n,); equal values share their mean rank."""
+    ranks = []
+    for values in (x, y):
+        _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+        rank = (np.cumsum(count) - (count - 1) / 2)[place]
+        ranks.append(rank - rank.mean())
     a, b = ranks
-    return float(a @ b / (a @ a))
+    scale = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / scale if scale else 0.0
 
 
 def _states(
