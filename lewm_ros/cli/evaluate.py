@@ -88,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='PX',
         help="of the simulated camera, such as 640x480 (default: the bundle's)",
     )
-    parser.add_argument('--preset', help="planner preset (default: the task's)")
+    parser.add_argument('--preset', help="planner preset (default: the task's; with --data: live)")
     parser.add_argument(
         '--engine',
         choices=ENGINES,

@@ -134,7 +134,8 @@ class HeldOutWindows:
         last = predicted[:, :, -1]
         errors = np.linalg.norm(last - self.future[:, None, -1], axis=2)
         effects = np.linalg.norm(last[:, 1:] - last[:, :1], axis=2)
-        typical, squares = float(np.median(errors[:, 0])), np.square(errors).mean(axis=0)
+        typical = max(float(np.median(errors[:, 0])), 1e-12)
+        squares = np.maximum(np.square(errors).mean(axis=0), 1e-24)
         velocity = self._action.kind == 'velocity'
         found = []
         for i, (name, unit) in enumerate(zip(self._action.names, self._action.units)):

@@ -21,7 +21,7 @@ from lewm_ros.bags.episodes import Episode, ReadReport, episode_windows
 from lewm_ros.bundle import Bundle
 from lewm_ros.bundle.roadmap_file import read_roadmap
 from lewm_ros.engines import Engine
-from lewm_ros.errors import ModelError
+from lewm_ros.errors import BagError, ModelError
 from lewm_ros.evaluation.held_out import Dimension, HeldOutWindows
 from lewm_ros.evaluation.roadmap import NODES, Encoded, trained_bags
 from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner
@@ -154,6 +154,8 @@ def examine(
         raise ModelError(f'bundle {bundle.path}: latents of frames are not finite')
     pairs = rng.integers(len(z), size=(2, PAIRS))
     random = float(np.median(_distance(z[pairs[0]], z[pairs[1]])))
+    if not random > 0:
+        raise BagError('all held-out frames look the same to the model: is the camera covered?')
     steps, period = windows.steps() / random, spec.camera_period
     by_lag = _by_lag([latents for _, latents in episodes], round(LAGS * spec.block / period))
     beyond = np.flatnonzero(np.array([*by_lag, np.inf]) > SATURATED * random)

@@ -207,7 +207,7 @@ def test_a_contract_delay_that_is_too_long_is_found(bag: Path) -> None:
     contract = replace(bundle.contract, action=replace(bundle.contract.action, delay=0.3))
     late = Bundle(bundle.path, replace(bundle.manifest, contract=contract))
     engine = PointMass(late)
-    engine.encode = lambda image: np.zeros(4, dtype=np.float32)  # type: ignore[method-assign]
+    engine.encode = lambda image: np.zeros(4, dtype=np.float32)
     recordings = Recordings(late)
     for encoded in encode_bags(late, engine, [bag]):
         recordings.add(encoded)
@@ -240,7 +240,7 @@ def test_without_a_roadmap_one_of_the_recordings_is_tried(
     recordings = Recordings(bundle)
     for number in range(4):
         recordings.add(drive(bundle, number))
-    engine.encode = lambda image: np.zeros(4, dtype=np.float32)  # type: ignore[method-assign]
+    engine.encode = lambda image: np.zeros(4, dtype=np.float32)
     found = examine(bundle, engine, recordings, PlannerConfig(iterations=1, cold_iterations=1))
     assert not found.roadmap and found.covered is not None
     assert found.actions[0].precision is None  # of a force there is none
