@@ -67,7 +67,8 @@ class Planability:
     block: float  #: [s]
     random_pair: float  #: median distance of two random frames
     by_lag: list[float]  #: median distance of frames 1, 2, … camera periods apart
-    camera_period: float  #: [s]
+    camera_period: float  #: median of these recordings [s]
+    trained_period: float  #: of those of training [s]
     reach: float  #: longest time for which that is below 0.7 of a random pair [blocks]
     step: float  #: median distance over one block, share of a random pair
     saturated: float  #: share of the blocks beyond 0.7 of a random pair
@@ -156,7 +157,9 @@ def examine(
     random = float(np.median(_distance(z[pairs[0]], z[pairs[1]])))
     if not random > 0:
         raise BagError('all held-out frames look the same to the model: is the camera covered?')
-    steps, period = windows.steps() / random, spec.camera_period
+    steps = windows.steps() / random
+    gaps = np.concatenate([np.diff(episode.stamps) for episode, _ in episodes])
+    period = float(np.median(gaps)) / NS_PER_S
     by_lag = _by_lag([latents for _, latents in episodes], round(LAGS * spec.block / period))
     beyond = np.flatnonzero(np.array([*by_lag, np.inf]) > SATURATED * random)
     way = _look_at_map(bundle, [(episode.stamps, latents) for episode, latents in episodes], rng)
@@ -178,6 +181,7 @@ def examine(
         random_pair=random,
         by_lag=by_lag,
         camera_period=period,
+        trained_period=spec.camera_period,
         reach=float(beyond[0]) * period / spec.block,
         step=float(np.median(steps)),
         saturated=float(np.mean(steps > SATURATED)),

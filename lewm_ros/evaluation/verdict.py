@@ -33,8 +33,9 @@ VARIES = 0.01
 DELAY = 0.8
 #: Share of a block that a plan may take: the search ends there.
 PLAN = 0.7
-#: Share of the frames that may start no window for frames or commands that are missing.
-LOST = 0.2
+#: Share of the frames that may start no window for frames or commands that are missing, and
+#: largest ratio of the camera's period to that in training.
+LOST, SLOWER = 0.2, 1.2
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,11 @@ def _remarks(found: Planability) -> list[str]:
         remarks.append(
             f'{lost / found.frames:.0%} of the frames start no window, for frames or commands are '
             'missing: see gaps and jitter in `lewm inspect`'
+        )
+    if found.camera_period > SLOWER * found.trained_period:
+        remarks.append(
+            f'frames at {1 / found.camera_period:.1f} Hz, the model was trained at '
+            f'{1 / found.trained_period:.1f} Hz: set the camera to that rate'
         )
     remarks += [f'left out: {n} x {reason}' for reason, n in found.refused.items()]
     block = 1000 * found.block
