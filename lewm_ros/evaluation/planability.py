@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-from lewm_ros.bags.delay import DelayEstimate
+from lewm_ros.bags.delay import DelayEstimate, derivative
 from lewm_ros.bags.episodes import Episode, ReadReport, episode_windows
 from lewm_ros.bundle import Bundle
 from lewm_ros.bundle.roadmap_file import read_roadmap
@@ -47,7 +47,7 @@ PLANS = 10
 
 @dataclass(frozen=True)
 class Field:
-    """How well latents determine a field of the state: by the nearest latent elsewhere."""
+    """How well latents determine a position in the state: by the nearest latent elsewhere."""
 
     name: str
     error: float  #: median difference to the frame with the nearest latent of another episode
@@ -327,6 +327,7 @@ def _states(
     return [
         Field(name, *map(float, figures))
         for name, *figures in zip(contract.state.fields, error, chance, fine)
+        if not derivative(name)  # one frame shows no velocity
     ]
 
 

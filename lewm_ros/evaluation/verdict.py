@@ -26,6 +26,9 @@ SATURATES = 0.1
 #: Least shares of the frames that are on the roadmap, and of their pairs that it connects: 0.9 and
 #: 0.86 or more in the shipped bundles. No plan bridges the gaps of one that covers less.
 COVERED, CONNECTED = 0.8, 0.5
+#: Difference of the state at the nearest latent, share of that by chance: 0.16 or less where a
+#: position shows, 0.6 for joint 3.
+HIDDEN = 0.5
 #: Least standard deviation of a command, share of its range.
 VARIES = 0.01
 #: Longest delay beyond the contract's [blocks]: 0.00 to 0.16 where it is right, up to 0.5 for an
@@ -149,6 +152,12 @@ def _remarks(found: Planability) -> list[str]:
             f'no roadmap: goals farther than {found.reach * found.block:.1f} s are out of reach; '
             '`lewm roadmap BUNDLE --data BAG...`'
         )
+    remarks += [
+        f'{s.name} of the state is hardly in the latents (off by {s.error:.2g} at the nearest, by '
+        f'chance {s.chance:.2g}): do not expect it to be placed; crop or move the camera'
+        for s in found.states
+        if s.error > HIDDEN * s.chance
+    ]
     lost = sum(n for reason, n in found.lost.items() if reason != 'the episode ends')
     if lost > LOST * found.frames:
         remarks.append(

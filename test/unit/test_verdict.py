@@ -19,7 +19,7 @@ from lewm_ros.bags.episodes import Episode
 from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bundle import ROADMAP, Bundle, rewrite_manifest
 from lewm_ros.evaluation.held_out import Dimension, HeldOutWindows
-from lewm_ros.evaluation.planability import Planability, Recordings, examine
+from lewm_ros.evaluation.planability import Field, Planability, Recordings, examine
 from lewm_ros.evaluation.roadmap import Encoded, encode_bags
 from lewm_ros.evaluation.verdict import describe, judge
 from lewm_ros.files import find
@@ -122,6 +122,7 @@ def test_each_problem_is_named_with_its_remedy(changes: dict[str, Any], says: st
         ({'saturated': 0.3}, 'saturates after 4.0 blocks (1.00 s): plan with the roadmap'),
         ({'roadmap': False}, 'goals farther than 1.0 s are out of reach'),
         ({'lost': {'a frame is missing': 300}}, '30% of the frames start no window'),
+        ({'states': [Field('position[2]', 0.6, 1.0, 0.5)]}, 'position[2] of the state is hardly'),
         ({'trained_period': 0.02}, 'frames at 20.0 Hz, the model was trained at 50.0 Hz'),
         ({'refused': {'damaged': 3}}, 'left out: 3 x damaged'),
         ({'plan_ms': 240.0}, 'a plan takes 240 ms of the 175 ms'),
@@ -188,7 +189,8 @@ def test_the_shipped_bundle_is_ready(bag: Path, tmp_path: Path, capsys) -> None:
     assert found['order'] > 0.8 and found['reach'] > 3 and found['saturated'] < 0.01
     assert found['windows'] + sum(found['lost'].values()) == found['frames'] == 600
     assert [d['name'] for d in found['actions']] == ['shoulder', 'elbow']
-    assert all(s['error'] < s['chance'] / 2 for s in found['states'][:2])
+    assert [s['name'] for s in found['states']] == ['position[0]', 'position[1]']
+    assert all(s['error'] < s['chance'] / 2 for s in found['states'])
     assert found['delay'] == pytest.approx(0, abs=0.03)
     assert 0 < found['encode_ms'] < found['plan_ms']
     assert figure.read_bytes().startswith(b'\x89PNG')
@@ -246,4 +248,4 @@ def test_without_a_roadmap_one_of_the_recordings_is_tried(
     found = examine(bundle, engine, recordings, PlannerConfig(iterations=1, cold_iterations=1))
     assert not found.roadmap and found.covered is not None
     assert found.actions[0].precision is None  # of a force there is none
-    assert [s.name for s in found.states] == list(bundle.contract.state.fields)
+    assert [s.name for s in found.states] == ['position[0]', 'position[1]']
