@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         engine = load_engine(bundle, name, args.threads, provider=provider)
         _finish(bundle, engine, args.data, not args.no_roadmap)
     except (LewmError, OSError) as error:  # the bundle is whole without
-        print(f'no roadmap, no verdict: {error}', file=sys.stderr)
+        print(f'no roadmap or verdict: {error}', file=sys.stderr)
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from lewm_ros.evaluation.planability import SATURATED, Dimension, Planability
 
 #: A dimension shows where its effect is above the model's error and its squared error this many
-#: times that with its own commands: 1.7 and 4.6 or more in dimensions that reach their goals
+#: times that with its own commands: 1.7 and 4.1 or more in dimensions that reach their goals
 #: (reacher, push, cart, joints 1 and 2 of a planar arm), 0.97 and 2.6 at most in one that cannot
 #: (joint 3), 0.36 and 1.3 with commands 0.4 s off.
 EFFECT, RATIO = 1.2, 3.0
@@ -146,7 +146,7 @@ def _shows(dimension: Dimension) -> bool:
 def _remarks(found: Planability) -> list[str]:
     """What does not keep a robot from moving."""
     remarks = []
-    if not found.roadmap and found.order is not None and found.order >= ORDER:
+    if not found.roadmap and (found.order is None or found.order >= ORDER):
         remarks.append(
             f'no roadmap: goals farther than {found.reach * found.block:.1f} s are out of reach; '
             '`lewm roadmap BUNDLE --data BAG...`'
