@@ -52,8 +52,8 @@ def main() -> None:
     size = bundle.manifest.image_size
     others = other_scenes(args.task, size)
     engine, config = load_engine(bundle), planner_config(TASKS[args.task].preset, args.seed)
-    episodes = encode_bags(bundle, engine, args.data)
-    fresh = np.concatenate([z for _, z in encode_bags(bundle, engine, args.fresh)])
+    episodes = [(e.stamps, z) for e, z, _ in encode_bags(bundle, engine, args.data)]
+    fresh = np.concatenate([z for _, z, _ in encode_bags(bundle, engine, args.fresh)])
     began = time.process_time()
     roadmap, figures = build_for(bundle, episodes)
     arrays = roadmap.nodes, roadmap.edges, roadmap.seconds

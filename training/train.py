@@ -182,9 +182,10 @@ def _stops(trainer: Trainer) -> Iterator[None]:
 
 def _bags(trainer: Trainer) -> list[dict[str, Any]]:
     """Describe the bags and what is held out of each."""
-    windows = trainer.windows
+    windows, chosen = trainer.windows, trainer.held_out
+    first = np.cumsum([0, *(bag.summary.episodes for bag in windows.bags)])
     held_out = [
-        len(np.unique(windows.episodes[trainer.held_out][windows.sources[trainer.held_out] == i]))
+        np.unique(windows.episodes[chosen][windows.sources[chosen] == i]) - first[i]
         for i in range(len(windows.bags))
     ]
     return [
@@ -193,9 +194,10 @@ def _bags(trainer: Trainer) -> list[dict[str, Any]]:
             'recorded_by': recording_command(bag.path),
             'sha256': bag.hashes,
             **{key: value for key, value in asdict(bag.summary).items() if key != 'refused'},
-            'held_out': count,
+            'held_out': len(numbers),
+            'held_out_episodes': numbers.tolist(),  # in the order of the bag, from 0
         }
-        for bag, count in zip(windows.bags, held_out)
+        for bag, numbers in zip(windows.bags, held_out)
     ]
 
 
@@ -228,7 +230,11 @@ def _provenance(
             {
                 'name': Path(bag['path']).name,
                 **{
-                    key: bag[key] for key in ('sha256', 'episodes', 'held_out', 'frames', 'windows')
+                    key: bag[key]
+                    for key in (
+                        *('sha256', 'episodes', 'held_out', 'held_out_episodes'),
+                        *('frames', 'windows'),
+                    )
                 },
                 **found,
             }

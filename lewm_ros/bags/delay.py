@@ -76,7 +76,7 @@ class DelayEstimate:
         fields = contract.state.fields if contract.state is not None else ()
         # State columns by the number of integrations from the command; noise hides the effect
         # of more than one.
-        integrals = [rank - _rank(name) for name in fields]
+        integrals = [rank - derivative(name) for name in fields]
         self._direct = [i for i, times in enumerate(integrals) if times < 1]
         self._integrated = [i for i, times in enumerate(integrals) if times == 1]
         self._orders = [1 + max(times, -1) for times in integrals]
@@ -150,8 +150,8 @@ class DelayEstimate:
         return Delay(seconds, float(peak[lag]), threshold, self._names[action], name)
 
 
-def _rank(field: str) -> int:
-    """Order of the derivative of position that a state field holds."""
+def derivative(field: str) -> int:
+    """Order of the derivative of position that a state field holds, 0 for a position."""
     parts = field.lower()
     if 'accelerations' in parts or 'effort' in parts:
         return 2

@@ -31,7 +31,7 @@ COMMANDS = {
     'roadmap': ('cli.roadmap', 'map which goals bags connect, for goals beyond one plan'),
     'evaluate': (
         'cli.evaluate',
-        'measure a bundle in waiting simulation: success, probes, surprise (--voe)',
+        'is a bundle ready for its robot (--data); success and surprise (--voe) in simulation',
     ),
     'calibrate': ('cli.calibrate', 'compute surprise thresholds from nominal bags'),
     'export': ('cli.export', "write a bundle's ONNX graphs anew from its weights"),

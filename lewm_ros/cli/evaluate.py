@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm evaluate`: success, probes and surprise (--voe) of a bundle in simulation."""
+"""`lewm evaluate`: success or surprise (--voe) in simulation; verdict and probes on bags."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from contextlib import closing
 from dataclasses import replace
 import json
 from pathlib import Path
+from typing import Any
 
 from lewm_ros.api import planner_config, require_calibration
+from lewm_ros.bags.episodes import ReadReport
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import ENGINES, PRECISIONS, EngineConfig, load_engine
 from lewm_ros.errors import ConfigError
@@ -18,30 +20,50 @@ from lewm_ros.evaluation import voe
 from lewm_ros.evaluation.closed_loop import GOAL_SECONDS
 from lewm_ros.evaluation.evaluate import evaluate
 from lewm_ros.evaluation.false_alarms import false_alarms
+from lewm_ros.evaluation.held_out import AHEAD
+from lewm_ros.evaluation.planability import Recordings, examine
 from lewm_ros.evaluation.probe import probe_bags
+from lewm_ros.evaluation.report import prepare_report
+from lewm_ros.evaluation.roadmap import encode_bags
+from lewm_ros.evaluation.verdict import describe, judge
+from lewm_ros.evaluation.verdict_figure import draw as draw_verdict
 from lewm_ros.evaluation.voe_figure import draw
 from lewm_ros.files import find
 from lewm_ros.planning import PlannerConfig
+from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.settings import help_of
 from lewm_ros.sim import TASKS, Task, make_task
 from lewm_ros.sim.collect import image_size
 from lewm_ros.sim.perturbations import PERTURBATIONS
 from lewm_ros.surprise.config import SurpriseConfig
 
-#: Options that have no meaning with --voe, and their defaults.
-GOALS_ONLY = {'goals': 40, 'seconds': GOAL_SECONDS, 'far': None, 'no_roadmap': False}
-#: Options that only --voe has, and their defaults.
-VOE_ONLY = {
-    'trials': 40,
-    'kinds': list(PERTURBATIONS),
-    'alpha': SurpriseConfig.alpha,
-    'horizon': SurpriseConfig.horizon,
-    'figure': None,
+#: Options that have a meaning for one kind of evaluation only, and their defaults.
+ONLY: dict[str, dict[str, Any]] = {
+    'goals': {'goals': 40, 'seconds': GOAL_SECONDS, 'far': None, 'no_roadmap': False},
+    'voe': {
+        'trials': 40,
+        'kinds': list(PERTURBATIONS),
+        'alpha': SurpriseConfig.alpha,
+        'horizon': SurpriseConfig.horizon,
+    },
+    'data': {},
+    'probe': {},
+}
+#: Options of several kinds.
+SHARED: dict[str, tuple[str, ...]] = {
+    'figure': ('voe', 'data'),
+    'task': ('goals', 'voe'),
+    'image_size': ('goals', 'voe'),
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
+    parser.description = (
+        'Measure a bundle: goals reached in simulation, or what surprises it (--voe); without a '
+        'simulator whether it is ready for its robot (--data HELD_OUT_BAG), or linear probes '
+        '(--probe BAG).'
+    )
     parser.add_argument('bundle', help='bundle folder or name')
     parser.add_argument(
         '--task', choices=TASKS, help="simulated task (default: named like the bundle's contract)"
@@ -66,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='PX',
         help="of the simulated camera, such as 640x480 (default: the bundle's)",
     )
-    parser.add_argument('--preset', help="planner preset (default: the task's)")
+    parser.add_argument('--preset', help="planner preset (default: the task's; with --data: live)")
     parser.add_argument(
         '--engine',
         choices=ENGINES,
@@ -85,8 +107,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         type=Path,
         metavar='BAG',
-        help='bags to fit linear probes on; with --voe: to count false alarms in, none of them '
-        'part of the calibration',
+        help='held-out bags that tell whether the bundle is ready and what to change; with --voe: '
+        'to count false alarms in, none of them part of the calibration',
+    )
+    parser.add_argument(
+        '--probe', nargs='+', type=Path, metavar='BAG', help='bags to fit linear probes on'
+    )
+    parser.add_argument(
+        '--figure',
+        type=Path,
+        metavar='FILE.png',
+        help='draw the figures of the verdict; with --voe: surprise over time around the events',
     )
     parser.add_argument('--json', action='store_true', help='figures as JSON on standard output')
     group = parser.add_argument_group(
@@ -105,25 +136,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--kinds', nargs='+', choices=PERTURBATIONS, help='(default: all)')
     group.add_argument('--alpha', type=float, help=help_of(SurpriseConfig, 'alpha'))
     group.add_argument('--horizon', type=int, help=help_of(SurpriseConfig, 'horizon'))
-    group.add_argument(
-        '--figure', type=Path, metavar='FILE.png', help='draw surprise over time around the events'
-    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure success, or surprise (--voe)."""
-    _choose_options(args)
-    if not args.voe and (args.goals < 1 or not args.seconds > 0):
+    """Measure success, surprise (--voe), or a bundle on bags (--data, --probe)."""
+    kind = _choose_options(args)
+    if kind == 'goals' and (args.goals < 1 or not args.seconds > 0):
         raise ConfigError(
             f'--goals is {args.goals}, --seconds {args.seconds}: expected more than 0'
         )
     bundle = Bundle.load(find('bundle', args.bundle))
+    if kind == 'data':
+        return _verdict(args, bundle)
+    if kind == 'probe':
+        return _probe(args, bundle)
     name = args.task or bundle.contract.name
     if name not in TASKS:
         raise ConfigError(
-            f'contract {name} of bundle {bundle.path} is named like no task: give --task, one of '
+            f'contract {name} of bundle {bundle.path} is named like no task: give --data '
+            'HELD_OUT_BAG, which needs no simulator, or --task with the one of this robot, of '
             f'{list(TASKS)}'
         )
+    robot = Contract.load(find('contract', TASKS[name].contract))
+    try:  # the simulated camera is that of --image-size
+        replace(robot, camera=bundle.contract.camera).check_against_bundle(bundle.contract)
+    except ConfigError as error:
+        raise ConfigError(f'task {name} is of another robot: {error}') from error
     config = planner_config(args.preset or TASKS[name].preset, args.seed)
     size = args.image_size or bundle.manifest.image_size
     with closing(make_task(name, size, args.seed)) as task:
@@ -131,15 +169,42 @@ def run(args: argparse.Namespace) -> int:
         return measure(args, bundle, task, config)
 
 
+def _verdict(args: argparse.Namespace, bundle: Bundle) -> int:
+    """Print whether the bundle is ready, by bags that it was not trained on."""
+    config = planner_config(args.preset or 'live', args.seed)
+    if args.figure is not None:
+        prepare_report(args.figure.parent)
+    blocks = min(max(AHEAD, config.rollout_blocks(bundle.spec)), bundle.spec.horizon)
+    engine = load_engine(bundle, args.engine, precision=args.precision, horizon=blocks)
+    report = ReadReport()
+    recordings = Recordings(bundle)
+    for encoded in encode_bags(bundle, engine, args.data, held_out=True, report=report):
+        if not recordings.add(encoded):
+            break
+    verdict = judge(examine(bundle, engine, recordings, config, report))
+    print(json.dumps(verdict.to_dict()) if args.json else describe(verdict))
+    if args.figure is not None:
+        draw_verdict(args.figure, verdict.figures)
+    return 0
+
+
+def _probe(args: argparse.Namespace, bundle: Bundle) -> int:
+    """Print how much of the state latents hold."""
+    found = probe_bags(bundle, load_engine(bundle, args.engine), args.probe)
+    if args.json:
+        print(json.dumps({'probe_r2': found}))
+    for name, r2 in found.items() if not args.json else ():
+        print(f'probe {name}: R² {r2["linear"]:.3f}, of sine and cosine {r2["sin_cos"]:.3f}')
+    return 0
+
+
 def _goals(args: argparse.Namespace, bundle: Bundle, task: Task, config: PlannerConfig) -> int:
-    """Measure and print success, and probes where there is data for them."""
+    """Measure and print success."""
     blocks = config.rollout_blocks(bundle.spec)
     if args.no_roadmap:
         config = replace(config, roadmap=False)
     engine = load_engine(bundle, args.engine, precision=args.precision, horizon=blocks)
     results = evaluate(bundle, task, engine, config, args.goals, args.seconds, args.seed, args.far)
-    if args.data:
-        results['probe_r2'] = probe_bags(bundle, engine, args.data)
     if args.json:
         print(json.dumps(results))
         return 0
@@ -157,8 +222,6 @@ def _goals(args: argparse.Namespace, bundle: Bundle, task: Task, config: Planner
                 f'{f["true_mean"]:.2f} s in the mean of {f["goals"]}, correlation '
                 f'{f["correlation"]:.2f}'
             )
-    for name, r2 in results.get('probe_r2', {}).items():
-        print(f'probe {name}: R² {r2["linear"]:.3f}, of sine and cosine {r2["sin_cos"]:.3f}')
     return 0
 
 
@@ -185,13 +248,20 @@ def _surprise(args: argparse.Namespace, bundle: Bundle, task: Task, config: Plan
     return 0
 
 
-def _choose_options(args: argparse.Namespace) -> None:
-    """Refuse options of the other kind of evaluation, and set the defaults of this one."""
-    ours, others = (VOE_ONLY, GOALS_ONLY) if args.voe else (GOALS_ONLY, VOE_ONLY)
-    for name in others:
-        if getattr(args, name) is not None:
-            where = 'without' if args.voe else 'with'
-            raise ConfigError(f'--{name} only has a meaning {where} --voe: leave it out')
-    for name, default in ours.items():
+def _choose_options(args: argparse.Namespace) -> str:
+    """Return the kind of evaluation; refuse options of others, and set the defaults of this."""
+    kind = next((name for name in ('voe', 'data', 'probe') if getattr(args, name)), 'goals')
+    own: dict[str, tuple[str, ...]] = {
+        name: (other,) for other, options in ONLY.items() for name in options
+    }
+    for name, kinds in (own | SHARED).items():
+        if kind not in kinds and getattr(args, name) is not None:
+            need = ' or '.join(f'--{k}' for k in kinds if k != 'goals')
+            where = f'without --{kind}' if 'goals' in kinds else f'with {need}'
+            raise ConfigError(
+                f'--{name.replace("_", "-")} only has a meaning {where}: leave it out'
+            )
+    for name, default in ONLY[kind].items():
         if getattr(args, name) is None:
             setattr(args, name, default)
+    return kind

@@ -12,11 +12,9 @@ from pathlib import Path
 
 from lewm_ros.bundle import ROADMAP, Bundle
 from lewm_ros.engines import ENGINES, EngineConfig, load_engine
-from lewm_ros.evaluation.roadmap import NODES, build_roadmap
+from lewm_ros.evaluation.roadmap import NODES, build_roadmap, encode_bags
+from lewm_ros.evaluation.verdict import COVERED
 from lewm_ros.files import find
-
-#: A map that covers less of held-out frames has gaps that no plan can bridge.
-SPARSE = 0.8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     """Build the roadmap, and print what it covers."""
     bundle = Bundle.load(find('bundle', args.bundle))
     engine = load_engine(bundle, args.engine, args.threads)
-    bundle = build_roadmap(bundle, engine, args.data, args.nodes, args.add)
+    encoded = encode_bags(bundle, engine, args.data)
+    bundle = build_roadmap(bundle, encoded, args.data, args.nodes, args.add)
     print(describe(bundle, args.json))
     return 0
 
@@ -75,5 +74,5 @@ def describe(bundle: Bundle, as_json: bool = False) -> str:
         f'{entry.frames} frames, {size / 1e6:.1f} MB; of frames not in it {entry.covered:.1%} are '
         f'within two radii of a node, of pairs of them {entry.connected:.1%} are connected; images '
         f'farther than {entry.gap_limit:.2f} from every node count as like nothing recorded'
-        + ('' if entry.covered > SPARSE else '. The recordings are too few for this robot')
+        + ('' if entry.covered > COVERED else '. The recordings are too few for this robot')
     )

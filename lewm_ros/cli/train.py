@@ -5,15 +5,21 @@
 from __future__ import annotations
 
 import argparse
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 import os
 from pathlib import Path
 import sys
 
-from lewm_ros.cli.roadmap import describe
-from lewm_ros.engines import EngineConfig, load_engine
+from lewm_ros.api import planner_config
+from lewm_ros.bundle import Bundle
+from lewm_ros.cli.roadmap import describe as roadmap_text
+from lewm_ros.engines import Engine, EngineConfig, load_engine
 from lewm_ros.errors import LewmError
-from lewm_ros.evaluation.roadmap import build_roadmap
+from lewm_ros.evaluation.planability import Recordings, examine
+from lewm_ros.evaluation.roadmap import Encoded, build_roadmap, encode_bags
+from lewm_ros.evaluation.verdict import describe, judge
 from lewm_ros.files import find
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.config import CONFIGS
@@ -61,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, print the held-out losses of each bag, and add the roadmap of the bags."""
+    """Train, print held-out losses, add the roadmap of the bags, and say whether it is ready."""
     given = {'steps': args.steps, 'lr': args.lr, 'colour_jitter': args.colour_jitter}
     bundle = train(
         args.data,
@@ -79,13 +85,31 @@ def run(args: argparse.Namespace) -> int:
         losses = describe_losses(bag) if bag['held_out'] else 'none held out'
         print(f'{bag["name"]}: {losses}')
     print(f'wrote {bundle.path}')
-    if args.no_roadmap:
-        return 0
     device = choose_device(args.device)
     name, provider = ('torch', device) if device == 'cuda' else (EngineConfig.engine, '')
     try:
         engine = load_engine(bundle, name, args.threads, provider=provider)
-        print(describe(build_roadmap(bundle, engine, args.data)))
-    except (LewmError, OSError) as error:  # the bundle is whole without one
-        print(f'no roadmap: {error}', file=sys.stderr)
+        _finish(bundle, engine, args.data, not args.no_roadmap)
+    except (LewmError, OSError) as error:  # the bundle is whole without
+        print(f'no roadmap or verdict: {error}', file=sys.stderr)
     return 0
+
+
+def _finish(bundle: Bundle, engine: Engine, data: Sequence[Path], roadmap: bool) -> None:
+    """Add the roadmap of the bags, and print the verdict by the episodes held out of them."""
+    recordings = Recordings(bundle)
+
+    def noted() -> Iterator[Encoded]:
+        for encoded in encode_bags(bundle, engine, data, held_out=not roadmap):
+            recordings.add(encoded)
+            yield encoded
+
+    if roadmap:
+        try:
+            bundle = build_roadmap(bundle, noted(), data)
+            print(roadmap_text(bundle))
+        except (LewmError, OSError) as error:  # the bundle is whole without one
+            print(f'no roadmap: {error}', file=sys.stderr)
+    else:
+        deque(noted(), maxlen=0)
+    print(describe(judge(examine(bundle, engine, recordings, planner_config('live', 0)))))

@@ -4,43 +4,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from lewm_ros.bags.episodes import read_episodes
+from lewm_ros.bags.episodes import Episode, ReadReport, read_episodes
 from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bags.reader import find_bags
 from lewm_ros.bundle import Bundle
 from lewm_ros.bundle.roadmap_file import read_roadmap, write_roadmap
 from lewm_ros.engines import Engine
 from lewm_ros.errors import BagError, ModelError
-from lewm_ros.planning.roadmap import Recorded, build, extend, measure
+from lewm_ros.planning.roadmap import build, extend, measure
 from lewm_ros.progress import progress
 
 #: Most nodes: what a plan can afford to compare each predicted latent with.
 NODES = 10_000
 
 
-def encode_bags(bundle: Bundle, engine: Engine, bags: Sequence[Path]) -> list[Recorded]:
-    """Stamps and latents of the episodes of some bags."""
-    source = read_episodes(bags, bundle.contract, bundle.spec.image_size)
-    return [
-        (e.stamps, np.stack([engine.encode(image) for image in e.images]))
-        for e in progress(source, desc='encode', unit='episode')
-    ]
+class Encoded(NamedTuple):
+    """An episode of a bag."""
+
+    episode: Episode
+    latents: np.ndarray  #: (n, D) float32, of its frames
+    held_out: bool  #: the model was not trained on it
+
+
+def trained_bags(bundle: Bundle) -> list[dict[str, Any]]:
+    """Return what the manifest says of each bag that the model was trained on."""
+    bags = bundle.manifest.provenance.get('bags')
+    return [bag for bag in bags if isinstance(bag, dict)] if isinstance(bags, list) else []
+
+
+def encode_bags(
+    bundle: Bundle,
+    engine: Engine,
+    bags: Sequence[Path],
+    held_out: bool = False,
+    report: ReadReport | None = None,
+) -> Iterator[Encoded]:
+    """Encode the episodes of some bags, or only those ``held_out``; ``report`` is updated."""
+    for bag in find_bags(bags):
+        hashes, unseen = bag_hashes(bag), None
+        for used in trained_bags(bundle):
+            if not set(hashes).isdisjoint(used.get('sha256', ())):
+                unseen = used.get('held_out_episodes', ()) if used['sha256'] == hashes else ()
+        source = read_episodes([bag], bundle.contract, bundle.spec.image_size, report)
+        source = progress(source, desc=f'encode {bag.name}', unit='episode')
+        for number, episode in enumerate(source):
+            fresh = unseen is None or number in unseen
+            if fresh or not held_out:
+                latents = np.stack([engine.encode(image) for image in episode.images])
+                yield Encoded(episode, latents, fresh)
 
 
 def build_roadmap(
-    bundle: Bundle, engine: Engine, data: Sequence[Path], nodes: int = NODES, add: bool = False
+    bundle: Bundle,
+    encoded: Iterable[Encoded],
+    data: Sequence[Path],
+    nodes: int = NODES,
+    add: bool = False,
 ) -> Bundle:
-    """Encode bags, make a roadmap of their latents and put it into the bundle.
+    """Make a roadmap of the latents of some bags and put it into the bundle.
 
     Args:
         bundle: written anew, its model unchanged.
-        engine: encodes; runs the bundle.
-        data: bags; best those that the model was trained on.
+        encoded: from :func:`encode_bags`, read once the other arguments are found right.
+        data: the bags; best those that the model was trained on.
         nodes: most nodes.
         add: to the roadmap that the bundle has, in place of a new one.
 
@@ -58,7 +90,7 @@ def build_roadmap(
             raise ModelError(f'bundle {bundle.path} has no roadmap to add to: leave --add out')
         if set(hashes) & set(old.data):
             raise BagError(f'{[str(b) for b in bags]}: the roadmap has some of that already')
-    spec, recorded = bundle.spec, encode_bags(bundle, engine, bags)
+    spec, recorded = bundle.spec, [(e.episode.stamps, e.latents) for e in encoded]
     frames = sum(len(stamps) for stamps, _ in recorded)
     if not frames:
         raise BagError(f'{[str(b) for b in bags]}: no frames that the contract can read')

@@ -95,7 +95,10 @@ def test_a_run_leaves_its_configuration_metrics_curves_and_bundle(whole, data):
     )
     assert 'validation_prediction' not in second
     assert Bundle.load(whole / 'run' / 'bundle').hash == Bundle.load(whole / 'out').hash
-    assert 'a: held-out prediction' in (whole / 'said').read_text()
+    said = (whole / 'said').read_text()
+    assert 'a: held-out prediction' in said
+    assert second['held_out_episodes'] == [] and first['held_out_episodes'][0] in {0, 1, 2}
+    assert '\n1 held-out episodes: ' in said and '\nnot ready:\n' in said
 
 
 def test_a_card_written_by_hand_survives_training_anew(whole):

@@ -292,11 +292,13 @@ def test_evaluate_and_calibrate_work_on_a_fresh_bundle(bag, tiny_bundle, tmp_pat
     """Figures as JSON, thresholds in the manifest; too little data is refused with the need."""
     path = tmp_path / 'tiny'
     shutil.copytree(tiny_bundle.path, path)
-    status, out, _ = lewm('evaluate', path, '--goals', 1, '--seconds', 1, '--data', bag, '--json')
+    status, out, _ = lewm('evaluate', path, '--goals', 1, '--seconds', 1, '--json')
     assert status == 0
     figures = json.loads(out)
     assert figures['planner']['episodes'] == figures['random']['episodes'] == 1
-    assert set(figures['probe_r2']) == set(tiny_bundle.contract.state.fields)
+    status, out, _ = lewm('evaluate', path, '--probe', bag, '--json')
+    assert status == 0
+    assert set(json.loads(out)['probe_r2']) == set(tiny_bundle.contract.state.fields)
     calibrate = ('calibrate', path, '--data', bag, '--window', 1, '--alpha')
     assert lewm(*calibrate, 0.25, '--json')[0] == 0
     bundle = Bundle.load(path)

@@ -176,6 +176,10 @@ def test_a_calibration_without_hashes_is_said(tiny_bundle: Bundle, tmp_path: Pat
         (['--voe', '--trials', '0'], '--trials is 0'),
         (['--voe', '--goals', '3'], '--goals only has a meaning without --voe'),
         (['--trials', '3'], '--trials only has a meaning with --voe'),
+        (['--data', 'bag', '--goals', '3'], '--goals only has a meaning without --data'),
+        (['--data', 'bag', '--task', 'reacher'], '--task only has a meaning without --data'),
+        (['--figure', 'f.png'], '--figure only has a meaning with --voe or --data'),
+        (['--task', 'push'], 'task push is of another robot: action.names'),
     ],
 )
 def test_what_cannot_be_evaluated_is_one_line(
