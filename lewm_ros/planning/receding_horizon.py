@@ -153,8 +153,8 @@ class RecedingHorizonPlanner:
     def adopt(self, config: PlannerConfig) -> None:
         """Search with other settings from the next plan on; the last one still warms it.
 
-        Horizon, candidates, cost, roadmap and clip stay those that the planner was made with; a seed counts
-        from the next reset on.
+        Horizon, candidates, cost, roadmap and clip stay those that the planner was made with; a
+        seed counts from the next reset on.
         """
         self.config = config
         self.budget = config.deadline_fraction * self._spec.block  #: for a live plan [s]

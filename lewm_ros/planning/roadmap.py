@@ -19,9 +19,9 @@ import numpy as np
 from lewm_ros.errors import ModelError
 from lewm_ros.time import NS_PER_S
 
-#: Radius of a node: what a fast robot moves in so many blocks, but at most this share of the distance
-#: between two frames at random, for a latent of few degrees of freedom turns back on itself within a
-#: block. The radius of a capped map grows.
+#: Radius of a node: what a fast robot moves in so many blocks, but at most this share of the
+#: distance between two frames at random: latents of few degrees of freedom fold within a block.
+#: The radius of a capped map grows.
 RADIUS_BLOCKS, RADIUS_SPREAD, GROWTH = 0.25, 0.15, 1.1
 #: Longest recorded piece that becomes an edge [blocks].
 EDGE_BLOCKS = 2.0

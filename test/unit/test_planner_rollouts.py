@@ -85,9 +85,7 @@ def test_candidates_have_one_command_for_each_block_or_tick(
 
 
 @pytest.mark.parametrize('candidates', ['block', 'tick'])
-def test_candidates_are_what_the_controller_makes_of_them(
-    bundle: Bundle, candidates: str
-) -> None:
+def test_candidates_are_what_the_controller_makes_of_them(bundle: Bundle, candidates: str) -> None:
     """The model is asked about commands within the limits of change, the committed ones too."""
     action = replace(bundle.contract.action, max_step=(0.3, 0.2), max_rate=(4.0, 40.0))
     contract = replace(bundle.contract, action=action)
