@@ -22,12 +22,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lewm_ros.api import planner_config
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import load_engine
 from lewm_ros.evaluation.closed_loop import PlannerPolicy
 from lewm_ros.files import find
-from lewm_ros.planning.config import GoalConfig
+from lewm_ros.planning.config import GoalConfig, PlannerConfig
 from lewm_ros.planning.goal import Goal, GoalState
 from lewm_ros.robot.imaging import prepare
 from lewm_ros.sim import make_task
@@ -46,7 +45,7 @@ def drive(args: argparse.Namespace) -> list[dict[str, np.ndarray]]:
     bundle = Bundle.load(find('bundle', args.bundle))
     contract, manifest = bundle.contract, bundle.manifest
     task = make_task(contract.name, manifest.image_size, args.seed)
-    config = planner_config(task.preset, args.seed)
+    config = PlannerConfig(seed=args.seed)
     engine = load_engine(bundle, horizon=config.rollout_blocks(bundle.spec))
     policies = (
         PlannerPolicy(bundle, contract, engine, config, task.goal_picture),

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from lewm_ros.api import load_bundle, planner_config
+from lewm_ros.api import load_bundle
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import Engine, load_engine
 from lewm_ros.evaluation.closed_loop import PlannerPolicy
@@ -51,7 +51,7 @@ def main() -> None:
     bundle, _ = load_bundle(args.task)
     size = bundle.manifest.image_size
     others = other_scenes(args.task, size)
-    engine, config = load_engine(bundle), planner_config(TASKS[args.task].preset, args.seed)
+    engine, config = load_engine(bundle), PlannerConfig(seed=args.seed)
     episodes = [(e.stamps, z) for e, z, _ in encode_bags(bundle, engine, args.data)]
     fresh = np.concatenate([z for _, z, _ in encode_bags(bundle, engine, args.fresh)])
     began = time.process_time()

@@ -23,7 +23,7 @@ def drive(seconds: float, seed: int) -> np.ndarray:
     """Drive for some time [s]; return the largest joint error [rad] at each frame."""
     task = make_task('reacher', image_size=64, seed=seed)
     try:
-        policy = lewm_ros.Policy.load('reacher', preset=task.preset)
+        policy = lewm_ros.Policy.load('reacher')
         policy.set_goal(task.set_goal(task.sample_goal()))
         steps = round(1 / RATE / task.timestep)
         errors = []

@@ -21,7 +21,7 @@ from lewm_ros.sim.collect import START, RandomPolicy, simulate
 class Plotter(Task):
     """A pen on two rails, seen from above. A pose is its place (x, y) [m]."""
 
-    name, contract, preset = 'plotter', 'reacher.yaml', 'live'  # the arm's: two efforts in [-1, 1]
+    name, contract = 'plotter', 'reacher.yaml'  # the arm's: two efforts in [-1, 1]
     joints, unit, tolerance, painted = ('x', 'y'), 'm', 0.03, ('pen',)
     mjcf = """
       <mujoco><option timestep="0.005"/><worldbody>

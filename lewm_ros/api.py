@@ -23,7 +23,7 @@ from lewm_ros.errors import CalibrationError, ConfigError, ObservationError
 from lewm_ros.files import find
 from lewm_ros.planning import Plan, PlannerConfig, RecedingHorizonPlanner
 from lewm_ros.planning.config import GoalConfig
-from lewm_ros.planning.goal import Goal
+from lewm_ros.planning.goal import TOLERANCE, Goal
 from lewm_ros.planning.policy import PlanningAgent
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.params_file import is_shared, matches, read_params_file
@@ -94,9 +94,7 @@ class Policy:
             size = bundle.spec.image_size
             engine.encode(np.zeros((size, size, 3), np.uint8))
             planner.warm_up()
-        self.agent = PlanningAgent(
-            bundle.spec, contract, planner, Goal(goal, bundle.spec.camera_period)
-        )
+        self.agent = PlanningAgent(bundle.spec, contract, planner, make_goal(bundle, goal))
         self.reset()
 
     @classmethod
@@ -271,6 +269,18 @@ def make_planner(
     """Make a planner with the roadmap of its bundle, if it has one and ``config`` wants it."""
     roadmap = read_roadmap(bundle) if config.roadmap else None
     return RecedingHorizonPlanner(bundle.spec, contract, engine, config, roadmap)
+
+
+def make_goal(bundle: Bundle, config: GoalConfig) -> Goal:
+    """Make the goal of a robot that has none yet, reached by the bundle's measure.
+
+    A bundle without a tolerance of its own has that of its roadmap: the radius of a node.
+    """
+    manifest = bundle.manifest
+    tolerance, roadmap = manifest.goal_tolerance, manifest.roadmap
+    if tolerance is None:
+        tolerance = TOLERANCE if roadmap is None else roadmap.radius**2 / manifest.latent_size
+    return Goal(config, manifest.camera_period, tolerance)
 
 
 def require_calibration(bundle: Bundle, alpha: float, horizon: int) -> Calibration:

@@ -69,7 +69,7 @@ ARGUMENTS = (
     Argument(
         'task',
         'reacher',
-        'Simulated task: names the bundle, and chooses the preset, where those are empty.',
+        'Simulated task: names the bundle, where that is empty.',
         tuple(TASKS),
         groups=('demo',),
     ),
@@ -86,9 +86,8 @@ ARGUMENTS = (
     ),
     Argument(
         'params_file',
-        '',
-        "Parameter file: a YAML file, or a name under config/presets. Empty: the task's; without "
-        "one 'live'.",
+        'live',
+        'Parameter file: a YAML file, or a name under config/presets.',
     ),
     Argument('namespace', 'lewm', 'Namespace of all nodes and of their relative topics.'),
     Argument('use_sim_time', 'false', 'Follow /clock, not the system clock.', BOOLEAN),
@@ -203,7 +202,7 @@ class Bringup:
         group: str,
         bundle: str = '',
         contract: str = '',
-        params_file: str = '',
+        params_file: str = 'live',
         use_sim_time: bool = False,
         autostart: bool = True,
         out: str = '',
@@ -249,7 +248,7 @@ class Bringup:
         for node in ('encoder_node', 'view_node'):
             if node in nodes:
                 remapped[node] = (image,)
-        preset = _params_file(params_file or simulated.preset)
+        preset = _params_file(params_file)
         return cls(nodes, parameters, own, preset, remapped)
 
     def ros_arguments(self, namespace: str, log_level: str) -> list[str]:

@@ -33,7 +33,14 @@ MAX_HORIZON = 1000  #: blocks that a frame is predicted ahead
 ABOVE_0: dict[str, Any] = {'low': 0, 'above': True}
 
 #: Keys that say where a model comes from or what was measured with it, not what it computes.
-DESCRIPTIVE = ('name', 'provenance', 'calibration', 'surprise_scale', 'roadmap')
+DESCRIPTIVE = (
+    'name',
+    'provenance',
+    'calibration',
+    'surprise_scale',
+    'roadmap',
+    'goal_tolerance',
+)
 
 #: Keys of a calibration that the first bundles do not have.
 LATER = ('horizon', 'drift', 'contract', 'rate', 'data')
@@ -129,6 +136,8 @@ class Manifest:
     surprise_scale: dict[int, tuple[float, ...]] = field(default_factory=dict)
     calibration: tuple[Calibration, ...] = ()
     roadmap: RoadmapEntry | None = None  #: of the file :data:`ROADMAP`, where there is one
+    #: Mean squared latent distance per dimension at which a goal is reached, where it was measured.
+    goal_tolerance: float | None = None
     files: dict[str, str] = field(default_factory=dict)  #: name → SHA-256; set when written
 
     def __post_init__(self) -> None:
@@ -159,6 +168,9 @@ class Manifest:
         for key in ('architecture', 'provenance'):
             object.__setattr__(self, key, _plain(key, getattr(self, key)))
         self._check_architecture(size)
+        if self.goal_tolerance is not None:
+            tolerance = checks.number('goal_tolerance', self.goal_tolerance, **ABOVE_0)
+            object.__setattr__(self, 'goal_tolerance', tolerance)
         entries = [(c.horizon, c.alpha) for c in self.calibration]
         if len(set(entries)) != len(entries):
             raise CheckError(
@@ -223,7 +235,7 @@ class Manifest:
                 f'{SCHEMA_VERSION}'
             )
         values = {k: v for k, v in data.items() if k != 'schema_version'}
-        _check_keys('manifest', values, cls, ('roadmap',))  # the first bundles have none
+        _check_keys('manifest', values, cls, ('roadmap', 'goal_tolerance'))
         try:
             values['contract'] = Contract.parse(values['contract'])
         except CheckError as error:
@@ -245,6 +257,8 @@ class Manifest:
         data = {f.name: getattr(self, f.name) for f in fields(self)}
         data['contract'] = self.contract.to_dict()
         data['calibration'] = [asdict(c) for c in self.calibration]
+        if self.goal_tolerance is None:
+            del data['goal_tolerance']
         if self.roadmap is None:
             del data['roadmap']
         else:

@@ -88,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='PX',
         help="of the simulated camera, such as 640x480 (default: the bundle's)",
     )
-    parser.add_argument('--preset', help="planner preset (default: the task's; with --data: live)")
+    parser.add_argument('--preset', default='live', help='planner preset (default live)')
     parser.add_argument(
         '--engine',
         choices=ENGINES,
@@ -162,7 +162,7 @@ def run(args: argparse.Namespace) -> int:
         replace(robot, camera=bundle.contract.camera).check_against_bundle(bundle.contract)
     except ConfigError as error:
         raise ConfigError(f'task {name} is of another robot: {error}') from error
-    config = planner_config(args.preset or TASKS[name].preset, args.seed)
+    config = planner_config(args.preset, args.seed)
     size = args.image_size or bundle.manifest.image_size
     with closing(make_task(name, size, args.seed)) as task:
         measure = _surprise if args.voe else _goals
@@ -171,7 +171,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _verdict(args: argparse.Namespace, bundle: Bundle) -> int:
     """Print whether the bundle is ready, by bags that it was not trained on."""
-    config = planner_config(args.preset or 'live', args.seed)
+    config = planner_config(args.preset, args.seed)
     if args.figure is not None:
         prepare_report(args.figure.parent)
     blocks = min(max(AHEAD, config.rollout_blocks(bundle.spec)), bundle.spec.horizon)

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lewm_ros.api import Policy, load_bundle, planner_config
+from lewm_ros.api import Policy, load_bundle
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import Engine, load_engine
 from lewm_ros.planning import PlannerConfig
@@ -68,9 +68,9 @@ class PlannerPolicy:
         seed: int,
         goal_seconds: float = GOAL_SECONDS,
     ) -> PlannerPolicy:
-        """Drive ``task`` to a new random goal every ``goal_seconds`` [s], with its preset."""
+        """Drive ``task`` to a new random goal every ``goal_seconds`` [s]."""
         bundle, _ = load_bundle(name)
-        config = planner_config(task.preset, seed)
+        config = PlannerConfig(seed=seed)
         engine = load_engine(bundle, horizon=config.rollout_blocks(bundle.spec))
         return cls(
             bundle,

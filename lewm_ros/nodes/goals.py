@@ -69,7 +69,7 @@ def timeout_text(goal: Goal) -> str | None:
         return None
     return (
         f'goal not reached in time (distance '
-        f'{goal.distance:.3g}, goal_tolerance {goal.config.goal_tolerance:g}): no plans until '
+        f'{goal.distance:.3g}, goal_tolerance {goal.tolerance:g}): no plans until '
         'another goal comes'
     )
 

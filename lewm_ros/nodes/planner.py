@@ -14,7 +14,7 @@ import numpy as np
 from sensor_msgs.msg import Image
 from trajectory_msgs.msg import JointTrajectory
 
-from lewm_ros.api import make_planner
+from lewm_ros.api import make_goal, make_planner
 from lewm_ros.bringup.compose import main_of
 from lewm_ros.engines import describe
 from lewm_ros.nodes.base import LATCHED, NEWEST
@@ -25,7 +25,7 @@ from lewm_ros.nodes.observer import ENGINE, PRECISION, ObserverNode
 from lewm_ros.nodes.parameters import Parameter, parameters_of
 from lewm_ros.planning import Plan, PlannerConfig
 from lewm_ros.planning.config import GoalConfig
-from lewm_ros.planning.goal import Goal, GoalState
+from lewm_ros.planning.goal import GoalState
 from lewm_ros.planning.policy import PlanningAgent
 from lewm_ros.robot.history import Context, History
 from lewm_ros.robot.settings import from_values
@@ -63,7 +63,7 @@ class PlannerNode(ObserverNode):
 
     def activate(self) -> None:
         """Wait for a goal and for enough frames."""
-        goal = Goal(from_values(GoalConfig, self.params), self.bundle.manifest.camera_period)
+        goal = make_goal(self.bundle, from_values(GoalConfig, self.params))
         self._agent = PlanningAgent(self.bundle.spec, self.contract, self._planner, goal)
         self._agent.config = from_values(PlannerConfig, self.params)
         self._activated = time.monotonic()

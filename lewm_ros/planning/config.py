@@ -20,7 +20,7 @@ CANDIDATES = ('block', 'tick')
 class PlannerConfig:
     """Settings of the planner. A search is cold when there is no plan to start from."""
 
-    horizon: int = setting(5, 'Length of a plan, committed block included [blocks].', 2, 1000)
+    horizon: int = setting(6, 'Length of a plan, committed block included [blocks].', 2, 1000)
     samples: int = setting(
         64,
         'Candidates in an iteration of a warm search, which starts from the last plan.',
@@ -116,8 +116,9 @@ class GoalConfig:
     """When a goal counts as reached, and when it is given up."""
 
     goal_tolerance: float = setting(
-        0.035,
-        'Mean squared latent distance per dimension at which a goal counts as reached.',
+        0.0,
+        'Mean squared latent distance per dimension at which a goal counts as reached; 0: the '
+        "bundle's.",
         0.0,
         100.0,
         dynamic=True,

@@ -11,19 +11,18 @@ import numpy as np
 from lewm_ros.errors import ModelError
 
 KINDS = ('ramp', 'terminal')
-RAMP_START = 0.3  #: weight of the first step; below 1 so that a detour is not punished early
 
 
 def weights(kind: str, horizon: int) -> np.ndarray:
     """Weight of each predicted step, (N,) float64.
 
-    'ramp' rises linearly from 0.3 to 1, so that arriving early pays; 'terminal' looks at the
-    last step only, as published.
+    'ramp' rises to 1 with the square of the time, so that arriving early pays and a detour is
+    allowed; 'terminal' looks at the last step only, as published.
     """
     if kind not in KINDS:
         raise ModelError(f'cost is {kind!r}: expected one of {list(KINDS)}')
     if kind == 'ramp':
-        return np.linspace(RAMP_START, 1.0, horizon)
+        return (np.arange(1, horizon + 1) / horizon) ** 2
     last = np.zeros(horizon)
     last[-1] = 1.0
     return last

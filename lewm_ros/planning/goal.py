@@ -12,6 +12,8 @@ import numpy as np
 from lewm_ros.planning.config import GoalConfig
 from lewm_ros.time import NS_PER_S
 
+#: Of a bundle that says nothing, and has no roadmap either.
+TOLERANCE = 0.035
 #: A goal is left at this many times the distance that counts as reached.
 RELEASE = 2.0
 #: Shortest time that a predicted one lets a goal be active [s].
@@ -46,6 +48,7 @@ class Goal:
     Args:
         config: the dwell is by the stamps of frames, the timeout by a steady clock.
         period: of the frames [s].
+        tolerance: of the bundle, for a ``goal_tolerance`` of 0.
 
     Attributes:
         config: can be replaced at any time; the goal stays.
@@ -61,8 +64,9 @@ class Goal:
     latent: np.ndarray | None
     _since: int | None  # first frame in a row that speaks for another state [ns]
 
-    def __init__(self, config: GoalConfig, period: float) -> None:
+    def __init__(self, config: GoalConfig, period: float, tolerance: float = TOLERANCE) -> None:
         self.config = config
+        self._tolerance = tolerance
         self._pause = max(MAX_PAUSE, MAX_PERIODS * period)
         self._set_at = self._active_since = self._foreseen_at = 0.0
         self.clear()
@@ -87,6 +91,11 @@ class Goal:
         self._since = None
 
     @property
+    def tolerance(self) -> float:
+        """Largest distance at which the goal counts as reached."""
+        return self.config.goal_tolerance or self._tolerance
+
+    @property
     def pursued(self) -> np.ndarray | None:
         """What to plan for, (D,); None without a goal and after a timeout."""
         return None if self.state is GoalState.TIMEOUT else self.latent
@@ -108,7 +117,7 @@ class Goal:
             self._since = None
         apart = latent.astype(np.float64) - self.latent
         self.frame, self.distance = stamp, float(np.mean(apart**2))
-        tolerance = self.config.goal_tolerance
+        tolerance = self.tolerance
         if self.state is GoalState.ACTIVE:
             other, speaks = GoalState.REACHED, self.distance <= tolerance
         elif self.state is GoalState.REACHED:

@@ -20,7 +20,6 @@ class Push(Task):
 
     name = 'push'
     contract = 'push.yaml'
-    preset = 'push'
     joints = ('pusher_x', 'pusher_y', 'puck_x', 'puck_y')
     unit = 'm'
     tolerance = 0.03

