@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A trained model on disk: manifest, weights and graphs in one folder, each file hashed."""
 
-from lewm_ros.bundle.bundle import CARD, Bundle, rewrite_manifest, write_bundle
+from lewm_ros.bundle.bundle import CARD, Bundle, add_file, rewrite_manifest, write_bundle
 from lewm_ros.bundle.manifest import (
+    DECODER,
     ENCODER,
     FILES,
     ROADMAP,
     ROLLOUT,
     WEIGHTS,
     Calibration,
+    DecoderEntry,
     Manifest,
     RoadmapEntry,
 )
@@ -17,6 +19,7 @@ from lewm_ros.files import MANIFEST
 
 __all__ = [
     'CARD',
+    'DECODER',
     'ENCODER',
     'FILES',
     'MANIFEST',
@@ -25,8 +28,10 @@ __all__ = [
     'WEIGHTS',
     'Bundle',
     'Calibration',
+    'DecoderEntry',
     'Manifest',
     'RoadmapEntry',
+    'add_file',
     'rewrite_manifest',
     'write_bundle',
 ]
