@@ -48,7 +48,7 @@ class DecoderNetwork(nn.Module):
         for inputs, outputs in zip(_CHANNELS, (*_CHANNELS[1:], 3)):
             layers += [nn.ReLU(), nn.ConvTranspose2d(inputs, outputs, 4, 2, 1)]
         self.layers = nn.Sequential(*layers)
-        self.register_buffer('mean', mean)
+        self.mean = nn.Buffer(mean)
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
         """Decode."""
@@ -67,7 +67,7 @@ class DecoderGraph(nn.Module):
         return 255 * self.network(latents).clamp(0, 1).permute(0, 2, 3, 1)
 
 
-def add_decoder(
+def train_decoder(
     bundle: Bundle,
     engine: Engine,
     data: Sequence[Path],
@@ -162,7 +162,9 @@ def _encoded(
     return latents[kept], images[kept], held_out[kept]
 
 
-def _errors(network: DecoderNetwork, latents: np.ndarray, images: np.ndarray) -> tuple[float, float]:
+def _errors(
+    network: DecoderNetwork, latents: np.ndarray, images: np.ndarray
+) -> tuple[float, float]:
     """Root mean squares of the decoder's error and of the mean image's, of values in [0, 255]."""
     graph, mean = DecoderGraph(network), 255 * network.mean.movedim(0, -1)
     squares = np.zeros(2)

@@ -80,14 +80,18 @@ def export_graphs(
     copy.eval().requires_grad_(False)
     size, block = config.image_size, config.block_size
     samples = torch.export.Dim('samples', min=1, max=65536)
-    encoder = export_graph(EncoderGraph(copy), {'pixels': torch.zeros(1, 3, size, size)}, ['latent'], {})
+    encoder = export_graph(
+        EncoderGraph(copy), {'pixels': torch.zeros(1, 3, size, size)}, ['latent'], {}
+    )
     inputs = {
         'context': torch.zeros(history, config.latent_size),
         'actions': torch.zeros(2, horizon, block),
     }
     if history > 1:
         inputs['past'] = torch.zeros(history - 1, block)
-    rollout = export_graph(RolloutGraph(copy), inputs, latent_names(horizon), {'actions': {0: samples}})
+    rollout = export_graph(
+        RolloutGraph(copy), inputs, latent_names(horizon), {'actions': {0: samples}}
+    )
     return {ENCODER: encoder, ROLLOUT: rollout}
 
 

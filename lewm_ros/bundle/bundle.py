@@ -220,7 +220,9 @@ def rewrite_manifest(path: str | Path, manifest: Manifest) -> Bundle:
     return Bundle.load(path)
 
 
-def add_file(bundle: Bundle, key: str, content: bytes, entry: RoadmapEntry | DecoderEntry) -> Bundle:
+def add_file(
+    bundle: Bundle, key: str, content: bytes, entry: RoadmapEntry | DecoderEntry
+) -> Bundle:
     """Put a file of :data:`OPTIONAL` into a bundle, in place of one that it has.
 
     The model stays the same. Raises ModelError if the folder holds another one by now.

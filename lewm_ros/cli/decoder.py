@@ -10,7 +10,7 @@ from pathlib import Path
 from lewm_ros.bundle import DECODER, Bundle
 from lewm_ros.engines import ENGINES, EngineConfig, load_engine
 from lewm_ros.files import find
-from lewm_ros.training.decoder import STEPS, add_decoder
+from lewm_ros.training.decoder import STEPS, train_decoder
 from lewm_ros.training.device import choose_device
 
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     bundle = Bundle.load(find('bundle', args.bundle))
     engine = load_engine(bundle, args.engine, args.threads)
     device = choose_device(args.device)
-    print(describe(add_decoder(bundle, engine, args.data, args.steps, device, args.threads)))
+    print(describe(train_decoder(bundle, engine, args.data, args.steps, device, args.threads)))
     return 0
 
 

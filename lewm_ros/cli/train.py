@@ -10,13 +10,15 @@ import os
 from pathlib import Path
 import sys
 
+from lewm_ros.cli import decoder
 from lewm_ros.cli.roadmap import describe
-from lewm_ros.engines import EngineConfig, load_engine
+from lewm_ros.engines import Engine, EngineConfig, load_engine
 from lewm_ros.errors import LewmError
 from lewm_ros.evaluation.roadmap import build_roadmap
 from lewm_ros.files import find
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.config import CONFIGS
+from lewm_ros.training.decoder import STEPS, train_decoder
 from lewm_ros.training.device import choose_device
 from lewm_ros.training.run_folder import RunFolder
 from lewm_ros.training.train import describe_losses, train
@@ -57,11 +59,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--no-roadmap', action='store_true', help='leave the roadmap of the bags out of the bundle'
     )
+    parser.add_argument(
+        '--no-decoder',
+        action='store_true',
+        help='leave out of the bundle what shows latents as images',
+    )
     parser.add_argument('--resume', action='store_true', help='continue the run folder')
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, print the held-out losses of each bag, and add the roadmap of the bags."""
+    """Train, print the held-out losses of each bag, and add the roadmap and the decoder."""
     given = {'steps': args.steps, 'lr': args.lr, 'colour_jitter': args.colour_jitter}
     bundle = train(
         args.data,
@@ -79,13 +86,28 @@ def run(args: argparse.Namespace) -> int:
         losses = describe_losses(bag) if bag['held_out'] else 'none held out'
         print(f'{bag["name"]}: {losses}')
     print(f'wrote {bundle.path}')
-    if args.no_roadmap:
-        return 0
     device = choose_device(args.device)
     name, provider = ('torch', device) if device == 'cuda' else (EngineConfig.engine, '')
-    try:
-        engine = load_engine(bundle, name, args.threads, provider=provider)
-        print(describe(build_roadmap(bundle, engine, args.data)))
-    except (LewmError, OSError) as error:  # the bundle is whole without one
-        print(f'no roadmap: {error}', file=sys.stderr)
+
+    def engine() -> Engine:
+        return load_engine(bundle, name, args.threads, provider=provider)
+
+    def add_roadmap() -> str:
+        return describe(build_roadmap(bundle, engine(), args.data))
+
+    def add_decoder() -> str:
+        steps = min(STEPS, bundle.manifest.provenance['config']['steps'])
+        return decoder.describe(
+            train_decoder(bundle, engine(), args.data, steps, device, args.threads)
+        )
+
+    for what, left_out, add in (
+        ('roadmap', args.no_roadmap, add_roadmap),
+        ('decoder', args.no_decoder, add_decoder),
+    ):
+        try:
+            if not left_out:
+                print(add())
+        except (LewmError, OSError) as error:  # the bundle is whole without one
+            print(f'no {what}: {error}', file=sys.stderr)
     return 0
