@@ -19,7 +19,7 @@ from lewm_ros.evaluation.closed_loop import GOAL_SECONDS
 from lewm_ros.evaluation.evaluate import evaluate
 from lewm_ros.evaluation.false_alarms import false_alarms
 from lewm_ros.evaluation.probe import probe_bags
-from lewm_ros.evaluation.voe_figure import draw
+from lewm_ros.evaluation.voe_figure import draw, draw_expected
 from lewm_ros.files import find
 from lewm_ros.planning import PlannerConfig
 from lewm_ros.robot.settings import help_of
@@ -27,6 +27,7 @@ from lewm_ros.sim import TASKS, Task, make_task
 from lewm_ros.sim.collect import image_size
 from lewm_ros.sim.perturbations import PERTURBATIONS
 from lewm_ros.surprise.config import SurpriseConfig
+from lewm_ros.view.imagination import Imagination
 
 #: Options that have no meaning with --voe, and their defaults.
 GOALS_ONLY = {'goals': 40, 'seconds': GOAL_SECONDS, 'far': None, 'no_roadmap': False}
@@ -106,7 +107,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--alpha', type=float, help=help_of(SurpriseConfig, 'alpha'))
     group.add_argument('--horizon', type=int, help=help_of(SurpriseConfig, 'horizon'))
     group.add_argument(
-        '--figure', type=Path, metavar='FILE.png', help='draw surprise over time around the events'
+        '--figure',
+        type=Path,
+        metavar='FILE.png',
+        help='draw surprise over time around the events and, where the bundle has a decoder, what '
+        'was expected and seen at one of each kind, into FILE_expected.png',
     )
 
 
@@ -182,6 +187,9 @@ def _surprise(args: argparse.Namespace, bundle: Bundle, task: Task, config: Plan
     if args.figure is not None:
         period = bundle.manifest.camera_period
         draw(args.figure, trials, normal, calibration.threshold, period)
+        if bundle.manifest.decoder is not None:
+            beside = args.figure.with_stem(args.figure.stem + '_expected')
+            draw_expected(beside, trials, Imagination(bundle))
     return 0
 
 

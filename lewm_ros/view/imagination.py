@@ -53,18 +53,24 @@ class Imagination:
         labels[0] = 'way: ' + labels[0].removesuffix(' left')
         return np.concatenate([*strip, row(list(passed), [*labels, 'goal'])])
 
-    def expected(self, latents: np.ndarray, frame: np.ndarray | None) -> np.ndarray:
+    def expected(self, latents: np.ndarray, frame: np.ndarray | None, name: str = '') -> np.ndarray:
         """Draw what was expected, what was seen and where they differ, (height, WIDTH, 3).
 
         Args:
             latents: (2, D), predicted and of the frame.
             frame: (S, S, 3) uint8 as the model sees it, None where it is not at hand.
+            name: of what happened.
 
         """
         expected, seen = self.decoder(latents)
         return row(
             [expected, seen, difference(expected, seen), frame],
-            ['expected', 'seen (decoded)', 'difference', '' if frame is None else 'seen (camera)'],
+            [
+                f'{name}: expected' if name else 'expected',
+                'seen (decoded)',
+                'difference',
+                '' if frame is None else 'seen (camera)',
+            ],
             TALLEST,
         )
 
