@@ -117,7 +117,8 @@ def fit(latents: np.ndarray, images: np.ndarray, steps: int, device: str = 'cpu'
     inputs = torch.from_numpy(latents)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = DecoderNetwork(latents.shape[1], targets.float().mean(0) / 255).to(device)
+        mean = torch.from_numpy(images.mean(axis=0, dtype=np.float32) / 255).movedim(-1, 0)
+        network = DecoderNetwork(latents.shape[1], mean).to(device)
         optimiser = torch.optim.AdamW(network.parameters(), lr=LR, fused=device == 'cuda')
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LR, steps, pct_start=0.1)
         bar = progress(range(steps), desc='decoder', unit='step')

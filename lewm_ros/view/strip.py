@@ -50,7 +50,8 @@ def curve(values: np.ndarray, columns: int, name: str) -> np.ndarray:
         for x, value in zip(centres(columns), values)
         if np.isfinite(value)
     ]
-    cv2.polylines(canvas, [np.array(points, np.int32).reshape(-1, 2)], False, LINE, 1, cv2.LINE_AA)
+    if points:
+        cv2.polylines(canvas, [np.array(points, np.int32)], False, LINE, 1, cv2.LINE_AA)
     for (x, y), value in zip(points, known):
         cv2.circle(canvas, (x, y), 3, LINE, cv2.FILLED, cv2.LINE_AA)
         text = f'{value:.2f}' if value < 10 else f'{value:.0f}'

@@ -159,3 +159,21 @@ def test_what_differs_is_red(bundle) -> None:
     assert (without[20:160, 500:620] == 255).all()
     assert (with_frame[20:160, 500:620] == 0).all()
     assert (notice('no decoder ' * 40) < 255).any()
+
+
+@pytest.mark.parametrize(
+    ('values', 'said'),
+    [
+        ({'model_hash': 'x'}, "decoder.model_hash is 'x': expected a SHA-256"),
+        ({'error': -1}, 'decoder.error is -1'),
+        ({'size': 0}, 'decoder.size is 0'),
+        ({'more': 1}, "decoder has unknown key 'more'"),
+    ],
+)
+def test_a_wrong_entry_is_named(bundle, values, said) -> None:
+    """As every other part of a manifest."""
+    manifest = json.loads((bundle / 'manifest.json').read_text())
+    manifest['decoder'] |= values
+    (bundle / 'manifest.json').write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match=said):
+        Bundle.load(bundle)
