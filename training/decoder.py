@@ -92,7 +92,7 @@ def train_decoder(
     latents, images, held_out = _encoded(bundle, engine, bags)
     torch.set_num_threads(threads)
     network = fit(latents[~held_out], images[~held_out], steps, device)
-    entry_error, spread = _errors(network, latents[held_out], images[held_out])
+    error, spread = _errors(network, latents[held_out], images[held_out])
     graph = export_graph(
         DecoderGraph(network),
         {'latents': torch.zeros(2, latents.shape[1])},
@@ -104,7 +104,7 @@ def train_decoder(
         model_hash=bundle.hash,
         size=SIZE,
         frames=int((~held_out).sum()),
-        error=entry_error,
+        error=error,
         spread=spread,
         data=tuple(digest for bag in bags for digest in bag_hashes(bag)),
     )

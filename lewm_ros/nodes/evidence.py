@@ -20,6 +20,7 @@ from lewm_ros.bags.evidence import EvidenceFolder, Message, Ring
 from lewm_ros.bags.layout import COMMAND
 from lewm_ros.bags.writer import Channel
 from lewm_ros.bundle import Bundle
+from lewm_ros.errors import LewmError
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
 from lewm_ros.nodes.messages import message_class, stamp_of
 from lewm_ros.robot.contract import Contract
@@ -110,7 +111,10 @@ class Evidence:
         about = {COMMAND: f'evidence of anomaly {event.id} ({event.kind})', **self._notes}
         files = {}
         if latents is not None and self._bundle.manifest.decoder is not None:
-            files[EXPECTED] = self._draw(latents, self._frame(messages, stamp))
+            try:
+                files[EXPECTED] = self._draw(latents, self._frame(messages, stamp))
+            except LewmError as error:  # the bag is worth more than the picture
+                self._node.get_logger().warning(f'no {EXPECTED} of anomaly {event.id}: {error}')
         bag = self._folder.write(name, messages, about, files)
         self.written += 1
         self._node.get_logger().info(f'evidence of anomaly {event.id} is in {bag}')

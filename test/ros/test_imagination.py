@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 from harness import Bench
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64MultiArray
 
-from lewm_ros.bundle import Bundle
+from lewm_ros.bundle import Bundle, write_bundle
 from lewm_ros.files import find
 from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.messages import header, image_message, stamp_of, vector_message, vectors
@@ -125,3 +127,23 @@ def test_without_a_decoder_the_picture_says_what_to_do(bench: Bench, tiny_bundle
             lambda: f'not said: {bench.text("view_node")}',
         )
         assert bench.diagnostics['lewm/view_node'][0] == 0
+
+
+def test_a_decoder_of_another_model_costs_the_picture_not_the_evidence(
+    bench: Bench, bundle, poses, tmp_path
+):
+    """The bag of the event is there, and the log names the model."""
+    folder = tmp_path / 'bundle'
+    other = replace(bundle.manifest.decoder, model_hash='a' * 64)
+    files = {name: bundle.path / name for name in bundle.manifest.hashes}
+    write_bundle(folder, replace(bundle.manifest, decoder=other), files)
+    names = ('encoder_node', 'surprise_node')
+    options = {'evidence_folder': tmp_path / 'evidence', 'evidence_seconds': 1.0}
+    with bench.nodes(*names, bundle=folder, threads=1, **options) as process:
+        bench.active(*names)
+        robot = Robot(bench)
+        robot.see(poses[0], 2.0)
+        robot.see(poses[1], 0.5)
+        bench.until(lambda: list(tmp_path.glob('evidence/2*_surprise/*.mcap')), 'no evidence')
+        assert not list(tmp_path.glob('evidence/2*/expected.png'))
+        assert 'decoder.onnx is of model aaaaaaaaaaaa' in process.output

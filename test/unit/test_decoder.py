@@ -15,6 +15,7 @@ import pytest
 from lewm_ros import cli
 from lewm_ros.bundle import CARD, DECODER, ROADMAP, Bundle, write_bundle
 from lewm_ros.bundle.manifest import FILES
+from lewm_ros.bundle.roadmap_file import read_roadmap
 from lewm_ros.engines import load_engine
 from lewm_ros.engines.decoder import Decoder
 from lewm_ros.errors import ModelError
@@ -131,7 +132,7 @@ def test_the_shipped_decoders_show_what_was_seen(name: str) -> None:
 def test_a_plan_is_a_strip_with_its_cost_and_the_way(bundle) -> None:
     """With the roadmap two rows, without it one; long plans and ways are thinned out."""
     found = Bundle.load(bundle)
-    nodes = Imagination(found)._roadmap.nodes
+    nodes = read_roadmap(found).nodes
     plan = nodes[:7]
     picture = Imagination(found).plan(plan)
     assert picture.shape[1] == 640 and picture.nbytes < MOST_BYTES
@@ -151,8 +152,8 @@ def test_what_differs_is_red(bundle) -> None:
     marked = difference(one, other)
     assert (marked[2:4, 2:4] == THRESHOLD).all()
     assert (marked[..., 0] == marked[..., 1]).sum() == 60
-    imagination = Imagination(Bundle.load(bundle))
-    both = imagination._roadmap.nodes[:2]
+    found = Bundle.load(bundle)
+    imagination, both = Imagination(found), read_roadmap(found).nodes[:2]
     frame = np.zeros((64, 64, 3), np.uint8)
     with_frame, without = imagination.expected(both, frame), imagination.expected(both, None)
     assert with_frame.shape == without.shape and with_frame.nbytes < MOST_BYTES
