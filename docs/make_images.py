@@ -77,7 +77,7 @@ def main() -> None:
             for process in (watch, demo):
                 process.send_signal(signal.SIGINT)
                 process.wait(20)
-    for name in ('plot', 'image'):
+    for name in ('plot', 'image', 'plan', 'expected'):
         save(name, from_message(heard[name]))
     save('marker', marker_picture(heard['marker']))
     terminal_picture(text.rpartition('\x1b[?1049l')[2]).save(HERE / 'watch.png', optimize=True)
@@ -96,14 +96,19 @@ def observe(terminal: int, demo: subprocess.Popen[bytes]) -> tuple[dict[str, Any
             if not values['end']:
                 opened.append(time.monotonic())
 
-    for name in ('plot', 'image', 'marker'):
+    for name in ('plot', 'image', 'marker', 'plan', 'expected'):
         kind = MarkerArray if name == 'marker' else Image
         node.create_subscription(
             kind, f'view/{name}', lambda m, n=name: heard.update({n: (time.monotonic(), m)}), 1
         )
     node.create_subscription(DiagnosticArray, 'anomaly', on_anomaly, EVENTS)
     text, began = '', time.monotonic()
-    while len(opened) < TELEPORTS or min(at for at, _ in heard.values()) < opened[-1] + MOMENT:
+    # What was expected is drawn once, the rest again and again.
+    while (
+        len(opened) < TELEPORTS
+        or len(heard) < 5
+        or min(at for name, (at, _) in heard.items() if name != 'expected') < opened[-1] + MOMENT
+    ):
         if demo.poll() is not None or time.monotonic() > began + PATIENCE:
             seconds = time.monotonic() - began
             raise SystemExit(f'{len(opened)} events in {seconds:.0f} s: expected {TELEPORTS}')

@@ -80,23 +80,28 @@ def export_graphs(
     copy.eval().requires_grad_(False)
     size, block = config.image_size, config.block_size
     samples = torch.export.Dim('samples', min=1, max=65536)
-    encoder = _graph(EncoderGraph(copy), {'pixels': torch.zeros(1, 3, size, size)}, ['latent'], {})
+    encoder = export_graph(
+        EncoderGraph(copy), {'pixels': torch.zeros(1, 3, size, size)}, ['latent'], {}
+    )
     inputs = {
         'context': torch.zeros(history, config.latent_size),
         'actions': torch.zeros(2, horizon, block),
     }
     if history > 1:
         inputs['past'] = torch.zeros(history - 1, block)
-    rollout = _graph(RolloutGraph(copy), inputs, latent_names(horizon), {'actions': {0: samples}})
+    rollout = export_graph(
+        RolloutGraph(copy), inputs, latent_names(horizon), {'actions': {0: samples}}
+    )
     return {ENCODER: encoder, ROLLOUT: rollout}
 
 
-def _graph(
+def export_graph(
     module: nn.Module,
     inputs: dict[str, torch.Tensor],
     outputs: list[str],
     dynamic: dict[str, dict[int, object]],
 ) -> bytes:
+    """Graph of a module; arguments as of ``torch.onnx.export``, ``inputs`` and sizes by name."""
     # Both report at length on optional operators that these graphs do not have.
     for name in ('onnxscript', 'torch.onnx._internal.exporter._registration'):
         logging.getLogger(name).setLevel(logging.ERROR)

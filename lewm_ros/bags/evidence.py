@@ -97,8 +97,14 @@ class EvidenceFolder:
             )
         return None
 
-    def write(self, name: str, messages: Sequence[Message], metadata: Mapping[str, str]) -> Path:
-        """Write messages into a new bag ``name``, which appears once it is complete.
+    def write(
+        self,
+        name: str,
+        messages: Sequence[Message],
+        metadata: Mapping[str, str],
+        files: Mapping[str, bytes],
+    ) -> Path:
+        """Write messages into a new bag ``name``, which appears once it is complete, with files.
 
         Raises BagError or OSError where that cannot be done.
         """
@@ -115,5 +121,7 @@ class EvidenceFolder:
                     time.sleep(PAUSE)
         finally:
             bag.close()
+        for file, content in files.items():
+            (unfinished / file).write_bytes(content)
         unfinished.rename(target)
         return target

@@ -2,14 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """A trained model on disk: manifest, weights and graphs in one folder, each file hashed."""
 
-from lewm_ros.bundle.bundle import CARD, Bundle, rewrite_manifest, write_bundle
+from lewm_ros.bundle.bundle import CARD, Bundle, add_file, rewrite_manifest, write_bundle
 from lewm_ros.bundle.manifest import (
+    DECODER,
     ENCODER,
     FILES,
+    OPTIONAL,
     ROADMAP,
     ROLLOUT,
     WEIGHTS,
     Calibration,
+    DecoderEntry,
     Manifest,
     RoadmapEntry,
 )
@@ -17,16 +20,20 @@ from lewm_ros.files import MANIFEST
 
 __all__ = [
     'CARD',
+    'DECODER',
     'ENCODER',
     'FILES',
     'MANIFEST',
+    'OPTIONAL',
     'ROADMAP',
     'ROLLOUT',
     'WEIGHTS',
     'Bundle',
     'Calibration',
+    'DecoderEntry',
     'Manifest',
     'RoadmapEntry',
+    'add_file',
     'rewrite_manifest',
     'write_bundle',
 ]

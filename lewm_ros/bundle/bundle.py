@@ -20,15 +20,18 @@ import os
 from pathlib import Path
 import shutil
 import tempfile
+from typing import Any
 
 import numpy as np
 
 from lewm_ros.bundle.manifest import (
     DESCRIPTIVE,
     FILES,
-    ROADMAP,
+    OPTIONAL,
     Calibration,
+    DecoderEntry,
     Manifest,
+    RoadmapEntry,
 )
 from lewm_ros.errors import ModelError, one_line, shown
 from lewm_ros.files import MANIFEST, PARTIAL, atomic_write, check_size, read_limited, sync
@@ -163,20 +166,21 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
         path: the bundle's folder; its parent is made if needed.
         manifest: its ``files`` are computed here.
         files: content, or a file to copy, for each of :data:`FILES`; a :data:`CARD` may be
-            added, and a :data:`ROADMAP` that the manifest has an entry for. Without one the
-            entry goes.
+            added, and files of :data:`OPTIONAL` that the manifest has entries for. Without the
+            file an entry goes.
 
     Raises ModelError for wrong names, or if ``path`` is something other than a bundle.
 
     """
     path = Path(path).resolve()
-    if not set(FILES) <= set(files) <= {*FILES, CARD, ROADMAP}:
+    others = {name: key for key, (name, _) in OPTIONAL.items()}
+    if not set(FILES) <= set(files) <= {*FILES, CARD, *others}:
         raise ModelError(
-            f'bundle {path}: given files {sorted(files)}: expected {list(FILES)}, and {CARD} and '
-            f'{ROADMAP} if any'
+            f'bundle {path}: given files {sorted(files)}: expected {list(FILES)}, and '
+            f'{[CARD, *others]} if any'
         )
-    if ROADMAP not in files:
-        manifest = replace(manifest, roadmap=None)
+    gone: dict[str, Any] = {key: None for name, key in others.items() if name not in files}
+    manifest = replace(manifest, **gone)
     if path.exists() and not (path / MANIFEST).is_file() and not _is_empty_folder(path):
         raise ModelError(f'{path} exists and is no bundle: choose another path, or remove it')
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -199,7 +203,7 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
 def rewrite_manifest(path: str | Path, manifest: Manifest) -> Bundle:
     """Replace a bundle's manifest, atomically (a new calibration, say), and load the bundle.
 
-    The entry of the roadmap stays that of the file in the folder.
+    The entries of :data:`OPTIONAL` stay those of the files in the folder.
 
     Raises ModelError if the new manifest describes another model.
     """
@@ -209,10 +213,31 @@ def rewrite_manifest(path: str | Path, manifest: Manifest) -> Bundle:
             f'bundle {path}: the new manifest is of model {manifest.model_hash[:12]}, the bundle '
             f'is {bundle.hash[:12]}: only {list(DESCRIPTIVE)} may change; write a new bundle'
         )
-    manifest = replace(manifest, roadmap=bundle.manifest.roadmap)
+    kept: dict[str, Any] = {key: getattr(bundle.manifest, key) for key in OPTIONAL}
+    manifest = replace(manifest, **kept)
     with atomic_write((bundle.path / MANIFEST).resolve()) as partial:
         partial.write_bytes(_encode(manifest))
     return Bundle.load(path)
+
+
+def add_file(
+    bundle: Bundle, key: str, content: bytes, entry: RoadmapEntry | DecoderEntry
+) -> Bundle:
+    """Put a file of :data:`OPTIONAL` into a bundle, in place of one that it has.
+
+    The model stays the same. Raises ModelError if the folder holds another one by now.
+    """
+    now = Bundle.load(bundle.path)
+    if now.hash != bundle.hash:
+        raise ModelError(
+            f'bundle {bundle.path} was replaced by model {now.hash[:12]} meanwhile: run '
+            f'`lewm {key}` again'
+        )
+    names = [name for name in (*now.manifest.hashes, CARD) if (now.path / name).is_file()]
+    files: dict[str, bytes | Path] = {name: now.path / name for name in names}
+    files[OPTIONAL[key][0]] = content
+    added: dict[str, Any] = {key: entry}
+    return write_bundle(bundle.path, replace(now.manifest, **added), files)
 
 
 def _read_manifest(path: Path) -> Manifest:

@@ -24,6 +24,7 @@ ENCODER = 'encoder.onnx'
 ROLLOUT = 'rollout.onnx'
 FILES = (WEIGHTS, ENCODER, ROLLOUT)
 ROADMAP = 'roadmap.npz'  #: optional, see :class:`RoadmapEntry`
+DECODER = 'decoder.onnx'  #: optional, see :class:`DecoderEntry`
 
 # Memory is taken by these numbers of the manifest, so they have limits: far above what a robot
 # needs, far below what would fill a computer.
@@ -39,6 +40,7 @@ DESCRIPTIVE = (
     'calibration',
     'surprise_scale',
     'roadmap',
+    'decoder',
     'goal_tolerance',
 )
 
@@ -117,6 +119,36 @@ class RoadmapEntry:
 
 
 @dataclass(frozen=True)
+class DecoderEntry:
+    """What is beside the graph of :data:`DECODER`: the data and model that it was trained on."""
+
+    sha256: str  #: of the file
+    model_hash: str  #: :attr:`Manifest.model_hash` of the model whose latents it reads
+    size: int  #: of its images, width and height [px]
+    frames: int  #: that it was trained on
+    error: float  #: root mean square on held-out frames, of values in [0, 255]
+    spread: float  #: likewise of the mean image, which knows nothing of the latent
+    data: tuple[str, ...]  #: SHA-256 of each file of the data
+
+    def __post_init__(self) -> None:
+        for key in ('sha256', 'model_hash'):
+            _sha256(f'decoder.{key}', getattr(self, key))
+        for key, high in (('size', 2048), ('frames', 10**9)):
+            checks.whole(f'decoder.{key}', getattr(self, key), 1, high)
+        for key in ('error', 'spread'):
+            value = checks.number(f'decoder.{key}', getattr(self, key), 0, 255)
+            object.__setattr__(self, key, value)
+        object.__setattr__(self, 'data', _hashes('decoder.data', self.data))
+
+
+#: What a bundle may have beside its model: key of the manifest → file and kind of the entry.
+OPTIONAL: dict[str, tuple[str, Any]] = {
+    'roadmap': (ROADMAP, RoadmapEntry),
+    'decoder': (DECODER, DecoderEntry),
+}
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything about a model except its weights. Raises CheckError naming a wrong key."""
 
@@ -138,6 +170,7 @@ class Manifest:
     roadmap: RoadmapEntry | None = None  #: of the file :data:`ROADMAP`, where there is one
     #: Mean squared latent distance per dimension at which a goal is reached, where it was measured.
     goal_tolerance: float | None = None
+    decoder: DecoderEntry | None = None  #: of the file :data:`DECODER`, where there is one
     files: dict[str, str] = field(default_factory=dict)  #: name → SHA-256; set when written
 
     def __post_init__(self) -> None:
@@ -235,7 +268,7 @@ class Manifest:
                 f'{SCHEMA_VERSION}'
             )
         values = {k: v for k, v in data.items() if k != 'schema_version'}
-        _check_keys('manifest', values, cls, ('roadmap', 'goal_tolerance'))
+        _check_keys('manifest', values, cls, (*OPTIONAL, 'goal_tolerance'))
         try:
             values['contract'] = Contract.parse(values['contract'])
         except CheckError as error:
@@ -246,9 +279,10 @@ class Manifest:
         for entry in calibration:
             _check_keys('calibration', entry, Calibration, LATER)
         values['calibration'] = tuple(Calibration(**entry) for entry in calibration)
-        if values.get('roadmap') is not None:
-            _check_keys('roadmap', values['roadmap'], RoadmapEntry)
-            values['roadmap'] = RoadmapEntry(**values['roadmap'])
+        for key, (_, kind) in OPTIONAL.items():
+            if values.get(key) is not None:
+                _check_keys(key, values[key], kind)
+                values[key] = kind(**values[key])
         _check_files(values['files'])
         return cls(**values)
 
@@ -259,16 +293,18 @@ class Manifest:
         data['calibration'] = [asdict(c) for c in self.calibration]
         if self.goal_tolerance is None:
             del data['goal_tolerance']
-        if self.roadmap is None:
-            del data['roadmap']
-        else:
-            data['roadmap'] = asdict(self.roadmap)
+        for key in OPTIONAL:
+            if data[key] is None:
+                del data[key]
+            else:
+                data[key] = asdict(data[key])
         return {'schema_version': SCHEMA_VERSION, **data}
 
     @property
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of each file of the bundle, the optional one included."""
-        return self.files | ({} if self.roadmap is None else {ROADMAP: self.roadmap.sha256})
+        """SHA-256 of each file of the bundle, the optional ones included."""
+        entries = {name: getattr(self, key) for key, (name, _) in OPTIONAL.items()}
+        return self.files | {name: e.sha256 for name, e in entries.items() if e is not None}
 
     @property
     def model_hash(self) -> str:

@@ -4,16 +4,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 import hashlib
 import io
-from pathlib import Path
 import zipfile
 
 import numpy as np
 
-from lewm_ros.bundle.bundle import CARD, Bundle, write_bundle
-from lewm_ros.bundle.manifest import FILES, ROADMAP, RoadmapEntry
+from lewm_ros.bundle.bundle import Bundle, add_file
+from lewm_ros.bundle.manifest import ROADMAP, RoadmapEntry
 from lewm_ros.errors import ModelError, one_line
 from lewm_ros.planning.roadmap import Roadmap
 
@@ -80,12 +78,6 @@ def write_roadmap(
     Raises ModelError if the folder holds another model by now.
 
     """
-    now = Bundle.load(bundle.path)
-    if now.hash != bundle.hash:
-        raise ModelError(
-            f'bundle {bundle.path} was replaced by model {now.hash[:12]} meanwhile: run '
-            f'`lewm roadmap` again'
-        )
     file = io.BytesIO()
     arrays = {name: getattr(roadmap, name).astype(kind) for name, kind in ARRAYS.items()}
     np.savez_compressed(file, **arrays)
@@ -102,8 +94,4 @@ def write_roadmap(
         connected=connected,
         data=data,
     )
-    files: dict[str, bytes | Path] = {ROADMAP: file.getvalue()}
-    for name in (*FILES, CARD):
-        if (bundle.path / name).is_file():
-            files[name] = bundle.path / name
-    return write_bundle(bundle.path, replace(now.manifest, roadmap=entry), files)
+    return add_file(bundle, 'roadmap', file.getvalue(), entry)

@@ -29,6 +29,7 @@ COMMANDS = {
     'inspect': ('cli.inspect_bags', 'what bags hold: rates, gaps, episodes, usable windows'),
     'train': ('cli.train', 'train a model from bags'),
     'roadmap': ('cli.roadmap', 'map which goals bags connect, for goals beyond one plan'),
+    'decoder': ('cli.decoder', 'train what shows latents as images, for view/plan'),
     'evaluate': (
         'cli.evaluate',
         'is a bundle ready for its robot (--data); success and surprise (--voe) in simulation',

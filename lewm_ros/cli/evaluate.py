@@ -27,7 +27,7 @@ from lewm_ros.evaluation.report import prepare_report
 from lewm_ros.evaluation.roadmap import encode_bags
 from lewm_ros.evaluation.verdict import describe, judge
 from lewm_ros.evaluation.verdict_figure import draw as draw_verdict
-from lewm_ros.evaluation.voe_figure import draw
+from lewm_ros.evaluation.voe_figure import draw, draw_expected
 from lewm_ros.files import find
 from lewm_ros.planning import PlannerConfig
 from lewm_ros.robot.contract import Contract
@@ -36,6 +36,7 @@ from lewm_ros.sim import TASKS, Task, make_task
 from lewm_ros.sim.collect import image_size
 from lewm_ros.sim.perturbations import PERTURBATIONS
 from lewm_ros.surprise.config import SurpriseConfig
+from lewm_ros.view.imagination import Imagination
 
 #: Options that have a meaning for one kind of evaluation only, and their defaults.
 ONLY: dict[str, dict[str, Any]] = {
@@ -245,6 +246,9 @@ def _surprise(args: argparse.Namespace, bundle: Bundle, task: Task, config: Plan
     if args.figure is not None:
         period = bundle.manifest.camera_period
         draw(args.figure, trials, normal, calibration.threshold, period)
+        if bundle.manifest.decoder is not None:
+            beside = args.figure.with_stem(args.figure.stem + '_expected')
+            draw_expected(beside, trials, Imagination(bundle))
     return 0
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import argparse
 
-from lewm_ros.bundle import Bundle
+from lewm_ros.bundle import OPTIONAL, Bundle
 from lewm_ros.files import find
 from lewm_ros.training.export import export_bundle
 
@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
     print(f'{written.path}: model {written.hash[:12]}, was {bundle.hash[:12]}')
     if bundle.manifest.calibration:
         print('its thresholds belonged to the old graphs: run `lewm calibrate` again')
-    if bundle.manifest.roadmap is not None:
-        print('its roadmap belonged to the old graphs: run `lewm roadmap` again')
+    for key in OPTIONAL:
+        if getattr(bundle.manifest, key) is not None:
+            print(f'its {key} belonged to the old graphs: run `lewm {key}` again')
     return 0

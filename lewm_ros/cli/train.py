@@ -14,6 +14,7 @@ import sys
 
 from lewm_ros.api import planner_config
 from lewm_ros.bundle import Bundle
+from lewm_ros.cli import decoder
 from lewm_ros.cli.roadmap import describe as roadmap_text
 from lewm_ros.engines import Engine, EngineConfig, load_engine
 from lewm_ros.errors import LewmError
@@ -23,6 +24,7 @@ from lewm_ros.evaluation.verdict import describe, judge
 from lewm_ros.files import find
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.config import CONFIGS
+from lewm_ros.training.decoder import STEPS, train_decoder
 from lewm_ros.training.device import choose_device
 from lewm_ros.training.run_folder import RunFolder
 from lewm_ros.training.train import describe_losses, train
@@ -63,11 +65,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--no-roadmap', action='store_true', help='leave the roadmap of the bags out of the bundle'
     )
+    parser.add_argument(
+        '--no-decoder',
+        action='store_true',
+        help='leave out of the bundle what shows latents as images',
+    )
     parser.add_argument('--resume', action='store_true', help='continue the run folder')
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, print held-out losses, add the roadmap of the bags, and say whether it is ready."""
+    """Train, print held-out losses, add decoder and roadmap, and say whether it is ready."""
     given = {'steps': args.steps, 'lr': args.lr, 'colour_jitter': args.colour_jitter}
     bundle = train(
         args.data,
@@ -87,6 +94,14 @@ def run(args: argparse.Namespace) -> int:
     print(f'wrote {bundle.path}')
     device = choose_device(args.device)
     name, provider = ('torch', device) if device == 'cuda' else (EngineConfig.engine, '')
+    if not args.no_decoder:
+        steps = min(STEPS, bundle.manifest.provenance['config']['steps'])
+        try:
+            engine = load_engine(bundle, name, args.threads, provider=provider)
+            bundle = train_decoder(bundle, engine, args.data, steps, device, args.threads)
+            print(decoder.describe(bundle))
+        except (LewmError, OSError) as error:  # the bundle is whole without one
+            print(f'no decoder: {error}', file=sys.stderr)
     try:
         engine = load_engine(bundle, name, args.threads, provider=provider)
         _finish(bundle, engine, args.data, not args.no_roadmap)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lewm_ros.bundle import ENCODER, ROLLOUT, Bundle, Manifest
+from lewm_ros.bundle import DECODER, ENCODER, ROLLOUT, Bundle, Manifest
 from lewm_ros.errors import EngineError, ModelError, one_line, shown
 
 
@@ -23,6 +23,18 @@ def encoder_graph(bundle: Bundle) -> bytes:
     model = _parse(bundle, ENCODER)
     _check(bundle, ENCODER, model.graph.input, {'pixels': [1, 3, size, size]})
     _check(bundle, ENCODER, model.graph.output, {'latent': [1, bundle.manifest.latent_size]})
+    return model.SerializeToString()
+
+
+def decoder_graph(bundle: Bundle, size: int) -> bytes:
+    """Return the decoder: latents (n, D) → images (n, size, size, 3) of values in [0, 255].
+
+    Raises ModelError as :func:`encoder_graph`.
+    """
+    model = _parse(bundle, DECODER)
+    latents = [None, bundle.manifest.latent_size]
+    _check(bundle, DECODER, model.graph.input, {'latents': latents})
+    _check(bundle, DECODER, model.graph.output, {'images': [None, size, size, 3]})
     return model.SerializeToString()
 
 

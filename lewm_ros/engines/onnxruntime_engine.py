@@ -45,8 +45,8 @@ class OnnxRuntimeEngine(Engine):
     ) -> None:
         self._manifest, self._horizon = bundle.manifest, horizon
         self.precision = choose_precision(precision, False, 'onnxruntime')
-        self._encoder = _session(bundle, encoder_graph(bundle), threads, provider)
-        self._rollout = _session(bundle, rollout_graph(bundle, horizon), threads, provider)
+        self._encoder = make_session(bundle, encoder_graph(bundle), threads, provider)
+        self._rollout = make_session(bundle, rollout_graph(bundle, horizon), threads, provider)
         self.provider: str = self._rollout.get_providers()[0]
 
     def encode(self, image: np.ndarray) -> np.ndarray:
@@ -63,7 +63,8 @@ class OnnxRuntimeEngine(Engine):
         return np.stack(latents[: actions.shape[1]], axis=1)
 
 
-def _session(bundle: Bundle, graph: bytes, threads: int, provider: str) -> Any:
+def make_session(bundle: Bundle, graph: bytes, threads: int, provider: str) -> Any:
+    """Load a graph of a bundle; arguments as of :class:`OnnxRuntimeEngine`."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -27,6 +27,8 @@ class Trial:
         stamps: (n,) int64 [ns] of the frames with a score.
         scores: (n,) their surprise.
         events: of each detector by kind, in the order of their start.
+        strangest: of the second after ``shown`` the frame of the highest score: latents (2, D),
+            expected and seen, and the image (S, S, 3) uint8.
 
     """
 
@@ -35,6 +37,7 @@ class Trial:
     stamps: np.ndarray
     scores: np.ndarray
     events: dict[str, list[Event]]
+    strangest: tuple[np.ndarray, np.ndarray] | None = None
 
     def peak(self, start: int, seconds: float) -> float:
         """Highest score of the frames from ``start`` [ns] on, for so long [s]."""

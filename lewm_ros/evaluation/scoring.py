@@ -38,6 +38,7 @@ class Scores:
     stamps: np.ndarray  #: (n,) int64 [ns]
     scores: np.ndarray  #: (n,) float64
     contributions: np.ndarray  #: (n, D) float64; each row's sum is the score
+    predicted: np.ndarray  #: (n, D) float32, latents that were expected
     events: dict[str, list[Event]]  #: of each kind, in the order of their start
 
 
@@ -92,6 +93,7 @@ def score_episode(
         np.array([row.stamp for row in rows], dtype=np.int64),
         np.array([row.score for row in rows]),
         np.array([row.contributions for row in rows]).reshape(-1, size),
+        np.array([row.predicted for row in rows], np.float32).reshape(-1, size),
         {kind: [e for e in events.values() if e.kind == kind] for kind in KINDS},
     )
 

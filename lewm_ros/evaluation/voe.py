@@ -175,12 +175,18 @@ class Trials:
         shown = next(
             (i for i in after if not np.array_equal(episode.images[i], usual.images[i])), after[0]
         )
+        inside = (scored.stamps >= episode.stamps[shown]) & (
+            scored.stamps <= episode.stamps[shown] + ABRUPT * NS_PER_S
+        )
+        peak = int(np.argmax(np.where(inside, scored.scores, -np.inf)))
+        image = episode.images[np.searchsorted(episode.stamps, scored.stamps[peak])]
         return Trial(
             began=int(episode.stamps[after[0]]),
             shown=int(episode.stamps[shown]),
             stamps=scored.stamps,
             scores=scored.scores,
             events=scored.events,
+            strangest=(np.stack([scored.predicted[peak], self._engine.encode(image)]), image),
         )
 
 

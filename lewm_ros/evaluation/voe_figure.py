@@ -7,10 +7,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from lewm_ros.evaluation.detection import Trial
 from lewm_ros.time import NS_PER_S
+from lewm_ros.view.imagination import Imagination
 
 BEFORE = 2.0  #: of an event, what is drawn [s]
 COLUMNS = 4
@@ -58,6 +60,16 @@ def draw(
     labels[1] = 'event'
     figure.legend(lines, labels, loc='outside upper right', ncols=3, frameon=False)
     figure.savefig(target, dpi=120, format='png')
+
+
+def draw_expected(target: Path, kinds: dict[str, list[Trial]], imagination: Imagination) -> None:
+    """Draw a PNG: for each kind what was expected and seen at the strangest frame of a trial."""
+    rows = [
+        imagination.expected(*trials[0].strangest, name=kind.replace('_', ' '))
+        for kind, trials in kinds.items()
+        if trials[0].strangest is not None
+    ]
+    cv2.imwrite(str(target), np.concatenate(rows)[..., ::-1])
 
 
 def _aligned(trial: Trial, start: int, frames: np.ndarray, period: float) -> np.ndarray:

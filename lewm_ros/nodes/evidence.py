@@ -9,24 +9,32 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import cv2
 from diagnostic_msgs.msg import DiagnosticArray
+import numpy as np
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.serialization import serialize_message
+from rclpy.serialization import deserialize_message, serialize_message
 
 from lewm_ros.bags.config import EvidenceConfig
 from lewm_ros.bags.evidence import EvidenceFolder, Message, Ring
 from lewm_ros.bags.layout import COMMAND
 from lewm_ros.bags.writer import Channel
+from lewm_ros.bundle import Bundle
+from lewm_ros.errors import LewmError
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
-from lewm_ros.nodes.messages import message_class
+from lewm_ros.nodes.messages import message_class, stamp_of
 from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.imaging import from_message, prepare
 from lewm_ros.robot.settings import from_values
 from lewm_ros.surprise.events import Event
+from lewm_ros.view.imagination import Imagination
 
 #: What is kept in memory at most [bytes]: 640x480 at 30 Hz for nine seconds.
 RING = 256e6
 #: Events that may wait to be written.
 WAITING = 4
+#: The picture beside the bag.
+EXPECTED = 'expected.png'
 
 
 class Evidence:
@@ -35,11 +43,15 @@ class Evidence:
     Raises BagError where the folder cannot be made.
     """
 
-    def __init__(self, node: LewmNode, contract: Contract, notes: dict[str, str]) -> None:
+    def __init__(
+        self, node: LewmNode, bundle: Bundle, contract: Contract, notes: dict[str, str]
+    ) -> None:
         config = from_values(EvidenceConfig, node.params)
         self.written = self.skipped = 0
         self._node = node
         self._notes = notes
+        self._bundle, self._camera = bundle, contract.camera
+        self._imagination: Imagination | None = None
         self._folder = EvidenceFolder(
             Path(config.evidence_folder).expanduser().absolute(),
             config.evidence_per_hour,
@@ -63,13 +75,21 @@ class Evidence:
             ('episode', 'std_msgs/msg/UInt32', LATCHED),
         ):
             channel = self._channel(topic, kind, latched=qos is LATCHED)
+            if topic == contract.camera.topic:
+                self._images = channel
             node.subscribe(message_class(kind), topic, self._taker(channel), qos, raw=True)
 
-    def save(self, event: Event, edge: DiagnosticArray) -> None:
-        """Have what is in memory now written, and the edge with it. Does not wait."""
+    def save(
+        self, event: Event, edge: DiagnosticArray, stamp: int, latents: np.ndarray | None
+    ) -> None:
+        """Have what is in memory now written, and the edge with it. Does not wait.
+
+        With latents (2, D), expected and seen, and a decoder in the bundle, a picture of them and
+        of the frame of ``stamp`` [ns] too.
+        """
         messages = self._ring.snapshot()
         messages.append((self._anomaly, self._node.now(), serialize_message(edge)))
-        self._worker.request((event, messages))
+        self._worker.request((event, messages, stamp, latents))
 
     def report(self) -> dict[str, Any]:
         """Figures for /diagnostics."""
@@ -78,8 +98,8 @@ class Evidence:
             'evidence_skipped': self.skipped + self._worker.skipped,
         }
 
-    def _write(self, item: tuple[Event, list[Message]]) -> None:
-        event, messages = item
+    def _write(self, item: tuple[Event, list[Message], int, np.ndarray | None]) -> None:
+        event, messages, stamp, latents = item
         refusal = self._folder.refusal(messages)
         self._node.conditions.set(
             'evidence', None if refusal is None else f'no evidence of anomaly {event.id}: {refusal}'
@@ -89,9 +109,33 @@ class Evidence:
             return
         name = f'{datetime.now():%Y%m%d_%H%M%S}_{event.id}_{event.kind}'
         about = {COMMAND: f'evidence of anomaly {event.id} ({event.kind})', **self._notes}
-        bag = self._folder.write(name, messages, about)
+        files = {}
+        if latents is not None and self._bundle.manifest.decoder is not None:
+            try:
+                files[EXPECTED] = self._draw(latents, self._frame(messages, stamp))
+            except LewmError as error:  # the bag is worth more than the picture
+                self._node.get_logger().warning(f'no {EXPECTED} of anomaly {event.id}: {error}')
+        bag = self._folder.write(name, messages, about, files)
         self.written += 1
         self._node.get_logger().info(f'evidence of anomaly {event.id} is in {bag}')
+
+    def _draw(self, latents: np.ndarray, frame: np.ndarray | None) -> bytes:
+        if self._imagination is None:
+            self._imagination = Imagination(self._bundle)
+        picture = self._imagination.expected(latents, frame)
+        return cv2.imencode('.png', picture[..., ::-1])[1].tobytes()
+
+    def _frame(self, messages: list[Message], stamp: int) -> np.ndarray | None:
+        """Find the frame of a stamp, as the model sees it; None where it is not there."""
+        kind, topic = message_class(self._camera.type), self._images.topic
+        for channel, _, data in reversed(messages):
+            if channel.topic != topic:
+                continue
+            message: Any = deserialize_message(data, kind)
+            if stamp_of(message) == stamp:
+                image = from_message(message, self._camera.scale)
+                return prepare(image, self._bundle.spec.image_size, self._camera.crop)
+        return None
 
     def _channel(self, topic: str, kind: str, latched: bool) -> Channel:
         return Channel(self._node.resolve_topic_name(topic), kind, latched=latched)

@@ -66,14 +66,14 @@ def image_message(picture: np.ndarray, head: Header) -> Image:
 
 
 def vector_message(vector: np.ndarray, head: Header) -> Image:
-    """Numbers (D,), float → sensor_msgs/Image 32FC1 of one row: latents, contributions."""
-    data = np.ascontiguousarray(vector, dtype='<f4')
+    """Numbers (D,) or (n, D) → sensor_msgs/Image 32FC1 of 1 or n rows: latents, contributions."""
+    data = np.atleast_2d(np.ascontiguousarray(vector, dtype='<f4'))
     return Image(
         header=head,
-        height=1,
-        width=data.size,
+        height=data.shape[0],
+        width=data.shape[1],
         encoding=LATENT_ENCODING,
-        step=4 * data.size,
+        step=4 * data.shape[1],
         data=_bytes(data),
     )
 
@@ -91,6 +91,21 @@ def vector(message: Image, size: int) -> np.ndarray:
     data = numbers(message)
     if not np.isfinite(data).all():
         raise ObservationError(f'latent of {size} numbers is not finite')
+    return data
+
+
+def vectors(message: Image, size: int) -> np.ndarray:
+    """sensor_msgs/Image of :func:`vector_message` → (n, size) float32; errors as :func:`vector`."""
+    found = [message.encoding, message.width, len(message.data)]
+    if not message.height or found != [LATENT_ENCODING, size, 4 * size * message.height]:
+        raise ObservationError(
+            f'latents are {message.height}x{message.width} {message.encoding}: expected rows of '
+            f'{size} {LATENT_ENCODING} from a node with the same bundle'
+        )
+    kind = '>f4' if message.is_bigendian else '<f4'
+    data = np.frombuffer(message.data, dtype=kind).astype(np.float32).reshape(-1, size)
+    if not np.isfinite(data).all():
+        raise ObservationError(f'latents of {size} numbers are not finite')
     return data
 
 

@@ -20,13 +20,13 @@ from lewm_ros.engines import describe
 from lewm_ros.nodes.base import LATCHED, NEWEST
 from lewm_ros.nodes.diagnostics import OK, Rate, Recent
 from lewm_ros.nodes.goals import goal_message, roadmap_text, timeout_text
-from lewm_ros.nodes.messages import plan_message, stamp_of, vector
+from lewm_ros.nodes.messages import header, plan_message, stamp_of, vector, vector_message
 from lewm_ros.nodes.observer import ENGINE, PRECISION, ObserverNode
 from lewm_ros.nodes.parameters import Parameter, parameters_of
 from lewm_ros.planning import Plan, PlannerConfig
 from lewm_ros.planning.config import GoalConfig
 from lewm_ros.planning.goal import GoalState
-from lewm_ros.planning.policy import PlanningAgent
+from lewm_ros.planning.policy import PlanningAgent, PlanRequest
 from lewm_ros.robot.history import Context, History
 from lewm_ros.robot.settings import from_values
 from lewm_ros.time import NS_PER_S
@@ -58,6 +58,7 @@ class PlannerNode(ObserverNode):
         self._planner = make_planner(self.bundle, self.contract, self.engine, self._config)
         self._planner.warm_up()
         self._plan = self.publisher(JointTrajectory, 'plan', NEWEST)
+        self._latents = self.publisher(Image, 'plan/latents', NEWEST)
         self._goal_status = self.publisher(DiagnosticArray, 'goal_status', LATCHED)
         self._status_lock = Lock()
 
@@ -175,6 +176,15 @@ class PlannerNode(ObserverNode):
                 return
         self._plan.publish(message)
         self._note(plan, request.context, 1000 * (time.perf_counter() - started))
+        if self._latents.get_subscription_count():
+            self._publish_latents(request, plan)
+
+    def _publish_latents(self, request: PlanRequest, plan: Plan) -> None:
+        """Say what the plan is expected to lead to: now, after each block, and the goal."""
+        context = request.context
+        ahead = self._planner.foresee(context, request.committed, plan)
+        rows = np.concatenate([context.latents[-1:], ahead, request.goal[None]])
+        self._latents.publish(vector_message(rows, header(context.stamp)))
 
     def _check_goal(self) -> None:
         """Give a goal up whose time is over; say where there is none."""

@@ -67,6 +67,7 @@ class SurpriseNode(ObserverNode):
         self._score = self.publisher(Float32, 'surprise', STREAM)
         self._contributions = self.publisher(Image, 'surprise/contributions', STREAM)
         self._threshold = self.publisher(Float32, 'surprise/threshold', LATCHED)
+        self._expected = self.publisher(Image, 'surprise/expected', LATCHED)
         self._anomaly = self.publisher(DiagnosticArray, 'anomaly', EVENTS)
 
     def activate(self) -> None:
@@ -179,7 +180,7 @@ class SurpriseNode(ObserverNode):
         from lewm_ros.nodes.evidence import Evidence  # needs the extra [record]
 
         notes = {'lewm_model': self.bundle.hash, 'lewm_calibration': self._about}
-        return Evidence(self, self.contract, notes)
+        return Evidence(self, self.bundle, self.contract, notes)
 
     def _look_for_silence(self) -> None:
         if self.generation == self._gap_in:
@@ -205,16 +206,24 @@ class SurpriseNode(ObserverNode):
         self._last_score = reading.score
         self._score_ms.add(1000 * (time.monotonic() - received))
         self._age_ms.add((self.now() - stamp) / 1e6)
-        self._publish_edges(reading.edges)
+        self._publish_edges(reading.edges, np.stack([reading.predicted, latent]))
 
-    def _publish_edges(self, edges: list[Edge]) -> None:
+    def _publish_edges(self, edges: list[Edge], latents: np.ndarray | None = None) -> None:
+        """Publish edges, and with those of a frame that was scored its latents (2, D).
+
+        These are the expected one and its own.
+        """
         for event, stamp, score in edges:
             self.conditions.set(event.kind, describe(event) if event.end is None else None)
             name, robot = self.get_fully_qualified_name(), self.contract.name
             edge = edge_message(event, stamp, score, name, robot)
             self._edges.publish(event, edge)
-            if event.end is None and self._evidence is not None:
-                self._evidence.save(event, edge)
+            if event.end is not None:
+                continue
+            if latents is not None:
+                self._expected.publish(vector_message(latents, header(stamp)))
+            if self._evidence is not None:
+                self._evidence.save(event, edge, stamp, latents)
 
 
 def main() -> int:

@@ -258,6 +258,20 @@ class RecedingHorizonPlanner:
             outlook=outlook,
         )
 
+    def foresee(self, context: Context, committed: np.ndarray, plan: Plan) -> np.ndarray:
+        """Latents (N, D) after each block of a plan, the committed one first.
+
+        Args:
+            context: that of the plan.
+            committed: likewise.
+            plan: of this planner.
+
+        """
+        latents, past, first = self._begin(context, committed)
+        free = self._spec.normalise(plan.actions).reshape(self._free, -1).astype(np.float32)
+        after = self._engine.rollout(latents, past, np.concatenate([first, free])[None])[0]
+        return after if len(first) else np.concatenate([latents[-1:], after])
+
     def _look(self, field: Field, latent: np.ndarray) -> Outlook:
         limit = field.roadmap.gap_limit
         gap, connected = field.locate(latent)
@@ -289,15 +303,8 @@ class RecedingHorizonPlanner:
         last: np.ndarray,
         by: tuple[Any, tuple[np.ndarray, ...]],
     ) -> Search:
-        first = self._spec.normalise(committed).reshape(1, -1).astype(np.float32)
-        past = self._spec.normalise_block(context.past).astype(np.float32)
-        latents = np.asarray(context.latents, dtype=np.float32)
+        latents, past, first = self._begin(context, committed)
         function, arrays = by
-        if self._shares_first:
-            after = self._engine.rollout(latents, past, first[None])[0]
-            latents = np.concatenate([latents[1:], after])
-            past = np.concatenate([past, first])[1:]
-            first = first[:0]
 
         def cost(candidates: np.ndarray, exact: bool) -> np.ndarray:
             shape = (len(candidates), len(first) + self._free, self._ticks * self._size)
@@ -324,6 +331,18 @@ class RecedingHorizonPlanner:
     def _rest(self, previous: np.ndarray) -> np.ndarray:
         """Return the command (A,), normalised, of a robot that is to do nothing: hold or zero."""
         return self._spec.normalise(previous if self._holds else np.zeros(self._size))
+
+    def _begin(self, context: Context, committed: np.ndarray) -> tuple[np.ndarray, ...]:
+        """What candidates start from: latents, past blocks, and the block before them, if any."""
+        first = self._spec.normalise(committed).reshape(1, -1).astype(np.float32)
+        past = self._spec.normalise_block(context.past).astype(np.float32)
+        latents = np.asarray(context.latents, dtype=np.float32)
+        if self._shares_first:
+            after = self._engine.rollout(latents, past, first[None])[0]
+            latents = np.concatenate([latents[1:], after])
+            past = np.concatenate([past, first])[1:]
+            first = first[:0]
+        return latents, past, first
 
     def _remember(self, start: int, solution: Solution) -> None:
         tracks = np.concatenate([solution.mean[None], solution.elites])

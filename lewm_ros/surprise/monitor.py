@@ -68,6 +68,7 @@ class SurpriseReading:
     stamp: int  #: of the frame [ns]
     score: float  #: surprise, the sum of the contributions; NaN without a whole window
     contributions: np.ndarray  #: (D,) float64; empty without a whole window
+    predicted: np.ndarray  #: (D,) float32, the latent that was expected; empty likewise
     mean: float | None  #: running mean of the score, None until a whole span is there
     edges: list[Edge]  #: events that started or ended; mostly none
 
@@ -167,14 +168,17 @@ class SurpriseMonitor:
 
         """
         if not self.history.append_latent(stamp, latent):
-            return SurpriseReading(stamp, float('nan'), np.empty(0), self.mean, [])
+            return self._unscored(stamp, [])
         edges = self.frame(stamp, stamp / NS_PER_S if now is None else now)
         transition = self.history.transition(stamp, self._horizon)
         if transition is None:
-            return SurpriseReading(stamp, float('nan'), np.empty(0), self.mean, edges)
+            return self._unscored(stamp, edges)
         found = self.score(stamp, latent, *transition)
         found.edges[:0] = edges
         return found
+
+    def _unscored(self, stamp: int, edges: list[Edge]) -> SurpriseReading:
+        return SurpriseReading(stamp, float('nan'), np.empty(0), np.empty(0), self.mean, edges)
 
     def reset(self, stamp: int) -> list[Edge]:
         """Forget everything, for a new episode whose first frame has this stamp [ns]."""
@@ -229,7 +233,7 @@ class SurpriseMonitor:
             ):
                 if value is not None and kind in self._detectors:
                     edges += _edges(self._detectors[kind].update(stamp, value), stamp, value)
-        return SurpriseReading(stamp, score, parts, self.mean, edges)
+        return SurpriseReading(stamp, score, parts, predicted, self.mean, edges)
 
     def reset_frames(self, stamp: int) -> list[Edge]:
         """Begin a new episode at ``stamp`` [ns] for :meth:`frame` and :meth:`silence`."""

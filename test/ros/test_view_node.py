@@ -21,7 +21,8 @@ from lewm_ros.view import canvas
 from lewm_ros.view.trace import Level
 
 FRAME_ID = 'wrist_camera_optical'
-OUTPUTS = ('image', 'plot', 'marker')
+OUTPUTS = ('image', 'plot', 'marker')  #: drawn all the time while somebody looks
+OTHERS = ('plan', 'expected')  #: drawn when there is something new
 GREEN = np.full((48, 64, 3), (0, 200, 0), np.uint8)
 BLUE = np.full((48, 64, 3), (0, 0, 200), np.uint8)
 
@@ -79,7 +80,7 @@ class Robot:
 def rendered(bench: Bench) -> dict[str, int]:
     """Pictures drawn so far, by output."""
     figures = bench.figures('view_node')
-    return {name: int(figures[f'rendered: {name}']) for name in OUTPUTS}
+    return {name: int(figures[f'rendered: {name}']) for name in (*OUTPUTS, *OTHERS)}
 
 
 def kind_of(name: str) -> type:
@@ -94,7 +95,7 @@ def test_nothing_is_drawn_and_no_frame_received_while_nobody_looks(bench: Bench)
         robot.wait()
         robot.see(1.0, 30)
         bench.spin(1.1)  # the next report
-        assert rendered(bench) == dict.fromkeys(OUTPUTS, 0)
+        assert rendered(bench) == dict.fromkeys((*OUTPUTS, *OTHERS), 0)
         assert robot.camera.get_subscription_count() == 0
         assert robot.goal.get_subscription_count() == 0
         assert robot.latent.get_subscription_count() == 0  # one was enough for the frame id
@@ -239,7 +240,7 @@ def test_rviz_configuration_asks_for_what_is_published(bench: Bench):
     }
     with bench.nodes('view_node', contract='reacher'):
         bench.active('view_node')
-        offered = {f'/lewm/view/{name}' for name in OUTPUTS}
+        offered = {f'/lewm/view/{name}' for name in (*OUTPUTS, *OTHERS)}
         asked = {d['Topic']['Value']: d for d in manager['Displays']}
         assert set(asked) == {*offered, '/lewm/goal_image/accepted'}
         Robot(bench)

@@ -67,18 +67,19 @@ def test_a_clock_that_goes_back_empties_the_ring() -> None:
 
 
 def test_a_bag_appears_when_it_is_whole(tmp_path: Path) -> None:
-    """In order, by name, with its notes, and nothing of it elsewhere."""
+    """In order, by name, with its notes and files, and nothing of it elsewhere."""
     folder = EvidenceFolder(tmp_path / 'evidence', 6, 1e6)
-    bag = folder.write('first', messages(20), {'about': 'a test'})
+    bag = folder.write('first', messages(20), {'about': 'a test'}, {'note.txt': b'seen'})
     assert bag == tmp_path / 'evidence' / 'first'
     with AnyReader([bag]) as reader:
         found = [reader.deserialize(m, c.msgtype).data for c, _, m in reader.messages()]
     assert found == list(range(20))
+    assert (bag / 'note.txt').read_bytes() == b'seen'
     assert 'about: a test' in (bag / 'metadata.yaml').read_text()
     assert [p.name for p in (tmp_path / 'evidence').iterdir()].count(UNFINISHED) == 1
     assert not list((tmp_path / 'evidence' / UNFINISHED).iterdir())
     with pytest.raises(BagError, match='exists already'):
-        folder.write('first', messages(2), {})
+        folder.write('first', messages(2), {}, {})
 
 
 def test_no_more_bags_than_so_many_in_an_hour(tmp_path: Path) -> None:
@@ -86,13 +87,13 @@ def test_no_more_bags_than_so_many_in_an_hour(tmp_path: Path) -> None:
     folder = EvidenceFolder(tmp_path, 2, 1e9)
     for name in ('a', 'b'):
         assert folder.refusal(messages(2)) is None
-        folder.write(name, messages(2), {})
+        folder.write(name, messages(2), {}, {})
     assert 'evidence_per_hour' in str(folder.refusal(messages(2)))
 
 
 def test_a_full_folder_takes_nothing_and_loses_nothing(tmp_path: Path) -> None:
     """Also what lay there before counts, and no bag is removed to make room."""
-    EvidenceFolder(tmp_path, 6, 1e6).write('old', messages(20), {})
+    EvidenceFolder(tmp_path, 6, 1e6).write('old', messages(20), {}, {})
     used = EvidenceFolder(tmp_path, 6, 1e6).size
     needed = sum(len(data) for _, _, data in messages(10))
     assert EvidenceFolder(tmp_path, 6, used + needed).refusal(messages(10)) is None

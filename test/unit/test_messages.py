@@ -27,6 +27,7 @@ from lewm_ros.nodes.messages import (
     to_time,
     vector,
     vector_message,
+    vectors,
 )
 from lewm_ros.robot.contract import Action, Executed
 from lewm_ros.robot.imaging import from_message
@@ -61,6 +62,19 @@ def test_a_message_without_a_header_has_no_stamp():
     """0 stands for "use the receive time"."""
     assert stamp_of(message_class('std_msgs/msg/Float64MultiArray')()) == 0
     assert stamp_of(Image(header=header(5))) == 5
+
+
+def test_rows_of_latents_come_back_and_others_are_refused():
+    """Any number of rows of the model's size, finite; one row is read as such too."""
+    rows = np.arange(12, dtype=np.float32).reshape(3, 4)
+    message = sent(vector_message(rows, header(1)))
+    assert (message.height, message.width, message.step) == (3, 4, 16)
+    assert (vectors(message, 4) == rows).all()
+    assert (vectors(vector_message(rows[0], header(1)), 4) == rows[:1]).all()
+    with pytest.raises(ObservationError, match='latents are 3x4 32FC1: expected rows of 5'):
+        vectors(message, 5)
+    with pytest.raises(ObservationError, match='not finite'):
+        vectors(vector_message(rows * np.nan, header(1)), 4)
 
 
 def test_a_latent_keeps_every_bit():

@@ -93,6 +93,20 @@ def test_without_clipping_a_plan_may_leave_the_limits(bundle: Bundle, engine: Po
     assert np.abs(planner.plan(at(REST), idle(), 9 * GOAL).actions).max() > 1.0
 
 
+def test_a_plan_is_foreseen_as_it_is_rolled_out(
+    planner: RecedingHorizonPlanner, engine: PointMass, bundle: Bundle
+) -> None:
+    """One latent for each block, the committed one first, and the last is where the cost is."""
+    context = at(REST)
+    plan = planner.plan(context, idle(), GOAL)
+    ahead = planner.foresee(context, idle(), plan)
+    blocks = bundle.spec.normalise(np.concatenate([idle(), plan.actions]))
+    blocks = blocks.reshape(1, 5, -1).astype(np.float32)
+    expected = engine.rollout(context.latents, context.past, blocks)[0]
+    assert ahead == pytest.approx(expected, abs=1e-5)
+    assert np.abs(ahead[-1][:2] - GOAL[:2]).max() < np.abs(REST[:2] - GOAL[:2]).max()
+
+
 def test_equal_seeds_give_equal_plans(bundle: Bundle, engine: PointMass) -> None:
     """Two planners, and one planner after a reset, repeat themselves; another seed differs."""
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from lewm_ros.bundle import Bundle
+from lewm_ros.bundle import DECODER, Bundle
 from lewm_ros.errors import BagError, ModelError
 from lewm_ros.evaluation.probe import linear_probe
 from lewm_ros.training import trainer as training
@@ -264,6 +264,11 @@ def test_the_command_line_trains_and_writes_a_bundle(bag, tmp_path, monkeypatch)
     with open(folder / 'metrics.csv') as file:
         rows = list(csv.DictReader(file))
     assert float(rows[-1]['validation_prediction']) > 0
+    assert bundle.manifest.decoder.model_hash == bundle.hash
+    # Written anew without them, it has none of the old ones.
+    assert lewm(*args, '--threads', 1, '--lr', 0.0003, '--resume', '--no-decoder')[0] == 0
+    assert Bundle.load(out).manifest.decoder is None
+    assert not (out / DECODER).exists()
 
     status, _, error = lewm(*args)
     assert status == 2 and '--resume' in error

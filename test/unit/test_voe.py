@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 from tqdm import tqdm
@@ -108,6 +109,8 @@ def test_the_shipped_bundle_tells_teleports_from_colours(tmp_path: Path, capsys)
     picture = tmp_path / 'voe.png'
     command = ['evaluate', 'reacher', '--voe', '--trials', '3', '--kinds', 'teleport', 'colour']
     assert cli.main([*command, '--json', '--figure', str(picture)]) == 0
+    expected = cv2.imread(str(picture.with_stem('voe_expected')))
+    assert expected.shape == (2 * 172, 640, 3)  # a row for each kind
     figures = json.loads(capsys.readouterr().out)
     assert list(figures['kinds']) == ['teleport', 'colour']
     for kind in figures['kinds'].values():

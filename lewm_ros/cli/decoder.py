@@ -1,0 +1,60 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""`lewm decoder`: lets people see what the model expects."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lewm_ros.bundle import DECODER, Bundle
+from lewm_ros.engines import ENGINES, EngineConfig, load_engine
+from lewm_ros.files import find
+from lewm_ros.training.decoder import STEPS, train_decoder
+from lewm_ros.training.device import choose_device
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument('bundle', help='bundle folder or name; the decoder is put into it')
+    parser.add_argument(
+        '--data',
+        nargs='+',
+        type=Path,
+        required=True,
+        metavar='BAG',
+        help='bags; best those that the model was trained on',
+    )
+    parser.add_argument(
+        '--steps', type=int, default=STEPS, help=f'optimiser steps (default {STEPS})'
+    )
+    parser.add_argument(
+        '--engine',
+        choices=ENGINES,
+        default=EngineConfig.engine,
+        help=f'encodes the frames (default {EngineConfig.engine})',
+    )
+    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
+    parser.add_argument('--threads', type=int, default=1, help='CPU threads (default 1)')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train the decoder, and print its error."""
+    bundle = Bundle.load(find('bundle', args.bundle))
+    engine = load_engine(bundle, args.engine, args.threads)
+    device = choose_device(args.device)
+    print(describe(train_decoder(bundle, engine, args.data, args.steps, device, args.threads)))
+    return 0
+
+
+def describe(bundle: Bundle) -> str:
+    """Say how good the decoder of a bundle is."""
+    entry = bundle.manifest.decoder
+    if entry is None:
+        return 'no decoder'
+    size = (bundle.path / DECODER).stat().st_size
+    return (
+        f'decoder: images of {entry.size} px from {entry.frames} frames, {size / 1e6:.1f} MB; '
+        f'error on held-out frames {entry.error:.1f} of 255 (root mean square), of one image for '
+        f'all {entry.spread:.1f}'
+    )
