@@ -19,7 +19,7 @@ from lewm_ros.model import LeWorldModel
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.export import export_files
 
-HORIZON = 5
+HORIZON = 6
 
 
 def write_tiny_bundle(

@@ -15,7 +15,7 @@ from lewm_ros.model import ARCHITECTURES, LeWorldModel
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.export import export_files, export_weights
 
-HORIZON = 5  #: of the rollout graph, as published [blocks]
+HORIZON = 6  #: of the rollout graph: a committed block and the published 5 [blocks]
 
 
 def random_bundle(folder: Path, model: str = 'paper', graphs: bool = True) -> Bundle:

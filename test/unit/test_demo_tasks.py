@@ -10,16 +10,15 @@ import pytest
 
 from lewm_ros.bringup.groups import Bringup
 from lewm_ros.errors import ConfigError
-from lewm_ros.sim import Push
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_demo_of_a_task_has_its_bundle_preset_and_simulator():
+def test_the_demo_of_a_task_has_its_bundle_and_simulator():
     """Simulator and trial are told the task, no other node is."""
     demo = Bringup.of('demo', task='push')
     assert Path(demo.parameters['bundle']) == ROOT / 'models/push'
-    assert demo.params_file == ROOT / f'config/presets/{Push.preset}.yaml'
+    assert demo.params_file == ROOT / 'config/presets/live.yaml'
     assert [str(o) for o in demo.own] == ['sim_node.task:=push', 'trial_node.task:=push']
     told = [n for n, words in demo.commands('lewm', 'info').items() if f'{n}.task:=push' in words]
     assert told == ['sim_node', 'trial_node']

@@ -53,7 +53,7 @@ def test_a_bag_is_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_plan_from_one_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Four free blocks of five commands for two joints, within the limits."""
+    """Five free blocks of five commands for two joints, within the limits."""
     task = make_task('reacher', 64, seed=1)
     for name, image in (
         ('start', task.render()),
@@ -65,7 +65,7 @@ def test_a_plan_from_one_image(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert example('plan_from_image')['main'](files) == 0
     shown = capsys.readouterr().out
     numbers = [float(n) for n in re.findall(r'-?\d+\.\d*', shown.partition('tick:')[2])]
-    assert len(numbers) == 40 and max(map(abs, numbers)) <= 1.0
+    assert len(numbers) == 50 and max(map(abs, numbers)) <= 1.0
     assert any(abs(n) > 0.1 for n in numbers)
 
 
