@@ -90,6 +90,7 @@ def planned_costs(
         if precision not in engines:
             continue
         config = PlannerConfig(
+            horizon=min(PlannerConfig.horizon, spec.horizon),
             samples=SAMPLES,
             elites=ELITES,
             iterations=10,

@@ -161,5 +161,5 @@ def test_random_bundle_is_of_the_published_size(
 
     monkeypatch.setattr(random_bundle, 'export_files', files)
     bundle = random_bundle.random_bundle(tmp_path / 'paper')
-    assert exported == [(paper(2), 5)]
-    assert (bundle.block, bundle.manifest.history, bundle.manifest.horizon) == (0.5, 3, 5)
+    assert exported == [(paper(2), 6)]
+    assert (bundle.block, bundle.manifest.history, bundle.manifest.horizon) == (0.5, 3, 6)

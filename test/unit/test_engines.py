@@ -135,7 +135,7 @@ def test_any_layout_and_float_type(engines: dict[str, Engine], name: str) -> Non
     [
         (0, (2, 8), r'context has shape \(2, 8\): the model reads \(3, 8\)'),
         (1, (2, 9), r'past has shape \(2, 9\): the model reads \(2, 10\)'),
-        (2, (4, 6, 10), r'actions have shape \(4, 6, 10\).*N in \[1, 5\]'),
+        (2, (4, 7, 10), r'actions have shape \(4, 7, 10\).*N in \[1, 6\]'),
         (2, (4, 0, 10), r'actions have shape \(4, 0, 10\)'),
         (2, (0, 5, 10), r'actions have shape \(0, 5, 10\)'),
         (2, (5, 10), r'actions have shape \(5, 10\)'),
@@ -265,15 +265,15 @@ def test_engine_of_a_shorter_horizon(
     assert error(part, np.ascontiguousarray(whole[:, :3])) < 1e-6
     with pytest.raises(ModelError, match=r'\(4, 4, 10\).*N in \[1, 3\]'):
         short.rollout(context, past, actions[:, :4])
-    for horizon in (0, 6):
-        with pytest.raises(EngineError, match=rf'horizon is {horizon} blocks: .* has 1 to 5'):
+    for horizon in (0, 7):
+        with pytest.raises(EngineError, match=rf'horizon is {horizon} blocks: .* has 1 to 6'):
             load_engine(tiny_bundle, name, horizon=horizon)
 
 
 def test_graph_of_a_shorter_horizon_is_smaller(tiny_bundle: Bundle) -> None:
     """Runtimes compute every node, so those of later steps have to go."""
     nodes = [
-        len(onnx.load_from_string(rollout_graph(tiny_bundle, n)).graph.node) for n in (1, 3, 5)
+        len(onnx.load_from_string(rollout_graph(tiny_bundle, n)).graph.node) for n in (1, 3, 6)
     ]
     whole = len(onnx.load_from_string(tiny_bundle.read('rollout.onnx')).graph.node)
     assert nodes[0] < 0.4 * nodes[1] < 0.4 * nodes[2]
