@@ -66,9 +66,8 @@ class PlannerPolicy:
         task: Task,
         contract: Contract,
         seed: int,
-        goal_seconds: float = GOAL_SECONDS,
     ) -> PlannerPolicy:
-        """Drive ``task`` to a new random goal every ``goal_seconds`` [s]."""
+        """Drive ``task`` to a new goal, of any that it has, each time the task's time is over."""
         bundle, _ = load_bundle(name)
         config = PlannerConfig(seed=seed)
         engine = load_engine(bundle, horizon=config.rollout_blocks(bundle.spec))
@@ -77,8 +76,8 @@ class PlannerPolicy:
             contract,
             engine,
             config,
-            lambda: task.set_goal(task.sample_goal()),
-            goal_seconds,
+            lambda: task.set_goal(task.sample_goal(np.inf)),
+            task.goal_seconds,
         )
 
     def reset(self) -> None:
