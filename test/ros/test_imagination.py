@@ -82,7 +82,7 @@ def test_a_plan_is_drawn_only_while_somebody_looks(bench: Bench, bundle, poses):
         picture = strips[-1][1]
         assert picture.header.frame_id == 'camera_optical'
         rows = said[stamp_of(picture)]
-        assert len(rows) == 1 + 5 + 1  # now, the blocks of the plan, the goal
+        assert len(rows) == 1 + 6 + 1  # now, the blocks of the plan, the goal
         assert (from_message(picture) == Imagination(bundle).plan(rows)).all()
 
 

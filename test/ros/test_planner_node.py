@@ -88,7 +88,7 @@ def test_plans_start_one_block_after_their_frame_and_follow_each_other(start, ti
         begin, period, actions = read_plan(message, tiny_bundle.contract.action, TICK)
         assert begin - BLOCK in robot.stamps
         assert period == TICK
-        assert actions.shape == (20, 2)
+        assert actions.shape == (25, 2)
         assert np.abs(actions).max() <= 1.0
         starts.append(begin)
     assert np.median(np.diff(starts)) == pytest.approx(BLOCK, abs=TICK)
