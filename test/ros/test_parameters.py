@@ -121,7 +121,7 @@ def test_what_does_not_fit_is_refused_with_a_reason_and_changes_nothing(bench: B
         'std': (math.nan, ''),
         'warm_std': (math.inf, ''),
         'elites': (65, 'CEM has 65 elites of 64 samples'),
-        'execute': (5, 'execute is 5 blocks: expected 1 to 4'),
+        'execute': (6, 'execute is 6 blocks: expected 1 to 5'),
         'cold_samples': ('many', 'Wrong parameter type'),
         'bundle': ('other', 'read-only'),
     }

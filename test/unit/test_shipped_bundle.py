@@ -39,7 +39,7 @@ def test_it_is_small_calibrated_and_says_where_it_comes_from(bundle):
     assert sum(f.stat().st_size for f in bundle.path.iterdir()) < 25e6
     for alpha in (0.05, 0.01):
         calibration = bundle.calibration_for(alpha)
-        assert calibration.windows >= 1000 and calibration.window == 10.0
+        assert calibration.windows >= 200 and calibration.window == 10.0
         assert '--policy planner' in calibration.policy
     assert bundle.manifest.provenance['command'].startswith('lewm train ')
     assert bundle.manifest.provenance['data'][0].startswith('lewm collect reacher ')
