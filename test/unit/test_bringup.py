@@ -61,6 +61,14 @@ def test_presets_name_only_parameters_that_exist_within_their_ranges(path):
     planner_config(str(path), seed=0)
 
 
+def test_the_published_planner_chooses_a_command_for_each_tick():
+    """As in the paper: 5 blocks searched, no limits, not one command held over a block."""
+    from lewm_ros.api import planner_config
+
+    paper = planner_config('paper')
+    assert (paper.candidates, paper.horizon, paper.clip) == ('tick', 6, False)
+
+
 def test_the_library_knows_every_parameter_of_the_planner():
     """It reads the same files without ROS."""
     from lewm_ros.api import PLANNER_PARAMETERS
