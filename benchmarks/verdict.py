@@ -25,7 +25,6 @@ from lewm_ros.bundle import Bundle
 from lewm_ros.engines import load_engine
 from lewm_ros.evaluation.held_out import AHEAD
 from lewm_ros.evaluation.planability import Planability, Recordings, examine, spearman
-from lewm_ros.evaluation.roadmap import encode_bags
 from lewm_ros.evaluation.verdict import Verdict, judge
 from lewm_ros.files import find
 
@@ -57,10 +56,7 @@ def row(bundle: str, bag: str, label: str = '-', success: str = '-') -> dict[str
         label = 'good' if reached >= GOOD else 'bad'
     loaded = Bundle.load(find('bundle', bundle))
     engine = load_engine(loaded, horizon=min(AHEAD, loaded.spec.horizon))
-    recordings = Recordings(loaded)
-    for encoded in encode_bags(loaded, engine, [Path(bag)], held_out=True):
-        if not recordings.add(encoded):
-            break
+    recordings = Recordings.of_bags(loaded, engine, [Path(bag)])
     verdict = judge(examine(loaded, engine, recordings, planner_config('live', 0)))
     return {
         'bundle': '/'.join(loaded.path.parts[-2:]),

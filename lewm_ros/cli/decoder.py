@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from lewm_ros.bundle import DECODER, Bundle
-from lewm_ros.engines import ENGINES, EngineConfig, load_engine
+from lewm_ros.cli.roadmap import add_inputs
+from lewm_ros.engines import load_engine
 from lewm_ros.files import find
 from lewm_ros.training.decoder import STEPS, train_decoder
 from lewm_ros.training.device import choose_device
@@ -16,23 +16,9 @@ from lewm_ros.training.device import choose_device
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument('bundle', help='bundle folder or name; the decoder is put into it')
-    parser.add_argument(
-        '--data',
-        nargs='+',
-        type=Path,
-        required=True,
-        metavar='BAG',
-        help='bags; best those that the model was trained on',
-    )
+    add_inputs(parser, 'the decoder', 'bags')
     parser.add_argument(
         '--steps', type=int, default=STEPS, help=f'optimiser steps (default {STEPS})'
-    )
-    parser.add_argument(
-        '--engine',
-        choices=ENGINES,
-        default=EngineConfig.engine,
-        help=f'encodes the frames (default {EngineConfig.engine})',
     )
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads (default 1)')

@@ -24,7 +24,6 @@ from lewm_ros.evaluation.held_out import AHEAD
 from lewm_ros.evaluation.planability import Recordings, examine
 from lewm_ros.evaluation.probe import probe_bags
 from lewm_ros.evaluation.report import prepare_report
-from lewm_ros.evaluation.roadmap import encode_bags
 from lewm_ros.evaluation.verdict import describe, judge
 from lewm_ros.evaluation.verdict_figure import draw as draw_verdict
 from lewm_ros.evaluation.voe_figure import draw, draw_expected
@@ -178,10 +177,7 @@ def _verdict(args: argparse.Namespace, bundle: Bundle) -> int:
     blocks = min(max(AHEAD, config.rollout_blocks(bundle.spec)), bundle.spec.horizon)
     engine = load_engine(bundle, args.engine, precision=args.precision, horizon=blocks)
     report = ReadReport()
-    recordings = Recordings(bundle)
-    for encoded in encode_bags(bundle, engine, args.data, held_out=True, report=report):
-        if not recordings.add(encoded):
-            break
+    recordings = Recordings.of_bags(bundle, engine, args.data, report)
     verdict = judge(examine(bundle, engine, recordings, config, report))
     print(json.dumps(verdict.to_dict()) if args.json else describe(verdict))
     if args.figure is not None:

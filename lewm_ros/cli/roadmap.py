@@ -19,15 +19,7 @@ from lewm_ros.files import find
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument('bundle', help='bundle folder or name; the roadmap is put into it')
-    parser.add_argument(
-        '--data',
-        nargs='+',
-        type=Path,
-        required=True,
-        metavar='BAG',
-        help='bags of movements; best those that the model was trained on',
-    )
+    add_inputs(parser, 'the roadmap', 'bags of movements')
     parser.add_argument(
         '--nodes',
         type=int,
@@ -37,17 +29,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--add', action='store_true', help='add the bags to the roadmap that the bundle has'
     )
+    threads = len(os.sched_getaffinity(0))
+    parser.add_argument(
+        '--threads', type=int, default=threads, help=f'of an encoding (default {threads})'
+    )
+    parser.add_argument('--json', action='store_true', help='figures as JSON on standard output')
+
+
+def add_inputs(parser: argparse.ArgumentParser, what: str, bags: str) -> None:
+    """Declare what a command needs that puts a file made of encoded frames into a bundle."""
+    parser.add_argument('bundle', help=f'bundle folder or name; {what} is put into it')
+    parser.add_argument(
+        '--data',
+        nargs='+',
+        type=Path,
+        required=True,
+        metavar='BAG',
+        help=f'{bags}; best those that the model was trained on',
+    )
     parser.add_argument(
         '--engine',
         choices=ENGINES,
         default=EngineConfig.engine,
         help=f'encodes the frames (default {EngineConfig.engine})',
     )
-    threads = len(os.sched_getaffinity(0))
-    parser.add_argument(
-        '--threads', type=int, default=threads, help=f'of an encoding (default {threads})'
-    )
-    parser.add_argument('--json', action='store_true', help='figures as JSON on standard output')
 
 
 def run(args: argparse.Namespace) -> int:

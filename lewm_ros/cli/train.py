@@ -94,18 +94,17 @@ def run(args: argparse.Namespace) -> int:
     print(f'wrote {bundle.path}')
     device = choose_device(args.device)
     name, provider = ('torch', device) if device == 'cuda' else (EngineConfig.engine, '')
-    if not args.no_decoder:
-        steps = min(STEPS, bundle.manifest.provenance['config']['steps'])
-        try:
-            engine = load_engine(bundle, name, args.threads, provider=provider)
-            bundle = train_decoder(bundle, engine, args.data, steps, device, args.threads)
-            print(decoder.describe(bundle))
-        except (LewmError, OSError) as error:  # the bundle is whole without one
-            print(f'no decoder: {error}', file=sys.stderr)
     try:
         engine = load_engine(bundle, name, args.threads, provider=provider)
+        if not args.no_decoder:
+            steps = min(STEPS, bundle.manifest.provenance['config']['steps'])
+            try:
+                bundle = train_decoder(bundle, engine, args.data, steps, device, args.threads)
+                print(decoder.describe(bundle))
+            except (LewmError, OSError) as error:  # the bundle is whole without one
+                print(f'no decoder: {error}', file=sys.stderr)
         _finish(bundle, engine, args.data, not args.no_roadmap)
-    except (LewmError, OSError) as error:  # the bundle is whole without
+    except (LewmError, OSError) as error:  # likewise
         print(f'no roadmap or verdict: {error}', file=sys.stderr)
     return 0
 

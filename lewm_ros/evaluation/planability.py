@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 import time
 
 import numpy as np
@@ -23,7 +24,7 @@ from lewm_ros.bundle.roadmap_file import read_roadmap
 from lewm_ros.engines import Engine
 from lewm_ros.errors import BagError, ModelError
 from lewm_ros.evaluation.held_out import Dimension, HeldOutWindows
-from lewm_ros.evaluation.roadmap import NODES, Encoded, trained_bags
+from lewm_ros.evaluation.roadmap import NODES, Encoded, encode_bags, trained_bags
 from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner
 from lewm_ros.planning.roadmap import Recorded, Roadmap, assign, build
 from lewm_ros.robot.contract import Contract
@@ -108,6 +109,21 @@ class Recordings:
         self._bundle = bundle
         self._delays = DelayEstimate(bundle.contract)
         self._shift = round(bundle.contract.action.delay * NS_PER_S)
+
+    @classmethod
+    def of_bags(
+        cls,
+        bundle: Bundle,
+        engine: Engine,
+        bags: Sequence[Path],
+        report: ReadReport | None = None,
+    ) -> Recordings:
+        """Encode what some bags hold out, until it is enough; ``report`` is updated."""
+        recordings = cls(bundle)
+        for encoded in encode_bags(bundle, engine, bags, held_out=True, report=report):
+            if not recordings.add(encoded):
+                break
+        return recordings
 
     def add(self, encoded: Encoded) -> bool:
         """Add an episode, if the model was not trained on it. False: there are enough."""

@@ -102,8 +102,7 @@ def vectors(message: Image, size: int) -> np.ndarray:
             f'latents are {message.height}x{message.width} {message.encoding}: expected rows of '
             f'{size} {LATENT_ENCODING} from a node with the same bundle'
         )
-    kind = '>f4' if message.is_bigendian else '<f4'
-    data = np.frombuffer(message.data, dtype=kind).astype(np.float32).reshape(-1, size)
+    data = _floats(message).reshape(-1, size)
     if not np.isfinite(data).all():
         raise ObservationError(f'latents of {size} numbers are not finite')
     return data
@@ -114,7 +113,6 @@ def numbers(message: Image) -> np.ndarray:
 
     Raises ObservationError for another shape or encoding.
     """
-    dtype = '>f4' if message.is_bigendian else '<f4'
     if (
         message.encoding != LATENT_ENCODING
         or message.height != 1
@@ -124,6 +122,12 @@ def numbers(message: Image) -> np.ndarray:
             f'image is {message.height}x{message.width} {message.encoding} of '
             f'{len(message.data)} bytes: cut short, or not one row of {LATENT_ENCODING}'
         )
+    return _floats(message)
+
+
+def _floats(message: Image) -> np.ndarray:
+    """All numbers of a 32FC1 image, of either byte order."""
+    dtype = '>f4' if message.is_bigendian else '<f4'
     return np.frombuffer(message.data, dtype=dtype).astype(np.float32)
 
 
