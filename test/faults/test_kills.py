@@ -118,29 +118,39 @@ class Robot:
     def stale(self, began: float) -> list[str]:
         """Name the commands since then that no plan asks for at their time, and that do not stop.
 
-        Which plans had arrived at a tick is uncertain by their delivery, for which the planner
-        may have been paused, and when a tick was by the time until its command is published.
+        Plans older than the last six are over. Which plans had arrived at a tick is uncertain by
+        their delivery, for which the planner may have been paused, and when a tick was by the time
+        until its command is published.
         """
         plans = [(t, read_plan(m, CONTRACT.action, PERIOD)) for t, m in self.plans]
         found = []
+        before = None
         for t, message in self.commands:
-            command = np.array(message.data)
+            command, previous = np.array(message.data), before
+            before = command
             if t < began or not command.any():
                 continue
             published = [sum(at <= when for at, _ in plans) for when in (t - ARRIVAL, t)]
-            lines = [plans[:n] for n in range(published[0], published[1] + 1)]
-            if not any(asks_for(command, [p for _, p in line], t) for line in lines):
+            lines = [plans[max(n - 6, 0) : n] for n in range(published[0], published[1] + 1)]
+            if previous is None or not previous.any():  # a robot that stops drops its plans
+                lines += [line[n:] for line in lines for n in range(1, len(line))]
+            if not any(asks_for(command, previous, [p for _, p in line], t) for line in lines):
                 found.append(f'{command} at {t:.3f}')
         return found
 
 
-def asks_for(command: np.ndarray, plans: list[tuple], t: float) -> bool:
-    """Whether plans, laid onto one line, ask for a command (A,) that was published at ``t`` [s]."""
+def asks_for(
+    command: np.ndarray, previous: np.ndarray | None, plans: list[tuple], t: float
+) -> bool:
+    """Whether plans, laid onto one line, ask for a command (A,) that was published at ``t`` [s].
+
+    The command before, ``previous``, counts in the tick in which the first plan begins.
+    """
     line = Playback(CONTRACT.action.size)
-    for plan in plans[-6:]:  # those before are over
+    for plan in plans:
         line.add(*plan)
     ticks = np.arange(t - DELIVERY, t + 0.001, 0.001)
-    asked = [line.command(round(tick * NS_PER_S), PERIOD) for tick in ticks]
+    asked = [line.command(round(tick * NS_PER_S), PERIOD, previous) for tick in ticks]
     asked = [values for values in asked if values is not None]
     # Between two of these moments the line can go on by as much.
     return bool(asked) and bool(

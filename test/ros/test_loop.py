@@ -29,7 +29,7 @@ def test_a_goal_sets_the_robot_in_motion(bench: Bench, tiny_bundle):
         scores = bench.listen(Float32, 'surprise')
         goals = bench.listen(Image, 'goal_latent')
         bench.publisher(Float64MultiArray, 'sim/goal').publish(Float64MultiArray(data=[1.0, 1.0]))
-        bench.until(lambda: goals and plans, 'no plan')
+        bench.until(lambda: goals and plans and scores, 'no plan, or no score')
         before = {n: bench.figures(n) for n in NODES}
         counts = [len(x) for x in (plans, commands, scores)]
         bench.spin(5.0)
