@@ -1,6 +1,9 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm check CONTRACT [--data BAG ...]`: is a contract valid, and do bags fit it?"""
+"""`lewm check CONTRACT [--data BAG ...]`: is a contract valid, and do bags fit it?
+
+`lewm check --draft BAG` writes the first version of a contract.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,14 @@ import argparse
 from dataclasses import asdict
 import json
 from pathlib import Path
+import sys
 
 from lewm_ros.bags.bag_report import BagReport
 from lewm_ros.bags.check import check_bag, check_contract
+from lewm_ros.bags.draft import draft
 from lewm_ros.bags.reader import find_bags
 from lewm_ros.bags.report_text import describe_check
-from lewm_ros.errors import BagError
+from lewm_ros.errors import BagError, ConfigError
 from lewm_ros.files import find
 
 
@@ -21,9 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.description = (
         'List all problems of a contract, and the topics that bags lack. Exit status 0 if '
-        'everything fits, else 2.'
+        'everything fits, else 2. With --draft: list the topics of a bag and print a contract for '
+        'it, to be read and completed.'
     )
-    parser.add_argument('contract', help='a contract file, or a name in config/robots')
+    parser.add_argument('contract', nargs='?', help='a contract file, or a name in config/robots')
+    parser.add_argument('--draft', type=Path, metavar='BAG', help='print a contract for a bag')
     parser.add_argument(
         '--data',
         nargs='+',
@@ -37,6 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check and print."""
+    if (args.contract is None) == (args.draft is None):
+        raise ConfigError('expected a contract, or --draft with a bag')
+    if args.draft is not None:
+        return _draft(args.draft)
     path = find('contract', args.contract)
     contract, problems = check_contract(path)
     bags = []
@@ -59,3 +70,11 @@ def run(args: argparse.Namespace) -> int:
     else:
         print('\n'.join(describe_check(path, contract, problems, bags)))
     return 2 if problems or any(report.problems for report in bags) else 0
+
+
+def _draft(given: Path) -> int:
+    text, lacking = draft(find_bags([given])[0])
+    print(text)
+    for reason in lacking:
+        print(f'lewm: error: bag {given}: {reason}', file=sys.stderr)
+    return 2 if lacking else 0

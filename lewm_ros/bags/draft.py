@@ -1,0 +1,281 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""A first contract from a bag: its topics, and what its messages say about the robot."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from math import ceil, floor, log10
+from pathlib import Path
+import re
+from typing import Any
+
+import numpy as np
+from rosbags.serde import SerdeError
+import yaml
+
+from lewm_ros.bags.episodes import TYPES
+from lewm_ros.bags.raw import Topic
+from lewm_ros.bags.reader import Bag
+from lewm_ros.errors import ConfigError, ObservationError, one_line
+from lewm_ros.robot.contract import ACTION_TYPES, IMAGE_TYPES, STATE_TYPES
+from lewm_ros.robot.fields import read_fields
+from lewm_ros.robot.imaging import from_message
+from lewm_ros.time import NS_PER_S
+
+#: Messages of a topic that are looked at, at most.
+_MOST = 20_000
+#: Names of topics on which a robot is told what to do.
+_COMMANDED = re.compile(
+    'cmd|command|action|goal|target|set_?point|reference|trajectory', re.IGNORECASE
+)
+#: Words in a topic's name that tell what plain numbers are.
+_WORDS = {'position': 'pos', 'velocity': 'vel|speed', 'effort': 'effort|torque|force'}
+_UNITS = {'position': 'rad', 'velocity': 'rad/s', 'effort': 'N*m'}
+_POINT = {'position': 'positions', 'velocity': 'velocities', 'effort': 'effort'}
+_TWIST = {f'linear.{axis}': 'm/s' for axis in 'xyz'} | {
+    f'angular.{axis}': 'rad/s' for axis in 'xyz'
+}
+_ODOMETRY = {
+    'pose.pose.position.x': 'm',
+    'pose.pose.position.y': 'm',
+    'twist.twist.linear.x': 'm/s',
+    'twist.twist.angular.z': 'rad/s',
+}
+
+
+@dataclass
+class _Numbers:
+    """The numbers of a topic's messages; ``names``, ``units``: one for each of ``fields``."""
+
+    fields: list[str]
+    names: list[str]
+    units: list[str]
+    kind: str = 'velocity'
+    rows: list[np.ndarray] = field(default_factory=list)
+
+
+def draft(path: Path) -> tuple[str, list[str]]:
+    """Return the text of a contract for a bag, its topics as comments, and what the bag lacks.
+
+    The text is a valid contract where nothing is lacking. The topics are chosen by type, name and
+    count; limits are those of the commands in the bag. Comments say what the user has to decide.
+
+    Raises BagError where the bag cannot be read.
+    """
+    bag = Bag(path, Counter())
+    counts = bag.counts()
+    logged = {topic: _log_times(bag, topic) for topic in counts}
+    lines, lacking = _table(counts, logged), []
+    name = re.sub('[^a-z0-9_]+', '_', path.stem.lower()).strip('_')
+    lines += ['# Every key is explained in docs/contract.md.', f'name: {name or "my_robot"}']
+
+    camera = _choose(counts, IMAGE_TYPES, lambda topic: 'depth' not in topic.name)
+    if camera is None:
+        lacking.append(f'no camera: no message of {" or ".join(IMAGE_TYPES)}')
+    else:
+        lines += _camera(bag, camera)
+
+    action = _choose(
+        counts,
+        ACTION_TYPES,
+        lambda topic: _COMMANDED.search(topic.name) is not None,
+        lambda topic: topic.type != 'sensor_msgs/msg/JointState',
+    )
+    commands = None if action is None else _numbers(bag, action, True)
+    if action is None or commands is None:
+        lacking.append(f'no commands: no message of {", ".join(ACTION_TYPES)} with numbers')
+    else:
+        values = np.array(commands.rows)
+        if not np.ptp(values, axis=0).any():
+            lacking.append(f'no commands: all messages on {action.name} are equal')
+        else:
+            lines += _action(action, commands, values)
+
+    others = {topic: count for topic, count in counts.items() if topic != action}
+    state = _choose(
+        others,
+        STATE_TYPES,
+        lambda topic: _COMMANDED.search(topic.name) is None,
+        lambda topic: topic.type in ('sensor_msgs/msg/JointState', 'nav_msgs/msg/Odometry'),
+    )
+    measured = None if state is None else _numbers(bag, state, False)
+    if state is not None and measured is not None:
+        channel = {'topic': state.name, 'type': state.type, 'fields': measured.fields}
+        lines.append(f'state: {_flow(channel)}  # for reports; nothing is learnt from it')
+
+    if action is not None and commands is not None:
+        rate = _rate(logged[action])
+        lines.append(f'rates: {{control: {float(f"{rate:.2g}" if rate < 10 else round(rate))}}}')
+        mode = 'hold' if commands.kind == 'position' else 'zero'
+        lines.append(f'stop: {{mode: {mode}, observation_timeout: 0.5}}')
+    return '\n'.join(lines), lacking
+
+
+def _log_times(bag: Bag, topic: Topic) -> np.ndarray:
+    """Return when the first messages of a topic were recorded, (n,) int64 [ns]."""
+    times = [logged for _, (_, logged, _) in zip(range(_MOST), bag.messages([topic]))]
+    return np.array(times, dtype=np.int64)
+
+
+def _rate(times: np.ndarray) -> float:
+    """Messages per second while they come; 10 where there are too few to tell [Hz]."""
+    steps = np.diff(times)
+    usual = steps[steps <= 3 * np.median(steps)] if len(steps) else steps
+    total = usual.sum() / NS_PER_S
+    return float(len(usual) / total) if total > 0 else 10.0
+
+
+def _table(counts: Counter[Topic], logged: dict[Topic, np.ndarray]) -> list[str]:
+    """Topics as comments."""
+    width = max(len(topic.name) for topic in counts)
+    lines = ['# Topics of the bag, messages, rate [Hz]:']
+    for topic, count in counts.items():
+        rate = f'{_rate(logged[topic]):.1f}' if count > 1 else '-'
+        lines.append(
+            f'#   {one_line(topic.name):<{width}}  {one_line(topic.type)}  {count}  {rate}'
+        )
+    return lines
+
+
+def _choose(
+    counts: dict[Topic, int], types: Iterable[str], *signs: Callable[[Topic], bool]
+) -> Topic | None:
+    """Return the topic of these types that shows most of the signs, the first counting most."""
+    found = [topic for topic, count in counts.items() if count and topic.type in types]
+    return max(
+        found, key=lambda topic: (*(sign(topic) for sign in signs), counts[topic]), default=None
+    )
+
+
+def _messages(bag: Bag, topic: Topic) -> Iterable[Any]:
+    for _, (_, _, data) in zip(range(_MOST), bag.messages([topic])):
+        try:
+            yield TYPES.deserialize_cdr(data, topic.type)
+        except SerdeError:  # `lewm check` counts these
+            continue
+
+
+def _camera(bag: Bag, topic: Topic) -> list[str]:
+    camera: dict[str, Any] = {'topic': topic.name, 'type': topic.type, 'crop': None}
+    remark = ''
+    for message in _messages(bag, topic):
+        encoding = getattr(message, 'encoding', '')
+        if encoding == '16UC1':
+            camera['scale'] = float(max(np.frombuffer(message.data, np.uint16).max(), 1))
+        try:
+            height, width = from_message(message, camera.get('scale')).shape[:2]
+        except ObservationError:  # such as a first frame that is broken
+            continue
+        side = min(width, height)
+        remark = f'  # {width} x {height} {one_line(encoding)}'.rstrip()
+        if width != height:
+            crop = [(width - side) // 2, (height - side) // 2, side, side]
+            remark += f'; crop: {crop} is the square in the middle'
+        if encoding == '16UC1':
+            remark += '; scale: the value seen as white, here the largest of the first image'
+        break
+    return [f'camera: {_flow(camera)}{remark}']
+
+
+def _numbers(bag: Bag, topic: Topic, command: bool) -> _Numbers | None:
+    """Read the numbers of a topic; None where it has none. A command is of one kind."""
+    found: _Numbers | None = None
+    for message in _messages(bag, topic):
+        if found is None:
+            found = _described(topic, message, command)
+            if not found.fields:
+                found = None
+                continue
+        try:
+            row = read_fields(message, tuple(found.fields))
+        except ConfigError:  # shorter than the first
+            continue
+        if np.isfinite(row).all():
+            found.rows.append(row)
+    return found if found is not None and found.rows else None
+
+
+def _described(topic: Topic, message: Any, command: bool) -> _Numbers:
+    """Say what the numbers of a message are."""
+    kind = topic.type.rpartition('/')[2]
+    if kind == 'Float64MultiArray':
+        guessed = [k for k, words in _WORDS.items() if re.search(words, topic.name.lower())]
+        meaning, size = (guessed or ['velocity'])[0], len(message.data)
+        names = [f'command_{n}' for n in range(size)]
+        fields = [f'data[{n}]' for n in range(size)]
+        return _Numbers(fields, names, [_UNITS[meaning]] * size, meaning)
+    if kind in ('Twist', 'TwistStamped'):
+        prefix = '' if kind == 'Twist' else 'twist.'
+        names = [path.replace('.', '_') for path in _TWIST]
+        return _Numbers([prefix + path for path in _TWIST], names, [*_TWIST.values()])
+    if kind == 'Odometry':
+        return _Numbers([*_ODOMETRY], [*_ODOMETRY], [*_ODOMETRY.values()])
+    if kind == 'JointState':
+        holder, prefix, joints = message, '', message.name
+        arrays = {k: k for k in _UNITS}
+    else:
+        holder = message.points[0] if message.points else None
+        prefix, joints, arrays = 'points[0].', message.joint_names, _POINT
+    numbers = _Numbers([], [], [])
+    for meaning, array in arrays.items():
+        size = len(getattr(holder, array, ()))
+        if not size or (command and numbers.fields):
+            continue
+        numbers.kind = meaning if not numbers.fields else numbers.kind
+        numbers.fields += [f'{prefix}{array}[{n}]' for n in range(size)]
+        numbers.names += [
+            one_line(joints[n]) if n < len(joints) else f'joint_{n}' for n in range(size)
+        ]
+        numbers.units += [_UNITS[meaning]] * size
+    return numbers
+
+
+def _action(topic: Topic, commands: _Numbers, values: np.ndarray) -> list[str]:
+    """Lines of the section; ``values`` (n, A)."""
+    moving = np.flatnonzero(np.ptp(values, axis=0)).tolist()
+    low, high = values.min(axis=0), values.max(axis=0)
+    if commands.kind != 'position':  # it has to stop
+        low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
+    changes = np.percentile(np.abs(np.diff(values, axis=0, prepend=values[:1])), 99, axis=0)
+    lines = [
+        'action:',
+        f'  topic: {_flow(topic.name)}',
+        f'  type: {topic.type}',
+        f'  fields: {_flow([commands.fields[n] for n in moving])}',
+    ]
+    still = [n for n in range(len(commands.fields)) if n not in moving]
+    if still:
+        constant = ', '.join(f'{commands.fields[n]} ({values[0, n]:g})' for n in still)
+        lines.append(f'  # Left out, since constant in the bag: {constant}')
+    guess = '  # check: guessed' if topic.type.endswith('Float64MultiArray') else ''
+    lines += [
+        f'  names: {_flow([commands.names[n] for n in moving])}',
+        f'  units: {_flow([commands.units[n] for n in moving])}{guess}',
+        f'  kind: {commands.kind}{guess}',
+        '  # Limits of the commands in the bag: set those of the robot.',
+        f'  low: {[_outward(low[n], floor) for n in moving]}',
+        f'  high: {[_outward(high[n], ceil) for n in moving]}',
+        '  # In the bag 99 % of the changes from command to command are within '
+        f'{[_outward(changes[n], ceil) for n in moving]}.',
+        '  max_step: null',
+        '  delay: 0.0  # `lewm inspect` measures it',
+        '  executed: null',
+    ]
+    return lines
+
+
+def _outward(value: float, away: Callable[[float], int]) -> float:
+    """Round to two digits by ``floor`` or ``ceil``."""
+    if value == 0:
+        return 0.0
+    unit = 10.0 ** (floor(log10(abs(value))) - 1)
+    return float(f'{away(round(value / unit, 6)) * unit:.6g}')
+
+
+def _flow(value: Any) -> str:
+    """YAML on one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6)
+    return text.removesuffix('\n...\n').strip()

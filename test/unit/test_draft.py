@@ -1,0 +1,123 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""`lewm check --draft`: a contract from nothing but a bag."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from recordings import Recorded, compressed, drive, frame, header, joints, noise, write
+import yaml
+
+from lewm_ros.bags.check import check_bag, check_contract
+from lewm_ros.bags.draft import draft
+from lewm_ros.bags.messages import command as command_of
+from lewm_ros.cli import main
+from lewm_ros.robot.contract import Contract
+from lewm_ros.time import NS_PER_S
+
+ROBOTS = Path(__file__).resolve().parents[2] / 'config' / 'robots'
+
+
+def driven(contract: Contract, rate: float) -> list[Recorded]:
+    """Commands of a robot at a rate [Hz], each dimension over nine tenths of its limits."""
+    low, high = contract.action.bounds
+    names, channel = contract.action.names, contract.action
+    messages = []
+    for n in range(200):
+        share = 0.5 + 0.45 * np.sin(n * 0.31 + np.arange(channel.size))
+        stamp = NS_PER_S + round(n * NS_PER_S / rate)
+        message = command_of(channel, names, low + share * (high - low))
+        if hasattr(message, 'header'):
+            message.header = header(stamp)
+        for point in getattr(message, 'points', ()):
+            point.positions = np.array(point.positions)
+        for array in ('position', 'velocity', 'effort', 'data'):
+            if isinstance(value := getattr(message, array, None), list):
+                setattr(message, array, np.array(value, dtype=float))
+        topic = f'/{channel.topic.lstrip("/")}'
+        messages += [Recorded(topic, channel.type, stamp, message), joints(stamp, n / 10)]
+    return messages
+
+
+@pytest.mark.parametrize('path', sorted(ROBOTS.glob('*.yaml')), ids=lambda path: path.stem)
+def test_commands_of_every_shipped_robot_are_found(tmp_path, path):
+    """Topic, fields, kind, rate and stop mode are its contract's; limits those of the commands."""
+    robot = Contract.load(path)
+    images = [frame(NS_PER_S + n * NS_PER_S // 20, noise(n)) for n in range(5)]
+    bag = write(tmp_path / 'bag', driven(robot, 25.0) + images)
+    text, lacking = draft(bag)
+    assert lacking == []
+    (tmp_path / 'mine.yaml').write_text(text)
+    found, problems = check_contract(tmp_path / 'mine.yaml')
+    assert problems == []
+    assert check_bag(bag, found).problems == []
+    assert found.action.topic.lstrip('/') == robot.action.topic.lstrip('/')
+    assert set(found.action.fields) == set(robot.action.fields)
+    assert found.rates.control == 25.0
+    assert found.state.topic == '/lewm/joint_states'
+    if robot.action.type != 'std_msgs/msg/Float64MultiArray':  # plain numbers do not tell
+        assert found.action.kind == robot.action.kind
+        assert found.stop.mode == robot.stop.mode
+        order = [found.action.fields.index(name) for name in robot.action.fields]
+        if 'Twist' not in robot.action.type:
+            assert [found.action.names[n] for n in order] == list(robot.action.names)
+        low, high = (bounds[order] for bounds in found.action.bounds)
+        span = np.subtract(*robot.action.bounds[::-1])
+        assert (low >= robot.action.bounds[0] - 0.01 * span).all()
+        assert (high <= robot.action.bounds[1] + 0.01 * span).all()
+        assert (high - low >= 0.85 * span).all()
+
+
+def test_the_draft_of_a_recording_with_a_wide_compressed_camera(tmp_path, capsys):
+    """Size and square crop are named, constant dimensions left out; the bag fits its draft."""
+    jpeg = cv2.imencode('.jpg', np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+    messages = [item for item in drive() if item.type != 'sensor_msgs/msg/Image']
+    for item in messages:
+        if item.type == 'std_msgs/msg/Float64MultiArray':
+            item.message.data = np.append(item.message.data, 0.25)
+    images = [compressed(n * NS_PER_S // 20 + 10 * NS_PER_S, jpeg) for n in range(9)]
+    bag = write(tmp_path / 'My bag', [*messages, *images])
+    assert main(['check', '--draft', str(bag)]) == 0
+    said = capsys.readouterr().out
+    assert 'name: my_bag' in said
+    assert '# 64 x 48; crop: [8, 0, 48, 48] is the square in the middle' in said
+    assert 'constant in the bag: data[2] (0.25)' in said
+    assert "fields: ['data[0]', 'data[1]']" in said
+    (tmp_path / 'mine.yaml').write_text(said)
+    assert main(['check', str(tmp_path / 'mine.yaml'), '--data', str(bag)]) == 0
+
+
+def test_what_a_bag_lacks_is_named_after_its_topics(tmp_path, capsys):
+    """Status 2, and the table of what is there."""
+    bag = write(tmp_path / 'bag', [joints(NS_PER_S * n, float(n)) for n in range(1, 4)])
+    assert main(['check', '--draft', str(bag)]) == 2
+    output = capsys.readouterr()
+    assert '/joint_states' in output.out
+    assert 'no camera: no message of sensor_msgs/msg/Image' in output.err
+    still = [item for item in drive() if item.type != 'std_msgs/msg/Float64MultiArray']
+    command = next(item for item in drive() if item.type == 'std_msgs/msg/Float64MultiArray')
+    bag = write(tmp_path / 'still', [*still, command])
+    assert main(['check', '--draft', str(bag)]) == 2
+    assert f'all messages on {command.topic} are equal' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('arguments', [[], ['reacher', '--draft', 'bag']])
+def test_a_contract_or_a_bag_to_draft_one_from(capsys, arguments):
+    """Neither and both are refused."""
+    assert main(['check', *arguments]) == 2
+    assert 'expected a contract, or --draft with a bag' in capsys.readouterr().err
+
+
+def test_names_in_a_bag_cannot_break_the_file(tmp_path):
+    """Topics and joints are quoted, and comments stay on their line."""
+    messages = drive()
+    for item in messages:
+        if item.type == 'sensor_msgs/msg/JointState':
+            item.message.name = ['a: b #c', 'x\ny'][: len(item.message.position)]
+    odd = [Recorded('/odd\nname: evil', m.type, m.logged, m.message) for m in messages[-1:]]
+    text, _ = draft(write(tmp_path / 'bag', [*messages, *odd]))
+    assert yaml.safe_load(text)['name'] == 'bag'
