@@ -75,6 +75,9 @@ class CommandLoop:
         ended: the last plan ended and no newer one came.
         plan_ends: how often that happened.
         anomaly_ticks: ticks while an anomaly was open.
+        played: ticks for which a plan had a command.
+        exceeded: those whose command was beyond the limits, however punctual the tick: the
+            planner does not know the limits.
         planned: when the newest plan came [s, steady]; NaN if none did.
         limits: between the plan and the robot; counts what it had to change.
         camera: watchdog of the frames.
@@ -102,6 +105,7 @@ class CommandLoop:
         self.stops: Counter[str] = Counter()
         self.ended = False
         self.plan_ends = self.anomaly_ticks = 0
+        self.played = self.exceeded = 0
         self.planned = float('nan')
         self.react(reaction)
 
@@ -180,6 +184,10 @@ class CommandLoop:
             self.anomaly_ticks += 1
             if command is not None:
                 command = self._apply_anomaly_policy(command)
+        if command is not None and self.state == 'playing':
+            self.played += 1
+            possible = self.limits.project(command[None], self._last)[0]
+            self.exceeded += not np.allclose(possible, command)
         return self._limit(command, steady)
 
     def stop(self) -> np.ndarray | None:

@@ -39,6 +39,8 @@ from lewm_ros.time import NS_PER_S
 DELIVERY_TIMEOUT = 0.2
 #: How often the publishers of what this node depends on are checked [s].
 CHECK_PERIOD = 1.0
+#: Share of a plan's commands that may be beyond the limits before a warning names its planner.
+MOST_EXCEEDED = 0.1
 #: How long they may take to start before they count as missing [s].
 START_TIMEOUT = 5.0
 
@@ -68,6 +70,7 @@ class ControllerNode(LewmNode):
         self._episode: int | None = None
         self._refused = Reasons()
         self._ticks = self._on_time = 0
+        self._played = self._exceeded = 0  # as of the last check
         self._rate = Rate()
         self._slot = 0  # the timer first fires one period after its start
         self._anomalies = OpenAnomalies()
@@ -123,6 +126,7 @@ class ControllerNode(LewmNode):
             'anomaly_ticks': loop.anomaly_ticks,
             'clipped': loop.limits.clipped,
             **{f'clipped: {name}': int(count) for name, count in clipped if count},
+            'exceeded': loop.exceeded,
             'rejected': loop.limits.rejected,
             'refused_plans': self._refused.total,
             **self._refused.figures('refused'),
@@ -191,6 +195,21 @@ class ControllerNode(LewmNode):
                 f', and {self._anomalies} is open: it stays so until a surprise_node starts again'
             )
         self.conditions.set('no anomalies', text)
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        """Name a planner whose commands are beyond the limits."""
+        played, exceeded = self._loop.played - self._played, self._loop.exceeded - self._exceeded
+        self._played, self._exceeded = self._loop.played, self._loop.exceeded
+        text = None
+        if exceeded > MOST_EXCEEDED * played:
+            publishers = self.get_publishers_info_by_topic(self.resolve_topic_name('plan'))
+            names = ', '.join(sorted(info.node_name for info in publishers)) or 'a planner'
+            text = (
+                f'{exceeded} of the last {played} commands were beyond the limits of the contract: '
+                f'{names} plans without them'
+            )
+        self.conditions.set('exceeded', text)
 
     def _missing(self, name: str, remark: str) -> str | None:
         """Return a text if nobody publishes a topic any more, or never did."""

@@ -36,6 +36,9 @@ if TYPE_CHECKING:  # it is handed in; planning imports no runtime
 #: Frames are on the map until their gap is so many limits, then off it until within the limit:
 #: the cost of plans must not change with every other frame.
 LEAVE = 2.0
+#: Part of a control period for which plans use ``max_rate``, which counts real time: a tick may
+#: come early by the rest.
+RATED = 0.9
 
 
 @dataclass(frozen=True)
@@ -326,7 +329,9 @@ class RecedingHorizonPlanner:
         ``previous`` (m, A) are the commands of the tick before them.
         """
         commands = self._spec.denormalise(np.repeat(candidates, self._step, axis=-2))
-        return self._limits.project(commands, previous) if self.config.clip else commands
+        if not self.config.clip:
+            return commands
+        return self._limits.project(commands, previous, RATED * self._limits.period)
 
     def _rest(self, previous: np.ndarray) -> np.ndarray:
         """Return the command (A,), normalised, of a robot that is to do nothing: hold or zero."""

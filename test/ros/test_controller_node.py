@@ -205,6 +205,21 @@ def test_commands_never_leave_the_limits(robot):
     robot.send(5.0, ticks=10)
     assert max(map(max, robot.see(0.4))) == 1.0
     assert int(robot.figure('clipped')) > 0
+    assert 5 <= int(robot.figure('exceeded')) <= 11
+
+
+def test_a_planner_that_does_not_know_the_limits_is_named(robot):
+    """While its plans are beyond them; then no more."""
+    text = rf'the limits of the contract: {robot.bench.node.get_name()} plans without them'
+    said = lambda: re.search(text, robot.bench.text('controller_node'))  # noqa: E731
+    robot.see(0.2)
+    robot.send(1.0, ticks=20)
+    robot.see(1.2)
+    assert not said()
+    robot.send(5.0, ticks=60)
+    robot.see(1.5)
+    robot.bench.until(said, lambda: f'not named: {robot.bench.text("controller_node")}')
+    robot.bench.until(lambda: not said(), 'still named')
 
 
 def test_a_new_episode_drops_the_plan(robot):

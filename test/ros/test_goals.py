@@ -24,7 +24,7 @@ MAX_STEP, MAX_RATE = 0.1, 1.5
 
 
 def test_new_goals_in_mid_run_never_make_a_command_jump(bench: Bench, tmp_path):
-    """Twenty exchanges at random moments: every step within the limits, which do cut in."""
+    """Twenty exchanges at random moments: every step within the limits, which the plans know."""
     bundle = Bundle.load(find('bundle', 'reacher'))
     data = bundle.contract.to_dict()
     data['action'] |= {'max_step': [MAX_STEP] * 2, 'max_rate': [MAX_RATE] * 2}
@@ -52,11 +52,13 @@ def test_new_goals_in_mid_run_never_make_a_command_jump(bench: Bench, tmp_path):
         states = [m.status[0].message for _, m in told]
         assert states.count('active') >= 15  # one for each goal that differs
         values = np.array([m.data for _, m in commands])
-        assert np.abs(np.diff(values, axis=0)).max() <= MAX_RATE / 20 + 1e-9
+        largest = np.abs(np.diff(values, axis=0)).max()
+        assert 0.8 * MAX_RATE / 20 <= largest <= MAX_RATE / 20 + 1e-9
         assert np.abs(values).max() <= 1.0
         assert np.abs(values).max() > 3 * MAX_STEP  # it drove
         bench.spin(1.1)
-        assert int(bench.figures('controller_node')['clipped']) > 10
+        figures = bench.figures('controller_node')
+        assert int(figures['exceeded']) <= 0.05 * int(figures['ticks'])
         assert process.end() == 0
 
 

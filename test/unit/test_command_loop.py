@@ -11,6 +11,7 @@ import pytest
 
 from lewm_ros.control.loop import CommandLoop, Reaction
 from lewm_ros.errors import ConfigError, ObservationError
+from lewm_ros.planning.receding_horizon import RATED
 from lewm_ros.robot.contract import Contract, Stop
 from lewm_ros.time import NS_PER_S
 
@@ -133,3 +134,28 @@ def test_reactions_that_make_no_sense_are_refused(reacher_contract: Contract) ->
         CommandLoop(hold(reacher_contract), Reaction('slow'))
     with pytest.raises(ConfigError, match="'ignore', 'slow', 'stop'"):
         CommandLoop(reacher_contract, Reaction('halt'))
+
+
+def test_commands_beyond_the_limits_are_counted(reacher_contract: Contract) -> None:
+    """Those of plans, not the ramp to a stop; no tick that is early or late by a twentieth."""
+    action = replace(reacher_contract.action, max_step=(0.1, 0.1), max_rate=(2.0, 2.0))
+    robot = Robot(replace(reacher_contract, action=action))
+    ramp = np.repeat(np.arange(1, 11)[:, None] * RATED * 0.1, 2, axis=1)
+    robot.plan(ramp)
+    robot.ticks(10)
+    assert (robot.loop.played, robot.loop.exceeded) == (10, 0)
+    robot.ticks(15)  # to a stop
+    assert (robot.loop.played, robot.loop.exceeded) == (10, 0)
+    clipped = robot.loop.limits.clipped
+    assert clipped > 0
+    robot.plan(ramp)
+    for early in (0, 1, -1, 1, -2, 1):
+        robot.now -= early * TICK // 20
+        robot.ticks(1)
+    assert robot.loop.limits.clipped == clipped
+    assert (robot.loop.played, robot.loop.exceeded) == (16, 0)
+    robot.loop.drop_plans()
+    robot.ticks(15)
+    robot.plan()  # of 0.5 at once
+    robot.ticks(10)
+    assert (robot.loop.played, robot.loop.exceeded) == (26, 4)
