@@ -50,11 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         action='extend',
         metavar='FILE.npz',
-        help='qpos (T, nq), qvel (T, nv), ctrl (T, nu) held from time (T,) [s] on; a new episode '
-        'begins where time jumps back, or where the whole numbers of episode (T,) change',
+        help='qpos (T, nq), qvel (T, nv), command (T, A) held from time (T,) [s] on; a new episode '
+        'begins where time jumps back, or where the whole numbers of episode (T,) change. Without '
+        'command, ctrl (T, nu) is taken, with one actuator for each action dimension',
     )
     mjcf.add_argument(
-        '--contract', help='names the topics; columns of ctrl are its action dimensions in order'
+        '--contract', help='names the topics; columns of command are its action dimensions'
     )
 
 

@@ -3,7 +3,8 @@
 """Recorded MuJoCo trajectories, rendered into the same kind of bag as a robot's.
 
 An image shows the newest recorded state at or before its time; states are not interpolated.
-``ctrl`` of a row is held from the row's time on.
+Commands of a row are held from the row's time on: ``command``, in the contract's units and order,
+or ``ctrl`` where each actuator is a dimension of the contract.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Trajectory:
     stamps: np.ndarray  #: (T,) int64 [ns] since the first row, ascending
     qpos: np.ndarray  #: (T, nq) float64
     qvel: np.ndarray  #: (T, nv) float64
-    ctrl: np.ndarray  #: (T, nu) float64, held from the row's stamp on
+    commands: np.ndarray  #: (T, A) float64, held from the row's stamp on
 
 
 def collect_trajectories(
@@ -75,13 +76,9 @@ def collect_trajectories(
     """
     model = load_model(mjcf)
     _check_camera(mjcf, model, camera, contract, size)
-    if model.nu != contract.action.size:
-        raise ConfigError(
-            f'{mjcf} has {model.nu} actuators (nu), the contract {contract.action.size} action '
-            f'dimensions {list(contract.action.names)}: expected one for each, in the same order'
-        )
     has_state = _has_state(model, contract)
-    episodes = [episode for path in paths for episode in load_trajectories(path, model, rate)]
+    names = contract.action.names
+    episodes = [e for path in paths for e in load_trajectories(path, model, rate, names)]
     _check_limits(contract, episodes)
     with closing(Camera(model, camera, size)) as renderer, BagWriter(out, command) as bag:
         writer = _EpisodeWriter(bag, model, contract, has_state)
@@ -107,12 +104,14 @@ def load_model(path: Path) -> Any:
     return model
 
 
-def load_trajectories(path: Path, model: Any, rate: float) -> list[Trajectory]:
+def load_trajectories(
+    path: Path, model: Any, rate: float, names: Sequence[str]
+) -> list[Trajectory]:
     """Read the episodes of an .npz file, without pickle.
 
-    It holds ``qpos`` (T, nq), ``qvel`` (T, nv), ``ctrl`` (T, nu), ``time`` (T,) [s] and,
-    optionally, ``episode`` (T,) integers. An episode ends where its number changes; without
-    numbers, where time jumps back.
+    It holds ``qpos`` (T, nq), ``qvel`` (T, nv), ``time`` (T,) [s], ``command`` (T, A) or else
+    ``ctrl`` (T, A) and, optionally, ``episode`` (T,) integers; ``names`` are those of the A
+    dimensions. An episode ends where its number changes; without numbers, where time jumps back.
 
     Raises:
         ConfigError: naming the file, the array, the row and what would be right.
@@ -124,15 +123,20 @@ def load_trajectories(path: Path, model: Any, rate: float) -> list[Trajectory]:
         raise ConfigError(
             f'{path}: time has shape {arrays["time"].shape}: expected (T,), at least 2 rows'
         )
-    for name, key in (('qpos', 'nq'), ('qvel', 'nv'), ('ctrl', 'nu'), ('episode', None)):
-        if name not in arrays:
-            continue
-        expected = (rows,) if key is None else (rows, getattr(model, key))
-        if arrays[name].shape != expected:
-            raise ConfigError(
-                f'{path}: {name} has shape {arrays[name].shape}: expected {expected}, as many '
-                'rows as time' + ('' if key is None else f' and {key} of the model as columns')
-            )
+    told = 'command' if 'command' in arrays else 'ctrl'
+    dimensions = f'a column for each of the action dimensions {list(names)} of the contract'
+    for name, expected, columns in (
+        ('qpos', (rows, model.nq), 'nq of the model as columns'),
+        ('qvel', (rows, model.nv), 'nv of the model as columns'),
+        (told, (rows, len(names)), dimensions),
+        ('episode', (rows,), ''),
+    ):
+        if name in arrays and arrays[name].shape != expected:
+            shape = f'{name} has shape {arrays[name].shape}: expected {expected}'
+            text = f'{path}: {shape}, as many rows as time' + (columns and f' and {columns}')
+            if name == 'ctrl':
+                text += '; where actuators are others, such as two wheels, save command as well'
+            raise ConfigError(text)
     time = arrays['time']
     if 'episode' in arrays:
         numbers = arrays['episode']
@@ -152,7 +156,7 @@ def load_trajectories(path: Path, model: Any, rate: float) -> list[Trajectory]:
         span = slice(first, end)
         stamps = np.round((time[span] - time[first]) * NS_PER_S).astype(np.int64)
         _check_stamps(path, stamps, first, rate)
-        kept = (arrays[name][span] for name in ('qpos', 'qvel', 'ctrl'))
+        kept = (arrays[name][span] for name in ('qpos', 'qvel', told))
         episodes.append(Trajectory(stamps, *kept))
     log.info('%s: %d rows, episodes: %d', path, rows, len(episodes))
     return episodes
@@ -160,16 +164,17 @@ def load_trajectories(path: Path, model: Any, rate: float) -> list[Trajectory]:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     """Read the arrays of an .npz file as finite float64, of any shape."""
-    names = ('qpos', 'qvel', 'ctrl', 'time')
+    names = ('qpos', 'qvel', 'time')
     try:
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise ConfigError(f'{path}: holds a single array: expected an .npz with {names}')
         with file:
-            missing = [name for name in names if name not in file]
+            told = 'command' if 'command' in file else 'ctrl'
+            missing = [name for name in (*names, told) if name not in file]
             if missing:
                 raise ConfigError(f'{path}: lacks {missing}; it has {sorted(file.files)}')
-            found = {name: file[name] for name in (*names, 'episode') if name in file}
+            found = {name: file[name] for name in (*names, told, 'episode') if name in file}
     except OSError as error:
         raise ConfigError(f'{path}: {error.strerror or error}') from error
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -261,16 +266,16 @@ def _has_state(model: Any, contract: Contract) -> bool:
 
 
 def _check_limits(contract: Contract, episodes: Sequence[Trajectory]) -> None:
-    """Warn of dimensions of ctrl that exceed the contract's limits, which a planner never does."""
+    """Warn of commands beyond the contract's limits, which a planner never sends."""
     action = contract.action
-    ctrl = np.concatenate([episode.ctrl for episode in episodes])
+    commands = np.concatenate([episode.commands for episode in episodes])
     for values, name, unit, low, high in zip(
-        ctrl.T, action.names, action.units, action.low, action.high
+        commands.T, action.names, action.units, action.low, action.high
     ):
         beyond = np.count_nonzero((values < low) | (values > high))
         if beyond:
             log.warning(
-                'ctrl of %s reaches from %g to %g, in %d of %d rows beyond the limits of the '
+                'command of %s reaches from %g to %g, in %d of %d rows beyond the limits of the '
                 'contract, %g to %g %s; the bag holds it as it is',
                 *(name, values.min(), values.max(), beyond, len(values), low, high, unit),
             )
@@ -310,9 +315,9 @@ class _EpisodeWriter:
         applied, names = self._contract.action.applied, list(self._contract.action.names)
         if self._joined:
             message = self._joint_state(row, episode)
-            write_fields(message, applied.fields, episode.ctrl[row])
+            write_fields(message, applied.fields, episode.commands[row])
         else:
-            message = messages.command(applied, names, episode.ctrl[row])
+            message = messages.command(applied, names, episode.commands[row])
         topic, logged = topic_name(applied.topic), stamp - self.lead
         messages.write(self._bag, topic, applied.type, message, stamp, logged)
 

@@ -231,7 +231,7 @@ def test_commands_beyond_the_limits_are_said_and_kept(
     assert run(tmp_path / 'bag', save(**short), save('b.npz', **short)) == 0
     (text,) = (r.getMessage() for r in caplog.records if 'limits' in r.getMessage())
     assert text == (
-        'ctrl of shoulder reaches from -1.25 to 2, in 6 of 22 rows beyond the limits of the '
+        'command of shoulder reaches from -1.25 to 2, in 6 of 22 rows beyond the limits of the '
         'contract, -1 to 1 N*m; the bag holds it as it is'
     )
     for episode in read_episodes([tmp_path / 'bag'], reacher_contract, SIZE):
@@ -255,7 +255,9 @@ def change(name, row, value):
         (lambda r: {'qvel': None}, "lacks ['qvel']; it has ['ctrl', 'qpos', 'time']"),
         (lambda r: {'qpos': r['qpos'][:-1]}, 'qpos has shape (400, 2): expected (401, 2)'),
         (lambda r: {'qvel': np.zeros((401, 3))}, 'qvel has shape (401, 3): expected (401, 2)'),
-        (lambda r: {'ctrl': np.zeros((401, 7))}, 'and nu of the model as columns'),
+        (lambda r: {'ctrl': None}, "lacks ['ctrl']; it has ['qpos', 'qvel', 'time']"),
+        (lambda r: {'command': np.zeros((401, 3))}, "action dimensions ['shoulder', 'elbow']"),
+        (lambda r: {'ctrl': np.zeros((401, 7))}, 'save command as well'),
         (lambda r: {'time': r['time'][:, None]}, 'time has shape (401, 1): expected (T,)'),
         (lambda r: {'time': np.float64(1)}, 'time has shape (): expected (T,)'),
         (lambda r: {'episode': np.zeros(3)}, 'episode has shape (3,): expected (401,)'),
@@ -338,9 +340,7 @@ def test_what_does_not_fit_the_model_is_named(tmp_path, save, reacher_contract, 
     bare = '<mujoco><worldbody><camera/></worldbody></mujoco>'
     (tmp_path / 'bare.xml').write_text(bare)
     refused('no camera with a name', mjcf=tmp_path / 'bare.xml')
-    refused(
-        '2 actuators (nu), the contract 7 action dimensions', 'torque_arm', **{'image-size': 640}
-    )
+    refused('of the contract; where actuators are others', 'torque_arm', **{'image-size': 640})
     refused('image size is 5000x5000 px', **{'image-size': 5000})
     refused('--camera-rate is nan: expected more than 0', **{'camera-rate': 'nan'})
     camera = reacher_contract.camera
@@ -373,6 +373,17 @@ FLYER = """
   </actuator>
 </mujoco>
 """
+
+
+def test_commands_that_are_no_actuators(tmp_path, save, rows, reacher_contract):
+    """A base with two wheels takes a Twist: command counts, whatever the columns of ctrl."""
+    command = rows['ctrl'] / 2
+    path = save(command=command, ctrl=np.ones((401, 3)))
+    assert run(tmp_path / 'bag', path) == 0
+    (episode,) = read_episodes([tmp_path / 'bag'], reacher_contract, SIZE)
+    np.testing.assert_array_equal(episode.actions, command)
+    path = save(command=command, ctrl=None)
+    assert run(tmp_path / 'bag2', path) == 0
 
 
 def test_any_model_and_a_camera_that_follows(tmp_path, save, reacher_contract):
