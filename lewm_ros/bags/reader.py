@@ -149,7 +149,9 @@ class Bag:
             size = zstandard.frame_content_size(data)  # -1 where it is not given
             if 0 <= size <= most:
                 return zstandard.ZstdDecompressor().decompress(data)
-            claim = 'does not say its size' if size < 0 else f'claims {size} bytes'
+            claim = (
+                'does not say its size' if size < 0 else 'claims more bytes than its file can hold'
+            )
             self._problems[f'compressed message that {claim}'] += 1
         except zstandard.ZstdError:
             self._problems['message that cannot be decompressed'] += 1

@@ -46,8 +46,9 @@ def read_command(message: Any, paths: tuple[str, ...]) -> np.ndarray:
             f'trajectory of {len(points)} points: expected one, the command to be held'
         )
     values = read_fields(message, paths)
-    if not np.isfinite(values).all():
-        raise ObservationError(f'action {values.tolist()} is not finite')
+    wrong = [path for path, finite in zip(paths, np.isfinite(values)) if not finite]
+    if wrong:  # no numbers: reports count equal reasons
+        raise ObservationError(f'action {", ".join(wrong)} is not finite')
     return values
 
 

@@ -109,12 +109,10 @@ def decode_compressed(data: object) -> np.ndarray:
             f'compressed image claims {claimed} pixels: expected at most {MOST_PIXELS}'
         )
     if claimed and not _complete(buffer.tobytes()):  # some decoders make up what is missing
-        raise ObservationError(f'compressed image of {buffer.size} bytes is cut short')
+        raise ObservationError('compressed image is cut short')
     image = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if claimed else None
     if image is None:
-        raise ObservationError(
-            f'compressed image of {buffer.size} bytes cannot be decoded: expected JPEG or PNG'
-        )
+        raise ObservationError('compressed image cannot be decoded: expected JPEG or PNG')
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 

@@ -313,7 +313,7 @@ def test_an_encoder_that_starts_again_repeats_no_goal_that_a_planner_knows(
     ('content', 'reason'),
     [
         (None, 'No such file or directory'),
-        (b'not a picture', 'compressed image of 13 bytes cannot be decoded: expected JPEG or PNG'),
+        (b'not a picture', 'compressed image cannot be decoded: expected JPEG or PNG'),
     ],
 )
 def test_a_goal_file_that_is_no_picture_is_one_line_and_status_2(

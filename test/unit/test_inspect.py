@@ -15,14 +15,16 @@ from command_line import lewm
 import numpy as np
 from PIL import Image
 import pytest
-from recordings import FRAME, Recorded, command, drive, episode, frame, joints, write
+from recordings import FRAME, Recorded, command, compressed, drive, episode, frame, joints, write
 import yaml
 
 from lewm_ros.bags.contact_sheet import Thinned
 from lewm_ros.bags.delay import DelayEstimate
 from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.cli import main
+from lewm_ros.errors import ObservationError
 from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.imaging import from_message
 from lewm_ros.time import NS_PER_S
 from lewm_ros.training.windows import load_windows
 
@@ -260,6 +262,22 @@ def test_nothing_usable_is_said_in_one_line(tmp_path, inspected):
         f'lewm: error: no usable window in [{str(bag)!r}]: 1 episodes, the longest 0.45 s; '
         'a window needs 4 frames 0.25 s apart (0.75 s) with commands in between; refused: 1 x '
     )
+
+
+def test_messages_that_are_wrong_alike_are_one_reason(tmp_path, inspected):
+    """However their numbers differ: the dimensions that are not finite are named."""
+    messages = drive()
+    told = [item for item in messages if item.type == 'std_msgs/msg/Float64MultiArray']
+    for item in told[10:30]:
+        item.message.data = np.array([item.message.data[0], np.nan])
+    _, report, _ = inspected(write(tmp_path / 'bag', messages))
+    assert report['bags'][0]['refused'] == {'action data[1] is not finite': 20}
+    reasons = set()
+    for size in range(5, 14):
+        with pytest.raises(ObservationError) as caught:
+            from_message(compressed(NS_PER_S, bytes(size)).message)
+        reasons.add(str(caught.value))
+    assert len(reasons) == 1
 
 
 def test_a_bag_without_the_topics_is_not_usable(tmp_path, inspected):
