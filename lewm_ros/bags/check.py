@@ -14,7 +14,9 @@ from rosbags.interfaces import Nodetype
 from rosbags.serde import SerdeError
 
 from lewm_ros.bags.bag_report import BagReport, match_topics
+from lewm_ros.bags.clocks import clocks_differ
 from lewm_ros.bags.episodes import TYPES
+from lewm_ros.bags.layout import header_stamp
 from lewm_ros.bags.raw import Topic
 from lewm_ros.bags.reader import Bag
 from lewm_ros.errors import BagError, ConfigError, ObservationError
@@ -84,7 +86,11 @@ def check_bag(path: Path, contract: Contract | None) -> BagReport:
         bag = Bag(path, damage)
         found = match_topics(bag, contract, report)
         if contract is not None:
-            _sample(bag, _readers(contract, found), report)
+            offsets = _sample(bag, _readers(contract, found), report)
+            roles = ('camera', contract.action.applied.key)
+            sides = [offsets.get(found[role], []) if role in found else [] for role in roles]
+            differ = clocks_differ(*sides)
+            report.problems += [] if differ is None else [differ]
         damage |= bag.damage
     except BagError as error:
         report.add_problem(error)
@@ -108,11 +114,17 @@ def _readers(contract: Contract, found: Mapping[str, Topic]) -> dict[Topic, list
     return by_topic
 
 
-def _sample(bag: Bag, readers: dict[Topic, list[Reader]], report: BagReport) -> None:
-    """Read the first messages of each topic as training would."""
+def _sample(
+    bag: Bag, readers: dict[Topic, list[Reader]], report: BagReport
+) -> dict[Topic, list[int]]:
+    """Read the first messages of each topic as training would.
+
+    Returns their header stamps less log times [ns], where they have stamps.
+    """
+    offsets: dict[Topic, list[int]] = {}
     seen: Counter[Topic] = Counter()
     refused: dict[str, None] = {}
-    for place, (topic, _, data) in enumerate(bag.messages(readers)):
+    for place, (topic, logged, data) in enumerate(bag.messages(readers)):
         if place == _MOST or all(seen[t] >= _SAMPLES for t in readers):
             break
         seen[topic] += 1
@@ -120,6 +132,8 @@ def _sample(bag: Bag, readers: dict[Topic, list[Reader]], report: BagReport) -> 
             continue
         try:
             message = TYPES.deserialize_cdr(data, topic.type)
+            if hasattr(message, 'header') and (stamp := header_stamp(data)):
+                offsets.setdefault(topic, []).append(stamp - logged)
             for reader in readers[topic]:
                 reader(message)
         except (ObservationError, ConfigError) as error:
@@ -127,3 +141,4 @@ def _sample(bag: Bag, readers: dict[Topic, list[Reader]], report: BagReport) -> 
         except SerdeError:
             refused[f'{topic.name}: message that is damaged or of another layout'] = None
     report.problems += refused
+    return offsets

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from array import array
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 import logging
@@ -16,6 +17,7 @@ import numpy as np
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
 
+from lewm_ros.bags.clocks import clocks_differ
 from lewm_ros.bags.images import ImageBuffer, ImageFile
 from lewm_ros.bags.layout import COMMAND
 from lewm_ros.bags.raw import Topic
@@ -57,6 +59,7 @@ class ReadReport:
     late: int = 0  #: frames and commands that arrived late and were sorted in
     refused: Counter[str] = field(default_factory=Counter)  #: what was left out, by reason
     unstamped: set[str] = field(default_factory=set)  #: topics whose log times are used
+    clocks: list[str] = field(default_factory=list)  #: of each bag whose clocks differ, by how much
 
 
 def read_episodes(
@@ -219,6 +222,7 @@ def _read_bag(
     number = None if numbers is None or not bag.counts()[numbers] else 0
     known = 0  # damage when the number was read; the next number may have been lost since
     wanted = {topic for topic in (images, commands, numbers, states) if topic is not None}
+    stamps = _Stamps(report)
     for topic, logged, data in bag.messages(wanted):
         if number == 0 and topic != numbers and damage.total() == known:
             if topic == images:
@@ -232,20 +236,24 @@ def _read_bag(
                     number = message.data
                     yield from splitter.split()
             if topic == images:
-                stamp = _stamp(message, logged, topic, report)
+                stamp = stamps.read(message, logged, topic)
                 image = prepare(from_message(message, camera.scale), size, camera.crop)
                 yield from splitter.frame(stamp, image)
             if topic == commands:
-                stamp = _stamp(message, logged + delay, topic, report)
+                stamp = stamps.read(message, logged, topic, delay)
                 yield from splitter.action(stamp, read_command(message, applied.fields))
             if topic == states and contract.state is not None:
-                stamp = _stamp(message, logged, topic, report)
+                stamp = stamps.read(message, logged, topic)
                 splitter.state(stamp, read_fields(message, contract.state.fields))
         except SerdeError:
             report.refused[f'{topic.name}: message that is damaged or of another layout'] += 1
         except (ObservationError, ConfigError) as error:
             report.refused[str(error)] += 1
     yield from splitter.split()
+    differ = clocks_differ(stamps.offsets[images], stamps.offsets[commands])
+    if differ is not None:
+        report.clocks.append(differ)
+        log.warning('bag %s: %s', bag.path, differ)
 
 
 def find_topic(bag: Bag, name: str, kind: str) -> Topic | None:
@@ -278,16 +286,31 @@ def _required(bag: Bag, name: str, kind: str) -> Topic:
     return found
 
 
-def _stamp(message: Any, logged: int, topic: Topic, report: ReadReport) -> int:
-    """Header stamp [ns]; log time where there is none or it is zero, with one warning."""
-    header = getattr(message, 'header', None)
-    if header is None:
-        return logged
-    stamp = header.stamp.sec * NS_PER_S + header.stamp.nanosec
-    if not stamp and topic.name not in report.unstamped:
-        report.unstamped.add(topic.name)
-        log.warning('%s: messages have a zero stamp; their log time is used', topic.name)
-    return stamp or logged
+class _Stamps:
+    """Header stamps [ns]; log times where there are none or they are zero, with one warning.
+
+    Attributes:
+        offsets: header stamps less log times [ns], by topic.
+
+    """
+
+    def __init__(self, report: ReadReport) -> None:
+        self._report = report
+        self.offsets: defaultdict[Topic, array[int]] = defaultdict(lambda: array('q'))
+
+    def read(self, message: Any, logged: int, topic: Topic, delay: int = 0) -> int:
+        """Return when a message counts; ``delay`` [ns] is added to a log time."""
+        header = getattr(message, 'header', None)
+        if header is None:
+            return logged + delay
+        stamp = header.stamp.sec * NS_PER_S + header.stamp.nanosec
+        if stamp:
+            self.offsets[topic].append(stamp - logged)
+            return stamp
+        if topic.name not in self._report.unstamped:
+            self._report.unstamped.add(topic.name)
+            log.warning('%s: messages have a zero stamp; their log time is used', topic.name)
+        return logged + delay
 
 
 def recording_command(bag: str | Path) -> str:

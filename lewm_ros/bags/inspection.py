@@ -227,6 +227,7 @@ def inspect_bags(
             found.problems.append(f'cannot be read as rosbag2 ({error})')
         finally:
             found.refused = dict(met.refused)
+            found.problems += met.clocks
     report.actions, report.delay = ranges.result(), delay.result()
     if out is not None and any(bag.episodes for bag in report.bags):
         sheet.draw(out)

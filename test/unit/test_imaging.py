@@ -230,7 +230,7 @@ def test_huge_declared_sizes_are_refused_before_anything_is_allocated(height, wi
 @pytest.mark.parametrize('data', [b'', b'no picture at all', bytes(300)])
 def test_undecodable_compressed_image_is_refused(data):
     """Bytes that are no JPEG or PNG are refused with their number."""
-    with pytest.raises(ObservationError, match=f'cannot be decoded: expected JPEG or PNG'):
+    with pytest.raises(ObservationError, match='cannot be decoded: expected JPEG or PNG'):
         decode_compressed(data)
 
 

@@ -1,0 +1,78 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Bags whose images are stamped by another clock than their commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import json
+from pathlib import Path
+
+import pytest
+from recordings import FRAME, command, frame, noise, write
+
+from lewm_ros.bags.clocks import clocks_differ
+from lewm_ros.bags.episodes import ReadReport, read_episodes
+from lewm_ros.cli import main
+from lewm_ros.robot.contract import Contract
+from lewm_ros.time import NS_PER_S
+
+
+def recorded(path: Path, offset: Callable[[int], float]) -> Path:
+    """100 frames at 20 Hz whose stamps are ``offset(index)`` [s] ahead of their log times."""
+    messages = []
+    for index in range(100):
+        logged = 60 * NS_PER_S + index * FRAME
+        stamp = logged + round(offset(index) * NS_PER_S)
+        messages += [
+            command(logged - 1, index / 100, 0.0),
+            frame(stamp, noise(index, 16), logged=logged),
+        ]
+    return write(path, messages)
+
+
+@pytest.mark.parametrize(
+    ('offset', 'says'),
+    [
+        (lambda n: 3.0, 'clocks differ by 3.00 s: images are stamped 3.00 s ahead of their log'),
+        (
+            lambda n: -3.0,
+            'images are stamped 3.00 s behind their log times, commands have no',
+        ),
+        (
+            lambda n: n / 40,
+            '0.30 s ahead of their log times at first, 2.17 s ahead of them at last',
+        ),
+        (lambda n: 365 * 86400.0, 'clocks differ by 31536000.00 s'),
+    ],
+)
+def test_a_clock_that_differs_is_named_with_its_figure(
+    tmp_path, capsys, caplog, reacher_contract: Contract, offset, says
+):
+    """By check, by inspect and in training; log times that drift away are found as well."""
+    bag = recorded(tmp_path / 'bag', offset)
+    report = ReadReport()
+    assert list(read_episodes([bag], reacher_contract, 16, report))
+    assert says in report.clocks[0]
+    assert says in caplog.text
+    assert main(['inspect', str(bag), '--contract', 'reacher', '--json']) == 0
+    (problem,) = [
+        t for t in json.loads(capsys.readouterr().out)['bags'][0]['problems'] if 'clock' in t
+    ]
+    assert says in problem
+    status = main(['check', 'reacher', '--data', str(bag)])
+    said = capsys.readouterr().out
+    assert status == 2
+    assert ('clocks differ' in said) == (offset(0) != 0)  # it reads the first messages only
+
+
+def test_delays_of_messages_are_no_other_clock(tmp_path, caplog, reacher_contract: Contract):
+    """Stamps a fifth of a second before their log times; and one clock for both, such as sim's."""
+    report = ReadReport()
+    bag = recorded(tmp_path / 'bag', lambda n: -0.2 - 0.1 * (n % 3))
+    assert list(read_episodes([bag], reacher_contract, 16, report))
+    assert report.clocks == [] and not caplog.text
+    simulated = [-1_000 * NS_PER_S] * 50
+    assert clocks_differ(simulated, simulated) is None
+    assert clocks_differ(simulated, []) is not None
+    assert clocks_differ([], []) is None
