@@ -143,6 +143,37 @@ def test_a_silent_camera_is_named_within_five_seconds(bench: Bench, tiny_bundle)
         bench.until(seen, 'not over', 5.0)
 
 
+def test_a_camera_slower_than_in_training_is_named_with_both_rates(
+    bench: Bench, tiny_bundle, picture
+):
+    """Said once while it lasts; jitter and a few lost frames are no reason."""
+    rng = np.random.default_rng(0)
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path) as process:
+        camera = bench.publisher(Image, 'camera/image')
+        stamp = 1.0
+
+        def film(period: float, seconds: float) -> str:
+            """Send frames in less time than that, some are lost, then wait for diagnostics."""
+            nonlocal stamp
+            end = stamp + seconds
+            while stamp < end:
+                stamp += period
+                if rng.random() > 0.05:
+                    when = stamp + rng.uniform(-0.3, 0.3) * period
+                    camera.publish(image_message(picture, header(round(when * 1e9))))
+                    bench.spin(0.015)
+            bench.spin(1.2)
+            return bench.text('encoder_node')
+
+        said = 'Hz on /lewm/camera/image, the bundle was trained at 20.0 Hz: set the camera to'
+        assert film(0.05, 8.0) == 'ok'
+        assert said in (text := film(0.1, 8.0))
+        assert 8.0 <= float(text.partition('frames at ')[2].split()[0]) <= 10.0
+        assert said in film(0.1, 3.0)
+        assert film(0.04, 10.0) == 'ok'
+        assert process.output.count('] [lewm.encoder_node]: frames at') == 1
+
+
 @pytest.fixture
 def compressed(contract_file):
     """Return the file of a contract whose camera sends compressed pictures."""
