@@ -19,7 +19,7 @@ from lewm_ros.engines.encoding import FrameEncoder
 from lewm_ros.errors import ModelError, ObservationError
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
 from lewm_ros.nodes.diagnostics import OK, Rate, Reasons, Recent, StampRate
-from lewm_ros.nodes.goals import read_goal_file
+from lewm_ros.nodes.goals import encoding_text, read_goal_file
 from lewm_ros.nodes.messages import image_message, stamp_of, to_time, vector_message
 from lewm_ros.nodes.observer import ENGINE
 from lewm_ros.nodes.parameters import Parameter
@@ -189,7 +189,7 @@ class EncoderNode(LewmNode):
             self._encode_frame(message, came)
         elif kind == 'goal' or self._waiting is None or self._waiting[0] != 'goal':
             self._waiting = kind, message
-        if self._waiting is None or self._encoder.size is None:
+        if self._waiting is None or self._last_good is None:
             return
         kind, message = self._waiting
         if kind == 'first goal':
@@ -207,7 +207,7 @@ class EncoderNode(LewmNode):
                 return
         self._waiting = None
         self.conditions.set('first goal', None, OK)
-        self._encode_goal(message)
+        self._encode_goal(message, self._last_good[1])
 
     def _encode_frame(self, message: Any, came: float) -> None:
         started = time.monotonic()
@@ -226,7 +226,7 @@ class EncoderNode(LewmNode):
         if started - self._last_bad > BAD_FRAME_HOLD:
             self.conditions.set('bad frame', None)
 
-    def _encode_goal(self, message: Any) -> None:
+    def _encode_goal(self, message: Any, frame: Any) -> None:
         try:
             image = from_message(message, self._contract.camera.scale)
             latent = self._encoder.goal(image)
@@ -237,6 +237,7 @@ class EncoderNode(LewmNode):
         self._goal_latent.publish(vector_message(latent, message.header))
         self._goal_image.publish(image_message(image, message.header))
         self.conditions.set('bad goal', None)
+        self.conditions.set('goal encoding', encoding_text(message, frame, self._topic))
 
     def _refuse(self, kind: str, reason: str) -> None:
         self._bad.add(f'{kind}: {reason}')

@@ -281,6 +281,36 @@ def test_a_goal_file_is_the_first_goal_and_a_goal_image_replaces_it(
         bench.until(lambda: 'goal image' not in bench.text('encoder_node'), 'still complains')
 
 
+def test_a_goal_that_does_not_name_its_colours_is_taken_with_a_warning(
+    bench: Bench, tiny_bundle, picture
+):
+    """Both encodings are said until a goal comes that names its own, in whatever order."""
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path):
+        camera = bench.publisher(Image, 'camera/image')
+        latents = bench.listen(Image, 'latent')
+        goals = bench.listen(Image, 'goal_latent', LATCHED)
+        send_until(bench, camera, image_message(picture, header(1)), latents)
+        publisher = bench.publisher(Image, 'goal_image', LATCHED)
+        said = 'goal image is 8UC3, frames on /lewm/camera/image are rgb8: 8UC3 does not say'
+        bare, swapped = image_message(picture, header(2)), image_message(picture, header(3))
+        bare.encoding, swapped.encoding = '8UC3', 'bgr8'
+        publisher.publish(bare)
+        bench.until(lambda: said in bench.text('encoder_node'), 'not named')
+        bench.until(lambda: goals, 'not taken')
+        np.testing.assert_allclose(
+            vector(goals[0][1], SIZE), expected(tiny_bundle, picture), rtol=1e-5, atol=1e-6
+        )
+        publisher.publish(swapped)
+        bench.until(lambda: said not in bench.text('encoder_node'), 'still named')
+        bench.until(lambda: len(goals) == 2, 'not taken')
+        np.testing.assert_allclose(
+            vector(goals[1][1], SIZE),
+            expected(tiny_bundle, picture[..., ::-1]),
+            rtol=1e-5,
+            atol=1e-6,
+        )
+
+
 def test_a_goal_waits_for_the_first_frame_and_has_to_agree_with_it(
     bench: Bench, tiny_bundle, picture, tmp_path
 ):
