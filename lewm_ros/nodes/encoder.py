@@ -43,10 +43,10 @@ DISCOVERY_TIME = 1.0
 class EncoderNode(LewmNode):
     """Encodes camera frames and goal images on one worker; the newest of each wins.
 
-    A goal comes by ``goal_image``, from a file or by ``~/set_goal``, always through the worker. It
-    waits for the first frame, which its size has to agree with. One that is refused changes
-    nothing. What is pursued is latched on ``goal_latent`` and, for those who show it, on
-    ``goal_image/accepted``, which nobody else publishes.
+    A goal comes by ``goal_image``, ``goal_image/compressed``, from a file or by ``~/set_goal``,
+    always through the worker. It waits for the first frame, which its size has to agree with. One
+    that is refused changes nothing. What is pursued is latched on ``goal_latent`` and, for those
+    who show it, on ``goal_image/accepted``, which nobody else publishes.
 
     What was there before the node was active (the file, a latched image) is a first goal only:
     it waits as long as a planner has a goal, so that an encoder that starts again exchanges none.
@@ -93,6 +93,7 @@ class EncoderNode(LewmNode):
         self._refusal = ''
         self._encoder = FrameEncoder(self._bundle.spec, self._contract.camera, self._engine)
         self._activated = time.time_ns(), time.monotonic()
+        self._first_goal = 0  # when it was published [ns]
         self._waiting: tuple[str, Any] | None = None  # kind and message of a goal
         self._planner_state: str | None = None  # state of its goal
         self._service = self.create_service(Trigger, '~/set_goal', self._on_set_goal)
@@ -103,7 +104,8 @@ class EncoderNode(LewmNode):
         self._topic: str = camera.topic_name
         if self._goal_file is not None:  # before a goal_image, which replaces it
             self._request('first goal', self._goal_file)
-        self.subscribe(Image, 'goal_image', self._on_goal, LATCHED, published=True)
+        for kind, topic in (Image, 'goal_image'), (CompressedImage, 'goal_image/compressed'):
+            self.subscribe(kind, topic, self._on_goal, LATCHED, published=True)
         self.subscribe(DiagnosticArray, 'goal_status', self._on_goal_status, LATCHED)
         self.every(0.5, self._watch)
 
@@ -158,10 +160,14 @@ class EncoderNode(LewmNode):
         self._camera_rate.add(stamp_of(message))
         self._request('frame', message)
 
-    def _on_goal(self, message: Image, published: int) -> None:
+    def _on_goal(self, message: Image | CompressedImage, published: int) -> None:
         if stamp_of(message) == 0:
             message.header.stamp = to_time(published)
-        self._request('first goal' if published < self._activated[0] else 'goal', message)
+        if published >= self._activated[0]:
+            self._request('goal', message)
+        elif published > self._first_goal:  # topics are heard in any order: the newer one counts
+            self._first_goal = published
+            self._request('first goal', message)
 
     def _on_goal_status(self, message: DiagnosticArray, received: int) -> None:
         self._planner_state = message.status[0].message

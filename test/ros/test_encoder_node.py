@@ -208,6 +208,62 @@ def test_compressed_images_are_read_where_the_contract_says_so(
         assert stamp_of(shown[0][1]) == 5
 
 
+@pytest.mark.parametrize('kind', [Image, CompressedImage])
+def test_a_compressed_goal_is_taken_whatever_the_camera_sends(
+    bench: Bench, tiny_bundle, picture, compressed, kind
+):
+    """Equal to the raw one, and replaced by it; one that is cut short is refused by name."""
+    own = {'contract': compressed} if kind is CompressedImage else {}
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path, **own):
+        latents = bench.listen(Image, 'latent')
+        goals = bench.listen(Image, 'goal_latent', LATCHED)
+        camera = bench.publisher(
+            kind, 'image/compressed' if kind is CompressedImage else 'camera/image'
+        )
+        frame = png(picture, 1) if kind is CompressedImage else image_message(picture, header(1))
+        send_until(bench, camera, frame, latents)
+        small = bench.publisher(CompressedImage, 'goal_image/compressed', LATCHED)
+        small.publish(png(255 - picture, 2))
+        bench.until(lambda: len(goals) == 1, 'no goal')
+        assert stamp_of(goals[0][1]) == 2
+        np.testing.assert_allclose(
+            vector(goals[0][1], SIZE), expected(tiny_bundle, 255 - picture), rtol=1e-5, atol=1e-6
+        )
+        cut = png(picture, 3)
+        cut.data = cut.data[:-30]
+        small.publish(cut)
+        bench.until(
+            lambda: 'goal image refused: compressed image of' in bench.text('encoder_node'),
+            'not named',
+        )
+        raw = bench.publisher(Image, 'goal_image', LATCHED)
+        raw.publish(image_message(picture, header(4)))
+        bench.until(lambda: len(goals) == 2, 'not replaced')
+        assert stamp_of(goals[1][1]) == 4
+        np.testing.assert_allclose(
+            vector(goals[1][1], SIZE), expected(tiny_bundle, picture), rtol=1e-5, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize('newer', ['goal_image', 'goal_image/compressed'])
+def test_of_two_latched_goals_the_newer_is_the_first(bench: Bench, tiny_bundle, picture, newer):
+    """Whichever of the two topics the middleware delivers first."""
+    goals = {
+        'goal_image': image_message(picture, header(1)),
+        'goal_image/compressed': png(255 - picture, 2),
+    }
+    for topic in sorted(goals, key=lambda topic: topic == newer):
+        publisher = bench.node.create_publisher(type(goals[topic]), topic, LATCHED)
+        publisher.publish(goals[topic])
+        bench.spin(0.1)
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path):
+        camera = bench.publisher(Image, 'camera/image')
+        heard = goals_while_filming(bench, camera, picture)
+        bench.spin(0.5)
+        assert [stamp_of(m) for _, m in heard] == [stamp_of(goals[newer])]
+        assert bench.figures('encoder_node')['goals'] == '1'
+
+
 def test_set_goal_needs_a_frame_that_is_fresh_and_readable(bench: Bench, tiny_bundle, picture):
     """Without one the answer is no, with the reason, and the old goal stays."""
     with bench.nodes('encoder_node', bundle=tiny_bundle.path):
