@@ -96,6 +96,8 @@ def cached_bag(
 
     """
     settings = [VERSION, contract.to_dict(), size, history, frameskip, hashes]
+    if contract.camera.scale is not None:
+        settings.append('scale of 16 bits')  # it was that of 16UC1 alone
     text = json.dumps(settings, sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:24]
     folder = cache / key

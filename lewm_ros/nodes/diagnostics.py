@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections import deque
 import os
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 import numpy as np
 from rclpy.node import Node
+
+from lewm_ros.time import NS_PER_S
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
@@ -149,6 +152,46 @@ class Rate:
         window = min(self._window, now - self._began)
         recent = sum(t > now - window for t in list(self._times))
         return recent / window if window > 0 else 0.0
+
+
+class StampRate:
+    """How often stamps come [Hz], by the stamps: over the last seconds of their own clock.
+
+    The order of a few does not matter, nor does one that comes twice. A jump by more than half
+    of the window, a pause too, starts over.
+
+    Args:
+        window: how far back is counted [s].
+
+    """
+
+    KEPT = 4096
+
+    def __init__(self, window: float = 5.0) -> None:
+        self._window = round(window * NS_PER_S)
+        self._stamps: list[int] = []  # ascending; the first is at the start of the window
+
+    def add(self, stamp: int) -> None:
+        """Note a stamp [ns]."""
+        if self._stamps and 2 * abs(stamp - self._stamps[-1]) > self._window:
+            self.clear()
+        if stamp in self._stamps:
+            return
+        insort(self._stamps, stamp)
+        older = bisect_right(self._stamps, self._stamps[-1] - self._window)
+        del self._stamps[: max(0, older - 1, len(self._stamps) - self.KEPT)]
+
+    def clear(self) -> None:
+        """Start over."""
+        self._stamps.clear()
+
+    @property
+    def hz(self) -> float:
+        """Stamps per second; NaN as long as they do not fill the window."""
+        span = self._stamps[-1] - self._stamps[0] if self._stamps else 0
+        if span < self._window:
+            return float('nan')
+        return (len(self._stamps) - 1) * NS_PER_S / span
 
 
 def resident_mb() -> float:

@@ -18,8 +18,8 @@ from lewm_ros.engines import describe, load_engine
 from lewm_ros.engines.encoding import FrameEncoder
 from lewm_ros.errors import ModelError, ObservationError
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
-from lewm_ros.nodes.diagnostics import OK, Rate, Reasons, Recent
-from lewm_ros.nodes.goals import read_goal_file
+from lewm_ros.nodes.diagnostics import OK, Rate, Reasons, Recent, StampRate
+from lewm_ros.nodes.goals import encoding_text, read_goal_file
 from lewm_ros.nodes.messages import image_message, stamp_of, to_time, vector_message
 from lewm_ros.nodes.observer import ENGINE
 from lewm_ros.nodes.parameters import Parameter
@@ -30,6 +30,10 @@ from lewm_ros.time import NS_PER_S
 
 #: A silence of the camera is reported after this long [s].
 FRAME_TIMEOUT = 2.0
+#: A camera is slow below the first share of its rate in training, and no more from the second on.
+SLOW, FAST_ENOUGH = 0.8, 0.9
+#: Its rate is that of so many seconds [s], or of so many frames where they last longer.
+RATE_SECONDS, RATE_FRAMES = 5.0, 20
 #: The warning about bad frames ends when none came for this long [s].
 BAD_FRAME_HOLD = 2.0
 #: So long after activation the latched goals of others have arrived [s].
@@ -39,10 +43,10 @@ DISCOVERY_TIME = 1.0
 class EncoderNode(LewmNode):
     """Encodes camera frames and goal images on one worker; the newest of each wins.
 
-    A goal comes by ``goal_image``, from a file or by ``~/set_goal``, always through the worker. It
-    waits for the first frame, which its size has to agree with. One that is refused changes
-    nothing. What is pursued is latched on ``goal_latent`` and, for those who show it, on
-    ``goal_image/accepted``, which nobody else publishes.
+    A goal comes by ``goal_image``, ``goal_image/compressed``, from a file or by ``~/set_goal``,
+    always through the worker. It waits for the first frame, which its size has to agree with. One
+    that is refused changes nothing. What is pursued is latched on ``goal_latent`` and, for those
+    who show it, on ``goal_image/accepted``, which nobody else publishes.
 
     What was there before the node was active (the file, a latched image) is a first goal only:
     it waits as long as a planner has a goal, so that an encoder that starts again exchanges none.
@@ -79,6 +83,9 @@ class EncoderNode(LewmNode):
         self._bad = Reasons()
         self._encode_ms, self._age_ms = Recent(), Recent()
         self._frame_rate, self._latent_rate = Rate(), Rate()
+        period = self._bundle.manifest.camera_period
+        self._camera_rate = StampRate(max(RATE_SECONDS, RATE_FRAMES * period))
+        self._slow = False
         self._last_frame = time.monotonic()
         self._unstamped = False
         self._last_good: tuple[float, Any] | None = None  # when it came [s, steady], message
@@ -86,6 +93,7 @@ class EncoderNode(LewmNode):
         self._refusal = ''
         self._encoder = FrameEncoder(self._bundle.spec, self._contract.camera, self._engine)
         self._activated = time.time_ns(), time.monotonic()
+        self._first_goal = 0  # when it was published [ns]
         self._waiting: tuple[str, Any] | None = None  # kind and message of a goal
         self._planner_state: str | None = None  # state of its goal
         self._service = self.create_service(Trigger, '~/set_goal', self._on_set_goal)
@@ -96,7 +104,8 @@ class EncoderNode(LewmNode):
         self._topic: str = camera.topic_name
         if self._goal_file is not None:  # before a goal_image, which replaces it
             self._request('first goal', self._goal_file)
-        self.subscribe(Image, 'goal_image', self._on_goal, LATCHED, published=True)
+        for kind, topic in (Image, 'goal_image'), (CompressedImage, 'goal_image/compressed'):
+            self.subscribe(kind, topic, self._on_goal, LATCHED, published=True)
         self.subscribe(DiagnosticArray, 'goal_status', self._on_goal_status, LATCHED)
         self.every(0.5, self._watch)
 
@@ -148,12 +157,17 @@ class EncoderNode(LewmNode):
                 self.get_logger().warning(
                     f'frames on {self._topic} have no stamp: their receive time is used instead'
                 )
+        self._camera_rate.add(stamp_of(message))
         self._request('frame', message)
 
-    def _on_goal(self, message: Image, published: int) -> None:
+    def _on_goal(self, message: Image | CompressedImage, published: int) -> None:
         if stamp_of(message) == 0:
             message.header.stamp = to_time(published)
-        self._request('first goal' if published < self._activated[0] else 'goal', message)
+        if published >= self._activated[0]:
+            self._request('goal', message)
+        elif published > self._first_goal:  # topics are heard in any order: the newer one counts
+            self._first_goal = published
+            self._request('first goal', message)
 
     def _on_goal_status(self, message: DiagnosticArray, received: int) -> None:
         self._planner_state = message.status[0].message
@@ -181,7 +195,7 @@ class EncoderNode(LewmNode):
             self._encode_frame(message, came)
         elif kind == 'goal' or self._waiting is None or self._waiting[0] != 'goal':
             self._waiting = kind, message
-        if self._waiting is None or self._encoder.size is None:
+        if self._waiting is None or self._last_good is None:
             return
         kind, message = self._waiting
         if kind == 'first goal':
@@ -199,7 +213,7 @@ class EncoderNode(LewmNode):
                 return
         self._waiting = None
         self.conditions.set('first goal', None, OK)
-        self._encode_goal(message)
+        self._encode_goal(message, self._last_good[1])
 
     def _encode_frame(self, message: Any, came: float) -> None:
         started = time.monotonic()
@@ -218,7 +232,7 @@ class EncoderNode(LewmNode):
         if started - self._last_bad > BAD_FRAME_HOLD:
             self.conditions.set('bad frame', None)
 
-    def _encode_goal(self, message: Any) -> None:
+    def _encode_goal(self, message: Any, frame: Any) -> None:
         try:
             image = from_message(message, self._contract.camera.scale)
             latent = self._encoder.goal(image)
@@ -229,6 +243,7 @@ class EncoderNode(LewmNode):
         self._goal_latent.publish(vector_message(latent, message.header))
         self._goal_image.publish(image_message(image, message.header))
         self.conditions.set('bad goal', None)
+        self.conditions.set('goal encoding', encoding_text(message, frame, self._topic))
 
     def _refuse(self, kind: str, reason: str) -> None:
         self._bad.add(f'{kind}: {reason}')
@@ -242,7 +257,19 @@ class EncoderNode(LewmNode):
                 f'no frames on {self._topic} for {silent:.0f} s '
                 f'(publishers: {self.count_publishers(self._topic)})'
             )
+            self._camera_rate.clear()
         self.conditions.set('no frames', text)
+        self._check_rate()
+
+    def _check_rate(self) -> None:
+        """Warn of a camera that is slower than in training: contexts lack frames then."""
+        trained, rate = 1 / self._bundle.manifest.camera_period, self._camera_rate.hz
+        self._slow = rate < (FAST_ENOUGH if self._slow else SLOW) * trained
+        text = (
+            f'frames at {rate:.1f} Hz on {self._topic}, the bundle was trained at '
+            f'{trained:.1f} Hz: set the camera to that rate'
+        )
+        self.conditions.set('frame rate', text if self._slow else None)
 
 
 def main() -> int:

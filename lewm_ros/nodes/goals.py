@@ -9,7 +9,7 @@ from pathlib import Path
 import time
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CompressedImage, Image
 
 from lewm_ros.errors import ObservationError
 from lewm_ros.files import read_limited
@@ -71,6 +71,25 @@ def timeout_text(goal: Goal) -> str | None:
         f'goal not reached in time (distance '
         f'{goal.distance:.3g}, goal_tolerance {goal.tolerance:g}): no plans until '
         'another goal comes'
+    )
+
+
+def encoding_text(
+    goal: Image | CompressedImage, frame: Image | CompressedImage, topic: str
+) -> str | None:
+    """Say that a goal may have other colours than the frames of the camera's topic.
+
+    None where both messages have the same encoding, or each has one that names its channels.
+    """
+    of_goal, of_frame = (
+        m.encoding if isinstance(m, Image) else m.format or 'compressed' for m in (goal, frame)
+    )
+    bare = [e for e in (of_goal, of_frame) if e.startswith('8UC')]
+    if not bare or of_goal == of_frame or {of_goal, of_frame} == {'8UC1', 'mono8'}:
+        return None
+    return (
+        f'goal image is {of_goal}, frames on {topic} are {of_frame}: {bare[0]} does not say what '
+        'its channels are (8UC3 is read as RGB); publish both with encodings that do'
     )
 
 

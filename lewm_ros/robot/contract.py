@@ -40,7 +40,8 @@ class Camera:
     """One camera.
 
     ``crop`` is (x, y, width, height) in [px] of the raw image, or None. ``scale`` is the value of
-    a 16UC1 pixel (a depth in [mm], a temperature) that is seen as white, or None.
+    a 16 bit pixel (a depth in [mm], the brightest of a 10 bit sensor) that is seen as white, or
+    None.
     """
 
     topic: str

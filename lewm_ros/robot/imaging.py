@@ -62,8 +62,9 @@ def decode(
     """Turn the fields of a sensor_msgs/Image into RGB, (height, width, 3) uint8.
 
     ``data`` is any buffer of bytes; ``step`` is the row length in bytes, padding included;
-    ``scale`` is the 16UC1 value that becomes white, which nothing but the robot's contract can
-    say. Raises ObservationError for an unknown encoding or sizes that disagree.
+    ``scale`` is the 16 bit value that becomes white, which nothing but the robot's contract can
+    say; without it 65535 does, but 16UC1 needs one. Raises ObservationError for an unknown
+    encoding or sizes that disagree.
     """
     if encoding not in _ENCODINGS:
         raise ObservationError(
@@ -92,7 +93,7 @@ def decode(
     pixels = np.ascontiguousarray(raw.reshape(height, step)[:, :row])
     if dtype is np.uint16:
         words = pixels.view('>u2' if big_endian else '<u2')
-        if encoding == '16UC1' and scale is not None:
+        if scale is not None:
             brightness = words.astype(np.float32) * np.float32(65535 / scale)
             words = np.minimum(brightness, 65535).astype(np.uint16)
         pixels = (words >> 8).astype(np.uint8)

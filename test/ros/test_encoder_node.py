@@ -143,6 +143,37 @@ def test_a_silent_camera_is_named_within_five_seconds(bench: Bench, tiny_bundle)
         bench.until(seen, 'not over', 5.0)
 
 
+def test_a_camera_slower_than_in_training_is_named_with_both_rates(
+    bench: Bench, tiny_bundle, picture
+):
+    """Said once while it lasts; jitter and a few lost frames are no reason."""
+    rng = np.random.default_rng(0)
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path) as process:
+        camera = bench.publisher(Image, 'camera/image')
+        stamp = 1.0
+
+        def film(period: float, seconds: float) -> str:
+            """Send frames in less time than that, some are lost, then wait for diagnostics."""
+            nonlocal stamp
+            end = stamp + seconds
+            while stamp < end:
+                stamp += period
+                if rng.random() > 0.05:
+                    when = stamp + rng.uniform(-0.3, 0.3) * period
+                    camera.publish(image_message(picture, header(round(when * 1e9))))
+                    bench.spin(0.015)
+            bench.spin(1.2)
+            return bench.text('encoder_node')
+
+        said = 'Hz on /lewm/camera/image, the bundle was trained at 20.0 Hz: set the camera to'
+        assert film(0.05, 8.0) == 'ok'
+        assert said in (text := film(0.1, 8.0))
+        assert 8.0 <= float(text.partition('frames at ')[2].split()[0]) <= 10.0
+        assert said in film(0.1, 3.0)
+        assert film(0.04, 10.0) == 'ok'
+        assert process.output.count('] [lewm.encoder_node]: frames at') == 1
+
+
 @pytest.fixture
 def compressed(contract_file):
     """Return the file of a contract whose camera sends compressed pictures."""
@@ -175,6 +206,62 @@ def test_compressed_images_are_read_where_the_contract_says_so(
         np.testing.assert_allclose(vector(goals[0][1], SIZE), latent, rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(from_message(shown[0][1]), picture)
         assert stamp_of(shown[0][1]) == 5
+
+
+@pytest.mark.parametrize('kind', [Image, CompressedImage])
+def test_a_compressed_goal_is_taken_whatever_the_camera_sends(
+    bench: Bench, tiny_bundle, picture, compressed, kind
+):
+    """Equal to the raw one, and replaced by it; one that is cut short is refused by name."""
+    own = {'contract': compressed} if kind is CompressedImage else {}
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path, **own):
+        latents = bench.listen(Image, 'latent')
+        goals = bench.listen(Image, 'goal_latent', LATCHED)
+        camera = bench.publisher(
+            kind, 'image/compressed' if kind is CompressedImage else 'camera/image'
+        )
+        frame = png(picture, 1) if kind is CompressedImage else image_message(picture, header(1))
+        send_until(bench, camera, frame, latents)
+        small = bench.publisher(CompressedImage, 'goal_image/compressed', LATCHED)
+        small.publish(png(255 - picture, 2))
+        bench.until(lambda: len(goals) == 1, 'no goal')
+        assert stamp_of(goals[0][1]) == 2
+        np.testing.assert_allclose(
+            vector(goals[0][1], SIZE), expected(tiny_bundle, 255 - picture), rtol=1e-5, atol=1e-6
+        )
+        cut = png(picture, 3)
+        cut.data = cut.data[:-30]
+        small.publish(cut)
+        bench.until(
+            lambda: 'goal image refused: compressed image of' in bench.text('encoder_node'),
+            'not named',
+        )
+        raw = bench.publisher(Image, 'goal_image', LATCHED)
+        raw.publish(image_message(picture, header(4)))
+        bench.until(lambda: len(goals) == 2, 'not replaced')
+        assert stamp_of(goals[1][1]) == 4
+        np.testing.assert_allclose(
+            vector(goals[1][1], SIZE), expected(tiny_bundle, picture), rtol=1e-5, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize('newer', ['goal_image', 'goal_image/compressed'])
+def test_of_two_latched_goals_the_newer_is_the_first(bench: Bench, tiny_bundle, picture, newer):
+    """Whichever of the two topics the middleware delivers first."""
+    goals = {
+        'goal_image': image_message(picture, header(1)),
+        'goal_image/compressed': png(255 - picture, 2),
+    }
+    for topic in sorted(goals, key=lambda topic: topic == newer):
+        publisher = bench.node.create_publisher(type(goals[topic]), topic, LATCHED)
+        publisher.publish(goals[topic])
+        bench.spin(0.1)
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path):
+        camera = bench.publisher(Image, 'camera/image')
+        heard = goals_while_filming(bench, camera, picture)
+        bench.spin(0.5)
+        assert [stamp_of(m) for _, m in heard] == [stamp_of(goals[newer])]
+        assert bench.figures('encoder_node')['goals'] == '1'
 
 
 def test_set_goal_needs_a_frame_that_is_fresh_and_readable(bench: Bench, tiny_bundle, picture):
@@ -248,6 +335,36 @@ def test_a_goal_file_is_the_first_goal_and_a_goal_image_replaces_it(
         assert stamp_of(goals[1][1]) == stamp_of(shown[1][1]) == 9
         np.testing.assert_array_equal(from_message(shown[1][1]), 255 - picture)
         bench.until(lambda: 'goal image' not in bench.text('encoder_node'), 'still complains')
+
+
+def test_a_goal_that_does_not_name_its_colours_is_taken_with_a_warning(
+    bench: Bench, tiny_bundle, picture
+):
+    """Both encodings are said until a goal comes that names its own, in whatever order."""
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path):
+        camera = bench.publisher(Image, 'camera/image')
+        latents = bench.listen(Image, 'latent')
+        goals = bench.listen(Image, 'goal_latent', LATCHED)
+        send_until(bench, camera, image_message(picture, header(1)), latents)
+        publisher = bench.publisher(Image, 'goal_image', LATCHED)
+        said = 'goal image is 8UC3, frames on /lewm/camera/image are rgb8: 8UC3 does not say'
+        bare, swapped = image_message(picture, header(2)), image_message(picture, header(3))
+        bare.encoding, swapped.encoding = '8UC3', 'bgr8'
+        publisher.publish(bare)
+        bench.until(lambda: said in bench.text('encoder_node'), 'not named')
+        bench.until(lambda: goals, 'not taken')
+        np.testing.assert_allclose(
+            vector(goals[0][1], SIZE), expected(tiny_bundle, picture), rtol=1e-5, atol=1e-6
+        )
+        publisher.publish(swapped)
+        bench.until(lambda: said not in bench.text('encoder_node'), 'still named')
+        bench.until(lambda: len(goals) == 2, 'not taken')
+        np.testing.assert_allclose(
+            vector(goals[1][1], SIZE),
+            expected(tiny_bundle, picture[..., ::-1]),
+            rtol=1e-5,
+            atol=1e-6,
+        )
 
 
 def test_a_goal_waits_for_the_first_frame_and_has_to_agree_with_it(

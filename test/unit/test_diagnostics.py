@@ -9,10 +9,12 @@ import sys
 from types import SimpleNamespace
 
 from harness import ROOT
+import numpy as np
 import pytest
 import rclpy.logging
 
-from lewm_ros.nodes.diagnostics import ERROR, WARN, Conditions, Rate
+from lewm_ros.nodes.diagnostics import ERROR, WARN, Conditions, Rate, StampRate
+from lewm_ros.time import NS_PER_S
 
 
 def test_warnings_and_errors_can_take_turns():
@@ -61,6 +63,39 @@ def test_a_rate_counts_the_last_seconds_of_the_steady_clock(monkeypatch):
     assert rate.hz == pytest.approx(10.0, rel=0.02)
     clock.now += 2.6
     assert rate.hz == 0.0
+
+
+def rate_of(*stamps: np.ndarray) -> float:
+    """Return the rate after stamps [s], one array after the other."""
+    rate = StampRate(window=5.0)
+    for stamp in np.concatenate(stamps):
+        rate.add(round(stamp * NS_PER_S))
+    return rate.hz
+
+
+def test_a_rate_of_stamps_is_that_of_the_camera_and_not_of_the_way():
+    """Jitter, frames that overtake each other or come twice change nothing; lost ones count."""
+    rng, times = np.random.default_rng(0), np.arange(0, 12, 1 / 30)
+    assert rate_of(times) == pytest.approx(30.0)
+    assert rate_of(times + rng.uniform(-0.012, 0.012, len(times))) == pytest.approx(30.0, rel=0.01)
+    overtaken = np.argsort(times + 0.05 * (np.arange(len(times)) % 5 == 0))
+    assert rate_of(np.repeat(times[overtaken], 2)) == pytest.approx(30.0, rel=0.01)
+    assert rate_of(times[rng.random(len(times)) > 0.1]) == pytest.approx(27.0, rel=0.05)
+    assert rate_of(times[(times < 9) | (times > 10)]) == pytest.approx(24.0, rel=0.02)
+    # The frames of a slower camera before it do not count once they are 5 s old.
+    assert rate_of(np.arange(-20, 0, 0.1), times) == pytest.approx(30.0, rel=0.01)
+
+
+def test_a_rate_of_stamps_is_not_known_before_they_fill_the_window():
+    """Nor after a pause, a jump of the clock, or where all stamps are the same."""
+    times = np.arange(0, 12, 0.1)
+    assert np.isnan(rate_of(times[:50]))
+    assert rate_of(times[:52]) == pytest.approx(10.0)
+    for jump in (3.0, -3600.0, 3600.0):
+        assert np.isnan(rate_of(times, times[-1] + jump + times[:50]))
+        assert rate_of(times, times[-1] + jump + times[:52]) == pytest.approx(10.0)
+    assert np.isnan(rate_of(np.zeros(1000)))
+    assert np.isnan(rate_of(times[:0] + 1, 1e-9 * np.arange(10_000)))
 
 
 HOLD = """

@@ -171,6 +171,34 @@ def test_depth_is_seen_by_the_contracts_scale(big_endian):
         decode('16UC1', *packed(depth, 3), big_endian=big_endian)
 
 
+@pytest.mark.parametrize('big_endian', [False, True])
+def test_the_scale_makes_the_brightest_of_a_10_bit_sensor_white(big_endian):
+    """Such sensors were seen as 0 to 3 of 255; without a scale they still are."""
+    order = '>u2' if big_endian else '<u2'
+    grey = np.array([[0, 4, 511], [512, 1019, 1023]], dtype=order)
+    image = decode('mono16', *packed(grey, 3), big_endian=big_endian, scale=1023)
+    np.testing.assert_array_equal(image[..., 0], [[0, 1, 127], [128, 254, 255]])
+    np.testing.assert_array_equal(image[..., 1:], image[..., :1].repeat(2, axis=2))
+    dark = decode('mono16', *packed(grey, 3), big_endian=big_endian)
+    np.testing.assert_array_equal(dark[..., 0], [[0, 0, 1], [2, 3, 3]])
+
+
+@pytest.mark.parametrize(
+    ('encoding', 'tile'),
+    [
+        ('bayer_rggb16', [[RED, GREEN], [GREEN, BLUE]]),
+        ('bayer_bggr16', [[BLUE, GREEN], [GREEN, RED]]),
+        ('bayer_gbrg16', [[GREEN, BLUE], [RED, GREEN]]),
+        ('bayer_grbg16', [[GREEN, RED], [BLUE, GREEN]]),
+    ],
+)
+def test_the_scale_holds_for_bayer_patterns_of_16_bits(encoding, tile):
+    """A 12 bit sensor that sees one colour everywhere decodes to that colour."""
+    raw = np.tile(np.array(tile, dtype='<u2') * 16, (4, 5))
+    image = decode(encoding, *packed(raw, padding=2), scale=4095)
+    assert (image == [RED, GREEN, BLUE]).all()
+
+
 @pytest.mark.parametrize('suffix', ['.png', '.jpg'])
 def test_a_compressed_picture_cannot_claim_any_size(suffix):
     """The head is believed before a byte is allocated: 60000 x 60000 would take 11 GB."""
