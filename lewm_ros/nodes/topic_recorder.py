@@ -36,6 +36,7 @@ class TopicRecorder(LewmNode):
         """Read what is to be recorded."""
         self._contract = self.load_contract()
         self._topics = {self.resolve_topic_name(t.name): t for t in topics_of(self._contract)}
+        self._silent: set[str] = set()  # topics that are called so
         self._classes: dict[str, Any] = {n: message_class(t.type) for n, t in self._topics.items()}
 
     def _check_topics(self) -> None:
@@ -52,7 +53,14 @@ class TopicRecorder(LewmNode):
             if recorded is None:
                 self._subscribe_if_published(session, name, topic)
             elif silence := session.silence(recorded):
+                self._silent.add(name)
                 self._note_gap(recorded, silence)
+            elif name in self._silent:
+                self._silent.remove(name)
+                if recorded.flow.gaps:
+                    self._note_gap(recorded)
+                else:  # before its first messages, or none by their stamps
+                    self.conditions.set(f'gap {name}', None)
         owner = None if self._running is None else self._episode_owner()
         self.conditions.set(
             'episode',

@@ -274,6 +274,18 @@ def test_a_gap_is_said_once_in_an_episode_and_counted(bench: Bench, call, tmp_pa
     assert 0.6 < camera['longest_pause'] < 1.5
 
 
+def test_a_quiet_start_is_no_lasting_warning(bench: Bench, tmp_path):
+    """A publisher that waits with its first message is called silent until it comes."""
+    silent = '/lewm/camera/image: silent for'
+    with bench.nodes('recorder_node', contract='reacher', out=tmp_path / 'bag', gap=0.3) as process:
+        robot = Robot(bench)
+        robot.wait()
+        bench.until(lambda: silent in bench.text('recorder_node'), 'the silence is not reported')
+        robot.run(3.0, LARGE[:48, :64])
+        assert 'camera/image: ' not in bench.text('recorder_node')
+        assert process.end() == 0
+
+
 def test_an_existing_folder_is_refused_in_one_line(bench: Bench, tmp_path):
     """Nothing is overwritten; status 2, no traceback."""
     with bench.lewm('record', '--contract', 'reacher', '--out', str(tmp_path)) as process:
