@@ -179,8 +179,14 @@ def model_config(
         raise ModelError(str(error)) from error
 
 
+#: What torch.compile and DistributedDataParallel put before the name of every tensor.
+WRAPPERS = ('_orig_mod.', 'module.')
+
+
 def read_tensors(data: bytes) -> dict[str, torch.Tensor]:
     """Read a PyTorch file that holds a flat dictionary of tensors and nothing else.
+
+    Prefixes that torch.compile and DistributedDataParallel add to all names are taken off.
 
     Raises ModelError for anything else; what would have to be run to be read is not run, and
     what would take more memory than the file has bytes is not unpacked.
@@ -221,7 +227,15 @@ def read_tensors(data: bytes) -> dict[str, torch.Tensor]:
             stored = tensor.untyped_storage().nbytes()
             if stored < tensor.numel() * tensor.element_size():
                 raise ModelError(f'{key} repeats {stored} bytes to {shown(list(tensor.shape))}')
-    return found
+    return _unwrapped(found)
+
+
+def _unwrapped(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Take off the prefixes of a model saved while compiled or distributed."""
+    for prefix in WRAPPERS * 2:  # in either order
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
 
 
 def _check_archive(data: bytes) -> None:

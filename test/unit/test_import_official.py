@@ -119,6 +119,23 @@ def test_every_wrong_tensor_is_named():
     assert '\n' not in text
 
 
+@pytest.mark.parametrize(
+    'prefix', ['_orig_mod.', 'module.', 'module._orig_mod.', '_orig_mod.module.']
+)
+def test_the_checkpoint_of_a_wrapped_model_is_read(prefix):
+    """As torch.compile, DistributedDataParallel and both save it; a prefix of some is a name."""
+
+    def read(state):
+        file = io.BytesIO()
+        torch.save(state, file)
+        return official.read_tensors(file.getvalue())
+
+    state = checkpoint(config())
+    assert read({prefix + name: tensor for name, tensor in state.items()}).keys() == state.keys()
+    mixed = {prefix + name if n else name: t for n, (name, t) in enumerate(state.items())}
+    assert read(mixed).keys() == mixed.keys()
+
+
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16, torch.float64])
 def test_other_precisions_become_float32(dtype):
     """Mixed ones too: the BatchNorm of a half-precision checkpoint is often float32."""
