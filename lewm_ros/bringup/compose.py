@@ -23,7 +23,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args, try_shutdown
 
-from lewm_ros.bringup.groups import NODES, Override, leave_shared_memory
+from lewm_ros.bringup.groups import NODES, Override, find_log_folder, leave_shared_memory
 from lewm_ros.bringup.supervisor import StopSignals
 from lewm_ros.errors import ConfigError, LewmError
 from lewm_ros.nodes.base import LewmNode
@@ -60,6 +60,7 @@ def run(
     """
     signals = StopSignals()
     leave_shared_memory([name for name, _ in nodes])
+    find_log_folder()
     # rclpy's own handlers would shut the context down at once, and with it the way to publish
     # the stop command.
     rclpy.init(args=list(args), signal_handler_options=SignalHandlerOptions.NO)

@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 import re
 import sys
+import tempfile
 
 from lewm_ros.api import load_bundle
 from lewm_ros.errors import ConfigError
@@ -161,6 +162,23 @@ def prepare_environment(group: str) -> None:
         return
     if not any(name in os.environ for name in (*PROFILES, 'FASTDDS_BUILTIN_TRANSPORTS')):
         os.environ[profile_variable()] = str(share_dir() / 'config' / 'fastdds.xml')
+
+
+def find_log_folder() -> None:
+    """Log into the folder for temporary files where there is no home to log into.
+
+    rclpy refuses to start there: system users have no HOME, or one that they cannot write to.
+    """
+    if any(os.environ.get(name) for name in ('ROS_LOG_DIR', 'ROS_HOME')):
+        return
+    home = os.environ.get('HOME')
+    if home:
+        place = Path(home) / '.ros' / 'log'
+        while not place.exists():
+            place = place.parent
+        if os.access(place, os.W_OK):
+            return
+    os.environ['ROS_LOG_DIR'] = str(Path(tempfile.gettempdir()) / f'ros_log_{os.getuid()}')
 
 
 def profile_variable() -> str:

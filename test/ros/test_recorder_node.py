@@ -286,6 +286,17 @@ def test_a_quiet_start_is_no_lasting_warning(bench: Bench, tmp_path):
         assert process.end() == 0
 
 
+def test_a_user_without_a_home_can_record(bench: Bench, tmp_path, monkeypatch):
+    """As systemd and containers start services: logs go to the folder for temporary files."""
+    for name in ('HOME', 'ROS_HOME', 'ROS_LOG_DIR'):
+        monkeypatch.delenv(name, raising=False)
+    with bench.lewm('record', '--contract', 'reacher', '--out', str(tmp_path / 'bag')) as process:
+        bench.until(lambda: (tmp_path / 'bag').exists(), lambda: process.output)
+        bench.spin(1.0)
+        assert process.end() == 0
+        assert 'Traceback' not in process.output
+
+
 def test_an_existing_folder_is_refused_in_one_line(bench: Bench, tmp_path):
     """Nothing is overwritten; status 2, no traceback."""
     with bench.lewm('record', '--contract', 'reacher', '--out', str(tmp_path)) as process:

@@ -16,7 +16,14 @@ import pytest
 import yaml
 
 from lewm_ros import cli
-from lewm_ros.bringup.groups import GROUPS, NODES, Bringup, Override, prepare_environment
+from lewm_ros.bringup.groups import (
+    GROUPS,
+    NODES,
+    Bringup,
+    Override,
+    find_log_folder,
+    prepare_environment,
+)
 from lewm_ros.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -321,6 +328,24 @@ def test_fast_dds_gets_room_for_large_images_unless_the_user_chose(no_ros, given
     prepare_environment('plan')
     added = {k: v for k, v in os.environ.items() if before.get(k) != v}
     assert added == ({name: str(ROOT / 'config' / 'fastdds.xml')} if name else {})
+
+
+def test_logs_go_where_they_can_be_written(no_ros, tmp_path):
+    """A user without a home, or with one that is not theirs; what the user chose stays."""
+    no_ros.setenv('HOME', str(tmp_path))
+    find_log_folder()
+    assert 'ROS_LOG_DIR' not in os.environ
+    no_ros.delenv('HOME')
+    find_log_folder()
+    assert os.access(Path(os.environ['ROS_LOG_DIR']).parent, os.W_OK)
+    no_ros.setenv('ROS_LOG_DIR', 'mine')
+    find_log_folder()
+    assert os.environ['ROS_LOG_DIR'] == 'mine'
+    no_ros.delenv('ROS_LOG_DIR')
+    no_ros.setenv('HOME', '/proc/home')  # nobody can write there
+    no_ros.setattr(os, 'access', lambda path, mode: not str(path).startswith('/proc'))
+    find_log_folder()
+    assert 'ROS_LOG_DIR' in os.environ
 
 
 def test_products_of_numpy_get_one_thread_unless_the_user_chose(no_ros):
