@@ -7,17 +7,24 @@ from __future__ import annotations
 import argparse
 from itertools import chain
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from lewm_ros.bundle import Bundle
-from lewm_ros.evaluation.calibrate import calibrate_bundle
+from lewm_ros.evaluation.calibrate import calibrate_bundle, seconds_needed
 from lewm_ros.files import find
 from lewm_ros.surprise.config import SurpriseConfig
+
+ALPHAS = [0.05, 0.01]
+WINDOW = 10.0  #: [s]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
+    needed = ', '.join(
+        f'{math.ceil(seconds_needed(alpha, WINDOW) / 60)} min for {alpha}' for alpha in ALPHAS
+    )
     parser.add_argument('bundle', help='bundle folder or name; its manifest is rewritten')
     parser.add_argument(
         '--data',
@@ -30,15 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--alpha',
         type=_numbers,
         nargs='+',
-        default=[[0.05, 0.01]],
-        help='chance of a false alarm in a window (default 0.05,0.01)',
+        default=[ALPHAS],
+        help=f'chance of a false alarm in a window (default {",".join(map(str, ALPHAS))}); with '
+        f'windows of {WINDOW:g} s, one uninterrupted recording must last at least {needed}',
     )
     parser.add_argument(
         '--window',
         type=_window,
-        default=10.0,
+        default=WINDOW,
         metavar='SECONDS',
-        help="[s], or 'episode' for whole episodes (default 10)",
+        help=f"[s], or 'episode' for whole episodes (default {WINDOW:g})",
     )
     parser.add_argument(
         '--horizon',

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+import math
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,22 @@ from lewm_ros.surprise.monitors import running_means
 from lewm_ros.surprise.score import nominal_scale, score
 from lewm_ros.time import NS_PER_S
 
-#: Share of the episodes that the per-dimension scale comes from; the rest gives thresholds.
+#: Share of the data that the per-dimension scale comes from; the rest gives thresholds.
 SCALE_SHARE = 0.2
+
+
+def seconds_needed(alpha: float, window: float, context: float = 0.0) -> float:
+    """Length [s] of the shortest uninterrupted recording that gives a threshold.
+
+    Args:
+        alpha: chance of a false alarm in a window.
+        window: [s].
+        context: before a frame, that its prediction may depend on [s].
+
+    Raises CalibrationError if alpha is not in (0, 1).
+
+    """
+    return (windows_needed(alpha) * window + context) / (1 - SCALE_SHARE) + context
 
 
 def calibrate(
@@ -33,17 +48,20 @@ def calibrate(
     alphas: list[float],
     window: float | None,
     template: Calibration,
+    context: float,
 ) -> tuple[np.ndarray, tuple[Calibration, ...], float]:
     """Compute scale and thresholds of one horizon from the nominal episodes.
 
     The first episodes give the scale, the others the thresholds: a threshold holds for frames
-    that had no part in the scale.
+    that had no part in the scale. Where whole episodes leave too few windows, as one long
+    recording does, the episode at the border is cut.
 
     Args:
-        forecasts: of the episodes with usable frames, at least 2.
+        forecasts: of the episodes with usable frames, at least 1; 2 if windows are episodes.
         alphas: chances of a false alarm in a window.
         window: [s]; None: episodes.
         template: what all entries have in common.
+        context: before a frame, that its prediction may depend on [s].
 
     Returns:
         The scale (D,), an entry for each alpha, and the median score. The threshold of the
@@ -52,17 +70,32 @@ def calibrate(
     Raises CalibrationError where there are too few windows for an alpha.
 
     """
-    for_scale = max(1, round(SCALE_SHARE * len(forecasts)))
+    alpha = min(alphas)
+    needed = windows_needed(alpha)
+    count = max(1, round(SCALE_SHARE * len(forecasts)))
+    for_scale, rest = forecasts[:count], forecasts[count:]
+    if window is not None and _count_windows(rest, window) < needed:
+        for_scale, rest = _cut(forecasts, context)
+    windows = _count_windows(rest, window)
+    if windows < needed:
+        spans = [float(f.stamps[-1] - f.stamps[0]) / NS_PER_S + context for f in forecasts]
+        length = float(np.mean(spans)) if window is None else window
+        unit = f'windows of {length:g} s' if window else 'whole episodes'
+        how = 'without interruption' if window else 'in such episodes'
+        minutes = math.ceil(seconds_needed(alpha, length, context) / 6) / 10
+        raise CalibrationError(
+            f'{windows} nominal {unit} are too few for alpha {alpha}: expected at least {needed}; '
+            f'{sum(spans) / 60:.1f} min were given, {minutes:.1f} min {how} are needed; '
+            'record longer, or choose a larger alpha or shorter windows'
+        )
     scale = nominal_scale(
-        np.concatenate([f.predicted for f in forecasts[:for_scale]]),
-        np.concatenate([f.observed for f in forecasts[:for_scale]]),
+        np.concatenate([f.predicted for f in for_scale]),
+        np.concatenate([f.observed for f in for_scale]),
     )
-    rest = forecasts[for_scale:]
     each = [score(f.predicted, f.observed, scale) for f in rest]
-    stamps = np.concatenate([f.stamps for f in rest])
+    stamps, episodes = _timeline(rest)
     scores = np.concatenate(each)
     means = np.concatenate([running_means(f.stamps, s) for f, s in zip(rest, each)])
-    episodes = np.repeat(np.arange(len(rest)), [len(s) for s in each])
     maxima = window_maxima(stamps, scores, window, episodes)
     full = ~np.isnan(means)
     mean_maxima = window_maxima(stamps[full], means[full], window, episodes[full])
@@ -81,6 +114,38 @@ def calibrate(
         for alpha in alphas
     )
     return scale, entries, float(np.median(scores))
+
+
+def _cut(forecasts: list[Forecast], context: float) -> tuple[list[Forecast], list[Forecast]]:
+    """Split at :data:`SCALE_SHARE` of the frames, within an episode.
+
+    The frames for ``context`` [s] after the cut are left out, so that no frame of the second part
+    was predicted from one of the first.
+    """
+    left = max(1, round(SCALE_SHARE * sum(len(f.stamps) for f in forecasts)))
+    for_scale, rest = [], []
+    for f in forecasts:
+        end = begin = min(left, len(f.stamps))
+        if end:
+            border = f.stamps[end - 1] + round(context * NS_PER_S)
+            begin = int(np.searchsorted(f.stamps, border, side='right'))
+        for_scale.append(Forecast(f.stamps[:end], f.predicted[:end], f.observed[:end]))
+        rest.append(Forecast(f.stamps[begin:], f.predicted[begin:], f.observed[begin:]))
+        left -= end
+    return for_scale, rest
+
+
+def _count_windows(forecasts: list[Forecast], window: float | None) -> int:
+    if window is None or not forecasts:
+        return len(forecasts)
+    stamps, episodes = _timeline(forecasts)
+    return len(window_maxima(stamps, np.zeros(len(stamps)), window, episodes))
+
+
+def _timeline(forecasts: list[Forecast]) -> tuple[np.ndarray, np.ndarray]:
+    """Stamp [ns] and episode of every frame, (n,) each."""
+    episodes = np.repeat(np.arange(len(forecasts)), [len(f.stamps) for f in forecasts])
+    return np.concatenate([f.stamps for f in forecasts]), episodes
 
 
 def calibrate_bundle(
@@ -126,10 +191,11 @@ def calibrate_bundle(
             forecasts[horizon].append(forecast)
         spans.append(float(episode.stamps[-1] - episode.stamps[0]) / NS_PER_S)
         periods.append(float(np.median(np.diff(episode.stamps))) / NS_PER_S)
-    if len(spans) < 2:
+    fewest = 2 if window is None else 1
+    if len(spans) < fewest:
         raise CalibrationError(
-            f'{len(spans)} episode with usable frames in {[str(b) for b in data]}: '
-            'calibration needs at least 2, one for the scale and one for thresholds'
+            f'{len(spans)} episodes with usable frames in {[str(b) for b in data]}: '
+            f'calibration needs at least {fewest}'
         )
     bags = find_bags(data)
     template = Calibration(
@@ -147,8 +213,10 @@ def calibrate_bundle(
     entries = [c for c in manifest.calibration if c.horizon not in horizons]
     medians = {}
     for horizon in horizons:
+        # What History keeps: jitter, and the block before the context, included.
+        context = (bundle.spec.history + 1 + horizon) * bundle.block
         scales[horizon], added, medians[horizon] = calibrate(
-            forecasts[horizon], alphas, window, replace(template, horizon=horizon)
+            forecasts[horizon], alphas, window, replace(template, horizon=horizon), context
         )
         entries += added
     rewrite_manifest(

@@ -18,7 +18,7 @@ from lewm_ros.bags.episodes import Episode
 from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bundle import Bundle, Calibration, rewrite_manifest
 from lewm_ros.errors import CalibrationError
-from lewm_ros.evaluation.calibrate import calibrate
+from lewm_ros.evaluation.calibrate import calibrate, seconds_needed
 from lewm_ros.evaluation.scoring import Forecast, score_episode
 from lewm_ros.time import NS_PER_S
 
@@ -96,8 +96,8 @@ TEMPLATE = Calibration(0.5, 1.0, None, 1, 'test', 'a' * 64)
 
 def test_outliers_in_nominal_data_do_not_move_a_threshold() -> None:
     """Five frames of a teleport among those of the scale."""
-    clean = calibrate(nominal(20, np.random.default_rng(0)), [0.1], 10.0, TEMPLATE)
-    spoilt = calibrate(nominal(20, np.random.default_rng(0), 5), [0.1], 10.0, TEMPLATE)
+    clean = calibrate(nominal(20, np.random.default_rng(0)), [0.1], 10.0, TEMPLATE, 1.0)
+    spoilt = calibrate(nominal(20, np.random.default_rng(0), 5), [0.1], 10.0, TEMPLATE, 1.0)
     assert spoilt[1][0].threshold == pytest.approx(clean[1][0].threshold, rel=0.02)
     assert spoilt[0] == pytest.approx(clean[0], rel=0.02)
 
@@ -108,7 +108,7 @@ def test_false_alarms_of_score_and_drift_keep_to_alpha() -> None:
     from lewm_ros.surprise.score import score
 
     rng = np.random.default_rng(1)
-    scale, (entry,), _ = calibrate(nominal(40, rng), [0.2], None, TEMPLATE)
+    scale, (entry,), _ = calibrate(nominal(40, rng), [0.2], None, TEMPLATE, 1.0)
     assert entry.windows == 32
     above, drifting = [], []
     for forecast in nominal(300, rng):
@@ -127,14 +127,59 @@ def test_runs_too_short_for_a_running_mean_give_no_drift_threshold() -> None:
         Forecast(f.stamps[:150], f.predicted[:150], f.observed[:150])
         for f in nominal(20, np.random.default_rng(0))
     ]
-    _, (entry,), _ = calibrate(short, [0.1], None, TEMPLATE)
+    _, (entry,), _ = calibrate(short, [0.1], None, TEMPLATE, 1.0)
     assert entry.drift is None and entry.threshold > 1
 
 
 def test_too_few_windows_are_refused_with_the_number() -> None:
-    """Four episodes of 30 s are no ground for one per cent."""
-    with pytest.raises(CalibrationError, match='9 nominal windows.*at least 99'):
-        calibrate(nominal(4, np.random.default_rng(0)), [0.01], 10.0, TEMPLATE)
+    """Four episodes of 30 s are no ground for one per cent, of windows or of episodes."""
+    four = nominal(4, np.random.default_rng(0))
+    says = '9 nominal windows.*at least 99; 2.1 min were given, 20.7 min without interruption'
+    with pytest.raises(CalibrationError, match=says):
+        calibrate(four, [0.5, 0.01], 10.0, TEMPLATE, 1.0)
+    says = '3 nominal whole episodes.*at least 9; 2.1 min were given, 5.9 min in such episodes'
+    with pytest.raises(CalibrationError, match=says):
+        calibrate(four, [0.1], None, TEMPLATE, 1.0)
+
+
+def long_run(frames: int) -> Forecast:
+    """Return one episode with normal errors."""
+    stamps = NS_PER_S + PERIOD * np.arange(frames)
+    errors = np.random.default_rng(0).normal(size=(frames, 8))
+    return Forecast(stamps, np.zeros((frames, 8)), errors)
+
+
+def test_one_recording_as_long_as_is_said_suffices() -> None:
+    """With the rates and windows of the command line; a second less does not."""
+    context = 1.0
+    frames = round((seconds_needed(0.01, 10.0, context) - context) / PERIOD * NS_PER_S)
+    _, entries, _ = calibrate([long_run(frames)], [0.05, 0.01], 10.0, TEMPLATE, context)
+    assert [entry.windows for entry in entries] == [99, 99]
+    with pytest.raises(CalibrationError, match='98 nominal windows'):
+        calibrate([long_run(frames - 20)], [0.05, 0.01], 10.0, TEMPLATE, context)
+    _, (entry,), _ = calibrate([long_run(21 * 60 * 20)], [0.01], 10.0, TEMPLATE, context)
+    assert entry.drift is not None
+
+
+def test_scale_and_thresholds_of_one_recording_share_no_frame() -> None:
+    """Outliers in the context after the first fifth are in neither, later ones in thresholds."""
+    plain, cut = calibrate([long_run(4000)], [0.1], 10.0, TEMPLATE, 1.0)[:2]
+    for first, end, in_scale, in_threshold in ((0, 800, 1, 0), (800, 820, 0, 0), (820, 840, 0, 1)):
+        run = long_run(4000)
+        run.observed[first:end] *= 10
+        scale, (entry,), _ = calibrate([run], [0.1], 10.0, TEMPLATE, 1.0)
+        assert (scale > 2 * plain).any() == bool(in_scale)
+        if not in_scale:
+            assert (entry.threshold > cut[0].threshold) == bool(in_threshold), (first, end)
+
+
+def test_whole_episodes_are_cut_only_where_they_leave_too_few_windows() -> None:
+    """Two episodes of 100 s: the second has 10 windows; 13 need a part of the first."""
+    two = [long_run(2000), long_run(2000)]
+    _, (entry,), _ = calibrate(two, [0.1], 10.0, TEMPLATE, 1.0)
+    assert entry.windows == 10
+    _, (entry,), _ = calibrate(two, [0.075], 10.0, TEMPLATE, 1.0)
+    assert entry.windows == 15
 
 
 @pytest.fixture(scope='module')
@@ -169,6 +214,32 @@ def test_calibrate_from_the_command_line(bag: Path, tiny_bundle: Bundle, tmp_pat
     assert second.calibration_for(0.25).window is None
     assert second.calibration_for(0.25).windows == 6
     assert second.calibration_for(0.25, horizon=3) == entry  # stays
+
+
+def test_one_long_recording_is_enough(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """20 s without an interruption; whole episodes still need two, and too little is refused."""
+    bag, path = tmp_path / 'bag', tmp_path / 'tiny'
+    shutil.copytree(tiny_bundle.path, path)
+    options = ('--episodes', 1, '--seconds', 20, '--image-size', 32)
+    assert lewm('collect', 'reacher', '--out', bag, *options)[0] == 0
+    common = ('calibrate', path, '--data', bag)
+    assert lewm(*common, '--alpha', 0.1, '--window', 1, '--horizon', 1, 3)[0] == 0
+    bundle = Bundle.load(path)
+    # Of 20 s, 16 less the context before the first score and the one after the cut.
+    assert 12 <= bundle.calibration_for(0.1, horizon=3).windows <= 15
+    before = (path / 'manifest.json').read_bytes()
+    status, _, error = lewm(*common)
+    assert status == 2 and 'at least 99; 0.3 min were given, 20.' in error.splitlines()[-1]
+    status, _, error = lewm(*common, '--window', 'episode')
+    assert status == 2 and 'needs at least 2' in error.splitlines()[-1]
+    assert (path / 'manifest.json').read_bytes() == before
+
+
+def test_help_says_how_much_to_record() -> None:
+    """19 and 99 windows of 10 s, a fifth of the whole beside them."""
+    status, out, _ = lewm('calibrate', '--help')
+    assert status == 0
+    assert 'at least 4 min for 0.05, 21 min for 0.01' in ' '.join(out.split())
 
 
 @pytest.mark.parametrize(
