@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a roadmap tells, costs and needs: unlike goals, building, ablations.
 
-OPENBLAS_NUM_THREADS=1 .venv/bin/python benchmarks/roadmap.py reacher --data BAG --fresh BAG [--goals 40] [--seed 7000]
+    OPENBLAS_NUM_THREADS=1 .venv/bin/python benchmarks/roadmap.py reacher --data BAG --fresh BAG
+        [--goals 40] [--seed 7000]
 
 ``--data`` are the bags of the map (``lewm collect reacher --episodes 400 --seed 1``), ``--fresh``
 is a bag that neither model nor map has seen. Prints JSON: how many of 40 goals outside of the
