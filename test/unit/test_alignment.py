@@ -212,7 +212,9 @@ def test_log_times_instead_of_stamps_would_be_noticed(
 ):
     """Of frames that are logged 20 ms late, or of stamped commands that are."""
     write(tmp_path / 'bag', integrating(5, 0, stamped, latency=20 * MS))
-    monkeypatch.setattr(bags, '_stamp', lambda message, logged, *_: logged)
+    monkeypatch.setattr(
+        bags._Stamps, 'read', lambda stamps, message, logged, topic, delay=0: logged + delay
+    )
     assert worst(tmp_path, robot(reacher_contract, stamped=stamped)) > 10 * ROUNDING
 
 
