@@ -21,7 +21,7 @@ from lewm_ros.bags.raw import Topic
 from lewm_ros.bags.reader import Bag
 from lewm_ros.errors import ConfigError, ObservationError, one_line
 from lewm_ros.robot.contract import ACTION_TYPES, IMAGE_TYPES, STATE_TYPES
-from lewm_ros.robot.fields import read_fields
+from lewm_ros.robot.fields import POINT_FIELD, read_fields
 from lewm_ros.robot.imaging import from_message
 from lewm_ros.time import NS_PER_S
 
@@ -34,7 +34,6 @@ _COMMANDED = re.compile(
 #: Words in a topic's name that tell what plain numbers are.
 _WORDS = {'position': 'pos', 'velocity': 'vel|speed', 'effort': 'effort|torque|force'}
 _UNITS = {'position': 'rad', 'velocity': 'rad/s', 'effort': 'N*m'}
-_POINT = {'position': 'positions', 'velocity': 'velocities', 'effort': 'effort'}
 _TWIST = {f'linear.{axis}': 'm/s' for axis in 'xyz'} | {
     f'angular.{axis}': 'rad/s' for axis in 'xyz'
 }
@@ -67,7 +66,7 @@ def draft(path: Path) -> tuple[str, list[str]]:
     """
     bag = Bag(path, Counter())
     counts = bag.counts()
-    logged = {topic: _log_times(bag, topic) for topic in counts}
+    logged = _log_times(bag)
     lines, lacking = _table(counts, logged), []
     name = re.sub('[^a-z0-9_]+', '_', path.stem.lower()).strip('_')
     lines += ['# Every key is explained in docs/contract.md.', f'name: {name or "my_robot"}']
@@ -114,10 +113,13 @@ def draft(path: Path) -> tuple[str, list[str]]:
     return '\n'.join(lines), lacking
 
 
-def _log_times(bag: Bag, topic: Topic) -> np.ndarray:
-    """Return when the first messages of a topic were recorded, (n,) int64 [ns]."""
-    times = [logged for _, (_, logged, _) in zip(range(_MOST), bag.messages([topic]))]
-    return np.array(times, dtype=np.int64)
+def _log_times(bag: Bag) -> dict[Topic, np.ndarray]:
+    """Return when the first messages of each topic were recorded, (n,) int64 [ns]."""
+    times: dict[Topic, list[int]] = {topic: [] for topic in bag.topics}
+    for topic, logged, _ in bag.messages(times):
+        if len(times[topic]) < _MOST:
+            times[topic].append(logged)
+    return {topic: np.array(found, dtype=np.int64) for topic, found in times.items()}
 
 
 def _rate(times: np.ndarray) -> float:
@@ -218,7 +220,7 @@ def _described(topic: Topic, message: Any, command: bool) -> _Numbers:
         arrays = {k: k for k in _UNITS}
     else:
         holder = message.points[0] if message.points else None
-        prefix, joints, arrays = 'points[0].', message.joint_names, _POINT
+        prefix, joints, arrays = 'points[0].', message.joint_names, POINT_FIELD
     numbers = _Numbers([], [], [])
     for meaning, array in arrays.items():
         size = len(getattr(holder, array, ()))

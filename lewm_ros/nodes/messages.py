@@ -16,12 +16,10 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from lewm_ros.errors import ObservationError
 from lewm_ros.robot.contract import Action
-from lewm_ros.robot.fields import entry_names, read_command, write_fields
+from lewm_ros.robot.fields import POINT_FIELD, entry_names, read_command, write_fields
 from lewm_ros.time import NS_PER_S
 
 LATENT_ENCODING = '32FC1'
-#: Where a trajectory point carries an action of each kind.
-_POINT_FIELD = {'position': 'positions', 'velocity': 'velocities', 'effort': 'effort'}
 
 
 def stamp_of(message: Any) -> int:
@@ -136,7 +134,7 @@ def plan_message(start: int, period: int, actions: np.ndarray, action: Action) -
 
     ``period`` [ns] is the duration of a tick.
     """
-    name = _POINT_FIELD[action.kind]
+    name = POINT_FIELD[action.kind]
     points = []
     for index, command in enumerate(actions):
         seconds, rest = divmod(index * period, NS_PER_S)
@@ -158,7 +156,7 @@ def read_plan(message: JointTrajectory, action: Action, period: int) -> tuple[in
         )
     if not message.points:
         raise ObservationError('plan has no points: expected one per control tick')
-    field = _POINT_FIELD[action.kind]
+    field = POINT_FIELD[action.kind]
     rows = [getattr(point, field) for point in message.points]
     sizes = sorted({len(row) for row in rows})
     if sizes != [action.size]:

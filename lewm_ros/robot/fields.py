@@ -12,6 +12,9 @@ import numpy as np
 
 from lewm_ros.errors import ConfigError, ObservationError
 
+#: Array of a JointTrajectoryPoint that holds the numbers of a kind of action.
+POINT_FIELD = {'position': 'positions', 'velocity': 'velocities', 'effort': 'effort'}
+
 
 def read_fields(message: Any, paths: tuple[str, ...]) -> np.ndarray:
     """Read the numbers at ``paths`` from any ROS message object, (A,) float64.

@@ -23,6 +23,13 @@ from lewm_ros.robot.imaging import (
 )
 
 RED, GREEN, BLUE = 200, 100, 50
+#: The repeated square of each Bayer pattern.
+BAYER = {
+    'rggb': [[RED, GREEN], [GREEN, BLUE]],
+    'bggr': [[BLUE, GREEN], [GREEN, RED]],
+    'gbrg': [[GREEN, BLUE], [RED, GREEN]],
+    'grbg': [[GREEN, RED], [BLUE, GREEN]],
+}
 #: 2 rows of 3 different pixels, RGB.
 PIXELS = np.array(
     [[[255, 0, 10], [20, 230, 30], [40, 50, 210]], [[1, 2, 3], [250, 251, 252], [90, 80, 70]]],
@@ -72,19 +79,11 @@ def test_big_endian_mono16_is_not_byte_swapped():
     assert (swapped == 201).all()
 
 
-@pytest.mark.parametrize(
-    ('encoding', 'tile'),
-    [
-        ('bayer_rggb8', [[RED, GREEN], [GREEN, BLUE]]),
-        ('bayer_bggr8', [[BLUE, GREEN], [GREEN, RED]]),
-        ('bayer_gbrg8', [[GREEN, BLUE], [RED, GREEN]]),
-        ('bayer_grbg8', [[GREEN, RED], [BLUE, GREEN]]),
-    ],
-)
-def test_bayer_patterns_name_their_first_row(encoding, tile):
+@pytest.mark.parametrize(('pattern', 'tile'), BAYER.items())
+def test_bayer_patterns_name_their_first_row(pattern, tile):
     """A sensor that sees one colour everywhere decodes to that colour, red in the red channel."""
     raw = np.tile(np.array(tile, dtype=np.uint8), (4, 5))
-    image = decode(encoding, *packed(raw, padding=2))
+    image = decode(f'bayer_{pattern}8', *packed(raw, padding=2))
     assert image.shape == (8, 10, 3)
     assert (image == [RED, GREEN, BLUE]).all()
 
@@ -183,19 +182,11 @@ def test_the_scale_makes_the_brightest_of_a_10_bit_sensor_white(big_endian):
     np.testing.assert_array_equal(dark[..., 0], [[0, 0, 1], [2, 3, 3]])
 
 
-@pytest.mark.parametrize(
-    ('encoding', 'tile'),
-    [
-        ('bayer_rggb16', [[RED, GREEN], [GREEN, BLUE]]),
-        ('bayer_bggr16', [[BLUE, GREEN], [GREEN, RED]]),
-        ('bayer_gbrg16', [[GREEN, BLUE], [RED, GREEN]]),
-        ('bayer_grbg16', [[GREEN, RED], [BLUE, GREEN]]),
-    ],
-)
-def test_the_scale_holds_for_bayer_patterns_of_16_bits(encoding, tile):
+@pytest.mark.parametrize(('pattern', 'tile'), BAYER.items())
+def test_the_scale_holds_for_bayer_patterns_of_16_bits(pattern, tile):
     """A 12 bit sensor that sees one colour everywhere decodes to that colour."""
     raw = np.tile(np.array(tile, dtype='<u2') * 16, (4, 5))
-    image = decode(encoding, *packed(raw, padding=2), scale=4095)
+    image = decode(f'bayer_{pattern}16', *packed(raw, padding=2), scale=4095)
     assert (image == [RED, GREEN, BLUE]).all()
 
 
