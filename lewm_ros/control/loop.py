@@ -76,8 +76,9 @@ class CommandLoop:
         plan_ends: how often that happened.
         anomaly_ticks: ticks while an anomaly was open.
         played: ticks for which a plan had a command.
-        exceeded: those whose command was beyond the limits, however punctual the tick: the
-            planner does not know the limits.
+        exceeded: those whose command was beyond the limits, as counted from the plans' command
+            of the tick before, however punctual the ticks were: the planner does not know the
+            limits.
         planned: when the newest plan came [s, steady]; NaN if none did.
         limits: between the plan and the robot; counts what it had to change.
         camera: watchdog of the frames.
@@ -100,6 +101,8 @@ class CommandLoop:
         # The robot is assumed to stand still; its positions are unknown.
         self._last = None if self._hold else np.zeros(action.size)
         self._sent = 0.0  # when [s, steady]
+        # What the plans had for the last tick: when [ns], (A,).
+        self._wanted: tuple[int, np.ndarray] | None = None
         self.state = 'idle'
         self.warnings: dict[str, str] = {}
         self.stops: Counter[str] = Counter()
@@ -184,10 +187,12 @@ class CommandLoop:
             self.anomaly_ticks += 1
             if command is not None:
                 command = self._apply_anomaly_policy(command)
-        if command is not None and self.state == 'playing':
+        if command is None or self.state != 'playing':
+            self._wanted = None
+        else:
             self.played += 1
-            possible = self.limits.project(command[None], self._last)[0]
-            self.exceeded += not np.allclose(possible, command)
+            self.exceeded += self._exceeds(command, now)
+            self._wanted = now, command
         return self._limit(command, steady)
 
     def stop(self) -> np.ndarray | None:
@@ -222,6 +227,16 @@ class CommandLoop:
         if self._reaction.on_anomaly == 'stop':
             return None
         return self._reaction.slow_factor * command  # towards zero, the stop of these kinds
+
+    def _exceeds(self, command: np.ndarray, now: int) -> bool:
+        """Whether a command (A,) of the plans would be limited if every tick were punctual."""
+        before = self._last
+        if self._wanted is not None:
+            then, before = self._wanted
+            # A late tick sees the change of more than a period.
+            command = before + (command - before) * (self._period / max(now - then, self._period))
+        possible = self.limits.project(command[None], before)[0]
+        return not np.allclose(possible, command)
 
     def _stop_command(self) -> np.ndarray | None:
         return self._last if self._hold else np.zeros(self._action.size)

@@ -26,7 +26,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from lewm_ros.nodes.controller import ControllerNode
 from lewm_ros.nodes.messages import (
-    _POINT_FIELD,
+    POINT_FIELD,
     action_message,
     header,
     message_class,
@@ -139,11 +139,11 @@ def plan(rng: np.random.Generator, robot: Controller) -> JointTrajectory:
         for index, point in enumerate(message.points):
             point.time_from_start.sec = 10 * index
             point.time_from_start.nanosec = 0
-            setattr(point, _POINT_FIELD[action.kind], [1.7e308] * action.size)
+            setattr(point, POINT_FIELD[action.kind], [1.7e308] * action.size)
     elif odd < 10:
         point = message.points[int(rng.integers(len(message.points)))]
         wild = [number(rng) for _ in range(action.size)]
-        setattr(point, _POINT_FIELD[action.kind], wild)
+        setattr(point, POINT_FIELD[action.kind], wild)
     return message
 
 

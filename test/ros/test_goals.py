@@ -59,7 +59,8 @@ def test_new_goals_in_mid_run_never_make_a_command_jump(bench: Bench, tmp_path):
         bench.spin(1.1)
         figures = bench.figures('controller_node')
         # A plan that comes late, on a busy machine, begins from another command than it expects.
-        assert int(figures['exceeded']) <= 0.3 * int(figures['ticks'])
+        late = int(bench.figures('planner_node')['late_plans'])
+        assert int(figures['exceeded']) <= 0.1 * int(figures['ticks']) + 5 * late
         assert process.end() == 0
 
 

@@ -158,4 +158,11 @@ def test_commands_beyond_the_limits_are_counted(reacher_contract: Contract) -> N
     robot.ticks(15)
     robot.plan()  # of 0.5 at once
     robot.ticks(10)
-    assert (robot.loop.played, robot.loop.exceeded) == (26, 4)
+    assert (robot.loop.played, robot.loop.exceeded) == (26, 1)  # one leap, however many ticks it takes
+    robot.loop.drop_plans()
+    robot.ticks(15)
+    robot.plan(ramp)
+    robot.ticks(3)
+    robot.now += TICK  # one is missed
+    robot.ticks(3)
+    assert (robot.loop.played, robot.loop.exceeded) == (32, 1)
