@@ -158,7 +158,7 @@ def test_commands_beyond_the_limits_are_counted(reacher_contract: Contract) -> N
     robot.ticks(15)
     robot.plan()  # of 0.5 at once
     robot.ticks(10)
-    assert (robot.loop.played, robot.loop.exceeded) == (26, 1)  # one leap, however many ticks it takes
+    assert (robot.loop.played, robot.loop.exceeded) == (26, 1)  # one leap, however long it takes
     robot.loop.drop_plans()
     robot.ticks(15)
     robot.plan(ramp)
