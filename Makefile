@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo soak test test-kilted test-jazzy lint bench images tables clean stale
+.PHONY: help setup demo tutorial soak test test-kilted test-jazzy lint bench images tables clean stale
 # Each target has the machine to itself: set-up is shared, and tests measure time.
 .NOTPARALLEL:
 
@@ -27,17 +27,26 @@ help:
 	make soak    all fault tests at full length, then half an hour at full rate
 	make test    run all tests: make test-kilted, then make test-jazzy where Python 3.12 is there
 	make test-kilted  all tests, on ROS 2 Kilted (.venv)
+	make tutorial     the tutorial's robot, from first bag to goals: 45 minutes, into .tutorial/
 	make test-jazzy   tests of nodes, faults and bring-up, on ROS 2 Jazzy (.venv-jazzy)
 	make lint    ruff and mypy
 	make bench   measure the engines and the planner on this machine
 	make images  make the images of docs/watching.md anew, from the running demo
 	make tables  write the tables of parameters in docs/ from what the nodes declare
-	make clean   remove .venv, .venv-jazzy, .demo, builds and caches; data/ and runs/ stay
+	make clean   remove .venv, .venv-jazzy, .demo, .tutorial, builds and caches; data/ and runs/ stay
 	Another Python: make PYTHON=python3.12 setup
 	TEXT
 
 demo: setup
 	$(BIN)/lewm up demo
+
+# The commands of docs/tutorial.md as they stand there; what they leave in the background ends too.
+tutorial: setup
+	rm -rf .tutorial
+	bash <(
+	    echo 'trap "kill \$$(jobs -p) 2> /dev/null" EXIT; set -eux -o pipefail'
+	    sed -n '/^```sh$$/,/^```$$/{/^```/d;p}' docs/tutorial.md
+	)
 
 soak: setup
 	$(BIN)/python -m pytest -q test/faults --soak
@@ -101,7 +110,7 @@ tables: setup
 	$(BIN)/python docs/make_tables.py
 
 clean:
-	rm -rf $(VENV) $(JAZZY) .demo build install log *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(JAZZY) .demo .tutorial build install log *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- Set-up -------------------------------------------------------------------------------

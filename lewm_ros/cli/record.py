@@ -25,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='FOLDER',
         help='the bag; must not exist (default recording_<date>_<time> here)',
     )
+    parser.add_argument(
+        '--all',
+        action='store_true',
+        help='record every topic that is published, for a first bag: needs no contract',
+    )
     add_launch_arguments(parser)
     parser.add_argument(
         '-p',
@@ -55,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     # Quoted for ROS, which reads values as YAML: a folder named 5 is text.
     overrides = [Override('recorder_node', 'out', yaml_text(args.out))]
     overrides += [Override('recorder_node', 'keys', 'true')]
+    overrides += [Override('recorder_node', 'all', str(args.all).lower())]
     for text in args.parameter:
         overrides.append(Override.parse(f'recorder_node.{text}', GROUPS['record']))
     bringup = Bringup.of('record', args.bundle, args.contract, args.params_file, args.use_sim_time)

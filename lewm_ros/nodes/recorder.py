@@ -46,6 +46,12 @@ class RecorderNode(TopicRecorder):
             'Folder of the bag; empty: `recording_<date>_<time>` in the working folder. If it '
             'exists, `_2`, `_3` and so on is appended.',
         ),
+        Parameter(
+            'all',
+            False,
+            'Record every topic that is published, not those of the contract, which is not read: '
+            'for a first bag.',
+        ),
         replace(
             IMAGE_RELIABILITY,
             default='publisher',
@@ -77,7 +83,7 @@ class RecorderNode(TopicRecorder):
         self._session = session = Session(
             self._folder(),
             from_values(RecorderConfig, params),
-            {COMMAND: f'lewm record --contract {self._contract.name}'},
+            {COMMAND: f'lewm record {self._source}'},
         )
         self._services = [
             self.create_service(Trigger, '~/start_episode', self._on_start),

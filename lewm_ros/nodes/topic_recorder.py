@@ -11,7 +11,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from lewm_ros.bags.session import Recorded, Session
 from lewm_ros.bags.topics import Topic, topics_of
-from lewm_ros.bags.writer import Channel
+from lewm_ros.bags.writer import Channel, definition
+from lewm_ros.errors import BagError
 from lewm_ros.nodes.base import LewmNode
 from lewm_ros.nodes.diagnostics import ERROR
 from lewm_ros.nodes.messages import message_class
@@ -21,10 +22,14 @@ from lewm_ros.robot.contract import IMAGE_TYPES
 DEPTH = 100
 #: A required topic that nobody publishes is reported after this long [s].
 MISSING_AFTER = 3.0
+#: Topics of every node, which say nothing about a robot.
+UNASKED = ('/parameter_events', '/rosout')
 
 
 class TopicRecorder(LewmNode):
     """Subscribes to each topic of a contract once it has a publisher, with the QoS that it offers.
+
+    Or to every topic that is published, where the parameter ``all`` is set.
 
     A subclass has the parameters and opens the session.
     """
@@ -34,8 +39,12 @@ class TopicRecorder(LewmNode):
 
     def configure(self) -> None:
         """Read what is to be recorded."""
-        self._contract = self.load_contract()
-        self._topics = {self.resolve_topic_name(t.name): t for t in topics_of(self._contract)}
+        self._topics: dict[str, Topic] = {}
+        self._source = '--all'  # as on the command line
+        if not self.params['all']:
+            contract = self.load_contract()
+            self._source = f'--contract {contract.name}'
+            self._topics = {self.resolve_topic_name(t.name): t for t in topics_of(contract)}
         self._silent: set[str] = set()  # topics that are called so
         self._classes: dict[str, Any] = {n: message_class(t.type) for n, t in self._topics.items()}
 
@@ -48,6 +57,8 @@ class TopicRecorder(LewmNode):
             self.conditions.set('bag', str(session.error), ERROR)
             self.finish(2)
             return
+        if self.params['all']:
+            self._add_published()
         for name, topic in self._topics.items():
             recorded = session.topics.get(name)
             if recorded is None:
@@ -66,6 +77,20 @@ class TopicRecorder(LewmNode):
             'episode',
             None if owner is None else f'{owner} announces episodes too: their numbers are mixed',
         )
+
+    def _add_published(self) -> None:
+        """Take up every topic that another node publishes."""
+        for name, types in self.get_topic_names_and_types():
+            if name in self._topics or name in UNASKED or not self._others(name):
+                continue
+            try:
+                definition(types[0])
+                self._classes[name] = message_class(types[0])
+            except (BagError, ImportError, AttributeError):
+                text = f'{name} is not recorded: its type {types[0]} is not known here'
+                self.conditions.set(f'no {name}', text)
+            else:
+                self._topics[name] = Topic(name, types[0])
 
     def _subscribe_if_published(self, session: Session, name: str, topic: Topic) -> None:
         offers = self.get_publishers_info_by_topic(name)
@@ -143,8 +168,14 @@ class TopicRecorder(LewmNode):
 
     def _episode_owner(self) -> str | None:
         """Return who else announces episodes, such as a simulator; two would contradict."""
+        others = self._others(self.resolve_topic_name('episode'))
+        return others[0] if others else None
+
+    def _others(self, topic: str) -> list[str]:
+        """Return the other nodes that publish a topic."""
         own = (self.get_name(), self.get_namespace())
-        for offer in self.get_publishers_info_by_topic(self.resolve_topic_name('episode')):
-            if (offer.node_name, offer.node_namespace) != own:
-                return f'{offer.node_namespace.rstrip("/")}/{offer.node_name}'
-        return None
+        return [
+            f'{offer.node_namespace.rstrip("/")}/{offer.node_name}'
+            for offer in self.get_publishers_info_by_topic(topic)
+            if (offer.node_name, offer.node_namespace) != own
+        ]

@@ -1,0 +1,39 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The commands of docs/tutorial.md, which `make tutorial` runs, exist with their options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import re
+import shlex
+import subprocess
+
+import pytest
+
+from lewm_ros import cli
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = re.findall(r'^```sh\n(.*?)^```$', (ROOT / 'docs' / 'tutorial.md').read_text(), re.M | re.S)
+LINES = [line.split(' & ')[0] for block in BLOCKS for line in block.splitlines()]
+
+
+def test_it_is_a_script() -> None:
+    """Without errors of syntax; what goes on in the background is ended."""
+    script = ''.join(BLOCKS)
+    subprocess.run(['bash', '-n'], input=script, text=True, check=True)
+    for name in re.findall(r'& (\w+)=\$!', script):
+        assert f'kill ${name}; wait ${name}' in script
+
+
+@pytest.mark.parametrize('line', [line for line in LINES if line.startswith('lewm ')])
+def test_every_command_is_one_of_lewm(line: str) -> None:
+    """Names and options."""
+    words = shlex.split(line)[1:]
+    assert cli._parser(words).parse_args(words).command == words[0]
+
+
+def test_every_script_is_there() -> None:
+    """And every file that a command names."""
+    for path in re.findall(r'\bexamples/\S+', ' '.join(LINES)):
+        assert (ROOT / path).is_file()
