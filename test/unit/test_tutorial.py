@@ -15,7 +15,7 @@ from lewm_ros import cli
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r'^```sh\n(.*?)^```$', (ROOT / 'docs' / 'tutorial.md').read_text(), re.M | re.S)
-LINES = [line.split(' & ')[0] for block in BLOCKS for line in block.splitlines()]
+LINES = [line.split(' & ')[0] for line in ''.join(BLOCKS).replace('\\\n', '').splitlines()]
 
 
 def test_it_is_a_script() -> None:
