@@ -22,7 +22,7 @@ from lewm_ros.bags.reader import Bag
 from lewm_ros.errors import BagError, ConfigError, ObservationError
 from lewm_ros.robot.checks import CheckError
 from lewm_ros.robot.contract import Contract
-from lewm_ros.robot.fields import read_command, read_fields, steps
+from lewm_ros.robot.fields import in_order, read_command, read_fields, steps
 from lewm_ros.robot.imaging import from_message, prepare
 
 #: Messages of each topic that are decoded; the others are assumed to be like them.
@@ -70,7 +70,7 @@ def lacks_number(kind: str, path: str) -> str | None:
             if not listed:
                 return f'{name} is not a list'
             inner, size = node[1]
-            if size and item >= size and node[0] == Nodetype.ARRAY:
+            if size and isinstance(item, int) and item >= size and node[0] == Nodetype.ARRAY:
                 return f'{name} has {size} entries'
             node = inner
     if node[0] != Nodetype.BASE:
@@ -103,10 +103,10 @@ def _readers(contract: Contract, found: Mapping[str, Topic]) -> dict[Topic, list
     camera, applied, state = contract.camera, contract.action.applied, contract.state
     readers: dict[str, Reader] = {
         'camera': lambda m: prepare(from_message(m, camera.scale), 16, camera.crop),
-        applied.key: lambda m: read_command(m, applied.fields),
+        applied.key: in_order(read_command, applied.fields),
     }
     if state is not None:
-        readers['state'] = lambda m: read_fields(m, state.fields)
+        readers['state'] = in_order(read_fields, state.fields)
     by_topic: dict[Topic, list[Reader]] = {}
     for role, reader in readers.items():
         if role in found:

@@ -20,6 +20,7 @@ from lewm_ros.bags.episodes import TYPES
 from lewm_ros.bags.raw import Topic
 from lewm_ros.bags.reader import Bag
 from lewm_ros.errors import ConfigError, ObservationError, one_line
+from lewm_ros.robot import checks
 from lewm_ros.robot.contract import ACTION_TYPES, IMAGE_TYPES, STATE_TYPES
 from lewm_ros.robot.fields import POINT_FIELD, read_fields
 from lewm_ros.robot.imaging import from_message
@@ -31,6 +32,8 @@ _MOST = 20_000
 _COMMANDED = re.compile(
     'cmd|command|action|goal|target|set_?point|reference|trajectory', re.IGNORECASE
 )
+#: A joint follows a command from which it is, on average, so far of the command's range.
+FOLLOWS = 0.15
 #: Words in a topic's name that tell what plain numbers are.
 _WORDS = {'position': 'pos', 'velocity': 'vel|speed', 'effort': 'effort|torque|force'}
 _UNITS = {'position': 'rad', 'velocity': 'rad/s', 'effort': 'N*m'}
@@ -83,16 +86,6 @@ def draft(path: Path) -> tuple[str, list[str]]:
         lambda topic: _COMMANDED.search(topic.name) is not None,
         lambda topic: topic.type != 'sensor_msgs/msg/JointState',
     )
-    commands = None if action is None else _numbers(bag, action, True)
-    if action is None or commands is None:
-        lacking.append(f'no commands: no message of {", ".join(ACTION_TYPES)} with numbers')
-    else:
-        values = np.array(commands.rows)
-        if not np.ptp(values, axis=0).any():
-            lacking.append(f'no commands: all messages on {action.name} are equal')
-        else:
-            lines += _action(action, commands, values)
-
     others = {topic: count for topic, count in counts.items() if topic != action}
     state = _choose(
         others,
@@ -101,6 +94,18 @@ def draft(path: Path) -> tuple[str, list[str]]:
         lambda topic: topic.type in ('sensor_msgs/msg/JointState', 'nav_msgs/msg/Odometry'),
     )
     measured = None if state is None else _numbers(bag, state, False)
+    commands = None if action is None else _numbers(bag, action, True)
+    if action is None or commands is None:
+        lacking.append(f'no commands: no message of {", ".join(ACTION_TYPES)} with numbers')
+    else:
+        values = np.array(commands.rows)
+        if not np.ptp(values, axis=0).any():
+            lacking.append(f'no commands: all messages on {action.name} are equal')
+        else:
+            plain = action.type.endswith('Float64MultiArray')
+            if plain and state is not None and measured is not None:
+                _follow(commands, logged[action], measured, logged[state])
+            lines += _action(action, commands, values)
     if state is not None and measured is not None:
         channel = {'topic': state.name, 'type': state.type, 'fields': measured.fields}
         lines.append(f'state: {_flow(channel)}  # for reports; nothing is learnt from it')
@@ -221,18 +226,42 @@ def _described(topic: Topic, message: Any, command: bool) -> _Numbers:
     else:
         holder = message.points[0] if message.points else None
         prefix, joints, arrays = 'points[0].', message.joint_names, POINT_FIELD
+    longest = max(len(getattr(holder, array, ())) for array in arrays.values())
+    named = len(set(joints)) >= longest and all(map(checks.JOINT.fullmatch, joints))
     numbers = _Numbers([], [], [])
     for meaning, array in arrays.items():
         size = len(getattr(holder, array, ()))
         if not size or (command and numbers.fields):
             continue
         numbers.kind = meaning if not numbers.fields else numbers.kind
-        numbers.fields += [f'{prefix}{array}[{n}]' for n in range(size)]
+        entries = joints if named else range(size)
+        numbers.fields += [f'{prefix}{array}[{entry}]' for entry in entries[:size]]
         numbers.names += [
             one_line(joints[n]) if n < len(joints) else f'joint_{n}' for n in range(size)
         ]
         numbers.units += [_UNITS[meaning]] * size
     return numbers
+
+
+def _follow(commands: _Numbers, commanded: np.ndarray, state: _Numbers, seen: np.ndarray) -> None:
+    """Take plain numbers for positions where those of the joints follow them all.
+
+    ``commanded`` and ``seen`` are the log times [ns].
+    """
+    x, y = np.array(commands.rows), np.array(state.rows)
+    places = [n for n, path in enumerate(state.fields) if path.startswith('position[')]
+    if len(x) != len(commanded) or len(y) != len(seen) or not places:
+        return  # some were left out
+    held = np.searchsorted(commanded, seen, side='right') - 1
+    x, y = x[held[held >= 0]], y[held >= 0][:, places]
+    if not len(x):
+        return
+    off = np.abs(x[:, :, None] - y[:, None]).mean(axis=0)  # (A, joints)
+    joints = [places[n] for n in off.argmin(axis=1)]
+    if (off.min(axis=1) <= FOLLOWS * np.ptp(x, axis=0)).all() and len({*joints}) == len(joints):
+        commands.kind = 'position'
+        commands.names = [state.names[n] for n in joints]
+        commands.units = [state.units[n] for n in joints]
 
 
 def _action(topic: Topic, commands: _Numbers, values: np.ndarray) -> list[str]:

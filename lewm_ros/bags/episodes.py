@@ -25,7 +25,7 @@ from lewm_ros.bags.reader import METADATA, Bag, find_bags
 from lewm_ros.bags.timeline import Timeline
 from lewm_ros.errors import BagError, ConfigError, ObservationError
 from lewm_ros.robot.contract import Contract
-from lewm_ros.robot.fields import read_command, read_fields
+from lewm_ros.robot.fields import in_order, read_command, read_fields
 from lewm_ros.robot.history import block_actions, nearest, window_indices
 from lewm_ros.robot.imaging import from_message, prepare
 from lewm_ros.robot.yaml_reader import read_yaml
@@ -223,6 +223,9 @@ def _read_bag(
     known = 0  # damage when the number was read; the next number may have been lost since
     wanted = {topic for topic in (images, commands, numbers, states) if topic is not None}
     stamps = _Stamps(report)
+    read_action = in_order(read_command, applied.fields)
+    fields = () if contract.state is None else contract.state.fields
+    read_state = in_order(read_fields, fields)
     for topic, logged, data in bag.messages(wanted):
         if number == 0 and topic != numbers and damage.total() == known:
             if topic == images:
@@ -241,10 +244,14 @@ def _read_bag(
                 yield from splitter.frame(stamp, image)
             if topic == commands:
                 stamp = stamps.read(message, logged, topic, delay)
-                yield from splitter.action(stamp, read_command(message, applied.fields))
-            if topic == states and contract.state is not None:
+                yield from splitter.action(stamp, read_action(message))
+            if topic == states:
                 stamp = stamps.read(message, logged, topic)
-                splitter.state(stamp, read_fields(message, contract.state.fields))
+                state = read_state(message)
+                splitter.state(stamp, state)
+                for path, known in zip(fields, np.isfinite(state)):
+                    if not known:  # the other numbers count
+                        report.refused[f'state {path} is not finite'] += 1
         except SerdeError:
             report.refused[f'{topic.name}: message that is damaged or of another layout'] += 1
         except (ObservationError, ConfigError) as error:

@@ -343,7 +343,7 @@ def _states(
     return [
         Field(name, *map(float, figures))
         for name, *figures in zip(contract.state.fields, error, chance, fine)
-        if not derivative(name)  # one frame shows no velocity
+        if not derivative(name) and np.isfinite(figures).all()  # one frame shows no velocity
     ]
 
 

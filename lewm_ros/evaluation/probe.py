@@ -31,6 +31,8 @@ def linear_probe(
 def probe_bags(bundle: Bundle, engine: Engine, bags: list[Path]) -> dict[str, dict[str, float]]:
     """R² for every field of the contract's state, by name; fitted on 4 of 5 episodes.
 
+    A field that is not finite in all of the bags is left out.
+
     ``linear`` is for the number itself, ``sin_cos`` the mean for its sine and cosine: the one
     to read for an angle that wraps around.
 
@@ -50,11 +52,13 @@ def probe_bags(bundle: Bundle, engine: Engine, bags: list[Path]) -> dict[str, di
         )
     cut = len(latents) * 4 // 5
     z = np.concatenate(latents[:cut]), np.concatenate(latents[cut:])
-    x = np.concatenate(states[:cut]), np.concatenate(states[cut:])
+    known = np.isfinite(np.concatenate(states)).all(axis=0)
+    x = np.concatenate(states[:cut])[:, known], np.concatenate(states[cut:])[:, known]
+    fields = [name for name, finite in zip(bundle.contract.state.fields, known) if finite]
     linear, sine, cosine = (
         linear_probe(z[0], f(x[0]), z[1], f(x[1])) for f in (np.array, np.sin, np.cos)
     )
     return {
         name: {'linear': float(a), 'sin_cos': float((b + c) / 2)}
-        for name, a, b, c in zip(bundle.contract.state.fields, linear, sine, cosine)
+        for name, a, b, c in zip(fields, linear, sine, cosine)
     }

@@ -32,6 +32,7 @@ from lewm_ros.nodes.messages import (
     stamp_of,
 )
 from lewm_ros.nodes.parameters import parameters_of
+from lewm_ros.robot.fields import JointOrder
 from lewm_ros.robot.settings import from_values
 from lewm_ros.time import NS_PER_S
 
@@ -84,6 +85,7 @@ class ControllerNode(LewmNode):
         executed = self._action.executed
         if executed is not None:
             kind = message_class(executed.type)
+            self._order = JointOrder(executed.fields)
             self.subscribe(kind, executed.topic, self._on_executed, STREAM)
             self._where['executed'] = f' on {self.resolve_topic_name(executed.topic)}'
         self._start = monotonic()
@@ -153,7 +155,7 @@ class ControllerNode(LewmNode):
         )
 
     def _on_executed(self, message: Any, received: int) -> None:
-        _, values = read_action(message, self._action, received)
+        _, values = read_action(message, self._action, received, self._order)
         self._loop.executed(values, monotonic())
 
     def _on_episode(self, message: UInt32, received: int) -> None:

@@ -16,7 +16,13 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from lewm_ros.errors import ObservationError
 from lewm_ros.robot.contract import Action
-from lewm_ros.robot.fields import POINT_FIELD, entry_names, read_command, write_fields
+from lewm_ros.robot.fields import (
+    POINT_FIELD,
+    JointOrder,
+    entry_names,
+    read_command,
+    write_fields,
+)
 from lewm_ros.time import NS_PER_S
 
 LATENT_ENCODING = '32FC1'
@@ -198,12 +204,17 @@ def action_message(values: np.ndarray, action: Action, stamp: int, period: int =
     return message
 
 
-def read_action(message: Any, action: Action, received: int) -> tuple[int, np.ndarray]:
+def read_action(
+    message: Any, action: Action, received: int, order: JointOrder | None = None
+) -> tuple[int, np.ndarray]:
     """Message of ``action.applied`` → when it takes effect [ns], command (A,) float64.
 
     The stamp is the header's, or the receive time plus ``action.delay``: the training reader
-    does the same. Raises ObservationError where a number is not finite.
+    does the same. Raises ObservationError where a number is not finite, and where the joints are
+    not those of the messages before by ``order``.
     """
+    if order is not None:
+        order.check(message)
     values = read_command(message, action.applied.fields)
     return stamp_of(message) or received + round(action.delay * NS_PER_S), values
 

@@ -22,6 +22,7 @@ from lewm_ros.nodes.messages import (
     vector,
 )
 from lewm_ros.nodes.parameters import parameters_of
+from lewm_ros.robot.fields import JointOrder
 from lewm_ros.robot.history import History
 from lewm_ros.time import NS_PER_S
 
@@ -58,6 +59,7 @@ class ObserverNode(LewmNode):
         self._episode: int | None = None
         self._latent_rate, self._last_latent = Rate(), time.monotonic()
         applied = self.contract.action.applied
+        self._order = JointOrder(applied.fields)
         self.subscribe(String, 'model', self._on_model, LATCHED)
         self.subscribe(UInt32, 'episode', self._on_episode, LATCHED)
         self.subscribe(message_class(applied.type), applied.topic, self._on_action, STREAM)
@@ -123,7 +125,7 @@ class ObserverNode(LewmNode):
         self._episode = message.data
 
     def _on_action(self, message: Any, received: int) -> None:
-        stamp, values = read_action(message, self.contract.action, received)
+        stamp, values = read_action(message, self.contract.action, received, self._order)
         with self.lock:
             self.history.append_action(stamp, values)
 

@@ -25,7 +25,10 @@ _TOLD = 50  #: problems that one message tells
 _LONGEST = 200  #: name [characters]; ROS takes 247 for a topic with its namespace
 _FINITE = sys.float_info.max
 _TOPIC = re.compile(r'/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*', re.ASCII)
-_FIELD = re.compile(r'[a-z_][a-z0-9_]*(\[[0-9]{1,3}\])?(\.[a-z_][a-z0-9_]*(\[[0-9]{1,3}\])?)*')
+#: Name of a joint that a path may have in brackets.
+JOINT = re.compile(r'[A-Za-z_][A-Za-z0-9_/-]{0,199}')
+_PART = r'[a-z_][a-z0-9_]*(\[[0-9]{1,3}\])?'
+_FIELD = re.compile(rf'({_PART}\.)*({_PART}|[a-z_]+\[{JOINT.pattern}\])')
 
 P = ParamSpec('P')
 T = TypeVar('T')
@@ -154,9 +157,8 @@ def paths(key: str, value: Any) -> tuple[str, ...]:
     found = strings(key, value)
     bad = [path for path in found if not _FIELD.fullmatch(path)]
     if bad:
-        raise CheckError(
-            *(f"{key} has '{path}': expected a path such as data[0] or linear.x" for path in bad)
-        )
+        expected = 'expected a path such as data[0], position[elbow] or linear.x'
+        raise CheckError(*(f"{key} has '{path}': {expected}" for path in bad))
     return found
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from lewm_ros.errors import ConfigError, shown
 from lewm_ros.robot import checks
 from lewm_ros.robot.checks import LARGEST, CheckError, Findings
+from lewm_ros.robot.fields import JOINT_TYPES, named_joints
 from lewm_ros.robot.yaml_reader import read_yaml
 
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
@@ -77,6 +78,16 @@ class Channel:
         found.note(checks.one_of, f'{self.key}.type', self.type, STATE_TYPES)
         paths = found.note(checks.paths, f'{self.key}.fields', self.fields)
         object.__setattr__(self, 'fields', paths)
+        named = [path for path in paths or () if named_joints([path])]
+        found.expect(
+            not named or self.type in JOINT_TYPES,
+            f"{self.key}.fields has '{', '.join(named)}', but {self.type} lists no joints by name: "
+            'expected a place, such as data[0]',
+        )
+        found.expect(
+            not named or named == list(paths or ()),
+            f'{self.key}.fields {list(paths or ())} has joints by name and by place: name them all',
+        )
         found.report()
 
 

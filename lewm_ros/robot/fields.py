@@ -1,26 +1,32 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers inside ROS messages, by paths such as ``data[0]`` or ``twist.linear.x``."""
+"""Numbers inside ROS messages, by paths such as ``data[0]``, ``position[elbow]``, ``linear.x``.
+
+A name in brackets is a joint's: its place is where ``name`` or ``joint_names`` of the message has
+it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import re
 from typing import Any
 
 import numpy as np
 
-from lewm_ros.errors import ConfigError, ObservationError
+from lewm_ros.errors import ConfigError, ObservationError, one_line
 
 #: Array of a JointTrajectoryPoint that holds the numbers of a kind of action.
 POINT_FIELD = {'position': 'positions', 'velocity': 'velocities', 'effort': 'effort'}
+#: Types that list their joints by name.
+JOINT_TYPES = ('sensor_msgs/msg/JointState', 'trajectory_msgs/msg/JointTrajectory')
 
 
 def read_fields(message: Any, paths: tuple[str, ...]) -> np.ndarray:
     """Read the numbers at ``paths`` from any ROS message object, (A,) float64.
 
     Works on rclpy and rosbags messages alike. Raises ConfigError naming a path that the
-    message does not have.
+    message does not have, ObservationError naming a joint that it does not list.
     """
     values = np.empty(len(paths))
     for index, path in enumerate(paths):
@@ -28,7 +34,8 @@ def read_fields(message: Any, paths: tuple[str, ...]) -> np.ndarray:
         try:
             for name, item in steps(path):
                 value = getattr(value, name)
-                value = value if item is None else value[item]
+                place = _place(message, item) if isinstance(item, str) else item
+                value = value if place is None else value[place]
             values[index] = value
         except (AttributeError, IndexError, TypeError, ValueError) as error:
             raise ConfigError(
@@ -56,27 +63,35 @@ def read_command(message: Any, paths: tuple[str, ...]) -> np.ndarray:
 
 
 def write_fields(message: Any, paths: tuple[str, ...], values: np.ndarray) -> None:
-    """Set the numbers at ``paths`` of a message object; sequences grow as needed."""
+    """Set the numbers at ``paths`` of a message object; sequences grow as needed.
+
+    Joints are where the message lists them, in a message without names in the order of the paths.
+    """
+    joints = list(_joints(message)) or named_joints(paths)
     for path, value in zip(paths, values):
         *parents, (name, item) = steps(path)
         target = message
         for parent, parent_item in parents:
             target = getattr(target, parent)
             target = target if parent_item is None else target[parent_item]
-        if item is None:
+        place = joints.index(item) if isinstance(item, str) else item
+        if place is None:
             setattr(target, name, float(value))
         else:
             sequence = list(getattr(target, name))
-            sequence += [0.0] * (item + 1 - len(sequence))
-            sequence[item] = float(value)
+            sequence += [0.0] * (place + 1 - len(sequence))
+            sequence[place] = float(value)
             setattr(target, name, sequence)
 
 
 def entry_names(paths: Sequence[str], names: Sequence[str]) -> list[str]:
     """Names by place in a message, '' where none is known: paths may list entries in any order.
 
-    ``names[i]`` belongs to ``paths[i]``, such as 'data[1]', which is place 1.
+    ``names[i]`` belongs to ``paths[i]``, such as 'data[1]', which is place 1; joints that the paths
+    name themselves come in the order of the paths.
     """
+    if joints := named_joints(paths):
+        return joints
     found: dict[int, str] = {}
     for path, name in zip(paths, names):
         if match := re.search(r'\[(\d+)\]$', path):
@@ -84,10 +99,69 @@ def entry_names(paths: Sequence[str], names: Sequence[str]) -> list[str]:
     return [found.get(place, '') for place in range(max(found, default=-1) + 1)]
 
 
-def steps(path: str) -> list[tuple[str, int | None]]:
-    """Split 'a.b[2]' into [('a', None), ('b', 2)]."""
-    steps: list[tuple[str, int | None]] = []
+def named_joints(paths: Sequence[str]) -> list[str]:
+    """Joints that paths name, each once, in the order of the paths."""
+    items = (item for path in paths for _, item in steps(path) if isinstance(item, str))
+    return list(dict.fromkeys(items))
+
+
+class JointOrder:
+    """Sees to it that a place means the same joint in all messages of one topic.
+
+    Args:
+        paths: of the numbers that are read from it.
+
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._by_place = not named_joints(paths)
+        self._joints: list[str] = []
+
+    def check(self, message: Any) -> None:
+        """Raise ObservationError for a message that lists other joints than the first one did."""
+        joints = list(_joints(message)) if self._by_place else []
+        self._joints = self._joints or joints
+        if joints != self._joints:
+            raise ObservationError(
+                f'joints of a {type(message).__name__} are listed as {", ".join(joints)}, before '
+                f'as {", ".join(self._joints)}: name them in the contract, such as '
+                f'position[{one_line(self._joints[0])}]'
+            )
+
+
+def in_order(
+    read: Callable[[Any, tuple[str, ...]], np.ndarray], paths: tuple[str, ...]
+) -> Callable[[Any], np.ndarray]:
+    """Bind a reader to the paths of one topic, whose messages keep to one order of joints."""
+    order = JointOrder(paths)
+
+    def read_in_order(message: Any) -> np.ndarray:
+        order.check(message)
+        return read(message, paths)
+
+    return read_in_order
+
+
+def _joints(message: Any) -> Sequence[str]:
+    """Joints that a message lists, none if it is of another kind."""
+    return getattr(message, 'joint_names', None) or getattr(message, 'name', None) or ()
+
+
+def _place(message: Any, joint: str) -> int:
+    joints = list(_joints(message))
+    if joint not in joints:
+        listed = ', '.join(joints) or 'no joint'
+        raise ObservationError(
+            f"a {type(message).__name__} of {one_line(listed)} has no joint '{joint}'"
+        )
+    return joints.index(joint)
+
+
+def steps(path: str) -> list[tuple[str, int | str | None]]:
+    """Split 'a.b[2]' into [('a', None), ('b', 2)]; the item of 'position[elbow]' is 'elbow'."""
+    steps: list[tuple[str, int | str | None]] = []
     for part in path.split('.'):
         name, _, item = part.partition('[')
-        steps.append((name, int(item[:-1]) if item else None))
+        item = item[:-1]
+        steps.append((name, int(item) if item.isdecimal() else item or None))
     return steps

@@ -253,16 +253,25 @@ def _has_state(model: Any, contract: Contract) -> bool:
     if state.type != JOINT_STATE:
         log.warning('state: %s is not written, only JointState can be', state.type)
         return False
+    joints = _hinges(model)
     for field in state.fields:
-        match = re.fullmatch(r'(position|velocity)\[(\d+)\]', field)
-        if match is None or int(match[2]) >= (model.nq if match[1] == 'position' else model.nv):
+        match = re.fullmatch(r'(position|velocity)\[(.+)\]', field)
+        array, entry = ('', '') if match is None else match.groups()
+        size = {'position': model.nq, 'velocity': model.nv}.get(array, 0)
+        if not (int(entry) < size if entry.isdecimal() else entry in joints):
             log.warning(
                 'state is not written: %s is none of position[0..%d] (qpos), velocity[0..%d] '
-                '(qvel) of this model',
-                *(field, model.nq - 1, model.nv - 1),
+                '(qvel), and of none of the joints %s of this model',
+                *(field, model.nq - 1, model.nv - 1, joints),
             )
             return False
     return True
+
+
+def _hinges(model: Any) -> list[str]:
+    """Names of the joints where each has one position and one velocity, else none."""
+    names = [model.joint(i).name for i in range(model.njnt)]
+    return names if model.nq == model.nv == model.njnt else []
 
 
 def _check_limits(contract: Contract, episodes: Sequence[Trajectory]) -> None:
@@ -293,8 +302,7 @@ class _EpisodeWriter:
     def __init__(self, bag: BagWriter, model: Any, contract: Contract, has_state: bool) -> None:
         self._bag, self._contract = bag, contract
         applied, state = contract.action.applied, contract.state
-        names = [model.joint(i).name for i in range(model.njnt)]
-        self._joints = names if model.nq == model.nv == model.njnt else []
+        self._joints = _hinges(model)
         # One message may hold both: position and velocity of the state, effort as applied.
         same = state is not None and (state.topic, state.type) == (applied.topic, applied.type)
         self._joined = has_state and same

@@ -30,6 +30,7 @@ from lewm_ros.nodes.messages import (
     vectors,
 )
 from lewm_ros.robot.contract import Action, Executed
+from lewm_ros.robot.fields import JointOrder
 from lewm_ros.robot.imaging import from_message
 from lewm_ros.time import NS_PER_S
 
@@ -210,6 +211,12 @@ def test_the_command_as_applied_is_read_from_the_robots_own_report():
     action = replace(ACTION, executed=report)
     message = JointState(header=header(7), effort=[0.3, 0.4])
     np.testing.assert_array_equal(read_action(message, action, 1)[1], [0.3, 0.4])
+    order = JointOrder(report.fields)
+    message.name = ['shoulder', 'elbow']
+    read_action(message, action, 1, order)
+    message.name = ['elbow', 'shoulder']
+    with pytest.raises(ObservationError, match='listed as elbow, shoulder'):
+        read_action(message, action, 1, order)
 
 
 def test_a_command_that_is_not_finite_is_no_history():
