@@ -201,11 +201,14 @@ def action_message(values: np.ndarray, action: Action, stamp: int, period: int =
 def read_action(message: Any, action: Action, received: int) -> tuple[int, np.ndarray]:
     """Message of ``action.applied`` → when it takes effect [ns], command (A,) float64.
 
-    The stamp is the header's, or the receive time plus ``action.delay``: the training reader
-    does the same. Raises ObservationError where a number is not finite.
+    The stamp is the header's, or the receive time plus ``action.delay`` where there is none or
+    the contract says so: the training reader does the same. Raises ObservationError where a
+    number is not finite.
     """
-    values = read_command(message, action.applied.fields)
-    return stamp_of(message) or received + round(action.delay * NS_PER_S), values
+    applied = action.applied
+    values = read_command(message, applied.fields)
+    stamp = 0 if applied.stamp == 'log' else stamp_of(message)
+    return stamp or received + round(action.delay * NS_PER_S), values
 
 
 def _bytes(values: np.ndarray) -> array:
