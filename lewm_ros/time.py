@@ -5,3 +5,15 @@
 from __future__ import annotations
 
 NS_PER_S = 1_000_000_000  #: nanoseconds in a second
+#: Clocks that are further apart [s] are not of one time: no message is delayed so long.
+APART = 0.5
+
+
+def side(offset: float) -> str:
+    """Say how far a stamp is ahead of, or behind, another time [s]."""
+    return f'{abs(offset):.2f} s {"ahead of" if offset > 0 else "behind"}'
+
+
+def origin_hint(offset: float) -> str:
+    """Say what may be wrong where clocks count from other origins: more than a day apart [s]."""
+    return ' (simulated time, or time since boot?)' if abs(offset) > 86_400 else ''

@@ -9,7 +9,7 @@ the size of the images and the window. It may be deleted whenever nothing trains
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 import hashlib
 import json
 import logging
@@ -43,6 +43,7 @@ class BagSummary:
     late: int  #: frames and commands that were sorted in
     refused: dict[str, int]  #: messages left out, by reason
     camera_period: float  #: median time between frames [s]; 0 without frames
+    clocks: list[str] = field(default_factory=list)  #: how those of images and commands differ
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def cached_bag(
 def _build(
     folder: Path, bag: Path, contract: Contract, size: int, history: int, frameskip: int
 ) -> None:
-    length, report, count = history + 1, ReadReport(), 0
+    length, report, count = history + 1, ReadReport(logged=False), 0
     frames = [np.empty((0, length), dtype=np.int64)]
     blocks = [np.empty((0, history, frameskip * contract.action.size), dtype=np.float32)]
     episodes = [np.empty(0, dtype=np.int32)]
@@ -152,6 +153,7 @@ def _build(
         report.late,
         dict(report.refused),
         float(np.median(times)) / NS_PER_S if len(times) else 0.0,
+        report.clocks,
     )
     (folder / 'summary.json').write_text(json.dumps(asdict(summary), indent=1))
 

@@ -157,11 +157,14 @@ def load_windows(
     usable = [bag for bag in read if bag.summary.windows]
     if not usable:
         reasons = '; '.join(f'{n} x {r}' for b in read for r, n in b.summary.refused.items())
+        hold = contract.action.hold
         raise BagError(
             f'no usable window in {[str(b.path) for b in read]}: '
             f'{sum(b.summary.frames for b in read)} frames read; a window needs {history + 1} '
             f'frames {frameskip * contract.period:g} s apart with commands in between'
+            + ('' if hold is None else f', none older than action.hold ({hold:g} s)')
             + (f'; refused: {reasons}' if reasons else '')
+            + ''.join(f'; {text}' for bag in read for text in bag.summary.clocks)
         )
     frames, episodes, place, number = [], [], 0, 0
     for bag in usable:
@@ -195,6 +198,8 @@ def _log_summary(bag: CachedBag) -> None:
     found = bag.summary
     for reason, times in found.refused.items():
         log.warning('%s: refused %d messages: %s', bag.path, times, reason)
+    for text in found.clocks:
+        log.warning('bag %s: %s', bag.path, text)
     log.log(
         logging.INFO if found.windows else logging.WARNING,
         '%s: %d episodes, %d frames, %d windows (%d frames start none), %d messages late',

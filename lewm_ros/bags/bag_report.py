@@ -38,6 +38,7 @@ class EpisodeReport:
     commands: int
     gaps: int  #: between its frames
     windows: int
+    lapsed: int = 0  #: windows left out, since a command in them is older than action.hold
 
 
 @dataclass

@@ -14,14 +14,13 @@ from rosbags.interfaces import Nodetype
 from rosbags.serde import SerdeError
 
 from lewm_ros.bags.bag_report import BagReport, match_topics
-from lewm_ros.bags.clocks import clocks_differ
+from lewm_ros.bags.clocks import Stamps
 from lewm_ros.bags.episodes import TYPES
-from lewm_ros.bags.layout import header_stamp
 from lewm_ros.bags.raw import Topic
 from lewm_ros.bags.reader import Bag
 from lewm_ros.errors import BagError, ConfigError, ObservationError
 from lewm_ros.robot.checks import CheckError
-from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.contract import Camera, Channel, Contract
 from lewm_ros.robot.fields import in_order, read_command, read_fields, steps
 from lewm_ros.robot.imaging import from_message, prepare
 
@@ -30,7 +29,8 @@ _SAMPLES = 5
 #: Messages that are read at most to find these.
 _MOST = 5000
 
-Reader = Callable[[Any], np.ndarray]
+#: A section of the contract, and what reads its part of a message.
+Reader = tuple[Camera | Channel, Callable[[Any], np.ndarray]]
 
 
 def check_contract(path: Path) -> tuple[Contract | None, list[str]]:
@@ -86,10 +86,9 @@ def check_bag(path: Path, contract: Contract | None) -> BagReport:
         bag = Bag(path, damage)
         found = match_topics(bag, contract, report)
         if contract is not None:
-            offsets = _sample(bag, _readers(contract, found), report)
-            roles = ('camera', contract.action.applied.key)
-            sides = [offsets.get(found[role], []) if role in found else [] for role in roles]
-            differ = clocks_differ(*sides)
+            stamps = Stamps(set())
+            _sample(bag, _readers(contract, found), stamps, report)
+            differ = stamps.differ(contract)
             report.problems += [] if differ is None else [differ]
         damage |= bag.damage
     except BagError as error:
@@ -99,29 +98,25 @@ def check_bag(path: Path, contract: Contract | None) -> BagReport:
 
 
 def _readers(contract: Contract, found: Mapping[str, Topic]) -> dict[Topic, list[Reader]]:
-    """Return the functions that decode each topic; ``found`` maps roles to topics."""
+    """Return how each topic is read, for each section; ``found`` maps roles to topics."""
     camera, applied, state = contract.camera, contract.action.applied, contract.state
-    readers: dict[str, Reader] = {
-        'camera': lambda m: prepare(from_message(m, camera.scale), 16, camera.crop),
-        applied.key: in_order(read_command, applied.fields),
-    }
+    readers: list[Reader] = [
+        (camera, lambda m: prepare(from_message(m, camera.scale), 16, camera.crop)),
+        (applied, in_order(read_command, applied.fields)),
+    ]
     if state is not None:
-        readers['state'] = in_order(read_fields, state.fields)
+        readers.append((state, in_order(read_fields, state.fields)))
     by_topic: dict[Topic, list[Reader]] = {}
-    for role, reader in readers.items():
-        if role in found:
+    for reader in readers:
+        if (role := reader[0].key) in found:
             by_topic.setdefault(found[role], []).append(reader)
     return by_topic
 
 
 def _sample(
-    bag: Bag, readers: dict[Topic, list[Reader]], report: BagReport
-) -> dict[Topic, list[int]]:
-    """Read the first messages of each topic as training would.
-
-    Returns their header stamps less log times [ns], where they have stamps.
-    """
-    offsets: dict[Topic, list[int]] = {}
+    bag: Bag, readers: dict[Topic, list[Reader]], stamps: Stamps, report: BagReport
+) -> None:
+    """Read the first messages of each topic as training would."""
     seen: Counter[Topic] = Counter()
     refused: dict[str, None] = {}
     for place, (topic, logged, data) in enumerate(bag.messages(readers)):
@@ -132,13 +127,11 @@ def _sample(
             continue
         try:
             message = TYPES.deserialize_cdr(data, topic.type)
-            if hasattr(message, 'header') and (stamp := header_stamp(data)):
-                offsets.setdefault(topic, []).append(stamp - logged)
-            for reader in readers[topic]:
-                reader(message)
+            for source, read in readers[topic]:
+                stamps.read(message, logged, topic, source)
+                read(message)
         except (ObservationError, ConfigError) as error:
             refused[f'{topic.name}: {error}'] = None
         except SerdeError:
             refused[f'{topic.name}: message that is damaged or of another layout'] = None
     report.problems += refused
-    return offsets

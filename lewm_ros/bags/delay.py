@@ -11,7 +11,7 @@ import numpy as np
 
 from lewm_ros.bags.episodes import Episode
 from lewm_ros.robot.contract import KINDS, Contract
-from lewm_ros.robot.history import held_average
+from lewm_ros.robot.history import held_average, held_values
 from lewm_ros.time import NS_PER_S
 
 #: Longest lag that is tried [s].
@@ -84,6 +84,7 @@ class DelayEstimate:
         self._fields = fields
         self._size_too = rank > 0
         self._step = 0
+        self._hold = contract.action.hold
 
     def add(self, episode: Episode) -> None:
         """Add an episode."""
@@ -97,10 +98,11 @@ class DelayEstimate:
             self._by_direct = _Sums(lags, size, len(self._direct))
             self._by_integrated = _Sums(lags, size, len(self._integrated))
         seen = _image_motion(episode.images)[1:, None]
+        commands = episode.action_stamps, episode.actions
         for number, lag in enumerate(self._lags):
             stamps = episode.stamps - lag
-            change = np.diff(_held(episode, stamps), axis=0)[1:]
-            average = held_average(episode.action_stamps, episode.actions, stamps)
+            change = np.diff(held_values(*commands, stamps, self._hold), axis=0)[1:]
+            average = held_average(*commands, stamps, self._hold)
             self._by_change.add(number, np.abs(change), seen)
             if self._size_too:
                 self._by_size.add(number, np.abs(average[1:]), seen)
@@ -174,12 +176,6 @@ def _image_motion(images: np.ndarray) -> np.ndarray:
             for earlier, later in zip(images[:-1], images[1:])
         ]
     )
-
-
-def _held(episode: Episode, stamps: np.ndarray) -> np.ndarray:
-    """Commands (n, A) in effect at some times; NaN before the first."""
-    index = np.searchsorted(episode.action_stamps, stamps, side='right') - 1
-    return np.where(index[:, None] < 0, np.nan, episode.actions[np.maximum(index, 0)])
 
 
 def _offset(peak: np.ndarray, at: int) -> float:

@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from array import array
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 import logging
@@ -17,7 +16,7 @@ import numpy as np
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
 
-from lewm_ros.bags.clocks import clocks_differ
+from lewm_ros.bags.clocks import Stamps
 from lewm_ros.bags.images import ImageBuffer, ImageFile
 from lewm_ros.bags.layout import COMMAND
 from lewm_ros.bags.raw import Topic
@@ -60,6 +59,7 @@ class ReadReport:
     refused: Counter[str] = field(default_factory=Counter)  #: what was left out, by reason
     unstamped: set[str] = field(default_factory=set)  #: topics whose log times are used
     clocks: list[str] = field(default_factory=list)  #: of each bag whose clocks differ, by how much
+    logged: bool = True  #: whether that is logged as well
 
 
 def read_episodes(
@@ -111,7 +111,11 @@ def episode_windows(
     block = round(frameskip * contract.period * NS_PER_S)
     found = window_indices(episode.stamps, block, history + 1, period)
     actions = block_actions(
-        episode.action_stamps, episode.actions, episode.stamps[found], frameskip
+        episode.action_stamps,
+        episode.actions,
+        episode.stamps[found],
+        frameskip,
+        contract.action.hold,
     )
     known = ~np.isnan(actions).any(axis=(1, 2))
     return found[known], actions[known]
@@ -222,7 +226,7 @@ def _read_bag(
     number = None if numbers is None or not bag.counts()[numbers] else 0
     known = 0  # damage when the number was read; the next number may have been lost since
     wanted = {topic for topic in (images, commands, numbers, states) if topic is not None}
-    stamps = _Stamps(report)
+    stamps = Stamps(report.unstamped)
     read_action = in_order(read_command, applied.fields)
     fields = () if contract.state is None else contract.state.fields
     read_state = in_order(read_fields, fields)
@@ -239,28 +243,29 @@ def _read_bag(
                     number = message.data
                     yield from splitter.split()
             if topic == images:
-                stamp = stamps.read(message, logged, topic)
+                stamp = stamps.read(message, logged, topic, camera)
                 image = prepare(from_message(message, camera.scale), size, camera.crop)
                 yield from splitter.frame(stamp, image)
             if topic == commands:
-                stamp = stamps.read(message, logged, topic, delay)
+                stamp = stamps.read(message, logged, topic, applied, delay)
                 yield from splitter.action(stamp, read_action(message))
-            if topic == states:
-                stamp = stamps.read(message, logged, topic)
+            if topic == states and contract.state is not None:
+                stamp = stamps.read(message, logged, topic, contract.state)
                 state = read_state(message)
                 splitter.state(stamp, state)
-                for path, known in zip(fields, np.isfinite(state)):
-                    if not known:  # the other numbers count
+                for path, finite in zip(fields, np.isfinite(state)):
+                    if not finite:  # the other numbers count
                         report.refused[f'state {path} is not finite'] += 1
         except SerdeError:
             report.refused[f'{topic.name}: message that is damaged or of another layout'] += 1
         except (ObservationError, ConfigError) as error:
             report.refused[str(error)] += 1
     yield from splitter.split()
-    differ = clocks_differ(stamps.offsets[images], stamps.offsets[commands])
+    differ = stamps.differ(contract)
     if differ is not None:
         report.clocks.append(differ)
-        log.warning('bag %s: %s', bag.path, differ)
+        if report.logged:
+            log.warning('bag %s: %s', bag.path, differ)
 
 
 def find_topic(bag: Bag, name: str, kind: str) -> Topic | None:
@@ -291,33 +296,6 @@ def _required(bag: Bag, name: str, kind: str) -> Topic:
             f'bag {bag.path}: no topic {name} ({kind}) as the contract says; it has: {present}'
         )
     return found
-
-
-class _Stamps:
-    """Header stamps [ns]; log times where there are none or they are zero, with one warning.
-
-    Attributes:
-        offsets: header stamps less log times [ns], by topic.
-
-    """
-
-    def __init__(self, report: ReadReport) -> None:
-        self._report = report
-        self.offsets: defaultdict[Topic, array[int]] = defaultdict(lambda: array('q'))
-
-    def read(self, message: Any, logged: int, topic: Topic, delay: int = 0) -> int:
-        """Return when a message counts; ``delay`` [ns] is added to a log time."""
-        header = getattr(message, 'header', None)
-        if header is None:
-            return logged + delay
-        stamp = header.stamp.sec * NS_PER_S + header.stamp.nanosec
-        if stamp:
-            self.offsets[topic].append(stamp - logged)
-            return stamp
-        if topic.name not in self._report.unstamped:
-            self._report.unstamped.add(topic.name)
-            log.warning('%s: messages have a zero stamp; their log time is used', topic.name)
-        return logged + delay
 
 
 def recording_command(bag: str | Path) -> str:

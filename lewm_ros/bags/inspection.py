@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +28,13 @@ from lewm_ros.bags.reader import Bag
 from lewm_ros.bags.timeline import BEHIND
 from lewm_ros.errors import BagError
 from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.history import held_values
 from lewm_ros.time import NS_PER_S
 
 #: An interval is a gap where it exceeds this many periods and this long [s].
 GAP_PERIODS, GAP_SECONDS = 3, 0.2
+#: A pause between commands is long where it exceeds the usual one likewise, and this [s].
+LONG_PAUSE = 1.0
 #: A command this close to a limit is saturated, as a share of the range between limits.
 NEAR = 0.01
 #: A dimension is constant if it varies by less than this share of the range.
@@ -71,13 +74,20 @@ class Report:
     def why_unusable(self) -> str:
         """Explain in one line why there is no usable window."""
         episodes = [episode for bag in self.bags for episode in bag.episodes]
-        empty = [bag for bag in self.bags if not bag.episodes]
-        reasons = [problem for bag in empty for problem in bag.problems]
+        reasons = [
+            problem
+            for bag in self.bags
+            for problem in bag.problems
+            if not bag.episodes or problem.startswith('clocks differ')
+        ]
         refused: Counter[str] = Counter()
         for bag in self.bags:
             refused.update(bag.refused)
         if refused:
             reasons.append('refused: ' + '; '.join(f'{n} x {why}' for why, n in refused.items()))
+        lapsed = sum(episode.lapsed for episode in episodes)
+        if lapsed:
+            reasons.append(f'{lapsed} windows left out: commands older than action.hold')
         longest = max((episode.seconds for episode in episodes), default=0.0)
         span = (self.window_frames - 1) * self.block_s
         text = (
@@ -90,15 +100,15 @@ class Report:
 
 
 class _Intervals:
-    """Intervals between the messages of a topic; 8 bytes each."""
+    """Intervals between the messages of a topic; 8 bytes each. ``by_log``: of their log times."""
 
-    def __init__(self, topic: Topic, report: TopicReport) -> None:
+    def __init__(self, topic: Topic, report: TopicReport, by_log: bool) -> None:
         self.report = report
         self.report.count = 0
         known = TYPES.fielddefs.get(topic.type)
         fields = known[1] if known is not None else []
         stamped = bool(fields) and fields[0][1] == (Nodetype.NAME, 'std_msgs/msg/Header')
-        self.report.clock = 'header' if stamped else 'log'
+        self.report.clock = 'header' if stamped and not by_log else 'log'
         self._last: int | None = None
         self._spans = array('q')
 
@@ -149,7 +159,9 @@ class _Ranges:
         margin = NEAR * (high - low)
         first, last = max(episode.stamps[0], episode.action_stamps[0]), episode.stamps[-1]
         ticks = np.arange(first, last + 1, round(self._contract.period * NS_PER_S))
-        held = episode.actions[np.searchsorted(episode.action_stamps, ticks, side='right') - 1]
+        hold = self._contract.action.hold
+        held = held_values(episode.action_stamps, episode.actions, ticks, hold)
+        held = held[np.isfinite(held).all(axis=1)]
         self._ticks += len(held)
         self._near += ((held <= low + margin) | (held >= high - margin)).sum(axis=0)
         self._beyond += ((episode.actions < low) | (episode.actions > high)).sum(axis=0)
@@ -188,6 +200,7 @@ def inspect_bags(
 
     """
     contract = Contract.load(path)
+    endless = replace(contract, action=replace(contract.action, hold=None))
     report = Report(str(path), history + 1, frameskip * contract.period)
     ranges, delay = _Ranges(contract), DelayEstimate(contract)
     sheet = ContactSheet(contract.action.names, contract.action.bounds)
@@ -195,16 +208,19 @@ def inspect_bags(
         found = BagReport(str(bag_path))
         report.bags.append(found)
         sheet.bag()
-        met = ReadReport()
+        met = ReadReport(logged=False)
+        pause = 0.0
         try:
             bag = Bag(bag_path, Counter())
             roles = match_topics(bag, contract, found)
-            _time_topics(bag, found, roles.get('episode'))
+            _time_topics(bag, found, roles, contract)
             if not {'camera', contract.action.applied.key} <= roles.keys():
                 continue  # match_topics has added the problem
             origin: int | None = None
             for episode in read_episodes([bag_path], contract, size, met):
                 windows = len(episode_windows(episode, contract, history, frameskip)[0])
+                for_ever = episode_windows(episode, endless, history, frameskip)[0]
+                pause = max(pause, _pause(episode, contract))
                 origin = int(episode.stamps[0]) if origin is None else origin
                 gaps = _gaps(episode.stamps)
                 found.episodes.append(
@@ -215,6 +231,7 @@ def inspect_bags(
                         len(episode.actions),
                         len(gaps),
                         windows,
+                        len(for_ever) - windows,
                     )
                 )
                 report.windows += windows
@@ -228,6 +245,7 @@ def inspect_bags(
         finally:
             found.refused = dict(met.refused)
             found.problems += met.clocks
+            found.notes += _about_hold(contract, found, pause)
     report.actions, report.delay = ranges.result(), delay.result()
     if out is not None and any(bag.episodes for bag in report.bags):
         sheet.draw(out)
@@ -235,10 +253,39 @@ def inspect_bags(
     return report
 
 
-def _time_topics(bag: Bag, report: BagReport, numbers: Topic | None) -> None:
-    """Measure the timing of every topic; ``numbers`` is the topic of episode numbers."""
+def _about_hold(contract: Contract, report: BagReport, pause: float) -> list[str]:
+    """Say what action.hold cost, or that it may be missing; ``pause`` [s] as of _pause."""
+    hold = contract.action.hold
+    if hold is not None:
+        lapsed = sum(episode.lapsed for episode in report.episodes)
+        text = f'{lapsed} windows left out: commands older than action.hold ({hold:g} s)'
+        return [text] if lapsed else []
+    if not pause:
+        return []
+    return [
+        f'commands pause for up to {pause:.1f} s: is the last one held? If not, set action.hold '
+        'to how long the driver holds it'
+    ]
+
+
+def _pause(episode: Episode, contract: Contract) -> float:
+    """Longest pause [s] after a command that is no stop, while frames come; 0 if none is long."""
+    first, last = episode.stamps[[0, -1]]
+    edges = np.clip(np.append(episode.action_stamps, last), first, last)
+    moving = np.any(episode.actions, axis=1) | (contract.stop.mode == 'hold')
+    steps = np.diff(episode.action_stamps) / NS_PER_S
+    usual = float(np.median(steps)) if len(steps) else 0.0
+    longest = float(np.diff(edges)[moving].max(initial=0)) / NS_PER_S
+    return longest if longest > max(GAP_PERIODS * usual, LONG_PAUSE) else 0.0
+
+
+def _time_topics(bag: Bag, report: BagReport, roles: dict[str, Topic], contract: Contract) -> None:
+    """Measure the timing of every topic; ``roles`` of :func:`match_topics`."""
     lines = {(line.name, line.type): line for line in report.topics}
-    topics = {topic: _Intervals(topic, lines[topic]) for topic in bag.topics}
+    sources = (contract.camera, contract.action.applied, contract.state)
+    by_log = [roles.get(s.key) for s in sources if s is not None and s.stamp == 'log']
+    topics = {topic: _Intervals(topic, lines[topic], topic in by_log) for topic in bag.topics}
+    numbers = roles.get('episode')
     number: bytes | None = None
     for topic, logged, data in bag.messages(topics):
         if topic == numbers and data != number:

@@ -98,7 +98,7 @@ class CommandLoop:
         self.camera = CameraWatchdog(timeout)
         self._clock = ClockWatchdog(timeout, contract.period)
         self._execution = ExecutionWatchdog(action, timeout)
-        # The robot is assumed to stand still; its positions are unknown.
+        # The robot is assumed to stand still; its positions are unknown, unless it reports them.
         self._last = None if self._hold else np.zeros(action.size)
         self._sent = 0.0  # when [s, steady]
         # What the plans had for the last tick: when [ns], (A,).
@@ -177,7 +177,7 @@ class CommandLoop:
         if self._watchdog_tripped(now, steady, playing or self._playback.planned):
             self._playback.clear()
         else:
-            command = self._playback.command(effect, self._period, self._last)
+            command = self._playback.command(effect, self._period, self._before(steady))
             if command is not None:
                 self.state, self.ended = 'playing', False
             elif playing:
@@ -191,7 +191,7 @@ class CommandLoop:
             self._wanted = None
         else:
             self.played += 1
-            self.exceeded += self._exceeds(command, now)
+            self.exceeded += self._exceeds(command, now, steady)
             self._wanted = now, command
         return self._limit(command, steady)
 
@@ -228,15 +228,19 @@ class CommandLoop:
             return None
         return self._reaction.slow_factor * command  # towards zero, the stop of these kinds
 
-    def _exceeds(self, command: np.ndarray, now: int) -> bool:
+    def _exceeds(self, command: np.ndarray, now: int, steady: float) -> bool:
         """Whether a command (A,) of the plans would be limited if every tick were punctual."""
-        before = self._last
+        before = self._before(steady)
         if self._wanted is not None:
             then, before = self._wanted
             # A late tick sees the change of more than a period.
             command = before + (command - before) * (self._period / max(now - then, self._period))
         possible = self.limits.project(command[None], before)[0]
         return not np.allclose(possible, command)
+
+    def _before(self, steady: float) -> np.ndarray | None:
+        """Return (A,) what limits of change count from: the last command, or the first pose."""
+        return self._execution.pose(steady) if self._last is None else self._last
 
     def _stop_command(self) -> np.ndarray | None:
         return self._last if self._hold else np.zeros(self._action.size)
@@ -246,7 +250,7 @@ class CommandLoop:
         for wanted in (command, self._stop_command()):
             if wanted is None:
                 continue
-            limited = self.limits.apply(wanted, self._last, steady - self._sent)
+            limited = self.limits.apply(wanted, self._before(steady), steady - self._sent)
             if limited is not None:
                 self._last, self._sent = limited, steady
                 self._execution.sent(steady, limited)

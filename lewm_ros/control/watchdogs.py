@@ -104,7 +104,8 @@ class ExecutionWatchdog:
         self._sent: deque[tuple[float, np.ndarray]] = deque()
         self._matched: float | None = None  # last matching report, or the first command
         self._since: float | None = None  # all reports have matched since
-        self._reported = float('-inf')
+        self._reported, self._values = float('-inf'), np.full(action.size, np.nan)
+        self._range = low - self.tolerance, high + self.tolerance
         self._mismatch = False
 
     def sent(self, now: float, command: np.ndarray) -> None:
@@ -117,13 +118,22 @@ class ExecutionWatchdog:
 
     def reported(self, now: float, values: np.ndarray) -> None:
         """Note what the robot reports as executed, (A,) contract units."""
-        self._reported = now
+        self._reported, self._values = now, values
         recent = (c for at, c in reversed(self._sent) if at >= now - self._reach)
         if any((np.abs(values - c) <= self.tolerance).all() for c in recent):
             self._matched = now
             self._since = now if self._since is None else self._since
         else:
             self._since = None
+
+    def pose(self, now: float) -> np.ndarray | None:
+        """Return the newest report (A,), of positions; None if it is old, or no pose in the limits.
+
+        Not older than ``timeout``, and finite; beyond the limits by the tolerance at most.
+        """
+        low, high = self._range
+        fits = ((low <= self._values) & (self._values <= high)).all()
+        return self._values if fits and now - self._reported <= self.timeout else None
 
     def wrong(self, now: float) -> str | None:
         """Say how the reports differ from what was sent, if they do."""

@@ -49,7 +49,8 @@ def forecast_episode(
 
     Every frame is encoded once. The engine's horizon must be at least the largest.
     """
-    history = History.of_model(bundle.spec, max(horizons) * bundle.block)
+    ahead = max(horizons) * bundle.block
+    history = History.of_model(bundle.spec, bundle.contract.action, ahead)
     found: dict[int, list[tuple[int, np.ndarray, np.ndarray]]] = {h: [] for h in horizons}
     for stamp, latent in _replay(episode, engine, history.append_action):
         history.append_latent(stamp, latent)

@@ -18,7 +18,8 @@ from lewm_ros.engines import describe, load_engine
 from lewm_ros.engines.encoding import FrameEncoder
 from lewm_ros.errors import ModelError, ObservationError
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
-from lewm_ros.nodes.diagnostics import OK, Rate, Reasons, Recent, StampRate
+from lewm_ros.nodes.diagnostics import OK, Rate, Reasons, Recent
+from lewm_ros.nodes.frame_stamps import FrameStamps
 from lewm_ros.nodes.goals import encoding_text, read_goal_file
 from lewm_ros.nodes.messages import image_message, stamp_of, to_time, vector_message
 from lewm_ros.nodes.observer import ENGINE
@@ -30,10 +31,6 @@ from lewm_ros.time import NS_PER_S
 
 #: A silence of the camera is reported after this long [s].
 FRAME_TIMEOUT = 2.0
-#: A camera is slow below the first share of its rate in training, and no more from the second on.
-SLOW, FAST_ENOUGH = 0.8, 0.9
-#: Its rate is that of so many seconds [s], or of so many frames where they last longer.
-RATE_SECONDS, RATE_FRAMES = 5.0, 20
 #: The warning about bad frames ends when none came for this long [s].
 BAD_FRAME_HOLD = 2.0
 #: So long after activation the latched goals of others have arrived [s].
@@ -83,9 +80,7 @@ class EncoderNode(LewmNode):
         self._bad = Reasons()
         self._encode_ms, self._age_ms = Recent(), Recent()
         self._frame_rate, self._latent_rate = Rate(), Rate()
-        period = self._bundle.manifest.camera_period
-        self._camera_rate = StampRate(max(RATE_SECONDS, RATE_FRAMES * period))
-        self._slow = False
+        self._stamps = FrameStamps(self._bundle.manifest.camera_period)
         self._last_frame = time.monotonic()
         self._unstamped = False
         self._last_good: tuple[float, Any] | None = None  # when it came [s, steady], message
@@ -150,14 +145,14 @@ class EncoderNode(LewmNode):
         self._frames += 1
         self._frame_rate.add()
         self._last_frame = time.monotonic()
-        if stamp_of(message) == 0:
-            message.header.stamp = to_time(received)
-            if not self._unstamped:
+        if stamp_of(message) == 0 or self._contract.camera.stamp == 'log':
+            if stamp_of(message) == 0 and not self._unstamped:
                 self._unstamped = True
                 self.get_logger().warning(
                     f'frames on {self._topic} have no stamp: their receive time is used instead'
                 )
-        self._camera_rate.add(stamp_of(message))
+            message.header.stamp = to_time(received)
+        self._stamps.add(stamp_of(message), received)
         self._request('frame', message)
 
     def _on_goal(self, message: Image | CompressedImage, published: int) -> None:
@@ -257,19 +252,10 @@ class EncoderNode(LewmNode):
                 f'no frames on {self._topic} for {silent:.0f} s '
                 f'(publishers: {self.count_publishers(self._topic)})'
             )
-            self._camera_rate.clear()
+            self._stamps.clear()
         self.conditions.set('no frames', text)
-        self._check_rate()
-
-    def _check_rate(self) -> None:
-        """Warn of a camera that is slower than in training: contexts lack frames then."""
-        trained, rate = 1 / self._bundle.manifest.camera_period, self._camera_rate.hz
-        self._slow = rate < (FAST_ENOUGH if self._slow else SLOW) * trained
-        text = (
-            f'frames at {rate:.1f} Hz on {self._topic}, the bundle was trained at '
-            f'{trained:.1f} Hz: set the camera to that rate'
-        )
-        self.conditions.set('frame rate', text if self._slow else None)
+        self.conditions.set('frame rate', self._stamps.slow(self._topic))
+        self.conditions.set('clock', self._stamps.other_clock(self._topic))
 
 
 def main() -> int:

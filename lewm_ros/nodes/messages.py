@@ -209,14 +209,16 @@ def read_action(
 ) -> tuple[int, np.ndarray]:
     """Message of ``action.applied`` → when it takes effect [ns], command (A,) float64.
 
-    The stamp is the header's, or the receive time plus ``action.delay``: the training reader
-    does the same. Raises ObservationError where a number is not finite, and where the joints are
-    not those of the messages before by ``order``.
+    The stamp is the header's, or the receive time plus ``action.delay`` where there is none or
+    the contract says so: the training reader does the same. Raises ObservationError where a
+    number is not finite, and where the joints are not those of the messages before by ``order``.
     """
     if order is not None:
         order.check(message)
-    values = read_command(message, action.applied.fields)
-    return stamp_of(message) or received + round(action.delay * NS_PER_S), values
+    applied = action.applied
+    values = read_command(message, applied.fields)
+    stamp = 0 if applied.stamp == 'log' else stamp_of(message)
+    return stamp or received + round(action.delay * NS_PER_S), values
 
 
 def _bytes(values: np.ndarray) -> array:

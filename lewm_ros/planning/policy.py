@@ -28,6 +28,8 @@ from lewm_ros.time import NS_PER_S
 
 #: Time over which the command at a stamp is read [ns]; far shorter than a tick.
 MOMENT = 1000
+#: A command without an end holds at least so long [s].
+LONG = 3600.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class PlanningAgent:
     def __init__(
         self, spec: ModelSpec, contract: Contract, planner: RecedingHorizonPlanner, goal: Goal
     ) -> None:
-        self.history = History.of_model(spec)
+        self.history = History.of_model(spec, contract.action)
         self.goal = goal
         self.config = planner.config
         self.planner = planner
@@ -112,10 +114,13 @@ class PlanningAgent:
 
     def observe(self, stamp: int, latent: np.ndarray, steady: float) -> bool:
         """Compare the newest latent (D,) of the history; whether the goal's state changed."""
-        if self._hold and not len(self.history.actions()[0]):
+        stamps, values = self.history.actions()
+        if self._hold and (values == self._mean_action).all():
             # A holding robot is sent nothing before its first plan, and without any action
-            # there would never be one: the model's mean action stands in.
-            self.history.append_action(stamp, self._mean_action)
+            # there would never be one: the model's mean action stands in, as often as needed.
+            hold = round((self.history.hold or LONG) * NS_PER_S)
+            for at in range(int(stamps[-1]) + hold if len(stamps) else stamp, stamp + 1, hold):
+                self.history.append_action(at, self._mean_action)
         return self.goal.observe(stamp, latent, steady)
 
     def ask(self) -> bool:

@@ -34,6 +34,8 @@ ACTION_TYPES = (
 STATE_TYPES = (*ACTION_TYPES, 'nav_msgs/msg/Odometry')
 KINDS = ('position', 'velocity', 'effort')
 STOP_MODES = ('zero', 'hold')
+#: What a message counts by: the stamp in its header, or when it was logged (live: received).
+STAMPS = ('header', 'log')
 
 
 @dataclass(frozen=True)
@@ -42,18 +44,22 @@ class Camera:
 
     ``crop`` is (x, y, width, height) in [px] of the raw image, or None. ``scale`` is the value of
     a 16 bit pixel (a depth in [mm], the brightest of a 10 bit sensor) that is seen as white, or
-    None.
+    None. ``stamp`` is one of :data:`STAMPS`.
     """
 
     topic: str
     type: str = 'sensor_msgs/msg/Image'
     crop: tuple[int, int, int, int] | None = None
     scale: float | None = None
+    stamp: str = 'header'
+
+    key = 'camera'
 
     def __post_init__(self) -> None:
         found = Findings()
         found.note(checks.topic, 'camera.topic', self.topic)
         found.note(checks.one_of, 'camera.type', self.type, IMAGE_TYPES)
+        found.note(checks.one_of, 'camera.stamp', self.stamp, STAMPS)
         if self.crop is not None:
             object.__setattr__(self, 'crop', found.note(checks.crop, 'camera.crop', self.crop))
         if self.scale is not None:
@@ -64,11 +70,15 @@ class Camera:
 
 @dataclass(frozen=True)
 class Channel:
-    """Where numbers sit in a message: a topic, its type and one field path per number."""
+    """Where numbers sit in a message: a topic, its type and one field path per number.
+
+    ``stamp`` is one of :data:`STAMPS`.
+    """
 
     topic: str
     type: str
     fields: tuple[str, ...]
+    stamp: str = field(default='header', kw_only=True)
 
     key = 'state'
 
@@ -88,6 +98,7 @@ class Channel:
             not named or named == list(paths or ()),
             f'{self.key}.fields {list(paths or ())} has joints by name and by place: name them all',
         )
+        found.note(checks.one_of, f'{self.key}.stamp', self.stamp, STAMPS)
         found.report()
 
 
@@ -115,7 +126,11 @@ class Executed(Channel):
 
 @dataclass(frozen=True)
 class Action(Channel):
-    """The command. Arrays of this class have one entry per dimension, in contract units."""
+    """The command. Arrays of this class have one entry per dimension, in contract units.
+
+    ``hold`` is how long the robot's driver holds a command after it was received [s]; None: until
+    the next one.
+    """
 
     names: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
@@ -125,6 +140,7 @@ class Action(Channel):
     max_step: tuple[float, ...] | None = None  #: largest change per control tick
     max_rate: tuple[float, ...] | None = None  #: largest change per second
     delay: float = 0.0
+    hold: float | None = None
     executed: Executed | None = None
 
     key = 'action'
@@ -149,6 +165,9 @@ class Action(Channel):
                 object.__setattr__(self, key, sized[key])
         delay = found.note(checks.number, 'action.delay', self.delay, low=0.0, high=1.0)
         object.__setattr__(self, 'delay', delay)
+        if self.hold is not None:
+            hold = found.note(checks.number, 'action.hold', self.hold, 0.0, 3600.0, above=True)
+            object.__setattr__(self, 'hold', hold)
         if self.executed is not None:
             sized['executed.fields'] = self.executed.fields
             if self.executed.tolerance is not None:
@@ -249,6 +268,13 @@ class Contract:
                 f'{list(self.action.high)} leave zero out: the robot could not be stopped'
             )
 
+        hold = self.action.hold
+        if hold is not None and hold < self.period:
+            raise CheckError(
+                f'action.hold is {hold} but rates.control is {self.rates.control}: the driver '
+                f'would stop between two commands; expected at least {self.period:g}'
+            )
+
     @classmethod
     def load(cls, path: str | Path) -> Contract:
         """Read a contract file. Raises CheckError, a ConfigError, naming file and keys."""
@@ -291,13 +317,15 @@ class Contract:
         """Plain data that :meth:`parse` reads back."""
         data = _plain(asdict(self))
         # As in bundles from before these keys were known: the hash stays the same.
-        for section, key in (
-            (data['camera'], 'scale'),
-            (data['action'], 'max_rate'),
-            (data['action']['executed'] or {}, 'tolerance'),
+        for section, keys in (
+            (data['camera'], ('scale', 'stamp')),
+            (data['action'], ('max_rate', 'hold', 'stamp')),
+            (data['action']['executed'], ('tolerance', 'stamp')),
+            (data['state'], ('stamp',)),
         ):
-            if section.get(key) is None:
-                section.pop(key, None)
+            for key in () if section is None else keys:
+                if section[key] in (None, 'header'):
+                    del section[key]
         return data
 
     @property

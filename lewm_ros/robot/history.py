@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lewm_ros.robot.contract import Action
 from lewm_ros.robot.spec import ModelSpec
 from lewm_ros.time import NS_PER_S
 
@@ -39,16 +40,20 @@ def block_edges(start: np.ndarray | int, stop: np.ndarray | int, parts: int) -> 
     return start + (stop - start) * np.arange(parts + 1) // parts
 
 
-def held_average(stamps: np.ndarray, values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+def held_average(
+    stamps: np.ndarray, values: np.ndarray, edges: np.ndarray, hold: float | None = None
+) -> np.ndarray:
     """Average a held (piecewise constant) signal between consecutive edges.
 
     Args:
         stamps: (n,) int64 [ns], ascending; ``values[i]`` holds from ``stamps[i]`` on.
         values: (n, A) float.
         edges: (..., m + 1) int64 [ns], ascending along the last axis.
+        hold: what is held counts for so long [s], see ``action.hold``; None: until the next.
 
     Returns:
-        (..., m, A) float64; NaN where a part begins before the first stamp.
+        (..., m, A) float64; NaN where a part begins before the first stamp, or in part of it
+        what is held does not count any more.
 
     """
     edges = np.asarray(edges, dtype=np.int64)
@@ -63,11 +68,33 @@ def held_average(stamps: np.ndarray, values: np.ndarray, edges: np.ndarray) -> n
     total = integral[index] + values[index] * (at - times[index])[..., None]
     average = np.diff(total, axis=-2) / np.diff(at, axis=-1)[..., None]
     average[edges[..., :-1] < origin] = np.nan
+    if hold is not None:  # time without a command that counts, up to each edge [ns]
+        longest = round(hold * NS_PER_S)
+        lapsed = np.append(0, np.cumsum(np.maximum(np.diff(stamps) - longest, 0)))
+        lapsed = lapsed[index] + np.maximum(edges - stamps[index] - longest, 0)
+        average[np.diff(lapsed, axis=-1) > 0] = np.nan
     return average
 
 
+def held_values(
+    stamps: np.ndarray, values: np.ndarray, times: np.ndarray, hold: float | None = None
+) -> np.ndarray:
+    """Values (n, A) held at some times (n,) int64 [ns]; NaN where unknown, as in the average."""
+    if len(stamps) == 0:
+        return np.full((len(times), values.shape[1]), np.nan)
+    index = np.searchsorted(stamps, times, side='right') - 1
+    known = index >= 0
+    if hold is not None:
+        known &= times - stamps[index] < round(hold * NS_PER_S)
+    return np.where(known[:, None], values[index], np.nan)
+
+
 def block_actions(
-    stamps: np.ndarray, values: np.ndarray, frames: np.ndarray, parts: int
+    stamps: np.ndarray,
+    values: np.ndarray,
+    frames: np.ndarray,
+    parts: int,
+    hold: float | None = None,
 ) -> np.ndarray:
     """Action blocks between consecutive frames, flattened as the model reads them.
 
@@ -76,6 +103,7 @@ def block_actions(
         values: (n, A) commands.
         frames: (..., F) int64 [ns] stamps of the frames of a window.
         parts: k, the frameskip.
+        hold: as of :func:`held_average`.
 
     Returns:
         (..., F − 1, k·A) float64; index i is the block that leaves frame i. NaN where unknown.
@@ -83,7 +111,7 @@ def block_actions(
     """
     frames = np.asarray(frames, dtype=np.int64)
     edges = block_edges(frames[..., :-1], frames[..., 1:], parts)
-    averages = held_average(stamps, values, edges)
+    averages = held_average(stamps, values, edges, hold)
     return averages.reshape(*averages.shape[:-2], parts * values.shape[1])
 
 
@@ -130,6 +158,7 @@ class History:
         period: camera period [s]; frames of a context may be off by three quarters of it.
         action_size: A.
         ahead: how far back beyond the context contexts are asked for [s].
+        hold: how long a command counts [s], as of :func:`held_average`.
 
     """
 
@@ -141,21 +170,30 @@ class History:
         period: float,
         action_size: int,
         ahead: float = 0.0,
+        hold: float | None = None,
     ) -> None:
         self.length = length
         self.parts = parts
         self.block = round(block * NS_PER_S)
         self.period = round(period * NS_PER_S)
         self.action_size = action_size
+        self.hold = hold
         self._span = (length + 1) * self.block + round(ahead * NS_PER_S)
         self._latents: deque[tuple[int, np.ndarray]] = deque()
         self._actions: deque[tuple[int, np.ndarray]] = deque()
 
     @classmethod
-    def of_model(cls, spec: ModelSpec, ahead: float = 0.0) -> History:
-        """Make the history that a model needs; ``ahead`` as of the class [s]."""
-        size = spec.contract.action.size
-        return cls(spec.history, spec.frameskip, spec.block, spec.camera_period, size, ahead)
+    def of_model(cls, spec: ModelSpec, action: Action, ahead: float = 0.0) -> History:
+        """Make the history that a model needs on a robot; ``ahead`` as of the class [s]."""
+        return cls(
+            spec.history,
+            spec.frameskip,
+            spec.block,
+            spec.camera_period,
+            action.size,
+            ahead,
+            action.hold,
+        )
 
     def clear(self) -> None:
         """Forget everything (new episode, clock jump)."""
@@ -229,4 +267,4 @@ class History:
     def executed(self, frames: np.ndarray) -> np.ndarray:
         """Blocks (F − 1, k·A) executed between frame stamps (F,); NaN where unknown."""
         stamps, values = self.actions()
-        return block_actions(stamps, values, frames, self.parts)
+        return block_actions(stamps, values, frames, self.parts, self.hold)

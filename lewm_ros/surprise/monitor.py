@@ -108,7 +108,7 @@ class SurpriseMonitor:
     ) -> None:
         self._spec, self._engine, self._scale, self._horizon = spec, engine, scale, horizon
         self._contract = contract
-        self.history = History.of_model(spec, horizon * spec.block + ahead)
+        self.history = History.of_model(spec, contract.action, horizon * spec.block + ahead)
         self._lock = threading.Lock()
         self._ids = count(1)
         self._mean, self._gap = RunningMean(), FrameGap()

@@ -154,33 +154,33 @@ def test_frames_late_doubled_and_unstamped_change_nothing(tmp_path, reacher_cont
     assert report.refused.total() == 27
 
 
-def tick_start_hold(stamps, values, frames, parts):
+def tick_start_hold(stamps, values, frames, parts, hold=None):
     """Wrong: the command that is held when each part begins."""
     edges = block_edges(frames[..., :-1], frames[..., 1:], parts)
     index = np.clip(np.searchsorted(stamps, edges[..., :-1], side='right') - 1, 0, None)
     return values[index].reshape(*edges.shape[:-1], -1)
 
 
-def one_command_off(stamps, values, frames, parts):
+def one_command_off(stamps, values, frames, parts, hold=None):
     """Wrong: each command counts from the stamp of the next one on."""
     edges = block_edges(frames[..., :-1], frames[..., 1:], parts)
     return held_average(stamps[1:], values[:-1], edges).reshape(*edges.shape[:-1], -1)
 
 
-def one_tick_off(stamps, values, frames, parts):
+def one_tick_off(stamps, values, frames, parts, hold=None):
     """Wrong: the blocks begin and end a tick later than the frames."""
     edges = block_edges(frames[..., :-1], frames[..., 1:], parts) + FRAME
     return held_average(stamps, values, edges).reshape(*edges.shape[:-1], -1)
 
 
-def one_block_off(stamps, values, frames, parts):
+def one_block_off(stamps, values, frames, parts, hold=None):
     """Wrong: the block that enters a frame stands for the one that leaves it."""
     edges = block_edges(frames[..., :-1], frames[..., 1:], parts)
     edges = edges - (frames[..., 1:] - frames[..., :-1])[..., None]
     return held_average(stamps, values, edges).reshape(*edges.shape[:-1], -1)
 
 
-def parts_reversed(stamps, values, frames, parts):
+def parts_reversed(stamps, values, frames, parts, hold=None):
     """Wrong: the parts of a block in the other order."""
     edges = block_edges(frames[..., :-1], frames[..., 1:], parts)
     averages = held_average(stamps, values, edges)[..., ::-1, :]
@@ -213,7 +213,7 @@ def test_log_times_instead_of_stamps_would_be_noticed(
     """Of frames that are logged 20 ms late, or of stamped commands that are."""
     write(tmp_path / 'bag', integrating(5, 0, stamped, latency=20 * MS))
     monkeypatch.setattr(
-        bags._Stamps, 'read', lambda stamps, message, logged, topic, delay=0: logged + delay
+        bags.Stamps, 'read', lambda stamps, message, logged, topic, source, delay=0: logged + delay
     )
     assert worst(tmp_path, robot(reacher_contract, stamped=stamped)) > 10 * ROUNDING
 

@@ -110,6 +110,43 @@ def test_a_holding_robot_is_sent_nothing_before_its_first_plan(reacher_contract:
     assert stop is not None and stop[0] == 0.5
 
 
+@pytest.mark.parametrize(
+    ('reports', 'first'),
+    [
+        ([(0.0, 0.0)], 0.1),  # a ramp from the pose
+        ([(0.45, 0.5)], 0.5),
+        ([(1.05, 0.5)], 0.95),  # a little beyond the limit
+        ([(0.0, 0.0), (0.3, 0.3)], 0.4),  # the newest counts
+        ([(float('nan'), 0.0)], 0.5),  # no pose: as without a report
+        ([(0.0, float('inf'))], 0.5),
+        ([(0.0, -1e300)], 0.5),
+        ([], 0.5),
+    ],
+)
+def test_the_first_command_of_a_holding_robot_starts_from_its_pose(
+    reacher_contract: Contract, reports: list[tuple[float, float]], first: float
+) -> None:
+    """Where it reports one; a report alone moves nothing."""
+    robot = Robot(hold(reacher_contract, max_step=(0.1, 0.1)))
+    for values in reports:
+        robot.loop.executed(np.array(values), robot.now / NS_PER_S)
+    assert np.isnan(robot.ticks(2)).all()
+    assert robot.loop.stop() is None
+    robot.plan()
+    assert robot.ticks(1) == [pytest.approx(first)]
+    robot.loop.executed(np.array([-1.0, -1.0]), robot.now / NS_PER_S)
+    assert abs(robot.ticks(1)[0] - first) <= 0.1 + 1e-9  # from what was sent
+
+
+def test_an_old_pose_does_not_count(reacher_contract: Contract) -> None:
+    """Who knows where the robot is by now."""
+    robot = Robot(hold(reacher_contract, max_step=(0.1, 0.1)))
+    robot.loop.executed(np.zeros(2), robot.now / NS_PER_S)
+    robot.ticks(20)
+    robot.plan()
+    assert robot.ticks(1) == [0.5]
+
+
 @pytest.mark.parametrize(('ahead', 'says'), [(-10, 'in the past'), (30, 'ahead: clocks differ')])
 def test_a_plan_for_another_time_is_refused(
     reacher_contract: Contract, ahead: int, says: str

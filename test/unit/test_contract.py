@@ -150,6 +150,13 @@ def test_shipped_contracts_load(reacher_contract):
         ('action.delay', -0.1, ('action.delay is -0.1', '[0.0, 1.0]')),
         ('action.delay', float('nan'), ('action.delay is nan',)),
         ('action.delay', '20ms', ("action.delay is '20ms'",)),
+        ('action.hold', 0, ('action.hold is 0', 'in (0.0, 3600.0]')),
+        ('action.hold', float('nan'), ('action.hold is nan',)),
+        ('action.hold', 0.049, ('action.hold is 0.049', 'rates.control is 20.0', '0.05')),
+        ('action.stamp', 'now', ("action.stamp is 'now'", "['header', 'log']")),
+        ('action.executed.stamp', 1, ('action.executed.stamp is 1',)),
+        ('camera.stamp', 'logged', ("camera.stamp is 'logged'", "['header', 'log']")),
+        ('state.stamp', '', ("state.stamp is ''",)),
         ('action.executed.topic', 'a b', ("action.executed.topic is 'a b'",)),
         ('action.executed.type', 'Joints', ("action.executed.type is 'Joints'",)),
         ('action.executed.fields', ['data[0]'], ('action.executed.fields has 1 entries',)),
@@ -263,6 +270,19 @@ def test_a_rate_and_a_tolerance_are_kept_and_without_them_a_bundles_hash_stays()
         assert given.hash != Contract.parse(ARM).hash
     action = Contract.parse(ARM).to_dict()['action']
     assert 'max_rate' not in action and 'tolerance' not in action['executed']
+
+
+def test_what_stamps_and_a_hold_say_is_kept_and_without_them_a_bundles_hash_stays():
+    """Nor does it matter to a bundle."""
+    for section in ('camera', 'action', 'action.executed', 'state'):
+        given = Contract.parse(changed(f'{section}.stamp', 'log'))
+        assert Contract.parse(given.to_dict()) == given
+        given.check_against_bundle(Contract.parse(ARM))
+    assert 'stamp' not in json.dumps(Contract.parse(ARM).to_dict())
+    held = Contract.parse(changed('action.hold', 0.5))
+    assert held.action.hold == 0.5 and Contract.parse(held.to_dict()) == held
+    held.check_against_bundle(Contract.parse(ARM))
+    assert 'hold' not in Contract.parse(ARM).to_dict()['action']
 
 
 def test_contract_cannot_be_changed_in_place():

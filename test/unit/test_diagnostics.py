@@ -14,6 +14,7 @@ import pytest
 import rclpy.logging
 
 from lewm_ros.nodes.diagnostics import ERROR, WARN, Conditions, Rate, StampRate
+from lewm_ros.nodes.frame_stamps import FrameStamps
 from lewm_ros.time import NS_PER_S
 
 
@@ -96,6 +97,29 @@ def test_a_rate_of_stamps_is_not_known_before_they_fill_the_window():
         assert rate_of(times, times[-1] + jump + times[:52]) == pytest.approx(10.0)
     assert np.isnan(rate_of(np.zeros(1000)))
     assert np.isnan(rate_of(times[:0] + 1, 1e-9 * np.arange(10_000)))
+
+
+def test_frames_of_another_clock_are_named_as_long_as_they_come():
+    """One that is in time among late ones is enough; a look without a frame changes nothing."""
+    stamps, second = FrameStamps(0.05), NS_PER_S
+
+    def said(*offsets: float) -> str | None:
+        for offset in offsets:
+            stamps.add(100 * second + round(offset * second), 100 * second)
+        return stamps.other_clock('/cam')
+
+    assert said() is None
+    assert said(-0.4, -0.6, 0.2) is None
+    text = said(-3.0, -3.2)
+    assert text is not None
+    assert text.startswith("frames on /cam are stamped 3.00 s behind this node's clock: synchron")
+    assert 'camera.stamp: log' in text
+    assert said() == text
+    assert said(-3.0, -0.1) is None
+    assert '0.60 s ahead of' in str(said(0.6))
+    assert 'clock (simulated time, or time since boot?): synchronise' in str(said(-1e9))
+    stamps.clear()
+    assert said() is None
 
 
 HOLD = """

@@ -21,9 +21,9 @@ def ticks(count: int) -> tuple[np.ndarray, np.ndarray]:
     return index * TICK, np.stack([index, 100.0 + index], axis=1)
 
 
-def history(length: int = 3, ahead: float = 0.0) -> History:
+def history(length: int = 3, ahead: float = 0.0, hold: float | None = None) -> History:
     """A history of a 20 Hz camera and two action dimensions."""
-    return History(length, PARTS, 0.25, 0.05, action_size=2, ahead=ahead)
+    return History(length, PARTS, 0.25, 0.05, action_size=2, ahead=ahead, hold=hold)
 
 
 def filled(count: int = 40) -> History:
@@ -45,8 +45,9 @@ def test_context_holds_latents_and_the_blocks_between_them():
     np.testing.assert_allclose(context.past[:, ::2].ravel(), np.arange(10, 20))
 
 
+@pytest.mark.parametrize('hold', [None, 0.08])
 @pytest.mark.parametrize('seed', range(5))
-def test_contexts_at_run_time_are_the_windows_of_training(seed):
+def test_contexts_at_run_time_are_the_windows_of_training(seed, hold):
     """Jittered frames, dropped frames and commands off the grid: both sides agree.
 
     Frames and commands are fed in the order of their stamps; the context at each frame must
@@ -58,10 +59,12 @@ def test_contexts_at_run_time_are_the_windows_of_training(seed):
     commands = np.arange(-20, 220) * TICK + rng.integers(-20 * MS, 20 * MS, 240)
     values = rng.normal(size=(240, 2))
     windows = window_indices(frames, BLOCK, 3, TICK)
-    blocks = block_actions(commands, values, frames[windows], PARTS)
-    expected = {int(w[-1]): (w, b) for w, b in zip(windows, blocks)}
+    blocks = block_actions(commands, values, frames[windows], PARTS, hold)
+    known = np.isfinite(blocks).all(axis=(1, 2))
+    assert known.all() == (hold is None)  # some commands are further apart than that
+    expected = {int(w[-1]): (w, b) for w, b in zip(windows[known], blocks[known])}
 
-    kept = history()
+    kept = history(hold=hold)
     found = {}
     fed = 0
     for i, stamp in enumerate(frames):
@@ -72,7 +75,7 @@ def test_contexts_at_run_time_are_the_windows_of_training(seed):
         context = kept.context(int(stamp))
         if context is not None:
             found[i] = context
-    assert len(found) > 130
+    assert len(found) > (130 if hold is None else 20)
     assert found.keys() == expected.keys()
     for i, context in found.items():
         window, block = expected[i]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lewm_ros.robot.history import block_actions, held_average, window_indices
+from lewm_ros.robot.history import block_actions, held_average, held_values, window_indices
 from lewm_ros.time import NS_PER_S
 
 MS = 1_000_000
@@ -75,6 +75,29 @@ def test_time_before_the_first_command_is_unknown():
     result = held_average(stamps, values, edges)
     assert np.isnan(result[0]).all()
     np.testing.assert_allclose(result[1], 1.0)
+
+
+@pytest.mark.parametrize('seed', range(10))
+def test_a_command_that_ends_is_unknown_from_then_on(seed):
+    """As brute force has it, and to the nanosecond; the others are those of the endless hold."""
+    rng = np.random.default_rng(seed)
+    stamps = 1_790_000_000 * NS_PER_S + np.cumsum(rng.integers(1, 120 * MS, 40))
+    values = rng.normal(size=(40, 2))
+    edges = np.sort(rng.integers(stamps[0], stamps[-1] + 300 * MS, (30, 2)), axis=1)
+    hold = 80 * MS
+    found = held_average(stamps, values, edges, hold / NS_PER_S)
+    for (start, stop), row, endless in zip(edges, found, held_average(stamps, values, edges)):
+        ends = [*stamps[1:].tolist(), int(stop)]
+        gaps = [(a + hold, b) for a, b in zip(stamps.tolist(), ends) if b > a + hold]
+        unknown = any(max(a, start) < min(b, stop) for a, b in gaps)
+        np.testing.assert_array_equal(row, np.full((1, 2), np.nan) if unknown else endless)
+    times = np.array([0, 79 * MS + 999_999, 80 * MS, 100 * MS]) + 7
+    stamps, values = ns(0, 100) + 7, np.array([[1.0], [2.0]])
+    held = held_values(stamps, values, times, 0.08)
+    np.testing.assert_array_equal(held[:, 0], [1.0, 1.0, np.nan, 2.0])
+    np.testing.assert_array_equal(held_average(stamps, values, times[[0, 2]], 0.08), [[1.0]])
+    assert np.isnan(held_average(stamps, values, times[[0, 2]] + 1, 0.08)).all()
+    assert np.isnan(held_values(stamps, values, ns(0), None)).all()  # before the first
 
 
 def test_without_commands_everything_is_unknown():

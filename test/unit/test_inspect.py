@@ -22,7 +22,7 @@ from lewm_ros.bags.contact_sheet import Thinned
 from lewm_ros.bags.delay import DelayEstimate
 from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.cli import main
-from lewm_ros.errors import ObservationError
+from lewm_ros.errors import BagError, ObservationError
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.imaging import from_message
 from lewm_ros.time import NS_PER_S
@@ -120,6 +120,62 @@ def test_jitter_is_the_spread_of_the_intervals(tmp_path, inspected):
     _, report, _ = inspected(write(tmp_path / 'bag', messages))
     jitter = {t['name']: t['jitter_ms'] for t in report['bags'][0]['topics']}
     assert jitter['/lewm/camera/image'] == pytest.approx(10.0)
+
+
+def keys(rounds: int = 6, seconds: float = 7.0) -> list[Recorded]:
+    """A key held for a second: 0.5 at 10 Hz, nothing for 5 s, then 0; the base moves for 1.5 s.
+
+    The image shows how far it is: its brightness.
+    """
+    messages, place = [], 0.0
+    for number in range(round(rounds * seconds * 20)):
+        stamp, at = NS_PER_S + number * FRAME, number / 20 % seconds
+        place += 0.5 / 20 if 0.001 < at < 1.5 else 0.0
+        if (at < 0.99 or at > 5.99) and number % 2 == 0:
+            messages.append(command(stamp - 1, 0.5 if at < 1 else 0.0, 0.0))
+        grey = np.full((16, 16, 3), round(40 * place) % 256, dtype=np.uint8)
+        messages.append(frame(stamp, grey))
+    return messages
+
+
+def test_commands_of_a_key_that_was_let_go_end(tmp_path, inspected):
+    """Held for ever they say that the base drives while it stands; inspect asks."""
+    bag = write(tmp_path / 'bag', keys())
+    _, endless, _ = inspected(bag)
+    note = 'commands pause for up to 5.1 s: is the last one held? If not, set action.hold to how'
+    assert note in ' '.join(endless['bags'][0]['notes'])
+    assert endless['bags'][0]['episodes'][0]['lapsed'] == 0
+    path = contract_file(tmp_path, hold=0.6)
+    contract = Contract.load(path)
+    status, report, _ = inspected(bag, contract=path)
+    assert status == 0
+    lapsed = report['bags'][0]['episodes'][0]['lapsed']
+    assert lapsed == endless['windows'] - report['windows'] > 0
+    (note,) = [text for text in report['bags'][0]['notes'] if 'hold' in text]
+    assert note == f'{lapsed} windows left out: commands older than action.hold (0.6 s)'
+    (episode,) = read_episodes([bag], contract, 16)
+    moving = np.diff(episode.images[:, 0, 0, 0].astype(int)) != 0
+    windows = load_windows([bag], contract, 16, 1, 5, tmp_path / 'cache')
+    forward = windows.blocks[:, 0::2].mean(axis=(1, 2))
+    moved = [moving[a:b].any() for a, b in windows.frames[:, [0, -1]]]
+    assert set(np.round(forward[np.logical_not(moved)], 6)) == {0.0}
+    assert (forward[moved] > 0).all() and len(forward) > 100
+
+
+def test_where_no_window_is_left_the_hold_is_named(tmp_path):
+    """By inspect and in training; a position at zero is no stop: whether it is held is asked."""
+    messages = [m for n, m in enumerate(drive(60, 1)) if 'action' not in m.topic or n < 12]
+    bag = write(tmp_path / 'bag', messages)
+    path = contract_file(tmp_path, hold=0.1)
+    status, _, error = lewm('inspect', bag, '--contract', path, '--image-size', 16, '--json')
+    assert status == 2
+    assert 'windows left out: commands older than action.hold' in error
+    with pytest.raises(BagError, match=r'none older than action.hold \(0.1 s\)'):
+        load_windows([bag], Contract.load(path), 16, 3, 5, tmp_path / 'cache')
+    path = contract_file(tmp_path, kind='position')
+    status, out, _ = lewm('inspect', bag, '--contract', path, '--image-size', 16, '--json')
+    assert status == 0
+    assert 'commands pause for up to 2.' in out
 
 
 def test_ranges_saturation_and_constant_dimensions(tmp_path, inspected):

@@ -176,6 +176,8 @@ def test_a_stamped_command_counts_from_its_stamp():
     assert message.twist.angular.z == 0.2
     stamp, _ = read_action(message, action, received=1)
     assert stamp == 7 * NS_PER_S
+    stamp, _ = read_action(message, replace(action, stamp='log'), received=1)
+    assert stamp == 1 + 20_000_000
 
 
 def test_joint_commands_carry_the_names_in_the_order_of_the_message():

@@ -1,0 +1,63 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""What the stamps of camera frames tell: their rate against training's, and another clock."""
+
+from __future__ import annotations
+
+from lewm_ros.nodes.diagnostics import StampRate
+from lewm_ros.time import APART, NS_PER_S, origin_hint, side
+
+#: A camera is slow below the first share of its rate in training, and no more from the second on.
+SLOW, FAST_ENOUGH = 0.8, 0.9
+#: Its rate is that of so many seconds [s], or of so many frames where they last longer.
+RATE_SECONDS, RATE_FRAMES = 5.0, 20
+
+
+class FrameStamps:
+    """Watches the stamps of the frames of one topic.
+
+    Args:
+        period: between frames in training [s].
+
+    """
+
+    def __init__(self, period: float) -> None:
+        self._trained = 1 / period
+        self._rate = StampRate(max(RATE_SECONDS, RATE_FRAMES * period))
+        self._slow = False
+        self._newest: float | None = None  # the least offset since the last look [s]
+        self._offset = 0.0  # that at the last look with a frame
+
+    def add(self, stamp: int, received: int) -> None:
+        """Note the stamp of a frame, and when it came by the node's clock [ns]."""
+        self._rate.add(stamp)
+        offset = (stamp - received) / NS_PER_S
+        self._newest = offset if self._newest is None else min(self._newest, offset, key=abs)
+
+    def clear(self) -> None:
+        """Start over, after a silence."""
+        self._rate.clear()
+        self._newest, self._offset = None, 0.0
+
+    def slow(self, topic: str) -> str | None:
+        """Say that the camera of a topic is slower than in training: contexts lack frames then."""
+        rate = self._rate.hz
+        self._slow = rate < (FAST_ENOUGH if self._slow else SLOW) * self._trained
+        if not self._slow:
+            return None
+        return (
+            f'frames at {rate:.1f} Hz on {topic}, the bundle was trained at '
+            f'{self._trained:.1f} Hz: set the camera to that rate'
+        )
+
+    def other_clock(self, topic: str) -> str | None:
+        """Say how far the frames of a topic, since the last call, are from the node's clock."""
+        if self._newest is not None:
+            self._offset, self._newest = self._newest, None
+        if abs(self._offset) <= APART:
+            return None
+        return (
+            f"frames on {topic} are stamped {side(self._offset)} this node's clock"
+            f'{origin_hint(self._offset)}: synchronise the clocks (chrony or PTP), or set '
+            'camera.stamp: log in the contract and train with it'
+        )
