@@ -21,9 +21,9 @@ from lewm_ros.bags.raw import Topic
 from lewm_ros.bags.reader import Bag
 from lewm_ros.errors import BagError, ConfigError, ObservationError
 from lewm_ros.robot.checks import CheckError
-from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.contract import Camera, Contract
 from lewm_ros.robot.fields import read_command, read_fields, steps
-from lewm_ros.robot.imaging import from_message, prepare
+from lewm_ros.robot.imaging import from_message, prepare, unstated_order
 
 #: Messages of each topic that are decoded; the others are assumed to be like them.
 _SAMPLES = 5
@@ -86,7 +86,7 @@ def check_bag(path: Path, contract: Contract | None) -> BagReport:
         bag = Bag(path, damage)
         found = match_topics(bag, contract, report)
         if contract is not None:
-            offsets = _sample(bag, _readers(contract, found), report)
+            offsets = _sample(bag, contract.camera, _readers(contract, found), report)
             roles = ('camera', contract.action.applied.key)
             sides = [offsets.get(found[role], []) if role in found else [] for role in roles]
             differ = clocks_differ(*sides)
@@ -102,7 +102,7 @@ def _readers(contract: Contract, found: Mapping[str, Topic]) -> dict[Topic, list
     """Return the functions that decode each topic; ``found`` maps roles to topics."""
     camera, applied, state = contract.camera, contract.action.applied, contract.state
     readers: dict[str, Reader] = {
-        'camera': lambda m: prepare(from_message(m, camera.scale), 16, camera.crop),
+        'camera': lambda m: prepare(from_message(m, camera), 16, camera.crop),
         applied.key: lambda m: read_command(m, applied.fields),
     }
     if state is not None:
@@ -115,7 +115,7 @@ def _readers(contract: Contract, found: Mapping[str, Topic]) -> dict[Topic, list
 
 
 def _sample(
-    bag: Bag, readers: dict[Topic, list[Reader]], report: BagReport
+    bag: Bag, camera: Camera, readers: dict[Topic, list[Reader]], report: BagReport
 ) -> dict[Topic, list[int]]:
     """Read the first messages of each topic as training would.
 
@@ -124,6 +124,7 @@ def _sample(
     offsets: dict[Topic, list[int]] = {}
     seen: Counter[Topic] = Counter()
     refused: dict[str, None] = {}
+    notes: dict[str, None] = {}
     for place, (topic, logged, data) in enumerate(bag.messages(readers)):
         if place == _MOST or all(seen[t] >= _SAMPLES for t in readers):
             break
@@ -134,6 +135,9 @@ def _sample(
             message = TYPES.deserialize_cdr(data, topic.type)
             if hasattr(message, 'header') and (stamp := header_stamp(data)):
                 offsets.setdefault(topic, []).append(stamp - logged)
+            order = unstated_order(message, camera)
+            if order is not None:
+                notes[f'{topic.name}: {order}'] = None
             for reader in readers[topic]:
                 reader(message)
         except (ObservationError, ConfigError) as error:
@@ -141,4 +145,5 @@ def _sample(
         except SerdeError:
             refused[f'{topic.name}: message that is damaged or of another layout'] = None
     report.problems += refused
+    report.notes += notes
     return offsets

@@ -36,6 +36,12 @@ GAP_PERIODS, GAP_SECONDS = 3, 0.2
 NEAR = 0.01
 #: A dimension is constant if it varies by less than this share of the range.
 STILL = 1e-6
+#: A dimension hardly moves if it leaves its commonest value for a smaller share of the ticks.
+RARE = 0.01
+#: Values that are told apart for this, as parts of the range between limits.
+BINS = 1001
+#: Images are flat where their values span less than this, of 255: 12 bits seen as 16 span 16.
+FLAT = 20
 #: Episodes of a bag that are listed as text.
 LISTED = 20
 
@@ -51,6 +57,7 @@ class ActionReport:
     least: float | None = None  #: None where there are no commands
     greatest: float | None = None
     constant: bool = False
+    moving: float | None = None  #: share of the control ticks off the commonest value, 0 to 1
     saturated: float | None = None  #: share of the control ticks, 0 to 1
     beyond: int = 0  #: commands outside of the limits
 
@@ -65,6 +72,8 @@ class Report:
     windows: int = 0
     bags: list[BagReport] = field(default_factory=list)
     actions: list[ActionReport] = field(default_factory=list)
+    darkest: int | None = None  #: value in the images as the model sees them, 0 to 255
+    brightest: int | None = None
     delay: Delay | None = None
     sheet: str | None = None  #: the contact sheet, None where none was drawn
 
@@ -138,6 +147,7 @@ class _Ranges:
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
         self._ticks = 0
+        self._values = np.zeros((contract.action.size, BINS), dtype=int)
         self._near = np.zeros(contract.action.size, dtype=int)
         self._beyond = np.zeros(contract.action.size, dtype=int)
         self._least = np.full(contract.action.size, np.inf)
@@ -151,6 +161,8 @@ class _Ranges:
         ticks = np.arange(first, last + 1, round(self._contract.period * NS_PER_S))
         held = episode.actions[np.searchsorted(episode.action_stamps, ticks, side='right') - 1]
         self._ticks += len(held)
+        places = np.clip((held - low) / (high - low) * BINS, 0, BINS - 1).astype(int)
+        self._values += [np.bincount(column, minlength=BINS) for column in places.T]
         self._near += ((held <= low + margin) | (held >= high - margin)).sum(axis=0)
         self._beyond += ((episode.actions < low) | (episode.actions > high)).sum(axis=0)
         self._least = np.minimum(self._least, episode.actions.min(axis=0))
@@ -168,6 +180,7 @@ class _Ranges:
                 report.least, report.greatest = float(self._least[i]), float(self._greatest[i])
                 report.constant = report.greatest - report.least <= STILL * (high - low)
             if self._ticks:
+                report.moving = float(1 - self._values[i].max() / self._ticks)
                 report.saturated = float(self._near[i] / self._ticks)
             reports.append(report)
         return reports
@@ -190,6 +203,7 @@ def inspect_bags(
     contract = Contract.load(path)
     report = Report(str(path), history + 1, frameskip * contract.period)
     ranges, delay = _Ranges(contract), DelayEstimate(contract)
+    levels: list[int] = []
     sheet = ContactSheet(contract.action.names, contract.action.bounds)
     for bag_path in bags:
         found = BagReport(str(bag_path))
@@ -218,6 +232,7 @@ def inspect_bags(
                     )
                 )
                 report.windows += windows
+                levels += [int(episode.images.min()), int(episode.images.max())]
                 ranges.add(episode)
                 delay.add(episode)
                 sheet.add(episode, gaps, windows)
@@ -228,6 +243,7 @@ def inspect_bags(
         finally:
             found.refused = dict(met.refused)
             found.problems += met.clocks
+    report.darkest, report.brightest = min(levels, default=None), max(levels, default=None)
     report.actions, report.delay = ranges.result(), delay.result()
     if out is not None and any(bag.episodes for bag in report.bags):
         sheet.draw(out)

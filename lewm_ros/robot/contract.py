@@ -33,6 +33,7 @@ ACTION_TYPES = (
 STATE_TYPES = (*ACTION_TYPES, 'nav_msgs/msg/Odometry')
 KINDS = ('position', 'velocity', 'effort')
 STOP_MODES = ('zero', 'hold')
+ORDERS = ('rgb', 'bgr')
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,14 @@ class Camera:
 
     ``crop`` is (x, y, width, height) in [px] of the raw image, or None. ``scale`` is the value of
     a 16 bit pixel (a depth in [mm], the brightest of a 10 bit sensor) that is seen as white, or
-    None.
+    None. ``order`` is that of the colours of 8UC3, which does not state it; None reads RGB.
     """
 
     topic: str
     type: str = 'sensor_msgs/msg/Image'
     crop: tuple[int, int, int, int] | None = None
     scale: float | None = None
+    order: str | None = None
 
     def __post_init__(self) -> None:
         found = Findings()
@@ -58,6 +60,8 @@ class Camera:
         if self.scale is not None:
             scale = found.note(checks.number, 'camera.scale', self.scale, low=1.0, high=65535.0)
             object.__setattr__(self, 'scale', scale)
+        if self.order is not None:
+            found.note(checks.one_of, 'camera.order', self.order, ORDERS)
         found.report()
 
 
@@ -282,6 +286,7 @@ class Contract:
         # As in bundles from before these keys were known: the hash stays the same.
         for section, key in (
             (data['camera'], 'scale'),
+            (data['camera'], 'order'),
             (data['action'], 'max_rate'),
             (data['action']['executed'] or {}, 'tolerance'),
         ):
