@@ -339,6 +339,27 @@ def test_sizes_below_one_are_refused(tmp_path, capsys, option):
     assert f'{option} is 0: expected 1 or more' in capsys.readouterr().err
 
 
+def test_a_folder_that_cannot_be_written_costs_the_sheet_alone(tmp_path, monkeypatch, disk_of):
+    """Unless the sheet was asked for: then that is said before the bag is read."""
+    bag = write(tmp_path / 'bag', following(0))
+    monkeypatch.chdir(tmp_path)
+    disk_of(1000)
+    arguments = ['--contract', 'reacher', '--image-size', '16']
+    status, out, error = lewm('inspect', bag, *arguments)
+    assert (status, error) == (
+        0,
+        'no contact sheet: report folder .: cannot be written: File too large\n',
+    )
+    assert 'usable windows: 105' in out and 'contact sheet' not in out
+    for place, reason in (
+        ('s/sheet.png', 'report folder s: cannot be written: File too large'),
+        (str(tmp_path), 'is a folder: expected a file such as'),
+    ):
+        status, out, error = lewm('inspect', bag, *arguments, '--out', place)
+        assert (status, out) == (2, '')
+        assert reason in error and error.count('\n') == 1
+
+
 def test_json_needs_no_matplotlib(tmp_path):
     """Figures only: nothing is drawn unless --out says where."""
     bag = write(tmp_path / 'bag', following(0))
