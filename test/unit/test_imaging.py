@@ -91,7 +91,10 @@ def test_bayer_patterns_name_their_first_row(pattern, tile):
     assert (image == [RED, GREEN, BLUE]).all()
 
 
-@pytest.mark.parametrize(('encoding', 'order'), [('yuv422_yuy2', 'yuyv'), ('uyvy', 'uyvy')])
+@pytest.mark.parametrize(
+    ('encoding', 'order'),
+    [('yuv422_yuy2', 'yuyv'), ('yuyv', 'yuyv'), ('uyvy', 'uyvy'), ('yuv422', 'uyvy')],
+)
 def test_yuv_is_red_where_v_is_high(encoding, order):
     """BT.601 red, a grey and a blue come out as such in both byte orders."""
     values = {'red': (81, 90, 240), 'grey': (126, 128, 128), 'blue': (41, 240, 110)}
