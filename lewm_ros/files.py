@@ -11,6 +11,7 @@ import fcntl
 import os
 from pathlib import Path
 import sys
+import tempfile
 
 from lewm_ros.errors import ConfigError, LewmError, ModelError
 
@@ -108,7 +109,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yield where to write a file that takes the place of ``path`` after the block.
 
     A reader sees the old file or the whole new one, after a power cut too. Where the block
-    raises, the old file stays.
+    raises, the old file stays; an OSError, of a full disk say, then names ``path``.
     """
     partial = path.with_name(f'.{path.name}.{os.getpid()}{PARTIAL}')
     partial.unlink(missing_ok=True)
@@ -117,8 +118,22 @@ def atomic_write(path: Path) -> Iterator[Path]:
         sync(partial)
         partial.replace(path)
         sync(path.parent)
+    except OSError as error:
+        if error.filename in (None, str(partial)):
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_room(folder: Path, size: int) -> None:
+    """Raise OSError naming the folder unless a file of ``size`` [bytes] can be written in it."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        error.filename = str(folder)
+        raise
 
 
 def sync(path: Path) -> None:

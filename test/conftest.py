@@ -10,6 +10,7 @@ from fcntl import LOCK_EX, flock
 from functools import cache
 import os
 from pathlib import Path
+import resource
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +109,14 @@ def contract_file(reacher_contract: Contract, tmp_path: Path) -> Callable[..., P
         return path
 
     return write
+
+
+@pytest.fixture
+def disk_of() -> Iterator[Callable[[int], None]]:
+    """Return what limits the size of files [bytes]: writing beyond fails as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.fixture(scope='session')

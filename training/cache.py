@@ -28,7 +28,7 @@ from lewm_ros.robot.contract import Contract
 from lewm_ros.time import NS_PER_S
 
 #: Raised when the layout or the meaning of a cache changes.
-VERSION = 2
+VERSION = 3
 ARRAYS = ('frames.npy', 'blocks.npy', 'episodes.npy')
 log = logging.getLogger('lewm')
 

@@ -18,7 +18,7 @@ from torch import nn
 from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bags.reader import find_bags
-from lewm_ros.bundle import Bundle, DecoderEntry, add_file
+from lewm_ros.bundle import Bundle, DecoderEntry, add_file, check_writable
 from lewm_ros.engines import Engine
 from lewm_ros.errors import BagError
 from lewm_ros.progress import progress
@@ -85,9 +85,11 @@ def train_decoder(
         device: 'cpu' or 'cuda'.
         threads: of the processor.
 
-    Raises BagError where the bags have no usable frames.
+    Raises BagError where the bags have no usable frames, ModelError where the bundle cannot be
+    written.
 
     """
+    check_writable(bundle.path)
     bags = find_bags(data)
     latents, images, held_out = _encoded(bundle, engine, bags)
     torch.set_num_threads(threads)

@@ -15,7 +15,7 @@ from safetensors.torch import save
 import torch
 from torch import nn
 
-from lewm_ros.bundle import CARD, Bundle, write_bundle
+from lewm_ros.bundle import CARD, Bundle, check_writable, write_bundle
 from lewm_ros.bundle.manifest import ENCODER, MAX_BLOCKS, ROLLOUT, WEIGHTS
 from lewm_ros.engines.graphs import latent_names
 from lewm_ros.engines.torch_engine import load_model
@@ -141,6 +141,7 @@ def export_bundle(bundle: Bundle, horizon: int | None = None) -> Bundle:
     if not 1 <= horizon <= MAX_BLOCKS:
         raise ModelError(f'horizon is {horizon} blocks: expected 1 to {MAX_BLOCKS}')
     manifest = replace(manifest, horizon=horizon, calibration=(), files={})
+    check_writable(bundle.path)
     model = load_model(bundle)
     files: dict[str, bytes | Path] = {
         WEIGHTS: bundle.path / WEIGHTS,

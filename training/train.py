@@ -20,7 +20,7 @@ import yaml
 
 from lewm_ros import __version__
 from lewm_ros.bags.episodes import recording_command
-from lewm_ros.bundle import CARD, MANIFEST, Bundle, write_bundle
+from lewm_ros.bundle import CARD, MANIFEST, Bundle, check_writable, write_bundle
 from lewm_ros.errors import ModelError
 from lewm_ros.model import ARCHITECTURES
 from lewm_ros.progress import progress
@@ -70,6 +70,7 @@ def train(
     """
     if out.exists() and not (out / MANIFEST).exists():
         raise ModelError(f'--out {out} exists and is no bundle: choose another folder')
+    check_writable(out)
     if folder.checkpoint.exists() and not resume:
         raise ModelError(
             f'{folder.checkpoint} exists: add --resume, or choose another --run folder'

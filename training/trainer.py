@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+import io
 from itertools import islice
 import json
 import math
@@ -282,8 +283,10 @@ class Trainer:
         }
         if self.device == 'cuda':
             state['cuda_rng'] = torch.cuda.get_rng_state()
+        content = io.BytesIO()  # torch.save names no cause where a disk is full
+        torch.save(state, content)
         with atomic_write(path) as partial:
-            torch.save(state, partial)
+            partial.write_bytes(content.getbuffer())
 
     def load(self, path: Path) -> None:
         """Continue from a checkpoint.

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lewm_ros.bags.episodes import find_topic
+from lewm_ros.bags.episodes import find_topic, foreign
 from lewm_ros.bags.raw import Topic
 from lewm_ros.bags.reader import Bag
 from lewm_ros.errors import BagError
@@ -106,6 +106,9 @@ def match_topics(bag: Bag, contract: Contract | None, report: BagReport) -> dict
 
 def _there_instead(bag: Bag, name: str, kind: str) -> str:
     """Describe the topics that may have been meant."""
+    why = foreign(bag, name)
+    if why is not None:
+        return why
     tail = '/' + name.lstrip('/')
     same_name = [t.type for t in bag.topics if t.name.endswith(tail) and t.type != kind]
     same_type = [t.name for t in bag.topics if t.type == kind]

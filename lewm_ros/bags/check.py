@@ -22,7 +22,7 @@ from lewm_ros.errors import BagError, ConfigError, ObservationError
 from lewm_ros.robot.checks import CheckError
 from lewm_ros.robot.contract import Camera, Channel, Contract
 from lewm_ros.robot.fields import in_order, read_command, read_fields, steps
-from lewm_ros.robot.imaging import from_message, prepare
+from lewm_ros.robot.imaging import from_message, prepare, unstated_order
 
 #: Messages of each topic that are decoded; the others are assumed to be like them.
 _SAMPLES = 5
@@ -87,7 +87,7 @@ def check_bag(path: Path, contract: Contract | None) -> BagReport:
         found = match_topics(bag, contract, report)
         if contract is not None:
             stamps = Stamps(set())
-            _sample(bag, _readers(contract, found), stamps, report)
+            _sample(bag, contract.camera, _readers(contract, found), stamps, report)
             differ = stamps.differ(contract)
             report.problems += [] if differ is None else [differ]
         damage |= bag.damage
@@ -101,7 +101,7 @@ def _readers(contract: Contract, found: Mapping[str, Topic]) -> dict[Topic, list
     """Return how each topic is read, for each section; ``found`` maps roles to topics."""
     camera, applied, state = contract.camera, contract.action.applied, contract.state
     readers: list[Reader] = [
-        (camera, lambda m: prepare(from_message(m, camera.scale), 16, camera.crop)),
+        (camera, lambda m: prepare(from_message(m, camera), 16, camera.crop)),
         (applied, in_order(read_command, applied.fields)),
     ]
     if state is not None:
@@ -114,11 +114,16 @@ def _readers(contract: Contract, found: Mapping[str, Topic]) -> dict[Topic, list
 
 
 def _sample(
-    bag: Bag, readers: dict[Topic, list[Reader]], stamps: Stamps, report: BagReport
+    bag: Bag,
+    camera: Camera,
+    readers: dict[Topic, list[Reader]],
+    stamps: Stamps,
+    report: BagReport,
 ) -> None:
     """Read the first messages of each topic as training would."""
     seen: Counter[Topic] = Counter()
     refused: dict[str, None] = {}
+    notes: dict[str, None] = {}
     for place, (topic, logged, data) in enumerate(bag.messages(readers)):
         if place == _MOST or all(seen[t] >= _SAMPLES for t in readers):
             break
@@ -127,6 +132,9 @@ def _sample(
             continue
         try:
             message = TYPES.deserialize_cdr(data, topic.type)
+            order = unstated_order(message, camera)
+            if order is not None:
+                notes[f'{topic.name}: {order}'] = None
             for source, read in readers[topic]:
                 stamps.read(message, logged, topic, source)
                 read(message)
@@ -135,3 +143,4 @@ def _sample(
         except SerdeError:
             refused[f'{topic.name}: message that is damaged or of another layout'] = None
     report.problems += refused
+    report.notes += notes

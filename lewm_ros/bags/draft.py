@@ -21,7 +21,7 @@ from lewm_ros.bags.raw import Topic
 from lewm_ros.bags.reader import Bag
 from lewm_ros.errors import ConfigError, ObservationError, one_line
 from lewm_ros.robot import checks
-from lewm_ros.robot.contract import ACTION_TYPES, IMAGE_TYPES, STATE_TYPES
+from lewm_ros.robot.contract import ACTION_TYPES, IMAGE_TYPES, STATE_TYPES, Camera
 from lewm_ros.robot.fields import POINT_FIELD, read_fields
 from lewm_ros.robot.imaging import from_message
 from lewm_ros.time import NS_PER_S
@@ -173,7 +173,7 @@ def _camera(bag: Bag, topic: Topic) -> list[str]:
         if encoding == '16UC1':
             camera['scale'] = float(max(np.frombuffer(message.data, np.uint16).max(), 1))
         try:
-            height, width = from_message(message, camera.get('scale')).shape[:2]
+            height, width = from_message(message, Camera(**camera)).shape[:2]
         except ObservationError:  # such as a first frame that is broken
             continue
         side = min(width, height)

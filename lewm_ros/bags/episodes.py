@@ -26,7 +26,7 @@ from lewm_ros.errors import BagError, ConfigError, ObservationError
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.fields import in_order, read_command, read_fields
 from lewm_ros.robot.history import block_actions, nearest, window_indices
-from lewm_ros.robot.imaging import from_message, prepare
+from lewm_ros.robot.imaging import from_message, prepare, unstated_order
 from lewm_ros.robot.yaml_reader import read_yaml
 from lewm_ros.time import NS_PER_S
 
@@ -230,6 +230,7 @@ def _read_bag(
     read_action = in_order(read_command, applied.fields)
     fields = () if contract.state is None else contract.state.fields
     read_state = in_order(read_fields, fields)
+    order = ''
     for topic, logged, data in bag.messages(wanted):
         if number == 0 and topic != numbers and damage.total() == known:
             if topic == images:
@@ -244,7 +245,8 @@ def _read_bag(
                     yield from splitter.split()
             if topic == images:
                 stamp = stamps.read(message, logged, topic, camera)
-                image = prepare(from_message(message, camera.scale), size, camera.crop)
+                order = order or _warn(topic, unstated_order(message, camera))
+                image = prepare(from_message(message, camera), size, camera.crop)
                 yield from splitter.frame(stamp, image)
             if topic == commands:
                 stamp = stamps.read(message, logged, topic, applied, delay)
@@ -268,18 +270,18 @@ def _read_bag(
             log.warning('bag %s: %s', bag.path, differ)
 
 
+def _warn(topic: Topic, text: str | None) -> str:
+    if text is not None:
+        log.warning('%s: %s', topic.name, text)
+    return text or ''
+
+
 def find_topic(bag: Bag, name: str, kind: str) -> Topic | None:
     """Find a topic by its full name, or by its end where the contract's name is relative.
 
     Raises BagError where more than one fits.
     """
-    tail = '/' + name.lstrip('/')
-    found = [
-        topic
-        for topic in bag.topics
-        if topic.type == kind
-        and (topic.name == tail or (not name.startswith('/') and topic.name.endswith(tail)))
-    ]
+    found = [topic for topic in bag.topics if topic.type == kind and _is_named(topic.name, name)]
     if len(found) > 1:
         raise BagError(
             f'{kind} {name} could be any of {[topic.name for topic in found]}: give the whole '
@@ -288,9 +290,23 @@ def find_topic(bag: Bag, name: str, kind: str) -> Topic | None:
     return found[0] if found else None
 
 
+def foreign(bag: Bag, name: str) -> str | None:
+    """Return why a topic of the contract's name cannot be read: it is no CDR; None if none is."""
+    reasons = (why for topic, why in bag.foreign.items() if _is_named(topic, name))
+    return next(reasons, None)
+
+
+def _is_named(topic: str, name: str) -> bool:
+    tail = '/' + name.lstrip('/')
+    return topic == tail or (not name.startswith('/') and topic.endswith(tail))
+
+
 def _required(bag: Bag, name: str, kind: str) -> Topic:
     found = find_topic(bag, name, kind)
     if found is None:
+        why = foreign(bag, name)
+        if why is not None:
+            raise BagError(f'bag {bag.path}: topic {name} is {why}')
         present = ', '.join(f'{topic.name} ({topic.type})' for topic in bag.topics)
         raise BagError(
             f'bag {bag.path}: no topic {name} ({kind}) as the contract says; it has: {present}'

@@ -39,6 +39,12 @@ LONG_PAUSE = 1.0
 NEAR = 0.01
 #: A dimension is constant if it varies by less than this share of the range.
 STILL = 1e-6
+#: A dimension hardly moves if it leaves its commonest value for a smaller share of the ticks.
+RARE = 0.01
+#: Values that are told apart for this, as parts of the range between limits.
+BINS = 1001
+#: Images are flat where their values span less than this, of 255: 12 bits seen as 16 span 16.
+FLAT = 20
 #: Episodes of a bag that are listed as text.
 LISTED = 20
 
@@ -54,6 +60,7 @@ class ActionReport:
     least: float | None = None  #: None where there are no commands
     greatest: float | None = None
     constant: bool = False
+    moving: float | None = None  #: share of the control ticks off the commonest value, 0 to 1
     saturated: float | None = None  #: share of the control ticks, 0 to 1
     beyond: int = 0  #: commands outside of the limits
 
@@ -68,6 +75,8 @@ class Report:
     windows: int = 0
     bags: list[BagReport] = field(default_factory=list)
     actions: list[ActionReport] = field(default_factory=list)
+    darkest: int | None = None  #: value in the images as the model sees them, 0 to 255
+    brightest: int | None = None
     delay: Delay | None = None
     sheet: str | None = None  #: the contact sheet, None where none was drawn
 
@@ -148,6 +157,7 @@ class _Ranges:
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
         self._ticks = 0
+        self._values = np.zeros((contract.action.size, BINS), dtype=int)
         self._near = np.zeros(contract.action.size, dtype=int)
         self._beyond = np.zeros(contract.action.size, dtype=int)
         self._least = np.full(contract.action.size, np.inf)
@@ -163,6 +173,8 @@ class _Ranges:
         held = held_values(episode.action_stamps, episode.actions, ticks, hold)
         held = held[np.isfinite(held).all(axis=1)]
         self._ticks += len(held)
+        places = np.clip((held - low) / (high - low) * BINS, 0, BINS - 1).astype(int)
+        self._values += [np.bincount(column, minlength=BINS) for column in places.T]
         self._near += ((held <= low + margin) | (held >= high - margin)).sum(axis=0)
         self._beyond += ((episode.actions < low) | (episode.actions > high)).sum(axis=0)
         self._least = np.minimum(self._least, episode.actions.min(axis=0))
@@ -180,6 +192,7 @@ class _Ranges:
                 report.least, report.greatest = float(self._least[i]), float(self._greatest[i])
                 report.constant = report.greatest - report.least <= STILL * (high - low)
             if self._ticks:
+                report.moving = float(1 - self._values[i].max() / self._ticks)
                 report.saturated = float(self._near[i] / self._ticks)
             reports.append(report)
         return reports
@@ -203,6 +216,7 @@ def inspect_bags(
     endless = replace(contract, action=replace(contract.action, hold=None))
     report = Report(str(path), history + 1, frameskip * contract.period)
     ranges, delay = _Ranges(contract), DelayEstimate(contract)
+    levels: list[int] = []
     sheet = ContactSheet(contract.action.names, contract.action.bounds)
     for bag_path in bags:
         found = BagReport(str(bag_path))
@@ -235,6 +249,7 @@ def inspect_bags(
                     )
                 )
                 report.windows += windows
+                levels += [int(episode.images.min()), int(episode.images.max())]
                 ranges.add(episode)
                 delay.add(episode)
                 sheet.add(episode, gaps, windows)
@@ -246,6 +261,7 @@ def inspect_bags(
             found.refused = dict(met.refused)
             found.problems += met.clocks
             found.notes += _about_hold(contract, found, pause)
+    report.darkest, report.brightest = min(levels, default=None), max(levels, default=None)
     report.actions, report.delay = ranges.result(), delay.result()
     if out is not None and any(bag.episodes for bag in report.bags):
         sheet.draw(out)

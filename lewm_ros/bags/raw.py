@@ -35,7 +35,7 @@ class RawFile(ABC):
     Attributes:
         path: the file.
         topics: topics by their number in the file; CDR ones only.
-        foreign: reasons by number, for topics in another serialisation.
+        foreign: names and reasons by number, for topics in another serialisation.
         damage: found while looking for topics, by reason; reading messages finds it again.
 
     """
@@ -43,7 +43,7 @@ class RawFile(ABC):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.topics: dict[int, Topic] = {}
-        self.foreign: dict[int, str] = {}
+        self.foreign: dict[int, tuple[str, str]] = {}
         self.damage: Counter[str] = Counter()
 
     def add_topic(self, number: int, name: str, kind: str, encoding: str) -> None:
@@ -51,7 +51,7 @@ class RawFile(ABC):
         if number in self.topics or number in self.foreign:
             return
         if encoding != 'cdr':
-            self.foreign[number] = f'{name}: serialised as {encoding!r}, expected cdr'
+            self.foreign[number] = name, f'serialised as {encoding!r}, expected cdr'
             return
         package, _, rest = kind.partition('/')
         if rest and '/' not in rest:  # as the first distributions wrote it

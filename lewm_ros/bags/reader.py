@@ -80,6 +80,7 @@ class Bag:
 
     Attributes:
         damage: found while looking for topics, by reason; reading messages finds it again.
+        foreign: why topics in another serialisation are not read, by name.
 
     Raises:
         BagError: nothing in it can be read; the text has the reasons.
@@ -89,6 +90,7 @@ class Bag:
     def __init__(self, path: Path, problems: Counter[str]) -> None:
         self.path = path
         self.damage: Counter[str] = Counter()
+        self.foreign: dict[str, str] = {}
         self._problems = problems
         self._files = bag_files(path)
         self._topics: dict[Topic, None] = {}
@@ -97,8 +99,9 @@ class Bag:
             with self._open(file, reasons) as opened:
                 if opened is not None:
                     self._topics |= dict.fromkeys(opened.topics.values())
-                    reasons.update(opened.foreign.values())
+                    self.foreign |= dict(opened.foreign.values())
                     self.damage += opened.damage
+        reasons.update(f'{name}: {why}' for name, why in self.foreign.items())
         problems.update(reasons)
         if not self._topics:
             why = '; '.join(reasons) or 'no messages were recorded'

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lewm_ros.bags.bag_report import BagReport
 from lewm_ros.bags.delay import LONGEST, Delay
-from lewm_ros.bags.inspection import LISTED, ActionReport, Report
+from lewm_ros.bags.inspection import FLAT, LISTED, RARE, ActionReport, Report
 from lewm_ros.robot.contract import Contract
 
 
@@ -43,6 +43,7 @@ def describe_inspection(report: Report) -> list[str]:
     lines: list[str] = []
     for bag in report.bags:
         lines += _bag(bag)
+    lines += _images(report)
     lines += _actions(report.actions)
     if report.delay is not None:
         lines.append(_delay(report.delay))
@@ -103,6 +104,18 @@ def _bag(bag: BagReport) -> list[str]:
     return lines + _remarks(bag)
 
 
+def _images(report: Report) -> list[str]:
+    if report.darkest is None or report.brightest is None:
+        return []
+    lines = [f'image values: {report.darkest} to {report.brightest} of 255']
+    if report.brightest - report.darkest < FLAT:
+        lines.append(
+            '  hardly any contrast: of a sensor of 10 to 14 bits, set camera.scale in the contract '
+            'to the largest value that it sends'
+        )
+    return lines
+
+
 def _actions(actions: list[ActionReport]) -> list[str]:
     titles = ['action', 'unit', 'limits', 'recorded', 'saturated', 'beyond limits']
     rows = [
@@ -118,6 +131,12 @@ def _actions(actions: list[ActionReport]) -> list[str]:
     ]
     still = [action.name for action in actions if action.constant]
     warning = [f'  constant, cannot be learned: {", ".join(still)}'] if still else []
+    warning += [
+        f'  hardly moves, cannot be learned well: {action.name}, constant but for '
+        f'{action.moving:.2%} of the time'
+        for action in actions
+        if action.moving and not action.constant and action.moving < RARE
+    ]
     return ['actions of all bags', *_table(titles, rows, 2), *warning]
 
 

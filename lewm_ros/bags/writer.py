@@ -183,7 +183,10 @@ class BagFolder:
     ) -> None:
         if path.exists():
             raise BagError(f'bag {path}: exists already; choose another name or remove it')
-        path.mkdir(parents=True)
+        try:
+            path.mkdir(parents=True)
+        except OSError as error:
+            raise BagError(f'bag {path}: cannot be made ({error.strerror})') from error
         self.path = path
         self.metadata = dict(metadata or {})
         self._split_time = split_seconds * NS_PER_S

@@ -16,6 +16,7 @@ from lewm_ros.bundle.manifest import (
     Manifest,
     RoadmapEntry,
 )
+from lewm_ros.bundle.place import check_writable
 from lewm_ros.files import MANIFEST
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     'Manifest',
     'RoadmapEntry',
     'add_file',
+    'check_writable',
     'rewrite_manifest',
     'write_bundle',
 ]

@@ -10,7 +10,6 @@ files only through :meth:`Bundle.read`, which checks that hash again, and check 
 from __future__ import annotations
 
 from collections.abc import Mapping
-import ctypes
 from dataclasses import dataclass, replace
 from functools import cached_property
 import hashlib
@@ -19,7 +18,6 @@ import math
 import os
 from pathlib import Path
 import shutil
-import tempfile
 from typing import Any
 
 import numpy as np
@@ -33,6 +31,7 @@ from lewm_ros.bundle.manifest import (
     Manifest,
     RoadmapEntry,
 )
+from lewm_ros.bundle.place import new_folder, put
 from lewm_ros.errors import ModelError, one_line, shown
 from lewm_ros.files import MANIFEST, PARTIAL, atomic_write, check_size, read_limited, sync
 from lewm_ros.robot.checks import CheckError
@@ -65,8 +64,9 @@ class Bundle:
             for name in manifest.hashes:
                 _plain_file(path, name)
                 # A whole bundle may be reached through links (colcon --symlink-install does
-                # that file by file), but no file of it may come from somewhere else.
-                if (path / name).resolve() != real / name:
+                # that file by file, caches of models link to a folder of files named by hash),
+                # but no file of it may come from somewhere else.
+                if (path / name).resolve().parent != real:
                     raise ModelError(
                         f'{name} is a link out of the bundle: expected a file in the folder'
                     )
@@ -169,7 +169,8 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
             added, and files of :data:`OPTIONAL` that the manifest has entries for. Without the
             file an entry goes.
 
-    Raises ModelError for wrong names, or if ``path`` is something other than a bundle.
+    Raises ModelError for wrong names, or if ``path`` is something other than a bundle or cannot
+    be written.
 
     """
     path = Path(path).resolve()
@@ -183,8 +184,16 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
     manifest = replace(manifest, **gone)
     if path.exists() and not (path / MANIFEST).is_file() and not _is_empty_folder(path):
         raise ModelError(f'{path} exists and is no bundle: choose another path, or remove it')
+    try:
+        _write(path, manifest, files)
+    except OSError as error:
+        raise ModelError(f'bundle {path}: cannot be written: {_reason(error)}') from error
+    return Bundle.load(path)
+
+
+def _write(path: Path, manifest: Manifest, files: Mapping[str, bytes | Path]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(prefix=f'.{path.name}.', dir=path.parent))
+    new = new_folder(path)
     try:
         for name, content in files.items():
             data = content.read_bytes() if isinstance(content, Path) else content
@@ -194,10 +203,9 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
         new.chmod(0o755)
         for written in (*new.iterdir(), new):
             sync(written)
-        _swap(new, path)
+        put(new, path)
     finally:
         shutil.rmtree(new, ignore_errors=True)
-    return Bundle.load(path)
 
 
 def rewrite_manifest(path: str | Path, manifest: Manifest) -> Bundle:
@@ -215,7 +223,11 @@ def rewrite_manifest(path: str | Path, manifest: Manifest) -> Bundle:
         )
     kept: dict[str, Any] = {key: getattr(bundle.manifest, key) for key in OPTIONAL}
     manifest = replace(manifest, **kept)
-    with atomic_write((bundle.path / MANIFEST).resolve()) as partial:
+    target = (bundle.path / MANIFEST).resolve()
+    # Not in a cache of models, whose files are named by what they hold.
+    if target.name != MANIFEST or not os.access(target.parent, os.W_OK):
+        return write_bundle(path, manifest, _files(bundle))
+    with atomic_write(target) as partial:
         partial.write_bytes(_encode(manifest))
     return Bundle.load(path)
 
@@ -233,11 +245,15 @@ def add_file(
             f'bundle {bundle.path} was replaced by model {now.hash[:12]} meanwhile: run '
             f'`lewm {key}` again'
         )
-    names = [name for name in (*now.manifest.hashes, CARD) if (now.path / name).is_file()]
-    files: dict[str, bytes | Path] = {name: now.path / name for name in names}
+    files = _files(now)
     files[OPTIONAL[key][0]] = content
     added: dict[str, Any] = {key: entry}
     return write_bundle(bundle.path, replace(now.manifest, **added), files)
+
+
+def _files(bundle: Bundle) -> dict[str, bytes | Path]:
+    names = (*bundle.manifest.hashes, CARD)
+    return {name: bundle.path / name for name in names if (bundle.path / name).is_file()}
 
 
 def _read_manifest(path: Path) -> Manifest:
@@ -258,34 +274,6 @@ def _plain_file(path: Path, name: str) -> Path:
     if not (path / name).is_file():
         raise ModelError(f'{name} is missing or no plain file: expected it in the folder')
     return path / name
-
-
-def _swap(new: Path, path: Path) -> None:
-    """Put folder ``new`` at ``path``; what was there is at ``new`` then.
-
-    Both change places in one step, so that there is a whole bundle at ``path`` at any moment.
-    """
-    if not path.exists():
-        new.rename(path)
-    elif not _exchange(new, path):
-        # A file system that cannot do that (NFS): a run killed just here leaves the old bundle
-        # under its other name.
-        old = new.with_name(f'{new.name}.old')
-        path.rename(old)
-        try:
-            new.rename(path)
-        except OSError:
-            old.rename(path)
-            raise
-        old.rename(new)
-    sync(path.parent)
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """Let two absolute paths change places in one step; False where that cannot be done."""
-    nowhere, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of renameat2(2)
-    libc = ctypes.CDLL(None)
-    return not libc.renameat2(nowhere, os.fsencode(one), nowhere, os.fsencode(other), exchange)
 
 
 def _is_empty_folder(path: Path) -> bool:

@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 import logging
 import os
+import signal
 import sys
+from threading import current_thread, main_thread
 from typing import Any
 
 from lewm_ros import __version__
@@ -64,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'lewm: error: {error}', file=sys.stderr)
         return 2
     except OSError as error:
-        print(f'lewm: error: {error.filename or ""}: {error.strerror or error}', file=sys.stderr)
+        where = f'{error.filename}: ' if error.filename else ''
+        print(f'lewm: error: {where}{error.strerror or error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print('lewm: interrupted', file=sys.stderr)
@@ -88,9 +92,29 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end the process at once: libraries make other errors of it while imported."""
+
+    def leave(number: int, frame: object) -> None:
+        print('lewm: interrupted', file=sys.stderr, flush=True)
+        os._exit(130)
+
+    before = signal.getsignal(signal.SIGINT)
+    ours = before is signal.default_int_handler and current_thread() is main_thread()
+    if ours:
+        signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, before)
+
+
 def _module(command: str, place: str) -> Any:
     try:
-        return import_module(f'lewm_ros.{place}')
+        with _interruptible():
+            return import_module(f'lewm_ros.{place}')
     except ModuleNotFoundError as error:
         missing = error.name or ''
         if missing.split('.')[0] == 'lewm_ros':

@@ -8,11 +8,12 @@ import argparse
 from dataclasses import asdict
 import json
 from pathlib import Path
+import sys
 
 from lewm_ros.bags.inspection import inspect_bags
 from lewm_ros.bags.reader import find_bags
 from lewm_ros.bags.report_text import describe_inspection
-from lewm_ros.errors import BagError
+from lewm_ros.errors import BagError, ConfigError
 from lewm_ros.evaluation.report import prepare_report
 from lewm_ros.files import find
 
@@ -43,6 +44,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--json', action='store_true', help='print JSON')
 
 
+def _prepared(out: Path, wanted: bool) -> Path | None:
+    """Check that the contact sheet can be drawn; None where nobody asked and the disk refuses."""
+    try:
+        if out.is_dir():
+            raise ConfigError(f'--out {out} is a folder: expected a file such as {out}/inspect.png')
+        prepare_report(out.parent)
+    except ConfigError as error:
+        if wanted or not isinstance(error.__cause__, OSError):
+            raise
+        print(f'no contact sheet: {error}', file=sys.stderr)
+        return None
+    return out
+
+
 def run(args: argparse.Namespace) -> int:
     """Inspect and print. Raises BagError where there is no usable window."""
     for option in ('image_size', 'history', 'frameskip'):
@@ -53,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     bags = find_bags(args.bags)
     out = args.out or (None if args.json else Path('inspect.png'))
     if out is not None:
-        prepare_report(out.parent)
+        out = _prepared(out, args.out is not None)
     report = inspect_bags(bags, path, args.image_size, args.history, args.frameskip, out)
     if args.json:
         print(json.dumps(asdict(report), allow_nan=False))

@@ -15,7 +15,7 @@ import numpy as np
 from lewm_ros.bags.episodes import read_episodes, recording_command
 from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bags.reader import find_bags
-from lewm_ros.bundle import Bundle, Calibration, rewrite_manifest
+from lewm_ros.bundle import Bundle, Calibration, check_writable, rewrite_manifest
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import CalibrationError
 from lewm_ros.evaluation.scoring import Forecast, forecast_episode
@@ -169,7 +169,8 @@ def calibrate_bundle(
     Returns:
         What was found, as plain data for JSON.
 
-    Raises CalibrationError where there is too little data, or a number is out of range.
+    Raises CalibrationError where there is too little data, or a number is out of range, ModelError
+    where the bundle cannot be written.
 
     """
     manifest = bundle.manifest
@@ -179,6 +180,7 @@ def calibrate_bundle(
     horizons = sorted(set(horizons))
     if horizons[0] < 1:
         raise CalibrationError(f'--horizon is {horizons[0]}: expected blocks, 1 or more')
+    check_writable(bundle.path)
     engine = load_engine(bundle, horizon=horizons[-1])
     forecasts: dict[int, list[Forecast]] = {h: [] for h in horizons}
     spans, periods = [], []

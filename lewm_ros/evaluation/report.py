@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,10 @@ import numpy as np
 
 from lewm_ros.errors import ConfigError
 from lewm_ros.evaluation.intervals import wilson
-from lewm_ros.files import atomic_write
+from lewm_ros.files import atomic_write, check_room
 from lewm_ros.time import NS_PER_S
+
+REPORT = 4 << 20  #: what a report may take [bytes]
 
 
 @dataclass
@@ -133,10 +134,9 @@ def prepare_report(folder: Path) -> None:
     matplotlib.use('Agg')
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        check_room(folder, REPORT)
     except OSError as error:
-        raise ConfigError(f'report folder {folder}: {error.strerror}') from error
-    if not os.access(folder, os.W_OK):
-        raise ConfigError(f'report folder {folder} cannot be written to')
+        raise ConfigError(f'report folder {folder}: cannot be written: {error.strerror}') from error
 
 
 def write_report(folder: Path, record: TrialRecord) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from lewm_ros.bags.episodes import Episode, ReadReport, read_episodes
 from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bags.reader import find_bags
-from lewm_ros.bundle import Bundle
+from lewm_ros.bundle import Bundle, check_writable
 from lewm_ros.bundle.roadmap_file import read_roadmap, write_roadmap
 from lewm_ros.engines import Engine
 from lewm_ros.errors import BagError, ModelError
@@ -77,11 +77,12 @@ def build_roadmap(
         add: to the roadmap that the bundle has, in place of a new one.
 
     Raises BagError where the bags have no usable frames or are in the roadmap already, ModelError
-    where no roadmap can be made of them.
+    where no roadmap can be made of them or the bundle cannot be written.
 
     """
     if nodes < 1:
         raise ModelError(f'--nodes is {nodes}: expected 1 or more')
+    check_writable(bundle.path)
     bags = find_bags(data)
     hashes = tuple(digest for bag in bags for digest in bag_hashes(bag))
     old, roadmap = bundle.manifest.roadmap, read_roadmap(bundle) if add else None

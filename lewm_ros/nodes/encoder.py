@@ -136,7 +136,7 @@ class EncoderNode(LewmNode):
         message = read_goal_file(name)
         try:
             size, crop = self._bundle.manifest.image_size, self._contract.camera.crop
-            prepare(from_message(message), size, crop)
+            prepare(from_message(message, self._contract.camera), size, crop)
         except ObservationError as error:
             raise ObservationError(f"goal_file '{name}': {error}") from error
         return message
@@ -213,7 +213,7 @@ class EncoderNode(LewmNode):
     def _encode_frame(self, message: Any, came: float) -> None:
         started = time.monotonic()
         try:
-            latent = self._encoder.frame(from_message(message, self._contract.camera.scale))
+            latent = self._encoder.frame(from_message(message, self._contract.camera))
         except (ObservationError, ModelError) as error:
             self._refuse('frame', str(error))
             self._refusal, self._last_bad = str(error), time.monotonic()
@@ -229,7 +229,7 @@ class EncoderNode(LewmNode):
 
     def _encode_goal(self, message: Any, frame: Any) -> None:
         try:
-            image = from_message(message, self._contract.camera.scale)
+            image = from_message(message, self._contract.camera)
             latent = self._encoder.goal(image)
         except (ObservationError, ModelError) as error:
             self._refuse('goal', str(error))

@@ -133,7 +133,7 @@ class Evidence:
                 continue
             message: Any = deserialize_message(data, kind)
             if stamp_of(message) == stamp:
-                image = from_message(message, self._camera.scale)
+                image = from_message(message, self._camera)
                 return prepare(image, self._bundle.spec.image_size, self._camera.crop)
         return None
 

@@ -89,7 +89,8 @@ def encoding_text(
         return None
     return (
         f'goal image is {of_goal}, frames on {topic} are {of_frame}: {bare[0]} does not say what '
-        'its channels are (8UC3 is read as RGB); publish both with encodings that do'
+        'its channels are (8UC3 is read as RGB, or as camera.order says); publish both with '
+        'encodings that do'
     )
 
 

@@ -144,8 +144,8 @@ class ViewNode(WatchingNode):
         seconds = self._time_to_goal
 
         def draw() -> Image:
-            image = None if frame is None else from_message(frame, camera.scale)
-            target = None if goal is None else from_message(goal, camera.scale)
+            image = None if frame is None else from_message(frame, camera)
+            target = None if goal is None else from_message(goal, camera)
             return image_message(
                 annotated(image, target, camera.crop, snapshot, seconds),
                 head if frame is None else header(stamp_of(frame), head.frame_id),
@@ -162,7 +162,7 @@ class ViewNode(WatchingNode):
         def draw(imagination: Imagination, both: np.ndarray) -> np.ndarray:
             frame = None
             if found is not None:
-                image = from_message(found, camera.scale)
+                image = from_message(found, camera)
                 frame = prepare(image, imagination.decoder.size, camera.crop)
             return imagination.expected(both, frame)
 

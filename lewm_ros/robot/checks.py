@@ -96,14 +96,14 @@ def _has_default(item: Any) -> bool:
 def topic(key: str, value: Any) -> str:
     """Name of a topic, relative or absolute, as ROS takes it."""
     if not isinstance(value, str) or len(value) > _LONGEST or not _TOPIC.fullmatch(value):
-        raise CheckError(f'{key} is {shown(value)}: expected a topic name such as camera/image')
+        raise CheckError(f'{key} is {_given(value)}: expected a topic name such as camera/image')
     return value
 
 
 def one_of(key: str, value: Any, allowed: tuple[str, ...]) -> str:
     """One of some words."""
     if value not in allowed:
-        raise CheckError(f'{key} is {shown(value)}: expected one of {list(allowed)}')
+        raise CheckError(f'{key} is {_given(value)}: expected one of {list(allowed)}')
     return value
 
 
@@ -130,7 +130,7 @@ def is_name(value: Any) -> bool:
 def text(key: str, value: Any) -> str:
     """Text that is not empty."""
     if not isinstance(value, str) or not value:
-        raise CheckError(f'{key} is {shown(value)}: expected a text')
+        raise CheckError(f'{key} is {_given(value)}: expected a text')
     return value
 
 
@@ -148,7 +148,7 @@ def strings(key: str, value: Any) -> tuple[str, ...]:
         or not 1 <= len(value) <= MOST
         or not all(is_name(v) for v in value)
     ):
-        raise CheckError(f'{key} is {shown(value)}: expected a list of 1 to {MOST} names')
+        raise CheckError(f'{key} is {_given(value)}: expected a list of 1 to {MOST} names')
     return tuple(value)
 
 
@@ -194,6 +194,14 @@ def numbers(key: str, value: Any, size: int | None = None, **limits: Any) -> tup
     if size is not None and len(value) != size:
         raise CheckError(f'{key} has {len(value)} entries: expected {size}')
     return tuple(number(f'{key}[{index}]', entry, **limits) for index, entry in enumerate(value))
+
+
+def _given(value: Any) -> str:
+    """Show what should be a text, or texts, with a hint where YAML reads a word as no text."""
+    entries = value if isinstance(value, (list, tuple)) else [value]
+    read = any(isinstance(entry, bool) for entry in entries)
+    hint = ' (YAML reads on, off, yes and no without quotes as True and False)' if read else ''
+    return shown(value) + hint
 
 
 def _is_within(value: Any, kind: type[Any], low: float, high: float) -> bool:

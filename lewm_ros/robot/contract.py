@@ -36,6 +36,7 @@ KINDS = ('position', 'velocity', 'effort')
 STOP_MODES = ('zero', 'hold')
 #: What a message counts by: the stamp in its header, or when it was logged (live: received).
 STAMPS = ('header', 'log')
+ORDERS = ('rgb', 'bgr')
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,15 @@ class Camera:
 
     ``crop`` is (x, y, width, height) in [px] of the raw image, or None. ``scale`` is the value of
     a 16 bit pixel (a depth in [mm], the brightest of a 10 bit sensor) that is seen as white, or
-    None. ``stamp`` is one of :data:`STAMPS`.
+    None. ``order`` is that of the colours of 8UC3, which does not state it; None reads RGB.
+    ``stamp`` is one of :data:`STAMPS`.
     """
 
     topic: str
     type: str = 'sensor_msgs/msg/Image'
     crop: tuple[int, int, int, int] | None = None
     scale: float | None = None
+    order: str | None = None
     stamp: str = 'header'
 
     key = 'camera'
@@ -65,6 +68,8 @@ class Camera:
         if self.scale is not None:
             scale = found.note(checks.number, 'camera.scale', self.scale, low=1.0, high=65535.0)
             object.__setattr__(self, 'scale', scale)
+        if self.order is not None:
+            found.note(checks.one_of, 'camera.order', self.order, ORDERS)
         found.report()
 
 
@@ -318,7 +323,7 @@ class Contract:
         data = _plain(asdict(self))
         # As in bundles from before these keys were known: the hash stays the same.
         for section, keys in (
-            (data['camera'], ('scale', 'stamp')),
+            (data['camera'], ('scale', 'order', 'stamp')),
             (data['action'], ('max_rate', 'hold', 'stamp')),
             (data['action']['executed'], ('tolerance', 'stamp')),
             (data['state'], ('stamp',)),

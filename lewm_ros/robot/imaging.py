@@ -9,12 +9,15 @@ caches; everything here is deterministic numpy and OpenCV.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from lewm_ros.errors import ObservationError
+
+if TYPE_CHECKING:
+    from lewm_ros.robot.contract import Camera
 
 #: ImageNet statistics, as the published model uses (le-wm utils.py), for RGB in [0, 1].
 MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
@@ -48,6 +51,7 @@ _ENCODINGS = {
 ENCODINGS = tuple(_ENCODINGS)
 #: Most pixels of a compressed picture, 8K: its head may claim any size.
 MOST_PIXELS = 7680 * 4320
+_DEPTH_HEADER = 12  #: what compressedDepth puts in front of the picture [bytes]
 
 
 def decode(
@@ -70,11 +74,7 @@ def decode(
         raise ObservationError(
             f"image encoding '{encoding}' is not supported: expected one of {list(ENCODINGS)}"
         )
-    if encoding == '16UC1' and scale is None:
-        raise ObservationError(
-            'image encoding 16UC1 says nothing about brightness: set camera.scale in the contract '
-            'to the value that is to be white, such as 4000 for depths of up to 4 m in mm'
-        )
+    _require_scale(encoding, scale)
     dtype, channels, conversion = _ENCODINGS[encoding]
     raw = np.frombuffer(data, dtype=np.uint8)  # type: ignore[call-overload]
     row = width * channels * np.dtype(dtype).itemsize
@@ -92,18 +92,44 @@ def decode(
         )
     pixels = np.ascontiguousarray(raw.reshape(height, step)[:, :row])
     if dtype is np.uint16:
-        words = pixels.view('>u2' if big_endian else '<u2')
-        if scale is not None:
-            brightness = words.astype(np.float32) * np.float32(65535 / scale)
-            words = np.minimum(brightness, 65535).astype(np.uint16)
-        pixels = (words >> 8).astype(np.uint8)
+        pixels = _to_bytes(pixels.view('>u2' if big_endian else '<u2'), scale)
     pixels = pixels.reshape(height, width, channels)
     return pixels if conversion is None else cv2.cvtColor(pixels, conversion)
 
 
-def decode_compressed(data: object) -> np.ndarray:
-    """Decode a JPEG or PNG (sensor_msgs/CompressedImage data) to RGB, (H, W, 3) uint8."""
+def _require_scale(encoding: str, scale: float | None) -> None:
+    if encoding == '16UC1' and scale is None:
+        raise ObservationError(
+            'image encoding 16UC1 says nothing about brightness: set camera.scale in the contract '
+            'to the value that is to be white, such as 4000 for depths of up to 4 m in mm'
+        )
+
+
+def _to_bytes(words: np.ndarray, scale: float | None) -> np.ndarray:
+    """Brightness as uint8 of uint16 values, of which ``scale`` (or 65535) is white."""
+    if scale is not None:
+        brightness = words.astype(np.float32) * np.float32(65535 / scale)
+        words = np.minimum(brightness, 65535).astype(np.uint16)
+    return (words >> 8).astype(np.uint8)
+
+
+def decode_compressed(data: object, form: str = '', scale: float | None = None) -> np.ndarray:
+    """Decode a JPEG or PNG (sensor_msgs/CompressedImage data) to RGB, (H, W, 3) uint8.
+
+    ``form`` is the message's format as image_transport writes it, such as
+    '16UC1; compressedDepth png': the encoding before compression, by which images of one channel
+    are read as :func:`decode` does. Without it those of 16 bits count as 16UC1. ``scale`` is as
+    for :func:`decode`. Raises ObservationError.
+    """
     buffer = np.frombuffer(data, dtype=np.uint8)  # type: ignore[call-overload]
+    encoding = form.partition(';')[0].strip()
+    if 'compressedDepth' in form:
+        if encoding not in ('16UC1', 'mono16') or 'rvl' in form:
+            raise ObservationError(
+                f"image format '{form}' is not supported: of compressedDepth only 16UC1 as PNG is "
+                'read (depth in mm); set the camera driver to that, or record the raw topic'
+            )
+        buffer = buffer[_DEPTH_HEADER:]
     claimed = _claimed_pixels(buffer)
     if claimed > MOST_PIXELS:
         raise ObservationError(
@@ -111,10 +137,18 @@ def decode_compressed(data: object) -> np.ndarray:
         )
     if claimed and not _complete(buffer.tobytes()):  # some decoders make up what is missing
         raise ObservationError('compressed image is cut short')
-    image = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if claimed else None
+    image = cv2.imdecode(buffer, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH) if claimed else None
     if image is None:
         raise ObservationError('compressed image cannot be decoded: expected JPEG or PNG')
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    if image.ndim == 3:
+        encoding = 'bgr8'
+    elif _ENCODINGS.get(encoding, ())[:2] != (image.dtype, 1):
+        encoding = 'mono8' if image.dtype == np.uint8 else '16UC1'
+    _require_scale(encoding, scale)
+    if image.dtype == np.uint16:
+        image = _to_bytes(image, scale)
+    conversion = _ENCODINGS[encoding][2]
+    return image if conversion is None else cv2.cvtColor(image, conversion)
 
 
 def _claimed_pixels(data: np.ndarray) -> int:
@@ -142,22 +176,33 @@ def _complete(data: bytes) -> bool:
     return data.rfind(b'\xff\xd9') > data.rfind(b'\xff\xda')
 
 
-def from_message(message: Any, scale: float | None = None) -> np.ndarray:
+def from_message(message: Any, camera: Camera | None = None) -> np.ndarray:
     """Decode a sensor_msgs Image or CompressedImage, rclpy's or rosbags', to RGB uint8.
 
-    ``scale`` is the contract's ``camera.scale``. Raises ObservationError as :func:`decode` and
-    :func:`decode_compressed` do.
+    ``camera`` is of the contract, for its ``scale`` and ``order``. Raises ObservationError as
+    :func:`decode` and :func:`decode_compressed` do.
     """
+    scale, order = (None, None) if camera is None else (camera.scale, camera.order)
     if hasattr(message, 'format'):
-        return decode_compressed(message.data)
+        return decode_compressed(message.data, message.format, scale)
     return decode(
-        message.encoding,
+        'bgr8' if message.encoding == '8UC3' and order == 'bgr' else message.encoding,
         message.height,
         message.width,
         message.step,
         message.data,
         bool(message.is_bigendian),
         scale,
+    )
+
+
+def unstated_order(message: Any, camera: Camera) -> str | None:
+    """Say that neither an image nor the contract states the order of the colours."""
+    if getattr(message, 'encoding', '') != '8UC3' or camera.order is not None:
+        return None
+    return (
+        'image encoding 8UC3 does not state the order of its colours and is read as RGB; '
+        'set camera.order in the contract to rgb or bgr'
     )
 
 

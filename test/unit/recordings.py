@@ -66,10 +66,10 @@ def frame(
     return Recorded(topic, 'sensor_msgs/msg/Image', stamp if logged is None else logged, message)
 
 
-def compressed(stamp: int, data: bytes) -> Recorded:
+def compressed(stamp: int, data: bytes, form: str = 'any') -> Recorded:
     """A CompressedImage."""
     message = make('sensor_msgs/msg/CompressedImage')(
-        header=header(stamp), format='any', data=np.frombuffer(data, dtype=np.uint8)
+        header=header(stamp), format=form, data=np.frombuffer(data, dtype=np.uint8)
     )
     return Recorded('/lewm/camera/image', 'sensor_msgs/msg/CompressedImage', stamp, message)
 

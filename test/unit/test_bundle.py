@@ -7,8 +7,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 import json
+import os
 from pathlib import Path
 import shutil
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,7 @@ from lewm_ros.bundle import (
     Bundle,
     Calibration,
     Manifest,
+    check_writable,
     rewrite_manifest,
     write_bundle,
 )
@@ -113,10 +117,73 @@ def test_writing_replaces_the_old_bundle_as_a_whole(bundle: Bundle, manifest: Ma
 def test_failed_writing_leaves_the_old_bundle(bundle: Bundle, manifest: Manifest) -> None:
     """A source file that cannot be read leaves everything as it was."""
     files = {**CONTENT, 'encoder.onnx': bundle.path / 'absent'}
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ModelError, match='cannot be written: absent: No such file'):
         write_bundle(bundle.path, manifest, files)
     assert Bundle.load(bundle.path).hash == bundle.hash
     assert [p.name for p in bundle.path.parent.iterdir()] == ['example']
+
+
+def test_a_full_disk_leaves_the_old_bundle(bundle: Bundle, manifest: Manifest, disk_of) -> None:
+    """It is known before anything is computed, and named if it happens all the same."""
+    check_writable(bundle.path)
+    disk_of(5)
+    for write in (
+        lambda: check_writable(bundle.path),
+        lambda: check_writable(bundle.path.parent / 'new' / 'new'),
+        lambda: write_bundle(bundle.path, replace(manifest, frameskip=4), CONTENT),
+    ):
+        with pytest.raises(ModelError, match='cannot be written: .*File too large'):
+            write()
+    assert Bundle.load(bundle.path).hash == bundle.hash
+    assert [p.name for p in bundle.path.parent.iterdir()] == ['example']
+
+
+MOUNTED = """
+set -e
+mount -t tmpfs none models
+mkdir models/b
+mount -t tmpfs none models/b
+cp example/* models/b
+mount -o remount,ro models
+"$PYTHON" -c "$WRITE"
+test "$(ls -A models)" = b
+mount -o remount,ro models/b
+"$PYTHON" -c "$REFUSE"
+"""
+WRITE = """
+from dataclasses import replace
+from lewm_ros.bundle import Bundle, Calibration, MANIFEST, check_writable, write_bundle
+bundle = Bundle.load('models/b')
+(bundle.path / 'roadmap.npz').write_bytes(b'of the old bundle')
+check_writable('models/b')
+files = {name: name.encode() for name in bundle.manifest.hashes}
+written = write_bundle('models/b', replace(bundle.manifest, frameskip=4), files)
+assert written.manifest.frameskip == 4
+assert {p.name for p in written.path.iterdir()} == {MANIFEST, *files}
+"""
+REFUSE = """
+from lewm_ros.bundle import check_writable
+from lewm_ros.errors import ModelError
+try:
+    check_writable('models/b')
+except ModelError as error:
+    assert str(error).endswith('models/b: Read-only file system'), error
+else:
+    raise AssertionError
+"""
+
+
+@pytest.mark.skipif(
+    subprocess.run(['unshare', '-rm', 'true'], capture_output=True).returncode != 0,
+    reason='no mounts here',
+)
+def test_a_bundle_that_is_a_mount_point_is_written_in_place(bundle: Bundle, tmp_path: Path) -> None:
+    """It cannot be replaced as a whole, nor the folder around it be written to."""
+    (tmp_path / 'models').mkdir()
+    environment = {**os.environ, 'PYTHON': sys.executable, 'WRITE': WRITE, 'REFUSE': REFUSE}
+    run = ['unshare', '-rm', 'sh', '-c', MOUNTED]
+    ended = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_writing_never_replaces_another_folder(tmp_path: Path, manifest: Manifest) -> None:
@@ -254,6 +321,33 @@ def test_bundle_installed_by_links(bundle: Bundle, tmp_path: Path) -> None:
     rewrite_manifest(linked, replace(loaded.manifest, calibration=(entry,)))
     assert (linked / MANIFEST).is_symlink()
     assert Bundle.load(bundle.path).calibration_for(0.1) == entry
+
+
+def test_bundle_in_a_cache_of_models(bundle: Bundle, tmp_path: Path) -> None:
+    """Snapshots of links to files named by hash load; what is written leaves those files alone."""
+    blobs, snapshot = tmp_path / 'blobs', tmp_path / 'snapshots' / 'abc'
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    for number, file in enumerate(bundle.path.iterdir()):
+        shutil.copy(file, blobs / f'blob{number}')
+        (snapshot / file.name).symlink_to(Path('../../blobs') / f'blob{number}')
+    before = {path: path.read_bytes() for path in blobs.iterdir()}
+    loaded = Bundle.load(snapshot)
+    assert loaded.hash == bundle.hash
+    entry = calibration(bundle)
+    rewrite_manifest(snapshot, replace(loaded.manifest, calibration=(entry,)))
+    assert Bundle.load(snapshot).calibration_for(0.1) == entry
+    assert {path: path.read_bytes() for path in blobs.iterdir()} == before
+
+
+def test_a_changed_file_in_a_cache_of_models(bundle: Bundle, tmp_path: Path) -> None:
+    """The hashes of the manifest count there too."""
+    linked = tmp_path / 'snapshot'
+    linked.mkdir()
+    for file in bundle.path.iterdir():
+        (linked / file.name).symlink_to(file)
+    (bundle.path / 'encoder.onnx').write_bytes(b'changed')
+    assert 'encoder.onnx has SHA-256' in refusal(linked)
 
 
 def test_folder_in_place_of_a_file(bundle: Bundle) -> None:

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 import json
 from pathlib import Path
+import sqlite3
 
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ from recordings import MCAP, SQLITE3, command, drive, frame, noise, write, write
 import yaml
 
 from lewm_ros.bags.check import check_contract, lacks_number
+from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.cli import main
+from lewm_ros.errors import BagError
 from lewm_ros.robot.contract import ACTION_TYPES, Contract
 from lewm_ros.time import NS_PER_S
 
@@ -159,6 +163,44 @@ def test_what_a_bag_lacks_is_named_with_what_it_has(tmp_path, capsys):
         ('/lewm/joint_states', 1),
         ('/usb_cam/image_raw', 1),
     ]
+
+
+def test_a_topic_in_another_serialisation_is_named_as_such(tmp_path, capsys, reacher_contract):
+    """Not as missing: the camera is there, and its messages are no ROS messages."""
+    bag = write(tmp_path / 'bag', drive(8, 1), SQLITE3)
+    with closing(sqlite3.connect(bag / 'bag.db3')) as database, database:
+        database.execute(
+            "UPDATE topics SET serialization_format = 'protobuf' WHERE name LIKE '%image'"
+        )
+    status, said = checked(capsys, 'reacher', '--data', bag)
+    assert status == 2
+    assert (
+        '1 problem\n  - camera.topic camera/image (sensor_msgs/msg/Image): serialised as '
+        "'protobuf', expected cdr\n"
+    ) in said
+    with pytest.raises(BagError, match="topic camera/image is serialised as 'protobuf'"):
+        list(read_episodes([bag], reacher_contract, 16))
+
+
+def test_8uc3_needs_its_order(tmp_path, capsys, caplog, reacher):
+    """Read as RGB, with one remark; Python nodes mostly mean BGR."""
+    messages = drive(8, 1)
+    for item in messages:
+        if item.topic == '/lewm/camera/image':
+            item.message.encoding = '8UC3'
+    bag = write(tmp_path / 'bag', messages)
+    status, said = checked(capsys, 'reacher', '--data', bag)
+    assert status == 0
+    assert said.count('note: /lewm/camera/image: image encoding 8UC3 does not state the order') == 1
+    images = {}
+    for order in (None, 'rgb', 'bgr'):
+        reacher['camera']['order'] = order
+        caplog.clear()
+        (found,) = read_episodes([bag], Contract.parse(reacher), 16)
+        images[order] = found.images
+        assert len(caplog.records) == (order is None)
+    assert (images[None] == images['rgb']).all()
+    assert (images['bgr'] == images['rgb'][..., ::-1]).all()
 
 
 def test_the_first_messages_are_looked_into(tmp_path, capsys, reacher):

@@ -52,6 +52,26 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ('command', 'options'),
+    [
+        ('calibrate', ['--data', 'none']),
+        ('roadmap', ['--data', 'none']),
+        ('decoder', ['--data', 'none', '--device', 'cpu']),
+        ('export', []),
+    ],
+)
+def test_a_bundle_that_cannot_be_written_is_refused_first(
+    bundle, capsys, disk_of, command, options
+) -> None:
+    """Before the bags are even looked for."""
+    disk_of(1 << 20)
+    assert cli.main([command, str(bundle), *options]) == 2
+    assert capsys.readouterr().err == (
+        f'lewm: error: bundle {bundle}: cannot be written: {bundle}: File too large\n'
+    )
+
+
 def test_a_few_steps_on_rendered_frames_reduce_the_error(bundle, bag, capsys) -> None:
     """More steps, smaller error, below that of one image for all; all else stays as it was."""
     forget(bundle, 'decoder')

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from lewm_ros.files import atomic_write, locked, read_limited
+from lewm_ros.files import atomic_write, check_room, locked, read_limited
 
 HOLD = """
 import sys
@@ -46,6 +46,24 @@ def test_a_block_that_raises_leaves_the_old_file(tmp_path: Path) -> None:
         stop()
     with pytest.raises(FileNotFoundError), atomic_write(path):
         pass
+    assert path.read_text() == 'old'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, disk_of) -> None:
+    """And leaves the old one, and nothing beside it."""
+    path = tmp_path / 'a.txt'
+    path.write_text('old')
+    disk_of(1000)
+    check_room(tmp_path, 1000)
+    with pytest.raises(OSError, match='File too large') as caught, atomic_write(path) as partial:
+        partial.write_bytes(bytes(2000))
+    assert caught.value.filename == str(path)
+    with pytest.raises(OSError, match='File too large') as caught:
+        check_room(tmp_path, 2000)
+    assert caught.value.filename == str(tmp_path)
+    with pytest.raises(FileNotFoundError, match='absent'):
+        check_room(tmp_path / 'absent', 1)
     assert path.read_text() == 'old'
     assert list(tmp_path.iterdir()) == [path]
 

@@ -10,14 +10,17 @@ import tracemalloc
 import cv2
 import numpy as np
 import pytest
+from recordings import frame
 
 from lewm_ros.errors import ObservationError
+from lewm_ros.robot.contract import Camera
 from lewm_ros.robot.imaging import (
     ENCODINGS,
     MEAN,
     STD,
     decode,
     decode_compressed,
+    from_message,
     normalise,
     prepare,
 )
@@ -88,7 +91,10 @@ def test_bayer_patterns_name_their_first_row(pattern, tile):
     assert (image == [RED, GREEN, BLUE]).all()
 
 
-@pytest.mark.parametrize(('encoding', 'order'), [('yuv422_yuy2', 'yuyv'), ('uyvy', 'uyvy')])
+@pytest.mark.parametrize(
+    ('encoding', 'order'),
+    [('yuv422_yuy2', 'yuyv'), ('yuyv', 'yuyv'), ('uyvy', 'uyvy'), ('yuv422', 'uyvy')],
+)
 def test_yuv_is_red_where_v_is_high(encoding, order):
     """BT.601 red, a grey and a blue come out as such in both byte orders."""
     values = {'red': (81, 90, 240), 'grey': (126, 128, 128), 'blue': (41, 240, 110)}
@@ -188,6 +194,72 @@ def test_the_scale_holds_for_bayer_patterns_of_16_bits(pattern, tile):
     raw = np.tile(np.array(tile, dtype='<u2') * 16, (4, 5))
     image = decode(f'bayer_{pattern}16', *packed(raw, padding=2), scale=4095)
     assert (image == [RED, GREEN, BLUE]).all()
+
+
+DEPTH = np.linspace(500, 4000, 48, dtype=np.uint16).reshape(6, 8)
+DEPTH_PNG = cv2.imencode('.png', DEPTH)[1].tobytes()
+
+
+@pytest.mark.parametrize(
+    ('form', 'data'),
+    [
+        ('16UC1; png compressed ', DEPTH_PNG),
+        ('png', DEPTH_PNG),
+        ('mono16; png compressed ', DEPTH_PNG),
+        ('16UC1; compressedDepth png', bytes(12) + DEPTH_PNG),
+        ('16UC1; compressedDepth', bytes(12) + DEPTH_PNG),  # before it could be anything else
+    ],
+)
+def test_depth_in_a_png_is_the_picture_of_the_raw_depth(form, data):
+    """It was read as 8 bits, almost black, whatever the scale."""
+    raw = decode('16UC1', *packed(DEPTH), scale=4000)
+    assert raw.max() == 255
+    np.testing.assert_array_equal(decode_compressed(data, form, 4000), raw)
+    if 'mono16' not in form:
+        with pytest.raises(ObservationError, match='16UC1 .* set camera.scale'):
+            decode_compressed(data, form)
+
+
+def test_colours_of_16_bits_in_a_png_are_seen_by_their_high_bytes():
+    """As those of mono16, by the scale where there is one."""
+    words = PIXELS[..., ::-1].astype(np.uint16) * 256 + 201
+    png = cv2.imencode('.png', words)[1].tobytes()
+    np.testing.assert_array_equal(decode_compressed(png, 'rgb16; png compressed bgr16'), PIXELS)
+    assert decode_compressed(png, '', 1000).min() > 50
+
+
+@pytest.mark.parametrize('form', ['32FC1; compressedDepth png', '16UC1; compressedDepth rvl'])
+def test_a_form_of_compressed_depth_that_is_not_read_is_named(form):
+    """One reason for all frames, whatever their size."""
+    reasons = set()
+    for data in bytes(12) + DEPTH_PNG, bytes(9):
+        with pytest.raises(ObservationError) as caught:
+            decode_compressed(data, form, 4000)
+        reasons.add(str(caught.value))
+    (reason,) = reasons
+    assert f"'{form}' is not supported: of compressedDepth only 16UC1 as PNG" in reason
+
+
+@pytest.mark.parametrize(('pattern', 'tile'), BAYER.items())
+def test_a_bayer_pattern_compressed_as_grey_is_seen_in_colour(pattern, tile):
+    """The format still says what it was; with colours in the picture it has been converted."""
+    raw = np.tile(np.array(tile, dtype=np.uint8), (4, 5))
+    png = cv2.imencode('.png', raw)[1].tobytes()
+    image = decode_compressed(png, f'bayer_{pattern}8; png compressed ')
+    assert (image == [RED, GREEN, BLUE]).all()
+    jpeg = cv2.imencode('.jpg', np.full((8, 8, 3), (BLUE, GREEN, RED), np.uint8))[1].tobytes()
+    image = decode_compressed(jpeg, f'bayer_{pattern}8; jpeg compressed bgr8')
+    assert np.abs(image.astype(int) - [RED, GREEN, BLUE]).max() < 4
+
+
+@pytest.mark.parametrize(('order', 'seen'), [(None, 1), ('rgb', 1), ('bgr', -1)])
+def test_the_contract_states_the_order_of_8uc3(order, seen):
+    """Of 8UC3 alone: other encodings state their own."""
+    camera = Camera('/camera', order=order)
+    image = from_message(frame(1, PIXELS, '8UC3').message, camera)
+    np.testing.assert_array_equal(image, PIXELS[..., ::seen])
+    image = from_message(frame(1, PIXELS, 'rgb8').message, camera)
+    np.testing.assert_array_equal(image, PIXELS)
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg'])

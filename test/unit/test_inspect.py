@@ -195,6 +195,48 @@ def test_ranges_saturation_and_constant_dimensions(tmp_path, inspected):
     assert (elbow['saturated'], elbow['beyond']) == (0.0, 0)
 
 
+def test_a_dimension_that_hardly_ever_moves_is_named(tmp_path, capsys):
+    """One command in 200 is not what a model learns from; it was taken without a word."""
+    messages = []
+    for index in range(400):
+        stamp = NS_PER_S + index * FRAME
+        image = np.full((16, 16, 3), index % 256, dtype=np.uint8)
+        image[0, 0] = 0
+        side = 0.3 if index in (100, 101) else 0.0
+        messages += [command(stamp - 1, np.sin(index / 9), side), frame(stamp, image)]
+    bag = write(tmp_path / 'bag', messages)
+    arguments = ['--contract', 'reacher', '--image-size', '16', '--out', str(tmp_path / 's.png')]
+    assert main(['inspect', str(bag), *arguments]) == 0
+    said = capsys.readouterr().out
+    assert (
+        '  hardly moves, cannot be learned well: elbow, constant but for 0.50% of the time' in said
+    )
+    assert said.count('hardly moves') == 1
+    assert 'image values: 0 to 255 of 255\n' in said
+
+
+def test_a_sensor_of_10_bits_without_a_scale_is_named(tmp_path, capsys):
+    """Its images are almost black; with the scale nothing is said."""
+    ramp = np.linspace(0, 1023, 256, dtype='<u2').reshape(16, 16)
+    messages = []
+    for index in range(20):
+        stamp = NS_PER_S + index * FRAME
+        messages += [command(stamp - 1, index / 20, 0), frame(stamp, ramp, 'mono16')]
+    bag = write(tmp_path / 'bag', messages)
+    said = {}
+    for scale in None, 1023:
+        contract = contract_file(tmp_path)
+        data = yaml.safe_load(contract.read_text())
+        data['camera']['scale'] = scale
+        contract.write_text(yaml.safe_dump(data))
+        main(['inspect', str(bag), '--contract', str(contract), '--out', str(tmp_path / 's.png')])
+        said[scale] = capsys.readouterr().out
+    assert 'image values: 0 to 3 of 255\n  hardly any contrast: ' in said[None]
+    assert 'set camera.scale' in said[None]
+    assert 'image values: 0 to 255 of 255\n' in said[1023]
+    assert 'contrast' not in said[1023]
+
+
 @pytest.mark.parametrize('kind', ['position', 'effort'])
 @pytest.mark.parametrize('move', [1, 3])
 @pytest.mark.parametrize('delay', [0, 4, 9])
@@ -351,6 +393,27 @@ def test_sizes_below_one_are_refused(tmp_path, capsys, option):
     bag = write(tmp_path / 'bag', following(0, frames=10))
     assert main(['inspect', str(bag), '--contract', 'reacher', option, '0']) == 2
     assert f'{option} is 0: expected 1 or more' in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_costs_the_sheet_alone(tmp_path, monkeypatch, disk_of):
+    """Unless the sheet was asked for: then that is said before the bag is read."""
+    bag = write(tmp_path / 'bag', following(0))
+    monkeypatch.chdir(tmp_path)
+    disk_of(1000)
+    arguments = ['--contract', 'reacher', '--image-size', '16']
+    status, out, error = lewm('inspect', bag, *arguments)
+    assert (status, error) == (
+        0,
+        'no contact sheet: report folder .: cannot be written: File too large\n',
+    )
+    assert 'usable windows: 105' in out and 'contact sheet' not in out
+    for place, reason in (
+        ('s/sheet.png', 'report folder s: cannot be written: File too large'),
+        (str(tmp_path), 'is a folder: expected a file such as'),
+    ):
+        status, out, error = lewm('inspect', bag, *arguments, '--out', place)
+        assert (status, out) == (2, '')
+        assert reason in error and error.count('\n') == 1
 
 
 def test_json_needs_no_matplotlib(tmp_path):

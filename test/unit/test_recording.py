@@ -39,6 +39,13 @@ FRAME = NS_PER_S // 30
 NO_MINIMUM = RecorderConfig(min_free_gb=0.0)
 
 
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    """`lewm record --out` below a file, or on a disk that is read-only."""
+    (tmp_path / 'file').write_bytes(b'')
+    with pytest.raises(BagError, match=r'file/bag: cannot be made \(Not a directory\)$'):
+        Session(tmp_path / 'file' / 'bag', NO_MINIMUM, {})
+
+
 def image(stamp: int, height: int = 4, width: int = 6, value: int = 0) -> bytes:
     """Serialise an rgb8 frame of one colour with a stamp [ns]."""
     types = TYPES.types

@@ -162,6 +162,19 @@ def test_a_checkpoint_of_other_settings_is_refused(trainer, windows, reacher_con
         other.load(tmp_path / 'checkpoint.pt')
 
 
+def test_a_disk_full_at_a_checkpoint_names_it_and_keeps_the_last(trainer, tmp_path, disk_of):
+    """There is no part of a new one; the cause was lost in two tracebacks."""
+    path = tmp_path / 'checkpoint.pt'
+    trainer.save(path)
+    before = path.read_bytes()
+    disk_of(100_000)
+    with pytest.raises(OSError, match='File too large') as caught:
+        trainer.save(path)
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_checkpoint_that_is_none_is_refused(trainer, tmp_path):
     """Cut short, of other contents, and one that would run code, which does not run."""
 

@@ -98,6 +98,14 @@ CONTRACTS = {
             'a' * 300,
         )
     },
+    'stop mode off': (
+        edited('mode: zero', 'mode: off'),
+        'stop.mode is False (YAML reads on, off, yes and no without quotes as True and False)',
+    ),
+    'dimension named on': (
+        edited('names: [', 'names: [on, '),
+        "is [True, 'shoulder', 'elbow'] (YAML reads on, off,",
+    ),
     'name with escape codes': (
         edited('name: reacher', 'name: "\\e]0;owned\\a"'),
         r"name is '\x1b]0;owned\x07'",

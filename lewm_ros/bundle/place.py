@@ -1,0 +1,98 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Where a bundle is written: whether that is possible, and how a new one takes its place."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+import shutil
+import tempfile
+
+from lewm_ros.errors import ModelError
+from lewm_ros.files import MANIFEST, PARTIAL, atomic_write, check_room, sync
+
+ADDED = 16 << 20  #: what a bundle may grow by, such as a roadmap [bytes]
+
+
+def check_writable(path: str | Path) -> None:
+    """Raise ModelError, before any work, where a bundle could not be written."""
+    path = place = Path(path).resolve()
+    while not place.exists():
+        place = place.parent
+    held = sum(p.stat().st_size for p in path.iterdir() if p.is_file()) if path.is_dir() else 0
+    try:
+        try:
+            check_room(place, held + ADDED)
+        except PermissionError:  # the folder as a whole may still be replaced
+            check_room(place.parent, held + ADDED)
+    except OSError as error:
+        raise ModelError(
+            f'bundle {path}: cannot be written: {error.filename}: {error.strerror}'
+        ) from error
+
+
+def new_folder(path: Path) -> Path:
+    """Make a folder beside a bundle; inside, where the folder around it is read-only."""
+    try:
+        return Path(tempfile.mkdtemp(prefix=f'.{path.name}.', dir=path.parent))
+    except OSError:
+        if not path.is_dir():
+            raise
+        return Path(tempfile.mkdtemp(suffix=PARTIAL, dir=path))
+
+
+def put(new: Path, path: Path) -> None:
+    """Replace the bundle at ``path``, if there is one, by the folder ``new``, which may remain."""
+    if new.parent == path:
+        _refill(path, new)
+        return
+    try:
+        _swap(new, path)
+    except OSError:
+        if not path.is_dir():
+            raise
+        _refill(path, new)  # a mount point can be neither moved nor replaced
+
+
+def _refill(path: Path, new: Path) -> None:
+    """Put the files of ``new`` into a bundle one by one, the manifest last.
+
+    A run killed just here leaves a bundle whose hashes do not fit, which is refused.
+    """
+    names = sorted((p.name for p in new.iterdir()), key=MANIFEST.__eq__)
+    for name in names:
+        with atomic_write(path / name) as partial:
+            shutil.copyfile(new / name, partial)
+    for old in path.iterdir():
+        if old.is_file() and old.name not in names:
+            old.unlink()
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Put folder ``new`` at ``path``; what was there is at ``new`` then.
+
+    Both change places in one step, so that there is a whole bundle at ``path`` at any moment.
+    """
+    if not path.exists():
+        new.rename(path)
+    elif not _exchange(new, path):
+        # A file system that cannot do that (NFS): a run killed just here leaves the old bundle
+        # under its other name.
+        old = new.with_name(f'{new.name}.old')
+        path.rename(old)
+        try:
+            new.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
+        old.rename(new)
+    sync(path.parent)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two absolute paths change places in one step; False where that cannot be done."""
+    nowhere, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of renameat2(2)
+    libc = ctypes.CDLL(None)
+    return not libc.renameat2(nowhere, os.fsencode(one), nowhere, os.fsencode(other), exchange)

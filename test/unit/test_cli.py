@@ -1,0 +1,38 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The `lewm` command and the machine: the processors it may use, and Ctrl-C while it starts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+CTRL_C = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == 'datetime':
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.modules.pop('datetime', None)
+sys.meta_path.insert(0, Finder())
+from lewm_ros import cli
+sys.exit(cli.main(['roadmap', '--help']))
+"""
+
+
+def test_a_set_of_processors_is_counted_not_the_machines():
+    """As in a container with --cpuset-cpus."""
+    processor = str(min(os.sched_getaffinity(0)))
+    code = 'from lewm_ros.cli import main; main(["roadmap", "--help"])'
+    run = ['taskset', '-c', processor, sys.executable, '-c', code]
+    ended = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert 'of an encoding (default 1)' in ended.stdout
+
+
+def test_ctrl_c_while_libraries_are_imported_is_one_line():
+    """numpy made an ImportError of it, and a page of advice."""
+    ended = subprocess.run([sys.executable, '-c', CTRL_C], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, '', 'lewm: interrupted\n')
