@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The topic ``goal_status``, and the file of a first goal."""
+"""The topic ``goal_status``, what is wrong with goals and plans, and the file of a first goal."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from lewm_ros.nodes.diagnostics import OK, WARN, values_of
 from lewm_ros.nodes.messages import header
 from lewm_ros.planning.goal import Goal, GoalState
 from lewm_ros.planning.receding_horizon import Outlook
+from lewm_ros.time import NS_PER_S
 
 #: Largest goal_file [bytes].
 GOAL_FILE_LIMIT = 1 << 26
@@ -72,6 +73,24 @@ def timeout_text(goal: Goal) -> str | None:
         f'{goal.distance:.3g}, goal_tolerance {goal.tolerance:g}): no plans until '
         'another goal comes'
     )
+
+
+def late_text(start: int, frame: int, began: int, published: int) -> str | None:
+    """Say why a plan came after its start, and what helps; None where it did not.
+
+    Either the planner was slow, or its newest frame was old before it began: a camera whose clock
+    is behind. All times [ns]: start of the plan, stamp of the frame, search and publication.
+    """
+    if published <= start:
+        return None
+    text = f'the last plan was published {(published - start) / NS_PER_S:.3f} s after its start: '
+    age = (began - frame) / NS_PER_S
+    if began - frame > published - began:
+        return text + (
+            f'its newest frame was {age:.3f} s old when planning began: set the clock of the '
+            'camera, which stamps its frames, or remove what delays them'
+        )
+    return text + 'lower samples or iterations, or free the processor'
 
 
 def encoding_text(

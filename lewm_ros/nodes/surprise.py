@@ -31,6 +31,7 @@ from lewm_ros.nodes.diagnostics import Rate, Recent
 from lewm_ros.nodes.messages import header, vector_message
 from lewm_ros.nodes.observer import ENGINE, ObserverNode
 from lewm_ros.nodes.parameters import Parameter, parameters_of
+from lewm_ros.nodes.peers import ONE_NODE
 from lewm_ros.robot.history import History
 from lewm_ros.robot.settings import from_values
 from lewm_ros.surprise.config import SurpriseConfig
@@ -64,7 +65,7 @@ class SurpriseNode(ObserverNode):
         """Load the model."""
         super().configure()
         self._make_monitor().warm_up()
-        self._score = self.publisher(Float32, 'surprise', STREAM)
+        self._score = self.publisher(Float32, 'surprise', STREAM, alone=ONE_NODE)
         self._contributions = self.publisher(Image, 'surprise/contributions', STREAM)
         self._threshold = self.publisher(Float32, 'surprise/threshold', LATCHED)
         self._expected = self.publisher(Image, 'surprise/expected', LATCHED)
