@@ -106,15 +106,6 @@ def run(
     return max([status, *(n.finished or 0 for n in running)])
 
 
-def main_of(name: str) -> int:
-    """Run one node as a program of its own: what the console scripts call."""
-    try:
-        return run([(name, node_class(name))], sys.argv)
-    except LewmError as error:
-        print(f'{name}: error: {error}', file=sys.stderr)
-        return 2
-
-
 def node_class(name: str) -> type[LewmNode]:
     """Import the class of a node named in :data:`lewm_ros.bringup.groups.NODES`."""
     module, _, attribute = NODES[name].partition(':')

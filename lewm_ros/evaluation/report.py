@@ -15,6 +15,7 @@ import numpy as np
 from lewm_ros.errors import ConfigError
 from lewm_ros.evaluation.intervals import wilson
 from lewm_ros.files import atomic_write
+from lewm_ros.install import how_to_install
 from lewm_ros.time import NS_PER_S
 
 
@@ -128,7 +129,7 @@ def prepare_report(folder: Path) -> None:
         import PIL  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"the report cannot be drawn ({error}): pip install 'lewm_ros[train]'"
+            f'the report cannot be drawn ({error}): {how_to_install("train")}'
         ) from error
     matplotlib.use('Agg')
     try:

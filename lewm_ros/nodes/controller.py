@@ -18,7 +18,6 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import UInt32
 from trajectory_msgs.msg import JointTrajectory
 
-from lewm_ros.bringup.compose import main_of
 from lewm_ros.control.loop import CommandLoop, Reaction
 from lewm_ros.errors import ConfigError, ObservationError
 from lewm_ros.nodes.anomalies import EVENTS, OpenAnomalies
@@ -249,8 +248,3 @@ class ControllerNode(LewmNode):
         self._slot = max(slot, self._slot)
         self._rate.add()
         self._on_time += monotonic() - (self._start + slot * period) <= period / 2
-
-
-def main() -> int:
-    """Run the node as a program."""
-    return main_of('controller_node')

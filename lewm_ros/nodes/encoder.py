@@ -13,7 +13,6 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from lewm_ros.bringup.compose import main_of
 from lewm_ros.engines import describe, load_engine
 from lewm_ros.engines.encoding import FrameEncoder
 from lewm_ros.errors import ModelError, ObservationError
@@ -270,8 +269,3 @@ class EncoderNode(LewmNode):
             f'{trained:.1f} Hz: set the camera to that rate'
         )
         self.conditions.set('frame rate', text if self._slow else None)
-
-
-def main() -> int:
-    """Run the node as a program."""
-    return main_of('encoder_node')

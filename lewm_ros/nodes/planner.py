@@ -15,7 +15,6 @@ from sensor_msgs.msg import Image
 from trajectory_msgs.msg import JointTrajectory
 
 from lewm_ros.api import make_goal, make_planner
-from lewm_ros.bringup.compose import main_of
 from lewm_ros.engines import describe
 from lewm_ros.nodes.base import LATCHED, NEWEST
 from lewm_ros.nodes.diagnostics import OK, Rate, Recent
@@ -243,8 +242,3 @@ class PlannerNode(ObserverNode):
                 f'frames {self.bundle.block:g} s apart and the commands since the first on '
                 f'{self.resolve_topic_name(self.contract.action.topic)}',
             )
-
-
-def main() -> int:
-    """Run the node as a program."""
-    return main_of('planner_node')

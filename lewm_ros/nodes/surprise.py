@@ -14,7 +14,6 @@ from std_msgs.msg import Float32
 
 from lewm_ros.api import SurpriseMonitor, require_calibration, thresholds_of
 from lewm_ros.bags.config import EvidenceConfig
-from lewm_ros.bringup.compose import main_of
 from lewm_ros.bundle import Calibration
 from lewm_ros.engines import describe as describe_engine
 from lewm_ros.errors import CalibrationError, ModelError
@@ -225,8 +224,3 @@ class SurpriseNode(ObserverNode):
                 self._expected.publish(vector_message(latents, header(stamp)))
             if self._evidence is not None:
                 self._evidence.save(event, edge, stamp, latents)
-
-
-def main() -> int:
-    """Run the node as a program."""
-    return main_of('surprise_node')
