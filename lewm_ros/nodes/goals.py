@@ -78,19 +78,18 @@ def timeout_text(goal: Goal) -> str | None:
 def late_text(start: int, frame: int, began: int, published: int) -> str | None:
     """Say why a plan came after its start, and what helps; None where it did not.
 
-    Either the planner was slow, or its newest frame was old before it began: a camera whose clock
-    is behind. All times [ns]: start of the plan, stamp of the frame, search and publication.
+    All times [ns]: start of the plan, stamp of its newest frame, begin of the search, publication.
+    No search is fast enough where the start was over before it: the camera's clock is behind.
     """
     if published <= start:
         return None
-    text = f'the last plan was published {(published - start) / NS_PER_S:.3f} s after its start: '
-    age = (began - frame) / NS_PER_S
-    if began - frame > published - began:
-        return text + (
-            f'its newest frame was {age:.3f} s old when planning began: set the clock of the '
-            'camera, which stamps its frames, or remove what delays them'
-        )
-    return text + 'lower samples or iterations, or free the processor'
+    remedy = 'lower samples or iterations, or free the processor'
+    if began > start:
+        remedy = 'set the clock that stamps the frames, or remove what delays them'
+    return (
+        f'the last plan was published {(published - start) / NS_PER_S:.3f} s after its start, its '
+        f'newest frame was {(began - frame) / NS_PER_S:.3f} s old when planning began: {remedy}'
+    )
 
 
 def encoding_text(

@@ -14,9 +14,9 @@ from lewm_ros.time import NS_PER_S
     ('age', 'seconds', 'words'),
     [
         (0.02, 0.2, None),  # a block is 0.25 s
-        (0.02, 0.4, '0.170 s after its start: lower samples or iterations'),
-        (3.0, 0.1, 'its newest frame was 3.000 s old when planning began: set the clock of the'),
-        (1795808299.0, 0.1, 'was 1795808299.000 s old when planning began'),
+        (0.02, 0.4, 'was 0.020 s old when planning began: lower samples or iterations'),
+        (3.0, 0.1, 'was 3.000 s old when planning began: set the clock that stamps the frames'),
+        (1795808299.0, 0.1, 'was 1795808299.000 s old when planning began: set the clock'),
         (-3.0, 0.1, None),
     ],
 )
