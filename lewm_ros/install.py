@@ -42,7 +42,8 @@ def how_to_install(extra: str) -> str:
     """
     requirements = _requirements(extra)
     lacking = [line for line in requirements if not _installed(_name(line))]
-    return _command(lacking or requirements or [f'{PACKAGE}[{extra}]'])
+    checkout = Path(__file__).parent.parent  # where this is not installed at all
+    return _command(lacking or requirements or [f'{checkout}[{extra}]'])
 
 
 def _command(requirements: list[str]) -> str:
