@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 #: A finding is reported once it has lasted this long [s]: other nodes may be starting, and a
 #: node that was killed and restarted is listed twice until its lease (config/fastdds.xml) ends.
 CONFIRMED = 2.5
-#: Nodes that subscribe to commands and move nothing; sim_node is a robot.
-_LISTENERS = {*NODES, 'rosbag2_recorder'} - {'sim_node'}
+#: Nodes of the same namespace that subscribe to commands and move nothing; sim_node is a robot.
+_LISTENERS = NODES.keys() - {'sim_node'}
+#: How the names of tools begin that record or show commands.
+_TOOLS = ('rosbag2_recorder', '_ros2cli')
 #: Publishes plans of its own, but only while the planner is inactive.
 _STAND_IN = 'trial_node'
 #: What to do about a second node of the same kind.
@@ -103,7 +105,9 @@ class Peers:
     def _unheard(self, endpoint: Endpoint) -> str | None:
         """Say that no robot listens, not of another type either."""
         for other in self._listeners(endpoint.topic):
-            if other.node_name not in _LISTENERS and not other.node_name.startswith('_ros2cli'):
+            name = other.node_name
+            ours = name in _LISTENERS and other.node_namespace == self._node.get_namespace()
+            if not ours and not name.startswith(_TOOLS):
                 return None
         return f'nobody listens to {endpoint.topic} ({endpoint.type}): {endpoint.heard}'
 
