@@ -32,7 +32,7 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 
 _REPORT_PERIOD = 1.0  #: of /diagnostics [s]
 _LEVEL_PERIOD = 0.1  #: how soon a change of level or lifecycle is reported [s]
-_QOS_PERIOD = 1.0  #: how often a mismatch of QoS is looked at again [s]
+_LOOK_PERIOD = 0.5  #: how often it is looked at who else is on the topics [s]
 
 
 class LewmNode(ResourceNode):
@@ -54,7 +54,7 @@ class LewmNode(ResourceNode):
         self._loaded: dict[str, str] = {}  # hashes by kind: for /diagnostics
         self._origin = 'no contract'  # the same by name: for the log
         self._hardware = ''
-        self._looked = 0.0  # at the QoS of others
+        self._looked = 0.0  # at who else is on the topics
         self._parameters_made = Parameters(
             self, (*COMMON, *self.PARAMETERS), self._check_set, self._take_set
         )
@@ -227,7 +227,7 @@ class LewmNode(ResourceNode):
 
     def _maybe_report(self) -> None:
         now = time.monotonic()
-        if self._active and now - self._looked > _QOS_PERIOD:
+        if self._active and now - self._looked > _LOOK_PERIOD:
             self._looked = now
             self._endpoints.look()
         self.conditions.settle()

@@ -19,7 +19,7 @@ from lewm_ros.nodes.diagnostics import Conditions
 if TYPE_CHECKING:
     from lewm_ros.nodes.qos import Endpoint
 
-#: A finding is reported once it has lasted this long [s]: other nodes may be starting, and a
+#: A number of nodes is reported once it has lasted this long [s]: others may be starting, and a
 #: node that was killed and restarted is listed twice until its lease (config/fastdds.xml) ends.
 CONFIRMED = 2.5
 #: Nodes of the same namespace that subscribe to commands and move nothing; sim_node is a robot.
@@ -53,13 +53,13 @@ class Peers:
         self._since: dict[str, float] = {}  # when each finding was first seen [s, steady]
 
     def look(self, endpoints: Iterable[Endpoint]) -> None:
-        """Refresh the conditions; call it about once a second."""
+        """Refresh the conditions; call it about twice a second."""
         now, found = time.monotonic(), self._find(endpoints)
         for key in self._since.keys() - found.keys():
             self._conditions.set(key, None)
         self._since = {key: self._since.get(key, now) for key in found}
         for key, text in found.items():
-            if now - self._since[key] >= CONFIRMED:
+            if now - self._since[key] >= CONFIRMED or key.startswith('type of'):
                 self._conditions.set(key, text)
 
     def _find(self, endpoints: Iterable[Endpoint]) -> dict[str, str]:

@@ -217,7 +217,7 @@ class Endpoints:
             self._conditions.clear(f'qos of {side} {topic}')
 
     def look(self) -> None:
-        """Refresh the conditions; call it about once a second."""
+        """Refresh the conditions; call it about twice a second."""
         for topic, side in list(self._suspects):
             text = self._made[topic, side].mismatch(self._node)
             self._conditions.set(f'qos of {side} {topic}', text)
