@@ -85,7 +85,8 @@ def run(
                 failures += 1
                 if failures == _MAX_FAILURES:
                     raise
-                running[0].get_logger().error(traceback.format_exc())
+                text = traceback.format_exc()
+                running[0].get_logger().error(text, throttle_duration_sec=1.0)
             asked = [n.finished for n in running if n.finished is not None]
             if asked:
                 status = max(asked)
