@@ -53,6 +53,8 @@ setup(
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),
+        # Puts `lewm` on the PATH of a colcon workspace (colcon.pkg); pip has bin/ for that.
+        (f'share/{NAME}/hook', ['resource/programs.dsv']),
         *share('config', 'launch', 'models'),
     ],
     zip_safe=False,
@@ -91,7 +93,7 @@ setup(
     entry_points={
         'console_scripts': [
             'lewm = lewm_ros.cli:main',
-            *(f'{node}_node = lewm_ros.nodes.{node}:main' for node in NODES),
+            *(f'{node}_node = lewm_ros.bringup.programs:{node}_node' for node in NODES),
         ]
     },
 )

@@ -157,7 +157,7 @@ class Bench:
 
     def program(self, name: str, *arguments: str) -> Process:
         """Start a node as its console script does."""
-        code = f'import sys; from lewm_ros.nodes.{name} import main; sys.exit(main())'
+        code = f'import sys; from lewm_ros.bringup.programs import *; sys.exit({name}_node())'
         ros = ['--ros-args', '-r', '__ns:=/lewm', *arguments]
         return Process([sys.executable, '-c', code, *ros], self.domain, self.folder)
 

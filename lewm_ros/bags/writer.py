@@ -25,6 +25,7 @@ import yaml
 from lewm_ros import __version__
 from lewm_ros.errors import BagError
 from lewm_ros.files import atomic_write
+from lewm_ros.install import how_to_install
 from lewm_ros.time import NS_PER_S
 
 try:
@@ -32,7 +33,7 @@ try:
     from rosbags.typesys import Stores, TypesysError, get_typestore
 except ModuleNotFoundError as error:
     raise BagError(
-        f"recording needs the Python package '{error.name}': pip install 'lewm_ros[record]'"
+        f"recording needs the Python package '{error.name}': {how_to_install('record')}"
     ) from error
 
 #: Messages are compressed together up to this size [bytes].

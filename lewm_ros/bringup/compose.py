@@ -85,7 +85,8 @@ def run(
                 failures += 1
                 if failures == _MAX_FAILURES:
                     raise
-                running[0].get_logger().error(traceback.format_exc())
+                text = traceback.format_exc()
+                running[0].get_logger().error(text, throttle_duration_sec=1.0)
             asked = [n.finished for n in running if n.finished is not None]
             if asked:
                 status = max(asked)
@@ -104,15 +105,6 @@ def run(
         try_shutdown()
     # Publishing the final messages of a node may have failed.
     return max([status, *(n.finished or 0 for n in running)])
-
-
-def main_of(name: str) -> int:
-    """Run one node as a program of its own: what the console scripts call."""
-    try:
-        return run([(name, node_class(name))], sys.argv)
-    except LewmError as error:
-        print(f'{name}: error: {error}', file=sys.stderr)
-        return 2
 
 
 def node_class(name: str) -> type[LewmNode]:

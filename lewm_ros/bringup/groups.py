@@ -7,8 +7,9 @@ No node is imported here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 import os
 from pathlib import Path
 import re
@@ -105,7 +106,12 @@ ARGUMENTS = (
         BOOLEAN,
     ),
     Argument('rviz', 'false', 'Start rviz2 with what view_node shows.', BOOLEAN),
-    Argument('log_level', 'info', 'Lowest severity logged.', ('debug', 'info', 'warn', 'error')),
+    Argument(
+        'log_level',
+        'info',
+        'Lowest severity that the nodes log.',
+        ('debug', 'info', 'warn', 'error'),
+    ),
     Argument(
         'out',
         '',
@@ -145,6 +151,37 @@ class Override:
 def enclave(namespace: str, node: str) -> str:
     """Name the security enclave of a node that has a process of its own (SROS2)."""
     return '/' + '/'.join(filter(None, [namespace.strip('/'), node]))
+
+
+def absolute(namespace: str, pushed: str = '') -> str:
+    """Return a namespace as launch_ros resolves it inside one of ``PushRosNamespace``."""
+    parts = [namespace] if namespace.startswith('/') else [pushed, namespace]
+    return '/' + '/'.join(filter(None, (part.strip('/') for part in parts)))
+
+
+def log_levels(namespace: str, nodes: Sequence[str], level: str) -> list[str]:
+    """Return the ROS arguments that set the level of these nodes' loggers, and of no library's."""
+    prefix = namespace.strip('/').replace('/', '.')
+    names = ['.'.join(filter(None, [prefix, node])) for node in nodes]
+    return [a for name in names for a in ('--log-level', f'{name}:={level}')]
+
+
+def misspelt(group: str, given: Iterable[str]) -> list[str]:
+    """Say which launch arguments a group has not, where they look like one that there is.
+
+    Others may be those of a launch file that includes ours.
+    """
+    known = [a.name for a in ARGUMENTS if group in a.groups]
+    elsewhere = {a.name for a in ARGUMENTS} - set(known)
+    found = []
+    for name in sorted(set(given) - set(known)):
+        if name == 'ros_namespace':  # launch_ros's own
+            continue
+        close = get_close_matches(name.lower(), known, 1, 0.8)
+        if close or name in elsewhere:
+            hint = f'did you mean {close[0]}?' if close else f'expected some of {known}'
+            found.append(f"launch argument '{name}' is ignored: {hint}")
+    return found
 
 
 def prepare_environment(group: str) -> None:
@@ -272,7 +309,7 @@ class Bringup:
     def ros_arguments(self, namespace: str, log_level: str) -> list[str]:
         """Return the command line that any number of these nodes understand in one process."""
         arguments = ['--ros-args', '-r', f'__ns:=/{namespace.strip("/")}']
-        arguments += ['--log-level', log_level]
+        arguments += log_levels(namespace, self.nodes, log_level)
         for name, value in self.parameters.items():
             text = str(value).lower() if isinstance(value, bool) else yaml_text(value)
             arguments += ['-p', f'{name}:={text}']

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 import os
 from pathlib import Path
+import re
 from typing import Any
 
 from ament_index_python.packages import get_package_prefix
@@ -15,6 +16,7 @@ from launch.action import Action
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
+    LogInfo,
     OpaqueFunction,
     RegisterEventHandler,
     Shutdown,
@@ -24,7 +26,16 @@ from launch.event_handler import EventHandler
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from lewm_ros.bringup.groups import ARGUMENTS, BOOLEAN, Bringup, enclave, prepare_environment
+from lewm_ros.bringup.groups import (
+    ARGUMENTS,
+    BOOLEAN,
+    Bringup,
+    absolute,
+    enclave,
+    log_levels,
+    misspelt,
+    prepare_environment,
+)
 from lewm_ros.bringup.supervisor import GRACE_SECONDS, RESTART_PAUSE, ends_all
 from lewm_ros.errors import ConfigError
 from lewm_ros.files import PACKAGE, find
@@ -90,12 +101,15 @@ def _nodes(context: LaunchContext, group: str) -> list[Action]:
         out=given.get('out', ''),
         task=given.get('task', ''),
     )
+    namespace = absolute(
+        given['namespace'], context.launch_configurations.get('ros_namespace') or ''
+    )
     nodes: list[Action] = [
         Node(
             package=PACKAGE,
             executable=name,
             name=name,
-            namespace=given['namespace'],
+            namespace=namespace,
             parameters=[
                 bringup.parameters | {o.parameter: o.value for o in bringup.own if o.node == name},
                 str(bringup.params_file),
@@ -103,8 +117,8 @@ def _nodes(context: LaunchContext, group: str) -> list[Action]:
             remappings=list(bringup.remappings.get(name, ())),
             arguments=[
                 '--ros-args',
-                *('--log-level', given['log_level']),
-                *('--enclave', enclave(given['namespace'], name)),
+                *log_levels(namespace, [name], given['log_level']),
+                *('--enclave', enclave(namespace, name)),
             ],
             output='screen',
             respawn=given['respawn'] == 'true',
@@ -122,11 +136,17 @@ def _nodes(context: LaunchContext, group: str) -> list[Action]:
             ['rviz2'],
             f'install the apt package ros-{distribution}-rviz2, or give rviz:=false',
         )
+        config = find('rviz', 'lewm')
+        topics = re.findall(r'Value: /lewm/(\S+)', config.read_text())
         rviz = Node(
-            package='rviz2', executable='rviz2', arguments=['-d', str(find('rviz', 'lewm'))]
+            package='rviz2',
+            executable='rviz2',
+            arguments=['-d', str(config)],
+            remappings=[(f'/lewm/{t}', f'{namespace.rstrip("/")}/{t}') for t in topics],
         )
         nodes.insert(0, rviz)  # before any of ours, should launch itself not find it
-    return nodes
+    ignored = [LogInfo(msg=f'lewm: {t}') for t in misspelt(group, context.launch_configurations)]
+    return [*ignored, *nodes]
 
 
 def _arguments(context: LaunchContext, group: str) -> dict[str, str]:

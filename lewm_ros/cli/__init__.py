@@ -17,6 +17,7 @@ from typing import Any
 
 from lewm_ros import __version__
 from lewm_ros.errors import ConfigError, LewmError
+from lewm_ros.install import missing_package
 
 #: Commands by name: the module, imported only when it is chosen, that has the command's
 #: ``add_arguments(parser)`` and ``run(args) -> int``; and its help.
@@ -119,9 +120,7 @@ def _module(command: str, place: str) -> Any:
         missing = error.name or ''
         if missing.split('.')[0] == 'lewm_ros':
             raise ConfigError(f'lewm {command}: not part of this installation ({error})') from error
-        raise ConfigError(
-            f"lewm {command}: Python package '{missing}' is missing: pip install 'lewm_ros[train]'"
-        ) from error
+        raise ConfigError(f'lewm {command}: {missing_package(missing)}') from error
 
 
 if __name__ == '__main__':

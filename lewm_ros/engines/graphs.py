@@ -11,6 +11,7 @@ import numpy as np
 
 from lewm_ros.bundle import DECODER, ENCODER, ROLLOUT, Bundle, Manifest
 from lewm_ros.errors import EngineError, ModelError, one_line, shown
+from lewm_ros.install import how_to_install
 
 
 def encoder_graph(bundle: Bundle) -> bytes:
@@ -100,8 +101,7 @@ def _parse(bundle: Bundle, file: str) -> Any:
         import onnx
     except ImportError as error:
         raise EngineError(
-            f'ONNX graphs cannot be read ({error}): install one of '
-            "'lewm_ros[cpu]', 'lewm_ros[gpu]' and 'lewm_ros[openvino]'"
+            f'ONNX graphs cannot be read ({error}): {how_to_install("cpu")}'
         ) from error
     data = bundle.read(file)
     try:

@@ -12,14 +12,15 @@ from lewm_ros.bundle import Bundle
 from lewm_ros.engines.base import Engine, check_image, check_rollout, choose_precision
 from lewm_ros.engines.graphs import encoder_graph, rollout_feed, rollout_graph
 from lewm_ros.errors import EngineError, one_line
+from lewm_ros.install import how_to_install
 from lewm_ros.robot.imaging import normalise
 
 try:
     import onnxruntime
 except ImportError as missing:
     raise EngineError(
-        f'the onnxruntime engine cannot be imported ({missing}): install one of '
-        "'lewm_ros[cpu]' and 'lewm_ros[gpu]'"
+        f'the onnxruntime engine cannot be imported ({missing}): {how_to_install("cpu")} '
+        '(for CUDA: onnxruntime-gpu in place of onnxruntime)'
     ) from missing
 
 PROVIDERS = ('CUDAExecutionProvider', 'CPUExecutionProvider')  #: the first available one runs

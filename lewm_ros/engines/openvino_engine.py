@@ -12,13 +12,14 @@ from lewm_ros.bundle import Bundle
 from lewm_ros.engines.base import Engine, check_image, check_rollout, choose_precision
 from lewm_ros.engines.graphs import encoder_graph, rollout_feed, rollout_graph
 from lewm_ros.errors import EngineError, one_line
+from lewm_ros.install import how_to_install
 from lewm_ros.robot.imaging import normalise
 
 try:
     import openvino
 except ImportError as missing:
     raise EngineError(
-        f"the openvino engine cannot be imported ({missing}): install 'lewm_ros[openvino]'"
+        f'the openvino engine cannot be imported ({missing}): {how_to_install("openvino")}'
     ) from missing
 
 #: The one core of this process, never let go. With a core goes its CPU plugin, which gives the

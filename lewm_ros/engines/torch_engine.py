@@ -13,6 +13,7 @@ import numpy as np
 from lewm_ros.bundle import WEIGHTS, Bundle
 from lewm_ros.engines.base import Engine, check_image, check_rollout, choose_precision, cpu_has_bf16
 from lewm_ros.errors import EngineError, ModelError, one_line
+from lewm_ros.install import how_to_install
 from lewm_ros.robot.imaging import normalise
 
 try:
@@ -24,7 +25,7 @@ try:
     from lewm_ros.model import BatchedRollout, FastRollout, LeWorldModel, ModelConfig
 except ImportError as missing:
     raise EngineError(
-        f"the torch engine cannot be imported ({missing}): install 'lewm_ros[train]'"
+        f'the torch engine cannot be imported ({missing}): {how_to_install("train")}'
     ) from missing
 
 

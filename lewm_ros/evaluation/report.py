@@ -14,6 +14,7 @@ import numpy as np
 from lewm_ros.errors import ConfigError
 from lewm_ros.evaluation.intervals import wilson
 from lewm_ros.files import atomic_write, check_room
+from lewm_ros.install import how_to_install
 from lewm_ros.time import NS_PER_S
 
 REPORT = 4 << 20  #: what a report may take [bytes]
@@ -129,7 +130,7 @@ def prepare_report(folder: Path) -> None:
         import PIL  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"the report cannot be drawn ({error}): pip install 'lewm_ros[train]'"
+            f'the report cannot be drawn ({error}): {how_to_install("train")}'
         ) from error
     matplotlib.use('Agg')
     try:

@@ -32,7 +32,7 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 
 _REPORT_PERIOD = 1.0  #: of /diagnostics [s]
 _LEVEL_PERIOD = 0.1  #: how soon a change of level or lifecycle is reported [s]
-_QOS_PERIOD = 1.0  #: how often a mismatch of QoS is looked at again [s]
+_LOOK_PERIOD = 0.5  #: how often it is looked at who else is on the topics [s]
 
 
 class LewmNode(ResourceNode):
@@ -51,9 +51,10 @@ class LewmNode(ResourceNode):
         self.failure: str | None = None
         self.finished: int | None = None
         self._configured = self._active = self._finalized = False
-        self._loaded: dict[str, str] = {}  # what of, by kind: for /diagnostics
+        self._loaded: dict[str, str] = {}  # hashes by kind: for /diagnostics
+        self._origin = 'no contract'  # the same by name: for the log
         self._hardware = ''
-        self._looked = 0.0  # at the QoS of others
+        self._looked = 0.0  # at who else is on the topics
         self._parameters_made = Parameters(
             self, (*COMMON, *self.PARAMETERS), self._check_set, self._take_set
         )
@@ -149,6 +150,8 @@ class LewmNode(ResourceNode):
             self._end_activity()
             super().on_deactivate(state)
             return FAILURE
+        engine = ''.join(f', engine {v}' for k, v in self.report().items() if k == 'engine')
+        self.get_logger().info(f'active: {self._origin}{engine}; {self._list_topics()}')
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -209,8 +212,10 @@ class LewmNode(ResourceNode):
         """Show what was loaded in /diagnostics."""
         self._hardware = contract.name
         self._loaded = {'contract': contract.hash[:12]}
+        self._origin = f'contract {contract.name}'
         if bundle is not None:
             self._loaded['bundle'] = bundle.hash[:12]
+            self._origin += f', bundle {bundle.path}'
 
     def _check_set(self, values: dict[str, Any]) -> None:
         if self._configured:
@@ -222,17 +227,16 @@ class LewmNode(ResourceNode):
 
     def _maybe_report(self) -> None:
         now = time.monotonic()
-        if self._active and now - self._looked > _QOS_PERIOD:
+        if self._active and now - self._looked > _LOOK_PERIOD:
             self._looked = now
             self._endpoints.look()
+        self.conditions.settle()
         level, text = self.conditions.level, self.conditions.text
         if self.failure is not None:
             level, text = ERROR[0], self.failure
         lifecycle = 'inactive' if self._configured else 'unconfigured'
-        if self._active:
-            lifecycle = 'active'
-        elif self._finalized:
-            lifecycle = 'finalized'
+        if self._active or self._finalized:
+            lifecycle = 'active' if self._active else 'finalized'
         if (level, lifecycle) == self._reported and now - self._reported_at < _REPORT_PERIOD:
             return
         self._reported, self._reported_at = (level, lifecycle), now

@@ -18,7 +18,6 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import UInt32
 from trajectory_msgs.msg import JointTrajectory
 
-from lewm_ros.bringup.compose import main_of
 from lewm_ros.control.loop import CommandLoop, Reaction
 from lewm_ros.errors import ConfigError, ObservationError
 from lewm_ros.nodes.anomalies import EVENTS, OpenAnomalies
@@ -63,7 +62,13 @@ class ControllerNode(LewmNode):
             raise ConfigError(
                 f'action.fields {list(self._action.fields)} do not fit {self._action.type}: {error}'
             ) from error
-        self._command = self.publisher(message_class(self._action.type), self._action.topic, NEWEST)
+        self._command = self.publisher(
+            message_class(self._action.type),
+            self._action.topic,
+            NEWEST,
+            alone='end all but one, or put a multiplexer such as twist_mux in between',
+            heard='start the driver of the robot, or correct action.topic in the contract',
+        )
 
     def activate(self) -> None:
         """Start the stream of commands."""
@@ -178,13 +183,6 @@ class ControllerNode(LewmNode):
         """Warn about topics that move or stop the robot and that nobody publishes."""
         self.conditions.set('no plans', self._missing('plan', 'is planner_node running?'))
         self.conditions.set('no latents', self._missing('latent', 'is encoder_node running?'))
-        others = self.count_publishers(self._command.topic_name) - 1
-        self.conditions.set(
-            'others',
-            f'somebody else publishes commands on {self._command.topic_name} ({others})'
-            if others > 0  # -1: this node's own is not in the graph yet
-            else None,
-        )
         text, reaction = None, self.params['on_anomaly']
         if reaction != 'ignore':
             blind = f"on_anomaly '{reaction}' is blind"
@@ -252,8 +250,3 @@ class ControllerNode(LewmNode):
         self._slot = max(slot, self._slot)
         self._rate.add()
         self._on_time += monotonic() - (self._start + slot * period) <= period / 2
-
-
-def main() -> int:
-    """Run the node as a program."""
-    return main_of('controller_node')

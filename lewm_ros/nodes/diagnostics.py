@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections import deque
+from dataclasses import dataclass
 import os
 from pathlib import Path
 import threading
@@ -21,10 +22,25 @@ from lewm_ros.time import NS_PER_S
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
+#: A condition lasts so long after it was last reported, and its log lines are as far apart [s].
+HOLD = 1.0
+
+
+@dataclass
+class _Condition:
+    """What is wrong, until when."""
+
+    level: int
+    text: str
+    logged: bool = False
+    ended: float | None = None  #: when it ended [s, steady]; None while it lasts
+
+
 class Conditions:
     """Named conditions of a node; each is logged when it begins and when it ends.
 
-    Safe to call from any thread.
+    One that comes and goes with every message lasts: it ends once it has been away for a second.
+    A name is logged once a second at most. Safe to call from any thread.
 
     Args:
         node: whose logger is used.
@@ -34,24 +50,49 @@ class Conditions:
     def __init__(self, node: Node) -> None:
         self._logger = node.get_logger()
         self._lock = threading.Lock()
-        self._active: dict[str, tuple[int, str]] = {}
+        self._active: dict[str, _Condition] = {}
+        self._said: dict[str, float] = {}  # when each was last logged [s, steady]
 
     def set(self, key: str, text: str | None, level: bytes = WARN) -> None:
         """Begin or refresh the condition ``key`` with a text, or end it with None."""
         with self._lock:
-            before = self._active.pop(key, None)
-            if text is not None:
-                self._active[key] = (_number(level), text)
-        if text is not None and before is None:
+            condition = self._active.get(key)
+            if text is None:
+                if condition is not None and condition.ended is None:
+                    condition.ended = time.monotonic()
+                return
+            logged = condition is not None and condition.logged
+            self._active.pop(key, None)  # the latest comes last
+            self._active[key] = _Condition(_number(level), text, logged)
+            if not logged:
+                self._log(key, time.monotonic())
+
+    def settle(self) -> None:
+        """Log what has begun or ended since; call it several times a second."""
+        now = time.monotonic()
+        with self._lock:
+            for key in list(self._active):
+                self._log(key, now)
+
+    def _log(self, key: str, now: float) -> None:
+        condition = self._active[key]
+        if now - self._said.get(key, -HOLD) < HOLD:
+            return
+        if not condition.logged:
+            condition.logged = True
             # One line for each: rclpy raises where a line of code changes its severity.
-            if level == ERROR:
-                self._logger.error(text)
-            elif level == OK:
-                self._logger.info(text)
+            if condition.level == ERROR[0]:
+                self._logger.error(condition.text)
+            elif condition.level == OK[0]:
+                self._logger.info(condition.text)
             else:
-                self._logger.warning(text)
-        elif text is None and before is not None:
-            self._logger.info(f'over: {before[1]}')
+                self._logger.warning(condition.text)
+        elif condition.ended is not None and now - condition.ended >= HOLD:
+            del self._active[key]
+            self._logger.info(f'cleared: {condition.text}')
+        else:
+            return
+        self._said[key] = now
 
     def clear(self, key: str | None = None) -> None:
         """Forget a condition, or all, silently: who would know whether it lasts was stopped."""
@@ -65,14 +106,14 @@ class Conditions:
     def level(self) -> int:
         """The worst level among the active conditions: 0, 1 or 2."""
         with self._lock:
-            return max((level for level, _ in self._active.values()), default=0)
+            return max((condition.level for condition in self._active.values()), default=0)
 
     @property
     def text(self) -> str:
         """All active texts, the worst first; 'ok' if there is none."""
         with self._lock:
-            active = sorted(self._active.values(), key=lambda item: -item[0])
-        return '; '.join(text for _, text in active) or 'ok'
+            active = sorted(self._active.values(), key=lambda condition: -condition.level)
+        return '; '.join(condition.text for condition in active) or 'ok'
 
 
 class Reasons:

@@ -13,7 +13,6 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from lewm_ros.bringup.compose import main_of
 from lewm_ros.engines import describe, load_engine
 from lewm_ros.engines.encoding import FrameEncoder
 from lewm_ros.errors import ModelError, ObservationError
@@ -24,6 +23,7 @@ from lewm_ros.nodes.goals import encoding_text, read_goal_file
 from lewm_ros.nodes.messages import image_message, stamp_of, to_time, vector_message
 from lewm_ros.nodes.observer import ENGINE
 from lewm_ros.nodes.parameters import Parameter
+from lewm_ros.nodes.peers import ONE_CAMERA, ONE_NODE
 from lewm_ros.nodes.qos import IMAGE_RELIABILITY
 from lewm_ros.planning.goal import GoalState
 from lewm_ros.robot.imaging import from_message, prepare
@@ -70,7 +70,7 @@ class EncoderNode(LewmNode):
         self._engine.encode(np.zeros((size, size, 3), np.uint8))  # the first call is slow
         # First: the model hash is published before any goal.
         self._model = self.publisher(String, 'model', LATCHED)
-        self._latent = self.publisher(Image, 'latent', STREAM)
+        self._latent = self.publisher(Image, 'latent', STREAM, alone=ONE_NODE)
         self._goal_latent = self.publisher(Image, 'goal_latent', LATCHED)
         self._goal_image = self.publisher(Image, 'goal_image/accepted', LATCHED)
 
@@ -94,9 +94,8 @@ class EncoderNode(LewmNode):
         self._service = self.create_service(Trigger, '~/set_goal', self._on_set_goal)
         self._worker = self.worker('encoder', self._encode)
         self._model.publish(String(data=self._bundle.hash))
-        camera = self.subscribe_to_camera(self._contract.camera, self._on_image, depth=5)
-        # After remapping: the name that a user looks for.
-        self._topic: str = camera.topic_name
+        camera = self.subscribe_to_camera(self._contract.camera, self._on_image, 5, ONE_CAMERA)
+        self._topic: str = camera.topic_name  # after remapping: the name that a user looks for
         if self._goal_file is not None:  # before a goal_image, which replaces it
             self._request('first goal', self._goal_file)
         for kind, topic in (Image, 'goal_image'), (CompressedImage, 'goal_image/compressed'):
@@ -256,8 +255,3 @@ class EncoderNode(LewmNode):
         self.conditions.set('no frames', text)
         self.conditions.set('frame rate', self._stamps.slow(self._topic))
         self.conditions.set('clock', self._stamps.other_clock(self._topic))
-
-
-def main() -> int:
-    """Run the node as a program."""
-    return main_of('encoder_node')

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The topic ``goal_status``, and the file of a first goal."""
+"""The topic ``goal_status``, what is wrong with goals and plans, and the file of a first goal."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from lewm_ros.nodes.diagnostics import OK, WARN, values_of
 from lewm_ros.nodes.messages import header
 from lewm_ros.planning.goal import Goal, GoalState
 from lewm_ros.planning.receding_horizon import Outlook
+from lewm_ros.time import NS_PER_S
 
 #: Largest goal_file [bytes].
 GOAL_FILE_LIMIT = 1 << 26
@@ -71,6 +72,23 @@ def timeout_text(goal: Goal) -> str | None:
         f'goal not reached in time (distance '
         f'{goal.distance:.3g}, goal_tolerance {goal.tolerance:g}): no plans until '
         'another goal comes'
+    )
+
+
+def late_text(start: int, frame: int, began: int, published: int) -> str | None:
+    """Say why a plan came after its start, and what helps; None where it did not.
+
+    All times [ns]: start of the plan, stamp of its newest frame, begin of the search, publication.
+    No search is fast enough where the start was over before it: the camera's clock is behind.
+    """
+    if published <= start:
+        return None
+    remedy = 'lower samples or iterations, or free the processor'
+    if began > start:
+        remedy = 'set the clock that stamps the frames, or remove what delays them'
+    return (
+        f'the last plan was published {(published - start) / NS_PER_S:.3f} s after its start, its '
+        f'newest frame was {(began - frame) / NS_PER_S:.3f} s old when planning began: {remedy}'
     )
 
 

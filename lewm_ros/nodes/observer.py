@@ -143,7 +143,8 @@ class ObserverNode(LewmNode):
         newest = self.history.newest
         if newest is not None and stamp < newest - self.block:
             self.get_logger().warning(
-                f'time jumped back by {(newest - stamp) / NS_PER_S:.2f} s: history cleared'
+                f'time jumped back by {(newest - stamp) / NS_PER_S:.2f} s: history cleared',
+                throttle_duration_sec=1.0,
             )
             self._forget()
         with self.lock:

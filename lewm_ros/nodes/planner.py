@@ -15,14 +15,14 @@ from sensor_msgs.msg import Image
 from trajectory_msgs.msg import JointTrajectory
 
 from lewm_ros.api import make_goal, make_planner
-from lewm_ros.bringup.compose import main_of
 from lewm_ros.engines import describe
 from lewm_ros.nodes.base import LATCHED, NEWEST
 from lewm_ros.nodes.diagnostics import OK, Rate, Recent
-from lewm_ros.nodes.goals import goal_message, roadmap_text, timeout_text
+from lewm_ros.nodes.goals import goal_message, late_text, roadmap_text, timeout_text
 from lewm_ros.nodes.messages import header, plan_message, stamp_of, vector, vector_message
 from lewm_ros.nodes.observer import ENGINE, PRECISION, ObserverNode
 from lewm_ros.nodes.parameters import Parameter, parameters_of
+from lewm_ros.nodes.peers import ONE_NODE
 from lewm_ros.planning import Plan, PlannerConfig
 from lewm_ros.planning.config import GoalConfig
 from lewm_ros.planning.goal import GoalState
@@ -57,7 +57,7 @@ class PlannerNode(ObserverNode):
         super().configure()
         self._planner = make_planner(self.bundle, self.contract, self.engine, self._config)
         self._planner.warm_up()
-        self._plan = self.publisher(JointTrajectory, 'plan', NEWEST)
+        self._plan = self.publisher(JointTrajectory, 'plan', NEWEST, alone=ONE_NODE)
         self._latents = self.publisher(Image, 'plan/latents', NEWEST)
         self._goal_status = self.publisher(DiagnosticArray, 'goal_status', LATCHED)
         self._status_lock = Lock()
@@ -226,13 +226,8 @@ class PlannerNode(ObserverNode):
         if plan.outlook is not None:
             self._publish_goal_status()
         self.conditions.set('context', None)
-        self.conditions.set(
-            'late',
-            f'the last plan was published {(now - plan.start) / NS_PER_S:.3f} s after its '
-            'start: lower samples or iterations, or free the processor'
-            if late
-            else None,
-        )
+        began = now - round(milliseconds * 1e6)
+        self.conditions.set('late', late_text(plan.start, context.stamp, began, now))
 
     def _note_fruitless(self) -> None:
         self._windows_missing += 1
@@ -247,8 +242,3 @@ class PlannerNode(ObserverNode):
                 f'frames {self.bundle.block:g} s apart and the commands since the first on '
                 f'{self.resolve_topic_name(self.contract.action.topic)}',
             )
-
-
-def main() -> int:
-    """Run the node as a program."""
-    return main_of('planner_node')

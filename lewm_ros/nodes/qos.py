@@ -31,6 +31,7 @@ from rclpy.qos_overriding_options import InvalidQosOverridesError, QoSOverriding
 from lewm_ros.errors import ConfigError
 from lewm_ros.nodes.diagnostics import Conditions
 from lewm_ros.nodes.parameters import Parameter
+from lewm_ros.nodes.peers import Peers, type_name
 
 #: Of every node that shows or encodes what the camera publishes.
 IMAGE_RELIABILITY = Parameter(
@@ -81,15 +82,21 @@ class Endpoint:
     Attributes:
         topic: fully resolved.
         side: 'publisher' or 'subscription'.
+        type: such as sensor_msgs/msg/Image.
         qos: what it offers or asks for.
         remedy: what to do where reliabilities do not fit; empty: set the ROS override.
+        alone: what to do where the topic has several publishers; empty: it may.
+        heard: what to do where nobody listens but nodes like these; empty: nobody needs to.
 
     """
 
     topic: str
     side: str
+    type: str
     qos: QoSProfile
     remedy: str = ''
+    alone: str = ''
+    heard: str = ''
 
     def mismatch(self, node: Node) -> str | None:
         """Say which other node's QoS does not fit this one's, and what helps; None if all do."""
@@ -137,7 +144,8 @@ class Endpoint:
 class Endpoints:
     """Creates what a node publishes and subscribes to, with overrides and mismatches said.
 
-    A mismatch is a condition from the middleware's event on, until the other side is gone.
+    A mismatch of QoS is a condition from the middleware's event on, until the other side is gone;
+    who else is on the topics is looked up (:class:`~lewm_ros.nodes.peers.Peers`).
 
     Args:
         node: whose endpoints they are.
@@ -147,12 +155,24 @@ class Endpoints:
 
     def __init__(self, node: Node, conditions: Conditions) -> None:
         self._node, self._conditions = node, conditions
-        self._suspects: dict[tuple[str, str], Endpoint] = {}
+        self._peers = Peers(node, conditions)
+        self._made: dict[tuple[str, str], Endpoint] = {}
+        self._suspects: set[tuple[str, str]] = set()
 
-    def publisher(self, create: Callable[..., Any], kind: type, topic: str, qos: QoSProfile) -> Any:
-        """Call ``create``, one of the node's, with overrides of ``qos``. Raises ConfigError."""
+    def publisher(
+        self,
+        create: Callable[..., Any],
+        kind: type,
+        topic: str,
+        qos: QoSProfile,
+        **expected: str,
+    ) -> Any:
+        """Call ``create``, one of the node's, with overrides of ``qos``. Raises ConfigError.
+
+        ``expected``: ``alone`` and ``heard`` of :class:`Endpoint`.
+        """
         profile = copy(qos)  # overrides are written into it
-        endpoint = Endpoint(self._node.resolve_topic_name(topic), 'publisher', profile)
+        endpoint = self._note(topic, 'publisher', kind, profile, **expected)
         events = PublisherEventCallbacks(incompatible_qos=self._suspect(endpoint))
         with overrides_of(endpoint.topic):
             return create(
@@ -166,6 +186,7 @@ class Endpoints:
         callback: Callable[..., None],
         qos: QoSProfile,
         remedy: str = '',
+        alone: str = '',
         event_callbacks: SubscriptionEventCallbacks | None = None,
         **options: Any,
     ) -> Any:
@@ -174,7 +195,7 @@ class Endpoints:
         Raises ConfigError for wrong overrides.
         """
         profile = copy(qos)
-        endpoint = Endpoint(self._node.resolve_topic_name(topic), 'subscription', profile, remedy)
+        endpoint = self._note(topic, 'subscription', kind, profile, remedy=remedy, alone=alone)
         events = event_callbacks or SubscriptionEventCallbacks()
         events.incompatible_qos = self._suspect(endpoint)
         with overrides_of(endpoint.topic):
@@ -190,18 +211,30 @@ class Endpoints:
 
     def forget(self, topic: str, side: str) -> None:
         """Take note that an endpoint was destroyed."""
-        if self._suspects.pop((topic, side), None) is not None:
+        self._made.pop((topic, side), None)
+        if (topic, side) in self._suspects:
+            self._suspects.remove((topic, side))
             self._conditions.clear(f'qos of {side} {topic}')
 
     def look(self) -> None:
-        """Refresh the conditions; call it about once a second."""
-        for (topic, side), endpoint in list(self._suspects.items()):
-            self._conditions.set(f'qos of {side} {topic}', endpoint.mismatch(self._node))
+        """Refresh the conditions; call it about twice a second."""
+        for topic, side in list(self._suspects):
+            text = self._made[topic, side].mismatch(self._node)
+            self._conditions.set(f'qos of {side} {topic}', text)
+        self._peers.look(list(self._made.values()))
+
+    def _note(
+        self, topic: str, side: str, kind: type, profile: QoSProfile, **expected: str
+    ) -> Endpoint:
+        name = self._node.resolve_topic_name(topic)
+        endpoint = Endpoint(name, side, type_name(kind), profile, **expected)
+        self._made[name, side] = endpoint
+        return endpoint
 
     def _suspect(self, endpoint: Endpoint) -> Callable[[Any], None]:
         """Return the callback of the event, which says neither who nor when it is over."""
 
         def suspect(event: Any) -> None:
-            self._suspects[endpoint.topic, endpoint.side] = endpoint
+            self._suspects.add((endpoint.topic, endpoint.side))
 
         return suspect

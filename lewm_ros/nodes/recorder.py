@@ -21,7 +21,6 @@ from std_srvs.srv import Trigger
 from lewm_ros.bags.config import RecorderConfig
 from lewm_ros.bags.layout import COMMAND
 from lewm_ros.bags.session import Session
-from lewm_ros.bringup.compose import main_of
 from lewm_ros.errors import BagError
 from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.parameters import Parameter, parameters_of
@@ -184,8 +183,3 @@ class RecorderNode(TopicRecorder):
         if path != first:
             self.get_logger().warning(f'bag {first}: exists already; recording to {path}')
         return path
-
-
-def main() -> int:
-    """Run the node as a program."""
-    return main_of('recorder_node')

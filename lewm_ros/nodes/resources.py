@@ -71,10 +71,13 @@ class ResourceNode(LifecycleNode):
         """Return the node's time [ns]: the system's, or the simulation's under use_sim_time."""
         return self.get_clock().now().nanoseconds
 
-    def publisher(self, kind: type, topic: str, qos: QoSProfile) -> Any:
-        """Create a publisher that lives until cleanup and is silent while inactive."""
+    def publisher(self, kind: type, topic: str, qos: QoSProfile, **expected: str) -> Any:
+        """Create a publisher that lives until cleanup and is silent while inactive.
+
+        ``expected``: the remedies ``alone`` and ``heard`` of :class:`~lewm_ros.nodes.qos.Endpoint`.
+        """
         create = self.create_lifecycle_publisher
-        publisher = self._endpoints.publisher(create, kind, topic, qos)
+        publisher = self._endpoints.publisher(create, kind, topic, qos, **expected)
         self._publishers_made.append(publisher)
         return publisher
 
@@ -95,7 +98,7 @@ class ResourceNode(LifecycleNode):
 
         ``qos`` is the default of ROS's override parameters, unless ``remedy`` says what else a
         user can do where it does not fit. ``options`` are rclpy's, such as ``raw=True`` for
-        serialised bytes.
+        serialised bytes, and ``alone`` of :class:`~lewm_ros.nodes.qos.Endpoint`.
         """
         guarded = self._guarded(callback, f'on {topic}')
 
@@ -114,14 +117,14 @@ class ResourceNode(LifecycleNode):
         return subscription
 
     def subscribe_to_camera(
-        self, camera: Camera, callback: Callable[[Any, int], None], depth: int
+        self, camera: Camera, callback: Callable[[Any, int], None], depth: int, alone: str = ''
     ) -> Any:
         """Subscribe to ``image`` or ``image/compressed`` with the QoS of image_reliability."""
         kind = message_class(camera.type)
         topic = 'image' if kind is Image else 'image/compressed'
         qos = image_qos(self.params['image_reliability'], depth)
         remedy = 'set parameter image_reliability to best_effort'
-        return self.subscribe(kind, topic, callback, qos, remedy)
+        return self.subscribe(kind, topic, callback, qos, remedy, alone=alone)
 
     def unsubscribe(self, subscription: Any) -> None:
         """End a subscription of :meth:`subscribe`."""
@@ -148,6 +151,14 @@ class ResourceNode(LifecycleNode):
         worker: Worker = Worker(f'{self.get_name()}.{name}', guarded, failed, capacity)
         self._workers.append(worker)
         return worker
+
+    def _list_topics(self) -> str:
+        """Name the topics, for the log."""
+        heard, published = (
+            ' '.join(dict.fromkeys(endpoint.topic_name for endpoint in made)) or 'nothing'
+            for made in (self._subscriptions_made, self._publishers_made)
+        )
+        return f'subscribes to {heard}; publishes {published}'
 
     def _destroy_activity(self) -> None:
         """End all that lives until deactivation."""

@@ -16,7 +16,6 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, Header, String, UInt32
 from std_srvs.srv import Trigger
 
-from lewm_ros.bringup.compose import main_of
 from lewm_ros.errors import ConfigError
 from lewm_ros.files import find
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
@@ -202,8 +201,3 @@ class SimNode(LewmNode):
         joints.position, joints.velocity = position.tolist(), velocity.tolist()
         self._joints.publish(joints)
         self._frames += 1
-
-
-def main() -> int:
-    """Run the node as a program."""
-    return main_of('sim_node')

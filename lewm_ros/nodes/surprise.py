@@ -14,7 +14,6 @@ from std_msgs.msg import Float32
 
 from lewm_ros.api import SurpriseMonitor, require_calibration, thresholds_of
 from lewm_ros.bags.config import EvidenceConfig
-from lewm_ros.bringup.compose import main_of
 from lewm_ros.bundle import Calibration
 from lewm_ros.engines import describe as describe_engine
 from lewm_ros.errors import CalibrationError, ModelError
@@ -31,6 +30,7 @@ from lewm_ros.nodes.diagnostics import Rate, Recent
 from lewm_ros.nodes.messages import header, vector_message
 from lewm_ros.nodes.observer import ENGINE, ObserverNode
 from lewm_ros.nodes.parameters import Parameter, parameters_of
+from lewm_ros.nodes.peers import ONE_NODE
 from lewm_ros.robot.history import History
 from lewm_ros.robot.settings import from_values
 from lewm_ros.surprise.config import SurpriseConfig
@@ -64,7 +64,7 @@ class SurpriseNode(ObserverNode):
         """Load the model."""
         super().configure()
         self._make_monitor().warm_up()
-        self._score = self.publisher(Float32, 'surprise', STREAM)
+        self._score = self.publisher(Float32, 'surprise', STREAM, alone=ONE_NODE)
         self._contributions = self.publisher(Image, 'surprise/contributions', STREAM)
         self._threshold = self.publisher(Float32, 'surprise/threshold', LATCHED)
         self._expected = self.publisher(Image, 'surprise/expected', LATCHED)
@@ -224,8 +224,3 @@ class SurpriseNode(ObserverNode):
                 self._expected.publish(vector_message(latents, header(stamp)))
             if self._evidence is not None:
                 self._evidence.save(event, edge, stamp, latents)
-
-
-def main() -> int:
-    """Run the node as a program."""
-    return main_of('surprise_node')

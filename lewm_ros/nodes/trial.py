@@ -19,7 +19,6 @@ from rclpy.client import Client
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
-from lewm_ros.bringup.compose import main_of
 from lewm_ros.errors import ConfigError, LewmError
 from lewm_ros.evaluation.report import (
     GoalResult,
@@ -242,8 +241,3 @@ class TrialNode(TrialListener):
         answer = future.result()
         if answer is None or not answer.success:
             raise ConfigError('planner_node refused to change its lifecycle state')
-
-
-def main() -> int:
-    """Run the node as a program."""
-    return main_of('trial_node')

@@ -15,7 +15,6 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
-from lewm_ros.bringup.compose import main_of
 from lewm_ros.bundle import Bundle
 from lewm_ros.errors import LewmError, ModelError
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM
@@ -247,8 +246,3 @@ class ViewNode(WatchingNode):
     def _on_latent(self, message: Image, received: int) -> None:
         self._frame_id = self.params['frame_id'] or message.header.frame_id
         self._frame_id_missing = not self._frame_id
-
-
-def main() -> int:
-    """Run the node as a program."""
-    return main_of('view_node')

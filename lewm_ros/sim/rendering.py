@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from lewm_ros.errors import ConfigError
+from lewm_ros.install import how_to_install
 
 _open_renderer: Any = None
 
@@ -42,7 +43,9 @@ def load_mujoco() -> ModuleType:
     try:
         import mujoco
     except ImportError as error:
-        raise ConfigError(f'mujoco cannot be imported ({error}): pip install mujoco') from error
+        raise ConfigError(
+            f'mujoco cannot be imported ({error}): {how_to_install("sim")}'
+        ) from error
     return mujoco
 
 

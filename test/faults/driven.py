@@ -109,7 +109,7 @@ class Robot:
         """How often a warning was logged, and that it is over."""
         lines = self.process.output.splitlines()
         began = [line for line in lines if text in line and '[WARN]' in line]
-        return len(began), sum(f'over: {text}' in line for line in lines)
+        return len(began), sum(f'cleared: {text}' in line for line in lines)
 
     def _on_command(self, message: Any) -> None:
         values = read_fields(message, self.action.fields)

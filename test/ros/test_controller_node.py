@@ -151,18 +151,6 @@ def test_latents_of_a_clock_that_is_ahead_do_not_count(robot):
     assert robot.figure('state') == 'idle'
 
 
-def test_another_publisher_of_commands_is_named(robot):
-    """Two controllers on one robot."""
-    robot.bench.node.create_publisher(Float64MultiArray, 'action', 10)
-    robot.bench.until(
-        lambda: (
-            'somebody else publishes commands on /lewm/action (1)'
-            in robot.bench.text('controller_node')
-        ),
-        'not named',
-    )
-
-
 def test_a_message_that_rclpy_cannot_take_ends_nothing(robot):
     """A parameter of an unknown type: an error in the log, and the stream goes on."""
     client = robot.bench.node.create_client(SetParameters, 'controller_node/set_parameters')

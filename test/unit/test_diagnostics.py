@@ -30,7 +30,7 @@ def test_warnings_and_errors_can_take_turns():
     conditions.set('another gap', 'a gap of 3 s', WARN)
     assert conditions.level == ERROR[0]
     assert conditions.text == 'the disk is full; a gap of 2 s; a gap of 3 s'
-    conditions.set('the disk', None)
+    conditions.clear('the disk')
     assert conditions.level == WARN[0]
 
 
@@ -44,6 +44,35 @@ def test_a_condition_can_be_forgotten_without_a_word():
     assert conditions.text == 'the disk is slow'
     conditions.clear()
     assert conditions.text == 'ok'
+
+
+def test_no_input_makes_more_than_one_line_a_second(monkeypatch):
+    """Good and bad messages in turn once made 154 lines a second: what flickers lasts."""
+    clock, lines = SimpleNamespace(now=100.0), []
+    monkeypatch.setattr('time.monotonic', lambda: clock.now)
+    log = {kind: lambda text: lines.append((clock.now, text)) for kind in ('warning', 'info')}
+    conditions = Conditions(SimpleNamespace(get_logger=lambda: SimpleNamespace(**log)))
+
+    def live(bad: float, good: float, seconds: float) -> list[str]:
+        """Report at 100 Hz by turns; return what was logged."""
+        lines.clear()
+        for step in range(round(100 * seconds)):
+            wrong = step / 100 % (bad + good) < bad
+            conditions.set('message', 'no position[1]' if wrong else None)
+            clock.now += 0.01
+            conditions.settle()
+        gaps = np.diff([when for when, _ in lines])
+        assert (gaps > 0.99).all()
+        return [text for _, text in lines]
+
+    assert live(0.01, 0.01, 10.0) == ['no position[1]']
+    assert conditions.text == 'no position[1]'
+    assert live(0.0, 1.0, 2.0) == ['cleared: no position[1]']
+    assert conditions.text == 'ok'
+    # A condition that is back at once is on /diagnostics at once, and in the log a second later.
+    assert len(live(1.3, 1.05, 20.0)) <= 20
+    live(0.0, 1.0, 3.0)
+    assert live(0.5, 5.0, 5.5) == ['no position[1]', 'cleared: no position[1]']
 
 
 def test_a_rate_counts_the_last_seconds_of_the_steady_clock(monkeypatch):

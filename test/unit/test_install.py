@@ -102,8 +102,11 @@ def test_colcon_build_installs_a_package_that_works(source, mode):
         assert path.is_relative_to(workspace)
     assert (package.resolve() == source / 'lewm_ros/__init__.py') == (mode == 'symlink')
     assert (contract.resolve() == source / 'config/robots/reacher.yaml') == (mode == 'symlink')
-    lewm = ('bash', '-c', sourced + 'exec "$0" --version', prefix / 'lib' / 'lewm_ros' / 'lewm')
-    assert lewm_ros.__version__ in run(*lewm, cwd=workspace)
+    # `lewm` is on the PATH, as README and docs write it, in front of another installation's.
+    lewm = ('bash', '-c', sourced + 'type -p lewm && exec "$0" "$(type -p lewm)" --version')
+    path, version = run(*lewm, sys.executable, cwd=workspace).splitlines()
+    assert Path(path) == prefix / 'lib' / 'lewm_ros' / 'lewm'
+    assert lewm_ros.__version__ in version
 
 
 @pytest.mark.parametrize('mode', ['plain', 'editable'])

@@ -26,6 +26,15 @@ class Recorded:
         self.args, self.kwargs = args, kwargs
 
 
+class Context(dict):
+    """Stands for LaunchContext."""
+
+    @property
+    def launch_configurations(self):
+        """Return the arguments and what launch itself keeps there."""
+        return self
+
+
 class Configuration(Recorded):
     """Stands for LaunchConfiguration."""
 
@@ -61,13 +70,14 @@ def prefix(monkeypatch, tmp_path):
 def stand_ins(monkeypatch, prefix):
     """Put recording stand-ins for launch and launch_ros in place, of a real launch too."""
     names = {
-        'launch': {'LaunchContext': dict, 'LaunchDescription': Recorded},
+        'launch': {'LaunchContext': Context, 'LaunchDescription': Recorded},
         'launch.action': {'Action': object},
         'launch.actions': {
             n: type(n, (Recorded,), {})
             for n in (
                 'DeclareLaunchArgument',
                 'EmitEvent',
+                'LogInfo',
                 'OpaqueFunction',
                 'RegisterEventHandler',
                 'Shutdown',
@@ -92,7 +102,7 @@ def start(group: str, **given: str) -> list[Recorded]:
     """Return what a launch file starts with these arguments, and the defaults of the others."""
     script = runpy.run_path(str(ROOT / 'launch' / f'{group}.launch.py'))
     *declared, started = script['generate_launch_description']().args[0]
-    context = {d.args[0]: d.kwargs['default_value'] for d in declared} | given
+    context = Context({d.args[0]: d.kwargs['default_value'] for d in declared} | given)
     return started.kwargs['function'](context, *started.kwargs['args'])
 
 
@@ -142,7 +152,7 @@ def test_a_launch_file_starts_what_lewm_up_starts(stand_ins, prefix, tiny_bundle
     for node in nodes:
         assert node.kwargs['name'] == node.kwargs['executable']
         assert node.kwargs['package'] == 'lewm_ros'
-        assert node.kwargs['namespace'] == 'lewm'
+        assert node.kwargs['namespace'] == '/lewm'
         given, params_file = node.kwargs['parameters']
         assert Path(params_file).is_file()
         assert given['autostart'] is False
@@ -186,6 +196,41 @@ def test_switches_may_be_spelt_as_in_python(stand_ins, tiny_bundle):
     for given, expected in (('True', True), ('true', True), ('False', False)):
         node, *_ = start('plan', bundle=str(tiny_bundle.path), use_sim_time=given)
         assert node.kwargs['parameters'][0]['use_sim_time'] is expected
+
+
+def test_a_pushed_namespace_holds_for_everything_that_is_named(stand_ins, prefix, tiny_bundle):
+    """Enclaves, loggers and what RViz shows; once they stayed those of /lewm."""
+    put_executable(prefix, 'rviz2', 'rviz2')
+    given = {'bundle': str(tiny_bundle.path), 'rviz': 'true', 'log_level': 'debug'}
+    rviz, *nodes = start('surprise', **given, ros_namespace='/robot1')
+    for node in nodes:
+        name = node.kwargs['name']
+        assert node.kwargs['namespace'] == '/robot1/lewm'
+        assert node.kwargs['arguments'] == [
+            *('--ros-args', '--log-level', f'robot1.lewm.{name}:=debug'),
+            *('--enclave', f'/robot1/lewm/{name}'),
+        ]
+    shown = dict(rviz.kwargs['remappings'])
+    assert shown['/lewm/view/image'] == '/robot1/lewm/view/image'
+    assert shown['/lewm/goal_image/accepted'] == '/robot1/lewm/goal_image/accepted'
+    text = Path(rviz.kwargs['arguments'][1]).read_text()
+    assert text.count('/lewm/') == len(shown)
+    rviz, *nodes = start('surprise', **given, namespace='/', ros_namespace='/robot1')
+    assert {n.kwargs['namespace'] for n in nodes} == {'/'}
+    assert nodes[0].kwargs['arguments'][2] == f'{nodes[0].kwargs["name"]}:=debug'
+    assert dict(rviz.kwargs['remappings'])['/lewm/view/image'] == '/view/image'
+
+
+def test_a_misspelt_argument_is_named_and_those_of_other_launch_files_are_not(
+    stand_ins, tiny_bundle
+):
+    """launch ignores both: `bundel:=...` once started the reacher bundle without a word."""
+    given = {'bundle': str(tiny_bundle.path), 'robot_namespace': 'r', 'ros_namespace': '/a'}
+    logged, also, *nodes = start('plan', **given, bundel='mine', task='push')
+    assert kinds([logged, also]) == ['LogInfo'] * 2 and set(kinds(nodes)) == {'Node'}
+    text = "lewm: launch argument 'bundel' is ignored: did you mean bundle?"
+    assert logged.kwargs['msg'] == text
+    assert also.kwargs['msg'].startswith("lewm: launch argument 'task' is ignored: expected some")
 
 
 def test_rviz_that_is_not_installed_starts_nothing(stand_ins, prefix):

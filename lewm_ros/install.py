@@ -1,0 +1,90 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""How to install Python packages that are missing, in this kind of installation."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+import re
+import shlex
+import sys
+import sysconfig
+
+from lewm_ros.files import PACKAGE
+
+#: Packages that Debian and Ubuntu have, by their names on PyPI.
+_APT = {
+    'lz4': 'python3-lz4',
+    'matplotlib': 'python3-matplotlib',
+    'pillow': 'python3-pil',
+    'tqdm': 'python3-tqdm',
+    'zstandard': 'python3-zstandard',
+}
+#: Modules that are not named like their packages.
+_PACKAGES = {'PIL': 'pillow', 'cv2': 'opencv-python-headless', 'yaml': 'pyyaml'}
+
+
+def missing_package(module: str) -> str:
+    """Say that a module is missing, and which command installs it and what goes with it."""
+    package = _PACKAGES.get(module, module)
+    extras = {extra: _requirements(extra) for extra in ('train', 'sim', 'record', 'cpu')}
+    found = [e for e, lines in extras.items() if package in map(_name, lines)]
+    return f"Python package '{module}' is missing: " + (
+        how_to_install(found[0]) if found else _command([package])
+    )
+
+
+def how_to_install(extra: str) -> str:
+    """Return the command that installs what is missing of an extra of setup.py.
+
+    It names the packages: in a colcon workspace ``lewm_ros[extra]`` would be a second lewm_ros.
+    """
+    requirements = _requirements(extra)
+    lacking = [line for line in requirements if not _installed(_name(line))]
+    checkout = Path(__file__).parent.parent  # where this is not installed at all
+    return _command(lacking or requirements or [f'{checkout}[{extra}]'])
+
+
+def _command(requirements: list[str]) -> str:
+    managed = Path(sysconfig.get_path('stdlib')) / 'EXTERNALLY-MANAGED'
+    if sys.prefix != sys.base_prefix or not managed.exists():
+        options, by_apt = [], []
+    else:  # the system's Python, which pip may not change unasked (PEP 668)
+        options = ['--break-system-packages']
+        by_apt = [_APT[_name(line)] for line in requirements if _name(line) in _APT]
+        requirements = [line for line in requirements if _name(line) not in _APT]
+    commands = [['sudo', 'apt', 'install', *by_apt]] if by_apt else []
+    if requirements:
+        # ROS 2 Jazzy is built for the numpy of its Ubuntu, which pip would replace.
+        kept = ['numpy<2'] if _version('numpy').startswith('1.') else []
+        commands.append([sys.executable, '-m', 'pip', 'install', *options, *requirements, *kept])
+    return ' && '.join(shlex.join(command) for command in commands)
+
+
+def _requirements(extra: str) -> list[str]:
+    """Return the requirements of an extra; none where this package is not installed."""
+    try:
+        lines = metadata.requires(PACKAGE) or []
+    except metadata.PackageNotFoundError:
+        return []
+    wanted = re.compile(rf"""extra == ['"]{extra}['"]""")
+    split = (line.partition(';') for line in lines)
+    return [requirement.strip() for requirement, _, marker in split if wanted.search(marker)]
+
+
+def _name(requirement: str) -> str:
+    """Return the package that a requirement is of."""
+    return re.split(r'[^\w.-]', requirement, maxsplit=1)[0].lower()
+
+
+def _installed(package: str) -> bool:
+    return bool(_version(package))
+
+
+def _version(package: str) -> str:
+    """Return the version of an installed package; '' where it is missing."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ''

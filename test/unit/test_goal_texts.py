@@ -1,0 +1,28 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""What the planner says of a late plan."""
+
+from __future__ import annotations
+
+import pytest
+
+from lewm_ros.nodes.goals import late_text
+from lewm_ros.time import NS_PER_S
+
+
+@pytest.mark.parametrize(
+    ('age', 'seconds', 'words'),
+    [
+        (0.02, 0.2, None),  # a block is 0.25 s
+        (0.02, 0.4, 'was 0.020 s old when planning began: lower samples or iterations'),
+        (3.0, 0.1, 'was 3.000 s old when planning began: set the clock that stamps the frames'),
+        (1795808299.0, 0.1, 'was 1795808299.000 s old when planning began: set the clock'),
+        (-3.0, 0.1, None),
+    ],
+)
+def test_a_late_plan_gets_the_advice_that_helps(age, seconds, words):
+    """A camera clock behind once got `lower samples`, which changes nothing there."""
+    began = 1_800_000_000 * NS_PER_S
+    frame = began - round(age * NS_PER_S)
+    text = late_text(frame + NS_PER_S // 4, frame, began, began + round(seconds * NS_PER_S))
+    assert text is None if words is None else words in text

@@ -1,0 +1,64 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""What is said about missing Python packages, by the kind of installation."""
+
+from __future__ import annotations
+
+from importlib import metadata
+import sys
+
+import pytest
+
+from lewm_ros.install import how_to_install, missing_package
+
+
+@pytest.fixture
+def lacking(monkeypatch):
+    """Return a function that makes packages look as if they were not installed."""
+
+    def lack(*packages: str, **versions: str) -> None:
+        real = metadata.version
+
+        def version(name: str) -> str:
+            if name in packages:
+                raise metadata.PackageNotFoundError(name)
+            return versions.get(name) or real(name)
+
+        monkeypatch.setattr('lewm_ros.install.metadata.version', version)
+
+    return lack
+
+
+@pytest.fixture
+def system_python(monkeypatch, tmp_path):
+    """Make this look like the Python of Ubuntu 24.04: no virtual environment, PEP 668."""
+    (tmp_path / 'EXTERNALLY-MANAGED').touch()
+    monkeypatch.setattr('lewm_ros.install.sysconfig.get_path', lambda name: str(tmp_path))
+    monkeypatch.setattr(sys, 'prefix', sys.base_prefix)
+
+
+def test_a_virtual_environment_gets_its_own_pip_and_what_it_lacks(lacking):
+    """By name: `lewm_ros[record]` would be a second lewm_ros beside the one of a workspace."""
+    lacking('mcap', numpy='2.1.0')
+    assert how_to_install('record') == f"{sys.executable} -m pip install 'mcap>=1.6'"
+    lacking('mujoco', numpy='1.26.4')  # one that sees the packages of ROS 2 Jazzy
+    assert missing_package('mujoco') == (
+        "Python package 'mujoco' is missing: "
+        f"{sys.executable} -m pip install 'mujoco<4,>=3.17' 'numpy<2'"
+    )
+
+
+def test_the_systems_python_gets_apt_packages_and_pip_only_for_the_others(lacking, system_python):
+    """Plain pip refuses there, and would replace the numpy that ROS was built for."""
+    lacking('lz4', 'pillow', 'torch', numpy='1.26.4')
+    assert how_to_install('train') == (
+        'sudo apt install python3-lz4 python3-pil && '
+        f"{sys.executable} -m pip install --break-system-packages torch 'numpy<2'"
+    )
+
+
+def test_an_unknown_package_is_named_alone(lacking):
+    """One that no extra has, and one whose module has another name."""
+    lacking(numpy='2.1.0')
+    assert missing_package('xyz').endswith('pip install xyz')
+    assert missing_package('yaml').endswith('pip install pyyaml')
