@@ -18,8 +18,9 @@ from lewm_ros.errors import ConfigError
 from lewm_ros.files import find
 from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
-from lewm_ros.sim import Push, Task, make_task
+from lewm_ros.sim import Task, make_task
 from lewm_ros.sim.push_policy import PushPolicy
+from lewm_ros.sim.two_room_policy import TwoRoomPolicy
 from lewm_ros.time import NS_PER_S
 
 NAMESPACE = '/lewm'
@@ -27,6 +28,8 @@ JOINT_STATES = 'joint_states'  #: topic of the state if the contract names none
 #: Simulated time of the first episode [ns], and pause between episodes [ns].
 START = NS_PER_S
 REST = 10 * NS_PER_S
+#: Policies of training data, by task; the others have random commands.
+SCRIPTED = {'push': PushPolicy, 'two_room': TwoRoomPolicy}
 
 
 class Policy(Protocol):
@@ -199,8 +202,8 @@ def collect_task(
             from lewm_ros.evaluation.closed_loop import PlannerPolicy
 
             policy = PlannerPolicy.from_bundle(bundle or task.name, task, contract, seed=seed)
-        elif isinstance(task, Push):
-            policy = PushPolicy(contract, rng, task)
+        elif name in SCRIPTED:
+            policy = SCRIPTED[name](contract, rng, task)
         else:
             policy = RandomPolicy(contract, rng)
         _frame_steps(camera_rate, task)  # checked before the bag is created
