@@ -105,10 +105,12 @@ def simulate(
     camera_rate: float,
     phase: float,
     start: int,
+    held: np.ndarray | None = None,
 ) -> Iterator[tuple[str, int, np.ndarray]]:
     """Run one episode in simulated time; the simulator waits for the policy.
 
-    Commands begin ``phase`` [s] after frames, because a robot does not synchronise them. Yields
+    Commands begin ``phase`` [s] after frames, because a robot does not synchronise them; until
+    then ``held`` (A,) is in force, none by default. Yields
     ('action', stamp, command), ('state', stamp, state) and ('image', stamp, image) in time
     order; stamps are ``start`` [ns] plus the simulated time. At equal times the frame comes
     before the command. A frame is taken at the physics step nearest to its time.
@@ -117,7 +119,8 @@ def simulate(
     tick_steps = _whole(contract.period / task.timestep, 'control period')
     offset = round(phase / task.timestep) % tick_steps
     policy.reset()
-    command = np.clip(np.zeros(contract.action.size), *contract.action.bounds)
+    held = np.zeros(contract.action.size) if held is None else held
+    command = np.clip(held, *contract.action.bounds)
     total = round(seconds / task.timestep)
     if offset:
         yield 'action', start, command
