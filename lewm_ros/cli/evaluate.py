@@ -11,10 +11,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lewm_ros.api import planner_config, require_calibration
 from lewm_ros.bags.episodes import ReadReport
 from lewm_ros.bundle import Bundle
-from lewm_ros.engines import ENGINES, PRECISIONS, EngineConfig, load_engine
+from lewm_ros.engines import ENGINES, PRECISIONS, Engine, EngineConfig, load_engine
 from lewm_ros.errors import ConfigError
 from lewm_ros.evaluation import voe
 from lewm_ros.evaluation.closed_loop import GOAL_SECONDS
@@ -23,6 +25,7 @@ from lewm_ros.evaluation.false_alarms import false_alarms
 from lewm_ros.evaluation.held_out import AHEAD
 from lewm_ros.evaluation.planability import Recordings, examine
 from lewm_ros.evaluation.probe import probe_bags
+from lewm_ros.evaluation.recorded import draw_pairs, read_recorded
 from lewm_ros.evaluation.report import prepare_report
 from lewm_ros.evaluation.verdict import describe, judge
 from lewm_ros.evaluation.verdict_figure import draw as draw_verdict
@@ -37,30 +40,30 @@ from lewm_ros.sim.perturbations import PERTURBATIONS
 from lewm_ros.surprise.config import SurpriseConfig
 from lewm_ros.view.imagination import Imagination
 
-#: Options that have a meaning for one kind of evaluation only, and their defaults.
-ONLY: dict[str, dict[str, Any]] = {
-    'goals': {'goals': 40, 'seconds': GOAL_SECONDS, 'far': None, 'no_roadmap': False},
-    'voe': {
-        'trials': 40,
-        'kinds': list(PERTURBATIONS),
-        'alpha': SurpriseConfig.alpha,
-        'horizon': SurpriseConfig.horizon,
-    },
-    'data': {},
-    'probe': {},
-}
-#: Options of several kinds.
-SHARED: dict[str, tuple[str, ...]] = {
-    'figure': ('voe', 'data'),
-    'task': ('goals', 'voe'),
-    'image_size': ('goals', 'voe'),
+#: Kinds of evaluation in which an option has a meaning, and its default.
+OPTIONS: dict[str, tuple[tuple[str, ...], Any]] = {
+    'goals': (('goals', 'episodes'), 40),
+    'seconds': (('goals',), GOAL_SECONDS),
+    'far': (('goals',), None),
+    'no_roadmap': (('goals', 'episodes'), False),
+    'offset': (('episodes',), [25]),
+    'budget': (('episodes',), None),
+    'cross': (('episodes',), False),
+    'trials': (('voe',), 40),
+    'kinds': (('voe',), list(PERTURBATIONS)),
+    'alpha': (('voe',), SurpriseConfig.alpha),
+    'horizon': (('voe',), SurpriseConfig.horizon),
+    'figure': (('voe', 'data'), None),
+    'task': (('goals', 'voe', 'episodes'), None),
+    'image_size': (('goals', 'voe', 'episodes'), None),
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.description = (
-        'Measure a bundle: goals reached in simulation, or what surprises it (--voe); without a '
+        'Measure a bundle: goals reached in simulation, random ones or those of recorded episodes '
+        '(--episodes BAG), or what surprises it (--voe); without a '
         'simulator whether it is ready for its robot (--data HELD_OUT_BAG), or linear probes '
         '(--probe BAG).'
     )
@@ -121,6 +124,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--json', action='store_true', help='figures as JSON on standard output')
     group = parser.add_argument_group(
+        'with --episodes',
+        'The protocol of the paper. An episode starts in a recorded state; its goal is the state '
+        'of the same recording some control steps later. What was recorded before the start is '
+        "the planner's history. Left out are pairs whose start is at the goal, and episodes that "
+        'the bundle was trained on.',
+    )
+    group.add_argument(
+        '--episodes', nargs='+', type=Path, metavar='BAG', help='held-out bags of the task'
+    )
+    group.add_argument(
+        '--offset',
+        nargs='+',
+        type=int,
+        metavar='STEPS',
+        help='from start to goal [control steps], a row of the table for each (default 25)',
+    )
+    group.add_argument(
+        '--budget',
+        type=int,
+        metavar='STEPS',
+        help='for each goal [control steps] (default: twice the offset)',
+    )
+    group.add_argument(
+        '--cross',
+        action='store_true',
+        default=None,
+        help='another row, with goals from other episodes (its default budget is twice the largest '
+        'offset)',
+    )
+    group = parser.add_argument_group(
         'with --voe',
         'Each trial is an episode without an event, and for each kind one that is equal up to the '
         f'event. An alarm must begin within {voe.ABRUPT:g} s of the first frame that can show it '
@@ -145,6 +178,11 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f'--goals is {args.goals}, --seconds {args.seconds}: expected more than 0'
         )
+    if kind == 'episodes':
+        for name in ('goals', 'offset', 'budget'):
+            value = getattr(args, name)
+            if value is not None and np.min(value) < 1:
+                raise ConfigError(f'--{name} is {value}: expected more than 0')
     bundle = Bundle.load(find('bundle', args.bundle))
     if kind == 'data':
         return _verdict(args, bundle)
@@ -165,7 +203,7 @@ def run(args: argparse.Namespace) -> int:
     config = planner_config(args.preset, args.seed)
     size = args.image_size or bundle.manifest.image_size
     with closing(make_task(name, size, args.seed)) as task:
-        measure = _surprise if args.voe else _goals
+        measure = {'goals': _goals, 'episodes': _episodes, 'voe': _surprise}[kind]
         return measure(args, bundle, task, config)
 
 
@@ -197,10 +235,7 @@ def _probe(args: argparse.Namespace, bundle: Bundle) -> int:
 
 def _goals(args: argparse.Namespace, bundle: Bundle, task: Task, config: PlannerConfig) -> int:
     """Measure and print success."""
-    blocks = config.rollout_blocks(bundle.spec)
-    if args.no_roadmap:
-        config = replace(config, roadmap=False)
-    engine = load_engine(bundle, args.engine, precision=args.precision, horizon=blocks)
+    engine, config = _planning(args, bundle, config)
     results = evaluate(bundle, task, engine, config, args.goals, args.seconds, args.seed, args.far)
     if args.json:
         print(json.dumps(results))
@@ -220,6 +255,55 @@ def _goals(args: argparse.Namespace, bundle: Bundle, task: Task, config: Planner
                 f'{f["correlation"]:.2f}'
             )
     return 0
+
+
+def _planning(
+    args: argparse.Namespace, bundle: Bundle, config: PlannerConfig
+) -> tuple[Engine, PlannerConfig]:
+    """Load the engine for a planner, with or without the roadmap."""
+    blocks = config.rollout_blocks(bundle.spec)
+    if args.no_roadmap:
+        config = replace(config, roadmap=False)
+    return load_engine(bundle, args.engine, precision=args.precision, horizon=blocks), config
+
+
+def _episodes(args: argparse.Namespace, bundle: Bundle, task: Task, config: PlannerConfig) -> int:
+    """Measure success on starts and goals of recorded episodes; print a row for each offset."""
+    engine, config = _planning(args, bundle, config)
+    period, seed = bundle.contract.period, args.seed
+    recorded = read_recorded(bundle, args.episodes, task)
+    lead = (bundle.manifest.history - 1) * bundle.block + period  # and one command before
+    offsets: list[int | None] = [*args.offset, *([None] if args.cross else [])]
+    rows: list[dict[str, Any]] = []
+    drawn = []
+    for offset in offsets:  # all before the first is measured, which takes minutes
+        seconds = None if offset is None else offset * period
+        drawn.append(draw_pairs(recorded, type(task), seconds, lead, args.goals, seed))
+    for offset, (pairs, solved) in zip(offsets, drawn):
+        budget = args.budget or 2 * (offset or max(args.offset))
+        measured = evaluate(
+            bundle, task, engine, config, args.goals, budget * period, seed, pairs=pairs
+        )
+        rows.append({'offset': offset, 'budget': budget, 'solved_at_start': solved, **measured})
+    if args.json:
+        print(json.dumps({'offsets': rows}))
+        return 0
+    print('offset  budget   reached  95 % interval  mean time   random  left out')
+    for row in rows:
+        planner, random = row['planner'], row['random']
+        time = planner['seconds_mean']
+        print(
+            f'{row["offset"] or "cross":>6}  {row["budget"]:>6}  {_of(planner):>8}  '
+            f'{planner["success_low"]:.2f} to {planner["success_high"]:.2f}   '
+            f'{"-" if time is None else f"{time:.2f} s":>9}  {_of(random):>7}  '
+            f'{row["solved_at_start"]:>8}'
+        )
+    print('offset and budget in control steps; left out: pairs whose start is at the goal')
+    return 0
+
+
+def _of(result: dict[str, Any]) -> str:
+    return f'{result["successes"]}/{result["episodes"]}'
 
 
 def _surprise(args: argparse.Namespace, bundle: Bundle, task: Task, config: PlannerConfig) -> int:
@@ -250,18 +334,17 @@ def _surprise(args: argparse.Namespace, bundle: Bundle, task: Task, config: Plan
 
 def _choose_options(args: argparse.Namespace) -> str:
     """Return the kind of evaluation; refuse options of others, and set the defaults of this."""
-    kind = next((name for name in ('voe', 'data', 'probe') if getattr(args, name)), 'goals')
-    own: dict[str, tuple[str, ...]] = {
-        name: (other,) for other, options in ONLY.items() for name in options
-    }
-    for name, kinds in (own | SHARED).items():
-        if kind not in kinds and getattr(args, name) is not None:
+    given = [name for name in ('voe', 'episodes', 'probe', 'data') if getattr(args, name)]
+    if len(given) > 1 and given != ['voe', 'data']:
+        raise ConfigError(f'--{given[0]} and --{given[1]} exclude each other')
+    kind = given[0] if given else 'goals'
+    for name, (kinds, default) in OPTIONS.items():
+        if getattr(args, name) is None:
+            setattr(args, name, default)
+        elif kind not in kinds:
             need = ' or '.join(f'--{k}' for k in kinds if k != 'goals')
             where = f'without --{kind}' if 'goals' in kinds else f'with {need}'
             raise ConfigError(
                 f'--{name.replace("_", "-")} only has a meaning {where}: leave it out'
             )
-    for name, default in ONLY[kind].items():
-        if getattr(args, name) is None:
-            setattr(args, name, default)
     return kind

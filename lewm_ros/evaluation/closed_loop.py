@@ -84,8 +84,16 @@ class PlannerPolicy:
         """Begin an episode: nothing remembered, the next frame asks for a goal."""
         self.policy.reset()
         self.policy.agent.goal.clear()
-        self._goal_due = float('-inf')
+        self._goal_due = float('-inf')  # [ns]
         self.forecast: tuple[int, float] | None = None
+
+    def wait(self, stamp: int) -> None:
+        """Ask for the episode's first goal at ``stamp`` [ns]."""
+        self._goal_due = stamp
+
+    def follow(self, command: np.ndarray, stamp: int) -> None:
+        """Note a command (A,) that someone else sends at ``stamp`` [ns]."""
+        self.policy.agent.history.append_action(stamp, command)
 
     def seed(self, seed: int) -> None:
         """Seed the search from the next reset on."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from lewm_ros.bundle import Bundle
 from lewm_ros.engines import Engine
 from lewm_ros.evaluation.closed_loop import PlannerPolicy
 from lewm_ros.evaluation.intervals import wilson
+from lewm_ros.evaluation.recorded import Pair, Resumed
 from lewm_ros.planning import PlannerConfig
 from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
@@ -29,8 +31,9 @@ def run_goals(
     camera_rate: float,
     seed: int,
     far: float | None = None,
+    pairs: Sequence[Pair] | None = None,
 ) -> dict[str, Any]:
-    """Drive the robot from a fresh random pose to a goal, ``goals`` times.
+    """Drive the robot from a fresh random pose to a goal, ``goals`` times, or through ``pairs``.
 
     Poses and goals depend on the seed alone. Success latches at any frame, as in the paper;
     ``within_at_end`` counts those still there. Each episode has its own seed of the search, or
@@ -43,16 +46,23 @@ def run_goals(
     for number in progress(range(goals), desc='evaluate', unit='goal'):
         if planner is not None:
             planner.seed(seed + number)
-        task.reset()
-        goal = task.sample_goal(far)
+        driver, began, held, at = policy, START, None, None
+        if pairs is None:
+            task.reset()
+            goal, phase = task.sample_goal(far), rng.uniform(0, contract.period)
+        else:
+            pair = pairs[number]
+            task.set_state(pair.state)
+            goal, phase, held = pair.goal, pair.phase, pair.held
+            driver, began = Resumed(policy, pair), START + pair.lead
         task.set_goal(goal)
-        phase = rng.uniform(0, contract.period)
-        began = at = None
-        for kind, stamp, _ in simulate(task, contract, policy, seconds, camera_rate, phase, START):
-            began = stamp if began is None else began
-            if at is None and kind == 'state' and task.reached():
+        lasts = (began - START) / NS_PER_S + seconds
+        for kind, stamp, _ in simulate(
+            task, contract, driver, lasts, camera_rate, phase, START, held
+        ):
+            if at is None and kind == 'state' and stamp >= began and task.reached():
                 at = stamp
-        if at is not None and began is not None:
+        if at is not None:
             times.append((at - began) / NS_PER_S)
             told = None if planner is None else planner.forecast
             if told is not None and np.isfinite(told[1]) and told[0] < at:
@@ -98,6 +108,7 @@ def evaluate(
     seconds: float = 6.0,
     seed: int = 1000,
     far: float | None = None,
+    pairs: Sequence[Pair] | None = None,
 ) -> dict[str, Any]:
     """Measure the planner and the random policy on the same goals.
 
@@ -110,6 +121,7 @@ def evaluate(
         seconds: for each [s].
         seed: of poses and goals.
         far: largest error at the start, in the task's unit; None: within a plan's reach.
+        pairs: starts and goals, ``goals`` of them, instead of random ones.
 
     """
     contract = bundle.contract
@@ -123,6 +135,6 @@ def evaluate(
     )
     uniform = UniformPolicy(contract, np.random.default_rng(seed))
     return {
-        name: run_goals(task, contract, policy, goals, seconds, rate, seed, far)
+        name: run_goals(task, contract, policy, goals, seconds, rate, seed, far, pairs)
         for name, policy in (('planner', planner), ('random', uniform))
     }

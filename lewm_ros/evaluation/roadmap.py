@@ -46,18 +46,25 @@ def encode_bags(
     report: ReadReport | None = None,
 ) -> Iterator[Encoded]:
     """Encode the episodes of some bags, or only those ``held_out``; ``report`` is updated."""
+    for episode, fresh in read_marked(bundle, bags, report):
+        if fresh or not held_out:
+            latents = np.stack([engine.encode(image) for image in episode.images])
+            yield Encoded(episode, latents, fresh)
+
+
+def read_marked(
+    bundle: Bundle, bags: Sequence[Path], report: ReadReport | None = None
+) -> Iterator[tuple[Episode, bool]]:
+    """Read the episodes of some bags, each with whether the bundle was not trained on it."""
     for bag in find_bags(bags):
         hashes, unseen = bag_hashes(bag), None
         for used in trained_bags(bundle):
             if not set(hashes).isdisjoint(used.get('sha256', ())):
                 unseen = used.get('held_out_episodes', ()) if used['sha256'] == hashes else ()
         source = read_episodes([bag], bundle.contract, bundle.spec.image_size, report)
-        source = progress(source, desc=f'encode {bag.name}', unit='episode')
+        source = progress(source, desc=f'read {bag.name}', unit='episode')
         for number, episode in enumerate(source):
-            fresh = unseen is None or number in unseen
-            if fresh or not held_out:
-                latents = np.stack([engine.encode(image) for image in episode.images])
-                yield Encoded(episode, latents, fresh)
+            yield episode, unseen is None or number in unseen
 
 
 def build_roadmap(

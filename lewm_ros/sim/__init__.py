@@ -8,9 +8,10 @@ from lewm_ros.errors import ConfigError
 from lewm_ros.sim.push import Push
 from lewm_ros.sim.reacher import Reacher
 from lewm_ros.sim.task import Task
+from lewm_ros.sim.two_room import TwoRoom
 
 #: Every task, by name.
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Reacher, Push)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Reacher, Push, TwoRoom)}
 
 
 def make_task(name: str, image_size: int | tuple[int, int] = 64, seed: int = 0) -> Task:

@@ -18,8 +18,9 @@ from lewm_ros.errors import ConfigError
 from lewm_ros.files import find
 from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
-from lewm_ros.sim import Push, Task, make_task
+from lewm_ros.sim import Task, make_task
 from lewm_ros.sim.push_policy import PushPolicy
+from lewm_ros.sim.two_room_policy import TwoRoomPolicy
 from lewm_ros.time import NS_PER_S
 
 NAMESPACE = '/lewm'
@@ -27,6 +28,8 @@ JOINT_STATES = 'joint_states'  #: topic of the state if the contract names none
 #: Simulated time of the first episode [ns], and pause between episodes [ns].
 START = NS_PER_S
 REST = 10 * NS_PER_S
+#: Policies of training data, by task; the others have random commands.
+SCRIPTED = {'push': PushPolicy, 'two_room': TwoRoomPolicy}
 
 
 class Policy(Protocol):
@@ -102,10 +105,12 @@ def simulate(
     camera_rate: float,
     phase: float,
     start: int,
+    held: np.ndarray | None = None,
 ) -> Iterator[tuple[str, int, np.ndarray]]:
     """Run one episode in simulated time; the simulator waits for the policy.
 
-    Commands begin ``phase`` [s] after frames, because a robot does not synchronise them. Yields
+    Commands begin ``phase`` [s] after frames, because a robot does not synchronise them; until
+    then ``held`` (A,) is in force, none by default. Yields
     ('action', stamp, command), ('state', stamp, state) and ('image', stamp, image) in time
     order; stamps are ``start`` [ns] plus the simulated time. At equal times the frame comes
     before the command. A frame is taken at the physics step nearest to its time.
@@ -114,7 +119,8 @@ def simulate(
     tick_steps = _whole(contract.period / task.timestep, 'control period')
     offset = round(phase / task.timestep) % tick_steps
     policy.reset()
-    command = np.clip(np.zeros(contract.action.size), *contract.action.bounds)
+    held = np.zeros(contract.action.size) if held is None else held
+    command = np.clip(held, *contract.action.bounds)
     total = round(seconds / task.timestep)
     if offset:
         yield 'action', start, command
@@ -199,8 +205,8 @@ def collect_task(
             from lewm_ros.evaluation.closed_loop import PlannerPolicy
 
             policy = PlannerPolicy.from_bundle(bundle or task.name, task, contract, seed=seed)
-        elif isinstance(task, Push):
-            policy = PushPolicy(contract, rng, task)
+        elif name in SCRIPTED:
+            policy = SCRIPTED[name](contract, rng, task)
         else:
             policy = RandomPolicy(contract, rng)
         _frame_steps(camera_rate, task)  # checked before the bag is created

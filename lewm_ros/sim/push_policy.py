@@ -6,49 +6,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from lewm_ros.robot.contract import Contract
 from lewm_ros.sim.push import Push
+from lewm_ros.sim.scripted import ScriptedPolicy, unit
 
 CLEARANCE = 0.02  #: that the pusher keeps from the puck while it goes around it [m]
 BEHIND = 0.35  #: pushes begin when the pusher is this close to straight behind the puck [rad]
 LONGEST = 2.5  #: of one push or one way round [s]
 
 
-class PushPolicy:
+class PushPolicy(ScriptedPolicy):
     """Pushes the puck to one random place after another, noisily.
 
-    It looks at the true state: goes around the puck until it is behind it, pushes it to the
-    place, backs off for a moment, and begins again. Every push has its own speed, every episode
-    its own sloppiness and noise (an autoregressive process with a time constant between 0.05 and
-    0.5 s); one in eight is noise alone.
+    It goes around the puck until it is behind it, pushes it to the place, backs off for a moment,
+    and begins again. Every push has its own speed, every episode its own sloppiness; one in eight
+    is noise alone.
     """
 
-    def __init__(self, contract: Contract, rng: np.random.Generator, task: Push) -> None:
-        self._high = np.asarray(contract.action.high)
-        self._period = contract.period
-        self._rng, self._task = rng, task
-        self._away = np.zeros(2)
-        self.reset()
+    blind_share = 1 / 8
 
-    def reset(self) -> None:
+    def _begin_episode(self) -> None:
         """Draw an episode's manner and its first place."""
-        rng = self._rng
-        self._blind = rng.random() < 1 / 8
-        self._keep = np.exp(-self._period / np.exp(rng.uniform(np.log(0.05), np.log(0.5))))
-        self._std = rng.uniform(0.4, 1.2) if self._blind else rng.uniform(0.05, 0.5)
-        self._noise = rng.normal(size=2) * self._std
-        self._slop = rng.uniform(0.0, 0.4)
+        self._away = np.zeros(2)
+        self._slop = self._rng.uniform(0.0, 0.4)
         self._begin()
-
-    def observe(self, stamp: int, image: np.ndarray) -> None:
-        """Look away: this policy reads the state."""
-
-    def act(self, stamp: int) -> np.ndarray:
-        """Return the next command (2,) [m/s]."""
-        fresh = self._rng.normal(size=2) * self._std
-        self._noise = self._keep * self._noise + np.sqrt(1 - self._keep**2) * fresh
-        wanted = np.zeros(2) if self._blind else self._wanted()
-        return np.clip((wanted + self._noise) * self._high, -self._high, self._high)
 
     def _begin(self) -> None:
         """Choose a place that asks for little going around: the best of three."""
@@ -93,11 +73,7 @@ class PushPolicy:
             near = min(float(away) / Push.CONTACT - 0.5, 1.0)
             return self._speed * way - 4 * (out @ across) * across * near
         if away > 2 * Push.CONTACT:
-            return _unit(puck - (Push.CONTACT + CLEARANCE) * way - pusher)
+            return unit(puck - (Push.CONTACT + CLEARANCE) * way - pusher)
         tangent = np.sign(angle) * np.array([-out[1], out[0]])
         radial = (Push.CONTACT + CLEARANCE - away) / CLEARANCE
-        return _unit(tangent + np.clip(radial, -1, 1) * out)
-
-
-def _unit(vector: np.ndarray) -> np.ndarray:
-    return vector / (np.linalg.norm(vector) + 1e-9)
+        return unit(tangent + np.clip(radial, -1, 1) * out)

@@ -87,9 +87,23 @@ class Task(ABC):
 
     def reset(self) -> None:
         """Put everything at rest in a random pose, and end every perturbation."""
+        pose = self.random_pose(self.rng)
+        self.set_state(np.concatenate([pose, np.zeros(len(pose))]))
+
+    def set_state(self, state: np.ndarray) -> None:
+        """Put everything in a state (2 J,) at time 0, and end every perturbation.
+
+        Raises ConfigError for a state that is none of this task's.
+        """
+        state, count = np.asarray(state, dtype=float), len(self.joints)
+        if state.shape != (2 * count,) or not np.isfinite(state).all():
+            raise ConfigError(
+                f'state is {state.tolist()}: expected {2 * count} numbers, position and velocity '
+                f'of {", ".join(self.joints)}'
+            )
         self._mujoco.mj_resetData(self.model, self.data)
         self._appearance.end()
-        self.data.qpos[:] = self.random_pose(self.rng)
+        self.data.qpos[:], self.data.qvel[:] = np.split(state, 2)
         self._mujoco.mj_forward(self.model, self.data)
 
     @property

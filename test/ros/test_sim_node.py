@@ -149,7 +149,6 @@ def test_an_unknown_task_is_refused_in_one_line(bench):
     """The tasks that there are follow the name, status 2, no traceback."""
     with bench.nodes('sim_node', task='hexapod') as process:
         assert process.wait() == 2
-        assert (
-            "parameter 'task' is 'hexapod': expected one of ['reacher', 'push']" in process.output
-        )
+        said = "parameter 'task' is 'hexapod': expected one of ['reacher', 'push', 'two_room']"
+        assert said in process.output
         assert 'Traceback' not in process.output

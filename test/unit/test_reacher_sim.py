@@ -252,7 +252,7 @@ def test_unknown_names_are_refused_with_the_known_ones(arm):
         make_task('fetch')
     with pytest.raises(ConfigError, match=r"'shove' is unknown.*teleport"):
         arm.perturb('shove')
-    assert list(TASKS) == ['reacher', 'push']
+    assert list(TASKS) == ['reacher', 'push', 'two_room']
 
 
 def test_second_camera_in_a_process_is_refused(arm):

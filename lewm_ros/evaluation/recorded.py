@@ -1,0 +1,198 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Starts and goals from recorded episodes of a simulated task, as in the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from lewm_ros.bags.episodes import Episode
+from lewm_ros.bundle import Bundle
+from lewm_ros.errors import BagError
+from lewm_ros.evaluation.closed_loop import PlannerPolicy
+from lewm_ros.evaluation.roadmap import read_marked
+from lewm_ros.robot.history import nearest
+from lewm_ros.sim import Task
+from lewm_ros.sim.collect import START, Policy
+from lewm_ros.time import NS_PER_S
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A start and a goal.
+
+    The simulator repeats what was recorded before the start, so that the planner has its history.
+    """
+
+    state: np.ndarray  #: (2 J,) in which the repetition begins
+    held: np.ndarray  #: (A,) command in force then, contract units
+    commands: np.ndarray  #: (n, A) up to the start, one each control period
+    phase: float  #: from the state to the first of them [s]
+    lead: int  #: from the state to the start [ns]
+    goal: np.ndarray  #: pose (J,)
+
+
+class Resumed:
+    """Repeats the commands before a pair's start, then lets a policy drive.
+
+    A planner sees the frames meanwhile, and has its goal from the start on.
+    """
+
+    def __init__(self, policy: Policy, pair: Pair) -> None:
+        self._policy, self._commands = policy, pair.commands
+        self._start = START + pair.lead
+        self._next = 0
+
+    def reset(self) -> None:
+        """Begin the repetition."""
+        self._policy.reset()
+        self._next = 0
+        if isinstance(self._policy, PlannerPolicy):
+            self._policy.wait(self._start)
+
+    def observe(self, stamp: int, image: np.ndarray) -> None:
+        """Let the policy see the frame."""
+        self._policy.observe(stamp, image)
+
+    def act(self, stamp: int) -> np.ndarray:
+        """Return the recorded command (A,), from the start on the policy's."""
+        if stamp >= self._start:
+            return self._policy.act(stamp)
+        command = self._commands[min(self._next, len(self._commands) - 1)]
+        self._next += 1
+        if isinstance(self._policy, PlannerPolicy):
+            self._policy.follow(command, stamp)
+        return command
+
+
+def read_recorded(bundle: Bundle, bags: Sequence[Path], task: Task) -> list[Episode]:
+    """Read the episodes that the bundle was not trained on, without their images.
+
+    Raises BagError where there are none, or they hold no full state of the task.
+    """
+    width, found = 2 * len(task.joints), []
+    for episode, fresh in read_marked(bundle, bags):
+        states = episode.states
+        if states is None or states.shape[1] != width:
+            raise BagError(
+                f'the state in {[str(b) for b in bags]} has '
+                f'{0 if states is None else states.shape[1]} numbers: expected {width}, position '
+                f'and velocity of {", ".join(task.joints)}, to start where an episode was'
+            )
+        if fresh:
+            found.append(replace(episode, images=episode.images[:0]))
+    if not found:
+        raise BagError(
+            f'{[str(b) for b in bags]} have no episode that {bundle.path} was not trained on'
+        )
+    return found
+
+
+def draw_pairs(
+    episodes: Sequence[Episode],
+    task: type[Task],
+    offset: float | None,
+    lead: float,
+    count: int,
+    seed: int,
+) -> tuple[list[Pair], int]:
+    """Draw starts and goals, as many of each episode as of any other where it is long enough.
+
+    Args:
+        episodes: recordings of the task, with states.
+        task: tells which starts are at their goal already: those are left out.
+        offset: from start to goal in the same episode [s]; None: any state of another episode.
+        lead: recorded time before a start that is repeated [s].
+        count: of pairs.
+        seed: of the draw.
+
+    Returns:
+        The pairs, and how many others were left out.
+
+    Raises:
+        BagError: there are not as many.
+
+    """
+    rng = np.random.default_rng(seed)
+    states = [episode.states for episode in episodes if episode.states is not None]
+    leads = [_shifted(e.stamps, -lead) for e in episodes]
+    starts = [_repeatable(e, begin) for e, begin in zip(episodes, leads)]
+    if offset is not None:
+        ends = [_shifted(e.stamps, offset) for e in episodes]
+        starts = [start[end[start] >= 0] for start, end in zip(starts, ends)]
+    solved = 0
+
+    def unsolved() -> Iterator[Pair]:
+        nonlocal solved
+        for number, start in _rounds(starts, rng):
+            if offset is not None:
+                end = states[number][ends[number][start]]
+            else:
+                other = (number + int(rng.integers(1, len(episodes)))) % len(episodes)
+                end = rng.choice(states[other])
+            goal = end[: len(end) // 2]
+            if task.achieves(states[number][start][: len(goal)], goal):
+                solved += 1
+            else:
+                begin = leads[number][start]
+                yield _pair(episodes[number], begin, start, states[number][begin], goal)
+
+    enough = offset is not None or len(episodes) > 1
+    drawn = list(islice(unsolved(), count)) if enough else []
+    if len(drawn) < count:
+        where = 'in two episodes' if offset is None else f'{offset:g} s apart in one episode'
+        raise BagError(
+            f'{len(drawn)} pairs of states {where}, {lead:g} s after its beginning, the goal not '
+            f'reached at the start, in {len(episodes)} episodes: expected {count}; record more or '
+            'longer episodes, or lower --goals'
+        )
+    return drawn, solved
+
+
+def _shifted(stamps: np.ndarray, by: float) -> np.ndarray:
+    """Index of the frame ``by`` [s] after each (n,), -1 where there is none."""
+    wanted = stamps + round(by * NS_PER_S)
+    index = nearest(stamps, wanted)
+    period = np.median(np.diff(stamps)) if len(stamps) > 1 else 0
+    return np.where(np.abs(stamps[index] - wanted) <= period / 2, index, -1)
+
+
+def _rounds(starts: Sequence[np.ndarray], rng: np.random.Generator) -> Iterator[tuple[int, int]]:
+    """Yield (episode, index) of all starts in random order, one of each episode at a time."""
+    orders = [rng.permutation(index) for index in starts]
+    for place in range(max(map(len, orders))):
+        for number in rng.permutation(len(orders)):
+            if place < len(orders[number]):
+                yield int(number), int(orders[number][place])
+
+
+def _repeatable(episode: Episode, begin: np.ndarray) -> np.ndarray:
+    """Indices of the frames whose past, from the frames ``begin`` (n,) on, has its commands.
+
+    The first frame of an episode may lie before its first regular command.
+    """
+    before, after = (
+        np.searchsorted(episode.action_stamps, stamps)
+        for stamps in (episode.stamps[begin], episode.stamps)
+    )
+    return np.flatnonzero((begin > 0) & (before > 0) & (after > before))
+
+
+def _pair(episode: Episode, begin: int, start: int, state: np.ndarray, goal: np.ndarray) -> Pair:
+    """Return the pair that repeats the frames ``begin``, of this state, to ``start``."""
+    since, until = episode.stamps[begin], episode.stamps[start]
+    # At equal times the frame was taken before the command.
+    first, end = np.searchsorted(episode.action_stamps, [since, until])
+    return Pair(
+        state=state,
+        held=episode.actions[first - 1],
+        commands=episode.actions[first:end],
+        phase=float(episode.action_stamps[first] - since) / NS_PER_S,
+        lead=int(until - since),
+        goal=goal,
+    )

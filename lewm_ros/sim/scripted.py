@@ -1,0 +1,66 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""What the scripted policies that make training data have in common: noise."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from lewm_ros.robot.contract import Contract
+from lewm_ros.sim.task import Task
+
+
+class ScriptedPolicy(ABC):
+    """Looks at the true state and does what its script wants, noisily.
+
+    Every episode has its own noise, an autoregressive process with a time constant between 0.05
+    and 0.5 s; a share of the episodes is noise alone.
+
+    Args:
+        contract: the robot; its limits are symmetric.
+        rng: draws everything.
+        task: whose state is read.
+
+    """
+
+    blind_share: float  #: of episodes that are noise alone
+
+    def __init__(self, contract: Contract, rng: np.random.Generator, task: Task) -> None:
+        self._high = np.asarray(contract.action.high)
+        self._period = contract.period
+        self._rng, self._task = rng, task
+        self.reset()
+
+    @abstractmethod
+    def _begin_episode(self) -> None:
+        """Draw what the script does in this episode."""
+
+    @abstractmethod
+    def _wanted(self) -> np.ndarray:
+        """Velocity (A,) as a share of the largest, called once per control period."""
+
+    def reset(self) -> None:
+        """Draw an episode's noise, and begin the script."""
+        rng = self._rng
+        self._blind = rng.random() < self.blind_share
+        self._keep = np.exp(-self._period / np.exp(rng.uniform(np.log(0.05), np.log(0.5))))
+        self._std = rng.uniform(0.4, 1.2) if self._blind else rng.uniform(0.05, 0.5)
+        self._noise = rng.normal(size=len(self._high)) * self._std
+        self._begin_episode()
+
+    def observe(self, stamp: int, image: np.ndarray) -> None:  # noqa: B027
+        """Look away: a script reads the state."""
+
+    def act(self, stamp: int) -> np.ndarray:
+        """Return the next command (A,) [m/s]."""
+        fresh = self._rng.normal(size=len(self._high)) * self._std
+        self._noise = self._keep * self._noise + np.sqrt(1 - self._keep**2) * fresh
+        wanted = np.zeros(len(self._high)) if self._blind else self._wanted()
+        return np.clip((wanted + self._noise) * self._high, -self._high, self._high)
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    """Return the direction (A,) of a vector."""
+    return vector / (np.linalg.norm(vector) + 1e-9)
