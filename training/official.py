@@ -235,7 +235,9 @@ def _unwrapped(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     for prefix in WRAPPERS * 2:  # in either order
         if tensors and all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return tensors
+    compiled = f'.{WRAPPERS[0]}'  # a part of the model alone
+    inner = {name.replace(compiled, '.'): tensor for name, tensor in tensors.items()}
+    return inner if len(inner) == len(tensors) else tensors
 
 
 def _check_archive(data: bytes) -> None:

@@ -35,7 +35,9 @@ class FrameEncoder:
 
     def frame(self, image: np.ndarray) -> np.ndarray:
         """Return the latent (D,) float32 of a frame (H, W, 3) uint8 RGB; errors as :meth:`goal`."""
-        latent = self.goal(image)
+        latent = self._encode(
+            image, '; activate encoder_node anew if the camera has changed for good'
+        )
         self.size = image.shape[1], image.shape[0]
         return latent
 
@@ -45,14 +47,16 @@ class FrameEncoder:
         Raises ObservationError for an image of another shape than the frames', or of another size
         where the camera is cropped; ModelError where the latent is not finite.
         """
+        return self._encode(image)
+
+    def _encode(self, image: np.ndarray, advice: str = '') -> np.ndarray:
         size, before = (image.shape[1], image.shape[0]), self.size
         cropped = self._crop is not None
         if before is not None and size != before and (cropped or _differ(size, before)):
             what = 'size, which camera.crop is made for' if cropped else 'shape'
             raise ObservationError(
                 f'image is {size[0]}x{size[1]} pixels, frames were {before[0]}x{before[1]}: '
-                f'expected the same {what}; activate encoder_node anew if the camera has '
-                'changed for good'
+                f'expected the same {what}{advice}'
             )
         latent = self._engine.encode(prepare(image, self._image_size, self._crop))
         if not np.isfinite(latent).all():

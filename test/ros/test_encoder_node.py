@@ -391,6 +391,7 @@ def test_a_goal_waits_for_the_first_frame_and_has_to_agree_with_it(
             return said in bench.text('encoder_node')
 
         bench.until(named, 'not named')
+        assert 'activate' not in bench.text('encoder_node')  # which is for frames
         assert not goals
         publisher = bench.publisher(Image, 'goal_image', LATCHED)
         publisher.publish(image_message(picture, header(9)))

@@ -132,8 +132,13 @@ def test_the_checkpoint_of_a_wrapped_model_is_read(prefix):
 
     state = checkpoint(config())
     assert read({prefix + name: tensor for name, tensor in state.items()}).keys() == state.keys()
+    part = {name.replace('encoder.', 'encoder._orig_mod.', 1): t for name, t in state.items()}
+    assert part.keys() != state.keys() == read(part).keys()
     mixed = {prefix + name if n else name: t for n, (name, t) in enumerate(state.items())}
-    assert read(mixed).keys() == mixed.keys()
+    outer = prefix.partition('.')[0]
+    assert [name.startswith(f'{outer}.') for name in read(mixed)] == [
+        n > 0 for n in range(len(mixed))
+    ]
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16, torch.float64])
