@@ -144,13 +144,13 @@ class EncoderNode(LewmNode):
         self._frames += 1
         self._frame_rate.add()
         self._last_frame = time.monotonic()
-        if stamp_of(message) == 0 or self._contract.camera.stamp == 'log':
-            if stamp_of(message) == 0 and not self._unstamped:
+        if stamp_of(message) == 0:
+            message.header.stamp = to_time(received)
+            if not self._unstamped:
                 self._unstamped = True
                 self.get_logger().warning(
                     f'frames on {self._topic} have no stamp: their receive time is used instead'
                 )
-            message.header.stamp = to_time(received)
         self._stamps.add(stamp_of(message), received)
         self._request('frame', message)
 

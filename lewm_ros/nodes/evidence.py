@@ -22,7 +22,7 @@ from lewm_ros.bags.writer import Channel
 from lewm_ros.bundle import Bundle
 from lewm_ros.errors import LewmError
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
-from lewm_ros.nodes.messages import message_class, stamp_of
+from lewm_ros.nodes.messages import is_frame_of, message_class, stamp_of
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.imaging import from_message, prepare
 from lewm_ros.robot.settings import from_values
@@ -128,11 +128,12 @@ class Evidence:
     def _frame(self, messages: list[Message], stamp: int) -> np.ndarray | None:
         """Find the frame of a stamp, as the model sees it; None where it is not there."""
         kind, topic = message_class(self._camera.type), self._images.topic
-        for channel, _, data in reversed(messages):
+        for channel, received, data in reversed(messages):
             if channel.topic != topic:
                 continue
             message: Any = deserialize_message(data, kind)
-            if stamp_of(message) == stamp:
+            found = received if self._camera.stamp == 'log' else stamp_of(message)
+            if is_frame_of(stamp, found, self._camera):
                 image = from_message(message, self._camera)
                 return prepare(image, self._bundle.spec.image_size, self._camera.crop)
         return None

@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from lewm_ros.errors import ObservationError
-from lewm_ros.robot.contract import Action
+from lewm_ros.robot.contract import Action, Camera
 from lewm_ros.robot.fields import (
     POINT_FIELD,
     JointOrder,
@@ -26,12 +26,22 @@ from lewm_ros.robot.fields import (
 from lewm_ros.time import NS_PER_S
 
 LATENT_ENCODING = '32FC1'
+#: Nodes receive the same frame within this time [ns]; less than half a period of most cameras.
+RECEIVED_APART = NS_PER_S // 70
 
 
 def stamp_of(message: Any) -> int:
     """Header stamp [ns]; 0 where the message has no header or a zero stamp."""
     header = getattr(message, 'header', None)
     return 0 if header is None else to_ns(header.stamp)
+
+
+def is_frame_of(stamp: int, frame: int, camera: Camera) -> bool:
+    """Whether a frame [ns] is the one that a latent's stamp means.
+
+    Each node has its own receive times, which frames count by under ``camera.stamp: log``.
+    """
+    return abs(stamp - frame) <= (RECEIVED_APART if camera.stamp == 'log' else 0)
 
 
 def to_ns(stamp: Any) -> int:

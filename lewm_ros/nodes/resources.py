@@ -21,7 +21,7 @@ from sensor_msgs.msg import Image
 
 from lewm_ros.errors import LewmError
 from lewm_ros.nodes.diagnostics import ERROR, Conditions
-from lewm_ros.nodes.messages import message_class
+from lewm_ros.nodes.messages import message_class, to_time
 from lewm_ros.nodes.qos import Endpoints, image_qos
 from lewm_ros.nodes.worker import Worker
 from lewm_ros.robot.contract import Camera
@@ -119,12 +119,21 @@ class ResourceNode(LifecycleNode):
     def subscribe_to_camera(
         self, camera: Camera, callback: Callable[[Any, int], None], depth: int, alone: str = ''
     ) -> Any:
-        """Subscribe to ``image`` or ``image/compressed`` with the QoS of image_reliability."""
+        """Subscribe to ``image`` or ``image/compressed`` with the QoS of image_reliability.
+
+        Where the contract says ``stamp: log``, frames are stamped with their receive time.
+        """
+
+        def stamped(message: Any, received: int) -> None:
+            if camera.stamp == 'log':
+                message.header.stamp = to_time(received)
+            callback(message, received)
+
         kind = message_class(camera.type)
         topic = 'image' if kind is Image else 'image/compressed'
         qos = image_qos(self.params['image_reliability'], depth)
         remedy = 'set parameter image_reliability to best_effort'
-        return self.subscribe(kind, topic, callback, qos, remedy, alone=alone)
+        return self.subscribe(kind, topic, stamped, qos, remedy, alone=alone)
 
     def unsubscribe(self, subscription: Any) -> None:
         """End a subscription of :meth:`subscribe`."""

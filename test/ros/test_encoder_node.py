@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 import re
+import time
 
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -210,6 +211,22 @@ def test_compressed_images_are_read_where_the_contract_says_so(
         np.testing.assert_allclose(vector(goals[0][1], SIZE), latent, rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(from_message(shown[0][1]), picture)
         assert stamp_of(shown[0][1]) == 5
+
+
+def test_frames_count_by_their_receive_time_where_the_contract_says_so(
+    bench: Bench, tiny_bundle, picture, contract_file
+):
+    """Of a camera whose clock is wrong; nothing is said of it then."""
+    contract = contract_file(camera={'stamp': 'log'})
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path, contract=contract):
+        latents = bench.listen(Image, 'latent')
+        camera = bench.publisher(Image, 'camera/image')
+        began = time.time_ns()
+        send_until(bench, camera, image_message(picture, header(5, 'optical')), latents)
+        assert began < stamp_of(latents[0][1]) < time.time_ns()
+        assert latents[0][1].header.frame_id == 'optical'
+        bench.spin(1.2)
+        assert 'clock' not in bench.text('encoder_node')
 
 
 @pytest.mark.parametrize('kind', [Image, CompressedImage])

@@ -17,7 +17,9 @@ import pytest
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import ConfigError, ModelError
-from lewm_ros.planning import Plan, RecedingHorizonPlanner
+from lewm_ros.planning import Plan, PlanningAgent, RecedingHorizonPlanner
+from lewm_ros.planning.config import GoalConfig
+from lewm_ros.planning.goal import Goal
 from lewm_ros.robot.contract import Stop
 from lewm_ros.robot.history import Context
 from lewm_ros.time import NS_PER_S
@@ -366,3 +368,29 @@ def test_planning_needs_no_engine() -> None:
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == '[]'
+
+
+@pytest.mark.parametrize('hold', [None, 0.3])
+def test_a_holding_robot_may_wait_for_its_goal_as_long_as_it_likes(
+    planner: RecedingHorizonPlanner, bundle: Bundle, hold: float | None
+) -> None:
+    """It is sent nothing before its first plan; commands that end later leave none to plan on."""
+    contract = bundle.contract
+    made = replace(contract.action, kind='position', hold=hold)
+    contract = replace(contract, action=made, stop=Stop('hold'))
+    goal = Goal(GoalConfig(), bundle.spec.camera_period)
+    agent = PlanningAgent(bundle.spec, contract, planner, goal)
+    agent.set_goal(GOAL, 1, 0.0)
+
+    def film(start: int, frames: int) -> bool:
+        """Return whether there is a context to plan on after so many frames."""
+        for stamp in range(start, start + frames * PERIOD, PERIOD):
+            agent.history.append_latent(stamp, REST)
+            agent.observe(stamp, REST, 0.0)
+        return agent.prepare(stamp) is not None
+
+    assert film(NS_PER_S, 200)
+    for tick in range(200, 220):
+        agent.history.append_action(NS_PER_S + tick * PERIOD, np.full(SIZE, 0.5))
+    assert film(NS_PER_S + 200 * PERIOD, 20)
+    assert film(NS_PER_S + 220 * PERIOD, 20) == (hold is None)
