@@ -183,6 +183,8 @@ def _camera(bag: Bag, topic: Topic) -> list[str]:
             remark += f'; crop: {crop} is the square in the middle'
         if encoding == '16UC1':
             remark += '; scale: the value seen as white, here the largest of the first image'
+        elif encoding == '8UC3':
+            remark += '; 8UC3 does not state the order of its colours: add order: rgb or order: bgr'
         break
     return [f'camera: {_flow(camera)}{remark}']
 

@@ -25,8 +25,10 @@ def check_writable(path: str | Path) -> None:
     try:
         try:
             check_room(place, held + ADDED)
-        except PermissionError:  # the folder as a whole may still be replaced
-            check_room(place.parent, held + ADDED)
+        except PermissionError:
+            if place != path:
+                raise
+            check_room(place.parent, held + ADDED)  # it may still be replaced as a whole
     except OSError as error:
         raise ModelError(
             f'bundle {path}: cannot be written: {error.filename}: {error.strerror}'
