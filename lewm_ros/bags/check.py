@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,14 @@ from lewm_ros.bags.reader import Bag
 from lewm_ros.errors import BagError, ConfigError, ObservationError
 from lewm_ros.robot.checks import CheckError
 from lewm_ros.robot.contract import Camera, Channel, Contract
-from lewm_ros.robot.fields import in_order, read_command, read_fields, steps
+from lewm_ros.robot.fields import (
+    JOINT_TYPES,
+    JointOrder,
+    in_order,
+    read_command,
+    read_fields,
+    steps,
+)
 from lewm_ros.robot.imaging import from_message, prepare, unstated_order
 
 #: Messages of each topic that are decoded; the others are assumed to be like them.
@@ -87,7 +95,9 @@ def check_bag(path: Path, contract: Contract | None) -> BagReport:
         found = match_topics(bag, contract, report)
         if contract is not None:
             stamps = Stamps(set())
-            _sample(bag, contract.camera, _readers(contract, found), stamps, report)
+            readers = _readers(contract, found)
+            _sample(bag, contract.camera, readers, stamps, report)
+            report.problems += _other_orders(Bag(path, Counter()), readers)
             differ = stamps.differ(contract)
             report.problems += [] if differ is None else [differ]
         damage |= bag.damage
@@ -111,6 +121,26 @@ def _readers(contract: Contract, found: Mapping[str, Topic]) -> dict[Topic, list
         if (role := reader[0].key) in found:
             by_topic.setdefault(found[role], []).append(reader)
     return by_topic
+
+
+def _other_orders(bag: Bag, readers: dict[Topic, list[Reader]]) -> list[str]:
+    """Read every message in which joints go by place: their order may change at any time."""
+    orders = {
+        topic: [JointOrder(source.fields) for source, _ in found if isinstance(source, Channel)]
+        for topic, found in readers.items()
+        if topic.type in JOINT_TYPES
+    }
+    orders = {topic: found for topic, found in orders.items() if any(o.by_place for o in found)}
+    problems: dict[str, None] = {}
+    for topic, _, data in bag.messages(orders) if orders else ():
+        with suppress(SerdeError):  # counted where it is read
+            message = TYPES.deserialize_cdr(data, topic.type)
+            try:
+                for order in orders[topic]:
+                    order.check(message)
+            except ObservationError as error:
+                problems[f'{topic.name}: {error}'] = None
+    return list(problems)
 
 
 def _sample(

@@ -11,6 +11,7 @@ import numpy as np
 
 from lewm_ros.bags.episodes import Episode
 from lewm_ros.robot.contract import KINDS, Contract
+from lewm_ros.robot.fields import steps
 from lewm_ros.robot.history import held_average, held_values
 from lewm_ros.time import NS_PER_S
 
@@ -155,7 +156,7 @@ class DelayEstimate:
 
 def derivative(field: str) -> int:
     """Order of the derivative of position that a state field holds, 0 for a position."""
-    parts = field.lower()
+    parts = ' '.join(name for name, _ in steps(field.lower()))
     if 'accelerations' in parts or 'effort' in parts:
         return 2
     return int(any(name in parts for name in ('velocit', 'twist', 'linear', 'angular')))

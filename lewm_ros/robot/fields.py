@@ -111,15 +111,18 @@ class JointOrder:
     Args:
         paths: of the numbers that are read from it.
 
+    Attributes:
+        by_place: whether they have no names of joints.
+
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
-        self._by_place = not named_joints(paths)
+        self.by_place = not named_joints(paths)
         self._joints: list[str] = []
 
     def check(self, message: Any) -> None:
         """Raise ObservationError for a message that lists other joints than the first one did."""
-        joints = list(_joints(message)) if self._by_place else []
+        joints = list(_joints(message)) if self.by_place else []
         self._joints = self._joints or joints
         if joints != self._joints:
             raise ObservationError(

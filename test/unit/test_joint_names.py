@@ -115,6 +115,8 @@ def test_a_bag_of_two_orders(tmp_path: Path, robot: Contract) -> None:
     assert second.states is None
     refused = [text for text in report.refused if 'listed as elbow, shoulder' in text]
     assert [report.refused[text] for text in refused] == [30]
+    (problem,) = check_bag(bag, robot).problems
+    assert 'joint_states: joints of a' in problem
     assert robot.state is not None
     named = replace(robot, state=replace(robot.state, fields=BY_NAME))
     report = ReadReport()
