@@ -3,7 +3,7 @@
 """A robot of one's own: the ROS 2 driver of a simulated arm, with what real cameras do.
 
 It stands for the driver of a real robot, and depends on lewm_ros for nothing but an offscreen
-camera. Three position servos, in real time:
+camera. Two position servos, in real time:
 
 - ``/joint_states`` (sensor_msgs/msg/JointState) at 50 Hz
 - ``/camera/image_raw/compressed`` (sensor_msgs/msg/CompressedImage): JPEG of 640 × 480 pixels at
@@ -31,7 +31,7 @@ from std_srvs.srv import Trigger
 
 from lewm_ros.sim.rendering import Camera, load_mujoco
 
-JOINTS = ('shoulder', 'elbow', 'wrist')
+JOINTS = ('shoulder', 'elbow')
 #: Of the loop and of what it publishes [Hz].
 LOOP, STATES, FRAMES = 200.0, 50.0, 30.0
 #: Of a frame: from exposure to publication, standard deviation of the time of exposure [s].
@@ -74,7 +74,7 @@ class ArmDriver(Node):
             self._data.ctrl[:] = np.clip(message.data, low, high)
 
     def _on_push(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._data.qvel[:] += PUSH * self._rng.choice([-1, 1], 3) * self._rng.uniform(0.5, 1, 3)
+        self._data.qvel[:] += PUSH * self._rng.choice([-1, 1], 2) * self._rng.uniform(0.5, 1, 2)
         response.success = True
         return response
 

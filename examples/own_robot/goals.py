@@ -35,7 +35,7 @@ NOTICED = 1.0
 
 
 def frames_of(bag: Path, count: int, seed: int) -> list[tuple[bytes, np.ndarray]]:
-    """Choose frames of a bag: JPEG and joints' positions (3,) [rad], those of the nearest state."""
+    """Choose frames of a bag: JPEG and joints' positions (2,) [rad], those of the nearest state."""
     images: list[tuple[int, bytes]] = []
     poses: list[tuple[int, list[float]]] = []
     with AnyReader([bag]) as reader:
@@ -62,7 +62,7 @@ class Operator(Node):
         super().__init__('operator')
         self._goal = self.create_publisher(CompressedImage, '/lewm/goal_image/compressed', LATCHED)
         self.push = self.create_client(Trigger, '/arm_driver/push')
-        self.pose = np.full(3, math.nan)
+        self.pose = np.full(2, math.nan)
         self.opened: list[str] = []
         self.controller: dict[str, str] = {}
         self.create_subscription(JointState, STATES, self._on_state, 1)

@@ -18,7 +18,7 @@ from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 
 #: Where the arm goes [rad], and its largest change of position in a tick of 1 / RATE s [rad].
-HIGH, STEP, RATE = np.array([1.1, 1.5, 1.5]), 0.1, 20.0
+HIGH, STEP, RATE = np.array([1.1, 1.5]), 0.1, 20.0
 #: Length of an episode [s].
 EPISODE = 30.0
 
@@ -28,19 +28,19 @@ class Wander:
 
     def __init__(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
-        self._position = np.zeros(3)
-        self._velocity = np.zeros(3)  # of the largest step
+        self._position = np.zeros(2)
+        self._velocity = np.zeros(2)  # of the largest step
         self._ticks = 0
 
     def step(self) -> np.ndarray:
-        """Return the next positions (3,) [rad]."""
+        """Return the next positions (2,) [rad]."""
         if self._ticks == 0:
             self._ticks = int(self._rng.uniform(5, 15) * RATE)
-            self._memory = np.exp(self._rng.uniform(np.log(0.1), np.log(0.8), 3))  # [s]
-            self._speed = self._rng.uniform(0.3, 1.3, 3)
+            self._memory = np.exp(self._rng.uniform(np.log(0.1), np.log(0.8), 2))  # [s]
+            self._speed = self._rng.uniform(0.3, 1.3, 2)
         self._ticks -= 1
         keep = np.exp(-1 / (RATE * self._memory))
-        noise = self._rng.normal(size=3) * self._speed
+        noise = self._rng.normal(size=2) * self._speed
         self._velocity = keep * self._velocity + np.sqrt(1 - keep**2) * noise
         position = self._position + np.clip(self._velocity, -1, 1) * STEP
         self._velocity[np.abs(position) > HIGH] *= -1

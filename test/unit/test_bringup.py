@@ -254,6 +254,7 @@ def test_lewm_record_gives_the_recorder_its_folder_and_the_keys(monkeypatch):
     assert [str(o) for o in seen] == [
         "recorder_node.out:='5''6'",
         'recorder_node.keys:=true',
+        'recorder_node.all:=false',
         'recorder_node.gap:=0.2',
     ]
 

@@ -16,9 +16,9 @@ class Finder:
         if name == 'datetime':
             os.kill(os.getpid(), signal.SIGINT)
 
+from lewm_ros import cli
 sys.modules.pop('datetime', None)
 sys.meta_path.insert(0, Finder())
-from lewm_ros import cli
 sys.exit(cli.main(['roadmap', '--help']))
 """
 
