@@ -36,18 +36,8 @@ LONG = (
     *('train_runs', 'fast_rollout', 'push_bundle', 'training', 'voe', 'engines', 'import_official'),
     *('install', 'shipped_bundle', 'gpu_benchmark', 'comparison', 'roadmap_command'),
     *('own_robot', 'planner_node', 'controller_node', 'recorder_node', 'signals'),
-    *(
-        'lifecycle_loops',
-        'reaction',
-        'peers',
-        'fuzz',
-        'surprise_node',
-        'view_node',
-        'encoder_node',
-        'watch',
-        'parameters',
-        'qos',
-    ),
+    *('lifecycle_loops', 'reaction', 'peers', 'fuzz', 'surprise_node', 'view_node'),
+    *('encoder_node', 'watch', 'parameters', 'qos'),
     *('demo', 'frames', 'kills', 'loop', 'commands', 'clock'),
 )
 _domains = iter(range(1, 10_000))
