@@ -55,9 +55,11 @@ def row(bundle: str, bag: str, label: str = '-', success: str = '-') -> dict[str
     if label == '-' and reached is not None:
         label = 'good' if reached >= GOOD else 'bad'
     loaded = Bundle.load(find('bundle', bundle))
-    engine = load_engine(loaded, horizon=min(AHEAD, loaded.spec.horizon))
+    config = planner_config('live', 0)
+    ahead = max(AHEAD, config.rollout_blocks(loaded.spec))
+    engine = load_engine(loaded, horizon=min(ahead, loaded.spec.horizon))
     recordings = Recordings.of_bags(loaded, engine, [Path(bag)])
-    verdict = judge(examine(loaded, engine, recordings, planner_config('live', 0)))
+    verdict = judge(examine(loaded, engine, recordings, config))
     return {
         'bundle': '/'.join(loaded.path.parts[-2:]),
         'bag': Path(bag).name,
