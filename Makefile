@@ -27,7 +27,7 @@ help:
 	make soak    all fault tests at full length, then half an hour at full rate
 	make test    run all tests: make test-kilted, then make test-jazzy where Python 3.12 is there
 	make test-kilted  all tests, on ROS 2 Kilted (.venv)
-	make tutorial     the tutorial's robot, from first bag to goals: 45 minutes, into .tutorial/
+	make tutorial     the tutorial's robot, from the first bag to goals, into .tutorial/
 	make test-jazzy   tests of nodes, faults and bring-up, on ROS 2 Jazzy (.venv-jazzy)
 	make lint    ruff and mypy
 	make bench   measure the engines and the planner on this machine
