@@ -22,14 +22,7 @@ from lewm_ros.bags.reader import Bag
 from lewm_ros.errors import BagError, ConfigError, ObservationError
 from lewm_ros.robot.checks import CheckError
 from lewm_ros.robot.contract import Camera, Channel, Contract
-from lewm_ros.robot.fields import (
-    JOINT_TYPES,
-    JointOrder,
-    in_order,
-    read_command,
-    read_fields,
-    steps,
-)
+from lewm_ros.robot.fields import JOINT_TYPES, JointOrder, read_command, read_fields, steps
 from lewm_ros.robot.imaging import from_message, prepare, unstated_order
 
 #: Messages of each topic that are decoded; the others are assumed to be like them.
@@ -112,10 +105,10 @@ def _readers(contract: Contract, found: Mapping[str, Topic]) -> dict[Topic, list
     camera, applied, state = contract.camera, contract.action.applied, contract.state
     readers: list[Reader] = [
         (camera, lambda m: prepare(from_message(m, camera), 16, camera.crop)),
-        (applied, in_order(read_command, applied.fields)),
+        (applied, lambda m: read_command(m, applied.fields)),
     ]
     if state is not None:
-        readers.append((state, in_order(read_fields, state.fields)))
+        readers.append((state, lambda m: read_fields(m, state.fields)))
     by_topic: dict[Topic, list[Reader]] = {}
     for reader in readers:
         if (role := reader[0].key) in found:

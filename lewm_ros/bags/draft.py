@@ -200,7 +200,7 @@ def _numbers(bag: Bag, topic: Topic, command: bool) -> _Numbers | None:
                 continue
         try:
             row = read_fields(message, tuple(found.fields))
-        except ConfigError:  # shorter than the first
+        except (ConfigError, ObservationError):  # shorter than the first, or of other joints
             continue
         if np.isfinite(row).all():
             found.rows.append(row)

@@ -13,6 +13,7 @@ from recordings import Recorded, drive, write
 
 from lewm_ros.bags.check import check_bag
 from lewm_ros.bags.delay import DelayEstimate
+from lewm_ros.bags.draft import draft
 from lewm_ros.bags.episodes import ReadReport, read_episodes
 from lewm_ros.bags.messages import command
 from lewm_ros.errors import ConfigError, ObservationError
@@ -125,6 +126,17 @@ def test_a_bag_of_two_orders(tmp_path: Path, robot: Contract) -> None:
         assert (part.states[:, 1] == number).all()
     assert not report.refused
     assert check_bag(bag, named).problems == []
+
+
+def test_a_draft_leaves_out_messages_of_other_joints(tmp_path: Path) -> None:
+    """Such as those of a gripper that shares the topic."""
+    messages = drive()
+    for item in messages[40:]:
+        if item.type == JOINT_STATE:
+            item.message.name, item.message.position = ['gripper'], np.zeros(1)
+    text, lacking = draft(write(tmp_path / 'bag', messages))
+    assert not lacking
+    assert 'position[shoulder]' in text
 
 
 def test_a_state_that_is_never_finite_is_said_and_left_out(tmp_path: Path, robot: Contract) -> None:
