@@ -13,7 +13,6 @@ import sys
 
 from lewm_ros.bringup.supervisor import STATUS_UNUSABLE, signals_noted
 from lewm_ros.errors import LewmError
-from lewm_ros.install import missing_package
 
 
 def run_node(name: str) -> int:
@@ -23,6 +22,8 @@ def run_node(name: str) -> int:
             compose = import_module('lewm_ros.bringup.compose')
             return int(compose.run([(name, compose.node_class(name))], sys.argv))
         except ModuleNotFoundError as error:
+            from lewm_ros.install import missing_package  # slow to import
+
             text = missing_package(error.name or str(error))
         except LewmError as error:
             text = str(error).removeprefix(f'{name}: ')

@@ -17,7 +17,6 @@ from typing import Any
 
 from lewm_ros import __version__
 from lewm_ros.errors import ConfigError, LewmError
-from lewm_ros.install import missing_package
 
 #: Commands by name: the module, imported only when it is chosen, that has the command's
 #: ``add_arguments(parser)`` and ``run(args) -> int``; and its help.
@@ -120,6 +119,8 @@ def _module(command: str, place: str) -> Any:
         missing = error.name or ''
         if missing.split('.')[0] == 'lewm_ros':
             raise ConfigError(f'lewm {command}: not part of this installation ({error})') from error
+        from lewm_ros.install import missing_package  # slow to import
+
         raise ConfigError(f'lewm {command}: {missing_package(missing)}') from error
 
 
