@@ -22,6 +22,7 @@ import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.time import Time
 
 ROOT = Path(__file__).resolve().parents[1]
 #: A program may end by itself for so long [s]. One that is killed while it takes a message from
@@ -130,6 +131,7 @@ class Bench:
         self._executor.add_node(self.node)
         self._made: list[Node] = []
         self.diagnostics: dict[str, tuple[int, str, dict[str, str]]] = {}
+        self._reported: dict[str, int] = {}  # when each was made [ns]
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
 
     def close(self) -> None:
@@ -226,11 +228,35 @@ class Bench:
         """Return the newest diagnostics values of a node."""
         return self.diagnostics.get(f'lewm/{node}', (0, '', {}))[2]
 
+    def report(self, node: str) -> dict[str, str]:
+        """Return a node's diagnostics values of a report that is younger than the call."""
+        begin = self.now()
+        self.until(lambda: self._reported.get(f'lewm/{node}', 0) >= begin, f'{node}: no report')
+        return self.figures(node)
+
     def text(self, node: str) -> str:
         """Return the newest diagnostics text of a node."""
         return self.diagnostics.get(f'lewm/{node}', (0, '', {}))[1]
 
+    def says(self, node: str, *texts: str, timeout: float = 15.0) -> None:
+        """Wait until the diagnostics text of a node has all these; it comes once a second."""
+        self.until(
+            lambda: all(text in self.text(node) for text in texts),
+            lambda: f'{node} does not say {texts}, but: {self.text(node)}',
+            timeout,
+        )
+
+    def content(self, *nodes: str, timeout: float = 15.0) -> None:
+        """Wait until nodes have nothing to say."""
+        self.until(
+            lambda: {self.text(node) for node in nodes} == {'ok'},
+            lambda: f'not content: {[self.text(node) for node in nodes]}',
+            timeout,
+        )
+
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        stamp = Time.from_msg(message.header.stamp).nanoseconds
         for status in message.status:
+            self._reported[status.name] = stamp
             values = {v.key: v.value for v in status.values}
             self.diagnostics[status.name] = (status.level[0], status.message, values)

@@ -21,7 +21,8 @@ from lewm_ros.api import load_bundle
 from lewm_ros.bundle import Bundle
 from lewm_ros.errors import LewmError, ModelError
 from lewm_ros.files import find
-from lewm_ros.nodes.diagnostics import ERROR, resident_mb, status_message
+from lewm_ros.nodes.diagnostics import ERROR, status_message
+from lewm_ros.nodes.figures import resident_mb
 from lewm_ros.nodes.parameters import COMMON, Parameter, Parameters
 from lewm_ros.nodes.resources import LATCHED, NEWEST, STREAM, ResourceNode
 from lewm_ros.robot.contract import Contract

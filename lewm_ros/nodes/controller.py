@@ -22,14 +22,8 @@ from lewm_ros.control.loop import CommandLoop, Reaction
 from lewm_ros.errors import ConfigError, ObservationError
 from lewm_ros.nodes.anomalies import EVENTS, OpenAnomalies
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
-from lewm_ros.nodes.diagnostics import Rate, Reasons
-from lewm_ros.nodes.messages import (
-    action_message,
-    message_class,
-    read_action,
-    read_plan,
-    stamp_of,
-)
+from lewm_ros.nodes.figures import Rate, Reasons
+from lewm_ros.nodes.messages import action_message, message_class, read_action, read_plan, stamp_of
 from lewm_ros.nodes.parameters import parameters_of
 from lewm_ros.robot.fields import JointOrder
 from lewm_ros.robot.settings import from_values

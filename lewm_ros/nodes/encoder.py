@@ -17,7 +17,8 @@ from lewm_ros.engines import describe, load_engine
 from lewm_ros.engines.encoding import FrameEncoder
 from lewm_ros.errors import ModelError, ObservationError
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
-from lewm_ros.nodes.diagnostics import OK, Rate, Reasons, Recent
+from lewm_ros.nodes.diagnostics import OK
+from lewm_ros.nodes.figures import Rate, Reasons, Recent
 from lewm_ros.nodes.frame_stamps import FrameStamps
 from lewm_ros.nodes.goals import encoding_text, read_goal_file
 from lewm_ros.nodes.messages import image_message, stamp_of, to_time, vector_message
@@ -26,7 +27,7 @@ from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.nodes.peers import ONE_CAMERA, ONE_NODE
 from lewm_ros.nodes.qos import IMAGE_RELIABILITY
 from lewm_ros.planning.goal import GoalState
-from lewm_ros.robot.imaging import from_message, prepare
+from lewm_ros.robot.imaging import from_message
 from lewm_ros.time import NS_PER_S
 
 #: A silence of the camera is reported after this long [s].
@@ -63,10 +64,11 @@ class EncoderNode(LewmNode):
     def configure(self) -> None:
         """Load the model and create the latent publishers."""
         self._bundle, self._contract = self.load_bundle()
-        self._goal_file = self._read_goal(self.params['goal_file'])
+        size = self._bundle.manifest.image_size
+        name = self.params['goal_file']
+        self._goal_file = read_goal_file(name, self._contract.camera, size) if name else None
         engine, threads, provider = (self.params[k] for k in ('engine', 'threads', 'provider'))
         self._engine = load_engine(self._bundle, engine, threads, provider=provider, horizon=1)
-        size = self._bundle.manifest.image_size
         self._engine.encode(np.zeros((size, size, 3), np.uint8))  # the first call is slow
         # First: the model hash is published before any goal.
         self._model = self.publisher(String, 'model', LATCHED)
@@ -127,18 +129,6 @@ class EncoderNode(LewmNode):
             **self._encode_ms.percentiles('encode_ms', 50, 95),
             'engine': describe(self._engine),
         }
-
-    def _read_goal(self, name: str) -> CompressedImage | None:
-        """Read and try the image of parameter goal_file. Raises ObservationError."""
-        if not name:
-            return None
-        message = read_goal_file(name)
-        try:
-            size, crop = self._bundle.manifest.image_size, self._contract.camera.crop
-            prepare(from_message(message, self._contract.camera), size, crop)
-        except ObservationError as error:
-            raise ObservationError(f"goal_file '{name}': {error}") from error
-        return message
 
     def _on_image(self, message: Any, received: int) -> None:
         self._frames += 1

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from lewm_ros.nodes.diagnostics import StampRate
+from lewm_ros.nodes.figures import StampRate
 from lewm_ros.time import APART, NS_PER_S, origin_hint, side
 
 #: A camera is slow below the first share of its rate in training, and no more from the second on.

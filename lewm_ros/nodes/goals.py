@@ -17,6 +17,8 @@ from lewm_ros.nodes.diagnostics import OK, WARN, values_of
 from lewm_ros.nodes.messages import header
 from lewm_ros.planning.goal import Goal, GoalState
 from lewm_ros.planning.receding_horizon import Outlook
+from lewm_ros.robot.contract import Camera
+from lewm_ros.robot.imaging import from_message, prepare
 from lewm_ros.time import NS_PER_S
 
 #: Largest goal_file [bytes].
@@ -112,13 +114,20 @@ def encoding_text(
     )
 
 
-def read_goal_file(name: str) -> CompressedImage:
-    """Read the image of parameter goal_file. Raises ObservationError."""
+def read_goal_file(name: str, camera: Camera, size: int) -> CompressedImage:
+    """Read the image of parameter goal_file; it has to give a model's image of ``size`` pixels.
+
+    Raises ObservationError.
+    """
     path = Path(name).expanduser()
     try:
         data = read_limited(path, GOAL_FILE_LIMIT)
-        return CompressedImage(header=header(path.stat().st_mtime_ns), data=array('B', data))
+        message = CompressedImage(header=header(path.stat().st_mtime_ns), data=array('B', data))
+        prepare(from_message(message, camera), size, camera.crop)
     except OSError as error:
         raise ObservationError(
             f"goal_file '{name}': {error.strerror}; expected a PNG or JPEG"
         ) from error
+    except ObservationError as error:
+        raise ObservationError(f"goal_file '{name}': {error}") from error
+    return message

@@ -14,7 +14,7 @@ from std_msgs.msg import String, UInt32
 
 from lewm_ros.engines import EngineConfig, load_engine
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
-from lewm_ros.nodes.diagnostics import Rate
+from lewm_ros.nodes.figures import Rate
 from lewm_ros.nodes.messages import (
     message_class,
     read_action,

@@ -17,7 +17,8 @@ from trajectory_msgs.msg import JointTrajectory
 from lewm_ros.api import make_goal, make_planner
 from lewm_ros.engines import describe
 from lewm_ros.nodes.base import LATCHED, NEWEST
-from lewm_ros.nodes.diagnostics import OK, Rate, Recent
+from lewm_ros.nodes.diagnostics import OK
+from lewm_ros.nodes.figures import Rate, Recent
 from lewm_ros.nodes.goals import goal_message, late_text, roadmap_text, timeout_text
 from lewm_ros.nodes.messages import header, plan_message, stamp_of, vector, vector_message
 from lewm_ros.nodes.observer import ENGINE, PRECISION, ObserverNode

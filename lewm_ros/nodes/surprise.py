@@ -26,7 +26,7 @@ from lewm_ros.nodes.anomalies import (
     nothing_open,
 )
 from lewm_ros.nodes.base import LATCHED, STREAM
-from lewm_ros.nodes.diagnostics import Rate, Recent
+from lewm_ros.nodes.figures import Rate, Recent
 from lewm_ros.nodes.messages import header, vector_message
 from lewm_ros.nodes.observer import ENGINE, ObserverNode
 from lewm_ros.nodes.parameters import Parameter, parameters_of

@@ -62,7 +62,7 @@ def test_a_silent_camera_stops_a_moving_robot_every_time(arm: Robot, soak: bool)
         arm.target, arm.camera = None, True
         assert still(arm.live(1.3), REST)
         assert arm.said('no latent for') == (trial, trial)
-    assert int(arm.bench.figures('controller_node')['stale_stops']) >= trials - 1
+    assert int(arm.bench.report('controller_node')['stale_stops']) >= trials - 1
     arm.target = GO
     arm.until(GO[0], 'no motion after the last silence')
 
@@ -75,17 +75,14 @@ def test_a_planner_that_is_gone_is_named(arm: Robot) -> None:
     arm.target = None
     arm.bench.node.destroy_publisher(arm.plan)
     assert still(arm.live(2.3)[-20:], REST)
-    arm.bench.until(
-        lambda: 'nobody publishes /lewm/plan' in arm.bench.text('controller_node'),
-        lambda: arm.bench.text('controller_node'),
-    )
+    arm.bench.says('controller_node', 'nobody publishes /lewm/plan')
     assert arm.said('the plan ended') == (ends[0] + 1, ends[1])
     arm.connect_planner()
     arm.target = GO
     arm.until(GO[0], 'no motion with a new planner')
     arm.live(2.6)
     assert arm.said('nobody publishes /lewm/plan') == (1, 1)
-    assert arm.bench.text('controller_node') == 'ok'
+    arm.bench.content('controller_node')
 
 
 def test_who_takes_over_stops_the_plan_until_they_let_go(servo: Robot) -> None:

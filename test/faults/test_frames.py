@@ -82,27 +82,16 @@ class Robot:
 
     def ok(self) -> None:
         """Wait until neither encoder nor planner complains; bad frames are said for 2 s."""
-        names = ('encoder_node', 'planner_node')
-        self.bench.until(
-            lambda: {self.bench.text(n) for n in names} == {'ok'},
-            lambda: str([self.bench.text(n) for n in names]),
-            10.0,
-        )
-
-    def figures(self, node: str) -> dict[str, str]:
-        """Return a node's figures as they are now."""
-        self.bench.diagnostics.pop(f'lewm/{node}', None)
-        self.bench.until(lambda: self.bench.figures(node), 'no diagnostics')
-        return self.bench.figures(node)
+        self.bench.content('encoder_node', 'planner_node', timeout=10.0)
 
     def bad(self) -> dict[str, int]:
         """Return how often the encoder has refused what."""
-        figures = self.figures('encoder_node')
+        figures = self.bench.report('encoder_node')
         return {k.removeprefix('bad: '): int(v) for k, v in figures.items() if k.startswith('bad:')}
 
     def plan_ends(self) -> int:
         """Return how often the controller was left without a plan."""
-        return int(self.figures('controller_node')['plan_ends'])
+        return int(self.bench.report('controller_node')['plan_ends'])
 
     def _on_frame(self, frame: Image) -> None:
         self._number += 1

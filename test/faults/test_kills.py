@@ -244,7 +244,7 @@ def test_a_killed_surprise_node_is_named_where_it_could_stop_the_robot(robot: Ro
     robot.processes['controller_node'].end()
     robot.start('controller_node', on_anomaly='stop')
     blind = "nobody publishes /lewm/anomaly: on_anomaly 'stop' is blind"
-    robot.bench.until(lambda: blind in robot.bench.text('controller_node'), 'not named')
+    robot.bench.says('controller_node', blind)
     robot.start('surprise_node')
     robot.bench.until(lambda: blind not in robot.bench.text('controller_node'), 'still named')
     robot.processes['controller_node'].end()
@@ -257,9 +257,7 @@ def test_a_killed_encoder_stops_the_robot(robot: Robot):
     robot.kill('encoder_node')
     stopped = robot.stopped()
     assert stopped - robot.latents[-1][0] <= TIMEOUT
-    robot.bench.until(
-        lambda: 'nobody publishes /lewm/latent' in robot.bench.text('controller_node'), 'not named'
-    )
+    robot.bench.says('controller_node', 'nobody publishes /lewm/latent')
     resting = since(robot.commands, stopped)
     assert resting and not any(any(m.data) for m in resting)
     assert within_five_percent(robot.rate(began))
@@ -276,9 +274,7 @@ def test_a_killed_planner_stops_the_robot_at_the_end_of_its_plan(robot: Robot):
     start, period, actions = read_plan(robot.plans[-1][1], CONTRACT.action, PERIOD)
     ends = (start + period * len(actions)) / NS_PER_S
     assert abs(robot.stopped() - ends) <= CONTRACT.period + DELIVERY
-    robot.bench.until(
-        lambda: 'nobody publishes /lewm/plan' in robot.bench.text('controller_node'), 'not named'
-    )
+    robot.bench.says('controller_node', 'nobody publishes /lewm/plan')
     assert within_five_percent(robot.rate(began))
     assert not robot.stale(began)  # the controller may hear the next planner before we do
     robot.start('planner_node', threads=1)

@@ -72,8 +72,7 @@ class Robot:
 
     def figure(self, key):
         """Return a diagnostics value that is younger than the call."""
-        self.bench.spin(1.2)
-        return self.bench.figures('controller_node')[key]
+        return self.bench.report('controller_node')[key]
 
 
 def test_a_plan_is_played_in_its_time_and_then_the_robot_stops(robot):
@@ -108,7 +107,7 @@ def test_commands_stop_when_the_camera_goes_stale_and_stay_stopped(robot):
     assert robot.see(0.3)[-1] == [0.5, 0.5]
     robot.bench.spin(0.8)
     assert list(robot.commands[-1][1].data) == [0.0, 0.0]
-    assert 'no latent for' in robot.bench.text('controller_node')
+    robot.bench.says('controller_node', 'no latent for')
     assert robot.figure('state') == 'stale'
     assert all(c == [0.0, 0.0] for c in robot.see(0.5))
     assert robot.figure('stale_stops') == '1'
@@ -126,10 +125,7 @@ def test_a_bad_plan_is_refused_by_name_and_never_played(robot):
     ):
         robot.send(**message)
         assert all(c == [0.0, 0.0] for c in robot.see(0.3))
-        robot.bench.until(
-            lambda reason=reason: reason in robot.bench.text('controller_node'),
-            lambda: f'not named: {robot.bench.text("controller_node")}',
-        )
+        robot.bench.says('controller_node', reason)
     assert robot.figure('refused_plans') == '4'
 
 

@@ -49,10 +49,7 @@ def test_an_event_leaves_a_bag_of_the_seconds_before_it(bench: Bench, calibrated
         bench.until(lambda: bags(), 'no evidence')
         see(0, 30)
         see(40, 3)
-        bench.until(
-            lambda: 'evidence_per_hour' in bench.text('surprise_node'),
-            lambda: f'not said: {bench.text("surprise_node")}',
-        )
+        bench.says('surprise_node', 'evidence_per_hour')
     (bag,) = bags()
     assert bag.name.endswith('_surprise')
     assert not list((folder / '.unfinished').iterdir())

@@ -101,8 +101,7 @@ def test_a_planner_searches_with_new_settings_from_the_next_plan_on(bench: Bench
         robot.live(1.0)
         robot.set_goal()
         assert robot.live(2.5)
-        bench.spin(1.1)
-        assert bench.figures('planner_node')['rollouts'] == '193'  # 3 x 64 and the last mean
+        assert bench.report('planner_node')['rollouts'] == '193'  # 3 x 64 and the last mean
         assert not set_all(
             bench, 'planner_node', samples=16, elites=4, keep_elites=2, iterations=2, execute=2
         )
@@ -155,7 +154,7 @@ def test_an_unconfigured_node_takes_settings_one_after_the_other(bench: Bench, t
         assert set_each(bench, 'planner_node', std=math.nan)[0]
         assert set_each(bench, 'planner_node', elites=200) == ['']
         assert not change(Transition.TRANSITION_CONFIGURE)
-        bench.until(lambda: '200 elites of' in bench.text('planner_node'), 'not said')
+        bench.says('planner_node', '200 elites of')
         assert set_each(bench, 'planner_node', samples=256, cold_samples=256) == ['', '']
         assert change(Transition.TRANSITION_CONFIGURE)
         assert 'CEM has' in set_each(bench, 'planner_node', samples=199)[0]
@@ -204,15 +203,14 @@ def test_surprise_takes_thresholds_and_hysteresis_over_while_it_watches(
         assert set_each(bench, 'surprise_node', hold=0.0) == ['']
         bench.until(lambda: robot.see(calm, 1) or len(robot.edges()) > 1, 'no end')
         assert [bool(e['end']) for e in robot.edges()] == [False, True]
-        bench.spin(1.1)  # the next report
-        assert bench.figures('surprise_node')['events: surprise'] == '1'
+        assert bench.report('surprise_node')['events: surprise'] == '1'
 
 
 def test_surprise_can_begin_to_watch_without_a_restart(bench: Bench, calibrated):
     """Started with an alpha that nobody calibrated for, it warns; another one ends that."""
     with bench.nodes('surprise_node', bundle=calibrated.path, alpha=0.02):
         robot = SurpriseRobot(bench, calibrated)
-        bench.until(lambda: 'not calibrated' in bench.text('surprise_node'), 'no warning')
+        bench.says('surprise_node', 'not calibrated')
         assert set_each(bench, 'surprise_node', alpha=0.05, release=0.9) == ['', '']
         calm = np.zeros(SIZE, np.float32)
         robot.see(calm, 25)

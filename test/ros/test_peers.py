@@ -71,7 +71,7 @@ def test_who_is_on_the_topic_is_said_with_the_remedy(bench: Bench, tiny_bundle):
             )
         ]
         within_five_seconds(SECONDS | {'controller_node': WRONG_DRIVER})
-        assert TWO_CAMERAS in bench.text('encoder_node')
+        bench.says('encoder_node', TWO_CAMERAS)
         for publisher in crowd:
             node.destroy_publisher(publisher)
         node.destroy_subscription(driver)

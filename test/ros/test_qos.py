@@ -47,9 +47,9 @@ def test_a_camera_that_offers_too_little_is_named_with_the_remedy(bench: Bench, 
                     '/lewm/camera/image: /lewm/bench offers best effort, we ask for reliable: '
                     'set parameter image_reliability to best_effort'
                 )
-                bench.until(lambda text=text: text in bench.text('encoder_node'), 'not said', SOON)
+                bench.says('encoder_node', text, timeout=SOON)
                 assert not frames_arrive(bench, camera, 2.5)
-                assert text in bench.text('encoder_node')
+                bench.says('encoder_node', text)
             else:
                 assert frames_arrive(bench, camera)
                 assert 'offers' not in bench.text('encoder_node')
@@ -73,11 +73,7 @@ def test_every_side_of_a_mismatch_is_named(bench: Bench, tiny_bundle):
             '/lewm/goal_image: /lewm/bench offers volatile, we ask for transient local: publish '
             'with durability transient_local',
         )
-        bench.until(
-            lambda: all(text in bench.text('encoder_node') for text in expected),
-            lambda: bench.text('encoder_node'),
-            SOON,
-        )
+        bench.says('encoder_node', *expected, timeout=SOON)
 
 
 def test_the_remedy_that_is_named_works(bench: Bench, tiny_bundle):
@@ -87,7 +83,7 @@ def test_the_remedy_that_is_named_works(bench: Bench, tiny_bundle):
     bench.node.create_publisher(Image, 'latent', BEST_EFFORT)
     with bench.program('planner', *arguments) as process:
         said = f'set parameter {override} to best_effort'
-        bench.until(lambda: said in bench.text('planner_node'), 'not said', 15.0)
+        bench.says('planner_node', said)
         assert process.end() == 0
     with bench.program('planner', *arguments, '-p', f'{override}:=best_effort'):
         listening = bench.node.create_publisher(Image, 'latent', BEST_EFFORT)
@@ -132,8 +128,7 @@ def test_an_override_that_makes_no_sense_is_one_line(bench: Bench, tiny_bundle, 
     name = f'qos_overrides./lewm/plan.publisher.{policy}'
     arguments = ('-p', f'bundle:={tiny_bundle.path}', '-p', f'{name}:={value}')
     with bench.program('planner', *arguments) as process:
-        bench.until(lambda: 'qos_overrides' in bench.text('planner_node'), 'not said')
-        assert 'qos_overrides of /lewm/plan are wrong' in bench.text('planner_node')
+        bench.says('planner_node', 'qos_overrides of /lewm/plan are wrong')
         assert bench.figures('planner_node')['lifecycle'] == 'unconfigured'
         assert process.output.count('[ERROR]') == 1
         assert 'Traceback' not in process.output

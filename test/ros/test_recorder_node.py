@@ -234,10 +234,7 @@ def test_frames_lost_on_the_way_are_counted_and_said(bench: Bench, tmp_path):
         robot.run(1.0, LARGE)
         process.send(signal.SIGCONT)
         robot.run(0.5, LARGE[:48, :64])  # what is missing is noticed when the next frame comes
-        bench.until(
-            lambda: 'messages lost on the way here (large' in bench.text('recorder_node'),
-            lambda: bench.text('recorder_node'),
-        )
+        bench.says('recorder_node', 'messages lost on the way here (large')
         assert process.end() == 0
     camera = summary(bag)['topics']['/lewm/camera/image']
     assert camera['lost'] > 0
@@ -248,10 +245,7 @@ def test_a_gap_is_said_once_in_an_episode_and_counted(bench: Bench, call, tmp_pa
     """While it lasts and after it; and that nobody publishes a camera is said too."""
     bag = tmp_path / 'bag'
     with bench.nodes('recorder_node', contract='reacher', out=bag, gap=0.3) as process:
-        bench.until(
-            lambda: 'nobody publishes /lewm/camera/image' in bench.text('recorder_node'),
-            lambda: bench.text('recorder_node'),
-        )
+        bench.says('recorder_node', 'nobody publishes /lewm/camera/image')
         robot = Robot(bench)
         robot.wait()
         assert call('start_episode')[0]
@@ -259,10 +253,10 @@ def test_a_gap_is_said_once_in_an_episode_and_counted(bench: Bench, call, tmp_pa
             robot.run(0.5, LARGE[:48, :64])
             bench.spin(0.7)
         silent, camera = '/lewm/camera/image: silent for', '/lewm/camera/image: '
-        bench.until(lambda: silent in bench.text('recorder_node'), 'the silence is not reported')
+        bench.says('recorder_node', silent)
         counted = '/lewm/camera/image: 3 gaps, the longest of '
         robot.run(1.5, LARGE[:48, :64])
-        assert counted in bench.text('recorder_node')
+        bench.says('recorder_node', counted)
         said = process.output.split('episode 1 started')[1]
         assert said.count(camera) == 1
         assert call('stop_episode')[0]
@@ -280,7 +274,7 @@ def test_a_quiet_start_is_no_lasting_warning(bench: Bench, tmp_path):
     with bench.nodes('recorder_node', contract='reacher', out=tmp_path / 'bag', gap=0.3) as process:
         robot = Robot(bench)
         robot.wait()
-        bench.until(lambda: silent in bench.text('recorder_node'), 'the silence is not reported')
+        bench.says('recorder_node', silent)
         robot.run(3.0, LARGE[:48, :64])
         assert 'camera/image: ' not in bench.text('recorder_node')
         assert process.end() == 0

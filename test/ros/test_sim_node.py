@@ -105,10 +105,7 @@ def test_a_goal_pose_becomes_a_goal_picture(sim):
     before = np.array(sim.joints[-1][1].position)
     goal = sim.bench.publisher(Float64MultiArray, 'sim/goal')
     goal.publish(Float64MultiArray(data=[float('nan'), 0.0]))
-    sim.bench.until(
-        lambda: 'expected 2 numbers [rad], of shoulder, elbow' in sim.bench.text('sim_node'),
-        'bad pose not named',
-    )
+    sim.bench.says('sim_node', 'expected 2 numbers [rad], of shoulder, elbow')
     goal.publish(Float64MultiArray(data=[before[0] + 1.5, 0.5]))
     sim.bench.until(lambda: sim.goals, 'no goal image')
     late = sim.bench.listen(Image, 'goal_image', LATCHED)

@@ -110,7 +110,7 @@ def test_a_jump_opens_an_event_and_calm_closes_it(bench: Bench, calibrated):
             lambda: late and len(robot.edges()) >= heard, 'threshold or events are not latched'
         )
         assert late[0][1].data == 50.0
-        assert bench.figures('surprise_node')['events: surprise'] == '1'
+        assert bench.report('surprise_node')['events: surprise'] == '1'
         assert '200 windows of 10 s' in bench.figures('surprise_node')['calibration']
 
 
@@ -122,10 +122,7 @@ def test_without_a_calibration_scores_come_and_no_event(bench: Bench, calibrated
         robot.see(np.full(SIZE, 100, dtype=np.float32), 5)
         assert max(m.data for _, m in robot.scores) > 50
         assert not [m for _, m in robot.anomalies if m.status]
-        text = bench.text('surprise_node')
-        assert 'not calibrated' in text
-        assert '[0.05]' in text
-        assert '0.02' in text
+        bench.says('surprise_node', 'not calibrated', '[0.05]', '0.02')
 
 
 def test_a_missing_frame_gives_no_score(bench: Bench, tiny_bundle):
@@ -137,9 +134,8 @@ def test_a_missing_frame_gives_no_score(bench: Bench, tiny_bundle):
         bench.spin(0.4)
         scored = len(robot.scores)
         robot.see(calm, 4)
-        bench.spin(1.2)
+        assert int(bench.report('surprise_node')['windows_missing']) >= 4
         assert len(robot.scores) == scored
-        assert int(bench.figures('surprise_node')['windows_missing']) >= 4
 
 
 def test_a_frozen_camera_is_caught_within_a_second(bench: Bench, calibrated):
@@ -161,7 +157,7 @@ def test_a_frozen_camera_is_caught_within_a_second(bench: Bench, calibrated):
         bench.until(lambda: robot.edges('frozen_camera'), 'no event')
         (opened,) = robot.edges('frozen_camera')
         assert int(opened['start']) - frozen <= NS_PER_S
-        assert 'frozen_camera' in bench.text('surprise_node')
+        bench.says('surprise_node', 'frozen_camera')
         robot.see(calm, 20, commands=([0.0, 0.0],))
         assert len(robot.edges('frozen_camera')) == 1
         robot.see(calm + 1, 2)
@@ -213,5 +209,5 @@ def test_a_horizon_without_thresholds_is_not_calibrated(bench: Bench, calibrated
         robot = Robot(bench, calibrated)
         robot.see(np.zeros(SIZE, dtype=np.float32), 35)
         bench.until(lambda: robot.scores, 'no score')
-        assert 'at horizon 3' in bench.text('surprise_node')
+        bench.says('surprise_node', 'at horizon 3')
         assert not bench.listen(Float32, 'surprise/threshold', LATCHED)

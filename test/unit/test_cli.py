@@ -17,6 +17,7 @@ class Finder:
             os.kill(os.getpid(), signal.SIGINT)
 
 from lewm_ros import cli
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 sys.modules.pop('datetime', None)
 sys.meta_path.insert(0, Finder())
 sys.exit(cli.main(['roadmap', '--help']))

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import rclpy.logging
 
-from lewm_ros.nodes.diagnostics import ERROR, WARN, Conditions, Rate, StampRate
+from lewm_ros.nodes.diagnostics import ERROR, WARN, Conditions
+from lewm_ros.nodes.figures import Rate, StampRate
 from lewm_ros.nodes.frame_stamps import FrameStamps
 from lewm_ros.time import NS_PER_S
 
@@ -153,7 +154,7 @@ def test_frames_of_another_clock_are_named_as_long_as_they_come():
 
 HOLD = """
 from mmap import mmap
-from lewm_ros.nodes.diagnostics import resident_mb
+from lewm_ros.nodes.figures import resident_mb
 before = resident_mb()
 with mmap(-1, 100_000_000) as held:  # pages of its own: malloc would take free ones first
     held.write(bytes(100_000_000))

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from lewm_ros.nodes.diagnostics import Reasons
+from lewm_ros.nodes.figures import Reasons
 from lewm_ros.nodes.worker import Worker
 
 
