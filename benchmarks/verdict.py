@@ -84,6 +84,7 @@ def numbers(f: Planability) -> dict[str, float]:
         'error/train': f.prediction[0] / f.trained if f.trained else None,
         'effect': min(d.effect for d in f.actions),
         'ratio': min(d.ratio for d in f.actions),
+        'share': max((d.share for d in f.actions if d.share is not None), default=None),
         'floor': f.floor,
         'covered': f.covered,
         'connected': f.connected,
@@ -106,6 +107,7 @@ def show(rows: list[dict[str, Any]]) -> None:
     for r in rows:
         for d in r['verdict'].figures.actions:
             precise = '' if d.precision is None else f', precision {d.precision:.2g} {d.unit}'
+            precise += '' if d.alone is None else f' (alone {d.alone:.2g}), share {d.share:.2f}'
             print(f'{r["bundle"]} {d.name}: effect {d.effect:.2f}, ratio {d.ratio:.1f}{precise}')
         for problem in r['verdict'].problems:
             print(f'{r["bundle"]} on {r["bag"]}: {problem}')

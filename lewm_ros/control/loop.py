@@ -101,6 +101,7 @@ class CommandLoop:
         # The robot is assumed to stand still; its positions are unknown, unless it reports them.
         self._last = None if self._hold else np.zeros(action.size)
         self._sent = 0.0  # when [s, steady]
+        self._due = 0  # the last tick, had it been punctual [ns]
         # What the plans had for the last tick: when [ns], (A,).
         self._wanted: tuple[int, np.ndarray] | None = None
         self.state = 'idle'
@@ -170,7 +171,8 @@ class CommandLoop:
             anomaly: whether an anomaly is open.
 
         """
-        effect = now + self.delay  # a plan says when commands work, not when they leave
+        self._due = self._punctual(now)
+        effect = self._due + self.delay  # a plan says when commands work, not when they leave
         self._playback.forget(effect)
         playing = self.state in ('playing', 'anomaly')
         command = None
@@ -191,8 +193,8 @@ class CommandLoop:
             self._wanted = None
         else:
             self.played += 1
-            self.exceeded += self._exceeds(command, now, steady)
-            self._wanted = now, command
+            self.exceeded += self._exceeds(command, steady)
+            self._wanted = self._due, command
         return self._limit(command, steady)
 
     def stop(self) -> np.ndarray | None:
@@ -228,13 +230,22 @@ class CommandLoop:
             return None
         return self._reaction.slow_factor * command  # towards zero, the stop of these kinds
 
-    def _exceeds(self, command: np.ndarray, now: int, steady: float) -> bool:
+    def _punctual(self, now: int) -> int:
+        """Return when this tick was due [ns]: a period after the last, if less than half one late.
+
+        Late ticks would make uneven changes of a plan at its limits, and go beyond them.
+        """
+        due = self._due + self._period
+        return due if due <= now < due + self._period // 2 else now
+
+    def _exceeds(self, command: np.ndarray, steady: float) -> bool:
         """Whether a command (A,) of the plans would be limited if every tick were punctual."""
         before = self._before(steady)
         if self._wanted is not None:
             then, before = self._wanted
-            # A late tick sees the change of more than a period.
-            command = before + (command - before) * (self._period / max(now - then, self._period))
+            # After ticks that never came it sees the change of more than a period.
+            periods = max(self._due - then, self._period) / self._period
+            command = before + (command - before) / periods
         possible = self.limits.project(command[None], before)[0]
         return not np.allclose(possible, command)
 

@@ -18,6 +18,9 @@ from lewm_ros.errors import BagError, ModelError
 AHEAD, WINDOWS = 4, 400
 #: Share of the windows that move least; their error one block ahead is the model's floor.
 CALM = 0.1
+#: Least cosine of the latent changes of two dimensions that are nearly the same: 0.99 and 1.00
+#: in pairs of joints of which only one is placed, 0.61 at most in others.
+ALIKE = 0.9
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,17 @@ class Dimension:
     name: str
     effect: float  #: of another window's commands in this dimension, over the model's error
     ratio: float  #: squared error with those commands over that with its own
-    precision: float | None  #: the floor over the latent distance per unit; None for an effort
+    alone: float | None  #: the floor over the latent distance per unit; None for an effort
+    precision: float | None  #: the same while the other dimensions are unknown too
+    share: float | None  #: the precision, as a share of what the recorded commands vary by
+    like: str  #: the dimension that changes the latents in nearly the same way; '' if none does
     unit: str  #: of the precision
     deviation: float  #: standard deviation of the recorded commands, share of the range
+
+
+#: Fields alone to like of a dimension, and what they are where nothing can be told.
+_Seen = tuple[float | None, float | None, float | None, str]
+_UNSEEN: _Seen = (None, None, None, '')
 
 
 class HeldOutWindows:
@@ -98,7 +109,7 @@ class HeldOutWindows:
         return self._roll(engine, self.context, self.past, plans)
 
     def visibility(self, engine: Engine) -> np.ndarray | None:
-        """Latent distance per unit of each dimension, (A,): a small step, then standing still.
+        """Latent change per unit of each dimension, (W, A, D): a small step, then standing still.
 
         The unit is that of a position command; of a velocity command, times seconds. None for
         efforts, whose way cannot be told.
@@ -117,8 +128,7 @@ class HeldOutWindows:
             change = (np.arange(self.ahead * k) < k)[:, None] * self._spec.action_std / 4
         plans = np.stack([hold, *(hold + change * one for one in np.eye(size))], axis=1)
         latents = self._roll(engine, self.context, self.past, plans)[:, :, -1]
-        moved = np.linalg.norm(latents[:, 1:] - latents[:, :1], axis=2)
-        return np.median(moved, axis=0) / np.where(way > 0, way, np.nan)
+        return (latents[:, 1:] - latents[:, :1]) / np.where(way > 0, way, np.nan)[:, None]
 
     def floor(self, predicted: np.ndarray) -> float:
         """Median error one block ahead where the robot moves least."""
@@ -137,18 +147,48 @@ class HeldOutWindows:
         typical = max(float(np.median(errors[:, 0])), 1e-12)
         squares = np.maximum(np.square(errors).mean(axis=0), 1e-24)
         velocity = self._action.kind == 'velocity'
-        found = []
-        for i, (name, unit) in enumerate(zip(self._action.names, self._action.units)):
-            seen = None if visibility is None else float(visibility[i])
-            found.append(
-                Dimension(
-                    name=name,
-                    effect=float(np.median(effects[:, i])) / typical,
-                    ratio=float(squares[1 + i] / squares[0]),
-                    precision=floor / seen if seen is not None and seen > 0 else None,
-                    unit=_times_seconds(unit) if velocity else unit,
-                    deviation=float(self._deviation[i]),
-                )
+        seen = [_UNSEEN] * self._action.size
+        if visibility is not None:
+            seen = self._precision(visibility, max(floor, 1e-12))
+        return [
+            Dimension(
+                name,
+                float(np.median(effects[:, i])) / typical,
+                float(squares[1 + i] / squares[0]),
+                *seen[i],
+                unit=_times_seconds(unit) if velocity else unit,
+                deviation=float(self._deviation[i]),
+            )
+            for i, (name, unit) in enumerate(zip(self._action.names, self._action.units))
+        ]
+
+    def _precision(self, visibility: np.ndarray, floor: float) -> list[_Seen]:
+        """Return a dimension's precision alone and among the others, share, and which is like it.
+
+        How well is a position told by a latent that is off by the floor? Of the others no more is
+        known than how far the recorded commands vary: the posterior of a linear Gaussian model, in
+        each window, median of them.
+        """
+        spread = self._deviation * np.subtract(*self._action.bounds[::-1])
+        if self._action.kind == 'velocity':  # as far as a plan goes
+            spread = spread * self.ahead * self._spec.block
+        moving = np.flatnonzero((spread > 0) & np.isfinite(visibility).all(axis=(0, 2)))
+        shown = visibility[:, moving]
+        lengths = np.linalg.norm(shown, axis=2)
+        alike = shown @ shown.transpose(0, 2, 1)
+        known = alike / floor**2 + np.diag(spread[moving] ** -2)
+        variances = np.diagonal(np.linalg.inv(known), axis1=1, axis2=2)
+        precisions = np.median(np.sqrt(variances), axis=0)
+        scale = np.maximum(lengths[:, :, None] * lengths[:, None], 1e-24)
+        cosines = np.abs(np.median(alike / scale, axis=0)) - np.eye(len(moving))
+        found: list[_Seen] = [_UNSEEN] * self._action.size
+        for i, dimension in enumerate(moving):
+            other = int(cosines[i].argmax())
+            found[dimension] = (
+                floor / max(float(np.median(lengths[:, i])), 1e-12),
+                float(precisions[i]),
+                float(precisions[i] / spread[dimension]),
+                self._action.names[moving[other]] if cosines[i, other] > ALIKE else '',
             )
         return found
 

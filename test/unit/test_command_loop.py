@@ -203,3 +203,17 @@ def test_commands_beyond_the_limits_are_counted(reacher_contract: Contract) -> N
     robot.now += TICK  # one is missed
     robot.ticks(3)
     assert (robot.loop.played, robot.loop.exceeded) == (32, 1)
+
+
+def test_late_ticks_change_by_no_more_than_punctual_ones(reacher_contract: Contract) -> None:
+    """By up to half a period; the command is that of the time when the tick was due."""
+    action = replace(reacher_contract.action, max_step=(0.1, 0.1))
+    robot = Robot(replace(reacher_contract, action=action))
+    ramp = np.repeat(np.arange(1, 11)[:, None] * 0.1, 2, axis=1)
+    robot.plan(ramp, ahead=1)
+    sent, began = [], robot.now
+    for number, late in enumerate((0.0, 0.3, 0.45, 0.0, 0.2, 0.4, 0.1)):
+        robot.now = began + round((number + late) * TICK)
+        sent += robot.ticks(1)
+    np.testing.assert_allclose(sent, np.arange(7) * 0.1)
+    assert robot.loop.limits.clipped == 0

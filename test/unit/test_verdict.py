@@ -11,7 +11,7 @@ import shutil
 from typing import Any
 
 import numpy as np
-from point_mass import PointMass
+from point_mass import SIZE, TICKS, PointMass
 import pytest
 
 from lewm_ros import cli
@@ -46,7 +46,7 @@ GOOD = Planability(
     copying=[0.5, 0.9],
     trained=0.02,
     floor=0.5,
-    actions=[Dimension(f'j{i}', 5.0, 30.0, 0.02, 'rad', 0.3) for i in (1, 2)],
+    actions=[Dimension(f'j{i}', 5.0, 30.0, 0.02, 0.02, 0.03, '', 'rad', 0.3) for i in (1, 2)],
     states=[],
     roadmap=True,
     covered=0.95,
@@ -55,7 +55,10 @@ GOOD = Planability(
     encode_ms=1.0,
     plan_ms=50.0,
 )
-BLIND, STILL = Dimension('j3', 0.9, 2.0, 0.5, 'rad', 0.3), Dimension('j3', 5, 30, 0.1, 'rad', 0)
+BLIND = Dimension('j3', 0.9, 2.0, 0.5, 0.5, 0.7, '', 'rad', 0.3)
+STILL = Dimension('j3', 5, 30, None, None, None, '', 'rad', 0)
+#: Visible, but not apart from joint 2.
+ALIKE = Dimension('j3', 1.8, 6.0, 0.275, 0.8, 0.97, 'j2', 'rad', 0.3)
 
 
 @pytest.fixture(scope='module')
@@ -96,6 +99,7 @@ def drive(bundle: Bundle, number: int, heavy: float = 1.0, noise: float = 0.02) 
     ('changes', 'says'),
     [
         ({'actions': [*GOOD.actions, BLIND]}, 'j3 does not show in the latents'),
+        ({'actions': [*GOOD.actions, ALIKE]}, 'j3 does not show in the latents apart from j2'),
         ({'actions': [BLIND, BLIND]}, 'no command shows in the latents'),
         ({'actions': [*GOOD.actions, STILL]}, 'command j3 hardly varies'),
         ({'prediction': [0.4], 'trained': None}, 'hardly better than copying'),
@@ -137,25 +141,55 @@ def test_what_only_costs_is_a_warning(changes: dict[str, Any], says: str) -> Non
     assert describe(judge(GOOD)).endswith('\nready') and not judge(GOOD).warnings
 
 
+def dimensions(bundle: Bundle, engine: PointMass, heavy: float) -> list[Dimension]:
+    """Describe both commands by three episodes."""
+    episodes = [drive(bundle, n, heavy) for n in range(3)]
+    windows = HeldOutWindows(
+        bundle, [(e.episode, e.latents) for e in episodes], np.random.default_rng(0)
+    )
+    predicted = windows.predict(engine)
+    return windows.dimensions(predicted, windows.visibility(engine), windows.floor(predicted))
+
+
 def test_a_command_that_moves_nothing_is_found(bundle: Bundle, engine: PointMass) -> None:
     """The exact model is right about x; what it believes of y is not in the recordings."""
     bundle = arm('velocity', bundle)
 
-    def effects(heavy: float) -> list[Dimension]:
-        episodes = [drive(bundle, n, heavy) for n in range(3)]
-        windows = HeldOutWindows(
-            bundle, [(e.episode, e.latents) for e in episodes], np.random.default_rng(0)
-        )
-        predicted = windows.predict(engine)
-        return windows.dimensions(predicted, windows.visibility(engine), windows.floor(predicted))
-
-    x, y = effects(1.0)
+    x, y = dimensions(bundle, engine, 1.0)
     assert min(x.effect, y.effect) > 5 and min(x.ratio, y.ratio) > 30
     assert x.deviation == pytest.approx(1 / 12**0.5, rel=0.2)
     assert x.unit == f'{bundle.contract.action.units[0]}·s'
     assert y.precision == pytest.approx(x.precision, rel=0.3)
-    x, y = effects(0.0)
+    assert (x.like, y.like) == ('', '')
+    x, y = dimensions(bundle, engine, 0.0)
     assert y.ratio < 2 < x.ratio
+
+
+class Coupled(PointMass):
+    """Both commands push along x; what the second does to y hardly shows."""
+
+    def rollout(
+        self, context: np.ndarray, past: np.ndarray, actions: np.ndarray, exact: bool = True
+    ) -> np.ndarray:
+        """As the point mass, of mixed commands."""
+        spec = self.bundle.spec
+        forces = spec.denormalise_block(actions).reshape(*actions.shape[:2], TICKS, SIZE)
+        mixed = forces @ [[1.0, 0.0], [1.0, 0.01]]
+        blocks = spec.normalise_block(mixed.reshape(actions.shape))
+        return super().rollout(context, past, blocks, exact)
+
+
+def test_commands_that_show_only_together_are_found(bundle: Bundle, engine: PointMass) -> None:
+    """Each alone moves the image much; which of them did, it does not tell."""
+    bundle = arm('velocity', bundle)
+    apart = dimensions(bundle, engine, 1.0)
+    together = dimensions(bundle, Coupled(bundle), 1.0)
+    for before, after, other in zip(apart, together, reversed(together)):
+        assert before.alone == pytest.approx(before.precision, rel=0.2)
+        assert before.share < 0.2
+        assert after.like == other.name
+        assert after.alone < 0.5 * after.precision
+        assert 0.5 < after.share < 1
 
 
 def test_positions_are_swapped_as_movements(bundle: Bundle, engine: PointMass) -> None:
