@@ -9,7 +9,7 @@ the size of the images and the window. It may be deleted whenever nothing trains
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 import hashlib
 import json
 import logging
@@ -28,7 +28,7 @@ from lewm_ros.robot.contract import Contract
 from lewm_ros.time import NS_PER_S
 
 #: Raised when the layout or the meaning of a cache changes.
-VERSION = 3
+VERSION = 4
 ARRAYS = ('frames.npy', 'blocks.npy', 'episodes.npy')
 log = logging.getLogger('lewm')
 
@@ -43,7 +43,8 @@ class BagSummary:
     late: int  #: frames and commands that were sorted in
     refused: dict[str, int]  #: messages left out, by reason
     camera_period: float  #: median time between frames [s]; 0 without frames
-    clocks: list[str] = field(default_factory=list)  #: how those of images and commands differ
+    clocks: list[str]  #: how those of images and commands differ
+    joints: dict[str, list[str]]  #: that go by place, by section of the contract
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,6 @@ def cached_bag(
 
     """
     settings = [VERSION, contract.to_dict(), size, history, frameskip, hashes]
-    if contract.camera.scale is not None:
-        settings.append('scale of 16 bits')  # it was that of 16UC1 alone
     text = json.dumps(settings, sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:24]
     folder = cache / key
@@ -154,6 +153,7 @@ def _build(
         dict(report.refused),
         float(np.median(times)) / NS_PER_S if len(times) else 0.0,
         report.clocks,
+        report.joints,
     )
     (folder / 'summary.json').write_text(json.dumps(asdict(summary), indent=1))
 

@@ -143,8 +143,8 @@ def load_windows(
         cache: folder that holds one sub-folder for each bag.
 
     Raises:
-        BagError: a recording given twice, bags of different camera rates, or nothing usable,
-            with the reasons counted.
+        BagError: a recording given twice, bags of different camera rates or orders of joints, or
+            nothing usable, with the reasons counted.
 
     """
     # One by one: a bag that is in two of the given folders is refused, not dropped.
@@ -166,6 +166,7 @@ def load_windows(
             + (f'; refused: {reasons}' if reasons else '')
             + ''.join(f'; {text}' for bag in read for text in bag.summary.clocks)
         )
+    _refuse_other_orders(usable)
     frames, episodes, place, number = [], [], 0, 0
     for bag in usable:
         frames.append(bag.frames + place)
@@ -192,6 +193,19 @@ def _refuse_copies(hashes: list[tuple[Path, list[str]]]) -> None:
                     'recording once, or held-out episodes would be trained on'
                 )
         first |= dict.fromkeys(content, path)
+
+
+def _refuse_other_orders(bags: Sequence[CachedBag]) -> None:
+    first: dict[str, CachedBag] = {}
+    for bag in bags:
+        for section, joints in bag.summary.joints.items():
+            other = first.setdefault(section, bag)
+            if joints != other.summary.joints[section]:
+                raise BagError(
+                    f'bag {bag.path} lists the joints of {section} as {", ".join(joints)}, '
+                    f'{other.path} as {", ".join(other.summary.joints[section])}: name them in '
+                    'the contract, such as position[elbow]'
+                )
 
 
 def _log_summary(bag: CachedBag) -> None:

@@ -15,14 +15,12 @@ camera. Two position servos, in real time:
 from __future__ import annotations
 
 from collections import deque
-from contextlib import suppress
 from pathlib import Path
 import time
 
 import cv2
 import numpy as np
 import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, JointState
@@ -114,8 +112,11 @@ class ArmDriver(Node):
 def main() -> None:
     """Drive the arm until a signal."""
     rclpy.init()
-    with suppress(KeyboardInterrupt, ExternalShutdownException):
+    try:
         rclpy.spin(ArmDriver())
+    except (Exception, KeyboardInterrupt):
+        if rclpy.ok():  # else a signal has ended it, perhaps while it published
+            raise
 
 
 if __name__ == '__main__':

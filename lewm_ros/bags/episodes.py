@@ -24,7 +24,7 @@ from lewm_ros.bags.reader import METADATA, Bag, find_bags
 from lewm_ros.bags.timeline import Timeline
 from lewm_ros.errors import BagError, ConfigError, ObservationError
 from lewm_ros.robot.contract import Contract
-from lewm_ros.robot.fields import in_order, read_command, read_fields
+from lewm_ros.robot.fields import JointOrder, read_command, read_fields
 from lewm_ros.robot.history import block_actions, nearest, window_indices
 from lewm_ros.robot.imaging import from_message, prepare, unstated_order
 from lewm_ros.robot.yaml_reader import read_yaml
@@ -60,6 +60,7 @@ class ReadReport:
     unstamped: set[str] = field(default_factory=set)  #: topics whose log times are used
     clocks: list[str] = field(default_factory=list)  #: of each bag whose clocks differ, by how much
     logged: bool = True  #: whether that is logged as well
+    joints: dict[str, list[str]] = field(default_factory=dict)  #: that go by place, by section
 
 
 def read_episodes(
@@ -227,9 +228,8 @@ def _read_bag(
     known = 0  # damage when the number was read; the next number may have been lost since
     wanted = {topic for topic in (images, commands, numbers, states) if topic is not None}
     stamps = Stamps(report.unstamped)
-    read_action = in_order(read_command, applied.fields)
     fields = () if contract.state is None else contract.state.fields
-    read_state = in_order(read_fields, fields)
+    orders = {applied.key: JointOrder(applied.fields), 'state': JointOrder(fields)}
     order = ''
     for topic, logged, data in bag.messages(wanted):
         if number == 0 and topic != numbers and damage.total() == known:
@@ -250,10 +250,12 @@ def _read_bag(
                 yield from splitter.frame(stamp, image)
             if topic == commands:
                 stamp = stamps.read(message, logged, topic, applied, delay)
-                yield from splitter.action(stamp, read_action(message))
+                orders[applied.key].check(message)
+                yield from splitter.action(stamp, read_command(message, applied.fields))
             if topic == states and contract.state is not None:
                 stamp = stamps.read(message, logged, topic, contract.state)
-                state = read_state(message)
+                orders['state'].check(message)
+                state = read_fields(message, fields)
                 splitter.state(stamp, state)
                 for path, finite in zip(fields, np.isfinite(state)):
                     if not finite:  # the other numbers count
@@ -263,6 +265,7 @@ def _read_bag(
         except (ObservationError, ConfigError) as error:
             report.refused[str(error)] += 1
     yield from splitter.split()
+    report.joints |= {key: order.joints for key, order in orders.items() if order.joints}
     differ = stamps.differ(contract)
     if differ is not None:
         report.clocks.append(differ)

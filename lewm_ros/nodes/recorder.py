@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """recorder_node: what the robot and the nodes around it say, as it comes, into a bag.
 
-Messages are never decoded: a callback takes the serialised bytes, notes when they came and
-puts them into the queue of the one thread that writes. A topic is subscribed to once it has a
-publisher, with the quality of service that this one offers.
+A callback takes the serialised bytes, notes when they came and puts them into the queue of the one
+thread that writes. Only those whose joints go by place are decoded, to see their order. A
+topic is subscribed to once it has a publisher, with the quality of service that this one offers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Subscriptions that put what is published into the queue of a recording, undecoded."""
+"""Subscriptions that put what is published into the queue of a recording, as it comes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import Any
 
 from rclpy.event_handler import QoSMessageLostInfo, SubscriptionEventCallbacks
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
 
 from lewm_ros.bags.session import Recorded, Session
 from lewm_ros.bags.topics import Topic, topics_of
 from lewm_ros.bags.writer import Channel, definition
-from lewm_ros.errors import BagError
+from lewm_ros.errors import BagError, ObservationError
 from lewm_ros.nodes.base import LewmNode
 from lewm_ros.nodes.diagnostics import ERROR
 from lewm_ros.nodes.messages import message_class
-from lewm_ros.robot.contract import IMAGE_TYPES
+from lewm_ros.robot.contract import IMAGE_TYPES, Contract
+from lewm_ros.robot.fields import JOINT_TYPES, JointOrder
 
 #: Messages that the middleware keeps for this node while its callbacks are late.
 DEPTH = 100
@@ -40,13 +42,24 @@ class TopicRecorder(LewmNode):
     def configure(self) -> None:
         """Read what is to be recorded."""
         self._topics: dict[str, Topic] = {}
+        self._orders: dict[str, JointOrder] = {}  # of topics whose joints go by place
         self._source = '--all'  # as on the command line
         if not self.params['all']:
             contract = self.load_contract()
             self._source = f'--contract {contract.name}'
             self._topics = {self.resolve_topic_name(t.name): t for t in topics_of(contract)}
+            self._orders = self._joint_orders(contract)
         self._silent: set[str] = set()  # topics that are called so
         self._classes: dict[str, Any] = {n: message_class(t.type) for n, t in self._topics.items()}
+
+    def _joint_orders(self, contract: Contract) -> dict[str, JointOrder]:
+        sources = (contract.action, contract.action.executed, contract.state)
+        orders = {
+            self.resolve_topic_name(source.topic): JointOrder(source.fields)
+            for source in sources
+            if source is not None and source.type in JOINT_TYPES
+        }
+        return {name: order for name, order in orders.items() if order.by_place}
 
     def _check_topics(self) -> None:
         """Subscribe to what is published by now; notice what is silent."""
@@ -122,6 +135,7 @@ class TopicRecorder(LewmNode):
             remedy = 'set parameter image_reliability to publisher'
 
         def take(data: bytes, received: int) -> None:
+            self._check_order(name, kind, data)
             pause = session.take(recorded, data, received)
             if pause:
                 self._note_gap(recorded)
@@ -157,6 +171,18 @@ class TopicRecorder(LewmNode):
             raw=True,
             event_callbacks=SubscriptionEventCallbacks(message_lost=lost),
         )
+
+    def _check_order(self, name: str, kind: Any, data: bytes) -> None:
+        """Say that a topic lists its joints in two orders, where the contract goes by place."""
+        order = self._orders.get(name)
+        if order is None:
+            return
+        try:
+            order.check(deserialize_message(data, kind))
+        except ObservationError as error:
+            self.conditions.set(f'order {name}', f'{name}: {error}')
+        else:
+            self.conditions.set(f'order {name}', None)
 
     def _note_gap(self, recorded: Recorded, silence: float = 0.0) -> None:
         """Say a gap once, and keep it in the diagnostics until the next episode."""

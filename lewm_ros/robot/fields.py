@@ -8,7 +8,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import re
 from typing import Any
 
@@ -113,36 +113,24 @@ class JointOrder:
 
     Attributes:
         by_place: whether they have no names of joints.
+        joints: in the order of the messages; empty where they are read by name, or listed by none.
 
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
         self.by_place = not named_joints(paths)
-        self._joints: list[str] = []
+        self.joints: list[str] = []
 
     def check(self, message: Any) -> None:
         """Raise ObservationError for a message that lists other joints than the first one did."""
         joints = list(_joints(message)) if self.by_place else []
-        self._joints = self._joints or joints
-        if joints != self._joints:
+        self.joints = self.joints or joints
+        if joints != self.joints:
             raise ObservationError(
                 f'joints of a {type(message).__name__} are listed as {", ".join(joints)}, before '
-                f'as {", ".join(self._joints)}: name them in the contract, such as '
-                f'position[{one_line(self._joints[0])}]'
+                f'as {", ".join(self.joints)}: name them in the contract, such as '
+                f'position[{one_line(self.joints[0])}]'
             )
-
-
-def in_order(
-    read: Callable[[Any, tuple[str, ...]], np.ndarray], paths: tuple[str, ...]
-) -> Callable[[Any], np.ndarray]:
-    """Bind a reader to the paths of one topic, whose messages keep to one order of joints."""
-    order = JointOrder(paths)
-
-    def read_in_order(message: Any) -> np.ndarray:
-        order.check(message)
-        return read(message, paths)
-
-    return read_in_order
 
 
 def _joints(message: Any) -> Sequence[str]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 import signal
 import sys
@@ -14,6 +15,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, JointState
 
 from lewm_ros.bags.draft import draft
+from lewm_ros.bundle import FILES, Bundle, write_bundle
 from lewm_ros.nodes.messages import stamp_of
 from lewm_ros.robot.contract import Contract
 from lewm_ros.time import NS_PER_S
@@ -28,11 +30,17 @@ def script(bench: Bench, name: str, *arguments: str) -> Process:
     )
 
 
-def test_the_arm_is_recorded_drafted_and_driven_to_goals(bench: Bench, tmp_path: Path):
-    """What the tutorial runs, but for the training: a bag, a contract of it, goals, pushes."""
-    pytest.importorskip('torch')
-    from tiny_bundle import write_tiny_bundle
+@pytest.fixture
+def bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
+    """Return the tiny bundle as one of the tutorial's arm."""
+    manifest = replace(tiny_bundle.manifest, contract=Contract.load(ROBOT / 'arm.yaml'))
+    return write_bundle(tmp_path / 'bundle', manifest, {f: tiny_bundle.path / f for f in FILES})
 
+
+def test_the_arm_is_recorded_drafted_and_driven_to_goals(
+    bench: Bench, bundle: Bundle, tmp_path: Path
+):
+    """What the tutorial runs, but for the training: a bag, a contract of it, goals, pushes."""
     frames = bench.listen(CompressedImage, '/camera/image_raw/compressed', qos_profile_sensor_data)
     states = bench.listen(JointState, '/joint_states')
     bag, contract = tmp_path / 'bag', ROBOT / 'arm.yaml'
@@ -54,7 +62,6 @@ def test_the_arm_is_recorded_drafted_and_driven_to_goals(bench: Bench, tmp_path:
         fits = bench.lewm('check', str(contract), '--data', str(bag))
         assert fits.wait() == 0, fits.output
 
-        bundle = write_tiny_bundle(tmp_path / 'bundle', Contract.load(contract))
         with bench.lewm('up', 'plan', '--bundle', str(bundle.path)) as nodes:
             bench.active('encoder_node', 'planner_node', 'controller_node')
             before = list(states[-1][1].position)

@@ -268,6 +268,31 @@ def test_a_gap_is_said_once_in_an_episode_and_counted(bench: Bench, call, tmp_pa
     assert 0.6 < camera['longest_pause'] < 1.5
 
 
+def test_joints_in_two_orders_are_said_while_they_are_recorded(bench: Bench, tmp_path):
+    """Where the contract goes by place; nothing is lost, and it is over a second after the last."""
+    with bench.nodes('recorder_node', contract='reacher', out=tmp_path / 'bag') as process:
+        robot = Robot(bench)
+        robot.wait()
+        names = ['shoulder', 'elbow']
+
+        def publish(joints: list[str]) -> None:
+            robot.joints.publish(JointState(name=joints, position=[1.0, 2.0], velocity=[0.0, 0.0]))
+            bench.spin(0.1)
+
+        def orders(wanted: bool) -> bool:
+            publish(names)
+            if wanted:
+                publish(names[::-1])
+            said = 'listed as elbow, shoulder, before as shoulder, elbow: name them in the contract'
+            return (said in bench.text('recorder_node')) is wanted
+
+        publish(names)
+        bench.until(lambda: orders(True), 'not said')
+        bench.until(lambda: orders(False), 'not over')
+        assert process.output.count('listed as elbow') <= 3
+        assert process.end() == 0
+
+
 def test_a_quiet_start_is_no_lasting_warning(bench: Bench, tmp_path):
     """A publisher that waits with its first message is called silent until it comes."""
     silent = '/lewm/camera/image: silent for'

@@ -16,11 +16,12 @@ from lewm_ros.bags.delay import DelayEstimate
 from lewm_ros.bags.draft import draft
 from lewm_ros.bags.episodes import ReadReport, read_episodes
 from lewm_ros.bags.messages import command
-from lewm_ros.errors import ConfigError, ObservationError
+from lewm_ros.errors import BagError, ConfigError, ObservationError
 from lewm_ros.evaluation.planability import _states
 from lewm_ros.robot.contract import Channel, Contract
 from lewm_ros.robot.fields import JointOrder, read_command, read_fields, write_fields
 from lewm_ros.time import NS_PER_S
+from lewm_ros.training.windows import load_windows
 
 JOINT_STATE = 'sensor_msgs/msg/JointState'
 TRAJECTORY = 'trajectory_msgs/msg/JointTrajectory'
@@ -126,6 +127,27 @@ def test_a_bag_of_two_orders(tmp_path: Path, robot: Contract) -> None:
         assert (part.states[:, 1] == number).all()
     assert not report.refused
     assert check_bag(bag, named).problems == []
+
+
+def test_two_bags_of_two_orders_are_not_trained_on(tmp_path: Path, robot: Contract) -> None:
+    """Each is right by itself; together their states would mean two things. By name they do not."""
+    messages = drive()
+    first = write(tmp_path / 'first', messages)
+    for item in messages:
+        if item.type == JOINT_STATE:
+            item.message.name = item.message.name[::-1]
+    second = write(tmp_path / 'second', messages)
+    assert robot.state is not None
+    named = replace(robot, state=replace(robot.state, fields=BY_NAME))
+    for contract in (named, robot):
+        for bag in (first, second):
+            assert check_bag(bag, contract).problems == []
+    assert len(load_windows([first, second], named, 16, 1, 2, tmp_path / 'cache').bags) == 2
+    said = (
+        r'bag .*/second lists the joints of state as elbow, shoulder, .*/first as shoulder, elbow'
+    )
+    with pytest.raises(BagError, match=said):
+        load_windows([first, second], robot, 16, 1, 2, tmp_path / 'cache')
 
 
 def test_a_draft_leaves_out_messages_of_other_joints(tmp_path: Path) -> None:
