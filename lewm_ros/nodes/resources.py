@@ -9,6 +9,7 @@ behind.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 import time
 import traceback
@@ -30,6 +31,8 @@ from lewm_ros.time import NS_PER_S
 if TYPE_CHECKING:  # older distributions have no name for it
     from rclpy.subscription import MessageInfo
 
+#: Messages of a topic of which it is said how many were bad.
+RECENT = 100
 #: Commands and plans: only the newest counts.
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 #: Streams in which every message counts.
@@ -189,18 +192,22 @@ class ResourceNode(LifecycleNode):
     def _guarded(self, callback: Callable[..., None], name: str = '') -> Callable[..., None]:
         """Wrap a callback so that a bad message is named and counted and stops nothing."""
         key = f'{name or callback.__name__.strip("_")} failed'
+        failed: deque[bool] = deque(maxlen=RECENT)
 
         def guarded(*args: Any) -> None:
             try:
                 callback(*args)
             except Exception as error:
-                self._note_error(key, error)
+                failed.append(True)
+                share = f' ({sum(failed)} of the last {RECENT} messages {name})' if name else ''
+                self._note_error(key, error, share if len(failed) == RECENT else '')
             else:
+                failed.append(False)
                 self.conditions.set(key, None)
 
         return guarded
 
-    def _note_error(self, key: str, error: Exception) -> None:
+    def _note_error(self, key: str, error: Exception, share: str = '') -> None:
         self.callback_errors += 1
         expected = isinstance(error, LewmError)
         text = str(error) if expected else f'{key}: {type(error).__name__}: {error}'
@@ -208,4 +215,4 @@ class ResourceNode(LifecycleNode):
             self.get_logger().error(
                 ''.join(traceback.format_exception(error)), throttle_duration_sec=5.0
             )
-        self.conditions.set(key, text, ERROR)
+        self.conditions.set(key, text + share, ERROR)
