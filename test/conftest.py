@@ -128,9 +128,10 @@ def make_tiny_bundle(
 ) -> Callable[..., Bundle]:
     """Return a maker of bundles of a very small network with random weights.
 
-    32 px, D 8, k 5, N 5; ``history`` frames of context, of a ``window`` of at least as many. Equal
-    arguments give the same bundle, to all workers of a run: to export one takes seconds. Tests that
-    change one work on a copy of its folder.
+    32 px, D 8, k 5; ``history`` frames of context, of a ``window`` of at least as many, plans of
+    ``horizon`` blocks. Equal arguments give the same bundle, to all workers of a run: to export
+    one takes seconds, the fewer the shorter its plans. Tests that change one work on a copy of its
+    folder.
     """
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base
@@ -139,15 +140,15 @@ def make_tiny_bundle(
         shared.mkdir(parents=True, exist_ok=True)
 
     @cache
-    def make(history: int = 3, window: int = 3) -> Bundle:
-        folder = shared / f'tiny-{history}-{window}'
+    def make(history: int = 3, window: int = 3, horizon: int = 6) -> Bundle:
+        folder = shared / f'tiny-{history}-{window}-{horizon}'
         with Path(f'{folder}.lock').open('w') as lock:
             flock(lock, LOCK_EX)
             if folder.exists():
                 return Bundle.load(folder)
             from tiny_bundle import write_tiny_bundle  # needs torch
 
-            return write_tiny_bundle(folder, reacher_contract, history, window)
+            return write_tiny_bundle(folder, reacher_contract, history, window, horizon)
 
     return make
 

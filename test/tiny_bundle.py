@@ -19,19 +19,18 @@ from lewm_ros.model import LeWorldModel
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.export import export_files
 
-HORIZON = 6
-
 
 def write_tiny_bundle(
-    folder: Path, contract: Contract, history: int = 3, window: int = 3
+    folder: Path, contract: Contract, history: int = 3, window: int = 3, horizon: int = 6
 ) -> Bundle:
-    """Write the bundle of a network of random weights: 32 px, D 8, k 5, N 5.
+    """Write the bundle of a network of random weights: 32 px, D 8, k 5.
 
     Args:
         folder: of the bundle.
         contract: of the robot.
         history: frames of context.
         window: frames of context that the model can take, at least as many.
+        horizon: longest plan [blocks].
 
     """
     config = tiny_config(contract.action.size, history=window)
@@ -45,7 +44,7 @@ def write_tiny_bundle(
         image_size=config.image_size,
         frameskip=config.frameskip,
         history=history,
-        horizon=HORIZON,
+        horizon=horizon,
         latent_size=config.latent_size,
         action_mean=(0.05, -0.1, 0.0)[: contract.action.size],
         action_std=(0.5, 0.6, 0.5)[: contract.action.size],
@@ -53,9 +52,9 @@ def write_tiny_bundle(
         camera_period=0.05,
         surprise_scale=(0.1,) * config.latent_size,
     )
-    return write_bundle(folder, manifest, export_files(model, HORIZON, history))
+    return write_bundle(folder, manifest, export_files(model, horizon, history))
 
 
 if __name__ == '__main__':
     robots = Path(__file__).parents[1] / 'config' / 'robots'
-    write_tiny_bundle(Path(sys.argv[1]) / 'tiny-3-3', Contract.load(robots / 'reacher.yaml'))
+    write_tiny_bundle(Path(sys.argv[1]) / 'tiny-3-3-6', Contract.load(robots / 'reacher.yaml'))

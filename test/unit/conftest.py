@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import os
+from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
@@ -28,6 +29,15 @@ def own_environment() -> Iterator[None]:
 def bundle(tmp_path_factory: pytest.TempPathFactory, reacher_contract: Contract) -> Bundle:
     """Return the bundle of the point mass."""
     return point_mass_bundle(tmp_path_factory.mktemp('bundles'), reacher_contract)
+
+
+@pytest.fixture
+def hasty(tmp_path: Path) -> Path:
+    """Return a planner preset that takes little time, for where goals do not matter."""
+    path = tmp_path / 'hasty.yaml'
+    sizes = 'samples: 32, iterations: 1, cold_samples: 32, cold_iterations: 1'
+    path.write_text(f'/**/planner_node: {{ros__parameters: {{{sizes}}}}}')
+    return path
 
 
 @pytest.fixture

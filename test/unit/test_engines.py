@@ -309,21 +309,21 @@ def test_graphs_written_anew_are_of_the_same_weights(
     make_tiny_bundle: Callable[..., Bundle], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`lewm export`: equal rollouts as far as they went, weights untouched, no old thresholds."""
-    path, old = tmp_path / 'tiny', make_tiny_bundle(1, 3)
+    path, old = tmp_path / 'tiny', make_tiny_bundle(1, 3, 2)
     shutil.copytree(old.path, path)
-    assert cli.main(['export', str(path), '--horizon', '6']) == 0
+    assert cli.main(['export', str(path), '--horizon', '3']) == 0
     bundle = Bundle.load(path)
     assert f'{bundle.hash[:12]}, was {old.hash[:12]}' in capsys.readouterr().out
-    assert bundle.manifest.horizon == 6 and not bundle.manifest.calibration
+    assert bundle.manifest.horizon == 3 and not bundle.manifest.calibration
     assert bundle.read(WEIGHTS) == old.read(WEIGHTS)
     manifest, rng = bundle.manifest, np.random.default_rng(0)
     block = len(manifest.action_mean) * manifest.frameskip
     context = rng.normal(size=(manifest.history, manifest.latent_size)).astype(np.float32)
     past = rng.normal(size=(manifest.history - 1, block)).astype(np.float32)
-    actions = rng.normal(size=(2, 6, block)).astype(np.float32)
+    actions = rng.normal(size=(2, 3, block)).astype(np.float32)
     after = load_engine(bundle).rollout(context, past, actions)
-    before = load_engine(old).rollout(context, past, actions[:, :5])
-    np.testing.assert_allclose(after[:, :5], before, rtol=1e-5, atol=1e-6)
+    before = load_engine(old).rollout(context, past, actions[:, :2])
+    np.testing.assert_allclose(after[:, :2], before, rtol=1e-5, atol=1e-6)
 
 
 def test_onnxruntime_engine_needs_no_torch(tiny_bundle: Bundle) -> None:

@@ -40,7 +40,7 @@ def train(data: Path, folder: Path, *options: str, event: str = 'NONE:0', bags=T
     command = [sys.executable, str(CHILD), event, 'train', '--device', 'cpu', '--threads', '1']
     command += ['--data', *(str(data / bag) for bag in bags)]
     command += ['--contract', 'reacher', '--out', str(folder / 'out')]
-    command += ['--run', str(folder / 'run'), *options]
+    command += ['--run', str(folder / 'run'), '--no-decoder', *options]
     environment = os.environ | {'EXPORTS': str(data / 'exports')}
     return subprocess.run(
         command, capture_output=True, text=True, timeout=240, check=False, env=environment

@@ -106,11 +106,13 @@ def test_balanced_accuracy_is_of_abrupt_physical_events() -> None:
 
 
 @pytest.mark.timeout(600)
-def test_the_shipped_bundle_tells_teleports_from_colours(tmp_path: Path, capsys) -> None:
+def test_the_shipped_bundle_tells_teleports_from_colours(
+    tmp_path: Path, hasty: Path, capsys
+) -> None:
     """Three trials of each: all teleports detected at once and above all colours; JSON, figure."""
     picture = tmp_path / 'voe.png'
     command = ['evaluate', 'reacher', '--voe', '--trials', '3', '--kinds', 'teleport', 'colour']
-    assert cli.main([*command, '--json', '--figure', str(picture)]) == 0
+    assert cli.main([*command, '--preset', str(hasty), '--json', '--figure', str(picture)]) == 0
     expected = cv2.imread(str(picture.with_stem('voe_expected')))
     assert expected.shape == (2 * 172, 640, 3)  # a row for each kind
     figures = json.loads(capsys.readouterr().out)
