@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tutorial soak test test-kilted test-jazzy lint bench images tables clean stale
+.PHONY: help setup demo tutorial soak test test-kilted test-jazzy test-tasks lint bench images tables clean stale
 # Each target has the machine to itself: set-up is shared, and tests measure time.
 .NOTPARALLEL:
 
@@ -29,11 +29,12 @@ help:
 	make test-kilted  all tests, on ROS 2 Kilted (.venv)
 	make tutorial     the tutorial's robot, from the first bag to goals, into .tutorial/
 	make test-jazzy   tests of nodes, faults and bring-up, on ROS 2 Jazzy (.venv-jazzy)
+	make test-tasks   tests of the tasks that need packages of their own (.venv-tasks)
 	make lint    ruff and mypy
 	make bench   measure the engines and the planner on this machine
 	make images  make the images of docs/watching.md anew, from the running demo
 	make tables  write the tables of parameters in docs/ from what the nodes declare
-	make clean   remove .venv, .venv-jazzy, .demo, .tutorial, builds and caches; data/ and runs/ stay
+	make clean   remove .venv, .venv-jazzy, .venv-tasks, .demo, .tutorial, builds and caches; data/ and runs/ stay
 	Another Python: make PYTHON=python3.12 setup
 	TEXT
 
@@ -95,6 +96,17 @@ test-jazzy:
 	    '(install python3.12-venv, or give make JAZZY_PYTHON=/path/to/python3.12)'
 endif
 
+# Their packages bring an OpenCV of their own: not into .venv.
+TASKS := .venv-tasks
+test-tasks:
+	@if [ ! -e $(TASKS)/.lewm_ros ]; then
+	    $(PYTHON) -m venv --clear $(TASKS)
+	    $(TASKS)/bin/python -m pip install --disable-pip-version-check -c constraints.txt \
+	        -e '.[cpu,sim,record,pusht]' pytest pytest-timeout tqdm lz4 zstandard
+	    touch $(TASKS)/.lewm_ros
+	fi
+	$(TASKS)/bin/python -m pytest -q test/tasks
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -110,7 +122,7 @@ tables: setup
 	$(BIN)/python docs/make_tables.py
 
 clean:
-	rm -rf $(VENV) $(JAZZY) .demo .tutorial build install log *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(JAZZY) $(TASKS) .demo .tutorial build install log *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- Set-up -------------------------------------------------------------------------------
@@ -169,9 +181,9 @@ $(STAMP): setup.py setup.cfg pyproject.toml package.xml constraints.txt
 	    # Both share one folder, and together they hide CUDA: start again with neither.
 	    $(BIN)/python -m pip uninstall -q -y onnxruntime onnxruntime-gpu
 	fi
-	say "installing lewm_ros[$$engine,openvino,sim,record,train,ros,test] into $(VENV)"
+	say "installing lewm_ros[$$engine,openvino,sim,gym,record,train,ros,test] into $(VENV)"
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
-	    -e ".[$$engine,openvino,sim,record,train,ros,test]"
+	    -e ".[$$engine,openvino,sim,gym,record,train,ros,test]"
 	echo '$(CURDIR)' > $@
 	say 'done'
 

@@ -64,6 +64,9 @@ setup(
         'gpu': ['onnxruntime-gpu', 'onnx'],
         'openvino': ['openvino', 'onnx'],
         'sim': ['mujoco>=3.17,<4'],
+        'gym': ['gymnasium'],
+        # 7 has no collision handlers any more.
+        'pusht': ['gymnasium', 'gym-pusht', 'pymunk<7'],
         'record': ['mcap>=1.6', 'rosbags'],
         'train': [
             'torch',

@@ -12,13 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lewm_ros.files import find
-from lewm_ros.robot.contract import Contract
-from lewm_ros.sim import Task
+from lewm_ros.sim import MujocoTask
 from lewm_ros.sim.collect import START, RandomPolicy, simulate
 
 
-class Plotter(Task):
+class Plotter(MujocoTask):
     """A pen on two rails, seen from above. A pose is its place (x, y) [m]."""
 
     name, contract = 'plotter', 'reacher.yaml'  # the arm's: two efforts in [-1, 1]
@@ -61,7 +59,7 @@ class Plotter(Task):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run an episode of 5 s."""
     task = Plotter(image_size=64, seed=0)
-    contract = Contract.load(find('contract', task.contract))
+    contract = task.robot()
     policy = RandomPolicy(contract, np.random.default_rng(0))
     try:
         trace = [

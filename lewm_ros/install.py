@@ -28,7 +28,7 @@ _PACKAGES = {'PIL': 'pillow', 'cv2': 'opencv-python-headless', 'yaml': 'pyyaml'}
 def missing_package(module: str) -> str:
     """Say that a module is missing, and which command installs it and what goes with it."""
     package = _PACKAGES.get(module, module)
-    extras = {extra: _requirements(extra) for extra in ('train', 'sim', 'record', 'cpu')}
+    extras = {extra: _requirements(extra) for extra in ('train', 'sim', 'record', 'cpu', 'gym')}
     found = [e for e, lines in extras.items() if package in map(_name, lines)]
     return f"Python package '{module}' is missing: " + (
         how_to_install(found[0]) if found else _command([package])

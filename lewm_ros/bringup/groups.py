@@ -21,7 +21,7 @@ from lewm_ros.errors import ConfigError
 from lewm_ros.files import find, share_dir
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.params_file import read_params_file
-from lewm_ros.sim import TASKS
+from lewm_ros.sim import NAMES, find_task
 
 #: Every node: name → its class. Console scripts have the same names.
 NODES = {
@@ -71,8 +71,7 @@ ARGUMENTS = (
     Argument(
         'task',
         'reacher',
-        'Simulated task: names the bundle, where that is empty.',
-        tuple(TASKS),
+        f'Simulated task: {NAMES}. Names the bundle, where that is empty.',
         groups=('demo',),
     ),
     Argument(
@@ -270,7 +269,7 @@ class Bringup:
             )
         if task and group != 'demo':
             raise ConfigError(f"task: only the demo has one, '{group}' is of a real robot")
-        simulated = TASKS[task or 'reacher']
+        simulated = find_task(task or 'reacher')
         path, contract_path = '', str(find('contract', contract)) if contract else ''
         if group == 'record' and contract:  # before there is a model of the robot
             robot = Contract.load(contract_path)
@@ -280,7 +279,7 @@ class Bringup:
         nodes = GROUPS[group]
         own: tuple[Override, ...] = ()
         if group == 'demo':
-            driven = Contract.load(find('contract', simulated.contract)).action.names
+            driven = simulated.robot().action.names
             if robot.action.names != driven:
                 raise ConfigError(
                     f'the {simulated.name} task is driven by {", ".join(driven)}, bundle {path} '

@@ -13,6 +13,8 @@ import json
 from pathlib import Path
 import sys
 
+import yaml
+
 from lewm_ros.bags.bag_report import BagReport
 from lewm_ros.bags.check import check_bag, check_contract
 from lewm_ros.bags.draft import draft
@@ -20,6 +22,8 @@ from lewm_ros.bags.reader import find_bags
 from lewm_ros.bags.report_text import describe_check
 from lewm_ros.errors import BagError, ConfigError
 from lewm_ros.files import find
+from lewm_ros.sim import find_task
+from lewm_ros.sim.gymnasium_task import PREFIX
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'it, to be read and completed.'
     )
     parser.add_argument('contract', nargs='?', help='a contract file, or a name in config/robots')
-    parser.add_argument('--draft', type=Path, metavar='BAG', help='print a contract for a bag')
+    parser.add_argument(
+        '--draft',
+        metavar='BAG',
+        help=f'print a contract for a bag, or for a Gymnasium environment ({PREFIX}ID)',
+    )
     parser.add_argument(
         '--data',
         nargs='+',
@@ -46,8 +54,12 @@ def run(args: argparse.Namespace) -> int:
     """Check and print."""
     if (args.contract is None) == (args.draft is None):
         raise ConfigError('expected a contract, or --draft with a bag')
+    if args.draft is not None and args.draft.startswith(PREFIX):
+        robot = find_task(args.draft).robot().to_dict()
+        print(yaml.safe_dump(robot, sort_keys=False, default_flow_style=None), end='')
+        return 0
     if args.draft is not None:
-        return _draft(args.draft)
+        return _draft(Path(args.draft))
     path = find('contract', args.contract)
     contract, problems = check_contract(path)
     bags = []

@@ -11,7 +11,7 @@ import sys
 from lewm_ros.errors import ConfigError
 from lewm_ros.files import find
 from lewm_ros.robot.contract import Contract
-from lewm_ros.sim import TASKS
+from lewm_ros.sim import NAMES
 from lewm_ros.sim.collect import collect_task, image_size
 
 #: Options valid with a TASK only, with defaults; options valid with --mjcf only, all required.
@@ -25,9 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'Record simulated episodes of a task, or render recorded MuJoCo trajectories (--mjcf), '
         'into a rosbag2 MCAP bag.'
     )
-    parser.add_argument('task', nargs='?', choices=TASKS, help='simulated task')
+    parser.add_argument('task', nargs='?', help=f'simulated task: {NAMES}')
     parser.add_argument('--out', required=True, type=Path, help='bag folder to create')
-    parser.add_argument('--camera-rate', type=float, default=20.0, help='[Hz] (default 20)')
+    parser.add_argument(
+        '--camera-rate', type=float, help='[Hz] (default 20, or that of the steps of a slower task)'
+    )
     parser.add_argument(
         '--image-size', type=image_size, default=64, metavar='PX', help='64 (default) or 640x480'
     )
@@ -80,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     from lewm_ros.sim.trajectory import collect_trajectories
 
     contract = Contract.load(find('contract', args.contract))
-    size, rate = args.image_size, args.camera_rate
+    size, rate = args.image_size, args.camera_rate or 20.0
     collect_trajectories(
         args.mjcf, args.camera, args.trajectory, contract, args.out, size, rate, command
     )
@@ -91,9 +93,7 @@ def _check_options(args: argparse.Namespace) -> None:
     """Reject options that exclude each other; set the defaults of a task."""
     if (args.task is None) == (args.mjcf is None):
         given = 'neither is' if args.task is None else 'both are'
-        raise ConfigError(
-            f'expected either a task ({", ".join(TASKS)}) or --mjcf MODEL.xml: {given} given'
-        )
+        raise ConfigError(f'expected either a task ({NAMES}) or --mjcf MODEL.xml: {given} given')
     if args.mjcf is None:
         wrong, needed = [n for n in MJCF_ONLY if getattr(args, n) is not None], []
     else:
@@ -108,7 +108,6 @@ def _check_options(args: argparse.Namespace) -> None:
         if getattr(args, name) is None:
             setattr(args, name, default)
     for name in ('episodes', 'seconds', 'camera_rate'):
-        if not 0 < getattr(args, name) < float('inf'):
-            raise ConfigError(
-                f'--{name.replace("_", "-")} is {getattr(args, name)}: expected more than 0'
-            )
+        value = getattr(args, name)
+        if value is not None and not 0 < value < float('inf'):
+            raise ConfigError(f'--{name.replace("_", "-")} is {value}: expected more than 0')

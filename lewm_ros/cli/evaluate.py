@@ -32,9 +32,8 @@ from lewm_ros.evaluation.verdict_figure import draw as draw_verdict
 from lewm_ros.evaluation.voe_figure import draw, draw_expected
 from lewm_ros.files import find
 from lewm_ros.planning import PlannerConfig
-from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.settings import help_of
-from lewm_ros.sim import TASKS, Task, make_task
+from lewm_ros.sim import NAMES, TASKS, Task, find_task, make_task
 from lewm_ros.sim.collect import image_size
 from lewm_ros.sim.perturbations import PERTURBATIONS
 from lewm_ros.surprise.config import SurpriseConfig
@@ -69,7 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('bundle', help='bundle folder or name')
     parser.add_argument(
-        '--task', choices=TASKS, help="simulated task (default: named like the bundle's contract)"
+        '--task',
+        help=f"simulated task: {NAMES} (default: named like the bundle's contract)",
     )
     parser.add_argument('--goals', type=int, help='goals (default 40)')
     parser.add_argument('--seconds', type=float, help='for each [s] (default 6)')
@@ -189,13 +189,13 @@ def run(args: argparse.Namespace) -> int:
     if kind == 'probe':
         return _probe(args, bundle)
     name = args.task or bundle.contract.name
-    if name not in TASKS:
+    if not args.task and name not in TASKS:
         raise ConfigError(
             f'contract {name} of bundle {bundle.path} is named like no task: give --data '
             'HELD_OUT_BAG, which needs no simulator, or --task with the one of this robot, of '
-            f'{list(TASKS)}'
+            f'{NAMES}'
         )
-    robot = Contract.load(find('contract', TASKS[name].contract))
+    robot = find_task(name).robot()
     try:  # the simulated camera is that of --image-size
         replace(robot, camera=bundle.contract.camera).check_against_bundle(bundle.contract)
     except ConfigError as error:
@@ -278,7 +278,7 @@ def _episodes(args: argparse.Namespace, bundle: Bundle, task: Task, config: Plan
     drawn = []
     for offset in offsets:  # all before the first is measured, which takes minutes
         seconds = None if offset is None else offset * period
-        drawn.append(draw_pairs(recorded, type(task), seconds, lead, args.goals, seed))
+        drawn.append(draw_pairs(recorded, task, seconds, lead, args.goals, seed))
     for offset, (pairs, solved) in zip(offsets, drawn):
         budget = args.budget or 2 * (offset or max(args.offset))
         measured = evaluate(

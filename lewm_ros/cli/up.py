@@ -10,7 +10,7 @@ from lewm_ros.bringup.groups import GROUPS, Bringup, Override, prepare_environme
 from lewm_ros.bringup.supervisor import signals_noted, supervise
 from lewm_ros.cli.bringup import add_launch_arguments, run_nodes
 from lewm_ros.errors import ConfigError
-from lewm_ros.sim import TASKS
+from lewm_ros.sim import NAMES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('group', choices=GROUPS, help='what to start')
     add_launch_arguments(parser)
     parser.add_argument(
-        '--task', default='', choices=TASKS, help="the demo's simulation (default 'reacher')"
+        '--task', default='', help=f"the demo's simulation: {NAMES} (default reacher)"
     )
     parser.add_argument(
         '--processes', action='store_true', help='one process for each node, not one for all'

@@ -75,14 +75,14 @@ def read_recorded(bundle: Bundle, bags: Sequence[Path], task: Task) -> list[Epis
 
     Raises BagError where there are none, or they hold no full state of the task.
     """
-    width, found = 2 * len(task.joints), []
+    width, found = len(task.state()), []
     for episode, fresh in read_marked(bundle, bags):
         states = episode.states
         if states is None or states.shape[1] != width:
             raise BagError(
                 f'the state in {[str(b) for b in bags]} has '
-                f'{0 if states is None else states.shape[1]} numbers: expected {width}, position '
-                f'and velocity of {", ".join(task.joints)}, to start where an episode was'
+                f'{0 if states is None else states.shape[1]} numbers: expected {width}, '
+                f'{task.state_text}, to start where an episode was'
             )
         if fresh:
             found.append(replace(episode, images=episode.images[:0]))
@@ -95,7 +95,7 @@ def read_recorded(bundle: Bundle, bags: Sequence[Path], task: Task) -> list[Epis
 
 def draw_pairs(
     episodes: Sequence[Episode],
-    task: type[Task],
+    task: Task,
     offset: float | None,
     lead: float,
     count: int,
@@ -125,7 +125,7 @@ def draw_pairs(
     if offset is not None:
         ends = [_shifted(e.stamps, offset) for e in episodes]
         starts = [start[end[start] >= 0] for start, end in zip(starts, ends)]
-    solved = 0
+    solved, judge = 0, task.judge()
 
     def unsolved() -> Iterator[Pair]:
         nonlocal solved
@@ -135,8 +135,8 @@ def draw_pairs(
             else:
                 other = (number + int(rng.integers(1, len(episodes)))) % len(episodes)
                 end = rng.choice(states[other])
-            goal = end[: len(end) // 2]
-            if task.achieves(states[number][start][: len(goal)], goal):
+            goal = task.goal_of(end)
+            if judge.achieves(task.goal_of(states[number][start]), goal):
                 solved += 1
             else:
                 begin = leads[number][start]

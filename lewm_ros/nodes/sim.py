@@ -22,8 +22,8 @@ from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
 from lewm_ros.nodes.messages import header, image_message, message_class
 from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.robot.contract import Contract
-from lewm_ros.robot.fields import read_fields
-from lewm_ros.sim import TASKS, make_task
+from lewm_ros.robot.fields import read_fields, write_fields
+from lewm_ros.sim import NAMES, make_task
 from lewm_ros.time import NS_PER_S
 
 FRAME_ID = 'camera_optical'
@@ -40,14 +40,17 @@ class RealtimeSimulation:
         task: of :mod:`lewm_ros.sim`.
         size: A.
         now: the time of the simulation [ns].
+        hold: what the driver does with the last command: it holds a position, and stands still
+            before the first one; of another kind zero follows.
 
     """
 
-    def __init__(self, task: Any, size: int, now: int) -> None:
+    def __init__(self, task: Any, size: int, now: int, hold: bool = False) -> None:
         self.time = now
         self.re_anchors = 0
         self._task = task
-        self._rest = np.zeros(size)
+        self._hold = hold
+        self._rest = None if hold else np.zeros(size)
         self._step = round(task.timestep * NS_PER_S)
         self._commands: deque[tuple[int, np.ndarray]] = deque()
 
@@ -70,10 +73,11 @@ class RealtimeSimulation:
             command, until = self._held()
             steps = -(-(until - self.time) // self._step)
             steps = max(1, min(steps, (now - self.time) // self._step))
-            self._task.step(command, steps)
+            if command is not None:
+                self._task.step(command, steps)
             self.time += steps * self._step
 
-    def _held(self) -> tuple[np.ndarray, int]:
+    def _held(self) -> tuple[np.ndarray | None, int]:
         """Return the command held at this time, and until when [ns] it is."""
         while len(self._commands) > 1 and self._commands[1][0] <= self.time:
             self._commands.popleft()
@@ -83,6 +87,8 @@ class RealtimeSimulation:
         stamp, values = self._commands[0]
         if stamp > self.time:
             return self._rest, stamp
+        if self._hold:
+            return values, self._commands[1][0] if len(self._commands) > 1 else forever
         if self.time - stamp >= COMMAND_TIMEOUT:
             return self._rest, self._commands[1][0] if len(self._commands) > 1 else forever
         ends = [stamp + COMMAND_TIMEOUT, *(s for s, _ in list(self._commands)[1:2])]
@@ -93,7 +99,7 @@ class SimNode(LewmNode):
     """Camera, joint states and episodes of a simulated task."""
 
     PARAMETERS = (
-        Parameter('task', 'reacher', 'Simulated task.', choices=tuple(TASKS)),
+        Parameter('task', 'reacher', f'Simulated task: {NAMES}.'),
         Parameter('seed', 0, 'Seed of the task.', low=0, high=2**31 - 1),
         Parameter('camera_rate', 20.0, 'Frames per second [Hz].', low=0.5, high=200.0),
         Parameter('image_size', 64, 'Height of a frame [px].', low=16, high=1024),
@@ -112,19 +118,21 @@ class SimNode(LewmNode):
         self.note_loaded(self._contract)
         state = self._contract.state
         self._image = self.publisher(Image, self._contract.camera.topic, STREAM)
-        self._joints = self.publisher(
-            JointState, 'joint_states' if state is None else state.topic, STREAM
-        )
+        kind, topic = JointState, 'joint_states'
+        if state is not None:
+            kind, topic = message_class(state.type), state.topic
+        self._states = self.publisher(kind, topic, STREAM)
         self._episodes = self.publisher(UInt32, 'episode', LATCHED)
         self._goal_image = self.publisher(Image, 'goal_image', LATCHED)
         self._perturbed = self.publisher(Header, 'sim/perturbed', STREAM)
 
     def activate(self) -> None:
         """Begin the first episode and start the simulation."""
-        self._simulation = RealtimeSimulation(self._task, self._contract.action.size, self.now())
+        action = self._contract.action
+        hold = self._contract.stop.mode == 'hold'
+        self._simulation = RealtimeSimulation(self._task, action.size, self.now(), hold)
         self._perturbations: list[str] = []
         self._frames = 0
-        action = self._contract.action
         self.subscribe(message_class(action.type), action.topic, self._on_action, NEWEST)
         self.subscribe(Float64MultiArray, 'sim/goal', self._on_goal, STREAM)
         self.subscribe(String, 'sim/perturb', self._on_perturb, STREAM)
@@ -152,8 +160,8 @@ class SimNode(LewmNode):
         }
 
     def _load_contract(self) -> Contract:
-        name = self.params['contract'] or self._task.contract
-        contract = Contract.load(find('contract', name))
+        name = self.params['contract']
+        contract = Contract.load(find('contract', name)) if name else self._task.robot()
         if contract.camera.type != 'sensor_msgs/msg/Image':
             raise ConfigError(
                 f'camera.type is {contract.camera.type}: the simulator publishes '
@@ -196,8 +204,16 @@ class SimNode(LewmNode):
                 self._perturbed.publish(header(stamp, kind))
         picture = self._task.render()
         self._image.publish(image_message(picture, header(stamp, FRAME_ID)))
-        joints = JointState(header=header(stamp), name=list(self._task.joints))
-        position, velocity = np.split(self._task.state(), 2)
-        joints.position, joints.velocity = position.tolist(), velocity.tolist()
-        self._joints.publish(joints)
+        self._publish_state(stamp, self._task.state())
         self._frames += 1
+
+    def _publish_state(self, stamp: int, state: np.ndarray) -> None:
+        channel = self._contract.state
+        if channel is not None and channel.type != 'sensor_msgs/msg/JointState':
+            message = message_class(channel.type)()
+            write_fields(message, channel.fields, state)
+        else:
+            message = JointState(header=header(stamp), name=list(self._task.joints))
+            position, velocity = np.split(state, 2)
+            message.position, message.velocity = position.tolist(), velocity.tolist()
+        self._states.publish(message)

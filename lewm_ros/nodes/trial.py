@@ -30,7 +30,7 @@ from lewm_ros.nodes.base import NEWEST, STREAM
 from lewm_ros.nodes.messages import plan_message
 from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.nodes.trial_listener import TrialListener
-from lewm_ros.sim import TASKS
+from lewm_ros.sim import NAMES
 from lewm_ros.time import NS_PER_S
 
 TICK = 0.02  #: [s]
@@ -44,7 +44,7 @@ class TrialNode(TrialListener):
     """Runs the planner on random goals, then a random policy, then teleports."""
 
     PARAMETERS = (
-        Parameter('task', 'reacher', 'Simulated task that is tried.', choices=tuple(TASKS)),
+        Parameter('task', 'reacher', f'Simulated task that is tried: {NAMES}.'),
         Parameter('goals', 20, 'Goals for the planner.', low=0, high=10_000),
         Parameter('random_goals', 20, 'Goals for the random policy.', low=0, high=10_000),
         Parameter('teleports', 20, 'Teleports while the planner drives.', low=0, high=10_000),
@@ -170,20 +170,20 @@ class TrialNode(TrialListener):
             if drive is not None:
                 drive()
             yield
-        error = self._task.pose_errors(self._pose, goal)
+        error = self._judge.pose_errors(self._pose, goal)
         seconds = None if self._reached_at is None else (self._reached_at - began) / NS_PER_S
         results.append(
             GoalResult(
                 seconds is not None,
                 seconds,
-                self._task.achieves(self._pose, goal),
+                self._judge.achieves(self._pose, goal),
                 float(error.max()),
             )
         )
 
     def _set_goal(self) -> np.ndarray:
         far = self.params['far'] or float('inf')
-        goal = self._task.goal_near(self._pose, self._rng, far)
+        goal = self._judge.goal_near(self._pose, self._rng, far)
         self._reached_at = None
         self._goal = goal
         self._goal_topic.publish(Float64MultiArray(data=goal.tolist()))

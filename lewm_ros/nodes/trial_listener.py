@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 import time
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import Image
 from std_msgs.msg import Float32, Header
 from trajectory_msgs.msg import JointTrajectory
 
@@ -19,10 +20,10 @@ from lewm_ros.nodes.anomalies import EVENTS, OpenAnomalies
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
 from lewm_ros.nodes.diagnostics import values_of
 from lewm_ros.nodes.goals import time_to_goal
-from lewm_ros.nodes.messages import stamp_of, to_ns
+from lewm_ros.nodes.messages import message_class, stamp_of, to_ns
 from lewm_ros.robot.fields import read_fields
 from lewm_ros.robot.imaging import from_message
-from lewm_ros.sim import TASKS
+from lewm_ros.sim import find_task
 from lewm_ros.time import NS_PER_S
 
 #: Within which a teleport has to raise an event [s].
@@ -46,7 +47,8 @@ class TrialListener(LewmNode):
                 f'contract {self._contract.name} has no state: a trial needs it to judge success'
             )
         self._state = state
-        self._task = TASKS[self.params['task']]
+        self._task = find_task(self.params['task'])
+        self._judge = self._task.judge()
         self._block = round(bundle.block * NS_PER_S)
 
     def activate(self) -> None:
@@ -63,7 +65,8 @@ class TrialListener(LewmNode):
         self._anomalies = OpenAnomalies()
         self._perturbed: list[int] = []
         self._figures: dict[str, dict[str, str]] = {}
-        self.subscribe(JointState, self._state.topic, self._on_state, STREAM)
+        kind = message_class(self._state.type)
+        self.subscribe(kind, self._state.topic, self._on_state, STREAM)
         self.subscribe(Image, self._contract.camera.topic, self._on_image, STREAM)
         self.subscribe(Image, 'goal_image', self._on_goal_image, LATCHED)
         self.subscribe(DiagnosticArray, 'goal_status', self._on_goal_status, LATCHED)
@@ -133,12 +136,12 @@ class TrialListener(LewmNode):
             flush=True,
         )
 
-    def _on_state(self, message: JointState, received: int) -> None:
+    def _on_state(self, message: Any, received: int) -> None:
         state = read_fields(message, self._state.fields)
-        self._pose = state[: len(self._task.joints)]
+        self._pose = self._task.goal_of(state)
         if self._goal is None or self._reached_at is not None:
             return
-        if self._task.achieves(self._pose, self._goal):
+        if self._judge.achieves(self._pose, self._goal):
             self._reached_at = received
 
     def _on_image(self, message: Image, received: int) -> None:

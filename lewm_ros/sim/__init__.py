@@ -1,21 +1,41 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Simulated tasks in MuJoCo, free of ROS."""
+"""Simulated tasks, free of ROS: in MuJoCo, and any Gymnasium environment."""
 
 from __future__ import annotations
 
 from lewm_ros.errors import ConfigError
+from lewm_ros.sim.gymnasium_task import PREFIX, GymnasiumTask, gymnasium_task
+from lewm_ros.sim.mujoco_task import MujocoTask
 from lewm_ros.sim.push import Push
+from lewm_ros.sim.push_t import PushT
 from lewm_ros.sim.reacher import Reacher
 from lewm_ros.sim.task import Task
 from lewm_ros.sim.two_room import TwoRoom
 
-#: Every task, by name.
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Reacher, Push, TwoRoom)}
+__all__ = ['TASKS', 'MujocoTask', 'Push', 'Reacher', 'Task', 'TwoRoom', 'find_task', 'make_task']
+
+#: Every task of this package, by name.
+TASKS: dict[str, type[MujocoTask]] = {task.name: task for task in (Reacher, Push, TwoRoom)}
+#: Environments that lack something as a task, by their ids.
+ADAPTERS = {'gym_pusht/PushT-v0': PushT}
+#: What a name of a task may be, for people.
+NAMES = f'{", ".join(TASKS)}, or {PREFIX}ID of a Gymnasium environment'
+
+
+def find_task(name: str) -> type[Task]:
+    """Return a task by its name, or of a Gymnasium environment by ``gym:ID``.
+
+    Raises ConfigError for an unknown name.
+    """
+    if name.startswith(PREFIX):
+        env_id = name.removeprefix(PREFIX)
+        return gymnasium_task(env_id, ADAPTERS.get(env_id.rpartition(':')[2], GymnasiumTask))
+    if name not in TASKS:
+        raise ConfigError(f"task '{name}' is unknown: expected {NAMES}")
+    return TASKS[name]
 
 
 def make_task(name: str, image_size: int | tuple[int, int] = 64, seed: int = 0) -> Task:
     """Make a simulated task by name. Raises ConfigError for an unknown one."""
-    if name not in TASKS:
-        raise ConfigError(f'task {name!r} is unknown: expected one of {list(TASKS)}')
-    return TASKS[name](image_size=image_size, seed=seed)
+    return find_task(name)(image_size=image_size, seed=seed)

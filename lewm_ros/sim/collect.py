@@ -15,7 +15,6 @@ import numpy as np
 from lewm_ros.bags import messages
 from lewm_ros.bags.episode_writer import BagWriter
 from lewm_ros.errors import ConfigError
-from lewm_ros.files import find
 from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import Task, make_task
@@ -171,7 +170,7 @@ def collect_task(
     *,
     episodes: int,
     seconds: float,
-    camera_rate: float = 20.0,
+    camera_rate: float | None = None,
     size: int | tuple[int, int] = 64,
     policy_name: str = 'random',
     bundle: str = '',
@@ -185,7 +184,7 @@ def collect_task(
         out: bag folder to create.
         episodes: how many.
         seconds: length of each [s].
-        camera_rate: [Hz].
+        camera_rate: [Hz]; None: 20, or one frame in each step where there are fewer.
         size: height and width of the images [px], or one number for both.
         policy_name: 'random', or 'planner', which reaches random goals.
         bundle: of the planner; named like the task where it is empty.
@@ -199,7 +198,7 @@ def collect_task(
     """
     rng = np.random.default_rng(seed)
     with closing(make_task(name, size, seed)) as task:
-        contract = Contract.load(find('contract', task.contract))
+        contract = task.robot()
         policy: Policy
         if policy_name == 'planner':
             from lewm_ros.evaluation.closed_loop import PlannerPolicy
@@ -209,6 +208,8 @@ def collect_task(
             policy = SCRIPTED[name](contract, rng, task)
         else:
             policy = RandomPolicy(contract, rng)
+        if camera_rate is None:
+            camera_rate = min(20.0, 1 / task.timestep)
         _frame_steps(camera_rate, task)  # checked before the bag is created
         start = START
         with BagWriter(out, command) as bag:
@@ -248,11 +249,18 @@ def write_action(bag: BagWriter, contract: Contract, stamp: int, value: np.ndarr
 def write_state(
     bag: BagWriter, contract: Contract, stamp: int, value: np.ndarray, names: Sequence[str]
 ) -> None:
-    """Write the state of the named joints: positions, then velocities, in ``value``."""
+    """Write a state (X,): of the named joints positions, then velocities, if it is of joints."""
+    state = contract.state
+    if not value.size:
+        return
+    if state is not None and state.type != messages.JOINT_STATE:
+        message = messages.command(state, (), value)
+        messages.write(bag, topic_name(state.topic), state.type, message, stamp, stamp)
+        return
     position, velocity = np.split(value, 2)
     bag.write(
-        topic_name(JOINT_STATES if contract.state is None else contract.state.topic),
-        'sensor_msgs/msg/JointState',
+        topic_name(JOINT_STATES if state is None else state.topic),
+        messages.JOINT_STATE,
         stamp,
         header=bag.header(stamp),
         name=list(names),

@@ -7,10 +7,10 @@ from __future__ import annotations
 import numpy as np
 
 from lewm_ros.errors import ConfigError
-from lewm_ros.sim.task import Task
+from lewm_ros.sim.mujoco_task import MujocoTask
 
 
-class Push(Task):
+class Push(MujocoTask):
     """Round pusher under velocity control, and a puck that only a push moves.
 
     A pose is x and y of the pusher's and of the puck's centre [m]; an action is the pusher's

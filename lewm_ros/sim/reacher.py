@@ -7,10 +7,10 @@ from __future__ import annotations
 import numpy as np
 
 from lewm_ros.errors import ConfigError
-from lewm_ros.sim.task import Task
+from lewm_ros.sim.mujoco_task import MujocoTask
 
 
-class Reacher(Task):
+class Reacher(MujocoTask):
     """Two-joint planar arm, torque control.
 
     A pose is the joint angles [rad]; an action is the motor command of shoulder and elbow in

@@ -7,10 +7,10 @@ from __future__ import annotations
 import numpy as np
 
 from lewm_ros.errors import ConfigError
-from lewm_ros.sim.task import Task
+from lewm_ros.sim.mujoco_task import MujocoTask
 
 
-class TwoRoom(Task):
+class TwoRoom(MujocoTask):
     """Round holonomic base under velocity control, two rooms, one door in the wall between them.
 
     A pose is x and y of the base's centre [m]; an action is its velocity [m/s]. Success: the base

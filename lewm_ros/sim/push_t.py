@@ -1,0 +1,66 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Push-T, as Gymnasium environment gym_pusht/PushT-v0: what it lacks as a task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lewm_ros.sim.gymnasium_task import GymnasiumTask, StateAccess
+
+#: A goal is reached within these of agent and T together [px of 512], and of the T's angle [rad]:
+#: the criterion of stable-worldmodel's Push-T.
+NEAR, TURNED = 20.0, np.pi / 9
+
+
+class PushT(GymnasiumTask):
+    """A round agent pushes a T over a plane; an action is the place that the agent heads for.
+
+    The state is x and y of agent and T [px], angle of the T [rad], and their rates of change in
+    the same order. Data of random commands hardly turns the T.
+    """
+
+    unit = 'px'
+    kind = 'position'
+
+    @staticmethod
+    def period_of(env: Any) -> float:
+        """Return how long a step is [s]: ``dt`` is that of the physics."""
+        return 1 / float(env.unwrapped.control_hz)
+
+    @staticmethod
+    def access(env: Any) -> StateAccess:
+        """Read and write the bodies of the simulation."""
+        inner = env.unwrapped
+
+        def get() -> np.ndarray:
+            agent, block = inner.agent, inner.block
+            place = *agent.position, *block.position, block.angle
+            return np.array([*place, *agent.velocity, *block.velocity, block.angular_velocity])
+
+        def put(state: np.ndarray) -> None:
+            agent, block = inner.agent, inner.block
+            values = state.tolist()
+            block.angle = values[4]  # first: it turns about the centre of gravity
+            agent.position, block.position = values[:2], values[2:4]
+            agent.velocity, block.velocity = values[5:7], values[7:9]
+            block.angular_velocity = values[9]
+            for body in (agent, block):
+                inner.space.reindex_shapes_for_body(body)
+
+        return StateAccess(get, put)
+
+    def _draw(self) -> np.ndarray:
+        self._env.unwrapped._last_action = None  # else it is marked by a cross
+        return super()._draw()
+
+    def pose_errors(self, pose: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """Distance of agent and T together, (1,) [px]."""
+        return np.atleast_1d(np.linalg.norm(np.asarray(pose)[:4] - goal[:4]))
+
+    def achieves(self, pose: np.ndarray, goal: np.ndarray) -> bool:
+        """Whether agent and T are where they should be, and the T is turned so."""
+        turned = (pose[4] - goal[4] + np.pi) % (2 * np.pi) - np.pi
+        return bool(self.pose_errors(pose, goal).item() < NEAR and abs(turned) < TURNED)

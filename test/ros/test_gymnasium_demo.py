@@ -1,0 +1,36 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""A Gymnasium environment as the robot of the demo."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import json
+
+from harness import ROOT, Bench
+import pytest
+
+from lewm_ros.bundle import FILES, Bundle, write_bundle
+from lewm_ros.sim import find_task
+
+POINT = 'gym:point_env:lewm/Point-v0'
+
+
+def test_the_demo_drives_an_environment(bench: Bench, tiny_bundle: Bundle, tmp_path, monkeypatch):
+    """Goals, random goals and a teleport, judged by its own criterion; the model knows nothing."""
+    pytest.importorskip('gymnasium')
+    monkeypatch.syspath_prepend(ROOT / 'test' / 'unit')
+    monkeypatch.setenv('PYTHONPATH', str(ROOT / 'test' / 'unit'), prepend=':')
+    manifest = replace(tiny_bundle.manifest, contract=find_task(POINT).robot())
+    files = {name: tiny_bundle.path / name for name in FILES}
+    bundle = write_bundle(tmp_path / 'bundle', manifest, files)
+    counts = {'goals': 2, 'random_goals': 1, 'teleports': 1, 'goal_seconds': 2.0}
+    options = counts | {'out': tmp_path / 'demo'}
+    arguments = [a for k, v in options.items() for a in ('-p', f'trial_node.{k}:={v}')]
+    given = ('--task', POINT, '--bundle', str(bundle.path), *arguments)
+    with bench.lewm('up', 'demo', *given) as demo:
+        assert demo.wait(60.0) == 0, demo.output
+    summary = json.loads((tmp_path / 'demo' / 'summary.json').read_text())
+    assert (summary['task'], summary['unit']) == (POINT, 'of state')
+    assert (summary['episodes'], summary['random_episodes'], summary['teleports']) == (2, 1, 1)
+    assert summary['ticks'] > 60 and 'Traceback' not in demo.output

@@ -1,0 +1,89 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Push-T of gym-pusht as a task; `make test-tasks` installs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lewm_ros.bags.episodes import read_episodes
+from lewm_ros.cli import main
+from lewm_ros.robot.imaging import prepare
+from lewm_ros.sim import Task, find_task, make_task
+
+pytest.importorskip('gym_pusht')
+NAME = 'gym:gym_pusht/PushT-v0'
+
+
+@pytest.fixture
+def task() -> Iterator[Task]:
+    """Return the task at 96 px."""
+    made = make_task(NAME, 96, 0)
+    yield made
+    made.close()
+
+
+def circle(task: Task, steps: int) -> None:
+    """Lead the agent round the middle, through the T."""
+    for step in range(steps):
+        angle = step / 8
+        task.step(np.array([256 + 120 * np.cos(angle), 256 + 120 * np.sin(angle)]))
+
+
+def test_its_contract_is_of_positions_at_10_hz() -> None:
+    """In pixels of 512; the whole state of both bodies."""
+    robot = find_task(NAME).robot()
+    assert (robot.action.kind, robot.stop.mode, robot.period) == ('position', 'hold', 0.1)
+    assert robot.action.high == (512.0, 512.0)
+    assert robot.state is not None and len(robot.state.fields) == 10
+
+
+def test_a_state_is_all_there_is_to_it(task: Task) -> None:
+    """From the same state the same motion, and the same image of it, whatever was before."""
+    circle(task, 30)
+    state, image = task.state(), task.render()
+    assert np.abs(state[5:]).max() > 1  # it moves
+
+    def go_on() -> np.ndarray:
+        task.set_state(state)
+        np.testing.assert_array_equal(task.render(), image)
+        circle(task, 20)
+        return task.state()
+
+    after = go_on()
+    circle(task, 7)
+    np.testing.assert_array_equal(go_on(), after)
+    assert np.abs(after[:5] - state[:5]).max() > 5
+
+
+def test_a_goal_is_reached_by_place_and_angle(task: Task) -> None:
+    """Within 20 pixels of both together, and 20 degrees, however often the T has turned."""
+    goal = task.state()
+    task.set_goal(goal)
+    assert task.reached()
+    for change, reached in (
+        ([14, 0, 14, 0, 0], True),
+        ([15, 0, 15, 0, 0], False),
+        ([0, 0, 0, 0, np.pi / 9 - 0.01], True),
+        ([0, 0, 0, 0, np.pi / 9 + 0.01], False),
+        ([0, 0, 0, 0, 6 * np.pi], True),
+    ):
+        task.set_state(goal + [*change, 0, 0, 0, 0, 0])
+        assert task.reached() is reached, change
+
+
+def test_recorded_states_are_those_of_the_images(tmp_path: Path) -> None:
+    """Put into a recorded state, it renders the recorded image."""
+    arguments = ['--episodes', '2', '--seconds', '5', '--image-size', '96']
+    assert main(['collect', NAME, '--out', str(tmp_path / 'bag'), *arguments]) == 0
+    seen = make_task(NAME, 96)
+    for episode in read_episodes([tmp_path / 'bag'], find_task(NAME).robot(), 96):
+        assert episode.states is not None and len(episode.stamps) == 50
+        for index in (0, 20, 49):
+            seen.set_state(episode.states[index])
+            np.testing.assert_array_equal(prepare(seen.render(), 96), episode.images[index])
+    seen.close()

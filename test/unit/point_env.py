@@ -1,0 +1,100 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Small Gymnasium environments: a point that is pushed over a plane, and ones that lack something.
+
+Their ids are ``point_env:lewm/Point-v0`` and so on.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import gymnasium
+from gymnasium.spaces import Box, Discrete
+import numpy as np
+
+PLANE = np.full((40, 60, 3), 220, dtype=np.uint8)
+
+
+class MutePoint(gymnasium.Env):
+    """Two forces move a point; nothing tells its state."""
+
+    metadata: ClassVar = {'render_modes': ['rgb_array'], 'render_fps': 20}
+    observation_space = Box(-np.inf, np.inf, (4,))
+    action_space = Box(np.float32([-1, -0.5]), np.float32([1, 0.5]))
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        """Put the point somewhere, at rest."""
+        super().reset(seed=seed)
+        self._x = np.concatenate([self.np_random.uniform(-0.8, 0.8, 2), np.zeros(2)])
+        return self._x.astype(np.float32), {}
+
+    def step(self, action: np.ndarray) -> Any:
+        """Push it for a twentieth of a second; every step ends the episode."""
+        assert self.action_space.contains(action), action
+        self._x[2:] = 0.9 * self._x[2:] + 0.5 * action
+        self._x[:2] = np.clip(self._x[:2] + 0.05 * self._x[2:], -0.9, 0.9)
+        return self._x.astype(np.float32), 0.0, True, False, {}
+
+    def render(self) -> np.ndarray:
+        """Draw it, (40, 60, 3) uint8."""
+        image = PLANE.copy()
+        column, row = np.round([30, 20] + self._x[:2] * [30, 20]).astype(int)
+        image[max(row - 3, 0) : row + 3, max(column - 3, 0) : column + 3] = (200, 40, 20)
+        return image
+
+
+class Point(MutePoint):
+    """Tells and takes its state, and says when a goal is reached."""
+
+    def get_state(self) -> np.ndarray:
+        """Return position and velocity, (4,)."""
+        return self._x.copy()
+
+    def set_state(self, state: np.ndarray) -> None:
+        """Put the point there."""
+        self._x = state.copy()
+
+    def achieves(self, state: np.ndarray, goal: np.ndarray) -> bool:
+        """Within a tenth of the goal."""
+        return bool(np.linalg.norm(state[:2] - goal[:2]) < 0.1)
+
+
+class Unjudged(MutePoint):
+    """Has an attribute ``state``, as classic control, and no criterion of success."""
+
+    @property
+    def state(self) -> tuple[float, ...]:
+        """Position and velocity."""
+        return tuple(self._x)
+
+    @state.setter
+    def state(self, state: np.ndarray) -> None:
+        self._x = np.array(state)
+
+
+class Clockless(Point):
+    """Does not say how long a step is."""
+
+    metadata: ClassVar = {'render_modes': ['rgb_array']}
+
+
+class Buttons(Point):
+    """Is driven by buttons."""
+
+    action_space = Discrete(4)
+
+
+class Grey(Point):
+    """Renders grey images."""
+
+    def render(self) -> np.ndarray:
+        """Draw it, (40, 60) uint8."""
+        return super().render()[..., 0]
+
+
+for kind in (Point, MutePoint, Unjudged, Clockless, Buttons, Grey):
+    gymnasium.register(f'lewm/{kind.__name__}-v0', entry_point=kind, max_episode_steps=5)
