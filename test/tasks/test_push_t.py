@@ -72,7 +72,7 @@ def test_a_goal_is_reached_by_place_and_angle(task: Task) -> None:
         ([0, 0, 0, 0, np.pi / 9 + 0.01], False),
         ([0, 0, 0, 0, 6 * np.pi], True),
     ):
-        task.set_state(goal + [*change, 0, 0, 0, 0, 0])
+        task.set_state(goal + np.array([*change, 0, 0, 0, 0, 0]))
         assert task.reached() is reached, change
 
 
