@@ -102,7 +102,7 @@ test-tasks:
 	@if [ ! -e $(TASKS)/.lewm_ros ]; then
 	    $(PYTHON) -m venv --clear $(TASKS)
 	    $(TASKS)/bin/python -m pip install --disable-pip-version-check -c constraints.txt \
-	        -e '.[cpu,sim,record,pusht]' pytest pytest-timeout tqdm lz4 zstandard
+	        -e '.[cpu,sim,record,dmc,pusht]' pytest pytest-timeout tqdm lz4 zstandard
 	    touch $(TASKS)/.lewm_ros
 	fi
 	$(TASKS)/bin/python -m pytest -q test/tasks

@@ -65,6 +65,7 @@ setup(
         'openvino': ['openvino', 'onnx'],
         'sim': ['mujoco>=3.17,<4'],
         'gym': ['gymnasium'],
+        'dmc': ['mujoco>=3.17,<4', 'dm-control'],
         # 7 has no collision handlers any more.
         'pusht': ['gymnasium', 'gym-pusht', 'pymunk<7'],
         'record': ['mcap>=1.6', 'rosbags'],

@@ -33,7 +33,7 @@ from lewm_ros.evaluation.voe_figure import draw, draw_expected
 from lewm_ros.files import find
 from lewm_ros.planning import PlannerConfig
 from lewm_ros.robot.settings import help_of
-from lewm_ros.sim import NAMES, TASKS, Task, find_task, make_task
+from lewm_ros.sim import EXTRA_TASKS, NAMES, TASKS, Task, find_task, make_task
 from lewm_ros.sim.collect import image_size
 from lewm_ros.sim.perturbations import PERTURBATIONS
 from lewm_ros.surprise.config import SurpriseConfig
@@ -189,7 +189,7 @@ def run(args: argparse.Namespace) -> int:
     if kind == 'probe':
         return _probe(args, bundle)
     name = args.task or bundle.contract.name
-    if not args.task and name not in TASKS:
+    if not args.task and name not in TASKS | EXTRA_TASKS:
         raise ConfigError(
             f'contract {name} of bundle {bundle.path} is named like no task: give --data '
             'HELD_OUT_BAG, which needs no simulator, or --task with the one of this robot, of '

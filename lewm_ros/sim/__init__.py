@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from lewm_ros.errors import ConfigError
+from lewm_ros.sim.dm_reacher import DmReacher
 from lewm_ros.sim.gymnasium_task import PREFIX, GymnasiumTask, gymnasium_task
 from lewm_ros.sim.mujoco_task import MujocoTask
 from lewm_ros.sim.push import Push
@@ -13,14 +14,27 @@ from lewm_ros.sim.reacher import Reacher
 from lewm_ros.sim.task import Task
 from lewm_ros.sim.two_room import TwoRoom
 
-__all__ = ['TASKS', 'MujocoTask', 'Push', 'Reacher', 'Task', 'TwoRoom', 'find_task', 'make_task']
+__all__ = [
+    'EXTRA_TASKS',
+    'NAMES',
+    'TASKS',
+    'MujocoTask',
+    'Push',
+    'Reacher',
+    'Task',
+    'TwoRoom',
+    'find_task',
+    'make_task',
+]
 
 #: Every task of this package, by name.
 TASKS: dict[str, type[MujocoTask]] = {task.name: task for task in (Reacher, Push, TwoRoom)}
+#: Tasks whose models are in packages of their own, an extra each.
+EXTRA_TASKS: dict[str, type[MujocoTask]] = {DmReacher.name: DmReacher}
 #: Environments that lack something as a task, by their ids.
 ADAPTERS = {'gym_pusht/PushT-v0': PushT}
 #: What a name of a task may be, for people.
-NAMES = f'{", ".join(TASKS)}, or {PREFIX}ID of a Gymnasium environment'
+NAMES = f'{", ".join(TASKS | EXTRA_TASKS)}, or {PREFIX}ID of a Gymnasium environment'
 
 
 def find_task(name: str) -> type[Task]:
@@ -31,9 +45,9 @@ def find_task(name: str) -> type[Task]:
     if name.startswith(PREFIX):
         env_id = name.removeprefix(PREFIX)
         return gymnasium_task(env_id, ADAPTERS.get(env_id.rpartition(':')[2], GymnasiumTask))
-    if name not in TASKS:
+    if name not in TASKS | EXTRA_TASKS:
         raise ConfigError(f"task '{name}' is unknown: expected {NAMES}")
-    return TASKS[name]
+    return (TASKS | EXTRA_TASKS)[name]
 
 
 def make_task(name: str, image_size: int | tuple[int, int] = 64, seed: int = 0) -> Task:

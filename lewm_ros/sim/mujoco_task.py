@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,19 +34,23 @@ class MujocoTask(Task):
     joints: tuple[str, ...]  #: in the order of a pose
     tolerance: float  #: a goal is reached where every error is below this
     painted: tuple[str, ...]  #: geoms that a change of colour repaints
+    camera: str = 'top'  #: name in the world
     mjcf: str = ''  #: the world; empty: the file of the task's name in this folder
 
     def __init__(self, image_size: int | tuple[int, int] = 64, seed: int = 0) -> None:
         self._mujoco = load_mujoco()
-        mjcf = self.mjcf or (Path(__file__).parent / f'{self.name}.xml').read_text()
-        self.model = self._mujoco.MjModel.from_xml_string(mjcf)
+        self.model = self._make_model()
         self.data = self._mujoco.MjData(self.model)
         self._goal_data = self._mujoco.MjData(self.model)
-        self._camera = Camera(self.model, 'top', image_size)
+        self._camera = Camera(self.model, self.camera, image_size)
         self._appearance = Appearance(self.model, self.painted)
         self.rng = np.random.default_rng(seed)
         self.goal = None
         self.reset()
+
+    def _make_model(self) -> Any:
+        mjcf = self.mjcf or (Path(__file__).parent / f'{self.name}.xml').read_text()
+        return self._mujoco.MjModel.from_xml_string(mjcf)
 
     @classmethod
     def robot(cls) -> Contract:

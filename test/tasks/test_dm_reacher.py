@@ -1,0 +1,66 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The arm of dm_control as a task; `make test-tasks` installs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lewm_ros.bags.episodes import read_episodes
+from lewm_ros.cli import main
+from lewm_ros.sim import MujocoTask, find_task, make_task
+from lewm_ros.sim.rendering import load_mujoco
+
+load_mujoco()  # chooses how dm_control renders, too
+suite = pytest.importorskip('dm_control.suite')
+
+
+@pytest.fixture
+def task() -> Iterator[MujocoTask]:
+    """Return the task at 64 px."""
+    made = make_task('dm_reacher', 64, 0)
+    assert isinstance(made, MujocoTask)
+    yield made
+    made.close()
+
+
+def test_it_moves_as_in_dm_control(task: MujocoTask) -> None:
+    """The same states from the same commands, one of which is a control step there."""
+    theirs = suite.load('reacher', 'hard', task_kwargs={'random': 0})
+    theirs.reset()
+    assert theirs.control_timestep() == task.timestep == find_task('dm_reacher').robot().period
+    task.set_state(theirs.physics.get_state())
+    rng = np.random.default_rng(0)
+    for command in np.repeat(rng.uniform(-1, 1, (20, 2)), 5, axis=0):
+        theirs.step(command)
+        task.step(command)
+        np.testing.assert_allclose(task.state(), theirs.physics.get_state(), atol=1e-9)
+    assert np.abs(task.state()[2:]).max() > 1
+
+
+def test_only_the_arm_is_seen(task: MujocoTask) -> None:
+    """The target is not: images of one pose are equal, of two poses they differ at the arm."""
+    image = task.render()
+    assert image.shape == (64, 64, 3)
+    assert np.abs(image[0].astype(int) - image[-1]).max() < 20  # walls all around
+    goal = task.sample_goal(np.inf)
+    shown = task.set_goal(goal)
+    assert 20 < (shown != image).any(axis=-1).sum() < 400
+    task.set_state(np.concatenate([goal, np.zeros(2)]))
+    assert task.reached()
+    np.testing.assert_array_equal(task.render(), shown)
+    task.set_state(np.concatenate([goal + [0.0, 0.06], np.zeros(2)]))
+    assert not task.reached()
+
+
+def test_its_recordings_are_read(tmp_path: Path) -> None:
+    """50 frames a second, states beside them."""
+    arguments = ['--episodes', '2', '--seconds', '2', '--camera-rate', '50']
+    assert main(['collect', 'dm_reacher', '--out', str(tmp_path / 'bag'), *arguments]) == 0
+    for episode in read_episodes([tmp_path / 'bag'], find_task('dm_reacher').robot(), 64):
+        assert len(episode.stamps) == 100 and episode.states is not None
+        assert np.ptp(episode.states[:, :2], axis=0).max() > 0.5
