@@ -14,18 +14,7 @@ from lewm_ros.sim.reacher import Reacher
 from lewm_ros.sim.task import Task
 from lewm_ros.sim.two_room import TwoRoom
 
-__all__ = [
-    'EXTRA_TASKS',
-    'NAMES',
-    'TASKS',
-    'MujocoTask',
-    'Push',
-    'Reacher',
-    'Task',
-    'TwoRoom',
-    'find_task',
-    'make_task',
-]
+__all__ = ['TASKS', 'MujocoTask', 'Push', 'Reacher', 'Task', 'TwoRoom', 'find_task', 'make_task']
 
 #: Every task of this package, by name.
 TASKS: dict[str, type[MujocoTask]] = {task.name: task for task in (Reacher, Push, TwoRoom)}

@@ -53,7 +53,7 @@ def test_only_the_arm_is_seen(task: MujocoTask) -> None:
     task.set_state(np.concatenate([goal, np.zeros(2)]))
     assert task.reached()
     np.testing.assert_array_equal(task.render(), shown)
-    task.set_state(np.concatenate([goal + [0.0, 0.06], np.zeros(2)]))
+    task.set_state(np.concatenate([goal + np.array([0, 0.06]), np.zeros(2)]))
     assert not task.reached()
 
 
