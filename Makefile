@@ -45,7 +45,7 @@ demo: setup
 tutorial: setup
 	rm -rf .tutorial
 	bash <(
-	    echo 'trap "kill \$$(jobs -p) 2> /dev/null" EXIT; set -eux -o pipefail'
+	    echo 'trap "kill \$$(jobs -p) 2> /dev/null || true" EXIT; set -eux -o pipefail'
 	    sed -n '/^```sh$$/,/^```$$/{/^```/d;p}' docs/tutorial.md
 	)
 

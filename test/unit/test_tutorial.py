@@ -26,6 +26,14 @@ def test_it_is_a_script() -> None:
         assert f'kill ${name}; wait ${name}' in script
 
 
+@pytest.mark.parametrize(('command', 'status'), [('true', 0), ('sleep 9 & false', 1)])
+def test_what_ends_the_background_leaves_the_status(command: str, status: int) -> None:
+    """Of `make tutorial`: with nothing left to end, too."""
+    (trap,) = re.findall(r"echo '(trap .*)'", (ROOT / 'Makefile').read_text())
+    script = trap.replace('$$', '$').replace('\\$', '$') + f'\n{command}\n'
+    assert subprocess.run(['bash', '-c', script], check=False, timeout=5).returncode == status
+
+
 @pytest.mark.parametrize('line', [line for line in LINES if line.startswith('lewm ')])
 def test_every_command_is_one_of_lewm(line: str) -> None:
     """Names and options."""
