@@ -231,7 +231,8 @@ def test_installed_versions_are_the_pinned_ones():
         try:
             found = version(name)
         except PackageNotFoundError:
-            assert name in ('onnxruntime', 'onnxruntime-gpu')
+            others = {'dm-control', 'gym-pusht', 'pymunk'}  # of `make test-tasks`
+            assert name in {'onnxruntime', 'onnxruntime-gpu'} | others
             continue
         assert found.split('+')[0] == wanted, name
 
