@@ -98,14 +98,14 @@ endif
 
 # Their packages bring an OpenCV of their own: not into .venv.
 TASKS := .venv-tasks
-test-tasks:
-	@if [ ! -e $(TASKS)/.lewm_ros ]; then
-	    $(PYTHON) -m venv --clear $(TASKS)
-	    $(TASKS)/bin/python -m pip install --disable-pip-version-check -c constraints.txt \
-	        -e '.[cpu,sim,record,dmc,pusht]' pytest pytest-timeout tqdm lz4 zstandard
-	    touch $(TASKS)/.lewm_ros
-	fi
+test-tasks: $(TASKS)/.lewm_ros
 	$(TASKS)/bin/python -m pytest -q test/tasks
+
+$(TASKS)/.lewm_ros: setup.py constraints.txt
+	$(PYTHON) -m venv --clear $(TASKS)
+	$(TASKS)/bin/python -m pip install --disable-pip-version-check -c constraints.txt \
+	    -e '.[cpu,sim,record,dmc,pusht]' pytest pytest-timeout tqdm lz4 zstandard
+	touch $@
 
 lint: setup
 	$(BIN)/ruff check .

@@ -64,10 +64,10 @@ setup(
         'gpu': ['onnxruntime-gpu', 'onnx'],
         'openvino': ['openvino', 'onnx'],
         'sim': ['mujoco>=3.17,<4'],
-        'gym': ['gymnasium'],
+        'gym': ['gymnasium>=1'],
         'dmc': ['mujoco>=3.17,<4', 'dm-control'],
         # 7 has no collision handlers any more.
-        'pusht': ['gymnasium', 'gym-pusht', 'pymunk<7'],
+        'pusht': ['gymnasium>=1', 'gym-pusht', 'pymunk<7'],
         'record': ['mcap>=1.6', 'rosbags'],
         'train': [
             'torch',

@@ -114,7 +114,9 @@ def main() -> None:
     rclpy.init()
     try:
         rclpy.spin(ArmDriver())
-    except (Exception, KeyboardInterrupt):
+    except KeyboardInterrupt:
+        pass
+    except Exception:
         if rclpy.ok():  # else a signal has ended it, perhaps while it published
             raise
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from rosbags.interfaces import Nodetype
 from rosbags.serde import SerdeError
 
 from lewm_ros.bags.bag_report import BagReport, match_topics
-from lewm_ros.bags.clocks import Stamps
+from lewm_ros.bags.clocks import Stamps, header_stamp
 from lewm_ros.bags.episodes import TYPES
 from lewm_ros.bags.raw import Topic
 from lewm_ros.bags.reader import Bag
@@ -25,10 +24,10 @@ from lewm_ros.robot.contract import Camera, Channel, Contract
 from lewm_ros.robot.fields import JOINT_TYPES, JointOrder, read_command, read_fields, steps
 from lewm_ros.robot.imaging import from_message, prepare, unstated_order
 
-#: Messages of each topic that are decoded; the others are assumed to be like them.
+#: Messages of each topic that are decoded; images of the others are assumed to be like them.
 _SAMPLES = 5
-#: Messages that are read at most to find these.
-_MOST = 5000
+#: Shortest message with a header [bytes]: encapsulation, stamp, frame_id.
+_HEADER = 16
 
 #: A section of the contract, and what reads its part of a message.
 Reader = tuple[Camera | Channel, Callable[[Any], np.ndarray]]
@@ -80,7 +79,7 @@ def lacks_number(kind: str, path: str) -> str | None:
 
 
 def check_bag(path: Path, contract: Contract | None) -> BagReport:
-    """Match a bag's topics to a contract and decode the first messages of each."""
+    """Match a bag's topics to a contract, decode the first messages of each and read them all."""
     report = BagReport(str(path))
     damage: Counter[str] = Counter()
     try:
@@ -89,8 +88,7 @@ def check_bag(path: Path, contract: Contract | None) -> BagReport:
         if contract is not None:
             stamps = Stamps(set())
             readers = _readers(contract, found)
-            _sample(bag, contract.camera, readers, stamps, report)
-            report.problems += _other_orders(Bag(path, Counter()), readers)
+            _read(bag, contract.camera, readers, stamps, report)
             differ = stamps.differ(contract)
             report.problems += [] if differ is None else [differ]
         damage |= bag.damage
@@ -116,54 +114,57 @@ def _readers(contract: Contract, found: Mapping[str, Topic]) -> dict[Topic, list
     return by_topic
 
 
-def _other_orders(bag: Bag, readers: dict[Topic, list[Reader]]) -> list[str]:
-    """Read every message in which joints go by place: their order may change at any time."""
-    orders = {
-        topic: [JointOrder(source.fields) for source, _ in found if isinstance(source, Channel)]
-        for topic, found in readers.items()
-        if topic.type in JOINT_TYPES
-    }
-    orders = {topic: found for topic, found in orders.items() if any(o.by_place for o in found)}
-    problems: dict[str, None] = {}
-    for topic, _, data in bag.messages(orders) if orders else ():
-        with suppress(SerdeError):  # counted where it is read
-            message = TYPES.deserialize_cdr(data, topic.type)
-            try:
-                for order in orders[topic]:
-                    order.check(message)
-            except ObservationError as error:
-                problems[f'{topic.name}: {error}'] = None
-    return list(problems)
-
-
-def _sample(
+def _read(
     bag: Bag,
     camera: Camera,
     readers: dict[Topic, list[Reader]],
     stamps: Stamps,
     report: BagReport,
 ) -> None:
-    """Read the first messages of each topic as training would."""
+    """Read the first messages of each topic as training would, and of the others what may change.
+
+    That is the clock that stamps them, and the order of joints that go by place.
+    """
     seen: Counter[Topic] = Counter()
-    refused: dict[str, None] = {}
+    problems: dict[str, None] = {}
     notes: dict[str, None] = {}
-    for place, (topic, logged, data) in enumerate(bag.messages(readers)):
-        if place == _MOST or all(seen[t] >= _SAMPLES for t in readers):
-            break
+    orders = {topic: _orders(topic, found) for topic, found in readers.items()}
+    stamped = {topic: _stamped(topic) for topic in readers}
+    for topic, logged, data in bag.messages(readers):
         seen[topic] += 1
-        if seen[topic] > _SAMPLES:
-            continue
+        first = seen[topic] <= _SAMPLES
         try:
-            message = TYPES.deserialize_cdr(data, topic.type)
-            order = unstated_order(message, camera)
-            if order is not None:
-                notes[f'{topic.name}: {order}'] = None
+            message = None
+            if first or orders[topic]:
+                message = TYPES.deserialize_cdr(data, topic.type)
+            for order in orders[topic]:
+                order.check(message)
+            if first:
+                unstated = unstated_order(message, camera)
+                if unstated is not None:
+                    notes[f'{topic.name}: {unstated}'] = None
             for source, read in readers[topic]:
-                stamps.read(message, logged, topic, source)
-                read(message)
+                if stamped[topic] and source.stamp == 'header' and len(data) >= _HEADER:
+                    stamps.note(header_stamp(data), logged, topic, source)
+                if first:
+                    read(message)
         except (ObservationError, ConfigError) as error:
-            refused[f'{topic.name}: {error}'] = None
+            problems[f'{topic.name}: {error}'] = None
         except SerdeError:
-            refused[f'{topic.name}: message that is damaged or of another layout'] = None
-    report.problems += refused
+            problems[f'{topic.name}: message that is damaged or of another layout'] = None
+    report.problems += problems
     report.notes += notes
+
+
+def _orders(topic: Topic, found: list[Reader]) -> list[JointOrder]:
+    """Return what follows the joints of a topic that go by place."""
+    if topic.type not in JOINT_TYPES:
+        return []
+    orders = [JointOrder(source.fields) for source, _ in found if isinstance(source, Channel)]
+    return [order for order in orders if order.by_place]
+
+
+def _stamped(topic: Topic) -> bool:
+    """Whether messages of a topic begin with a header."""
+    fields: Any = TYPES.fielddefs[topic.type][1]
+    return bool(fields) and fields[0][0] == 'header'

@@ -8,6 +8,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Sequence
 import logging
+import struct
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,12 @@ class Stamps:
         if header is None or source.stamp == 'log':
             return logged + delay
         stamp = header.stamp.sec * NS_PER_S + header.stamp.nanosec
+        return self.note(stamp, logged, topic, source, delay)
+
+    def note(
+        self, stamp: int, logged: int, topic: Topic, source: Camera | Channel, delay: int = 0
+    ) -> int:
+        """Return when a message of this header stamp [ns] counts."""
         if stamp:
             self.offsets[source.key].append(stamp - logged)
             return stamp
@@ -58,6 +65,13 @@ class Stamps:
         """Say how the clocks of images and commands differ; None if they agree."""
         applied = contract.action.applied.key
         return clocks_differ(self.offsets['camera'], self.offsets[applied], applied)
+
+
+def header_stamp(data: bytes) -> int:
+    """Read the stamp [ns] of a serialised message that begins with its header."""
+    order = '<' if data[1] & 1 else '>'
+    seconds, nanoseconds = struct.unpack_from(f'{order}iI', data, 4)
+    return int(seconds) * NS_PER_S + int(nanoseconds)
 
 
 def clocks_differ(

@@ -230,6 +230,8 @@ def _read_bag(
     stamps = Stamps(report.unstamped)
     fields = () if contract.state is None else contract.state.fields
     orders = {applied.key: JointOrder(applied.fields), 'state': JointOrder(fields)}
+    for key, joints in report.joints.items():  # of the bags before
+        orders[key].joints = joints
     order = ''
     for topic, logged, data in bag.messages(wanted):
         if number == 0 and topic != numbers and damage.total() == known:

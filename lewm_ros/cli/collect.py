@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('task', nargs='?', help=f'simulated task: {NAMES}')
     parser.add_argument('--out', required=True, type=Path, help='bag folder to create')
     parser.add_argument(
-        '--camera-rate', type=float, help='[Hz] (default 20, or that of the steps of a slower task)'
+        '--camera-rate',
+        type=float,
+        help='[Hz] (default 20, or the next lower one with whole steps between)',
     )
     parser.add_argument(
         '--image-size', type=image_size, default=64, metavar='PX', help='64 (default) or 640x480'

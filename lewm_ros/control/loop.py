@@ -233,7 +233,8 @@ class CommandLoop:
     def _punctual(self, now: int) -> int:
         """Return when this tick was due [ns]: a period after the last, if less than half one late.
 
-        Late ticks would make uneven changes of a plan at its limits, and go beyond them.
+        Late ticks would make uneven changes of a plan at its limits, and go beyond them. A clock
+        that is set forward by less counts as late until a tick comes early.
         """
         due = self._due + self._period
         return due if due <= now < due + self._period // 2 else now

@@ -36,6 +36,8 @@ class PlannerPolicy:
         new_goal: called at the start of an episode and then every ``goal_seconds``; returns a
             goal image (S, S, 3) uint8.
         goal_seconds: [s].
+        rest: returns the command (A,) under which a robot stands still that holds and was sent
+            nothing yet; zero by default.
 
     Attributes:
         forecast: stamp [ns] and time to the goal [s] of the episode's first plan, by the roadmap;
@@ -51,11 +53,12 @@ class PlannerPolicy:
         config: PlannerConfig,
         new_goal: Callable[[], np.ndarray],
         goal_seconds: float = float('inf'),
+        rest: Callable[[], np.ndarray] | None = None,
     ) -> None:
         self.policy = Policy(bundle, contract, engine, config)
         self._reports = contract.action.executed is not None
-        # What a robot does that holds and was sent nothing yet.
-        self._rest = np.clip(np.zeros(contract.action.size), *contract.action.bounds)
+        zero = np.clip(np.zeros(contract.action.size), *contract.action.bounds)
+        self._rest = (lambda: zero) if rest is None else rest
         self._new_goal, self._goal_seconds = new_goal, goal_seconds
         self.reset()
 
@@ -78,6 +81,7 @@ class PlannerPolicy:
             config,
             lambda: task.set_goal(task.sample_goal(np.inf)),
             task.goal_seconds,
+            task.rest,
         )
 
     def reset(self) -> None:
@@ -113,7 +117,7 @@ class PlannerPolicy:
         """Return the command (A,) from ``stamp`` on."""
         command = self.policy.command(stamp)
         if command is None:
-            return self._rest
+            return self._rest()
         if self._reports:
             self.policy.executed(command, stamp)
         return command

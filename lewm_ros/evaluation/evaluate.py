@@ -132,6 +132,7 @@ def evaluate(
         engine,
         config,
         task.goal_picture,
+        rest=task.rest,
     )
     uniform = UniformPolicy(contract, np.random.default_rng(seed))
     return {

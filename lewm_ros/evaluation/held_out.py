@@ -176,9 +176,12 @@ class HeldOutWindows:
         shown = visibility[:, moving]
         lengths = np.linalg.norm(shown, axis=2)
         alike = shown @ shown.transpose(0, 2, 1)
-        known = alike / floor**2 + np.diag(spread[moving] ** -2)
+        ranges = spread[moving]
+        scaled = alike * ranges * ranges[:, None]  # per spread of the commands
+        least = max(floor, 1e-5 * float(np.sqrt(scaled.max(initial=0))))
+        known = scaled / least**2 + np.eye(len(moving))
         variances = np.diagonal(np.linalg.inv(known), axis1=1, axis2=2)
-        precisions = np.median(np.sqrt(variances), axis=0)
+        precisions = np.median(np.sqrt(variances), axis=0) * ranges
         scale = np.maximum(lengths[:, :, None] * lengths[:, None], 1e-24)
         cosines = np.abs(np.median(alike / scale, axis=0)) - np.eye(len(moving))
         found: list[_Seen] = [_UNSEEN] * self._action.size

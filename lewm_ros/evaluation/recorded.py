@@ -76,6 +76,10 @@ def read_recorded(bundle: Bundle, bags: Sequence[Path], task: Task) -> list[Epis
     Raises BagError where there are none, or they hold no full state of the task.
     """
     width, found = len(task.state()), []
+    if not width:
+        raise BagError(
+            f'{task.name} does not tell its state: no episode can begin in a recorded one'
+        )
     for episode, fresh in read_marked(bundle, bags):
         states = episode.states
         if states is None or states.shape[1] != width:

@@ -129,9 +129,12 @@ def _model(found: Planability) -> list[str]:
     for d in hidden:
         precise = '' if d.precision is None else f', precision {d.precision:.2g} {d.unit}'
         how, why = '', 'it moves the image too little'
-        if d.like and d.effect >= EFFECT and not _placed(d):
-            how, why = f' apart from {d.like}', 'the image hardly tells which of them moves'
-            precise += f', {d.alone:.2g} if {d.like} were known'
+        if d.effect >= EFFECT and not _placed(d):
+            why = 'the image hardly tells where it is'
+            precise += f', {d.share:.0%} of what its commands vary by'
+            if d.like:
+                how, why = f' apart from {d.like}', 'the image hardly tells which of them moves'
+                precise += f', {d.alone:.2g} if {d.like} were known'
         problems.append(
             f'{d.name} does not show in the latents{how} (effect / error {d.effect:.2f}{precise}): '
             f'{why}, and it will not be placed; crop or move the camera, or leave it out of the '

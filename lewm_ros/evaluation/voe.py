@@ -101,6 +101,7 @@ class Trials:
             config,
             lambda: task.set_goal(task.sample_goal()),
             GOAL_SECONDS,
+            task.rest,
         )
 
     def run(

@@ -199,7 +199,9 @@ class ResourceNode(LifecycleNode):
                 callback(*args)
             except Exception as error:
                 failed.append(True)
-                share = f' ({sum(failed)} of the last {RECENT} messages {name})' if name else ''
+                share = (
+                    f' ({sum(failed)} of the last {RECENT} messages {name} are bad)' if name else ''
+                )
                 self._note_error(key, error, share if len(failed) == RECENT else '')
             else:
                 failed.append(False)

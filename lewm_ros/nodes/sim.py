@@ -27,6 +27,7 @@ from lewm_ros.sim import NAMES, make_task
 from lewm_ros.time import NS_PER_S
 
 FRAME_ID = 'camera_optical'
+JOINT_STATE = 'sensor_msgs/msg/JointState'
 #: A command counts as zero when it is not renewed for this long: a driver's timeout [ns].
 COMMAND_TIMEOUT = NS_PER_S // 2
 #: Further behind than this the simulation skips the time that was lost [ns].
@@ -66,7 +67,7 @@ class RealtimeSimulation:
 
     def advance(self, now: int) -> None:
         """Integrate up to ``now`` [ns], in whole physics steps."""
-        if not 0 <= now - self.time <= BEHIND:
+        if not 0 <= now - self.time <= max(BEHIND, 2 * self._step):
             self.re_anchors += 1
             self.set_time(now)
         while now - self.time >= self._step:
@@ -101,7 +102,13 @@ class SimNode(LewmNode):
     PARAMETERS = (
         Parameter('task', 'reacher', f'Simulated task: {NAMES}.'),
         Parameter('seed', 0, 'Seed of the task.', low=0, high=2**31 - 1),
-        Parameter('camera_rate', 20.0, 'Frames per second [Hz].', low=0.5, high=200.0),
+        Parameter(
+            'camera_rate',
+            20.0,
+            'Frames per second [Hz]; at most one in each step of the task.',
+            low=0.5,
+            high=200.0,
+        ),
         Parameter('image_size', 64, 'Height of a frame [px].', low=16, high=1024),
         Parameter('image_width', 0, 'Width of a frame [px]; 0: as its height.', low=0, high=1280),
     )
@@ -138,7 +145,7 @@ class SimNode(LewmNode):
         self.subscribe(String, 'sim/perturb', self._on_perturb, STREAM)
         self._reset_service = self.create_service(Trigger, 'sim/reset', self._on_reset)
         self._begin_episode()
-        self.every(1.0 / self.params['camera_rate'], self._tick)
+        self.every(max(1 / self.params['camera_rate'], self._task.timestep), self._tick)
 
     def deactivate(self) -> None:
         """Stop the simulation."""
@@ -166,6 +173,11 @@ class SimNode(LewmNode):
             raise ConfigError(
                 f'camera.type is {contract.camera.type}: the simulator publishes '
                 'sensor_msgs/msg/Image'
+            )
+        state, told = contract.state, len(self._task.state())
+        if state is not None and state.type != JOINT_STATE and len(state.fields) != told:
+            raise ConfigError(
+                f'state.fields are {len(state.fields)}: expected {told}, {self._task.state_text}'
             )
         return contract
 
@@ -209,9 +221,13 @@ class SimNode(LewmNode):
 
     def _publish_state(self, stamp: int, state: np.ndarray) -> None:
         channel = self._contract.state
-        if channel is not None and channel.type != 'sensor_msgs/msg/JointState':
+        if not state.size:
+            return
+        if channel is not None and channel.type != JOINT_STATE:
             message = message_class(channel.type)()
             write_fields(message, channel.fields, state)
+            if hasattr(message, 'header'):
+                message.header = header(stamp)
         else:
             message = JointState(header=header(stamp), name=list(self._task.joints))
             position, velocity = np.split(state, 2)

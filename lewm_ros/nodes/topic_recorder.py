@@ -54,12 +54,13 @@ class TopicRecorder(LewmNode):
 
     def _joint_orders(self, contract: Contract) -> dict[str, JointOrder]:
         sources = (contract.action, contract.action.executed, contract.state)
-        orders = {
+        return {
             self.resolve_topic_name(source.topic): JointOrder(source.fields)
             for source in sources
-            if source is not None and source.type in JOINT_TYPES
+            if source is not None
+            and source.type in JOINT_TYPES
+            and JointOrder(source.fields).by_place
         }
-        return {name: order for name, order in orders.items() if order.by_place}
 
     def _check_topics(self) -> None:
         """Subscribe to what is published by now; notice what is silent."""
@@ -135,8 +136,8 @@ class TopicRecorder(LewmNode):
             remedy = 'set parameter image_reliability to publisher'
 
         def take(data: bytes, received: int) -> None:
-            self._check_order(name, kind, data)
             pause = session.take(recorded, data, received)
+            self._check_order(name, kind, data)
             if pause:
                 self._note_gap(recorded)
             if dropped := session.dropped(name):

@@ -184,7 +184,7 @@ def collect_task(
         out: bag folder to create.
         episodes: how many.
         seconds: length of each [s].
-        camera_rate: [Hz]; None: 20, or one frame in each step where there are fewer.
+        camera_rate: [Hz]; None: 20, or the next lower one with whole steps between.
         size: height and width of the images [px], or one number for both.
         policy_name: 'random', or 'planner', which reaches random goals.
         bundle: of the planner; named like the task where it is empty.
@@ -209,7 +209,8 @@ def collect_task(
         else:
             policy = RandomPolicy(contract, rng)
         if camera_rate is None:
-            camera_rate = min(20.0, 1 / task.timestep)
+            steps = np.ceil(round(1 / (20 * task.timestep), 6))
+            camera_rate = float(1 / (steps * task.timestep))
         _frame_steps(camera_rate, task)  # checked before the bag is created
         start = START
         with BagWriter(out, command) as bag:

@@ -10,6 +10,7 @@ of success no evaluation.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 import re
@@ -21,6 +22,7 @@ import numpy as np
 from lewm_ros.errors import ConfigError
 from lewm_ros.install import missing_package
 from lewm_ros.robot.contract import Contract
+from lewm_ros.sim.rendering import choose_backend
 from lewm_ros.sim.task import Judge, Task
 
 #: How the name of such a task begins.
@@ -85,8 +87,8 @@ class GymnasiumTask(Task):
         """Return an environment of its own: goals are drawn and judged by it."""
         return cls()
 
-    @staticmethod
-    def goal_of(state: np.ndarray) -> np.ndarray:
+    @classmethod
+    def goal_of(cls, state: np.ndarray) -> np.ndarray:
         """Return the state itself."""
         return state
 
@@ -242,6 +244,8 @@ def make_environment(env_id: str) -> Any:
         import gymnasium
     except ImportError as error:
         raise ConfigError(f'task {PREFIX}{env_id}: {missing_package("gymnasium")}') from error
+    with suppress(ConfigError):  # it may render without OpenGL
+        choose_backend()
     namespace, slash, _ = env_id.partition('/')
     try:
         if (
@@ -267,14 +271,14 @@ def _gymnasium_errors() -> tuple[type[Exception], ...]:
     """What environments raise that are unknown, or whose own packages are missing."""
     from gymnasium.error import Error
 
-    return Error, ImportError
+    return Error, ImportError, TypeError  # the last where there is no render_mode
 
 
 def state_access(env: Any) -> StateAccess | None:
     """Find how the state is told and taken; None where it is not.
 
     By methods ``get_state()`` and ``set_state(state)``, by positions and velocities of a MuJoCo
-    environment, or by an attribute ``state`` of numbers, as in classic control.
+    environment, or by an attribute ``state`` of numbers, as in classic control; after a reset.
     """
     inner = env.unwrapped
     positions = getattr(getattr(inner, 'data', None), 'qpos', None)
@@ -285,7 +289,11 @@ def state_access(env: Any) -> StateAccess | None:
             lambda: np.concatenate([inner.data.qpos, inner.data.qvel]),
             lambda state: inner.set_state(*np.split(state, [len(positions)])),
         )
-    if not hasattr(inner, 'state'):
+    try:
+        told = np.array(getattr(inner, 'state', None), dtype=float)
+    except (TypeError, ValueError):  # a method, or a structure of its own
+        return None
+    if told.ndim > 1 or not np.isfinite(told).all():  # such as an image
         return None
     return StateAccess(
         lambda: np.array(inner.state, dtype=float).reshape(-1),

@@ -62,10 +62,10 @@ class MujocoTask(Task):
         """Return the class: its goals need no world."""
         return cls
 
-    @staticmethod
-    def goal_of(state: np.ndarray) -> np.ndarray:
-        """Return the pose (J,) of a state (2 J,): velocities do not count."""
-        return state[: len(state) // 2]
+    @classmethod
+    def goal_of(cls, state: np.ndarray) -> np.ndarray:
+        """Return the pose (J,), which comes first in a state: velocities do not count."""
+        return state[: len(cls.joints)]
 
     @classmethod
     @abstractmethod

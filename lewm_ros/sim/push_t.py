@@ -52,6 +52,10 @@ class PushT(GymnasiumTask):
 
         return StateAccess(get, put)
 
+    def rest(self) -> np.ndarray:
+        """Return the agent's place, (2,) [px]."""
+        return self.state()[:2]
+
     def _draw(self) -> np.ndarray:
         self._env.unwrapped._last_action = None  # else it is marked by a cross
         return super()._draw()

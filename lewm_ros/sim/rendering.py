@@ -23,10 +23,10 @@ from lewm_ros.install import how_to_install
 _open_renderer: Any = None
 
 
-def load_mujoco() -> ModuleType:
-    """Import mujoco with a working offscreen backend chosen.
+def choose_backend() -> None:
+    """Choose how MuJoCo renders offscreen, before it is imported; a MUJOCO_GL set before is kept.
 
-    Keeps a MUJOCO_GL that the user set. Raises ConfigError naming the package to install.
+    Raises ConfigError naming the package to install.
     """
     if not os.environ.get('MUJOCO_GL'):
         for backend, library in (('osmesa', 'OSMesa'), ('egl', 'EGL')):
@@ -40,6 +40,14 @@ def load_mujoco() -> ModuleType:
             )
     # llvmpipe would otherwise take every core away from the planner.
     os.environ.setdefault('LP_NUM_THREADS', '1')
+
+
+def load_mujoco() -> ModuleType:
+    """Import mujoco with a working offscreen backend chosen.
+
+    Raises ConfigError naming the package to install.
+    """
+    choose_backend()
     try:
         import mujoco
     except ImportError as error:

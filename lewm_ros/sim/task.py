@@ -62,9 +62,14 @@ class Task(ABC):
     def judge(cls) -> Judge:
         """Return what has goal_near, pose_errors and achieves, which need no camera image."""
 
-    @staticmethod
+    def rest(self) -> np.ndarray:
+        """Return the command (A,) under which the robot stays where it is."""
+        action = self.robot().action
+        return np.clip(np.zeros(action.size), *action.bounds)
+
+    @classmethod
     @abstractmethod
-    def goal_of(state: np.ndarray) -> np.ndarray:
+    def goal_of(cls, state: np.ndarray) -> np.ndarray:
         """Return the goal (G,) whose image shows a state (X,)."""
 
     @abstractmethod

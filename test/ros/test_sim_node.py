@@ -14,7 +14,9 @@ from std_srvs.srv import Trigger
 
 from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.messages import stamp_of, to_ns
+from lewm_ros.nodes.sim import RealtimeSimulation
 from lewm_ros.robot.imaging import from_message
+from lewm_ros.sim import make_task
 from lewm_ros.time import NS_PER_S
 
 
@@ -146,6 +148,21 @@ def test_an_unknown_task_is_refused_in_one_line(bench):
     """The tasks that there are follow the name, status 2, no traceback."""
     with bench.nodes('sim_node', task='hexapod') as process:
         assert process.wait() == 2
-        said = "parameter 'task' is 'hexapod': expected one of ['reacher', 'push', 'two_room']"
+        said = "task 'hexapod' is unknown: expected reacher, push, two_room, "
         assert said in process.output
         assert 'Traceback' not in process.output
+
+
+def test_a_driver_of_positions_holds_the_last_one():
+    """However old it is; before the first there is nothing to go to, and the world stands still."""
+    task, step = make_task('reacher', 32), NS_PER_S // 10
+    simulation = RealtimeSimulation(task, 2, 0, hold=True)
+    for tick in range(1, 5):
+        simulation.advance(tick * step)
+    assert task.time == 0 and simulation.time == 4 * step
+    simulation.command(4 * step, np.array([0.5, 0.0]))
+    for tick in range(5, 21):
+        simulation.advance(tick * step)
+    assert task.time == pytest.approx(1.6)
+    assert task.data.ctrl.tolist() == [0.5, 0.0]
+    task.close()

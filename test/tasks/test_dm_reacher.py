@@ -64,3 +64,11 @@ def test_its_recordings_are_read(tmp_path: Path) -> None:
     for episode in read_episodes([tmp_path / 'bag'], find_task('dm_reacher').robot(), 64):
         assert len(episode.stamps) == 100 and episode.states is not None
         assert np.ptp(episode.states[:, :2], axis=0).max() > 0.5
+
+
+def test_frames_are_whole_steps_apart_by_default(tmp_path: Path) -> None:
+    """Three steps of 20 ms: 20 frames a second are none."""
+    arguments = ['--episodes', '1', '--seconds', '3']
+    assert main(['collect', 'dm_reacher', '--out', str(tmp_path / 'bag'), *arguments]) == 0
+    (episode,) = read_episodes([tmp_path / 'bag'], find_task('dm_reacher').robot(), 64)
+    assert set(np.diff(episode.stamps).tolist()) == {60_000_000}

@@ -76,6 +76,15 @@ class Unjudged(MutePoint):
         self._x = np.array(state)
 
 
+class Pictured(MutePoint):
+    """Calls its last image its state, as some do."""
+
+    @property
+    def state(self) -> np.ndarray:
+        """Return the image, (40, 60, 3)."""
+        return self.render()
+
+
 class Clockless(Point):
     """Does not say how long a step is."""
 
@@ -96,5 +105,5 @@ class Grey(Point):
         return super().render()[..., 0]
 
 
-for kind in (Point, MutePoint, Unjudged, Clockless, Buttons, Grey):
+for kind in (Point, MutePoint, Unjudged, Pictured, Clockless, Buttons, Grey):
     gymnasium.register(f'lewm/{kind.__name__}-v0', entry_point=kind, max_episode_steps=5)

@@ -76,7 +76,7 @@ def test_a_clock_that_differs_is_named_with_its_figure(
     status = main(['check', 'reacher', '--data', str(bag)])
     said = capsys.readouterr().out
     assert status == 2
-    assert ('clocks differ' in said) == (offset(0) != 0)  # it reads the first messages only
+    assert says in said
     camera = replace(reacher_contract.camera, stamp='log')
     log = replace(reacher_contract, camera=camera, state=None)
     file = tmp_path / 'log.yaml'

@@ -143,6 +143,10 @@ def test_two_bags_of_two_orders_are_not_trained_on(tmp_path: Path, robot: Contra
         for bag in (first, second):
             assert check_bag(bag, contract).problems == []
     assert len(load_windows([first, second], named, 16, 1, 2, tmp_path / 'cache').bags) == 2
+    report = ReadReport()
+    *_, last = read_episodes([first, second], robot, 16, report)
+    assert last.states is None
+    assert [n for text, n in report.refused.items() if 'as elbow, shoulder, before' in text]
     said = (
         r'bag .*/second lists the joints of state as elbow, shoulder, .*/first as shoulder, elbow'
     )

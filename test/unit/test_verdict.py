@@ -100,6 +100,7 @@ def drive(bundle: Bundle, number: int, heavy: float = 1.0, noise: float = 0.02) 
     [
         ({'actions': [*GOOD.actions, BLIND]}, 'j3 does not show in the latents'),
         ({'actions': [*GOOD.actions, ALIKE]}, 'j3 does not show in the latents apart from j2'),
+        ({'actions': [*GOOD.actions, replace(ALIKE, like='')]}, '97% of what its commands vary by'),
         ({'actions': [BLIND, BLIND]}, 'no command shows in the latents'),
         ({'actions': [*GOOD.actions, STILL]}, 'command j3 hardly varies'),
         ({'prediction': [0.4], 'trained': None}, 'hardly better than copying'),
