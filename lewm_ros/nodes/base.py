@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lifecycle base of all nodes: autostart, parameters, loading, diagnostics.
 
-A node overrides four hooks (:meth:`LewmNode.configure`, ``activate``, ``deactivate``,
-``cleanup``), :meth:`LewmNode.report` and, where it has parameters that can be set at run time,
-:meth:`LewmNode.check` and :meth:`LewmNode.changed`.
+A node overrides four hooks (:meth:`LewmNode.configure`, ``activate``, ``deactivate``, ``cleanup``),
+``report`` and, where it has parameters that can be set at run time, ``check`` and ``changed``.
 """
 
 from __future__ import annotations
