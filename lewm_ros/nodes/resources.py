@@ -199,10 +199,10 @@ class ResourceNode(LifecycleNode):
                 callback(*args)
             except Exception as error:
                 failed.append(True)
-                share = (
-                    f' ({sum(failed)} of the last {RECENT} messages {name} are bad)' if name else ''
-                )
-                self._note_error(key, error, share if len(failed) == RECENT else '')
+                share = ''
+                if name and len(failed) == RECENT:
+                    share = f' ({sum(failed)} of the last {RECENT} messages {name} are bad)'
+                self._note_error(key, error, share)
             else:
                 failed.append(False)
                 self.conditions.set(key, None)

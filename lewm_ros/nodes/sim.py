@@ -88,12 +88,12 @@ class RealtimeSimulation:
         stamp, values = self._commands[0]
         if stamp > self.time:
             return self._rest, stamp
+        until = self._commands[1][0] if len(self._commands) > 1 else forever
         if self._hold:
-            return values, self._commands[1][0] if len(self._commands) > 1 else forever
+            return values, until
         if self.time - stamp >= COMMAND_TIMEOUT:
-            return self._rest, self._commands[1][0] if len(self._commands) > 1 else forever
-        ends = [stamp + COMMAND_TIMEOUT, *(s for s, _ in list(self._commands)[1:2])]
-        return values, min(ends)
+            return self._rest, until
+        return values, min(stamp + COMMAND_TIMEOUT, until)
 
 
 class SimNode(LewmNode):

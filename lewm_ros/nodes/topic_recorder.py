@@ -55,11 +55,11 @@ class TopicRecorder(LewmNode):
     def _joint_orders(self, contract: Contract) -> dict[str, JointOrder]:
         sources = (contract.action, contract.action.executed, contract.state)
         return {
-            self.resolve_topic_name(source.topic): JointOrder(source.fields)
+            self.resolve_topic_name(source.topic): order
             for source in sources
             if source is not None
             and source.type in JOINT_TYPES
-            and JointOrder(source.fields).by_place
+            and (order := JointOrder(source.fields)).by_place
         }
 
     def _check_topics(self) -> None:
