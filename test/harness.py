@@ -88,14 +88,14 @@ class Process:
         """Send a signal without waiting for an end."""
         self._process.send_signal(number)
 
-    def end(self, *signals: signal.Signals, timeout: float = 10.0) -> int:
+    def end(self, *signals: signal.Signals, timeout: float = 20.0) -> int:
         """Send signals 30 ms apart and return the exit status."""
         for number in signals or (signal.SIGINT,):
             self._process.send_signal(number)
             time.sleep(0.03)
         return self._process.wait(timeout)
 
-    def wait(self, timeout: float = 20.0) -> int:
+    def wait(self, timeout: float = 40.0) -> int:
         """Return the exit status of a program that ends by itself."""
         return self._process.wait(timeout)
 
@@ -208,7 +208,7 @@ class Bench:
         while (left := end - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=min(left, 0.05))
 
-    def until(self, done: Callable[[], Any], what: str, timeout: float = 15.0) -> None:
+    def until(self, done: Callable[[], Any], what: str, timeout: float = 40.0) -> None:
         """Handle messages until something is so; fail the test with ``what`` if it never is."""
         end = time.monotonic() + timeout
         while not done():
@@ -221,7 +221,7 @@ class Bench:
             self.until(
                 lambda name=name: self.figures(name).get('lifecycle') == 'active',
                 f'{name} is not active',
-                20.0,
+                60.0,
             )
 
     def figures(self, node: str) -> dict[str, str]:
@@ -238,7 +238,7 @@ class Bench:
         """Return the newest diagnostics text of a node."""
         return self.diagnostics.get(f'lewm/{node}', (0, '', {}))[1]
 
-    def says(self, node: str, *texts: str, timeout: float = 15.0) -> None:
+    def says(self, node: str, *texts: str, timeout: float = 40.0) -> None:
         """Wait until the diagnostics text of a node has all these; it comes once a second."""
         self.until(
             lambda: all(text in self.text(node) for text in texts),
@@ -246,7 +246,7 @@ class Bench:
             timeout,
         )
 
-    def content(self, *nodes: str, timeout: float = 15.0) -> None:
+    def content(self, *nodes: str, timeout: float = 40.0) -> None:
         """Wait until nodes have nothing to say."""
         self.until(
             lambda: {self.text(node) for node in nodes} == {'ok'},
