@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 
 from lewm_ros.errors import ModelError
+from lewm_ros.model import ARCHITECTURES, ModelConfig
+from lewm_ros.robot.checks import CheckError
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class TrainConfig:
         held_out: share of the episodes kept for validation.
         colour_jitter: strength of :func:`lewm_ros.training.augment.jitter_colours`; 0 leaves the
             images as they are.
+        image_size: of the images that the model reads [px]; None: as the architecture has it.
 
     """
 
@@ -37,6 +40,7 @@ class TrainConfig:
     sigreg_weight: float = 0.09
     held_out: float = 0.05
     colour_jitter: float = 0.0
+    image_size: int | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -45,6 +49,16 @@ class TrainConfig:
             raise ModelError(f'lr is {self.lr}: expected more than 0')
         if not 0 <= self.colour_jitter < math.inf:
             raise ModelError(f'colour_jitter is {self.colour_jitter}: expected 0 or more')
+
+    def model(self, architecture: str, action_size: int) -> ModelConfig:
+        """Return an architecture. Raises ModelError for an image size that it cannot have."""
+        config = ARCHITECTURES[architecture](action_size)
+        if self.image_size is None:
+            return config
+        try:
+            return replace(config, image_size=self.image_size)
+        except CheckError as error:
+            raise ModelError(str(error)) from error
 
 
 CONFIGS = {

@@ -22,7 +22,6 @@ from lewm_ros import __version__
 from lewm_ros.bags.episodes import recording_command
 from lewm_ros.bundle import CARD, MANIFEST, Bundle, check_writable, write_bundle
 from lewm_ros.errors import ModelError
-from lewm_ros.model import ARCHITECTURES
 from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.config import TrainConfig
@@ -80,7 +79,7 @@ def train(
     device = choose_device(device)
     keep_memory()
     torch.set_num_threads(threads)
-    sizes = ARCHITECTURES[architecture](contract.action.size)
+    sizes = config.model(architecture, contract.action.size)
     windows = load_windows(
         list(data),
         contract,

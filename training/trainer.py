@@ -21,7 +21,6 @@ from lewm_ros.bundle import Manifest
 from lewm_ros.errors import ModelError
 from lewm_ros.files import atomic_write
 from lewm_ros.model import (
-    ARCHITECTURES,
     LeWorldModel,
     prediction_loss,
     random_directions,
@@ -88,7 +87,7 @@ class Trainer:
                     'model needs it to vary; record commands that move it'
                 )
         torch.manual_seed(seed)
-        self.model = LeWorldModel(ARCHITECTURES[architecture](contract.action.size)).to(device)
+        self.model = LeWorldModel(config.model(architecture, contract.action.size)).to(device)
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(),
             lr=config.lr,

@@ -50,6 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--steps', type=int, help="optimiser steps (default: the model's)")
     parser.add_argument('--lr', type=float, help="peak learning rate (default: the model's)")
     parser.add_argument(
+        '--image-size',
+        type=int,
+        metavar='PX',
+        help="of the images that the model reads (default: the model's)",
+    )
+    parser.add_argument(
         '--colour-jitter',
         type=float,
         default=0.0,
@@ -75,12 +81,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, print held-out losses, add decoder and roadmap, and say whether it is ready."""
-    given = {'steps': args.steps, 'lr': args.lr, 'colour_jitter': args.colour_jitter}
+    keys = ('steps', 'lr', 'colour_jitter', 'image_size')
+    given = {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
     bundle = train(
         args.data,
         Contract.load(find('contract', args.contract)),
         args.model,
-        replace(CONFIGS[args.model], **{k: v for k, v in given.items() if v is not None}),
+        replace(CONFIGS[args.model], **given),
         args.out,
         RunFolder(args.folder or Path('runs') / args.out.name),
         device=args.device,

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +19,7 @@ from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import Task, make_task
 from lewm_ros.sim.push_policy import PushPolicy
+from lewm_ros.sim.push_t_policy import PushTPolicy
 from lewm_ros.sim.two_room_policy import TwoRoomPolicy
 from lewm_ros.time import NS_PER_S
 
@@ -27,8 +28,6 @@ JOINT_STATES = 'joint_states'  #: topic of the state if the contract names none
 #: Simulated time of the first episode [ns], and pause between episodes [ns].
 START = NS_PER_S
 REST = 10 * NS_PER_S
-#: Policies of training data, by task; the others have random commands.
-SCRIPTED = {'push': PushPolicy, 'two_room': TwoRoomPolicy}
 
 
 class Policy(Protocol):
@@ -42,6 +41,14 @@ class Policy(Protocol):
 
     def act(self, stamp: int) -> np.ndarray:
         """Return the command (A,), contract units, held from ``stamp`` [ns] on."""
+
+
+#: Policies of training data, by task; the others have random commands.
+SCRIPTED: dict[str, Callable[[Contract, np.random.Generator, Task], Policy]] = {
+    'push': PushPolicy,
+    'two_room': TwoRoomPolicy,
+    'gym:gym_pusht/PushT-v0': PushTPolicy,
+}
 
 
 class RandomPolicy:

@@ -13,13 +13,26 @@ from lewm_ros.sim.gymnasium_task import GymnasiumTask, StateAccess
 #: A goal is reached within these of agent and T together [px of 512], and of the T's angle [rad]:
 #: the criterion of stable-worldmodel's Push-T.
 NEAR, TURNED = 20.0, np.pi / 9
+#: Side of the plane and radius of the agent [px].
+SIDE, RADIUS = 512.0, 15.0
+#: Corners of the T in its own coordinates [px]; its inside lies to the left of each side.
+OUTLINE = (
+    (-60.0, 0.0),
+    (60.0, 0.0),
+    (60.0, 30.0),
+    (15.0, 30.0),
+    (15.0, 120.0),
+    (-15.0, 120.0),
+    (-15.0, 30.0),
+    (-60.0, 30.0),
+)
 
 
 class PushT(GymnasiumTask):
     """A round agent pushes a T over a plane; an action is the place that the agent heads for.
 
     The state is x and y of agent and T [px], angle of the T [rad], and their rates of change in
-    the same order. Data of random commands hardly turns the T.
+    the same order. `PushTPolicy` makes data.
     """
 
     unit = 'px'

@@ -19,16 +19,18 @@ class ScriptedPolicy(ABC):
     and 0.5 s; a share of the episodes is noise alone.
 
     Args:
-        contract: the robot; its limits are symmetric.
+        contract: the robot.
         rng: draws everything.
         task: whose state is read.
 
     """
 
     blind_share: float  #: of episodes that are noise alone
+    noise = (0.05, 0.5)  #: its least and largest standard deviation beside the script
 
     def __init__(self, contract: Contract, rng: np.random.Generator, task: Task) -> None:
-        self._high = np.asarray(contract.action.high)
+        low, high = contract.action.bounds
+        self._middle, self._half = (low + high) / 2, (high - low) / 2
         self._period = contract.period
         self._rng, self._task = rng, task
         self.reset()
@@ -39,26 +41,26 @@ class ScriptedPolicy(ABC):
 
     @abstractmethod
     def _wanted(self) -> np.ndarray:
-        """Velocity (A,) as a share of the largest, called once per control period."""
+        """Command (A,), -1 and 1 the limits, called once per control period."""
 
     def reset(self) -> None:
         """Draw an episode's noise, and begin the script."""
         rng = self._rng
         self._blind = rng.random() < self.blind_share
         self._keep = np.exp(-self._period / np.exp(rng.uniform(np.log(0.05), np.log(0.5))))
-        self._std = rng.uniform(0.4, 1.2) if self._blind else rng.uniform(0.05, 0.5)
-        self._noise = rng.normal(size=len(self._high)) * self._std
+        self._std = rng.uniform(0.4, 1.2) if self._blind else rng.uniform(*self.noise)
+        self._noise = rng.normal(size=len(self._half)) * self._std
         self._begin_episode()
 
     def observe(self, stamp: int, image: np.ndarray) -> None:  # noqa: B027
         """Look away: a script reads the state."""
 
     def act(self, stamp: int) -> np.ndarray:
-        """Return the next command (A,) [m/s]."""
-        fresh = self._rng.normal(size=len(self._high)) * self._std
+        """Return the next command (A,), contract units."""
+        fresh = self._rng.normal(size=len(self._half)) * self._std
         self._noise = self._keep * self._noise + np.sqrt(1 - self._keep**2) * fresh
-        wanted = np.zeros(len(self._high)) if self._blind else self._wanted()
-        return np.clip((wanted + self._noise) * self._high, -self._high, self._high)
+        wanted = np.zeros(len(self._half)) if self._blind else self._wanted()
+        return self._middle + self._half * np.clip(wanted + self._noise, -1, 1)
 
 
 def unit(vector: np.ndarray) -> np.ndarray:

@@ -14,6 +14,8 @@ from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.cli import main
 from lewm_ros.robot.imaging import prepare
 from lewm_ros.sim import Task, find_task, make_task
+from lewm_ros.sim.push_t import SIDE
+from lewm_ros.sim.push_t_policy import PushTPolicy
 
 pytest.importorskip('gym_pusht')
 NAME = 'gym:gym_pusht/PushT-v0'
@@ -74,6 +76,24 @@ def test_a_goal_is_reached_by_place_and_angle(task: Task) -> None:
     ):
         task.set_state(goal + np.array([*change, 0, 0, 0, 0, 0]))
         assert task.reached() is reached, change
+
+
+def test_its_data_moves_and_turns_the_t_and_keeps_it_on_the_plane(task: Task) -> None:
+    """In 25 steps by 45 px and 20 degrees, on average of 24 episodes."""
+    policy = PushTPolicy(task.robot(), np.random.default_rng(0), task)
+    moved, turned = [], []
+    for _ in range(24):
+        task.reset()
+        policy.reset()
+        path = [task.state()]
+        for _ in range(200):
+            task.step(policy.act(0))
+            path.append(task.state())
+        places = np.array(path)[:, 2:5]
+        moved.append(np.linalg.norm(places[25:, :2] - places[:-25, :2], axis=1).mean())
+        turned.append(np.abs(places[25:, 2] - places[:-25, 2]).mean())
+        assert (np.abs(places[:, :2] - SIDE / 2) < SIDE / 2).mean() > 0.9
+    assert np.mean(moved) > 45 and np.mean(turned) > np.pi / 9
 
 
 def test_recorded_states_are_those_of_the_images(tmp_path: Path) -> None:

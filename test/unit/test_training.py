@@ -107,6 +107,17 @@ def test_batches_continue_where_they_stopped():
     assert not np.array_equal(whole[0], whole[3])  # a new order each epoch
 
 
+def test_images_of_another_size_are_trained_on(bag, tmp_path, reacher_contract):
+    """The encoder grows with them; a size that it cannot have is named."""
+    config = replace(CONFIG, image_size=96)
+    windows = load_windows([bag], reacher_contract, 96, 3, 5, tmp_path)
+    trainer = Trainer(windows, reacher_contract, 'small', config, 'cpu', seed=1)
+    assert trainer.model.config.image_size == 96
+    list(trainer.run(1))
+    with pytest.raises(ModelError, match='image_size is 90: expected a multiple of 16'):
+        replace(config, image_size=90).model('small', 2)
+
+
 def test_training_lowers_the_losses_and_keeps_the_latents_alive(trainer):
     """A short run moves both losses the right way."""
     first, *_ = trainer.losses(*trainer.batch(trainer.train[:64]))
