@@ -118,7 +118,7 @@ test-tasks: $(TASKS)/.lewm_ros
 $(TASKS)/.lewm_ros: setup.py constraints.txt
 	$(PYTHON) -m venv --clear $(TASKS)
 	$(TASKS)/bin/python -m pip install --disable-pip-version-check -c constraints.txt \
-	    -e '.[cpu,sim,record,dmc,pusht]' pytest pytest-timeout tqdm lz4 zstandard
+	    -e '.[cpu,sim,record,cube,dmc,pusht]' pytest pytest-timeout tqdm lz4 zstandard
 	touch $@
 
 lint: setup

@@ -65,6 +65,7 @@ setup(
         'openvino': ['openvino', 'onnx'],
         'sim': ['mujoco>=3.17,<4'],
         'gym': ['gymnasium>=1'],
+        'cube': ['mujoco>=3.17,<4', 'ogbench'],
         'dmc': ['mujoco>=3.17,<4', 'dm-control'],
         # 7 has no collision handlers any more.
         'pusht': ['gymnasium>=1', 'gym-pusht', 'pymunk<7'],

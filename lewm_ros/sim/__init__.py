@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from lewm_ros.errors import ConfigError
+from lewm_ros.sim.cube import Cube
 from lewm_ros.sim.dm_reacher import DmReacher
 from lewm_ros.sim.gymnasium_task import PREFIX, GymnasiumTask, gymnasium_task
 from lewm_ros.sim.mujoco_task import MujocoTask
@@ -21,7 +22,7 @@ TASKS: dict[str, type[MujocoTask]] = {task.name: task for task in (Reacher, Push
 #: Tasks whose models are in packages of their own, an extra each.
 EXTRA_TASKS: dict[str, type[MujocoTask]] = {DmReacher.name: DmReacher}
 #: Environments that lack something as a task, by their ids.
-ADAPTERS = {'gym_pusht/PushT-v0': PushT}
+ADAPTERS = {'gym_pusht/PushT-v0': PushT, 'visual-cube-single-v0': Cube}
 #: What a name of a task may be, for people.
 NAMES = f'{", ".join(TASKS | EXTRA_TASKS)}, or {PREFIX}ID of a Gymnasium environment'
 

@@ -18,6 +18,7 @@ from lewm_ros.errors import ConfigError
 from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import Task, make_task
+from lewm_ros.sim.cube_policy import CubePolicy
 from lewm_ros.sim.push_policy import PushPolicy
 from lewm_ros.sim.push_t_policy import PushTPolicy
 from lewm_ros.sim.two_room_policy import TwoRoomPolicy
@@ -48,6 +49,7 @@ SCRIPTED: dict[str, Callable[[Contract, np.random.Generator, Task], Policy]] = {
     'push': PushPolicy,
     'two_room': TwoRoomPolicy,
     'gym:gym_pusht/PushT-v0': PushTPolicy,
+    'gym:ogbench:visual-cube-single-v0': CubePolicy,
 }
 
 

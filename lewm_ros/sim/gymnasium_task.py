@@ -57,7 +57,7 @@ class GymnasiumTask(Task):
     unit = 'of state'
 
     def __init__(self, image_size: int | tuple[int, int] = 64, seed: int = 0) -> None:
-        self._env = make_environment(self.env_id)
+        self._env = self.make()
         self._robot = self.robot()
         self._size = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.rng = np.random.default_rng(seed)
@@ -70,6 +70,16 @@ class GymnasiumTask(Task):
     def robot(cls) -> Contract:
         """Return a contract by the action space; a position where zero is no action in it."""
         return _drafted(cls)
+
+    @classmethod
+    def make(cls) -> Any:
+        """Make the environment, without a limit of steps."""
+        return make_environment(cls.env_id)
+
+    @property
+    def environment(self) -> Any:
+        """The environment itself, without wrappers."""
+        return self._env.unwrapped
 
     @staticmethod
     def period_of(env: Any) -> float | None:
@@ -235,8 +245,13 @@ def gymnasium_task(env_id: str, kind: type[GymnasiumTask] = GymnasiumTask) -> ty
     return type(kind.__name__, (kind,), {'env_id': env_id, 'name': PREFIX + env_id})
 
 
-def make_environment(env_id: str) -> Any:
+def make_environment(env_id: str, told: bool = True, **options: Any) -> Any:
     """Make a Gymnasium environment that renders images, without a limit of steps.
+
+    Args:
+        env_id: its id, with or without the module that registers it.
+        told: whether its metadata tells its render modes; else it is known to render.
+        options: of its own.
 
     Raises ConfigError where it is missing or has no rgb_array rendering.
     """
@@ -255,11 +270,15 @@ def make_environment(env_id: str) -> Any:
         ):
             import_module(namespace)  # which registers it, by the custom of such packages
         env = gymnasium.make(
-            env_id, render_mode='rgb_array', max_episode_steps=-1, disable_env_checker=True
+            env_id,
+            render_mode='rgb_array',
+            max_episode_steps=-1,
+            disable_env_checker=True,
+            **options,
         )
     except _gymnasium_errors() as error:
         raise ConfigError(f'task {PREFIX}{env_id}: {error}') from error
-    if 'rgb_array' not in env.metadata.get('render_modes', ()):
+    if told and 'rgb_array' not in env.metadata.get('render_modes', ()):
         raise ConfigError(
             f'task {PREFIX}{env_id} has the render modes {env.metadata.get("render_modes")}: '
             "expected 'rgb_array' among them"
@@ -307,7 +326,7 @@ def _drafted(task: type[GymnasiumTask]) -> Contract:
 
     Raises ConfigError where the actions are no Box of finite numbers, or its period is unknown.
     """
-    env = make_environment(task.env_id)
+    env = task.make()
     try:
         env.reset(seed=0)
         access = task.access(env)

@@ -70,7 +70,7 @@ class PushT(GymnasiumTask):
         return self.state()[:2]
 
     def _draw(self) -> np.ndarray:
-        self._env.unwrapped._last_action = None  # else it is marked by a cross
+        self.environment._last_action = None  # else it is marked by a cross
         return super()._draw()
 
     def pose_errors(self, pose: np.ndarray, goal: np.ndarray) -> np.ndarray:
