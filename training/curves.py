@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The curves of a training run: losses, and standard deviation and rank of the latents."""
+"""The curves of a training run: losses, and how the latents spread and move."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ def draw(metrics: Path, target: Path) -> None:
         there = np.isfinite(values)
         axes.plot(steps[there], values[there], style, label=label, linewidth=1.2, markersize=3)
 
-    figure = Figure(figsize=(10, 7), layout='constrained')
-    prediction, regulariser, std, rank = figure.subplots(2, 2, sharex=True).ravel()
+    figure = Figure(figsize=(14, 7), layout='constrained')
+    panels = figure.subplots(2, 3, sharex=True)
+    prediction, regulariser, std = panels[0]
+    rank, straight, unused = panels[1]
+    unused.remove()
     line(prediction, 'prediction', 'training', 'C0-')
     line(prediction, 'validation_prediction', 'held out', 'C1o-')
     line(prediction, 'validation_copy_last', 'held out, copying the last latent', 'C7.--')
@@ -41,9 +44,12 @@ def draw(metrics: Path, target: Path) -> None:
     line(rank, 'effective_rank', 'training batches', 'C0-')
     line(rank, 'validation_effective_rank', 'held out', 'C1o-')
     rank.set(title='effective rank of the latents', ylim=(0, None))
-    for axes in (prediction, regulariser, std, rank):
+    line(straight, 'validation_straightness', 'held out', 'C1o-')
+    straight.set(title='straightness of the latent paths')
+    for axes in (prediction, regulariser, std, rank, straight):
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-    for axes in (std, rank):
+    for axes in (std, rank, straight):
         axes.set_xlabel('step')
+        axes.tick_params(labelbottom=True)
     figure.savefig(target, dpi=100, format='png')

@@ -28,6 +28,7 @@ COLUMNS = (
     'validation_copy_last',
     'validation_latent_std',
     'validation_effective_rank',
+    'validation_straightness',
 )
 
 

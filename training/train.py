@@ -141,7 +141,8 @@ def _train(trainer: Trainer, folder: RunFolder, name: str) -> list[dict[str, flo
                 f'step {trainer.step}: {describe_losses(metrics)}, latent std '
                 f'{metrics["validation_latent_std"]:.2f}, effective rank '
                 f'{metrics["validation_effective_rank"]:.1f} of '
-                f'{trainer.model.config.latent_size}'
+                f'{trainer.model.config.latent_size}, straightness '
+                f'{metrics["validation_straightness"]:.2f}'
             )
             if trainer.step < steps and time.monotonic() - exported >= EXPORT_EVERY:
                 manifest = trainer.manifest(name, _provenance(trainer, folder, losses))

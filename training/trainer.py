@@ -19,6 +19,7 @@ import torch
 
 from lewm_ros.bundle import Manifest
 from lewm_ros.errors import ModelError
+from lewm_ros.evaluation.latents import effective_rank, latent_std, straightness
 from lewm_ros.files import atomic_write
 from lewm_ros.model import (
     LeWorldModel,
@@ -28,11 +29,11 @@ from lewm_ros.model import (
 )
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.augment import jitter_colours
+from lewm_ros.training.batchnorm import reestimate_batchnorm
 from lewm_ros.training.config import TrainConfig
 from lewm_ros.training.device import has_bfloat16
 from lewm_ros.training.export import export_files
 from lewm_ros.training.loader import normalised, read_ahead
-from lewm_ros.training.metrics import effective_rank, latent_std, reestimate_batchnorm
 from lewm_ros.training.windows import Windows, batches
 
 #: Mean losses over windows: of the prediction, and of the last latent as the prediction.
@@ -199,7 +200,7 @@ class Trainer:
                 _, prediction, regulariser = self._check(unchecked)
                 unchecked.clear()
             if logged:
-                flat = z.flatten(0, 1)
+                flat = z.detach().flatten(0, 1).float().cpu().numpy()
                 std = latent_std(flat)
                 if self.step >= 200 and std < COLLAPSED:
                     raise ModelError(
@@ -257,17 +258,19 @@ class Trainer:
                 predicted = self.model.predict(z[:, :-1], actions)
                 both = torch.stack([predicted, z[:, :-1]]) - z[:, 1:]
                 errors.append(both.square().mean(dim=(2, 3)).T.double().cpu().numpy())
-                latents.append(z.flatten(0, 1))
+                latents.append(z)
             bags.append({})
             if len(chosen):
                 mean = np.concatenate(errors).mean(axis=0)
                 bags[-1] = dict(zip(LOSSES, mean.tolist()))
                 totals += share * mean
-        flat = torch.cat(latents)
+        every = torch.cat(latents).float().cpu().numpy()
+        flat = every.reshape(-1, every.shape[-1])
         return {
             **dict(zip(LOSSES, totals.tolist())),
             'validation_latent_std': latent_std(flat),
             'validation_effective_rank': effective_rank(flat),
+            'validation_straightness': straightness(every),
         }, bags
 
     def save(self, path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 from contextlib import closing
 from dataclasses import replace
+from importlib.util import find_spec
 import json
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from lewm_ros.evaluation.verdict import describe, judge
 from lewm_ros.evaluation.verdict_figure import draw as draw_verdict
 from lewm_ros.evaluation.voe_figure import draw, draw_expected
 from lewm_ros.files import find
+from lewm_ros.install import missing_package
 from lewm_ros.planning import PlannerConfig
 from lewm_ros.robot.settings import help_of
 from lewm_ros.sim import EXTRA_TASKS, NAMES, TASKS, Task, find_task, make_task
@@ -63,8 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         'Measure a bundle: goals reached in simulation, random ones or those of recorded episodes '
         '(--episodes BAG), or what surprises it (--voe); without a '
-        'simulator whether it is ready for its robot (--data HELD_OUT_BAG), or linear probes '
-        '(--probe BAG).'
+        'simulator whether it is ready for its robot (--data HELD_OUT_BAG), or what latents '
+        'hold of the state, and how they move (--probe BAG).'
     )
     parser.add_argument('bundle', help='bundle folder or name')
     parser.add_argument(
@@ -114,7 +116,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'to count false alarms in, none of them part of the calibration',
     )
     parser.add_argument(
-        '--probe', nargs='+', type=Path, metavar='BAG', help='bags to fit linear probes on'
+        '--probe',
+        nargs='+',
+        type=Path,
+        metavar='BAG',
+        help='bags to fit probes of the state on, a linear one and a network',
     )
     parser.add_argument(
         '--figure',
@@ -227,9 +233,21 @@ def _probe(args: argparse.Namespace, bundle: Bundle) -> int:
     """Print how much of the state latents hold."""
     found = probe_bags(bundle, load_engine(bundle, args.engine), args.probe)
     if args.json:
-        print(json.dumps({'probe_r2': found}))
-    for name, r2 in found.items() if not args.json else ():
-        print(f'probe {name}: R² {r2["linear"]:.3f}, of sine and cosine {r2["sin_cos"]:.3f}')
+        print(json.dumps(found))
+        return 0
+    for name, r2 in found['probe_r2'].items():
+        for probe, text in (('linear', 'linear'), ('mlp', 'network')):
+            if probe in r2:
+                print(
+                    f'{name}, {text}: R² {r2[probe]:.3f}, of sine and cosine '
+                    f'{r2[f"{probe}_sin_cos"]:.3f}'
+                )
+    if not find_spec('torch'):
+        print(f'no probe by a network: {missing_package("torch")}')
+    print(
+        f'straightness {found["straightness"]:.2f}, effective rank '
+        f'{found["effective_rank"]:.1f} of {bundle.spec.latent_size}'
+    )
     return 0
 
 

@@ -1,10 +1,13 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Linear probes: how much of the recorded state a latent holds (paper section 5)."""
+"""How much of the recorded state a latent holds, and how latents move (paper section 5)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +15,12 @@ from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import Engine
 from lewm_ros.errors import BagError
+from lewm_ros.evaluation.latents import effective_rank, straightness
 from lewm_ros.progress import progress
+from lewm_ros.time import NS_PER_S
+
+#: Of the network of a probe: width, steps, rows in a batch, learning rate.
+WIDTH, STEPS, BATCH, LR = 256, 2000, 512, 1e-3
 
 
 def linear_probe(
@@ -23,28 +31,66 @@ def linear_probe(
     x = (train - mean).astype(np.float64)
     ridge = 1e-3 * len(x) * np.eye(x.shape[1])
     weights = np.linalg.solve(x.T @ x + ridge, x.T @ (train_target - middle))
-    predicted = (test - mean) @ weights + middle
+    return _r2((test - mean) @ weights + middle, target)
+
+
+def mlp_probe(
+    train: np.ndarray, train_target: np.ndarray, test: np.ndarray, target: np.ndarray
+) -> np.ndarray:
+    """R² of a network with two hidden layers, as :func:`linear_probe`; it needs torch."""
+    import torch
+    from torch import nn
+
+    middle, spread = train_target.mean(axis=0), train_target.std(axis=0) + 1e-9
+    x = torch.tensor(train, dtype=torch.float32)
+    y = torch.tensor((train_target - middle) / spread, dtype=torch.float32)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        sizes = [x.shape[1], WIDTH, WIDTH, y.shape[1]]
+        network = nn.Sequential(
+            *(m for a, b in zip(sizes, sizes[1:]) for m in (nn.Linear(a, b), nn.GELU()))
+        )[:-1]
+        optimiser = torch.optim.AdamW(network.parameters(), lr=LR, weight_decay=1e-2)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
+        for _ in range(STEPS):
+            rows = torch.randint(len(x), (BATCH,))
+            optimiser.zero_grad()
+            nn.functional.mse_loss(network(x[rows]), y[rows]).backward()
+            optimiser.step()
+            schedule.step()
+    with torch.no_grad():
+        found = network(torch.tensor(test, dtype=torch.float32)).double().numpy()
+    return _r2(found * spread + middle, target)
+
+
+def _r2(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Share of the variance of targets (N, X) that is explained, (X,)."""
     residual = np.square(predicted - target).sum(axis=0)
-    return 1 - residual / np.square(target - target.mean(axis=0)).sum(axis=0)
+    return np.asarray(1 - residual / np.square(target - target.mean(axis=0)).sum(axis=0))
 
 
-def probe_bags(bundle: Bundle, engine: Engine, bags: list[Path]) -> dict[str, dict[str, float]]:
-    """R² for every field of the contract's state, by name; fitted on 4 of 5 episodes.
+def probe_bags(bundle: Bundle, engine: Engine, bags: list[Path]) -> dict[str, Any]:
+    """Probe every field of the contract's state; fitted on 4 of 5 episodes.
 
-    A field that is not finite in all of the bags is left out.
-
-    ``linear`` is for the number itself, ``sin_cos`` the mean for its sine and cosine: the one
-    to read for an angle that wraps around.
+    Returns ``probe_r2``, by field the R² of ``linear`` and ``mlp`` for the number itself, and
+    ``linear_sin_cos`` and ``mlp_sin_cos``, means for its sine and cosine, to be read for an angle
+    that wraps around; ``straightness`` over blocks, and ``effective_rank``. A field that is not
+    finite in all of the bags is left out, and so is the network without torch.
 
     Raises BagError where the bags hold no state or fewer than five episodes.
     """
     latents: list[np.ndarray] = []
     states: list[np.ndarray] = []
+    paths: list[np.ndarray] = []
+    block = bundle.manifest.frameskip * bundle.contract.period * NS_PER_S
     source = read_episodes(bags, bundle.contract, bundle.manifest.image_size)
     for episode in progress(source, desc='probe', unit='episode'):
         if episode.states is not None:
             latents.append(np.stack([engine.encode(image) for image in episode.images]))
             states.append(episode.states)
+            step = max(1, round(block / float(np.median(np.diff(episode.stamps)))))
+            starts = np.arange(max(0, len(latents[-1]) - 2 * step))
+            paths.append(latents[-1][starts[:, None] + step * np.arange(3)])
     if len(latents) < 5 or bundle.contract.state is None:
         raise BagError(
             f'{len(latents)} episodes with the state of the contract in '
@@ -55,10 +101,17 @@ def probe_bags(bundle: Bundle, engine: Engine, bags: list[Path]) -> dict[str, di
     known = np.isfinite(np.concatenate(states)).all(axis=0)
     x = np.concatenate(states[:cut])[:, known], np.concatenate(states[cut:])[:, known]
     fields = [name for name, finite in zip(bundle.contract.state.fields, known) if finite]
-    linear, sine, cosine = (
-        linear_probe(z[0], f(x[0]), z[1], f(x[1])) for f in (np.array, np.sin, np.cos)
-    )
+    probes: dict[str, Callable[..., np.ndarray]] = {'linear': linear_probe}
+    if find_spec('torch'):
+        probes['mlp'] = mlp_probe
+    found: dict[str, dict[str, float]] = {name: {} for name in fields}
+    for probe, fit in probes.items():
+        targets = [np.concatenate([v, np.sin(v), np.cos(v)], axis=1) for v in x]
+        number, sine, cosine = np.split(fit(z[0], targets[0], z[1], targets[1]), 3)
+        for name, a, b, c in zip(fields, number, sine, cosine):
+            found[name] |= {probe: float(a), f'{probe}_sin_cos': float((b + c) / 2)}
     return {
-        name: {'linear': float(a), 'sin_cos': float((b + c) / 2)}
-        for name, a, b, c in zip(fields, linear, sine, cosine)
+        'probe_r2': found,
+        'straightness': straightness(np.concatenate(paths)),
+        'effective_rank': effective_rank(np.concatenate(latents)),
     }

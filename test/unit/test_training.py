@@ -17,15 +17,12 @@ import torch
 
 from lewm_ros.bundle import DECODER, Bundle
 from lewm_ros.errors import BagError, ModelError
-from lewm_ros.evaluation.probe import linear_probe
+from lewm_ros.evaluation.latents import effective_rank, latent_std, straightness
+from lewm_ros.evaluation.probe import linear_probe, mlp_probe
 from lewm_ros.training import trainer as training
+from lewm_ros.training.batchnorm import reestimate_batchnorm
 from lewm_ros.training.config import TrainConfig
 from lewm_ros.training.device import keep_memory
-from lewm_ros.training.metrics import (
-    effective_rank,
-    latent_std,
-    reestimate_batchnorm,
-)
 from lewm_ros.training.trainer import Trainer
 from lewm_ros.training.windows import Windows, batches, load_windows
 
@@ -263,14 +260,18 @@ def test_batchnorm_statistics_are_estimated_anew(trainer):
 def test_health_metrics_tell_alive_from_collapsed():
     """Rank counts directions, spread counts scale, a probe finds what is linear."""
     generator = torch.Generator().manual_seed(0)
-    z = torch.randn(4000, 16, generator=generator)
+    z = torch.randn(4000, 16, generator=generator).numpy()
     assert effective_rank(z) == pytest.approx(16, rel=0.05)
-    assert effective_rank(z[:, :1] @ torch.ones(1, 16)) == pytest.approx(1, abs=0.01)
+    assert effective_rank(z[:, :1] @ np.ones((1, 16))) == pytest.approx(1, abs=0.01)
     assert latent_std(0.3 * z) == pytest.approx(0.3, rel=0.05)
-    target = torch.stack([z[:, 0] - 2 * z[:, 3], torch.randn(4000, generator=generator)], dim=1)
-    z, target = z.numpy(), target.numpy()
-    r2 = linear_probe(z[:2000], target[:2000], z[2000:], target[2000:])
-    assert r2[0] > 0.99 and r2[1] < 0.05
+    assert straightness(np.arange(4)[None, :, None] * z[:100, None]) == pytest.approx(1)
+    assert straightness(z[:3999].reshape(-1, 3, 16)) == pytest.approx(-0.5, abs=0.05)
+    noise = torch.randn(4000, generator=generator).numpy()
+    target = np.stack([z[:, 0] - 2 * z[:, 3], np.sin(2 * z[:, 1]), noise], axis=1)
+    halves = z[:2000], target[:2000], z[2000:], target[2000:]
+    linear, mlp = linear_probe(*halves), mlp_probe(*halves)
+    assert linear[0] > 0.99 and linear[1] < 0.5 and linear[2] < 0.05
+    assert mlp[0] > 0.97 and mlp[1] > 0.8 and mlp[2] < 0.05
 
 
 def test_the_command_line_trains_and_writes_a_bundle(bag, tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics of a latent space, and re-estimated BatchNorm statistics."""
+"""Re-estimated BatchNorm statistics."""
 
 from __future__ import annotations
 
@@ -10,19 +10,6 @@ import torch
 from torch import nn
 
 from lewm_ros.model import LeWorldModel
-
-
-def latent_std(z: torch.Tensor) -> float:
-    """Mean over dimensions of the standard deviation over (N, D) latents; near 1 is healthy."""
-    return z.float().std(dim=0).mean().item()
-
-
-def effective_rank(z: torch.Tensor) -> float:
-    """Exponential of the entropy of the covariance's normalised spectrum of (N, D) latents."""
-    z = z.float() - z.float().mean(dim=0)
-    spectrum = torch.linalg.svdvals(z).square()
-    share = spectrum / spectrum.sum().clamp_min(1e-12)
-    return torch.exp(-(share * share.clamp_min(1e-12).log()).sum()).item()
 
 
 @torch.no_grad()
