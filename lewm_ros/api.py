@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from lewm_ros.bundle import Bundle, Calibration
+from lewm_ros.bundle.inverse_file import read_inverse
 from lewm_ros.bundle.roadmap_file import read_roadmap
 from lewm_ros.control.loop import CommandLoop, Reaction
 from lewm_ros.engines import Engine, EngineConfig, load_engine
@@ -266,9 +267,13 @@ def load_bundle(bundle: str | Path, contract: str | Path | None = None) -> tuple
 def make_planner(
     bundle: Bundle, contract: Contract, engine: Engine, config: PlannerConfig
 ) -> RecedingHorizonPlanner:
-    """Make a planner with the roadmap of its bundle, if it has one and ``config`` wants it."""
+    """Make a planner with what its bundle has and ``config`` wants: roadmap, inverse model.
+
+    Raises ConfigError where it wants an inverse model and the bundle has none.
+    """
     roadmap = read_roadmap(bundle) if config.roadmap else None
-    return RecedingHorizonPlanner(bundle.spec, contract, engine, config, roadmap)
+    inverse = read_inverse(bundle) if config.policy == 'idm' else None
+    return RecedingHorizonPlanner(bundle.spec, contract, engine, config, roadmap, inverse)
 
 
 def make_goal(bundle: Bundle, config: GoalConfig) -> Goal:

@@ -28,6 +28,7 @@ from lewm_ros.bundle.manifest import (
     OPTIONAL,
     Calibration,
     DecoderEntry,
+    InverseEntry,
     Manifest,
     RoadmapEntry,
 )
@@ -233,7 +234,7 @@ def rewrite_manifest(path: str | Path, manifest: Manifest) -> Bundle:
 
 
 def add_file(
-    bundle: Bundle, key: str, content: bytes, entry: RoadmapEntry | DecoderEntry
+    bundle: Bundle, key: str, content: bytes, entry: RoadmapEntry | DecoderEntry | InverseEntry
 ) -> Bundle:
     """Put a file of :data:`OPTIONAL` into a bundle, in place of one that it has.
 

@@ -25,6 +25,7 @@ ROLLOUT = 'rollout.onnx'
 FILES = (WEIGHTS, ENCODER, ROLLOUT)
 ROADMAP = 'roadmap.npz'  #: optional, see :class:`RoadmapEntry`
 DECODER = 'decoder.onnx'  #: optional, see :class:`DecoderEntry`
+INVERSE = 'inverse.npz'  #: optional, see :class:`InverseEntry`
 
 # Memory is taken by these numbers of the manifest, so they have limits: far above what a robot
 # needs, far below what would fill a computer.
@@ -41,6 +42,7 @@ DESCRIPTIVE = (
     'surprise_scale',
     'roadmap',
     'decoder',
+    'inverse',
     'goal_tolerance',
 )
 
@@ -141,10 +143,34 @@ class DecoderEntry:
         object.__setattr__(self, 'data', _hashes('decoder.data', self.data))
 
 
+@dataclass(frozen=True)
+class InverseEntry:
+    """What is beside the arrays of :data:`INVERSE`: the data and model that it was trained on."""
+
+    sha256: str  #: of the file
+    model_hash: str  #: :attr:`Manifest.model_hash` of the model whose latents it reads
+    blocks: int  #: that it tells commands for, and farthest goal of its training
+    frames: int  #: that it was trained on
+    error: float  #: mean squared error of the first command of held-out frames, normalised
+    spread: float  #: mean square of these commands
+    data: tuple[str, ...]  #: SHA-256 of each file of the data
+
+    def __post_init__(self) -> None:
+        for key in ('sha256', 'model_hash'):
+            _sha256(f'inverse.{key}', getattr(self, key))
+        for key, high in (('blocks', MAX_BLOCKS), ('frames', 10**9)):
+            checks.whole(f'inverse.{key}', getattr(self, key), 1, high)
+        for key in ('error', 'spread'):
+            value = checks.number(f'inverse.{key}', getattr(self, key), 0)
+            object.__setattr__(self, key, value)
+        object.__setattr__(self, 'data', _hashes('inverse.data', self.data))
+
+
 #: What a bundle may have beside its model: key of the manifest → file and kind of the entry.
 OPTIONAL: dict[str, tuple[str, Any]] = {
     'roadmap': (ROADMAP, RoadmapEntry),
     'decoder': (DECODER, DecoderEntry),
+    'inverse': (INVERSE, InverseEntry),
 }
 
 
@@ -171,6 +197,7 @@ class Manifest:
     #: Mean squared latent distance per dimension at which a goal is reached, where it was measured.
     goal_tolerance: float | None = None
     decoder: DecoderEntry | None = None  #: of the file :data:`DECODER`, where there is one
+    inverse: InverseEntry | None = None  #: of the file :data:`INVERSE`, where there is one
     files: dict[str, str] = field(default_factory=dict)  #: name → SHA-256; set when written
 
     def __post_init__(self) -> None:

@@ -33,6 +33,7 @@ COMMANDS = {
     'train': ('cli.train', 'train a model from bags'),
     'roadmap': ('cli.roadmap', 'map which goals bags connect, for goals beyond one plan'),
     'decoder': ('cli.decoder', 'train what shows latents as images, for view/plan'),
+    'inverse': ('cli.inverse', 'train the policy that needs no search'),
     'evaluate': (
         'cli.evaluate',
         'is a bundle ready for its robot (--data); success and surprise (--voe) in simulation',

@@ -24,6 +24,7 @@ from lewm_ros.evaluation.closed_loop import GOAL_SECONDS
 from lewm_ros.evaluation.evaluate import evaluate
 from lewm_ros.evaluation.false_alarms import false_alarms
 from lewm_ros.evaluation.held_out import AHEAD
+from lewm_ros.evaluation.offsets_figure import draw as draw_offsets
 from lewm_ros.evaluation.planability import Recordings, examine
 from lewm_ros.evaluation.probe import probe_bags
 from lewm_ros.evaluation.recorded import draw_pairs, read_recorded
@@ -54,7 +55,7 @@ OPTIONS: dict[str, tuple[tuple[str, ...], Any]] = {
     'kinds': (('voe',), list(PERTURBATIONS)),
     'alpha': (('voe',), SurpriseConfig.alpha),
     'horizon': (('voe',), SurpriseConfig.horizon),
-    'figure': (('voe', 'data'), None),
+    'figure': (('voe', 'data', 'episodes'), None),
     'task': (('goals', 'voe', 'episodes'), None),
     'image_size': (('goals', 'voe', 'episodes'), None),
 }
@@ -126,7 +127,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--figure',
         type=Path,
         metavar='FILE.png',
-        help='draw the figures of the verdict; with --voe: surprise over time around the events',
+        help='draw the figures of the verdict; with --voe: surprise over time around the events; '
+        'with --episodes: success against the offset',
     )
     parser.add_argument('--json', action='store_true', help='figures as JSON on standard output')
     group = parser.add_argument_group(
@@ -297,26 +299,31 @@ def _episodes(args: argparse.Namespace, bundle: Bundle, task: Task, config: Plan
     for offset in offsets:  # all before the first is measured, which takes minutes
         seconds = None if offset is None else offset * period
         drawn.append(draw_pairs(recorded, task, seconds, lead, args.goals, seed))
+    if args.figure is not None:
+        prepare_report(args.figure.parent)
+    if not args.json:
+        print('offset and budget in control steps; left out: pairs whose start is at the goal')
+        print('offset  budget   reached  95 % interval  mean time   random  left out')
     for offset, (pairs, solved) in zip(offsets, drawn):
         budget = args.budget or 2 * (offset or max(args.offset))
         measured = evaluate(
             bundle, task, engine, config, args.goals, budget * period, seed, pairs=pairs
         )
         rows.append({'offset': offset, 'budget': budget, 'solved_at_start': solved, **measured})
-    if args.json:
-        print(json.dumps({'offsets': rows}))
-        return 0
-    print('offset  budget   reached  95 % interval  mean time   random  left out')
-    for row in rows:
-        planner, random = row['planner'], row['random']
+        if args.json:
+            continue
+        planner, random = measured['planner'], measured['random']
         time = planner['seconds_mean']
         print(
-            f'{row["offset"] or "cross":>6}  {row["budget"]:>6}  {_of(planner):>8}  '
+            f'{offset or "cross":>6}  {budget:>6}  {_of(planner):>8}  '
             f'{planner["success_low"]:.2f} to {planner["success_high"]:.2f}   '
-            f'{"-" if time is None else f"{time:.2f} s":>9}  {_of(random):>7}  '
-            f'{row["solved_at_start"]:>8}'
+            f'{"-" if time is None else f"{time:.2f} s":>9}  {_of(random):>7}  {solved:>8}',
+            flush=True,
         )
-    print('offset and budget in control steps; left out: pairs whose start is at the goal')
+    if args.json:
+        print(json.dumps({'offsets': rows}))
+    if args.figure is not None:
+        draw_offsets(args.figure, rows, f'{bundle.manifest.name}, n = {args.goals}')
     return 0
 
 

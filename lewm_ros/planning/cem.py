@@ -138,6 +138,11 @@ class Solution:
     rollouts: int  #: candidates evaluated
     cut: bool  #: the deadline ended the search, not its size
 
+    @classmethod
+    def given(cls, mean: np.ndarray, cost: float) -> Solution:
+        """Return what was not searched for."""
+        return cls(mean, cost, 0.0, mean[None][:0], iterations=0, rollouts=1, cut=False)
+
 
 class CEM:
     """Cross-entropy search. What it finds does not depend on earlier searches."""

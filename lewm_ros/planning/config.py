@@ -14,6 +14,8 @@ from lewm_ros.robot.spec import ModelSpec
 
 #: What a candidate has one command for.
 CANDIDATES = ('block', 'tick')
+#: What finds a plan.
+POLICIES = ('search', 'idm')
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,12 @@ class PlannerConfig:
         choices=CANDIDATES,
     )
     cost: str = setting('ramp', 'Weight of the distance to the goal over the plan.', choices=KINDS)
+    policy: str = setting(
+        'search',
+        'What finds a plan: a search, or in a tenth of its time the inverse model of the bundle '
+        '(`lewm inverse`).',
+        choices=POLICIES,
+    )
     roadmap: bool = setting(
         True, 'Plan by the roadmap of the bundle, if it has one; false: by the latent distance.'
     )

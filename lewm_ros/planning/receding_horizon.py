@@ -24,6 +24,7 @@ from lewm_ros.errors import ModelError
 from lewm_ros.planning.cem import CEM, CEMConfig, Cost, Search, Solution
 from lewm_ros.planning.config import PlannerConfig, shares_first
 from lewm_ros.planning.costs import goal_cost, weights
+from lewm_ros.planning.inverse import InverseModel
 from lewm_ros.planning.roadmap import Field, Roadmap, field_cost
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.history import Context, held_average
@@ -109,6 +110,7 @@ class RecedingHorizonPlanner:
         engine: from ``lewm_ros.engines.load_engine``.
         config: settings.
         roadmap: of latents of the model, or None: the cost is the squared distance then.
+        inverse: tells the commands in place of a search, or None.
 
     Raises ConfigError if the robot is not the model's, ModelError if the model's rollout
     is shorter than ``config.horizon``.
@@ -122,6 +124,7 @@ class RecedingHorizonPlanner:
         engine: Engine,
         config: PlannerConfig,
         roadmap: Roadmap | None = None,
+        inverse: InverseModel | None = None,
     ) -> None:
         contract.check_against_bundle(spec.contract)
         if config.horizon > spec.horizon:
@@ -131,7 +134,7 @@ class RecedingHorizonPlanner:
             )
         self._spec = spec
         self._engine = engine
-        self._roadmap = roadmap
+        self._roadmap, self._inverse = roadmap, inverse
         self._limits = Limits(contract.action, contract.period)
         self._holds = contract.action.kind == 'position'
         self._ticks = spec.frameskip
@@ -181,9 +184,8 @@ class RecedingHorizonPlanner:
         mean = np.clip(np.zeros_like(self._low), self._low, self._high)
         field = None if self._roadmap is None else self._roadmap.field(goal)
         for cem, by in product((self._cold, self._warm), {None, field}):
-            search = self._search(
-                cem.config, context, committed, committed[-1:], self._cost(goal, by)
-            )
+            begun = self._begin(context, committed)
+            search = self._search(cem.config, begun, committed[-1:], self._cost(goal, by))
             for exact in {True, not search.coarse}:
                 search.iterate(mean, np.ones_like(mean), None, exact)
             search.cost(mean)
@@ -233,17 +235,23 @@ class RecedingHorizonPlanner:
         if self.config.clip:
             possible = self._limits.project(committed, previous)
             last, committed = last + possible[-1] - committed[-1], possible
+        begun = self._begin(context, committed)
         rest = np.broadcast_to(self._rest(last[-1]), self._low.shape)
         seeds = self._shifted(start, rest)
         warm = len(seeds) > 0
         cem = self._warm if warm else self._cold
-        solution = cem.solve(
-            self._search(cem.config, context, committed, last, self._cost(goal, field)),
-            mean=np.clip(seeds[0] if warm else rest, self._low, self._high),
-            std=self.config.warm_std if warm else self.config.std,
-            extra=np.concatenate([rest[None], seeds[1:]]),
-            deadline=deadline,
-        )
+        search = self._search(cem.config, begun, last, self._cost(goal, field))
+        if self._inverse is not None:
+            mean = self._ask(self._inverse, begun, goal, field, rest)
+            solution = Solution.given(mean, search.cost(mean))
+        else:
+            solution = cem.solve(
+                search,
+                mean=np.clip(seeds[0] if warm else rest, self._low, self._high),
+                std=self.config.warm_std if warm else self.config.std,
+                extra=np.concatenate([rest[None], seeds[1:]]),
+                deadline=deadline,
+            )
         actions = self._commands(solution.mean, last)
         if not np.isfinite(actions).all():  # whatever the search did: no such plan leaves
             raise ModelError('the plan found is not finite: expected finite candidates')
@@ -301,12 +309,11 @@ class RecedingHorizonPlanner:
     def _search(
         self,
         config: CEMConfig,
-        context: Context,
-        committed: np.ndarray,
+        begun: tuple[np.ndarray, ...],
         last: np.ndarray,
         by: tuple[Any, tuple[np.ndarray, ...]],
     ) -> Search:
-        latents, past, first = self._begin(context, committed)
+        latents, past, first = begun
         function, arrays = by
 
         def cost(candidates: np.ndarray, exact: bool) -> np.ndarray:
@@ -336,6 +343,30 @@ class RecedingHorizonPlanner:
     def _rest(self, previous: np.ndarray) -> np.ndarray:
         """Return the command (A,), normalised, of a robot that is to do nothing: hold or zero."""
         return self._spec.normalise(previous if self._holds else np.zeros(self._size))
+
+    def _ask(
+        self,
+        inverse: InverseModel,
+        begun: tuple[np.ndarray, ...],
+        goal: np.ndarray,
+        field: Field | None,
+        rest: np.ndarray,
+    ) -> np.ndarray:
+        """Return the commands (T, A), normalised, of an inverse model, and after it of ``rest``.
+
+        Towards a goal farther than it was trained for: to the point of the way that is as far.
+        """
+        latents, past, first = begun
+        if len(first):
+            after = self._engine.rollout(latents, past, first[None])[0]
+            latents = np.concatenate([latents, after])
+        latent = latents[-1]
+        if field is not None:
+            goal = field.ahead(latent, inverse.blocks * self._spec.block)
+        commands = inverse.commands(latents[-2], latent, goal)
+        steps = np.repeat(commands, self._ticks // self._step, axis=0)[: len(rest)]
+        commands = np.concatenate([steps, rest[len(steps) :]])
+        return np.clip(commands, self._low, self._high)
 
     def _begin(self, context: Context, committed: np.ndarray) -> tuple[np.ndarray, ...]:
         """What candidates start from: latents, past blocks, and the block before them, if any."""

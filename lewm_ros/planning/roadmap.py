@@ -101,7 +101,7 @@ class Field:
     """
 
     def __init__(self, roadmap: Roadmap, goal: np.ndarray) -> None:
-        self.roadmap = roadmap
+        self.roadmap, self.goal = roadmap, goal
         distance = _distances(goal[None], roadmap.nodes)[0]
         self.gap = float(distance.min())
         last = roadmap.price(distance).astype(np.float32)
@@ -139,6 +139,14 @@ class Field:
             if not times[node] < before:
                 return way  # an edge that is lost in rounding
             way.append((node, float(times[node])))
+
+    def ahead(self, latent: np.ndarray, seconds: float) -> np.ndarray:
+        """Point (D,) of the way from a latent (D,) to the goal, so many seconds on, or the goal."""
+        left = float(self.value(latent)) - seconds
+        for node, time in self.path(latent):
+            if time <= left:
+                return self.roadmap.nodes[node]
+        return self.goal
 
     def _relax(self, times: np.ndarray) -> np.ndarray:
         """Shorten times (M,) over the edges until nothing changes (Bellman and Ford)."""

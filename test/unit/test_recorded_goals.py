@@ -11,6 +11,7 @@ from pathlib import Path
 import re
 
 from command_line import lewm
+import cv2
 import numpy as np
 import pytest
 
@@ -180,7 +181,7 @@ def test_a_goal_of_another_episode():
         draw_pairs(episodes[:1], Reacher, None, LEAD, 1, seed=0)
 
 
-def test_a_table_with_a_row_for_each_offset(bag):
+def test_a_table_with_a_row_for_each_offset(bag, tmp_path):
     """Success of planner and random policy in the budget; JSON has the same numbers."""
     words = ('evaluate', 'reacher', '--episodes', bag)
     status, out, err = lewm(*words, '--cross', '--goals', '2', '--json')
@@ -190,9 +191,12 @@ def test_a_table_with_a_row_for_each_offset(bag):
     assert all(r['planner']['episodes'] == r['random']['episodes'] == 2 for r in rows)
     assert rows[0]['planner']['successes'] == 2
     assert all(r['random']['successes'] == 0 for r in rows)
-    status, out, err = lewm(*words, '--offset', '5', '10', '--budget', '8', '--goals', '1')
+    figure = tmp_path / 'offsets.png'
+    options = ('--offset', '5', '10', '--budget', '8', '--goals', '1', '--figure', figure)
+    status, out, err = lewm(*words, *options)
     assert status == 0, err
-    head, *table, note = out.splitlines()
+    assert cv2.imread(str(figure)).std() > 10
+    note, head, *table = out.splitlines()
     assert head.split()[:3] == ['offset', 'budget', 'reached'] and 'control steps' in note
     assert [row.split()[:2] for row in table] == [['5', '8'], ['10', '8']]
     assert all(row.split()[2].endswith('/1') for row in table)

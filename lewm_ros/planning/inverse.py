@@ -1,0 +1,56 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The inverse model: which commands lead from one latent to another, told by a small network.
+
+It learns from hindsight what a bag shows (GC-IDM, arXiv 2605.08732), and answers at once, without
+a search.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lewm_ros.errors import ModelError
+
+LAYERS = 4  #: of the network, with a ReLU between
+
+
+@dataclass(frozen=True)
+class InverseModel:
+    """A multilayer perceptron. D latent size, A command size, n blocks.
+
+    Raises ModelError for arrays that do not fit together.
+    """
+
+    weights: tuple[np.ndarray, ...]  #: (inputs, outputs) float32 of each layer
+    biases: tuple[np.ndarray, ...]  #: (outputs,) float32 of each layer
+    blocks: int  #: n, that it tells commands for, and the farthest goal that it was trained on
+    inputs: int  #: 3 D
+    outputs: int  #: n A
+
+    def __post_init__(self) -> None:
+        sizes = [self.inputs, *(len(bias) for bias in self.biases)]
+        shapes = [weight.shape for weight in self.weights]
+        if shapes != list(zip(sizes, sizes[1:])) or sizes[-1] != self.outputs:
+            raise ModelError(
+                f'weights of an inverse model have shapes {shapes}: expected {LAYERS} layers from '
+                f'{self.inputs} to {self.outputs} numbers'
+            )
+        if not all(np.isfinite(array).all() for array in (*self.weights, *self.biases)):
+            raise ModelError('weights of an inverse model are not finite')
+
+    def commands(self, before: np.ndarray, latent: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """Return one normalised command for each block from a latent (D,) on, (n, A) float64.
+
+        Args:
+            before: (D,) latent one block earlier.
+            latent: (D,).
+            goal: (D,), at most n blocks away.
+
+        """
+        x = np.concatenate([latent, latent - before, goal - latent]).astype(np.float32)
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases)):
+            x = (np.maximum(x, 0) if layer else x) @ weight + bias
+        return x.reshape(self.blocks, -1).astype(float)
