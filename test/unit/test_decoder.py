@@ -132,7 +132,7 @@ def test_a_changed_or_wrong_graph_is_refused(bundle) -> None:
         Bundle.load(bundle)
 
 
-@pytest.mark.parametrize('name', ['reacher', 'push'])
+@pytest.mark.parametrize('name', ['reacher', 'push', 'two_room'])
 def test_the_shipped_decoders_show_what_was_seen(name: str) -> None:
     """A decoded frame is nearer to that frame than to any of seven others."""
     found = Bundle.load(find('bundle', name))

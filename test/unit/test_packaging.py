@@ -237,7 +237,7 @@ def test_installed_versions_are_the_pinned_ones():
         assert found.split('+')[0] == wanted, name
 
 
-@pytest.mark.parametrize('name', ['reacher', 'push', 'tiny'])
+@pytest.mark.parametrize('name', ['reacher', 'push', 'two_room', 'tiny'])
 def test_bundles_tell_nothing_of_the_machine_they_were_made_on(name, tiny_bundle):
     """No source paths in exported graphs; the commands of shipped bundles have relative ones."""
     folder = tiny_bundle.path if name == 'tiny' else ROOT / 'models' / name

@@ -93,7 +93,7 @@ def test_what_cannot_be_is_refused(bundle, bags, capsys, arguments, said) -> Non
     assert (bundle / 'manifest.json').read_bytes() == before
 
 
-@pytest.mark.parametrize('name', ['reacher', 'push'])
+@pytest.mark.parametrize('name', ['reacher', 'push', 'two_room'])
 def test_shipped_bundles_have_maps_of_their_bags(name: str) -> None:
     """Nearly all held-out frames are covered and connected."""
     bundle = Bundle.load(find('bundle', name))
