@@ -13,6 +13,22 @@ from lewm_ros.robot.checks import CheckError
 
 
 @dataclass(frozen=True)
+class PLDMWeights:
+    """Weights of PLDM's terms beside the prediction, those of stable-worldmodel's pldm.yaml.
+
+    With them LeWM's authors compare; two terms are off. PLDM's own (arXiv 2502.14819) are tuned
+    for each environment.
+    """
+
+    variance: float = 18.0  #: hinge on the standard deviation over the batch
+    variance_in_time: float = 0.7  #: likewise over the frames of a window
+    covariance: float = 12.0  #: between dimensions, over the batch
+    covariance_in_time: float = 0.0  #: likewise over the frames of a window
+    smoothness: float = 0.2  #: squared difference of consecutive latents
+    inverse_dynamics: float = 0.0  #: squared error of the block told from two latents
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Settings of a training run. Raises ModelError for one that is out of range.
 
@@ -28,6 +44,9 @@ class TrainConfig:
         colour_jitter: strength of :func:`lewm_ros.training.augment.jitter_colours`; 0 leaves the
             images as they are.
         image_size: of the images that the model reads [px]; None: as the architecture has it.
+        objective: what is added to the prediction loss, of
+            :data:`lewm_ros.training.objectives.OBJECTIVES`.
+        pldm: weights of the objective 'pldm'.
 
     """
 
@@ -41,6 +60,8 @@ class TrainConfig:
     held_out: float = 0.05
     colour_jitter: float = 0.0
     image_size: int | None = None
+    objective: str = 'lewm'
+    pldm: PLDMWeights = PLDMWeights()
 
     def __post_init__(self) -> None:
         if self.steps < 1:

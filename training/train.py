@@ -125,7 +125,7 @@ def _train(trainer: Trainer, folder: RunFolder, name: str) -> list[dict[str, flo
                     folder.add(row)
                 bar.set_postfix(
                     pred=f'{row["prediction"]:.4f}',
-                    sigreg=f'{row["sigreg"]:.2f}',
+                    reg=f'{row["regulariser"]:.2f}',
                     std=f'{row["latent_std"]:.2f}',
                     rank=f'{row["effective_rank"]:.1f}',
                 )

@@ -21,12 +21,7 @@ from lewm_ros.bundle import Manifest
 from lewm_ros.errors import ModelError
 from lewm_ros.evaluation.latents import effective_rank, latent_std, straightness
 from lewm_ros.files import atomic_write
-from lewm_ros.model import (
-    LeWorldModel,
-    prediction_loss,
-    random_directions,
-    sigreg,
-)
+from lewm_ros.model import LeWorldModel, prediction_loss
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.augment import jitter_colours
 from lewm_ros.training.batchnorm import reestimate_batchnorm
@@ -34,6 +29,7 @@ from lewm_ros.training.config import TrainConfig
 from lewm_ros.training.device import has_bfloat16
 from lewm_ros.training.export import export_files
 from lewm_ros.training.loader import normalised, read_ahead
+from lewm_ros.training.objectives import make_objective
 from lewm_ros.training.windows import Windows, batches
 
 #: Mean losses over windows: of the prediction, and of the last latent as the prediction.
@@ -63,8 +59,8 @@ class Trainer:
         seed: of weights, batches, dropout and projections.
 
     Raises:
-        ModelError: an action dimension that never changes, collapse, or a loss that is not
-            finite.
+        ModelError: an objective that is unknown, an action dimension that never changes,
+            collapse, or a loss that is not finite.
 
     """
 
@@ -89,8 +85,10 @@ class Trainer:
                 )
         torch.manual_seed(seed)
         self.model = LeWorldModel(config.model(architecture, contract.action.size)).to(device)
+        self.objective = make_objective(config, self.model.config).to(device)
+        self.parameters = [*self.model.parameters(), *self.objective.parameters()]
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(),
+            self.parameters,
             lr=config.lr,
             weight_decay=config.weight_decay,
             fused=device == 'cuda',
@@ -150,35 +148,30 @@ class Trainer:
     def losses(
         self, pixels: torch.Tensor, actions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Prediction loss, SIGReg and the latents (B, F, D) of a batch."""
+        """Prediction loss, what the objective adds, and the latents (B, F, D) of a batch."""
         with torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
             z = self.model.encode(pixels)
             predicted = self.model.predict(z[:, :-1], actions)
-        directions = random_directions(z.shape[-1], self.config.num_projections, device=self.device)
-        return (
-            prediction_loss(predicted, z[:, 1:]),
-            sigreg(z.transpose(0, 1), directions),
-            z,
-        )
+        return prediction_loss(predicted, z[:, 1:]), self.objective(z, actions), z
 
     def update(
         self, pixels: torch.Tensor, actions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One optimiser step on a batch, as :meth:`placed` gives it.
 
-        Returns loss, prediction loss and SIGReg, (3,), and the latents (B, F, D), both detached
-        and on the device: nothing waits for it.
+        Returns loss, prediction loss and regulariser, (3,), and the latents (B, F, D), both
+        detached and on the device: nothing waits for it.
         """
         self.model.train()
         if self.config.colour_jitter:
             pixels = jitter_colours(pixels, self.config.colour_jitter)
         prediction, regulariser, z = self.losses(pixels, actions)
-        loss = prediction + self.config.sigreg_weight * regulariser
+        loss = prediction + self.objective.weight * regulariser
         for group in self.optimiser.param_groups:
             group['lr'] = self.lr(self.step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip_norm)
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.config.grad_clip_norm)
         self.optimiser.step()
         self.step += 1
         return torch.stack([loss, prediction, regulariser]).detach(), z.detach()
@@ -205,14 +198,14 @@ class Trainer:
                 if self.step >= 200 and std < COLLAPSED:
                     raise ModelError(
                         f'the latent space has collapsed at step {self.step}: standard deviation '
-                        f'{std:.3f}, expected near 1; raise the SIGReg weight or check that the '
-                        'images differ'
+                        f'{std:.3f}, expected near 1; raise the weight of the regulariser or check '
+                        'that the images differ'
                     )
                 yield {
                     'step': self.step,
                     'seconds': round(self.seconds, 1),
                     'prediction': prediction,
-                    'sigreg': regulariser,
+                    'regulariser': regulariser,
                     'latent_std': std,
                     'effective_rank': effective_rank(flat),
                 }
@@ -226,7 +219,7 @@ class Trainer:
         for step, (loss, prediction, regulariser) in enumerate(found, self.step - len(found)):
             if not math.isfinite(loss):
                 raise ModelError(
-                    f'the loss is {loss} at step {step} (prediction {prediction:g}, SIGReg '
+                    f'the loss is {loss} at step {step} (prediction {prediction:g}, regulariser '
                     f'{regulariser:g}): lower the learning rate'
                 )
         return found[-1]
@@ -278,6 +271,7 @@ class Trainer:
         state = {
             'settings': json.dumps(self.settings()),
             'model': self.model.state_dict(),
+            'objective': self.objective.state_dict(),
             'optimiser': self.optimiser.state_dict(),
             'step': self.step,
             'seconds': self.seconds,
@@ -311,6 +305,7 @@ class Trainer:
                     f'{value}: start a new run folder, or use the same settings'
                 )
         self.model.load_state_dict(state['model'])
+        self.objective.load_state_dict(state['objective'])
         self.optimiser.load_state_dict(state['optimiser'])
         self.step, self.seconds = state['step'], state['seconds']
         torch.set_rng_state(state['rng'].cpu())

@@ -26,6 +26,7 @@ from lewm_ros.robot.contract import Contract
 from lewm_ros.training.config import CONFIGS
 from lewm_ros.training.decoder import STEPS, train_decoder
 from lewm_ros.training.device import choose_device
+from lewm_ros.training.objectives import OBJECTIVES
 from lewm_ros.training.run_folder import RunFolder
 from lewm_ros.training.train import describe_losses, train
 
@@ -49,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
     parser.add_argument('--steps', type=int, help="optimiser steps (default: the model's)")
     parser.add_argument('--lr', type=float, help="peak learning rate (default: the model's)")
+    parser.add_argument(
+        '--objective',
+        choices=tuple(OBJECTIVES),
+        help='what keeps the latents from collapsing: SIGReg, or the terms of PLDM (default lewm)',
+    )
     parser.add_argument(
         '--image-size',
         type=int,
@@ -81,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, print held-out losses, add decoder and roadmap, and say whether it is ready."""
-    keys = ('steps', 'lr', 'colour_jitter', 'image_size')
+    keys = ('steps', 'lr', 'colour_jitter', 'image_size', 'objective')
     given = {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
     bundle = train(
         args.data,
