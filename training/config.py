@@ -10,6 +10,7 @@ import math
 from lewm_ros.errors import ModelError
 from lewm_ros.model import ARCHITECTURES, ModelConfig
 from lewm_ros.robot.checks import CheckError
+from lewm_ros.training.frozen import FrozenEncoder
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,19 @@ class TrainConfig:
         if not 0 <= self.colour_jitter < math.inf:
             raise ModelError(f'colour_jitter is {self.colour_jitter}: expected 0 or more')
 
-    def model(self, architecture: str, action_size: int) -> ModelConfig:
+    def model(
+        self, architecture: str, action_size: int, frozen: FrozenEncoder | None = None
+    ) -> ModelConfig:
         """Return an architecture. Raises ModelError for an image size that it cannot have."""
         config = ARCHITECTURES[architecture](action_size)
+        if frozen is not None:
+            if self.image_size not in (None, frozen.image_size):
+                raise ModelError(
+                    f'image_size is {self.image_size}: encoder {frozen.path} reads '
+                    f'{frozen.image_size} px'
+                )
+            sizes = {'image_size': frozen.image_size, 'latent_size': frozen.latent_size}
+            return replace(config, encoder='onnx', **sizes)
         if self.image_size is None:
             return config
         try:

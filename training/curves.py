@@ -35,6 +35,8 @@ def draw(metrics: Path, target: Path) -> None:
     line(regulariser, 'regulariser', 'training', 'C0-')
     regulariser.set(title='regulariser')
     for axes in (prediction, regulariser):
+        if not axes.dataLim.ymax > 0:  # nothing is added to the prediction
+            continue
         axes.set_yscale('log')
         axes.yaxis.set_major_formatter('{x:g}')
         axes.yaxis.set_minor_formatter('{x:g}')

@@ -18,21 +18,34 @@ from lewm_ros.model import ModelConfig, random_directions, sigreg
 from lewm_ros.training.config import TrainConfig
 
 
-class LeWM(nn.Module):
-    """SIGReg (paper section 3.1)."""
+class Objective(nn.Module):
+    """Nothing: the latents of a frozen encoder cannot collapse."""
+
+    weight = 0.0
 
     def __init__(self, config: TrainConfig, model: ModelConfig) -> None:
         super().__init__()
+
+    def forward(self, z: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        """Return what is added to the prediction loss, before its weight."""
+        return z.new_zeros(())
+
+
+class LeWM(Objective):
+    """SIGReg (paper section 3.1)."""
+
+    def __init__(self, config: TrainConfig, model: ModelConfig) -> None:
+        super().__init__(config, model)
         self.weight = config.sigreg_weight
         self.num_projections = config.num_projections
 
     def forward(self, z: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-        """Return SIGReg of the latents, before its weight."""
+        """Return SIGReg of the latents."""
         directions = random_directions(z.shape[-1], self.num_projections, device=str(z.device))
         return sigreg(z.transpose(0, 1), directions)
 
 
-class PLDM(nn.Module):
+class PLDM(Objective):
     """The six regularisers of PLDM (arXiv 2502.14819), as LeWM's authors compare with it.
 
     Formulas follow stable-worldmodel's ``PLDMLoss``. The inverse model learns beside the world
@@ -42,7 +55,7 @@ class PLDM(nn.Module):
     weight = 1.0  #: the terms have weights of their own
 
     def __init__(self, config: TrainConfig, model: ModelConfig) -> None:
-        super().__init__()
+        super().__init__(config, model)
         self.weights = asdict(config.pldm)
         self.inverse = nn.Sequential(
             nn.Linear(2 * model.latent_size, 512), nn.GELU(), nn.Linear(512, model.block_size)
@@ -81,10 +94,10 @@ def _covariance(z: torch.Tensor) -> torch.Tensor:
     return (between / (z.shape[-1] * (z.shape[-1] - 1))).mean()
 
 
-OBJECTIVES: dict[str, type[LeWM | PLDM]] = {'lewm': LeWM, 'pldm': PLDM}
+OBJECTIVES = {'lewm': LeWM, 'pldm': PLDM, 'prediction': Objective}
 
 
-def make_objective(config: TrainConfig, model: ModelConfig) -> LeWM | PLDM:
+def make_objective(config: TrainConfig, model: ModelConfig) -> Objective:
     """Return the objective of a training run. Raises ModelError for an unknown name."""
     if config.objective not in OBJECTIVES:
         raise ModelError(f'objective is {config.objective!r}: expected one of {list(OBJECTIVES)}')

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 import io
 from itertools import islice
 import json
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from lewm_ros.bundle import Manifest
+from lewm_ros.bundle.manifest import ENCODER
 from lewm_ros.errors import ModelError
 from lewm_ros.evaluation.latents import effective_rank, latent_std, straightness
 from lewm_ros.files import atomic_write
@@ -28,6 +29,7 @@ from lewm_ros.training.batchnorm import reestimate_batchnorm
 from lewm_ros.training.config import TrainConfig
 from lewm_ros.training.device import has_bfloat16
 from lewm_ros.training.export import export_files
+from lewm_ros.training.frozen import FrozenEncoder
 from lewm_ros.training.loader import normalised, read_ahead
 from lewm_ros.training.objectives import make_objective
 from lewm_ros.training.windows import Windows, batches
@@ -57,6 +59,7 @@ class Trainer:
         config: how to train it.
         device: 'cpu' or 'cuda'.
         seed: of weights, batches, dropout and projections.
+        frozen: what encoded the windows; only the rest learns then, by prediction alone.
 
     Raises:
         ModelError: an objective that is unknown, an action dimension that never changes,
@@ -72,8 +75,16 @@ class Trainer:
         config: TrainConfig,
         device: str,
         seed: int,
+        frozen: FrozenEncoder | None = None,
     ) -> None:
-        self.windows, self.contract, self.config = windows, contract, config
+        if frozen is not None:
+            config = replace(config, objective='prediction')
+            if config.colour_jitter:
+                raise ModelError(
+                    f'colour_jitter is {config.colour_jitter}: expected 0 with a frozen encoder, '
+                    'which encodes each frame once'
+                )
+        self.windows, self.contract, self.config, self.frozen = windows, contract, config, frozen
         self.architecture, self.device, self.seed = architecture, device, seed
         self.train, self.held_out = windows.split(config.held_out, seed)
         self.mean, self.std = windows.action_statistics(self.train, contract.action.size)
@@ -83,8 +94,11 @@ class Trainer:
                     f'action {name} has standard deviation {std:g} in the training data: a world '
                     'model needs it to vary; record commands that move it'
                 )
+        if frozen is not None:
+            self.latent_mean, self.latent_std = frozen.statistics(windows, self.train)
         torch.manual_seed(seed)
-        self.model = LeWorldModel(config.model(architecture, contract.action.size)).to(device)
+        sizes = config.model(architecture, contract.action.size, frozen)
+        self.model = LeWorldModel(sizes).to(device)
         self.objective = make_objective(config, self.model.config).to(device)
         self.parameters = [*self.model.parameters(), *self.objective.parameters()]
         self.optimiser = torch.optim.AdamW(
@@ -112,6 +126,7 @@ class Trainer:
             'config': asdict(self.config),
             'seed': self.seed,
             'data': [bag.key for bag in self.windows.bags],
+            'frozen_encoder': None if self.frozen is None else self.frozen.sha256,
         }
 
     def lr(self, step: int) -> float:
@@ -127,7 +142,10 @@ class Trainer:
         return self.placed(self.read(chosen))
 
     def read(self, chosen: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Frames (B, F, S, S, 3) uint8 and normalised blocks of some windows, in host memory."""
+        """Frames (B, F, S, S, 3) uint8 and normalised blocks of some windows, in host memory.
+
+        In place of frames the latents (B, F, D) float32 of a frozen encoder.
+        """
         blocks = self.windows.blocks[chosen]
         shape = (*blocks.shape[:2], -1, len(self.mean))
         scaled = (blocks.reshape(shape) - self.mean) / self.std
@@ -135,14 +153,21 @@ class Trainer:
         images = self.windows.images
         # Out of pinned memory, copies go on beside what the device computes.
         pinned = self.device == 'cuda'
-        frames = torch.empty((*index.shape, *images.shape), dtype=torch.uint8, pin_memory=pinned)
+        kind = torch.uint8 if self.frozen is None else torch.float32
+        frames = torch.empty((*index.shape, *images.shape), dtype=kind, pin_memory=pinned)
         images.read(index, frames.numpy())
         actions = torch.from_numpy(scaled.reshape(blocks.shape).astype(np.float32))
         return frames, actions.pin_memory() if pinned else actions
 
     def placed(self, batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pixels (B, F, 3, S, S) float32 and blocks on the device, of what :meth:`read` gave."""
+        """Pixels (B, F, 3, S, S) float32 and blocks on the device, of what :meth:`read` gave.
+
+        In place of pixels the standardised latents (B, F, D) of a frozen encoder.
+        """
         frames, actions = (part.to(self.device, non_blocking=True) for part in batch)
+        if self.frozen is not None:
+            mean = torch.from_numpy(self.latent_mean).to(self.device)
+            return (frames - mean) / float(self.latent_std), actions
         return normalised(frames), actions
 
     def losses(
@@ -333,4 +358,7 @@ class Trainer:
     def files(self) -> dict[str, bytes | Path]:
         """Weights and graphs of a bundle; call after :meth:`validate`."""
         with torch.random.fork_rng(devices=[]):  # exporting must not change the run
-            return dict(export_files(self.model, HORIZON))
+            files = dict[str, bytes | Path](export_files(self.model, HORIZON))
+        if self.frozen is not None:
+            files[ENCODER] = self.frozen.graph(self.latent_mean, self.latent_std)
+        return files

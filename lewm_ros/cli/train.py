@@ -26,7 +26,6 @@ from lewm_ros.robot.contract import Contract
 from lewm_ros.training.config import CONFIGS
 from lewm_ros.training.decoder import STEPS, train_decoder
 from lewm_ros.training.device import choose_device
-from lewm_ros.training.objectives import OBJECTIVES
 from lewm_ros.training.run_folder import RunFolder
 from lewm_ros.training.train import describe_losses, train
 
@@ -50,10 +49,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
     parser.add_argument('--steps', type=int, help="optimiser steps (default: the model's)")
     parser.add_argument('--lr', type=float, help="peak learning rate (default: the model's)")
-    parser.add_argument(
+    collapse = parser.add_mutually_exclusive_group()
+    collapse.add_argument(
         '--objective',
-        choices=tuple(OBJECTIVES),
+        choices=('lewm', 'pldm'),
         help='what keeps the latents from collapsing: SIGReg, or the terms of PLDM (default lewm)',
+    )
+    collapse.add_argument(
+        '--frozen-encoder',
+        type=Path,
+        metavar='FILE.onnx',
+        help='train only the predictor, on the latents of this encoder',
     )
     parser.add_argument(
         '--image-size',
@@ -100,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         seed=args.seed,
         resume=args.resume,
+        frozen_encoder=args.frozen_encoder,
     )
     for bag in bundle.manifest.provenance['bags']:
         losses = describe_losses(bag) if bag['held_out'] else 'none held out'
