@@ -10,6 +10,23 @@ import math
 from lewm_ros.errors import ModelError
 from lewm_ros.model import ARCHITECTURES, ModelConfig
 from lewm_ros.robot.checks import CheckError
+from lewm_ros.training.frozen import FrozenEncoder
+
+
+@dataclass(frozen=True)
+class PLDMWeights:
+    """Weights of PLDM's terms beside the prediction, those of stable-worldmodel's pldm.yaml.
+
+    With them LeWM's authors compare; two terms are off. PLDM's own (arXiv 2502.14819) are tuned
+    for each environment.
+    """
+
+    variance: float = 18.0  #: hinge on the standard deviation over the batch
+    variance_in_time: float = 0.7  #: likewise over the frames of a window
+    covariance: float = 12.0  #: between dimensions, over the batch
+    covariance_in_time: float = 0.0  #: likewise over the frames of a window
+    smoothness: float = 0.2  #: squared difference of consecutive latents
+    inverse_dynamics: float = 0.0  #: squared error of the block told from two latents
 
 
 @dataclass(frozen=True)
@@ -28,6 +45,9 @@ class TrainConfig:
         colour_jitter: strength of :func:`lewm_ros.training.augment.jitter_colours`; 0 leaves the
             images as they are.
         image_size: of the images that the model reads [px]; None: as the architecture has it.
+        objective: what is added to the prediction loss, of
+            :data:`lewm_ros.training.objectives.OBJECTIVES`.
+        pldm: weights of the objective 'pldm'.
 
     """
 
@@ -41,6 +61,8 @@ class TrainConfig:
     held_out: float = 0.05
     colour_jitter: float = 0.0
     image_size: int | None = None
+    objective: str = 'lewm'
+    pldm: PLDMWeights = PLDMWeights()
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -50,9 +72,19 @@ class TrainConfig:
         if not 0 <= self.colour_jitter < math.inf:
             raise ModelError(f'colour_jitter is {self.colour_jitter}: expected 0 or more')
 
-    def model(self, architecture: str, action_size: int) -> ModelConfig:
+    def model(
+        self, architecture: str, action_size: int, frozen: FrozenEncoder | None = None
+    ) -> ModelConfig:
         """Return an architecture. Raises ModelError for an image size that it cannot have."""
         config = ARCHITECTURES[architecture](action_size)
+        if frozen is not None:
+            if self.image_size not in (None, frozen.image_size):
+                raise ModelError(
+                    f'image_size is {self.image_size}: encoder {frozen.path} reads '
+                    f'{frozen.image_size} px'
+                )
+            sizes = {'image_size': frozen.image_size, 'latent_size': frozen.latent_size}
+            return replace(config, encoder='onnx', **sizes)
         if self.image_size is None:
             return config
         try:

@@ -32,9 +32,11 @@ def draw(metrics: Path, target: Path) -> None:
     line(prediction, 'validation_prediction', 'held out', 'C1o-')
     line(prediction, 'validation_copy_last', 'held out, copying the last latent', 'C7.--')
     prediction.set(title='prediction loss')
-    line(regulariser, 'sigreg', 'training', 'C0-')
-    regulariser.set(title='SIGReg loss')
+    line(regulariser, 'regulariser', 'training', 'C0-')
+    regulariser.set(title='regulariser')
     for axes in (prediction, regulariser):
+        if not axes.dataLim.ymax > 0:  # nothing is added to the prediction
+            continue
         axes.set_yscale('log')
         axes.yaxis.set_major_formatter('{x:g}')
         axes.yaxis.set_minor_formatter('{x:g}')

@@ -64,7 +64,7 @@ def export_weights(model: LeWorldModel) -> bytes:
 def export_graphs(
     model: LeWorldModel, horizon: int, history: int | None = None
 ) -> dict[str, bytes]:
-    """Graphs of a bundle by file name.
+    """Graphs of a bundle by file name; without that of a frozen encoder, which is one already.
 
     Args:
         model: any mode and device; it is left as it was.
@@ -80,19 +80,20 @@ def export_graphs(
     copy.eval().requires_grad_(False)
     size, block = config.image_size, config.block_size
     samples = torch.export.Dim('samples', min=1, max=65536)
-    encoder = export_graph(
-        EncoderGraph(copy), {'pixels': torch.zeros(1, 3, size, size)}, ['latent'], {}
-    )
+    graphs = {}
+    if config.encoder != 'onnx':
+        pixels = torch.zeros(1, 3, size, size)
+        graphs[ENCODER] = export_graph(EncoderGraph(copy), {'pixels': pixels}, ['latent'], {})
     inputs = {
         'context': torch.zeros(history, config.latent_size),
         'actions': torch.zeros(2, horizon, block),
     }
     if history > 1:
         inputs['past'] = torch.zeros(history - 1, block)
-    rollout = export_graph(
+    graphs[ROLLOUT] = export_graph(
         RolloutGraph(copy), inputs, latent_names(horizon), {'actions': {0: samples}}
     )
-    return {ENCODER: encoder, ROLLOUT: rollout}
+    return graphs
 
 
 def export_graph(
@@ -145,6 +146,7 @@ def export_bundle(bundle: Bundle, horizon: int | None = None) -> Bundle:
     model = load_model(bundle)
     files: dict[str, bytes | Path] = {
         WEIGHTS: bundle.path / WEIGHTS,
+        ENCODER: bundle.path / ENCODER,
         **export_graphs(model, manifest.horizon, manifest.history),
     }
     if (bundle.path / CARD).is_file():

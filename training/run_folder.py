@@ -21,7 +21,7 @@ COLUMNS = (
     'step',
     'seconds',
     'prediction',
-    'sigreg',
+    'regulariser',
     'latent_std',
     'effective_rank',
     'validation_prediction',

@@ -26,6 +26,7 @@ from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.config import TrainConfig
 from lewm_ros.training.device import choose_device, keep_memory
+from lewm_ros.training.frozen import FrozenEncoder
 from lewm_ros.training.run_folder import RunFolder
 from lewm_ros.training.trainer import Trainer
 from lewm_ros.training.windows import load_windows
@@ -47,6 +48,7 @@ def train(
     threads: int = 1,
     seed: int = 0,
     resume: bool = False,
+    frozen_encoder: Path | None = None,
 ) -> Bundle:
     """Train, validate, write checkpoints and the bundle.
 
@@ -61,6 +63,8 @@ def train(
         threads: of the processor.
         seed: of weights, batches, dropout and projections.
         resume: continue the run in the folder.
+        frozen_encoder: ONNX file of an encoder that is not trained; see
+            :class:`lewm_ros.training.frozen.FrozenEncoder`.
 
     Raises:
         LewmError: the data, the folders or a setting are wrong, or training has diverged.
@@ -79,16 +83,20 @@ def train(
     device = choose_device(device)
     keep_memory()
     torch.set_num_threads(threads)
-    sizes = config.model(architecture, contract.action.size)
+    frozen = None if frozen_encoder is None else FrozenEncoder(frozen_encoder, threads)
+    sizes = config.model(architecture, contract.action.size, frozen)
+    cache = folder.path.parent / 'cache'
     windows = load_windows(
         list(data),
         contract,
         sizes.image_size,
         sizes.history,
         sizes.frameskip,
-        folder.path.parent / 'cache',
+        cache,
     )
-    trainer = Trainer(windows, contract, architecture, config, device, seed)
+    if frozen is not None:
+        windows = frozen.encoded(windows, cache)
+    trainer = Trainer(windows, contract, architecture, config, device, seed, frozen)
     for bag in _bags(trainer):
         log.info('%(path)s: %(held_out)d of %(episodes)d episodes held out', bag)
     log.info('training on %s, %s', trainer.device, 'bfloat16' if trainer.bfloat16 else 'float32')
@@ -125,7 +133,7 @@ def _train(trainer: Trainer, folder: RunFolder, name: str) -> list[dict[str, flo
                     folder.add(row)
                 bar.set_postfix(
                     pred=f'{row["prediction"]:.4f}',
-                    sigreg=f'{row["sigreg"]:.2f}',
+                    reg=f'{row["regulariser"]:.2f}',
                     std=f'{row["latent_std"]:.2f}',
                     rank=f'{row["effective_rank"]:.1f}',
                 )
@@ -210,6 +218,7 @@ def _config(trainer: Trainer, threads: int) -> dict[str, Any]:
         'contract': trainer.contract.to_dict(),
         'model': trainer.architecture,
         'config': asdict(trainer.config),
+        'frozen_encoder': trainer.settings()['frozen_encoder'],
         'seed': trainer.seed,
         'device': trainer.device,
         'precision': 'bfloat16' if trainer.bfloat16 else 'float32',
@@ -223,7 +232,16 @@ def _provenance(
 ) -> dict[str, Any]:
     """What a bundle says of its making."""
     config = yaml.safe_load(folder.config.read_text())
-    kept = ('command', 'model', 'config', 'seed', 'device', 'precision', 'versions')
+    kept = (
+        'command',
+        'model',
+        'config',
+        'frozen_encoder',
+        'seed',
+        'device',
+        'precision',
+        'versions',
+    )
     return {
         **{key: config[key] for key in kept},
         'data': [bag['recorded_by'] for bag in config['bags']],

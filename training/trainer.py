@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 import io
 from itertools import islice
 import json
@@ -18,22 +18,20 @@ import numpy as np
 import torch
 
 from lewm_ros.bundle import Manifest
+from lewm_ros.bundle.manifest import ENCODER
 from lewm_ros.errors import ModelError
 from lewm_ros.evaluation.latents import effective_rank, latent_std, straightness
 from lewm_ros.files import atomic_write
-from lewm_ros.model import (
-    LeWorldModel,
-    prediction_loss,
-    random_directions,
-    sigreg,
-)
+from lewm_ros.model import LeWorldModel, prediction_loss
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.augment import jitter_colours
 from lewm_ros.training.batchnorm import reestimate_batchnorm
 from lewm_ros.training.config import TrainConfig
 from lewm_ros.training.device import has_bfloat16
 from lewm_ros.training.export import export_files
+from lewm_ros.training.frozen import FrozenEncoder
 from lewm_ros.training.loader import normalised, read_ahead
+from lewm_ros.training.objectives import make_objective
 from lewm_ros.training.windows import Windows, batches
 
 #: Mean losses over windows: of the prediction, and of the last latent as the prediction.
@@ -61,10 +59,11 @@ class Trainer:
         config: how to train it.
         device: 'cpu' or 'cuda'.
         seed: of weights, batches, dropout and projections.
+        frozen: what encoded the windows; only the rest learns then, by prediction alone.
 
     Raises:
-        ModelError: an action dimension that never changes, collapse, or a loss that is not
-            finite.
+        ModelError: an objective that is unknown, an action dimension that never changes,
+            collapse, or a loss that is not finite.
 
     """
 
@@ -76,8 +75,16 @@ class Trainer:
         config: TrainConfig,
         device: str,
         seed: int,
+        frozen: FrozenEncoder | None = None,
     ) -> None:
-        self.windows, self.contract, self.config = windows, contract, config
+        if frozen is not None:
+            config = replace(config, objective='prediction')
+            if config.colour_jitter:
+                raise ModelError(
+                    f'colour_jitter is {config.colour_jitter}: expected 0 with a frozen encoder, '
+                    'which encodes each frame once'
+                )
+        self.windows, self.contract, self.config, self.frozen = windows, contract, config, frozen
         self.architecture, self.device, self.seed = architecture, device, seed
         self.train, self.held_out = windows.split(config.held_out, seed)
         self.mean, self.std = windows.action_statistics(self.train, contract.action.size)
@@ -87,10 +94,15 @@ class Trainer:
                     f'action {name} has standard deviation {std:g} in the training data: a world '
                     'model needs it to vary; record commands that move it'
                 )
+        if frozen is not None:
+            self.latent_mean, self.latent_std = frozen.statistics(windows, self.train)
         torch.manual_seed(seed)
-        self.model = LeWorldModel(config.model(architecture, contract.action.size)).to(device)
+        sizes = config.model(architecture, contract.action.size, frozen)
+        self.model = LeWorldModel(sizes).to(device)
+        self.objective = make_objective(config, self.model.config).to(device)
+        self.parameters = [*self.model.parameters(), *self.objective.parameters()]
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(),
+            self.parameters,
             lr=config.lr,
             weight_decay=config.weight_decay,
             fused=device == 'cuda',
@@ -114,6 +126,7 @@ class Trainer:
             'config': asdict(self.config),
             'seed': self.seed,
             'data': [bag.key for bag in self.windows.bags],
+            'frozen_encoder': None if self.frozen is None else self.frozen.sha256,
         }
 
     def lr(self, step: int) -> float:
@@ -129,7 +142,10 @@ class Trainer:
         return self.placed(self.read(chosen))
 
     def read(self, chosen: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Frames (B, F, S, S, 3) uint8 and normalised blocks of some windows, in host memory."""
+        """Frames (B, F, S, S, 3) uint8 and normalised blocks of some windows, in host memory.
+
+        In place of frames the latents (B, F, D) float32 of a frozen encoder.
+        """
         blocks = self.windows.blocks[chosen]
         shape = (*blocks.shape[:2], -1, len(self.mean))
         scaled = (blocks.reshape(shape) - self.mean) / self.std
@@ -137,48 +153,50 @@ class Trainer:
         images = self.windows.images
         # Out of pinned memory, copies go on beside what the device computes.
         pinned = self.device == 'cuda'
-        frames = torch.empty((*index.shape, *images.shape), dtype=torch.uint8, pin_memory=pinned)
+        kind = torch.uint8 if self.frozen is None else torch.float32
+        frames = torch.empty((*index.shape, *images.shape), dtype=kind, pin_memory=pinned)
         images.read(index, frames.numpy())
         actions = torch.from_numpy(scaled.reshape(blocks.shape).astype(np.float32))
         return frames, actions.pin_memory() if pinned else actions
 
     def placed(self, batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pixels (B, F, 3, S, S) float32 and blocks on the device, of what :meth:`read` gave."""
+        """Pixels (B, F, 3, S, S) float32 and blocks on the device, of what :meth:`read` gave.
+
+        In place of pixels the standardised latents (B, F, D) of a frozen encoder.
+        """
         frames, actions = (part.to(self.device, non_blocking=True) for part in batch)
+        if self.frozen is not None:
+            mean = torch.from_numpy(self.latent_mean).to(self.device)
+            return (frames - mean) / float(self.latent_std), actions
         return normalised(frames), actions
 
     def losses(
         self, pixels: torch.Tensor, actions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Prediction loss, SIGReg and the latents (B, F, D) of a batch."""
+        """Prediction loss, what the objective adds, and the latents (B, F, D) of a batch."""
         with torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
             z = self.model.encode(pixels)
             predicted = self.model.predict(z[:, :-1], actions)
-        directions = random_directions(z.shape[-1], self.config.num_projections, device=self.device)
-        return (
-            prediction_loss(predicted, z[:, 1:]),
-            sigreg(z.transpose(0, 1), directions),
-            z,
-        )
+        return prediction_loss(predicted, z[:, 1:]), self.objective(z, actions), z
 
     def update(
         self, pixels: torch.Tensor, actions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One optimiser step on a batch, as :meth:`placed` gives it.
 
-        Returns loss, prediction loss and SIGReg, (3,), and the latents (B, F, D), both detached
-        and on the device: nothing waits for it.
+        Returns loss, prediction loss and regulariser, (3,), and the latents (B, F, D), both
+        detached and on the device: nothing waits for it.
         """
         self.model.train()
         if self.config.colour_jitter:
             pixels = jitter_colours(pixels, self.config.colour_jitter)
         prediction, regulariser, z = self.losses(pixels, actions)
-        loss = prediction + self.config.sigreg_weight * regulariser
+        loss = prediction + self.objective.weight * regulariser
         for group in self.optimiser.param_groups:
             group['lr'] = self.lr(self.step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip_norm)
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.config.grad_clip_norm)
         self.optimiser.step()
         self.step += 1
         return torch.stack([loss, prediction, regulariser]).detach(), z.detach()
@@ -205,14 +223,14 @@ class Trainer:
                 if self.step >= 200 and std < COLLAPSED:
                     raise ModelError(
                         f'the latent space has collapsed at step {self.step}: standard deviation '
-                        f'{std:.3f}, expected near 1; raise the SIGReg weight or check that the '
-                        'images differ'
+                        f'{std:.3f}, expected near 1; raise the weight of the regulariser or check '
+                        'that the images differ'
                     )
                 yield {
                     'step': self.step,
                     'seconds': round(self.seconds, 1),
                     'prediction': prediction,
-                    'sigreg': regulariser,
+                    'regulariser': regulariser,
                     'latent_std': std,
                     'effective_rank': effective_rank(flat),
                 }
@@ -226,7 +244,7 @@ class Trainer:
         for step, (loss, prediction, regulariser) in enumerate(found, self.step - len(found)):
             if not math.isfinite(loss):
                 raise ModelError(
-                    f'the loss is {loss} at step {step} (prediction {prediction:g}, SIGReg '
+                    f'the loss is {loss} at step {step} (prediction {prediction:g}, regulariser '
                     f'{regulariser:g}): lower the learning rate'
                 )
         return found[-1]
@@ -278,6 +296,7 @@ class Trainer:
         state = {
             'settings': json.dumps(self.settings()),
             'model': self.model.state_dict(),
+            'objective': self.objective.state_dict(),
             'optimiser': self.optimiser.state_dict(),
             'step': self.step,
             'seconds': self.seconds,
@@ -311,6 +330,7 @@ class Trainer:
                     f'{value}: start a new run folder, or use the same settings'
                 )
         self.model.load_state_dict(state['model'])
+        self.objective.load_state_dict(state['objective'])
         self.optimiser.load_state_dict(state['optimiser'])
         self.step, self.seconds = state['step'], state['seconds']
         torch.set_rng_state(state['rng'].cpu())
@@ -338,4 +358,7 @@ class Trainer:
     def files(self) -> dict[str, bytes | Path]:
         """Weights and graphs of a bundle; call after :meth:`validate`."""
         with torch.random.fork_rng(devices=[]):  # exporting must not change the run
-            return dict(export_files(self.model, HORIZON))
+            files = dict[str, bytes | Path](export_files(self.model, HORIZON))
+        if self.frozen is not None:
+            files[ENCODER] = self.frozen.graph(self.latent_mean, self.latent_std)
+        return files

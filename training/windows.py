@@ -22,7 +22,10 @@ log = logging.getLogger('lewm')
 
 
 class Images:
-    """Frames of several bags as one array (n, S, S, 3) uint8, to be indexed by integers."""
+    """Frames of several bags as one array (n, S, S, 3) uint8, to be indexed by integers.
+
+    Or their latents (n, D) float32, of an encoder that is not trained.
+    """
 
     def __init__(self, parts: Sequence[np.ndarray]) -> None:
         self._parts = parts
@@ -33,17 +36,17 @@ class Images:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one frame, (S, S, 3)."""
+        """Shape of one frame, (S, S, 3) or (D,)."""
         return self._parts[0].shape[1:]
 
     def __getitem__(self, index: np.ndarray) -> np.ndarray:
         """Read the frames of some indices (...), (..., S, S, 3)."""
-        result = np.empty((*index.shape, *self.shape), dtype=np.uint8)
+        result = np.empty((*index.shape, *self.shape), dtype=self._parts[0].dtype)
         self.read(index, result)
         return result
 
     def read(self, index: np.ndarray, out: np.ndarray) -> None:
-        """Read the frames of some indices (...) into ``out`` (..., S, S, 3) uint8."""
+        """Read the frames of some indices (...) into ``out`` (..., S, S, 3)."""
         if len(self._parts) == 1:
             np.take(self._parts[0], index, axis=0, out=out, mode='clip')  # 'raise' would copy
             return

@@ -49,6 +49,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
     parser.add_argument('--steps', type=int, help="optimiser steps (default: the model's)")
     parser.add_argument('--lr', type=float, help="peak learning rate (default: the model's)")
+    collapse = parser.add_mutually_exclusive_group()
+    collapse.add_argument(
+        '--objective',
+        choices=('lewm', 'pldm'),
+        help='what keeps the latents from collapsing: SIGReg, or the terms of PLDM (default lewm)',
+    )
+    collapse.add_argument(
+        '--frozen-encoder',
+        type=Path,
+        metavar='FILE.onnx',
+        help='train only the predictor, on the latents of this encoder',
+    )
     parser.add_argument(
         '--image-size',
         type=int,
@@ -81,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, print held-out losses, add decoder and roadmap, and say whether it is ready."""
-    keys = ('steps', 'lr', 'colour_jitter', 'image_size')
+    keys = ('steps', 'lr', 'colour_jitter', 'image_size', 'objective')
     given = {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
     bundle = train(
         args.data,
@@ -94,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         seed=args.seed,
         resume=args.resume,
+        frozen_encoder=args.frozen_encoder,
     )
     for bag in bundle.manifest.provenance['bags']:
         losses = describe_losses(bag) if bag['held_out'] else 'none held out'

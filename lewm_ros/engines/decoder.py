@@ -38,7 +38,7 @@ class Decoder:
 
         self.size = entry.size
         graph = decoder_graph(bundle, entry.size)
-        self._session = make_session(bundle, graph, 1, 'CPUExecutionProvider')
+        self._session = make_session(f'bundle {bundle.path}', graph, 1, 'CPUExecutionProvider')
 
     def __call__(self, latents: np.ndarray) -> np.ndarray:
         """Return the images (n, size, size, 3) uint8 RGB of latents (n, D)."""

@@ -96,35 +96,38 @@ def rollout_feed(
     return {name: np.ascontiguousarray(array, np.float32) for name, array in feed.items()}
 
 
-def _parse(bundle: Bundle, file: str) -> Any:
+def parse_graph(data: bytes, name: str) -> Any:
+    """Return a graph as an ``onnx.ModelProto``; ``name`` says in errors where it is from.
+
+    Raises ModelError unless it has ONNX's own operators only, and all tensors in the file itself,
+    and EngineError without onnx.
+    """
     try:
         import onnx
     except ImportError as error:
         raise EngineError(
             f'ONNX graphs cannot be read ({error}): {how_to_install("cpu")}'
         ) from error
-    data = bundle.read(file)
     try:
         model = onnx.load_from_string(data)
     except Exception as error:  # protobuf's errors have no common base
-        raise ModelError(
-            f'bundle {bundle.path}: {file} is no ONNX graph ({one_line(error)})'
-        ) from error
+        raise ModelError(f'{name} is no ONNX graph ({one_line(error)})') from error
     outside = [
         t.name for t in model.graph.initializer if onnx.external_data_helper.uses_external_data(t)
     ]
     if outside:
         raise ModelError(
-            f'bundle {bundle.path}: {file} keeps {shown(outside[0])} in another file: expected a '
-            'single-file graph'
+            f'{name} keeps {shown(outside[0])} in another file: expected a single-file graph'
         )
     others = [n for n in model.graph.node if n.domain not in ('', 'ai.onnx')]  # both mean ONNX
     if others:
-        name = shown(f'{others[0].domain}.{others[0].op_type}')
-        raise ModelError(
-            f"bundle {bundle.path}: {file} has operator {name}: expected only ONNX's own"
-        )
+        found = shown(f'{others[0].domain}.{others[0].op_type}')
+        raise ModelError(f"{name} has operator {found}: expected only ONNX's own")
     return model
+
+
+def _parse(bundle: Bundle, file: str) -> Any:
+    return parse_graph(bundle.read(file), f'bundle {bundle.path}: {file}')
 
 
 def _check(

@@ -46,8 +46,9 @@ class OnnxRuntimeEngine(Engine):
     ) -> None:
         self._manifest, self._horizon = bundle.manifest, horizon
         self.precision = choose_precision(precision, False, 'onnxruntime')
-        self._encoder = make_session(bundle, encoder_graph(bundle), threads, provider)
-        self._rollout = make_session(bundle, rollout_graph(bundle, horizon), threads, provider)
+        name = f'bundle {bundle.path}'
+        self._encoder = make_session(name, encoder_graph(bundle), threads, provider)
+        self._rollout = make_session(name, rollout_graph(bundle, horizon), threads, provider)
         self.provider: str = self._rollout.get_providers()[0]
 
     def encode(self, image: np.ndarray) -> np.ndarray:
@@ -64,8 +65,8 @@ class OnnxRuntimeEngine(Engine):
         return np.stack(latents[: actions.shape[1]], axis=1)
 
 
-def make_session(bundle: Bundle, graph: bytes, threads: int, provider: str) -> Any:
-    """Load a graph of a bundle; arguments as of :class:`OnnxRuntimeEngine`."""
+def make_session(name: str, graph: bytes, threads: int, provider: str) -> Any:
+    """Load a graph of what ``name`` says; the last two as of :class:`OnnxRuntimeEngine`."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -85,5 +86,5 @@ def make_session(bundle: Bundle, graph: bytes, threads: int, provider: str) -> A
         return onnxruntime.InferenceSession(graph, options, providers=providers)
     except Exception as error:  # onnxruntime's errors have no common base
         raise EngineError(
-            f'bundle {bundle.path}: onnxruntime cannot load a graph of it: {one_line(error)}'
+            f'{name}: onnxruntime cannot load a graph of it: {one_line(error)}'
         ) from error

@@ -12,6 +12,7 @@ import numpy as np
 
 from lewm_ros.bundle import WEIGHTS, Bundle
 from lewm_ros.engines.base import Engine, check_image, check_rollout, choose_precision, cpu_has_bf16
+from lewm_ros.engines.graphs import encoder_graph
 from lewm_ros.errors import EngineError, ModelError, one_line
 from lewm_ros.install import how_to_install
 from lewm_ros.robot.imaging import normalise
@@ -76,6 +77,8 @@ class ReferenceEngine(Engine):
         provider: a torch device; '' for CUDA if it is there, else the CPU.
         horizon: longest rollout [blocks].
 
+    A frozen encoder has no weights in the bundle: onnxruntime runs its graph.
+
     """
 
     name = 'reference'
@@ -94,6 +97,13 @@ class ReferenceEngine(Engine):
             raise EngineError(
                 f"provider is '{provider}': torch cannot use it ({one_line(error)})"
             ) from error
+        self._encoder: Any = None
+        if model.config.encoder == 'onnx':
+            from lewm_ros.engines.onnxruntime_engine import make_session
+
+            kind = '' if self.provider.startswith('cuda') else 'CPUExecutionProvider'
+            name = f'bundle {bundle.path}'
+            self._encoder = make_session(name, encoder_graph(bundle), threads, kind)
         # As in the onnxruntime engine: TF32 would move latents by more than engines may differ.
         torch.backends.cudnn.allow_tf32 = False
 
@@ -104,6 +114,8 @@ class ReferenceEngine(Engine):
     def encode(self, image: np.ndarray) -> np.ndarray:
         """Encode a prepared image (S, S, 3) uint8 to its latent (D,) float32."""
         check_image(self._manifest, image)
+        if self._encoder is not None:
+            return self._encoder.run(None, {'pixels': normalise(image)[None]})[0][0]
         return self._model.encode(self._tensor(normalise(image))[None, None])[0, 0].cpu().numpy()
 
     @torch.inference_mode()
@@ -169,7 +181,7 @@ class TorchEngine(ReferenceEngine):
 
     def encode(self, image: np.ndarray) -> np.ndarray:
         """Encode a prepared image (S, S, 3) uint8 to its latent (D,) float32."""
-        if not self._on_cuda:
+        if not self._on_cuda or self._encoder is not None:
             return super().encode(image)
         check_image(self._manifest, image)
         return self._captured(('encode',), self._model.encode, normalise(image)[None, None])[0, 0]

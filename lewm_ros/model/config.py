@@ -16,7 +16,7 @@ class ModelConfig:
     """Architecture of a LeWorldModel. Sizes are in elements, ``image_size`` in [px]."""
 
     image_size: int
-    encoder: str  #: 'vit' (published) or 'conv' (small CPUs)
+    encoder: str  #: 'vit' (published), 'conv' (small CPUs) or 'onnx' (a graph, not in the weights)
     encoder_width: int
     latent_size: int
     projector_hidden: int
@@ -37,13 +37,13 @@ class ModelConfig:
     encoder_mlp: int = 768  #: ViT only
 
     def __post_init__(self) -> None:
-        checks.one_of('encoder', self.encoder, ('vit', 'conv'))
+        checks.one_of('encoder', self.encoder, ('vit', 'conv', 'onnx'))
         checks.number('dropout', self.dropout, low=0, high=1, below=True)
         for key, value in asdict(self).items():
             if key not in ('encoder', 'dropout'):
                 most = 64 if key in ('predictor_depth', 'encoder_depth') else 65536
                 checks.whole(key, value, low=1, high=most)
-        step = self.patch_size if self.encoder == 'vit' else 16
+        step = {'vit': self.patch_size, 'conv': 16, 'onnx': 1}[self.encoder]
         if self.image_size % step:
             raise checks.CheckError(
                 f'image_size is {self.image_size}: expected a multiple of {step} for the '

@@ -39,16 +39,20 @@ class LeWorldModel(nn.Module):
 
     H is ``config.history``, D ``config.latent_size``, k·A ``config.block_size``. Pixels are
     normalised (imaging.normalise), actions are normalised blocks; the action at index i is
-    the one that leaves frame i.
+    the one that leaves frame i. Where ``config.encoder`` is 'onnx', the encoder is a graph outside,
+    and what is given as pixels are its latents (B, T, D).
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = ViTEncoder(config) if config.encoder == 'vit' else ConvEncoder(config)
-        self.projector = Projector(
-            config.encoder_width, config.projector_hidden, config.latent_size
-        )
+        self.encoder: nn.Module = nn.Identity()
+        self.projector: nn.Module = nn.Identity()
+        if config.encoder != 'onnx':
+            self.encoder = ViTEncoder(config) if config.encoder == 'vit' else ConvEncoder(config)
+            self.projector = Projector(
+                config.encoder_width, config.projector_hidden, config.latent_size
+            )
         self.action_encoder = ActionEncoder(config)
         self.predictor = Predictor(config)
         self.pred_proj = Projector(

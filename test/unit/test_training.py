@@ -21,12 +21,15 @@ from lewm_ros.evaluation.latents import effective_rank, latent_std, straightness
 from lewm_ros.evaluation.probe import linear_probe, mlp_probe
 from lewm_ros.training import trainer as training
 from lewm_ros.training.batchnorm import reestimate_batchnorm
-from lewm_ros.training.config import TrainConfig
+from lewm_ros.training.config import PLDMWeights, TrainConfig
 from lewm_ros.training.device import keep_memory
 from lewm_ros.training.trainer import Trainer
 from lewm_ros.training.windows import Windows, batches, load_windows
 
 CONFIG = TrainConfig(batch=8, steps=24, lr=5e-4, num_projections=32, held_out=0.2)
+#: PLDM with all terms on.
+WEIGHTS = PLDMWeights(covariance_in_time=0.1, inverse_dynamics=1)
+PLDM = replace(CONFIG, objective='pldm', pldm=WEIGHTS)
 
 
 @pytest.fixture(scope='module')
@@ -122,16 +125,31 @@ def test_training_lowers_the_losses_and_keeps_the_latents_alive(trainer):
     rows = list(trainer.run(60))
     figures, _ = trainer.validate()
     assert figures['validation_prediction'] < first.item() / 2
-    assert rows[-1]['sigreg'] < 10
+    assert rows[-1]['regulariser'] < 10
     assert figures['validation_latent_std'] > 0.4
 
 
-@pytest.mark.parametrize('jitter', [0.0, 1.0])
-def test_a_resumed_run_equals_an_uninterrupted_one(
-    trainer, windows, reacher_contract, tmp_path, jitter
-):
+def test_pldm_lowers_its_losses_too(windows, reacher_contract):
+    """The sum of its seven terms falls, and the latents spread."""
+    torch.set_num_threads(1)
+    config = replace(PLDM, steps=20, batch=16, lr=2e-3)
+    trainer = Trainer(windows, reacher_contract, 'small', config, 'cpu', seed=1)
+    batch, totals, stds = trainer.batch(trainer.train[:32]), [], []
+    for until in (0, 20):
+        list(trainer.run(until))
+        with torch.no_grad():
+            prediction, regulariser, z = trainer.losses(*batch)
+        totals.append((prediction + regulariser).item())
+        stds.append(latent_std(z.flatten(0, 1).numpy()))
+    assert totals[1] < 0.6 * totals[0]
+    assert stds[1] > 2 * stds[0]
+
+
+@pytest.mark.parametrize('config', [CONFIG, replace(CONFIG, colour_jitter=1.0), PLDM])
+def test_a_resumed_run_equals_an_uninterrupted_one(windows, reacher_contract, tmp_path, config):
     """Same weights to 1e-6 after 24 steps, whether or not it was stopped at 10."""
-    trainer.config = config = replace(CONFIG, colour_jitter=jitter)
+    torch.set_num_threads(1)
+    trainer = Trainer(windows, reacher_contract, 'small', config, 'cpu', seed=1)
     list(trainer.run(10))
     trainer.save(tmp_path / 'checkpoint.pt')
     list(trainer.run(24))
@@ -140,8 +158,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     other.load(tmp_path / 'checkpoint.pt')
     assert other.step == 10
     list(other.run(24))
-    for name, value in trainer.model.state_dict().items():
-        torch.testing.assert_close(other.model.state_dict()[name], value, atol=1e-6, rtol=0)
+    for part in ('model', 'objective'):
+        found = getattr(other, part).state_dict()
+        for name, value in getattr(trainer, part).state_dict().items():
+            torch.testing.assert_close(found[name], value, atol=1e-6, rtol=0)
 
 
 def test_colours_are_jittered_in_training_and_nowhere_else(trainer, monkeypatch):

@@ -1,0 +1,272 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""A predictor trained on the latents of an encoder from an ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from command_line import lewm
+from networks import tiny_config
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+import onnxruntime
+import pytest
+from safetensors.torch import load, save
+import torch
+
+from lewm_ros.bundle import ENCODER, ROLLOUT, WEIGHTS, Bundle, write_bundle
+from lewm_ros.engines import load_engine
+from lewm_ros.errors import ModelError
+from lewm_ros.model import ARCHITECTURES
+from lewm_ros.robot.imaging import normalise
+from lewm_ros.training import trainer as training
+from lewm_ros.training.config import CONFIGS, TrainConfig
+from lewm_ros.training.export import export_bundle
+from lewm_ros.training.frozen import FrozenEncoder
+from lewm_ros.training.trainer import Trainer
+from lewm_ros.training.windows import Windows, load_windows
+
+SIZE, POOL, LATENT = 32, 4, 8
+CONFIG = TrainConfig(batch=8, steps=24, lr=2e-3, num_projections=32, held_out=0.2)
+
+
+def write_encoder(
+    path: Path,
+    count: int | str = 'N',
+    channels: int = 3,
+    vectors: int = LATENT,
+    flat: bool = True,
+    scale: float = 50.0,
+) -> Path:
+    """Write an encoder of features far from N(0, 1): pooled images times a random matrix."""
+    features = channels * (SIZE // POOL) ** 2
+    rng = np.random.default_rng(0)
+    weights = (scale * rng.normal(size=(features, vectors)) / features).astype(np.float32)
+    shape: list[int | str] = [count, channels, SIZE, SIZE]
+    nodes = [
+        helper.make_node('AveragePool', ['x'], ['p'], kernel_shape=[POOL] * 2, strides=[POOL] * 2),
+        helper.make_node('Flatten', ['p'], ['f']),
+        helper.make_node('MatMul', ['f', 'w'], ['m']),
+        helper.make_node('Add', ['m', 'b'], ['y' if flat else 'a']),
+    ]
+    if not flat:
+        nodes.append(helper.make_node('Unsqueeze', ['a', 'axes'], ['y']))
+    graph = helper.make_graph(
+        nodes,
+        'encoder',
+        [helper.make_tensor_value_info('x', TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info('y', TensorProto.FLOAT, None)],
+        [
+            numpy_helper.from_array(weights, 'w'),
+            numpy_helper.from_array(np.full(vectors, 30, np.float32), 'b'),
+            *([] if flat else [numpy_helper.from_array(np.array([1]), 'axes')]),
+        ],
+    )
+    opsets = [helper.make_opsetid('', 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def bag(tmp_path_factory) -> Path:
+    """Return a bag of eight short simulated episodes."""
+    path = tmp_path_factory.mktemp('data') / 'bag'
+    assert lewm('collect', 'reacher', '--out', path, '--episodes', 8, '--seconds', 2)[0] == 0
+    return path
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory) -> Path:
+    """Return a folder of what was read and encoded."""
+    return tmp_path_factory.mktemp('cache')
+
+
+@pytest.fixture(scope='module')
+def encoder(tmp_path_factory) -> FrozenEncoder:
+    """Return an encoder that takes any number of images."""
+    return FrozenEncoder(write_encoder(tmp_path_factory.mktemp('encoder') / 'any.onnx'))
+
+
+@pytest.fixture(scope='module')
+def plain(bag, cache, reacher_contract) -> Windows:
+    """Return the windows of that bag, with its images."""
+    return load_windows([bag], reacher_contract, SIZE, 3, 5, cache)
+
+
+@pytest.fixture
+def make_trainer(plain, cache, encoder, reacher_contract, monkeypatch) -> Callable[..., Trainer]:
+    """Return what makes a trainer of a very small network, on one thread."""
+    monkeypatch.setitem(ARCHITECTURES, 'small', tiny_config)
+    torch.set_num_threads(1)
+
+    def make(config: TrainConfig = CONFIG, frozen: FrozenEncoder = encoder) -> Trainer:
+        windows = frozen.encoded(plain, cache)
+        return Trainer(windows, reacher_contract, 'small', config, 'cpu', 1, frozen)
+
+    return make
+
+
+def test_each_frame_is_encoded_once_as_the_file_does(plain, cache, encoder, tmp_path):
+    """Vectors of the file's own graph; those of the cache the next time, from one image at a time.
+
+    The last has a name of its own in the cache, as any other encoder.
+    """
+    encoded = encoder.encoded(plain, cache)
+    session = onnxruntime.InferenceSession(encoder.path)
+    images = plain.images[np.arange(70)]
+    expected = session.run(None, {'x': normalise(images)})[0]
+    np.testing.assert_allclose(encoded.images[np.arange(70)], expected, rtol=1e-5)
+    (file,) = cache.glob('*/latents-*.f32')
+    written = file.stat().st_mtime_ns
+    again = encoder.encoded(plain, cache)
+    assert file.stat().st_mtime_ns == written
+    assert len(again.images) == len(plain.images)
+    single = FrozenEncoder(write_encoder(tmp_path / 'single.onnx', count=1)).encoded(plain, cache)
+    np.testing.assert_allclose(single.images[np.arange(70)], expected, rtol=1e-5)
+    assert len(list(cache.glob('*/latents-*.f32'))) == 2
+
+
+def test_latents_are_standardised_by_one_factor(make_trainer):
+    """Mean 0 and standard deviation 1 over all dimensions; distances keep their ratios."""
+    trainer = make_trainer()
+    z, _ = trainer.batch(trainer.train)
+    flat = z.flatten(0, 1).numpy()
+    raw = trainer.windows.images[trainer.windows.frames[trainer.train].ravel()]
+    assert np.abs(raw.mean(axis=0)).min() > 10  # far from what a network expects
+    assert np.abs(flat.mean(axis=0)).max() < 0.1
+    assert np.sqrt(flat.var(axis=0).mean()) == pytest.approx(1, rel=0.05)
+    ratio = np.linalg.norm(raw[1:] - raw[0], axis=1) / np.linalg.norm(flat[1:] - flat[0], axis=1)
+    assert np.nanmax(ratio) == pytest.approx(np.nanmin(ratio), rel=1e-3)
+
+
+def test_only_the_predictor_learns(make_trainer):
+    """It soon beats copying the last latent of its windows; nothing is added to its loss."""
+    trainer = make_trainer(replace(CONFIG, steps=150))
+    assert not any(name.startswith(('encoder', 'projector')) for name in trainer.model.state_dict())
+    before, actions = trainer.batch(trainer.train)
+    rows = list(trainer.run(150))
+    assert rows[-1]['regulariser'] == 0
+    trainer.validate()
+    z, _ = trainer.batch(trainer.train)
+    assert torch.equal(z, before)
+    with torch.no_grad():
+        prediction, _, latents = trainer.losses(z, actions)
+    assert torch.equal(latents, z)
+    assert prediction < 0.8 * (z[:, 1:] - z[:, :-1]).square().mean()
+
+
+def test_a_resumed_run_is_exact_and_another_encoder_refused(make_trainer, tmp_path):
+    """The same weights after 24 steps, stopped at 10 or not."""
+    trainer = make_trainer()
+    list(trainer.run(10))
+    trainer.save(tmp_path / 'checkpoint.pt')
+    list(trainer.run(24))
+    other = make_trainer()
+    other.load(tmp_path / 'checkpoint.pt')
+    list(other.run(24))
+    for name, value in trainer.model.state_dict().items():
+        torch.testing.assert_close(other.model.state_dict()[name], value, atol=1e-6, rtol=0)
+    another = FrozenEncoder(write_encoder(tmp_path / 'another.onnx', scale=60))
+    with pytest.raises(ModelError, match='was made with frozen_encoder [0-9a-f]{64}, this run'):
+        make_trainer(frozen=another).load(tmp_path / 'checkpoint.pt')
+
+
+def test_the_bundle_runs_in_every_engine(tiny_bundle, encoder, tmp_path):
+    """A bundle's weights without its encoder's, and this encoder: each engine gives the same."""
+    mean, std = np.arange(LATENT, dtype=np.float32), np.float32(3)
+    architecture = {**tiny_bundle.manifest.architecture, 'encoder': 'onnx'}
+    manifest = replace(tiny_bundle.manifest, architecture=architecture, files={}, calibration=())
+    weights = load(tiny_bundle.read(WEIGHTS))
+    kept = {k: v for k, v in weights.items() if not k.startswith(('encoder.', 'projector.'))}
+    files = {
+        WEIGHTS: save(kept),
+        ENCODER: encoder.graph(mean, std),
+        ROLLOUT: tiny_bundle.read(ROLLOUT),
+    }
+    bundle = write_bundle(tmp_path / 'frozen', manifest, files)
+    image = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+    session = onnxruntime.InferenceSession(encoder.path)
+    expected = (session.run(None, {'x': normalise(image)[None]})[0][0] - mean) / std
+    rng = np.random.default_rng(1)
+    context, past, plans = (
+        rng.normal(size=shape).astype(np.float32) for shape in ((3, LATENT), (2, 10), (4, 6, 10))
+    )
+    rolled = load_engine(tiny_bundle).rollout(context, past, plans)
+    for name in ('onnxruntime', 'openvino', 'torch', 'reference'):
+        if name == 'openvino':
+            pytest.importorskip('openvino')
+        engine = load_engine(bundle, name)
+        np.testing.assert_allclose(engine.encode(image), expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(engine.rollout(context, past, plans), rolled, atol=1e-4)
+    weights = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in onnx.load_from_string(bundle.read(ENCODER)).graph.initializer
+    }
+    for tensor in onnx.load(encoder.path).graph.initializer:
+        assert np.array_equal(weights[f'frozen/{tensor.name}'], numpy_helper.to_array(tensor))
+
+
+def test_a_bundles_own_encoder_serves(tiny_bundle):
+    """One image at a time, its latent size and image size."""
+    encoder = FrozenEncoder(tiny_bundle.path / ENCODER)
+    assert (encoder.image_size, encoder.latent_size) == (SIZE, LATENT)
+
+
+def test_the_command_trains_and_writes_a_bundle(bag, encoder, tmp_path, monkeypatch):
+    """With the file's encoder, its hash in the provenance; graphs can be exported anew."""
+    monkeypatch.setattr(training, 'HORIZON', 1)
+    monkeypatch.setitem(ARCHITECTURES, 'small', tiny_config)
+    monkeypatch.setitem(CONFIGS, 'small', CONFIG)
+    args = ['train', '--data', bag, '--contract', 'reacher', '--device', 'cpu', '--threads', 1]
+    args += ['--out', tmp_path / 'bundle', '--run', tmp_path / 'run', '--no-decoder']
+    args += ['--frozen-encoder', encoder.path]
+    for more, says in (
+        (('--objective', 'pldm'), 'not allowed with argument'),
+        (('--image-size', 64), f'image_size is 64: encoder {encoder.path} reads 32 px'),
+        (('--colour-jitter', 1), 'colour_jitter is 1.0: expected 0 with a frozen encoder'),
+    ):
+        status, _, error = lewm(*args, *more)
+        assert status == 2 and says in error
+    status, _, error = lewm(*args, '--steps', 4)
+    assert status == 0, error
+    bundle = Bundle.load(tmp_path / 'bundle')
+    assert bundle.manifest.provenance['frozen_encoder'] == encoder.sha256
+    assert bundle.manifest.provenance['config']['objective'] == 'prediction'
+    assert (tmp_path / 'run' / 'curves.png').stat().st_size > 10_000
+    image = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+    latent = load_engine(bundle).encode(image)
+    np.testing.assert_allclose(load_engine(bundle, 'torch').encode(image), latent, atol=1e-5)
+    again = export_bundle(bundle)
+    np.testing.assert_allclose(load_engine(again).encode(image), latent, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'says'),
+    [
+        ({'channels': 1}, r"reads tensor\(float\) \['N', 1, 32, 32\]: expected .*\[N, 3, S, S\]"),
+        ({'count': 8}, r'reads tensor\(float\) \[8, 3, 32, 32\]: expected .*N of any size or 1'),
+        ({'flat': False}, r'gives float32 \[1, 1, 8\] for one image: expected one vector'),
+    ],
+)
+def test_encoders_of_other_shapes_are_refused(tmp_path, wrong, says):
+    """The message names the file, its shapes and those that serve."""
+    path = write_encoder(tmp_path / 'wrong.onnx', **wrong)
+    with pytest.raises(ModelError, match=f'encoder {path} {says}'):
+        FrozenEncoder(path)
+
+
+def test_files_that_are_no_encoder_are_refused(tiny_bundle, plain, cache, tmp_path):
+    """No graph, a rollout, and one that gives the same for all images."""
+    path = tmp_path / 'none.onnx'
+    path.write_bytes(b'no graph')
+    with pytest.raises(ModelError, match=f'encoder {path} is no ONNX graph'):
+        FrozenEncoder(path)
+    with pytest.raises(ModelError, match=r"has inputs \['context', .* expected one of each"):
+        FrozenEncoder(tiny_bundle.path / ROLLOUT)
+    blind = FrozenEncoder(write_encoder(tmp_path / 'blind.onnx', scale=0))
+    with pytest.raises(ModelError, match='blind.onnx gives the same vector for all images'):
+        blind.statistics(blind.encoded(plain, cache), np.arange(8))

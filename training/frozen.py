@@ -1,0 +1,151 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""An encoder that is not trained, from an ONNX file: only the predictor learns, as in DINO-WM."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from lewm_ros.bundle.bundle import FILE_LIMIT
+from lewm_ros.engines.graphs import parse_graph
+from lewm_ros.errors import ModelError, one_line
+from lewm_ros.files import atomic_write, read_limited
+from lewm_ros.progress import progress
+from lewm_ros.robot.imaging import normalise
+from lewm_ros.training.cache import CachedBag
+from lewm_ros.training.windows import Images, Windows
+
+BATCH = 64  #: images encoded at once, where the graph takes more than one
+SAMPLE = 65_536  #: frames at most from which latents are standardised
+
+
+class FrozenEncoder:
+    """Any graph of images (N, 3, S, S), normalised as for our own encoders, to vectors (N, D).
+
+    Args:
+        path: ONNX file; N is 1 or of any size, S a number.
+        threads: of the processor.
+
+    Attributes:
+        path: of the file.
+        sha256: of its content.
+        image_size: S [px].
+        latent_size: D.
+
+    Raises ModelError naming the file and what is wrong in it, EngineError without onnxruntime.
+
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        from lewm_ros.engines.onnxruntime_engine import make_session
+
+        content = read_limited(path, FILE_LIMIT)
+        self.path, self.sha256 = path, hashlib.sha256(content).hexdigest()
+        self._model = parse_graph(content, f'encoder {path}')
+        self._session = make_session(f'encoder {path}', content, threads, '')
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ModelError(
+                f'encoder {path} has inputs {[x.name for x in inputs]} and outputs '
+                f'{[x.name for x in outputs]}: expected one of each, images and vectors'
+            )
+        self._input, shape = inputs[0].name, inputs[0].shape
+        count, size = shape[0] if shape else 0, shape[-1] if shape else 0
+        if (
+            inputs[0].type != 'tensor(float)'
+            or shape[1:] != [3, size, size]
+            or not isinstance(size, int)
+            or (isinstance(count, int) and count != 1)
+        ):
+            raise ModelError(
+                f'encoder {path} reads {inputs[0].type} {shape}: expected tensor(float) '
+                '[N, 3, S, S] with N of any size or 1, and S a number'
+            )
+        self.image_size, self._batch = size, 1 if count == 1 else BATCH
+        vectors = self._run(np.zeros((1, size, size, 3), np.uint8))
+        if vectors.ndim != 2 or len(vectors) != 1 or vectors.dtype != np.float32:
+            raise ModelError(
+                f'encoder {path} gives {vectors.dtype} {list(vectors.shape)} for one image: '
+                'expected one vector, float32 [1, D]'
+            )
+        self.latent_size = vectors.shape[1]
+
+    def encoded(self, windows: Windows, cache: Path) -> Windows:
+        """Return windows with latents (n, D) float32 in the place of their images.
+
+        Frozen latents never change, so each frame is encoded once, into the folder of its bag in
+        the cache.
+        """
+        return replace(windows, images=Images([self._latents(bag, cache) for bag in windows.bags]))
+
+    def statistics(self, windows: Windows, chosen: np.ndarray) -> tuple[np.ndarray, np.float32]:
+        """Mean (D,) and one standard deviation of all dimensions, of some encoded windows.
+
+        The network is made for latents of about N(0, 1): a feature of another scale would be
+        lost beside the position embedding, or would make the loss too large or small for the
+        gradient's limit. One factor for all dimensions keeps the encoder's own distances, with
+        which goals are planned; one for each would raise dimensions that hold only noise.
+
+        Raises ModelError where the encoder does not tell the images apart.
+        """
+        index = np.unique(windows.frames[chosen])
+        latents = windows.images[index[:: 1 + len(index) // SAMPLE]].astype(np.float64)
+        mean = latents.mean(axis=0)
+        std = np.sqrt(np.square(latents - mean).mean())
+        if not std > 1e-6 * np.abs(mean).max():
+            raise ModelError(f'encoder {self.path} gives the same vector for all images')
+        return mean.astype(np.float32), np.float32(std)
+
+    def graph(self, mean: np.ndarray, std: np.float32) -> bytes:
+        """Graph of a bundle: this encoder, and its vectors standardised."""
+        from onnx import TensorProto, compose, helper, numpy_helper
+
+        inner = compose.add_prefix(self._model, 'frozen/').graph
+        size = self.image_size
+        graph = helper.make_graph(
+            [
+                helper.make_node('Identity', ['pixels'], [f'frozen/{self._input}']),
+                *inner.node,
+                helper.make_node('Sub', [inner.output[0].name, 'mean'], ['centred']),
+                helper.make_node('Div', ['centred', 'std'], ['latent']),
+            ],
+            'encoder',
+            [helper.make_tensor_value_info('pixels', TensorProto.FLOAT, [1, 3, size, size])],
+            [helper.make_tensor_value_info('latent', TensorProto.FLOAT, [1, self.latent_size])],
+            [
+                *inner.initializer,
+                numpy_helper.from_array(mean, 'mean'),
+                numpy_helper.from_array(np.asarray(std), 'std'),
+            ],
+        )
+        model = helper.make_model(
+            graph,
+            opset_imports=self._model.opset_import,
+            ir_version=max(4, self._model.ir_version),  # 3 wants initialisers among the inputs
+        )
+        return model.SerializeToString(deterministic=True)
+
+    def _latents(self, bag: CachedBag, cache: Path) -> np.ndarray:
+        path = cache / bag.key / f'latents-{self.sha256[:24]}.f32'
+        if not path.exists():
+            with atomic_write(path) as partial, partial.open('wb') as file:
+                starts = range(0, len(bag.images), self._batch)
+                for start in progress(starts, desc=f'encode {bag.path.name}', unit='batch'):
+                    vectors = self._run(bag.images[start : start + self._batch])
+                    if not np.isfinite(vectors).all():
+                        raise ModelError(f'encoder {self.path} gives numbers that are not finite')
+                    file.write(vectors.tobytes())
+        return np.memmap(path, np.float32, 'r').reshape(len(bag.images), self.latent_size)
+
+    def _run(self, images: np.ndarray) -> np.ndarray:
+        """Vectors (n, D) of images (n, S, S, 3) uint8."""
+        try:
+            return self._session.run(None, {self._input: normalise(images)})[0]
+        except Exception as error:  # onnxruntime's errors have no common base
+            raise ModelError(
+                f'encoder {self.path} fails on {len(images)} images: {one_line(error)}'
+            ) from error
