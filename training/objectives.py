@@ -46,7 +46,7 @@ class LeWM(Objective):
 
 
 class PLDM(Objective):
-    """The six regularisers of PLDM (arXiv 2502.14819), as LeWM's authors compare with it.
+    """The six regularisers of PLDM (arXiv 2502.14819).
 
     Formulas follow stable-worldmodel's ``PLDMLoss``. The inverse model learns beside the world
     model and is of no use afterwards.
