@@ -17,8 +17,7 @@ from lewm_ros.training.frozen import FrozenEncoder
 class PLDMWeights:
     """Weights of PLDM's terms beside the prediction, those of stable-worldmodel's pldm.yaml.
 
-    With them LeWM's authors compare; two terms are off. PLDM's own (arXiv 2502.14819) are tuned
-    for each environment.
+    Two terms are off. PLDM's own weights (arXiv 2502.14819) are tuned for each environment.
     """
 
     variance: float = 18.0  #: hinge on the standard deviation over the batch
