@@ -89,19 +89,14 @@ def train(
         folder.path.parent / 'cache',
     )
     trainer = Trainer(windows, contract, architecture, config, device, seed)
-    for bag in _bags(trainer):
+    for bag in describe_bags(trainer):
         log.info('%(path)s: %(held_out)d of %(episodes)d episodes held out', bag)
     log.info('training on %s, %s', trainer.device, 'bfloat16' if trainer.bfloat16 else 'float32')
     with folder.claimed():
         if resume:
             trainer.load(folder.checkpoint)
-            folder.go_back(trainer.step)
-        else:
-            folder.begin(_config(trainer, threads))
-        with _stops(trainer):
-            losses = _train(trainer, folder, out.name)
+        losses = learn(trainer, folder, out.name, threads)
         if trainer.step < config.steps:
-            trainer.save(folder.checkpoint)
             log.info('stopped at step %d: --resume continues there', trainer.step)
             raise KeyboardInterrupt
         manifest = trainer.manifest(out.name, _provenance(trainer, folder, losses))
@@ -110,6 +105,32 @@ def train(
     if (out / CARD).is_file():
         files[CARD] = out / CARD
     return write_bundle(out, manifest, files)
+
+
+def learn(trainer: Trainer, folder: RunFolder, name: str, threads: int) -> list[dict[str, float]]:
+    """Train to the end, or until a signal stops it; a checkpoint is written either way.
+
+    Args:
+        trainer: new, or loaded from the folder's checkpoint; it is left in eval mode.
+        folder: of the run, claimed.
+        name: of the bundle that is exported at times.
+        threads: of the processor.
+
+    Returns:
+        The held-out losses of each bag; none where it was stopped.
+
+    Raises ModelError where training has diverged.
+
+    """
+    if trainer.step:
+        folder.go_back(trainer.step)
+    else:
+        folder.begin(_config(trainer, threads))
+    with _stops(trainer):
+        losses = _train(trainer, folder, name)
+    if trainer.step < trainer.config.steps:
+        trainer.save(folder.checkpoint)
+    return losses
 
 
 def _train(trainer: Trainer, folder: RunFolder, name: str) -> list[dict[str, float]]:
@@ -181,7 +202,7 @@ def _stops(trainer: Trainer) -> Iterator[None]:
         restore()
 
 
-def _bags(trainer: Trainer) -> list[dict[str, Any]]:
+def describe_bags(trainer: Trainer) -> list[dict[str, Any]]:
     """Describe the bags and what is held out of each."""
     windows, chosen = trainer.windows, trainer.held_out
     first = np.cumsum([0, *(bag.summary.episodes for bag in windows.bags)])
@@ -206,7 +227,7 @@ def _config(trainer: Trainer, threads: int) -> dict[str, Any]:
     """Everything needed to run it again."""
     return {
         'command': ' '.join(['lewm', *sys.argv[1:]]),
-        'bags': _bags(trainer),
+        'bags': describe_bags(trainer),
         'contract': trainer.contract.to_dict(),
         'model': trainer.architecture,
         'config': asdict(trainer.config),

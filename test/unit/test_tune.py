@@ -1,0 +1,163 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""`lewm tune`: the search on known figures, and the command on a small bag."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+import json
+import math
+import os
+from pathlib import Path
+import signal
+
+from command_line import lewm
+from networks import tiny_config
+import numpy as np
+import pytest
+from recordings import drive, write
+import torch
+
+from lewm_ros.model import ARCHITECTURES
+from lewm_ros.training import train, trainer
+from lewm_ros.training.config import CONFIGS, TrainConfig
+from lewm_ros.training.run_folder import RunFolder
+from lewm_ros.training.tune import choose, search
+
+START, NOISE = 0.09, 0.05
+GRID = (0.01, 0.025, 0.06, 0.16, 0.4, 1.0)
+
+
+def contrast(weight: float, top: float) -> float:
+    """Return a figure that is flat within a factor of 2 of the top, and falls on both sides."""
+    away = abs(math.log10(weight / top)) - math.log10(2)
+    return 2 - 4 * max(0.0, away) ** 2
+
+
+@pytest.mark.parametrize('top', [0.012, 0.02, 0.05, 0.09, 0.2, 0.5])
+@pytest.mark.parametrize('seed', range(5))
+def test_four_evaluations_find_what_a_grid_of_six_finds(top, seed):
+    """Wherever the top is, the figure chosen is the best within noise."""
+    rng = np.random.default_rng(seed)
+    trials = search(lambda w: (contrast(w, top) + rng.normal(0, NOISE), NOISE), START)
+    chosen = choose(trials, START).sigreg_weight
+    assert len(trials) <= 4
+    assert contrast(chosen, top) >= max(contrast(w, top) for w in GRID) - 3 * NOISE
+
+
+def test_a_flat_figure_ends_the_search_and_keeps_the_default():
+    """Three weights that differ by less than the noise are enough, whichever is best."""
+    flat = {0.09: 1.99, 0.03: 2.02, 0.3: 1.97}
+    trials = search(lambda w: (flat[w], NOISE), START)
+    assert [trial.sigreg_weight for trial in trials] == [0.09, 0.03, 0.3]
+    assert choose(trials, START).sigreg_weight == START
+
+
+@pytest.mark.parametrize(
+    'figures, fourth, chosen',
+    [
+        ({0.09: 2, 0.03: 1, 0.3: 0, 0.052: 2.5}, 0.052, 0.052),  # towards the better side
+        ({0.09: 2, 0.03: 1, 0.3: 3, 0.55: 1}, 0.55, 0.3),  # outwards
+        ({0.09: 2, 0.03: 3, 0.3: 1, 0.017: 4}, 0.017, 0.017),
+        ({0.09: 2, 0.03: -math.inf, 0.3: 1, 0.16: 3}, 0.16, 0.16),  # beside a collapse
+    ],
+)
+def test_the_bracket_closes_on_the_best(figures, fourth, chosen):
+    """The fourth weight is between the best and its better neighbour, or beyond the outermost."""
+    trials = search(lambda w: (figures[w], NOISE), START)
+    assert trials[-1].sigreg_weight == fourth and len(trials) == 4
+    assert choose(trials, START).sigreg_weight == chosen
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch) -> Path:
+    """Return a bag of eight short episodes, and make the small model one that trains in no time."""
+    changes = {'encoder_width': 8, 'predictor_depth': 1, 'frameskip': 2}
+    monkeypatch.setitem(ARCHITECTURES, 'small', lambda size: tiny_config(size, **changes))
+    config = TrainConfig(batch=8, steps=100, lr=5e-4, num_projections=16)
+    monkeypatch.setitem(CONFIGS, 'small', config)
+    monkeypatch.setattr(train, 'VALIDATE_EVERY', 10)
+    monkeypatch.setattr(trainer, 'LOG_EVERY', 2)
+    threads = torch.get_num_threads()
+    yield write(tmp_path / 'bag', drive(20, 8))
+    torch.set_num_threads(threads)
+
+
+def tune(data: Path, out: Path, *options: object) -> tuple[int, str, str]:
+    """Run the command on one thread."""
+    given = ('--data', data, '--contract', 'reacher', '--out', out, '--threads', 1, *options)
+    return lewm('tune', *given)
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, name: str, step: int) -> None:
+    """Let a Ctrl-C come when a run folder has that step's row."""
+    add = RunFolder.add
+
+    def add_and_interrupt(self: RunFolder, row: dict[str, float]) -> None:
+        add(self, row)
+        if (self.path.name, row['step']) == (name, step):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(RunFolder, 'add', add_and_interrupt)
+
+
+def test_the_command_compares_weights_and_continues_after_an_interruption(
+    data, tmp_path, monkeypatch, caplog
+):
+    """Stopped in its second training, it repeats no step, and ends as if nothing had happened."""
+    status, said, errors = tune(data, tmp_path / 'whole')
+    assert status == 0, errors
+    assert (tmp_path / 'whole' / 'tune.png').read_bytes().startswith(b'\x89PNG')
+    with (tmp_path / 'whole' / 'tune.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) in {3, 4} and {'0.03', '0.09', '0.3'} <= {r['sigreg_weight'] for r in rows}
+    assert all(float(row['error']) > 0 for row in rows)
+    assert 'SIGReg weight  contrast of commands' in said
+    assert f'lewm train --data {data} --contract reacher --model small --sigreg-weight' in said
+    config = (tmp_path / 'whole' / 'sigreg_0.3' / 'config.yaml').read_text()
+    assert 'sigreg_weight: 0.3' in config and 'steps: 10' in config and 'held_out: 0.2' in config
+
+    with monkeypatch.context() as stopped:
+        interrupt(stopped, 'sigreg_0.03', 4)
+        status, _, _ = tune(data, tmp_path / 'part')
+    assert status == 130 and 'stopped at step 4: the same command continues' in caplog.text
+    assert not (tmp_path / 'part' / 'tune.csv').exists()
+    metrics = tmp_path / 'part' / 'sigreg_0.09' / 'metrics.csv'
+    before = metrics.read_text()
+    status, said, _ = tune(data, tmp_path / 'part', '--json')
+    assert status == 0 and metrics.read_text() == before  # with the seconds that it took
+    for name in ('tune.csv', 'tune.png'):
+        assert (tmp_path / 'part' / name).read_bytes() == (tmp_path / 'whole' / name).read_bytes()
+    found = json.loads(said)
+    assert [f'{row["sigreg_weight"]:g}' for row in found['trials']] == [
+        row['sigreg_weight'] for row in rows
+    ]
+    assert f'--sigreg-weight {found["sigreg_weight"]:g}' in found['command']
+
+
+def test_where_every_training_fails_it_is_an_error(data, tmp_path, monkeypatch, caplog):
+    """One that diverges does not end the search, but there is nothing to choose without another."""
+    monkeypatch.setitem(CONFIGS, 'small', replace(CONFIGS['small'], lr=1e30))
+    status, _, errors = tune(data, tmp_path / 'all')
+    assert status == 2 and 'SIGReg weight 0.3: the loss is nan at step' in caplog.text
+    assert errors.splitlines()[-1].startswith('lewm: error: no training succeeded')
+
+
+def test_bad_input_is_one_line(data, tmp_path):
+    """It names what is wrong, and comes before any training."""
+    few = write(tmp_path / 'few', drive(20, 4))
+    for options, text in (
+        (('--steps', 0), 'steps is 0'),
+        (('--threads', 0), '--threads is 0'),
+        (('--contract', 'absent'), "contract 'absent'"),
+        (('--data', tmp_path / 'absent'), 'absent'),
+        (('--data', few), '1 episode to hold out: tuning compares at least 2'),
+    ):
+        status, _, errors = tune(data, tmp_path / 'out', *options)
+        assert status == 2
+        assert errors.splitlines()[-1].startswith('lewm: error: ') and text in errors, errors
+    assert not list((tmp_path / 'out').glob('sigreg_*'))
+    command = ('train', '--data', data, '--contract', 'reacher', '--out', tmp_path / 'model')
+    status, _, errors = lewm(*command, '--sigreg-weight', -1)
+    assert status == 2 and 'sigreg_weight is -1.0: expected 0 or more' in errors
