@@ -89,7 +89,7 @@ def train(
         folder.path.parent / 'cache',
     )
     trainer = Trainer(windows, contract, architecture, config, device, seed)
-    for bag in describe_bags(trainer):
+    for bag in _bags(trainer):
         log.info('%(path)s: %(held_out)d of %(episodes)d episodes held out', bag)
     log.info('training on %s, %s', trainer.device, 'bfloat16' if trainer.bfloat16 else 'float32')
     with folder.claimed():
@@ -202,7 +202,7 @@ def _stops(trainer: Trainer) -> Iterator[None]:
         restore()
 
 
-def describe_bags(trainer: Trainer) -> list[dict[str, Any]]:
+def _bags(trainer: Trainer) -> list[dict[str, Any]]:
     """Describe the bags and what is held out of each."""
     windows, chosen = trainer.windows, trainer.held_out
     first = np.cumsum([0, *(bag.summary.episodes for bag in windows.bags)])
@@ -227,7 +227,7 @@ def _config(trainer: Trainer, threads: int) -> dict[str, Any]:
     """Everything needed to run it again."""
     return {
         'command': ' '.join(['lewm', *sys.argv[1:]]),
-        'bags': describe_bags(trainer),
+        'bags': _bags(trainer),
         'contract': trainer.contract.to_dict(),
         'model': trainer.architecture,
         'config': asdict(trainer.config),

@@ -6,13 +6,14 @@ The paper calls its search a bisection and publishes neither bracket nor stoppin
 halves a bracket of log λ around the best λ so far (:func:`search`), so n values of λ would take
 O(log n) trainings.
 
-What is compared is no loss: latents that shrink or collapse have a low one, so losses of different
-λ do not compare. It is the **contrast of commands** in held-out episodes: how much larger the
-squared error 4 blocks ahead becomes with the commands that another window has in one dimension,
-``log(error with others / error with its own)``, mean over the dimensions of the command. That is
-what a planner tells plans apart by, with the recorded future as its goal. It has no scale. It
-falls to 0 where latents collapse or do not show a command (λ too small), and where they hold what
-cannot be predicted (λ too large). Its standard error is over the held-out episodes.
+What is compared is no loss, nor a ratio of errors in latent space: latents that collapse, or leave
+out what is hard to predict, such as a pushed object, have the lowest. Images are the same for every
+λ. So the latent predicted 4 blocks ahead, in held-out episodes and with the recorded commands, is
+replaced by the nearest latent of a training frame, and the image of that frame is compared with
+the one recorded. The figure is the **share of the image explained**: one minus the squared
+difference over that of a random training frame. It has no scale. It falls where latents do not
+tell scenes apart (λ too small), and where they hold what cannot be predicted (λ too large). Its
+standard error is over the held-out episodes.
 """
 
 from __future__ import annotations
@@ -26,23 +27,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lewm_ros.bundle import Bundle
-from lewm_ros.engines.torch_engine import ReferenceEngine
 from lewm_ros.errors import BagError, ModelError
-from lewm_ros.evaluation.held_out import AHEAD, HeldOutWindows
-from lewm_ros.evaluation.planability import Recordings
+from lewm_ros.planning.roadmap import assign
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.config import TrainConfig
 from lewm_ros.training.device import choose_device, keep_memory
+from lewm_ros.training.loader import normalised
 from lewm_ros.training.run_folder import RunFolder
-from lewm_ros.training.train import describe_bags, learn
+from lewm_ros.training.train import learn
 from lewm_ros.training.trainer import Trainer
-from lewm_ros.training.windows import load_windows
+from lewm_ros.training.windows import Windows, load_windows
 
 #: Bracket of λ, and trainings at most: three quarter the bracket, each other halves a quarter.
 LOW, HIGH, TRAININGS = 0.01, 1.0, 4
 #: Share of the episodes held out: more than in training, since their number makes the error.
 HELD_OUT = 0.2
+#: Held-out pairs of windows that are predicted, and training frames to choose from, at most.
+WINDOWS, FRAMES = 4000, 4000
 log = logging.getLogger('lewm')
 
 
@@ -51,12 +52,12 @@ class Trial:
     """What a short training with one λ gave."""
 
     sigreg_weight: float
-    contrast: float  #: -inf where training diverged or the latents collapsed
-    error: float  #: standard error of the contrast
+    explained: float  #: share of the image; -inf where training diverged or collapsed
+    error: float  #: its standard error
 
     def within_noise_of(self, other: Trial) -> bool:
-        """Whether the difference of the two contrasts is within their standard error."""
-        return abs(self.contrast - other.contrast) <= math.hypot(self.error, other.error)
+        """Whether the difference of the two shares is within their standard error."""
+        return abs(self.explained - other.explained) <= math.hypot(self.error, other.error)
 
 
 def search(
@@ -66,7 +67,7 @@ def search(
     high: float = HIGH,
     most: int = TRAININGS,
 ) -> list[Trial]:
-    """Look for the λ of the largest contrast, which is taken to have one top, flat or not.
+    """Look for the λ of the largest share explained, which is taken to have one top, flat or not.
 
     ``start`` and the middles of the bracket's halves come first, on a logarithmic scale. Then the
     bracket closes on the best: the gap to its better neighbour is halved, or to the end of the
@@ -74,7 +75,7 @@ def search(
     and its better neighbour are within noise of each other.
 
     Args:
-        evaluate: λ to contrast and standard error.
+        evaluate: λ to share explained and standard error.
         start: first λ.
         low: lower end of the bracket, not evaluated.
         high: upper end, likewise.
@@ -87,10 +88,10 @@ def search(
     trials = [Trial(weight, *evaluate(weight)) for weight in _first(start, low, high)]
     while len(trials) < most:
         ordered = sorted(trials, key=lambda trial: trial.sigreg_weight)
-        best = max(ordered, key=lambda trial: trial.contrast)
+        best = max(ordered, key=lambda trial: trial.explained)
         place = ordered.index(best)
         neighbours = ordered[max(0, place - 1) : place] + ordered[place + 1 : place + 2]
-        better = max(neighbours, key=lambda trial: trial.contrast)
+        better = max(neighbours, key=lambda trial: trial.explained)
         if best.within_noise_of(better):
             break
         end = better.sigreg_weight
@@ -103,7 +104,7 @@ def search(
 
 def choose(trials: Sequence[Trial], start: float) -> Trial:
     """Return the trial nearest to ``start`` of those within noise of the best."""
-    best = max(trials, key=lambda trial: trial.contrast)
+    best = max(trials, key=lambda trial: trial.explained)
     close = [trial for trial in trials if trial is best or trial.within_noise_of(best)]
     return min(close, key=lambda trial: abs(math.log(trial.sigreg_weight / start)))
 
@@ -147,11 +148,12 @@ def tune(
         sizes.frameskip,
         folder.parent / 'cache',
     )
-    episodes = len(np.unique(windows.episodes[windows.split(HELD_OUT, seed)[1]]))
+    pairs = chained(windows, windows.split(HELD_OUT, seed)[1])
+    episodes = len(np.unique(windows.episodes[pairs[:, 0]]))
     if episodes < 2:
         raise BagError(
-            f'{episodes} episode to hold out: tuning compares at least 2, a fifth of each bag; '
-            'record 8 or more'
+            f'{episodes} held-out episodes of {2 * sizes.history} blocks or more: tuning compares '
+            'at least 2, a fifth of each bag; record 8 or more'
         )
 
     def evaluate(weight: float) -> tuple[float, float]:
@@ -170,10 +172,10 @@ def tune(
             if trainer.step < config.steps:
                 log.info('stopped at step %d: the same command continues there', trainer.step)
                 raise KeyboardInterrupt
-        return _contrast(trainer, run, data, threads)
+        return explained_share(trainer, pairs)
 
     trials = search(evaluate, config.sigreg_weight)
-    if not math.isfinite(max(trial.contrast for trial in trials)):
+    if not math.isfinite(max(trial.explained for trial in trials)):
         raise ModelError('no training succeeded, see the warnings: try more steps')
     return trials
 
@@ -192,26 +194,42 @@ def _between(one: float, other: float) -> float:
     return float(f'{math.sqrt(one * other):.2g}')
 
 
-def _contrast(
-    trainer: Trainer, run: RunFolder, data: Sequence[Path], threads: int
-) -> tuple[float, float]:
-    """Contrast of the commands in the held-out episodes, and its standard error over them."""
-    manifest = trainer.manifest(run.path.name, {'bags': describe_bags(trainer)})
-    bundle = Bundle(run.path, manifest)  # in memory alone
-    ahead = min(AHEAD, bundle.spec.horizon)
-    engine = ReferenceEngine(bundle, threads, 'f32', trainer.device, ahead, trainer.model)
-    found = []
-    for episode in Recordings.of_bags(bundle, engine, data).episodes:
-        try:
-            windows = HeldOutWindows(bundle, [episode], np.random.default_rng(0))
-        except BagError:  # too short for a plan
-            continue
-        dimensions = windows.dimensions(windows.predict(engine), None, 0.0)
-        found.append(np.mean([math.log(dimension.ratio) for dimension in dimensions]))
-    if len(found) < 2:
-        raise BagError(
-            f'{len(found)} held-out episodes of at least '
-            f'{(bundle.spec.history + ahead - 1) * bundle.spec.block:g} s: tuning compares 2 or '
-            'more; record longer ones'
-        )
-    return float(np.mean(found)), float(np.std(found, ddof=1) / math.sqrt(len(found)))
+def chained(windows: Windows, chosen: np.ndarray) -> np.ndarray:
+    """Pairs (n, 2) of windows (w,), ascending, where the second begins as the first ends."""
+    starts, ends = windows.frames[chosen, 0], windows.frames[chosen, -1]
+    place = np.searchsorted(starts, ends).clip(max=len(starts) - 1)
+    follows = starts[place] == ends
+    return np.stack([chosen[follows], chosen[place[follows]]], axis=1)
+
+
+@torch.no_grad()
+def explained_share(trainer: Trainer, pairs: np.ndarray) -> tuple[float, float]:
+    """Share of the image that is explained at the end of pairs (n, 2), and its standard error.
+
+    The context is the first H frames of a pair; what follows is predicted H + 1 blocks ahead.
+    """
+    windows, model, size = trainer.windows, trainer.model, trainer.config.batch
+    history = model.config.history
+    rng = np.random.default_rng(trainer.seed)  # the same frames for every λ
+    pairs = rng.permutation(pairs)[:WINDOWS]
+    known = rng.permutation(np.unique(windows.frames[trainer.train]))[:FRAMES]
+    latents = []
+    for i in range(0, len(known), size):
+        frames = torch.from_numpy(windows.images[known[i : i + size]]).to(trainer.device)
+        latents.append(model.encode(normalised(frames)[None])[0].cpu().numpy())
+    library = np.concatenate(latents)
+    errors = []
+    for i in range(0, len(pairs), size):
+        first, second = pairs[i : i + size].T
+        pixels, before = trainer.batch(first)
+        _, after = trainer.batch(second)
+        context, past = model.encode(pixels[:, :history]), before[:, : history - 1]
+        plan = torch.cat([before[:, history - 1 :], after], dim=1)
+        predicted = model.rollout(context, past, plan[:, None])[:, 0, -1].cpu().numpy()
+        seen = windows.images[windows.frames[second, -1]].astype(np.float32)
+        compared = known[assign(predicted, library)[0]], rng.choice(known, len(first))
+        errors.append([np.square(windows.images[c] - seen).mean(axis=(1, 2, 3)) for c in compared])
+    found, random = np.concatenate(errors, axis=1)
+    of = windows.episodes[pairs[:, 0]]
+    shares = [1 - found[of == episode].mean() / random.mean() for episode in np.unique(of)]
+    return float(np.mean(shares)), float(np.std(shares, ddof=1) / math.sqrt(len(shares)))

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-import csv
 from contextlib import redirect_stdout
+import csv
 from dataclasses import replace
 import json
 import math
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.description = (
         'Find the weight of SIGReg in the loss, the only one that LeWM has, by at most 4 short '
-        'trainings, compared by how well commands are told apart in held-out episodes.'
+        'trainings, compared by the share of held-out images that their predictions explain.'
     )
     parser.add_argument('--data', nargs='+', type=Path, required=True, help='one bag or more')
     parser.add_argument('--contract', required=True, help='contract file or name')
@@ -84,15 +84,15 @@ def run(args: argparse.Namespace) -> int:
         found = {'sigreg_weight': best.sigreg_weight, 'command': command, 'trials': rows}
         print(json.dumps(found))
         return 0
-    print('SIGReg weight  contrast of commands  predicted / copied  effective rank')
+    print('SIGReg weight  image explained  predicted / copied  effective rank')
     for row in rows:
         mark = '*' if row['sigreg_weight'] == best.sigreg_weight else ''
         text = f'{row["sigreg_weight"]:>12g}{mark:1}  '
-        if row['contrast'] is None:
+        if row['explained'] is None:
             print(text + 'training failed')
             continue
         print(
-            f'{text}{row["contrast"]:>12.2f} ± {row["error"]:.2f}  '
+            f'{text}{row["explained"]:>7.3f} ± {row["error"]:.3f}  '
             f'{row["predicted_over_copied"]:>18.2f}  {row["effective_rank"]:>14.1f}'
         )
     print(f'* of those within noise of the best, nearest to {config.sigreg_weight:g}')
@@ -104,35 +104,35 @@ def run(args: argparse.Namespace) -> int:
 def _row(folder: Path, trial: Trial) -> dict[str, Any]:
     """Figures of a trial; none but the weight where training failed."""
     row: dict[str, Any] = dict.fromkeys(
-        ('sigreg_weight', 'contrast', 'error', 'predicted_over_copied', 'effective_rank')
+        ('sigreg_weight', 'explained', 'error', 'predicted_over_copied', 'effective_rank')
     )
     row['sigreg_weight'] = trial.sigreg_weight
-    if math.isfinite(trial.contrast):
+    if math.isfinite(trial.explained):
         last = run_folder(folder, trial.sigreg_weight).last()
-        row['contrast'], row['error'] = trial.contrast, trial.error
+        row['explained'], row['error'] = trial.explained, trial.error
         row['predicted_over_copied'] = last['validation_prediction'] / last['validation_copy_last']
         row['effective_rank'] = last['validation_effective_rank']
     return row
 
 
 def _draw(target: Path, trials: Sequence[Trial], best: Trial) -> None:
-    """Draw the contrast over the weight as a PNG."""
+    """Draw the share explained over the weight as a PNG."""
     from matplotlib.figure import Figure
 
     there = sorted(
-        (trial for trial in trials if math.isfinite(trial.contrast)), key=lambda t: t.sigreg_weight
+        (trial for trial in trials if math.isfinite(trial.explained)), key=lambda t: t.sigreg_weight
     )
     weights = [trial.sigreg_weight for trial in there]
     figure = Figure(figsize=(6, 3.6), layout='constrained')
     axes = figure.subplots()
     axes.errorbar(
-        weights, [t.contrast for t in there], [t.error for t in there], fmt='C0o-', capsize=3
+        weights, [t.explained for t in there], [t.error for t in there], fmt='C0o-', capsize=3
     )
-    axes.plot(best.sigreg_weight, best.contrast, 'C1o', markersize=10, label='chosen')
+    axes.plot(best.sigreg_weight, best.explained, 'C1o', markersize=10, label='chosen')
     axes.set(
         xscale='log',
         xlabel='SIGReg weight',
-        ylabel='contrast of commands',
+        ylabel='share of the image explained',
         title='held-out episodes',
     )
     axes.set_xticks(weights, [f'{weight:g}' for weight in weights])

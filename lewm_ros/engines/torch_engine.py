@@ -75,25 +75,18 @@ class ReferenceEngine(Engine):
         precision: 'auto' and 'f32' are the same.
         provider: a torch device; '' for CUDA if it is there, else the CPU.
         horizon: longest rollout [blocks].
-        model: the network, kept in eval mode and without gradients; None: read from the bundle.
 
     """
 
     name = 'reference'
 
     def __init__(
-        self,
-        bundle: Bundle,
-        threads: int,
-        precision: str,
-        provider: str,
-        horizon: int,
-        model: LeWorldModel | None = None,
+        self, bundle: Bundle, threads: int, precision: str, provider: str, horizon: int
     ) -> None:
         torch.set_num_threads(threads)
         self._manifest, self._horizon = bundle.manifest, horizon
         self.precision = self._choose_precision(precision, provider)
-        model = load_model(bundle) if model is None else model
+        model = load_model(bundle)
         self.provider = provider or ('cuda' if torch.cuda.is_available() else 'cpu')
         try:
             self._model = model.to(self.provider).eval().requires_grad_(False)
