@@ -11,9 +11,9 @@ out what is hard to predict, such as a pushed object, have the lowest. Images ar
 λ. So the latent predicted 4 blocks ahead, in held-out episodes and with the recorded commands, is
 replaced by the nearest latent of a training frame, and the image of that frame is compared with
 the one recorded. The figure is the **share of the image explained**: one minus the squared
-difference over that of a random training frame. It has no scale. It falls where latents do not
-tell scenes apart (λ too small), and where they hold what cannot be predicted (λ too large). Its
-standard error is over the held-out episodes.
+difference over that of a random training frame. It has no scale. It should fall where latents do
+not tell scenes apart (λ too small), and where they hold what cannot be predicted (λ too large).
+Its standard error is over the held-out episodes.
 """
 
 from __future__ import annotations
