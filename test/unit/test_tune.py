@@ -22,10 +22,8 @@ import torch
 from lewm_ros.model import ARCHITECTURES, ModelConfig
 from lewm_ros.training import train, trainer
 from lewm_ros.training.config import CONFIGS, TrainConfig
-from lewm_ros.training.loader import normalised
 from lewm_ros.training.run_folder import RunFolder
-from lewm_ros.training.tune import chained, choose, explained_share, search
-from lewm_ros.training.windows import Images, Windows
+from lewm_ros.training.tune import choose, search
 
 START, NOISE = 0.09, 0.05
 CONFIG = TrainConfig(batch=8, steps=100, lr=5e-4, num_projections=16, held_out=0.2)
@@ -76,60 +74,6 @@ def test_the_bracket_closes_on_the_best(figures, fourth, chosen):
     trials = search(lambda w: (figures[w], NOISE), START)
     assert trials[-1].sigreg_weight == fourth and len(trials) == 4
     assert choose(trials, START).sigreg_weight == chosen
-
-
-class Brightness:
-    """A world model whose latent (1,) is the image's brightness, which dimension 0 changes.
-
-    Args:
-        trainer: whose actions it reads.
-        sees: whether it tells bright images from dark ones.
-        heeds: whether it heeds the commands.
-
-    """
-
-    def __init__(self, trainer: trainer.Trainer, sees: bool, heeds: bool) -> None:
-        self.config = trainer.model.config
-        self.trainer, self.sees, self.heeds = trainer, sees, heeds
-        black, white = normalised(torch.tensor([[[[0]]], [[[255]]]]).expand(2, 1, 1, 3))[:, 0, 0, 0]
-        self.black, self.unit = black, (white - black) / 255
-
-    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(B, T, 3, S, S) to (B, T, 1)."""
-        level = (pixels[:, :, 0].mean(dim=(2, 3)) - self.black) / self.unit
-        return level[..., None] * self.sees
-
-    def rollout(
-        self, context: torch.Tensor, past: torch.Tensor, actions: torch.Tensor
-    ) -> torch.Tensor:
-        """(B, H, 1), unused and (B, 1, N, k·A) to (B, 1, N, 1)."""
-        change = actions[..., 0] * self.trainer.std[0] + self.trainer.mean[0]
-        return context[:, None, -1:] + (change.cumsum(2) * self.heeds)[..., None]
-
-
-def test_the_share_explained_is_of_what_the_prediction_shows(reacher_contract, monkeypatch):
-    """An exact model finds the image, one that heeds no command finds the last, a blind one any."""
-    rng = np.random.default_rng(0)
-    levels = rng.integers(40, 215, (20, 1)) + rng.integers(-25, 26, (20, 24)).cumsum(1)
-    levels = levels.clip(0, 255)
-    images = np.repeat(levels.reshape(-1).astype(np.uint8), 32 * 32 * 3).reshape(-1, 32, 32, 3)
-    begins = (24 * np.arange(20)[:, None] + np.arange(21)).reshape(-1)
-    frames = begins[:, None] + np.arange(4)
-    blocks = rng.normal(size=(len(frames), 3, 4)).astype(np.float32)
-    blocks[:, :, ::2] = np.diff(levels.reshape(-1)[frames])[..., None]
-    episodes = (begins // 24).astype(np.int32)
-    sources = np.zeros(len(frames), dtype=np.int64)
-    windows = Windows(Images([images]), frames, blocks, episodes, sources, (None,), 0.05)
-    monkeypatch.setitem(ARCHITECTURES, 'small', tiny)
-    learner = trainer.Trainer(windows, reacher_contract, 'small', CONFIG, 'cpu', seed=0)
-    shares = []
-    for sees, heeds in ((True, True), (True, False), (False, True)):
-        learner.model = Brightness(learner, sees, heeds)
-        share, error = explained_share(learner, chained(windows, learner.held_out))
-        assert 0 < error < 0.5
-        shares.append(share)
-    exact, deaf, blind = shares
-    assert exact > 0.995 and 0.7 < deaf < 0.97 and blind < 0.6
 
 
 @pytest.fixture
