@@ -68,6 +68,8 @@ class TrainConfig:
             raise ModelError(f'steps is {self.steps}: expected at least 1')
         if not 0 < self.lr < math.inf:
             raise ModelError(f'lr is {self.lr}: expected more than 0')
+        if not 0 <= self.sigreg_weight < math.inf:
+            raise ModelError(f'sigreg_weight is {self.sigreg_weight}: expected 0 or more')
         if not 0 <= self.colour_jitter < math.inf:
             raise ModelError(f'colour_jitter is {self.colour_jitter}: expected 0 or more')
 

@@ -103,13 +103,8 @@ def train(
     with folder.claimed():
         if resume:
             trainer.load(folder.checkpoint)
-            folder.go_back(trainer.step)
-        else:
-            folder.begin(_config(trainer, threads))
-        with _stops(trainer):
-            losses = _train(trainer, folder, out.name)
+        losses = learn(trainer, folder, out.name, threads)
         if trainer.step < config.steps:
-            trainer.save(folder.checkpoint)
             log.info('stopped at step %d: --resume continues there', trainer.step)
             raise KeyboardInterrupt
         manifest = trainer.manifest(out.name, _provenance(trainer, folder, losses))
@@ -118,6 +113,32 @@ def train(
     if (out / CARD).is_file():
         files[CARD] = out / CARD
     return write_bundle(out, manifest, files)
+
+
+def learn(trainer: Trainer, folder: RunFolder, name: str, threads: int) -> list[dict[str, float]]:
+    """Train to the end, or until a signal stops it; a checkpoint is written either way.
+
+    Args:
+        trainer: new, or loaded from the folder's checkpoint; it is left in eval mode.
+        folder: of the run, claimed.
+        name: of the bundle that is exported at times.
+        threads: of the processor.
+
+    Returns:
+        The held-out losses of each bag; none where it was stopped.
+
+    Raises ModelError where training has diverged.
+
+    """
+    if trainer.step:
+        folder.go_back(trainer.step)
+    else:
+        folder.begin(_config(trainer, threads))
+    with _stops(trainer):
+        losses = _train(trainer, folder, name)
+    if trainer.step < trainer.config.steps:
+        trainer.save(folder.checkpoint)
+    return losses
 
 
 def _train(trainer: Trainer, folder: RunFolder, name: str) -> list[dict[str, float]]:

@@ -31,6 +31,7 @@ COMMANDS = {
     'check': ('cli.check', 'check a contract, and whether bags fit it'),
     'inspect': ('cli.inspect_bags', 'what bags hold: rates, gaps, episodes, usable windows'),
     'train': ('cli.train', 'train a model from bags'),
+    'tune': ('cli.tune', 'find the SIGReg weight for bags, by short trainings'),
     'roadmap': ('cli.roadmap', 'map which goals bags connect, for goals beyond one plan'),
     'decoder': ('cli.decoder', 'train what shows latents as images, for view/plan'),
     'inverse': ('cli.inverse', 'train the policy that needs no search'),
@@ -63,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         seed = getattr(args, 'seed', None)
         if seed is not None and seed < 0:
             raise ConfigError(f'--seed is {seed}: expected 0 or more')
+        threads = getattr(args, 'threads', None)
+        if threads is not None and threads < 1:
+            raise ConfigError(f'--threads is {threads}: expected 1 or more')
         return args.run(args)
     except LewmError as error:
         print(f'lewm: error: {error}', file=sys.stderr)

@@ -62,6 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='train only the predictor, on the latents of this encoder',
     )
     parser.add_argument(
+        '--sigreg-weight',
+        type=float,
+        metavar='LAMBDA',
+        help="of SIGReg in the loss (default: the model's, 0.09); `lewm tune` finds one",
+    )
+    parser.add_argument(
         '--image-size',
         type=int,
         metavar='PX',
@@ -93,7 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, print held-out losses, add decoder and roadmap, and say whether it is ready."""
-    keys = ('steps', 'lr', 'colour_jitter', 'image_size', 'objective')
+    keys = ('steps', 'lr', 'sigreg_weight', 'colour_jitter', 'image_size', 'objective')
     given = {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
     bundle = train(
         args.data,
