@@ -71,8 +71,7 @@ class PlannerConfig:
     cost: str = setting('ramp', 'Weight of the distance to the goal over the plan.', choices=KINDS)
     policy: str = setting(
         'search',
-        'What finds a plan: a search, or in a tenth of its time the inverse model of the bundle '
-        '(`lewm inverse`).',
+        'What finds a plan: a search, or at once the inverse model of the bundle (`lewm inverse`).',
         choices=POLICIES,
     )
     roadmap: bool = setting(
