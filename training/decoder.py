@@ -8,7 +8,6 @@ The model is only read: what it computes, and its hash, stay the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch import nn
 from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bags.reader import find_bags
-from lewm_ros.bundle import Bundle, DecoderEntry, add_file, check_writable
+from lewm_ros.bundle import Bundle, add_file, check_writable
 from lewm_ros.engines import Engine
 from lewm_ros.errors import BagError
 from lewm_ros.progress import progress
@@ -101,16 +100,16 @@ def train_decoder(
         ['images'],
         {'latents': {0: torch.export.Dim('n', min=1, max=65536)}},
     )
-    entry = DecoderEntry(
-        sha256=hashlib.sha256(graph).hexdigest(),
-        model_hash=bundle.hash,
+    return add_file(
+        bundle,
+        'decoder',
+        graph,
         size=SIZE,
         frames=int((~held_out).sum()),
         error=error,
         spread=spread,
         data=tuple(digest for bag in bags for digest in bag_hashes(bag)),
     )
-    return add_file(bundle, 'decoder', graph, entry)
 
 
 def fit(latents: np.ndarray, images: np.ndarray, steps: int, device: str = 'cpu') -> DecoderNetwork:

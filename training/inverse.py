@@ -23,7 +23,7 @@ from lewm_ros.errors import BagError
 from lewm_ros.evaluation.roadmap import Encoded
 from lewm_ros.planning.inverse import LAYERS, InverseModel
 from lewm_ros.progress import progress
-from lewm_ros.robot.history import held_average
+from lewm_ros.robot.history import frames_in, held_average
 from lewm_ros.robot.spec import ModelSpec
 from lewm_ros.time import NS_PER_S
 
@@ -91,7 +91,7 @@ def _windows(spec: ModelSpec, encoded: Iterable[Encoded]) -> _Windows:
         stamps = episode.stamps
         if len(stamps) < 2:
             continue
-        step = max(1, round(spec.block * NS_PER_S / float(np.median(np.diff(stamps)))))
+        step = frames_in(spec.block, stamps)
         if len(stamps) <= (BLOCKS + 1) * step:
             continue
         seconds = np.diff(stamps)[:, None] / NS_PER_S

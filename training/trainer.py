@@ -218,7 +218,7 @@ class Trainer:
                 _, prediction, regulariser = self._check(unchecked)
                 unchecked.clear()
             if logged:
-                flat = z.detach().flatten(0, 1).float().cpu().numpy()
+                flat = z.flatten(0, 1).float().cpu().numpy()
                 std = latent_std(flat)
                 if self.step >= 200 and std < COLLAPSED:
                     raise ModelError(

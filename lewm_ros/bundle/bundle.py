@@ -9,16 +9,18 @@ files only through :meth:`Bundle.read`, which checks that hash again, and check 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 import hashlib
+import io
 import json
 import math
 import os
 from pathlib import Path
 import shutil
 from typing import Any
+import zipfile
 
 import numpy as np
 
@@ -27,10 +29,7 @@ from lewm_ros.bundle.manifest import (
     FILES,
     OPTIONAL,
     Calibration,
-    DecoderEntry,
-    InverseEntry,
     Manifest,
-    RoadmapEntry,
 )
 from lewm_ros.bundle.place import new_folder, put
 from lewm_ros.errors import ModelError, one_line, shown
@@ -151,6 +150,31 @@ class Bundle:
                 return entry
         return None
 
+    def check_model_of(self, key: str) -> None:
+        """Raise ModelError where the file of an entry of :data:`OPTIONAL` is of another model."""
+        entry, (name, _) = getattr(self.manifest, key), OPTIONAL[key]
+        if entry.model_hash != self.hash:
+            raise ModelError(
+                f'bundle {self.path}: {name} is of model {entry.model_hash[:12]}, the bundle is '
+                f'{self.hash[:12]}: run `lewm {key} {self.path} --data BAG...` again'
+            )
+
+    def read_arrays(self, key: str, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Read arrays by name from an npz file of :data:`OPTIONAL`.
+
+        Raises ModelError for one that is of another model or damaged.
+        """
+        self.check_model_of(key)
+        name, _ = OPTIONAL[key]
+        data = self.read(name)
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as file:
+                return {array: file[array] for array in names}
+        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ModelError(
+                f'bundle {self.path}: {name}: {one_line(error)}; expected arrays {list(names)}'
+            ) from error
+
     def _check_hash(self, name: str, digest: str) -> None:
         expected = self.manifest.hashes[name]
         if digest != expected:
@@ -233,13 +257,15 @@ def rewrite_manifest(path: str | Path, manifest: Manifest) -> Bundle:
     return Bundle.load(path)
 
 
-def add_file(
-    bundle: Bundle, key: str, content: bytes, entry: RoadmapEntry | DecoderEntry | InverseEntry
-) -> Bundle:
+def add_file(bundle: Bundle, key: str, content: bytes, **figures: Any) -> Bundle:
     """Put a file of :data:`OPTIONAL` into a bundle, in place of one that it has.
 
-    The model stays the same. Raises ModelError if the folder holds another one by now.
+    ``figures`` are what its entry says beside both hashes. The model stays the same. Raises
+    ModelError if the folder holds another one by now.
     """
+    file, kind = OPTIONAL[key]
+    digest = hashlib.sha256(content).hexdigest()
+    entry = kind(sha256=digest, model_hash=bundle.hash, **figures)
     now = Bundle.load(bundle.path)
     if now.hash != bundle.hash:
         raise ModelError(
@@ -247,7 +273,7 @@ def add_file(
             f'`lewm {key}` again'
         )
     files = _files(now)
-    files[OPTIONAL[key][0]] = content
+    files[file] = content
     added: dict[str, Any] = {key: entry}
     return write_bundle(bundle.path, replace(now.manifest, **added), files)
 

@@ -4,15 +4,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import zipfile
 
 import numpy as np
 
 from lewm_ros.bundle.bundle import Bundle, add_file
-from lewm_ros.bundle.manifest import ROADMAP, RoadmapEntry
-from lewm_ros.errors import ModelError, one_line
+from lewm_ros.bundle.manifest import ROADMAP
+from lewm_ros.errors import ModelError
 from lewm_ros.planning.roadmap import Roadmap
 
 #: Arrays of the file, and their types. Nodes are rounded by far less than their radius.
@@ -28,17 +26,7 @@ def read_roadmap(bundle: Bundle) -> Roadmap | None:
     if entry is None:
         return None
     where = f'bundle {bundle.path}: {ROADMAP}'
-    if entry.model_hash != bundle.hash:
-        raise ModelError(
-            f'{where} is of model {entry.model_hash[:12]}, the bundle is {bundle.hash[:12]}: run '
-            f'`lewm roadmap {bundle.path} --data BAG...` again'
-        )
-    data = bundle.read(ROADMAP)
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ARRAYS}
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelError(f'{where}: {one_line(error)}; expected arrays {list(ARRAYS)}') from error
+    arrays = bundle.read_arrays('roadmap', list(ARRAYS))
     for name, kind in ARRAYS.items():
         if arrays[name].dtype != kind:
             raise ModelError(f'{where}: {name} are {arrays[name].dtype}, expected {np.dtype(kind)}')
@@ -70,7 +58,8 @@ def write_roadmap(
     Args:
         bundle: written anew as a whole.
         roadmap: of latents of this model.
-        frames: these and the other arguments are those of :class:`RoadmapEntry`.
+        frames: these and the other arguments are those of
+            :class:`lewm_ros.bundle.RoadmapEntry`.
         covered: see there.
         connected: see there.
         data: see there.
@@ -81,9 +70,10 @@ def write_roadmap(
     file = io.BytesIO()
     arrays = {name: getattr(roadmap, name).astype(kind) for name, kind in ARRAYS.items()}
     np.savez_compressed(file, **arrays)
-    entry = RoadmapEntry(
-        sha256=hashlib.sha256(file.getvalue()).hexdigest(),
-        model_hash=bundle.hash,
+    return add_file(
+        bundle,
+        'roadmap',
+        file.getvalue(),
         radius=roadmap.radius,
         speed=roadmap.speed,
         gap_limit=roadmap.gap_limit,
@@ -94,4 +84,3 @@ def write_roadmap(
         connected=connected,
         data=data,
     )
-    return add_file(bundle, 'roadmap', file.getvalue(), entry)

@@ -26,14 +26,13 @@ class Decoder:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        entry, remedy = bundle.manifest.decoder, f'run `lewm decoder {bundle.path} --data BAG...`'
+        entry = bundle.manifest.decoder
         if entry is None:
-            raise ModelError(f'bundle {bundle.path} has no {DECODER}: {remedy}')
-        if entry.model_hash != bundle.hash:
             raise ModelError(
-                f'bundle {bundle.path}: {DECODER} is of model {entry.model_hash[:12]}, the bundle '
-                f'is {bundle.hash[:12]}: {remedy}'
+                f'bundle {bundle.path} has no {DECODER}: run '
+                f'`lewm decoder {bundle.path} --data BAG...`'
             )
+        bundle.check_model_of('decoder')
         from lewm_ros.engines.onnxruntime_engine import make_session
 
         self.size = entry.size

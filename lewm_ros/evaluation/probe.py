@@ -17,7 +17,7 @@ from lewm_ros.engines import Engine
 from lewm_ros.errors import BagError
 from lewm_ros.evaluation.latents import effective_rank, straightness
 from lewm_ros.progress import progress
-from lewm_ros.time import NS_PER_S
+from lewm_ros.robot.history import frames_in
 
 #: Of the network of a probe: width, steps, rows in a batch, learning rate.
 WIDTH, STEPS, BATCH, LR = 256, 2000, 512, 1e-3
@@ -82,13 +82,12 @@ def probe_bags(bundle: Bundle, engine: Engine, bags: list[Path]) -> dict[str, An
     latents: list[np.ndarray] = []
     states: list[np.ndarray] = []
     paths: list[np.ndarray] = []
-    block = bundle.manifest.frameskip * bundle.contract.period * NS_PER_S
     source = read_episodes(bags, bundle.contract, bundle.manifest.image_size)
     for episode in progress(source, desc='probe', unit='episode'):
         if episode.states is not None:
             latents.append(np.stack([engine.encode(image) for image in episode.images]))
             states.append(episode.states)
-            step = max(1, round(block / float(np.median(np.diff(episode.stamps)))))
+            step = frames_in(bundle.block, episode.stamps)
             starts = np.arange(max(0, len(latents[-1]) - 2 * step))
             paths.append(latents[-1][starts[:, None] + step * np.arange(3)])
     if len(latents) < 5 or bundle.contract.state is None:

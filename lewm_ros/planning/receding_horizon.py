@@ -183,8 +183,8 @@ class RecedingHorizonPlanner:
         committed, goal = np.zeros((self._ticks, self._size)), np.zeros(spec.latent_size)
         mean = np.clip(np.zeros_like(self._low), self._low, self._high)
         field = None if self._roadmap is None else self._roadmap.field(goal)
+        begun = self._begin(context, committed)
         for cem, by in product((self._cold, self._warm), {None, field}):
-            begun = self._begin(context, committed)
             search = self._search(cem.config, begun, committed[-1:], self._cost(goal, by))
             for exact in {True, not search.coarse}:
                 search.iterate(mean, np.ones_like(mean), None, exact)

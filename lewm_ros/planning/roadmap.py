@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from lewm_ros.errors import ModelError
+from lewm_ros.robot.history import frames_in
 from lewm_ros.time import NS_PER_S
 
 #: Radius of a node: what a fast robot moves in so many blocks, but at most this share of the
@@ -319,7 +320,7 @@ def _fast(episodes: Sequence[Recorded], span: float) -> float:
     for stamps, latents in episodes:
         if len(stamps) < 2:
             continue
-        lag = max(1, round(span * NS_PER_S / float(np.median(np.diff(stamps)))))
+        lag = frames_in(span, stamps)
         elapsed = (stamps[lag:] - stamps[:-lag]) / NS_PER_S
         speeds.append(np.linalg.norm(latents[lag:] - latents[:-lag], axis=1) / elapsed)
     speed = float(np.quantile(np.concatenate(speeds), FAST))

@@ -34,6 +34,11 @@ def nearest(stamps: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.where(earlier, left, right)
 
 
+def frames_in(seconds: float, stamps: np.ndarray) -> int:
+    """Return how many frames of stamps (n ≥ 2,) [ns] later so many seconds are over, at least 1."""
+    return max(1, round(seconds * NS_PER_S / float(np.median(np.diff(stamps)))))
+
+
 def block_edges(start: np.ndarray | int, stop: np.ndarray | int, parts: int) -> np.ndarray:
     """Edges of k equal parts between two times [ns], (..., k + 1) int64."""
     start, stop = np.asarray(start)[..., None], np.asarray(stop)[..., None]

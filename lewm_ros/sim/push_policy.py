@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 
 from lewm_ros.sim.push import Push
-from lewm_ros.sim.scripted import ScriptedPolicy, unit
+from lewm_ros.sim.scripted import ScriptedPolicy, rotation, unit
 
 CLEARANCE = 0.02  #: that the pusher keeps from the puck while it goes around it [m]
 BEHIND = 0.35  #: pushes begin when the pusher is this close to straight behind the puck [rad]
@@ -57,8 +57,7 @@ class PushPolicy(ScriptedPolicy):
             self._away = away / (np.linalg.norm(away) + 1e-9)
             self._phase, self._left = 'off', self._rng.exponential(0.25)
             return self._away
-        cos, sin = np.cos(self._aim), np.sin(self._aim)
-        way = np.array([[cos, -sin], [sin, cos]]) @ (way / distance)
+        way = rotation(self._aim) @ (way / distance)
         out = pusher - puck
         away = np.linalg.norm(out)
         out = out / (away + 1e-9)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 
 from lewm_ros.sim.push_t import OUTLINE, RADIUS, SIDE
-from lewm_ros.sim.scripted import ScriptedPolicy, unit
+from lewm_ros.sim.scripted import ScriptedPolicy, rotation, unit
 
 CLEAR = 15.0  #: between agent and T where a push begins [px]
 AROUND = 120.0  #: from the middle of the T, on the way round it [px]
@@ -46,9 +46,7 @@ class PushTPolicy(ScriptedPolicy):
         home = (SIDE / 2 - block) / SIDE @ (inward @ turn.T).T
         cost = np.linalg.norm(begins - agent, axis=1) / SIDE - 2 * home + 10 * outside
         best = int(np.argmin(cost))
-        angle = self._rng.normal() * self._slop
-        cos, sin = np.cos(angle), np.sin(angle)
-        self._inward = np.array([[cos, -sin], [sin, cos]]) @ inward[best]
+        self._inward = rotation(self._rng.normal() * self._slop) @ inward[best]
         self._from = points[best] - (RADIUS + CLEAR) * inward[best]
         self._lead = self._rng.uniform(15.0, 50.0)  # what the agent heads for is so far ahead [px]
         self._phase, self._left = 'round', LONGEST
@@ -76,14 +74,11 @@ class PushTPolicy(ScriptedPolicy):
         angle = np.arctan2(out[0] * wanted[1] - out[1] * wanted[0], out @ wanted)
         if abs(angle) < 0.5:
             return begin
-        step = np.clip(angle, -0.7, 0.7)
-        cos, sin = np.cos(step), np.sin(step)
         if np.linalg.norm(out) < AROUND - RADIUS:  # first away from it
             return middle + AROUND * unit(out)
-        return middle + AROUND * unit(np.array([[cos, -sin], [sin, cos]]) @ out)
+        return middle + AROUND * unit(rotation(np.clip(angle, -0.7, 0.7)) @ out)
 
     def _look(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the places of agent and T (2,) [px], and the rotation (2, 2) of the T."""
         state = self._task.state()
-        cos, sin = np.cos(state[4]), np.sin(state[4])
-        return state[:2], state[2:4], np.array([[cos, -sin], [sin, cos]])
+        return state[:2], state[2:4], rotation(state[4])

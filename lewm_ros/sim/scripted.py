@@ -63,6 +63,12 @@ class ScriptedPolicy(ABC):
         return self._middle + self._half * np.clip(wanted + self._noise, -1, 1)
 
 
+def rotation(angle: float) -> np.ndarray:
+    """Return the matrix (2, 2) that turns the plane by an angle [rad]."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([[cos, -sin], [sin, cos]])
+
+
 def unit(vector: np.ndarray) -> np.ndarray:
     """Return the direction (A,) of a vector."""
     return vector / (np.linalg.norm(vector) + 1e-9)
