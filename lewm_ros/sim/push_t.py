@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,11 @@ OUTLINE = (
     (-15.0, 30.0),
     (-60.0, 30.0),
 )
+
+
+def _draw_shapes(space: Any, options: Any) -> None:
+    options.flags = options.DRAW_SHAPES
+    type(space).debug_draw(space, options)
 
 
 class PushT(GymnasiumTask):
@@ -71,6 +77,9 @@ class PushT(GymnasiumTask):
 
     def _draw(self) -> np.ndarray:
         self.environment._last_action = None  # else it is marked by a cross
+        space = self.environment.space
+        # Without the points of contact: they are of the last step, not of the state.
+        space.debug_draw = partial(_draw_shapes, space)
         return super()._draw()
 
     def pose_errors(self, pose: np.ndarray, goal: np.ndarray) -> np.ndarray:
