@@ -57,7 +57,7 @@ soak: setup
 # of the time; two where milliseconds count. A worker that dies ends the run: a new one would wait
 # for ever.
 TIMED := $(addprefix test/faults/test_,clock.py commands.py frames.py kills.py) \
-	$(addprefix test/ros/test_,controller_node.py demo.py loop.py)
+	$(addprefix test/ros/test_,demo.py loop.py)
 FILES := --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # pytest with the Python of $(1). Nodes are tested in real time, which a busy machine cannot give to
@@ -88,7 +88,7 @@ JAZZY_STAMP := $(JAZZY)/.lewm_ros
 JAZZY_UNIT := $(addprefix test/unit/test_,bringup.py deploy.py launch_files.py supervisor.py \
 	packaging.py::test_installed_versions_are_the_pinned_ones)
 JAZZY_TIMED := $(addprefix test/faults/test_,clock.py commands.py kills.py) \
-	$(addprefix test/ros/test_,controller_node.py loop.py)
+	test/ros/test_loop.py
 # Of pyenv, `command -v` finds a shim for every version, which runs for some.
 ifeq ($(origin JAZZY_PYTHON),undefined)
 JAZZY_PYTHON := $(shell for python in python3.12 $(PYTHON) \

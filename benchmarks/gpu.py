@@ -333,7 +333,8 @@ def training(job: Job) -> dict[str, Any]:
         'run': run,
         'out': bundle,
     }
-    status = cli.main(['train', *(f'--{name}={value}' for name, value in options.items())])
+    given = [f'--{name}={value}' for name, value in options.items()]
+    status = cli.main(['train', '--no-decoder', *given])
     for name in ('metrics.csv', 'curves.png'):
         shutil.copy(run / name, job.out / name)
     if status:

@@ -33,12 +33,13 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 #: Files that take longest, by the name after test_: what is begun last decides when workers end.
 LONG = (
-    *('train_runs', 'fast_rollout', 'push_bundle', 'training', 'voe', 'engines', 'import_official'),
-    *('install', 'shipped_bundle', 'gpu_benchmark', 'comparison', 'roadmap_command'),
-    *('own_robot', 'planner_node', 'controller_node', 'recorder_node', 'signals'),
-    *('lifecycle_loops', 'reaction', 'peers', 'fuzz', 'surprise_node', 'view_node'),
-    *('encoder_node', 'watch', 'parameters', 'qos'),
-    *('demo', 'frames', 'kills', 'loop', 'commands', 'clock'),
+    *('train_runs', 'push_bundle', 'training', 'gpu_benchmark', 'shipped_bundle'),
+    *('import_official', 'install', 'roadmap_command', 'voe', 'decoder', 'engines', 'roadmap'),
+    *('comparison', 'inspect', 'inverse', 'frozen_encoder', 'verdict', 'tune', 'recorded_goals'),
+    *('planner_node', 'encoder_node', 'signals', 'controller_node', 'lifecycle_loops', 'fuzz'),
+    *('recorder_node', 'sim_node', 'own_robot', 'fuzz_planner', 'view_node', 'surprise_node'),
+    *('parameters', 'goals', 'imagination', 'watch', 'qos', 'reaction', 'gymnasium_demo'),
+    *('demo', 'kills', 'frames', 'loop', 'commands', 'clock'),
 )
 _domains = iter(range(1, 10_000))
 

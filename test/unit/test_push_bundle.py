@@ -41,10 +41,11 @@ def test_it_is_small_calibrated_and_says_where_it_comes_from(bundle):
 
 
 def test_it_reaches_goals_that_random_commands_do_not(capsys):
-    """At least 6 of 8 with the task's own preset, found by the contract's name; random none."""
-    assert cli.main(['evaluate', 'push', '--goals', '8', '--seed', '3', '--json']) == 0
+    """At least 5 of 6 with the task's own preset, found by the contract's name; random none."""
+    arguments = ['evaluate', 'push', '--goals', '6', '--seconds', '5', '--seed', '3', '--json']
+    assert cli.main(arguments) == 0
     figures = json.loads(capsys.readouterr().out)
-    assert figures['planner']['successes'] >= 6
+    assert figures['planner']['successes'] >= 5
     assert figures['random']['successes'] <= 1
     assert figures['planner']['unit'] == 'm'
     assert figures['planner']['final_error_median'] < Push.tolerance
@@ -52,7 +53,7 @@ def test_it_reaches_goals_that_random_commands_do_not(capsys):
 
 def test_a_puck_that_is_elsewhere_surprises_and_new_colours_hardly(hasty, capsys):
     """Every jump of the puck is seen, and scores above every coat of paint but a few."""
-    arguments = ('evaluate', 'push', '--voe', '--trials', '6', '--kinds', 'teleport', 'colour')
+    arguments = ('evaluate', 'push', '--voe', '--trials', '4', '--kinds', 'teleport', 'colour')
     assert cli.main([*arguments, '--seed', '5', '--preset', str(hasty), '--json']) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures['kinds']['teleport']['detected'] == 1.0

@@ -17,12 +17,15 @@ import torch
 
 from lewm_ros.bundle import DECODER, Bundle
 from lewm_ros.errors import BagError, ModelError
+from lewm_ros.evaluation import probe
 from lewm_ros.evaluation.latents import effective_rank, latent_std, straightness
 from lewm_ros.evaluation.probe import linear_probe, mlp_probe
+from lewm_ros.training import export
 from lewm_ros.training import trainer as training
 from lewm_ros.training.batchnorm import reestimate_batchnorm
 from lewm_ros.training.config import PLDMWeights, TrainConfig
 from lewm_ros.training.device import keep_memory
+from lewm_ros.training.export import export_graphs
 from lewm_ros.training.trainer import Trainer
 from lewm_ros.training.windows import Windows, batches, load_windows
 
@@ -296,8 +299,16 @@ def test_health_metrics_tell_alive_from_collapsed():
 
 def test_the_command_line_trains_and_writes_a_bundle(bag, tmp_path, monkeypatch):
     """lewm train on a real bag: metrics, checkpoint, a bundle that loads, and exact refusals."""
-    # Exporting is what takes the time, and longer rollouts have their own tests.
+    # Exporting is what takes the time: longer rollouts have their own tests, and the same weights
+    # are exported once.
     monkeypatch.setattr(training, 'HORIZON', 1)
+    made: list[dict[str, bytes]] = []
+
+    def once(*given):
+        made.extend([] if made else [export_graphs(*given)])
+        return made[0]
+
+    monkeypatch.setattr(export, 'export_graphs', once)
     out, folder = tmp_path / 'bundle', tmp_path / 'runs' / 'one'
     args = ['train', '--data', bag, '--contract', 'reacher', '--device', 'cpu']
     args += ['--out', out, '--run', folder, '--steps', 8]
@@ -338,7 +349,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path):
     assert status == 2 and len(error.splitlines()) == 1
 
 
-def test_evaluate_and_calibrate_work_on_a_fresh_bundle(bag, tiny_bundle, tmp_path):
+def test_evaluate_and_calibrate_work_on_a_fresh_bundle(bag, tiny_bundle, tmp_path, monkeypatch):
     """Figures as JSON, thresholds in the manifest; too little data is refused with the need."""
     path = tmp_path / 'tiny'
     shutil.copytree(tiny_bundle.path, path)
@@ -346,6 +357,7 @@ def test_evaluate_and_calibrate_work_on_a_fresh_bundle(bag, tiny_bundle, tmp_pat
     assert status == 0
     figures = json.loads(out)
     assert figures['planner']['episodes'] == figures['random']['episodes'] == 1
+    monkeypatch.setattr(probe, 'STEPS', 50)
     status, out, _ = lewm('evaluate', path, '--probe', bag, '--json')
     assert status == 0
     assert set(json.loads(out)['probe_r2']) == set(tiny_bundle.contract.state.fields)
