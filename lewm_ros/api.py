@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lewm_ros.bundle import Bundle, Calibration
-from lewm_ros.bundle.inverse_file import read_inverse
+from lewm_ros.bundle.policy_file import read_policy
 from lewm_ros.bundle.roadmap_file import read_roadmap
 from lewm_ros.control.loop import CommandLoop, Reaction
 from lewm_ros.engines import Engine, EngineConfig, load_engine
@@ -267,13 +267,13 @@ def load_bundle(bundle: str | Path, contract: str | Path | None = None) -> tuple
 def make_planner(
     bundle: Bundle, contract: Contract, engine: Engine, config: PlannerConfig
 ) -> RecedingHorizonPlanner:
-    """Make a planner with what its bundle has and ``config`` wants: roadmap, inverse model.
+    """Make a planner with what its bundle has and ``config`` wants: roadmap, policy.
 
-    Raises ConfigError where it wants an inverse model and the bundle has none.
+    Raises ConfigError where it wants a policy that the bundle does not have.
     """
     roadmap = read_roadmap(bundle) if config.roadmap else None
-    inverse = read_inverse(bundle) if config.policy == 'idm' else None
-    return RecedingHorizonPlanner(bundle.spec, contract, engine, config, roadmap, inverse)
+    policy = None if config.policy == 'search' else read_policy(bundle, config.policy)
+    return RecedingHorizonPlanner(bundle.spec, contract, engine, config, roadmap, policy)
 
 
 def make_goal(bundle: Bundle, config: GoalConfig) -> Goal:

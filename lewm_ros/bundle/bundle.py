@@ -152,11 +152,11 @@ class Bundle:
 
     def check_model_of(self, key: str) -> None:
         """Raise ModelError where the file of an entry of :data:`OPTIONAL` is of another model."""
-        entry, (name, _) = getattr(self.manifest, key), OPTIONAL[key]
+        entry, (name, _, command) = getattr(self.manifest, key), OPTIONAL[key]
         if entry.model_hash != self.hash:
             raise ModelError(
                 f'bundle {self.path}: {name} is of model {entry.model_hash[:12]}, the bundle is '
-                f'{self.hash[:12]}: run `lewm {key} {self.path} --data BAG...` again'
+                f'{self.hash[:12]}: run `lewm {command} {self.path} --data BAG...` again'
             )
 
     def read_arrays(self, key: str, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -165,7 +165,7 @@ class Bundle:
         Raises ModelError for one that is of another model or damaged.
         """
         self.check_model_of(key)
-        name, _ = OPTIONAL[key]
+        name = OPTIONAL[key][0]
         data = self.read(name)
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
@@ -199,7 +199,7 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
 
     """
     path = Path(path).resolve()
-    others = {name: key for key, (name, _) in OPTIONAL.items()}
+    others = {name: key for key, (name, *_) in OPTIONAL.items()}
     if not set(FILES) <= set(files) <= {*FILES, CARD, *others}:
         raise ModelError(
             f'bundle {path}: given files {sorted(files)}: expected {list(FILES)}, and '
@@ -263,14 +263,14 @@ def add_file(bundle: Bundle, key: str, content: bytes, **figures: Any) -> Bundle
     ``figures`` are what its entry says beside both hashes. The model stays the same. Raises
     ModelError if the folder holds another one by now.
     """
-    file, kind = OPTIONAL[key]
+    file, kind, command = OPTIONAL[key]
     digest = hashlib.sha256(content).hexdigest()
     entry = kind(sha256=digest, model_hash=bundle.hash, **figures)
     now = Bundle.load(bundle.path)
     if now.hash != bundle.hash:
         raise ModelError(
             f'bundle {bundle.path} was replaced by model {now.hash[:12]} meanwhile: run '
-            f'`lewm {key}` again'
+            f'`lewm {command}` again'
         )
     files = _files(now)
     files[file] = content

@@ -25,7 +25,8 @@ ROLLOUT = 'rollout.onnx'
 FILES = (WEIGHTS, ENCODER, ROLLOUT)
 ROADMAP = 'roadmap.npz'  #: optional, see :class:`RoadmapEntry`
 DECODER = 'decoder.onnx'  #: optional, see :class:`DecoderEntry`
-INVERSE = 'inverse.npz'  #: optional, see :class:`InverseEntry`
+INVERSE = 'inverse.npz'  #: optional, see :class:`PolicyEntry`
+IMAGINED = 'imagined.npz'  #: likewise
 
 # Memory is taken by these numbers of the manifest, so they have limits: far above what a robot
 # needs, far below what would fill a computer.
@@ -43,6 +44,7 @@ DESCRIPTIVE = (
     'roadmap',
     'decoder',
     'inverse',
+    'imagined',
     'goal_tolerance',
 )
 
@@ -144,33 +146,40 @@ class DecoderEntry:
 
 
 @dataclass(frozen=True)
-class InverseEntry:
-    """What is beside the arrays of :data:`INVERSE`: the data and model that it was trained on."""
+class PolicyEntry:
+    """What is beside a goal-conditioned policy: the data and model that it was trained on.
+
+    An error is the mean square, on held-out frames, of what its training made small. Of an inverse
+    model: the first command against the recorded one, normalised. Of an imagined policy: the
+    imagined latent against the goal's, at its block.
+    """
 
     sha256: str  #: of the file
     model_hash: str  #: :attr:`Manifest.model_hash` of the model whose latents it reads
     blocks: int  #: that it tells commands for, and farthest goal of its training
     frames: int  #: that it was trained on
-    error: float  #: mean squared error of the first command of held-out frames, normalised
-    spread: float  #: mean square of these commands
+    error: float
+    spread: float  #: error of the mean command, whatever the goal
     data: tuple[str, ...]  #: SHA-256 of each file of the data
+    recorded: float = 0.0  #: error of the recorded commands
 
     def __post_init__(self) -> None:
         for key in ('sha256', 'model_hash'):
-            _sha256(f'inverse.{key}', getattr(self, key))
+            _sha256(f'policy.{key}', getattr(self, key))
         for key, high in (('blocks', MAX_BLOCKS), ('frames', 10**9)):
-            checks.whole(f'inverse.{key}', getattr(self, key), 1, high)
-        for key in ('error', 'spread'):
-            value = checks.number(f'inverse.{key}', getattr(self, key), 0)
+            checks.whole(f'policy.{key}', getattr(self, key), 1, high)
+        for key in ('error', 'spread', 'recorded'):
+            value = checks.number(f'policy.{key}', getattr(self, key), 0)
             object.__setattr__(self, key, value)
-        object.__setattr__(self, 'data', _hashes('inverse.data', self.data))
+        object.__setattr__(self, 'data', _hashes('policy.data', self.data))
 
 
-#: What a bundle may have beside its model: key of the manifest → file and kind of the entry.
-OPTIONAL: dict[str, tuple[str, Any]] = {
-    'roadmap': (ROADMAP, RoadmapEntry),
-    'decoder': (DECODER, DecoderEntry),
-    'inverse': (INVERSE, InverseEntry),
+#: What a bundle may have beside its model: key of the manifest → file, kind of the entry, command.
+OPTIONAL: dict[str, tuple[str, Any, str]] = {
+    'roadmap': (ROADMAP, RoadmapEntry, 'roadmap'),
+    'decoder': (DECODER, DecoderEntry, 'decoder'),
+    'inverse': (INVERSE, PolicyEntry, 'inverse'),
+    'imagined': (IMAGINED, PolicyEntry, 'imagine'),
 }
 
 
@@ -197,7 +206,8 @@ class Manifest:
     #: Mean squared latent distance per dimension at which a goal is reached, where it was measured.
     goal_tolerance: float | None = None
     decoder: DecoderEntry | None = None  #: of the file :data:`DECODER`, where there is one
-    inverse: InverseEntry | None = None  #: of the file :data:`INVERSE`, where there is one
+    inverse: PolicyEntry | None = None  #: of the file :data:`INVERSE`, where there is one
+    imagined: PolicyEntry | None = None  #: of the file :data:`IMAGINED`, where there is one
     files: dict[str, str] = field(default_factory=dict)  #: name → SHA-256; set when written
 
     def __post_init__(self) -> None:
@@ -306,9 +316,9 @@ class Manifest:
         for entry in calibration:
             _check_keys('calibration', entry, Calibration, LATER)
         values['calibration'] = tuple(Calibration(**entry) for entry in calibration)
-        for key, (_, kind) in OPTIONAL.items():
+        for key, (_, kind, _) in OPTIONAL.items():
             if values.get(key) is not None:
-                _check_keys(key, values[key], kind)
+                _check_keys(key, values[key], kind, ('recorded',))
                 values[key] = kind(**values[key])
         _check_files(values['files'])
         return cls(**values)
@@ -330,7 +340,7 @@ class Manifest:
     @property
     def hashes(self) -> dict[str, str]:
         """SHA-256 of each file of the bundle, the optional ones included."""
-        entries = {name: getattr(self, key) for key, (name, _) in OPTIONAL.items()}
+        entries = {name: getattr(self, key) for key, (name, *_) in OPTIONAL.items()}
         return self.files | {name: e.sha256 for name, e in entries.items() if e is not None}
 
     @property

@@ -34,7 +34,8 @@ COMMANDS = {
     'tune': ('cli.tune', 'find the SIGReg weight for bags, by short trainings'),
     'roadmap': ('cli.roadmap', 'map which goals bags connect, for goals beyond one plan'),
     'decoder': ('cli.decoder', 'train what shows latents as images, for view/plan'),
-    'inverse': ('cli.inverse', 'train the policy that needs no search'),
+    'inverse': ('cli.inverse', 'train the policy that needs no search, from what bags show'),
+    'imagine': ('cli.imagine', 'train the policy that needs no search, in imagination'),
     'evaluate': (
         'cli.evaluate',
         'is a bundle ready for its robot (--data); success and surprise (--voe) in simulation',

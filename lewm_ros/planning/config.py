@@ -15,7 +15,7 @@ from lewm_ros.robot.spec import ModelSpec
 #: What a candidate has one command for.
 CANDIDATES = ('block', 'tick')
 #: What finds a plan.
-POLICIES = ('search', 'idm')
+POLICIES = ('search', 'idm', 'imagined')
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ class PlannerConfig:
     cost: str = setting('ramp', 'Weight of the distance to the goal over the plan.', choices=KINDS)
     policy: str = setting(
         'search',
-        'What finds a plan: a search, or at once the inverse model of the bundle (`lewm inverse`).',
+        'What finds a plan: a search, or at once a policy of the bundle: its inverse model '
+        '(`lewm inverse`) or that learned in imagination (`lewm imagine`).',
         choices=POLICIES,
     )
     roadmap: bool = setting(

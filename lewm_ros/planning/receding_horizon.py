@@ -24,7 +24,7 @@ from lewm_ros.errors import ModelError
 from lewm_ros.planning.cem import CEM, CEMConfig, Cost, Search, Solution
 from lewm_ros.planning.config import PlannerConfig, shares_first
 from lewm_ros.planning.costs import goal_cost, weights
-from lewm_ros.planning.inverse import InverseModel
+from lewm_ros.planning.goal_policy import GoalPolicy
 from lewm_ros.planning.roadmap import Field, Roadmap, field_cost
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.history import Context, held_average
@@ -110,7 +110,7 @@ class RecedingHorizonPlanner:
         engine: from ``lewm_ros.engines.load_engine``.
         config: settings.
         roadmap: of latents of the model, or None: the cost is the squared distance then.
-        inverse: tells the commands in place of a search, or None.
+        policy: tells the commands in place of a search, or None.
 
     Raises ConfigError if the robot is not the model's, ModelError if the model's rollout
     is shorter than ``config.horizon``.
@@ -124,7 +124,7 @@ class RecedingHorizonPlanner:
         engine: Engine,
         config: PlannerConfig,
         roadmap: Roadmap | None = None,
-        inverse: InverseModel | None = None,
+        policy: GoalPolicy | None = None,
     ) -> None:
         contract.check_against_bundle(spec.contract)
         if config.horizon > spec.horizon:
@@ -134,7 +134,7 @@ class RecedingHorizonPlanner:
             )
         self._spec = spec
         self._engine = engine
-        self._roadmap, self._inverse = roadmap, inverse
+        self._roadmap, self._policy = roadmap, policy
         self._limits = Limits(contract.action, contract.period)
         self._holds = contract.action.kind == 'position'
         self._ticks = spec.frameskip
@@ -241,8 +241,8 @@ class RecedingHorizonPlanner:
         warm = len(seeds) > 0
         cem = self._warm if warm else self._cold
         search = self._search(cem.config, begun, last, self._cost(goal, field))
-        if self._inverse is not None:
-            mean = self._ask(self._inverse, begun, goal, field, rest)
+        if self._policy is not None:
+            mean = self._ask(self._policy, begun, goal, field, rest)
             solution = Solution.given(mean, search.cost(mean))
         else:
             solution = cem.solve(
@@ -346,13 +346,13 @@ class RecedingHorizonPlanner:
 
     def _ask(
         self,
-        inverse: InverseModel,
+        policy: GoalPolicy,
         begun: tuple[np.ndarray, ...],
         goal: np.ndarray,
         field: Field | None,
         rest: np.ndarray,
     ) -> np.ndarray:
-        """Return the commands (T, A), normalised, of an inverse model, and after it of ``rest``.
+        """Return the commands (T, A), normalised, of a policy, and after it of ``rest``.
 
         Towards a goal farther than it was trained for: to the point of the way that is as far.
         """
@@ -362,8 +362,8 @@ class RecedingHorizonPlanner:
             latents = np.concatenate([latents, after])
         latent = latents[-1]
         if field is not None:
-            goal = field.ahead(latent, inverse.blocks * self._spec.block)
-        commands = inverse.commands(latents[-2], latent, goal)
+            goal = field.ahead(latent, policy.blocks * self._spec.block)
+        commands = policy.commands(latents[-2], latent, goal)
         steps = np.repeat(commands, self._ticks // self._step, axis=0)[: len(rest)]
         commands = np.concatenate([steps, rest[len(steps) :]])
         return np.clip(commands, self._low, self._high)

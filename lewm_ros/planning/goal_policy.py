@@ -1,9 +1,10 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The inverse model: which commands lead from one latent to another, told by a small network.
+"""A goal-conditioned policy: a small network tells the commands, at once, without a search.
 
-It learns from hindsight what a bag shows (GC-IDM, arXiv 2605.08732), and answers at once, without
-a search.
+Two trainings make one. An inverse model learns from hindsight what a bag shows (GC-IDM,
+arXiv 2605.08732). A policy learned in imagination follows the gradient of the latent distance to
+its goal through a frozen world model, as Dreamer (arXiv 1912.01603) does that of a value.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ LAYERS = 4  #: of the network, with a ReLU between
 
 
 @dataclass(frozen=True)
-class InverseModel:
+class GoalPolicy:
     """A multilayer perceptron. D latent size, A command size, n blocks.
 
     Raises ModelError for arrays that do not fit together.
@@ -35,11 +36,11 @@ class InverseModel:
         shapes = [weight.shape for weight in self.weights]
         if shapes != list(zip(sizes, sizes[1:])) or sizes[-1] != self.outputs:
             raise ModelError(
-                f'weights of an inverse model have shapes {shapes}: expected {LAYERS} layers from '
+                f'weights of a policy have shapes {shapes}: expected {LAYERS} layers from '
                 f'{self.inputs} to {self.outputs} numbers'
             )
         if not all(np.isfinite(array).all() for array in (*self.weights, *self.biases)):
-            raise ModelError('weights of an inverse model are not finite')
+            raise ModelError('weights of a policy are not finite')
 
     def commands(self, before: np.ndarray, latent: np.ndarray, goal: np.ndarray) -> np.ndarray:
         """Return one normalised command for each block from a latent (D,) on, (n, A) float64.

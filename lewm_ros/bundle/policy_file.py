@@ -1,0 +1,53 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The goal-conditioned policies of a bundle: arrays in npz files, the rest in the manifest."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+
+from lewm_ros.bundle.bundle import Bundle, add_file
+from lewm_ros.bundle.manifest import OPTIONAL
+from lewm_ros.errors import ConfigError, ModelError
+from lewm_ros.planning.goal_policy import LAYERS, GoalPolicy
+
+#: Policy of the planner → key of the manifest.
+_KEYS = {'idm': 'inverse', 'imagined': 'imagined'}
+_NAMES = [f'{kind}{layer}' for kind in ('weight', 'bias') for layer in range(LAYERS)]
+
+
+def read_policy(bundle: Bundle, kind: str) -> GoalPolicy:
+    """Return the policy of a bundle that a planner's ``policy`` names, 'idm' or 'imagined'.
+
+    Raises ConfigError where it has none, ModelError for one that is of another model, damaged or
+    not of the model's sizes.
+    """
+    key, spec = _KEYS[kind], bundle.spec
+    entry, (name, _, command) = getattr(bundle.manifest, key), OPTIONAL[key]
+    if entry is None:
+        raise ConfigError(
+            f'bundle {bundle.path} has no {name} for the policy {kind}: run '
+            f'`lewm {command} {bundle.path} --data BAG...`'
+        )
+    arrays = tuple(bundle.read_arrays(key, _NAMES).values())
+    sizes = 3 * spec.latent_size, entry.blocks * spec.contract.action.size
+    try:
+        return GoalPolicy(arrays[:LAYERS], arrays[LAYERS:], entry.blocks, *sizes)
+    except ModelError as error:
+        raise ModelError(f'bundle {bundle.path}: {name}: {error}') from error
+
+
+def write_policy(bundle: Bundle, kind: str, policy: GoalPolicy, **figures: Any) -> Bundle:
+    """Put a policy into a bundle, in place of one that it has; the model stays the same.
+
+    ``kind`` is as of :func:`read_policy`, ``figures`` are those of
+    :class:`lewm_ros.bundle.PolicyEntry`. Raises ModelError if the folder holds another model by
+    now.
+    """
+    file = io.BytesIO()
+    arrays: dict[str, Any] = dict(zip(_NAMES, (*policy.weights, *policy.biases)))
+    np.savez(file, **arrays)
+    return add_file(bundle, _KEYS[kind], file.getvalue(), blocks=policy.blocks, **figures)

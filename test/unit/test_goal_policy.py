@@ -1,0 +1,198 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""`lewm inverse` and `lewm imagine`: policies in the bundle, and plans without a search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+import json
+from pathlib import Path
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from lewm_ros import cli
+from lewm_ros.api import make_planner
+from lewm_ros.bags.episodes import Episode
+from lewm_ros.bundle import CARD, IMAGINED, INVERSE, Bundle
+from lewm_ros.bundle.policy_file import read_policy
+from lewm_ros.bundle.roadmap_file import read_roadmap
+from lewm_ros.engines import load_engine
+from lewm_ros.errors import ConfigError, ModelError
+from lewm_ros.evaluation.roadmap import Encoded
+from lewm_ros.files import find
+from lewm_ros.planning import PlannerConfig
+from lewm_ros.planning.goal_policy import GoalPolicy
+from lewm_ros.robot.history import Context, History
+from lewm_ros.time import NS_PER_S
+from lewm_ros.training import imagined
+from lewm_ros.training.goal_policy import find_windows, fit
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the arm's bundle with both policies from a short bag."""
+    folder = tmp_path_factory.mktemp('policies')
+    shutil.copytree(find('bundle', 'reacher'), folder / 'reacher')
+    bag = str(folder / 'bag')
+    assert cli.main(['collect', 'reacher', '--out', bag, '--episodes', '30', '--seconds', '4']) == 0
+    for command, steps in (('inverse', '80'), ('imagine', '2')):
+        assert cli.main([command, str(folder / 'reacher'), '--data', bag, '--steps', steps]) == 0
+    return folder / 'reacher'
+
+
+def test_it_tells_commands_of_episodes_that_it_has_not_seen(made: Path) -> None:
+    """A part of them, from two minutes; the model, the roadmap and the card stay."""
+    bundle, shipped = Bundle.load(made), Bundle.load(find('bundle', 'reacher'))
+    entry = bundle.manifest.inverse
+    assert entry is not None and entry.blocks == 4 and entry.frames > 1000
+    assert entry.error < 0.9 * entry.spread
+    assert bundle.hash == shipped.hash and read_roadmap(bundle) is not None
+    assert (made / CARD).read_text() == (shipped.path / CARD).read_text()
+
+
+def test_an_imagined_policy_lies_beside_it(made: Path) -> None:
+    """With its own figures: commands as recorded lead near the goals in imagination."""
+    entry = Bundle.load(made).manifest.imagined
+    assert entry is not None and entry.blocks == 4 and entry.frames > 1000
+    assert 0 < entry.recorded < 0.3 * entry.spread and entry.error > 0
+
+
+def rolled_out(bundle: Bundle, episodes: int, length: int = 20) -> Iterator[Encoded]:
+    """Episodes of random commands in which all happens as the model predicts, a frame a block."""
+    spec, engine, rng = bundle.spec, load_engine(bundle), np.random.default_rng(0)
+    block = round(spec.block * NS_PER_S)
+    for _ in range(episodes):
+        ticks = np.repeat(rng.uniform(-1, 1, (length, 1, 2)), spec.frameskip, axis=1)
+        blocks = spec.normalise_block(ticks.reshape(length, -1)).astype(np.float32)
+        z = rng.standard_normal((length, spec.latent_size)).astype(np.float32)
+        for at in range(2, length - 1):
+            past, next_block = blocks[at - 2 : at], blocks[None, at : at + 1]
+            z[at + 1] = engine.rollout(z[at - 2 : at + 1], past, next_block)[0, 0]
+        frames = block * np.arange(length)
+        sent = block // spec.frameskip * np.arange(length * spec.frameskip)
+        yield Encoded(Episode(frames, np.empty(0), sent, ticks.reshape(-1, 2), None), z, True)
+
+
+def test_imagination_leads_to_goals_that_it_has_not_seen(tiny_bundle: Bundle) -> None:
+    """In a world that is the model, recorded commands reach them, and a few steps come near."""
+    windows = find_windows(tiny_bundle.spec, rolled_out(tiny_bundle, 40), past=2)
+    imagination = imagined.Imagination(tiny_bundle, windows)
+    network = fit(windows, 40, 64, imagination.loss, 'imagined policy')
+    errors = imagination.errors(network, windows.starts[windows.held_out])
+    assert errors['recorded'] < 1e-8
+    assert errors['error'] < 0.6 * errors['spread']
+
+
+def test_a_bundle_of_before_is_read_as_it_was(made: Path, tmp_path: Path) -> None:
+    """Its inverse model lacks what its recorded commands' error is: none."""
+    path = tmp_path / 'reacher'
+    shutil.copytree(made, path)
+    data = json.loads((path / 'manifest.json').read_text())
+    del data['inverse']['recorded'], data['imagined']
+    (path / 'imagined.npz').unlink()
+    (path / 'manifest.json').write_text(json.dumps(data))
+    bundle, now = Bundle.load(path), Bundle.load(made)
+    assert bundle.manifest.inverse == now.manifest.inverse and bundle.hash == now.hash
+    kept, policy = read_policy(bundle, 'idm'), read_policy(now, 'idm')
+    for array, other in zip(kept.weights + kept.biases, policy.weights + policy.biases):
+        np.testing.assert_array_equal(array, other)
+
+
+def test_imagination_is_what_a_robot_predicts() -> None:
+    """Equal latents for equal commands: the same history, past blocks and normalisation."""
+    bundle = Bundle.load(find('bundle', 'reacher'))
+    spec, engine, rng = bundle.spec, load_engine(bundle), np.random.default_rng(0)
+    stamps = np.arange(60) * 50_000_000
+    latents = rng.standard_normal((60, spec.latent_size)).astype(np.float32)
+    history = History.of_model(spec, bundle.contract.action)
+    sent, actions = np.arange(65) * 33_000_000 - 20_000_000, rng.uniform(-1, 1, (65, 2))
+    episode = Episode(stamps, np.empty(0), sent, actions, None)
+    windows = find_windows(spec, [Encoded(episode, latents, True)], past=spec.history - 1)
+    assert (windows.starts == np.arange(10, 40)).all()
+    row = 39
+    for stamp, action in zip(sent, actions):
+        history.append_action(int(stamp), action)
+    for stamp, latent in zip(stamps[: row + 1], latents):
+        history.append_latent(int(stamp), latent)
+    context = history.context(int(stamps[row]))
+    assert context is not None
+    commands = rng.uniform(-1, 1, (1, 4, 2))
+    given = torch.from_numpy(spec.normalise(commands)).float()
+    latents_after = imagined.Imagination(bundle, windows).rollout(np.array([row]), given)[0]
+    past = spec.normalise_block(context.past).astype(np.float32)
+    plan = spec.normalise_block(np.tile(commands, spec.frameskip)).astype(np.float32)
+    foreseen = engine.rollout(context.latents, past, plan)[0]
+    np.testing.assert_allclose(latents_after, foreseen, atol=1e-4)
+
+
+@pytest.mark.parametrize('kind', ['idm', 'imagined'])
+def test_a_plan_is_its_answer_towards_the_way(made: Path, kind: str) -> None:
+    """Near the goal towards it, else towards a node of the roadmap; within the limits."""
+    bundle = Bundle.load(made)
+    engine, policy, roadmap = load_engine(bundle), read_policy(bundle, kind), read_roadmap(bundle)
+    assert roadmap is not None
+    planner = make_planner(bundle, bundle.contract, engine, PlannerConfig(policy=kind))
+    rng = np.random.default_rng(0)
+    here = roadmap.nodes[rng.integers(len(roadmap.nodes))].astype(float)
+    context = Context(0, np.stack([here] * 3), np.zeros((2, 10)))
+    committed = np.zeros((5, 2))
+    after = planner.foresee(context, committed, planner.plan(context, committed, here))[0]
+    field = roadmap.field(here)
+    far = roadmap.nodes[int(np.argmax(field.times))].astype(float)
+    for goal, waypoint in ((here, here), (far, None)):
+        if waypoint is None:
+            ahead = roadmap.field(goal)
+            waypoint = ahead.ahead(after, 4 * bundle.spec.block)
+            left = ahead.value(after) - ahead.value(waypoint)
+            assert ahead.value(after) > 1.2 and 0.7 < left < 1.5
+        plan = planner.plan(context, committed, goal)
+        assert (plan.iterations, plan.rollouts) == (0, 1) and np.isfinite(plan.cost)
+        wanted = bundle.spec.denormalise(policy.commands(here, after, waypoint))
+        np.testing.assert_allclose(plan.actions[:20:5], np.clip(wanted, -1, 1), atol=1e-5)
+        np.testing.assert_allclose(plan.actions[20:], 0, atol=1e-9)  # then it rests
+
+
+@pytest.mark.parametrize(
+    ('kind', 'remedy'),
+    [
+        ('idm', 'no inverse.npz for the policy idm: run `lewm inverse '),
+        ('imagined', 'no imagined.npz for the policy imagined: run `lewm imagine '),
+    ],
+)
+def test_a_bundle_without_one_says_how_to_get_it(kind: str, remedy: str) -> None:
+    """By the command."""
+    bundle = Bundle.load(find('bundle', 'reacher'))
+    config = PlannerConfig(policy=kind)
+    with pytest.raises(ConfigError, match=remedy):
+        make_planner(bundle, bundle.contract, load_engine(bundle), config)
+
+
+def test_one_of_another_model_or_damaged_is_refused_by_name(made: Path, tmp_path: Path) -> None:
+    """What the file holds is checked before it moves a robot."""
+    path = tmp_path / 'reacher'
+    shutil.copytree(made, path)
+    data = json.loads((path / 'manifest.json').read_text())
+    data['inverse']['model_hash'] = data['imagined']['model_hash'] = 64 * '0'
+    (path / 'manifest.json').write_text(json.dumps(data))
+    with pytest.raises(ModelError, match=f'{INVERSE} is of model 000000000000'):
+        read_policy(Bundle.load(path), 'idm')
+    with pytest.raises(ModelError, match=f'{IMAGINED} .* run `lewm imagine '):
+        read_policy(Bundle.load(path), 'imagined')
+    model = read_policy(Bundle.load(made), 'imagined')
+    with pytest.raises(ModelError, match='not finite'):
+        replace(model, biases=(model.biases[0] * np.nan, *model.biases[1:]))
+    with pytest.raises(ModelError, match='expected 4 layers from 192 to 8 numbers'):
+        GoalPolicy(model.weights[1:], model.biases[1:], 4, 192, 8)
+
+
+def test_too_short_episodes_are_named(made: Path, tmp_path: Path, capsys) -> None:
+    """Five blocks are needed, six with the history that imagination begins from."""
+    bag = str(tmp_path / 'bag')
+    assert cli.main(['collect', 'reacher', '--out', bag, '--episodes', '2', '--seconds', '1']) == 0
+    for command, blocks in (('inverse', 5), ('imagine', 6)):
+        assert cli.main([command, str(made), '--data', bag]) == 2
+        assert f'no episode has {blocks} blocks of 0.25 s' in capsys.readouterr().err

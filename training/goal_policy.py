@@ -1,0 +1,147 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""What both trainings of a goal-conditioned policy share: windows of bags, network, optimiser.
+
+The model is only read: what it computes, and its hash, stay the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from lewm_ros.bags.hashes import bag_hashes
+from lewm_ros.bags.reader import find_bags
+from lewm_ros.bundle import Bundle
+from lewm_ros.bundle.policy_file import write_policy
+from lewm_ros.errors import BagError
+from lewm_ros.evaluation.roadmap import Encoded
+from lewm_ros.planning.goal_policy import LAYERS, GoalPolicy
+from lewm_ros.progress import progress
+from lewm_ros.robot.history import block_actions, frames_in
+from lewm_ros.robot.spec import ModelSpec
+
+BLOCKS = 4  #: n: how far hindsight goals are at most, and how far commands reach
+WIDTH = 384
+LR = 1e-3
+HELD_OUT = 10  #: every so many episodes, one
+
+
+class Windows(NamedTuple):
+    """Where goals may follow. N frames; rows of all episodes after each other."""
+
+    latents: np.ndarray  #: (N, D) float32
+    blocks: np.ndarray  #: (N, k, A) float32 normalised, that begin at each frame; NaN: unknown
+    starts: np.ndarray  #: (w,) rows with n blocks after, and those before that were asked for
+    held_out: np.ndarray  #: (w,)
+    step: int  #: frames in a block
+
+    def commands(self, rows: np.ndarray) -> torch.Tensor:
+        """Mean commands (B, n, A) of the n blocks from rows (B,) on."""
+        after = rows[:, None] + self.step * np.arange(BLOCKS)
+        return torch.from_numpy(self.blocks[after].mean(axis=2))
+
+    def inputs(self, rows: np.ndarray, goals: np.ndarray) -> torch.Tensor:
+        """Inputs (B, 3 D) of a policy for frames and goals, by their rows (B,)."""
+        z = self.latents
+        now = z[rows]
+        parts = now, now - z[rows - self.step], z[goals] - now
+        return torch.from_numpy(np.concatenate(parts, axis=1))
+
+
+def find_windows(spec: ModelSpec, encoded: Iterable[Encoded], past: int) -> Windows:
+    """Find the frames of encoded episodes that have ``past`` known blocks and a latent before.
+
+    Raises BagError where no episode is long enough.
+    """
+    latents, blocks, starts, held_out = [], [], [], []
+    before = max(past, 1)
+    count = step = 0
+    for number, (episode, z, _) in enumerate(encoded):
+        stamps = episode.stamps
+        if len(stamps) < 2:
+            continue
+        step = frames_in(spec.block, stamps)
+        if len(stamps) <= (before + BLOCKS) * step:
+            continue
+        pairs = np.stack([stamps[:-step], stamps[step:]], axis=1)
+        sent, hold = (episode.action_stamps, episode.actions), spec.contract.action.hold
+        known = block_actions(*sent, pairs, spec.frameskip, hold)[:, 0]
+        each = np.full((len(stamps), known.shape[1]), np.nan, np.float32)
+        each[:-step] = spec.normalise_block(known)
+        rows = np.arange(before * step, len(stamps) - BLOCKS * step)
+        needed = rows[:, None] + step * np.arange(-past, BLOCKS)
+        rows = rows[~np.isnan(each[needed]).any(axis=(1, 2))]
+        latents.append(z)
+        blocks.append(each.reshape(len(stamps), spec.frameskip, -1))
+        starts.append(count + rows)
+        held_out.append(np.full(len(rows), number % HELD_OUT == HELD_OUT - 1))
+        count += len(z)
+    if not starts or not len(np.concatenate(starts)):
+        raise BagError(
+            f'no episode has {before + BLOCKS} blocks of {spec.block:g} s with a command '
+            'throughout: this training needs them'
+        )
+    kept = np.concatenate(held_out)
+    if kept.all() or not kept.any():  # few episodes: their last frames
+        kept = np.arange(len(kept)) >= len(kept) - max(1, len(kept) // HELD_OUT)
+    return Windows(
+        np.concatenate(latents), np.concatenate(blocks), np.concatenate(starts), kept, step
+    )
+
+
+def fit(
+    windows: Windows,
+    steps: int,
+    batch: int,
+    loss: Callable[[nn.Module, np.ndarray, np.random.Generator], torch.Tensor],
+    name: str,
+) -> nn.Module:
+    """Train a network (B, 3 D) → (B, n A) by a loss of a batch of rows (B,)."""
+    rng = np.random.default_rng(0)
+    rows = windows.starts[~windows.held_out]
+    outputs = BLOCKS * windows.blocks.shape[2]
+    sizes = [3 * windows.latents.shape[1], *[WIDTH] * (LAYERS - 1), outputs]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        pairs = zip(sizes, sizes[1:])
+        network = nn.Sequential(*(m for a, b in pairs for m in (nn.Linear(a, b), nn.ReLU())))[:-1]
+    optimiser = torch.optim.AdamW(network.parameters(), lr=LR, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LR, steps, pct_start=0.1)
+    bar = progress(range(steps), desc=name, unit='step')
+    for at in bar:
+        error = loss(network, rng.choice(rows, batch), rng)
+        optimiser.zero_grad(set_to_none=True)
+        error.backward()
+        optimiser.step()
+        schedule.step()
+        if at % 50 == 0:
+            bar.set_postfix(error=f'{error.item():.3f}')
+    return network.requires_grad_(False)
+
+
+def store(
+    bundle: Bundle,
+    kind: str,
+    network: nn.Module,
+    windows: Windows,
+    data: Sequence[Path],
+    **errors: Any,
+) -> Bundle:
+    """Put a trained network into a bundle; errors are those of its :class:`PolicyEntry`."""
+    layers = [m for m in network.modules() if isinstance(m, nn.Linear)]
+    weights = tuple(m.weight.numpy().T.copy() for m in layers)
+    biases = tuple(m.bias.numpy().copy() for m in layers)
+    return write_policy(
+        bundle,
+        kind,
+        GoalPolicy(weights, biases, BLOCKS, len(weights[0]), len(biases[-1])),
+        frames=int((~windows.held_out).sum()),
+        data=tuple(digest for bag in find_bags(data) for digest in bag_hashes(bag)),
+        **errors,
+    )

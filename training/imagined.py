@@ -1,0 +1,123 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Learns commands that lead to goals in the imagination of a trained model.
+
+A policy tells commands for n blocks, the frozen predictor rolls them out from recorded frames, and
+the squared distance to the goal's latent has a gradient back through it: as Dreamer
+(arXiv 1912.01603) learns from a value, with a goal in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from lewm_ros.bundle import Bundle, check_writable
+from lewm_ros.engines.torch_engine import load_model
+from lewm_ros.evaluation.roadmap import Encoded
+from lewm_ros.training.goal_policy import BLOCKS, Windows, find_windows, fit, store
+
+STEPS, BATCH = 1800, 96
+MEASURED = 2048  #: held-out frames, at most
+OTHER = 0.2  #: share of goals from anywhere in the bags
+EXCESS = 0.1  #: weight of the squared part of a command, normalised, that the limits cut off
+
+
+def train_imagined(
+    bundle: Bundle,
+    encoded: Iterable[Encoded],
+    data: Sequence[Path],
+    steps: int = STEPS,
+    threads: int = 1,
+) -> Bundle:
+    """Train a policy in imagination on encoded episodes and put it into the bundle.
+
+    Args:
+        bundle: written anew, its model unchanged.
+        encoded: from :func:`lewm_ros.evaluation.roadmap.encode_bags`.
+        data: the bags.
+        steps: of the optimiser.
+        threads: of the processor.
+
+    Raises BagError where no episode is long enough, ModelError where the bundle cannot be written.
+
+    """
+    check_writable(bundle.path)
+    windows = find_windows(bundle.spec, encoded, past=bundle.spec.history - 1)
+    torch.set_num_threads(threads)
+    imagination = Imagination(bundle, windows)
+    network = fit(windows, steps, BATCH, imagination.loss, 'imagined policy')
+    errors = imagination.errors(network, windows.starts[windows.held_out])
+    return store(bundle, 'imagined', network, windows, data, **errors)
+
+
+class Imagination:
+    """What a bundle's model predicts from recorded frames on."""
+
+    def __init__(self, bundle: Bundle, windows: Windows) -> None:
+        self._model = load_model(bundle).eval().requires_grad_(False)
+        self._windows = windows
+        spec = bundle.spec
+        self._frames = windows.step * np.arange(1 - spec.history, 1)
+        low, high = (spec.normalise(limit) for limit in spec.contract.action.bounds)
+        self._low, self._high = torch.from_numpy(low).float(), torch.from_numpy(high).float()
+
+    def rollout(self, rows: np.ndarray, commands: torch.Tensor) -> torch.Tensor:
+        """Latents (B, n, D) after each block of commands (B, n, A) from rows (B,) on."""
+        context = rows[:, None] + self._frames
+        past = torch.from_numpy(self._windows.blocks[context[:, :-1]]).flatten(2)
+        blocks = commands.repeat(1, 1, self._windows.blocks.shape[1])
+        latents = torch.from_numpy(self._windows.latents[context])
+        return self._model.rollout(latents, past, blocks[:, None])[:, 0]
+
+    def loss(self, network: nn.Module, rows: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+        """Squared distance to goals, from their block on, and what the limits cut off.
+
+        Goals are 1 frame to n blocks ahead, or anywhere.
+        """
+        windows = self._windows
+        ahead = rng.integers(1, BLOCKS * windows.step + 1, len(rows))
+        other = rng.random(len(rows)) < OTHER
+        ahead[other] = BLOCKS * windows.step
+        goals = np.where(other, rng.permutation(rows), rows + ahead)
+        told = network(windows.inputs(rows, goals)).unflatten(1, (BLOCKS, -1))
+        commands = self._limited(told)
+        distances = self._distances(self.rollout(rows, commands), goals)
+        due = torch.from_numpy(ahead[:, None] <= windows.step * np.arange(1, BLOCKS + 1))
+        reached = (distances * due).sum(1) / due.sum(1)
+        return reached.mean() + EXCESS * (told - commands).square().mean()
+
+    @torch.no_grad()
+    def errors(self, network: nn.Module, rows: np.ndarray) -> dict[str, float]:
+        """Mean squared distances to goals 1 to n blocks ahead, at their block.
+
+        Of the policy (error), of the mean command (spread) and of the recorded commands.
+        """
+        windows, rng = self._windows, np.random.default_rng(0)
+        rows = rng.permutation(rows)[:MEASURED]
+        ahead = rng.integers(1, BLOCKS + 1, len(rows))
+        goals = rows + ahead * windows.step
+        recorded = windows.commands(rows)
+        told = self._limited(network(windows.inputs(rows, goals)).reshape(recorded.shape))
+        errors = {}
+        for key, commands in (
+            ('error', told),
+            ('spread', torch.zeros_like(told)),
+            ('recorded', recorded),
+        ):
+            distances = self._distances(self.rollout(rows, commands), goals)
+            errors[key] = distances[np.arange(len(rows)), ahead - 1].mean().item()
+        return errors
+
+    def _limited(self, told: torch.Tensor) -> torch.Tensor:
+        """Commands (B, n, A) as a planner clips them."""
+        return told.clamp(self._low, self._high)
+
+    def _distances(self, latents: torch.Tensor, goals: np.ndarray) -> torch.Tensor:
+        """Mean squares (B, n) of latents (B, n, D) less those of goals (B,)."""
+        wanted = torch.from_numpy(self._windows.latents[goals])
+        return (latents - wanted[:, None]).square().mean(2)
