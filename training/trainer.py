@@ -148,7 +148,7 @@ class Trainer:
         self.losses: nn.Module = Losses(self.model, self.objective, self.bfloat16)
         if world_size() > 1:
             share_batchnorm(self.model)
-            self.losses = DistributedDataParallel(self.losses, broadcast_buffers=False)
+            self.losses = DistributedDataParallel(self.losses)
             if rank() > 0:
                 torch.manual_seed(seed + rank())  # other dropout and colours than the first one's
         self.step = 0
@@ -371,9 +371,9 @@ class Trainer:
         self.objective.load_state_dict(state['objective'])
         self.optimiser.load_state_dict(state['optimiser'])
         self.step, self.seconds = state['step'], state['seconds']
-        torch.set_rng_state(state['rng'].cpu().reshape(world_size(), -1)[rank()])
+        torch.set_rng_state(_own(state['rng']))
         if self.device == 'cuda' and 'cuda_rng' in state:
-            torch.cuda.set_rng_state(state['cuda_rng'].cpu().reshape(world_size(), -1)[rank()])
+            torch.cuda.set_rng_state(_own(state['cuda_rng']))
 
     def manifest(self, name: str, provenance: dict[str, Any]) -> Manifest:
         """Describe the model for a bundle."""
@@ -400,3 +400,8 @@ class Trainer:
         if self.frozen is not None:
             files[ENCODER] = self.frozen.graph(self.latent_mean, self.latent_std)
         return files
+
+
+def _own(states: torch.Tensor) -> torch.Tensor:
+    """Return this process's part of the generators' states of all (processes · n,)."""
+    return states.cpu().reshape(world_size(), -1)[rank()].clone()  # torch misreads a view
