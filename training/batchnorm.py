@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Re-estimated BatchNorm statistics."""
+"""Re-estimated BatchNorm statistics, and BatchNorm over the batch of several processes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,41 @@ import torch
 from torch import nn
 
 from lewm_ros.model import LeWorldModel
+from lewm_ros.training.distributed import mean_over_ranks, world_size
+
+
+class SharedBatchNorm(nn.BatchNorm1d):
+    """BatchNorm over the batch that all processes share, in equal parts.
+
+    torch's SyncBatchNorm does not run on a CPU. The variance is that of centred features, since
+    the mean may be many times the standard deviation.
+    """
+
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+    num_batches_tracked: torch.Tensor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C) to (N, C)."""
+        if not self.training:
+            return super().forward(x)
+        mean = mean_over_ranks(x.mean(dim=0))
+        centred = x - mean
+        variance = mean_over_ranks(centred.square().mean(dim=0))
+        with torch.no_grad():
+            count = len(x) * world_size()
+            self.num_batches_tracked += 1
+            momentum = self.momentum or 1 / self.num_batches_tracked
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(variance * (count / (count - 1)), momentum)
+        return centred * (variance + self.eps).rsqrt() * self.weight + self.bias
+
+
+def share_batchnorm(model: nn.Module) -> None:
+    """Turn each BatchNorm of a model into one over the batch of all processes, in place."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.__class__ = SharedBatchNorm
 
 
 @torch.no_grad()

@@ -3,7 +3,8 @@
 """What keeps latents from collapsing, beside the prediction loss: SIGReg, or PLDM's terms.
 
 All of it reads latents z (B, F, D) of windows and the normalised blocks (B, F − 1, k·A) between
-their frames.
+their frames. Where several processes share a batch, these are of one part of it, and what is
+returned is of the whole.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import nn
 from lewm_ros.errors import ModelError
 from lewm_ros.model import ModelConfig, random_directions, sigreg
 from lewm_ros.training.config import TrainConfig
+from lewm_ros.training.distributed import gathered, mean_over_ranks, of_first_rank, world_size
 
 
 class Objective(nn.Module):
@@ -42,7 +44,12 @@ class LeWM(Objective):
     def forward(self, z: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
         """Return SIGReg of the latents."""
         directions = random_directions(z.shape[-1], self.num_projections, device=str(z.device))
-        return sigreg(z.transpose(0, 1), directions)
+        return sigreg(
+            z.transpose(0, 1),
+            of_first_rank(directions),
+            ranks=world_size(),
+            mean_over_ranks=mean_over_ranks,
+        )
 
 
 class PLDM(Objective):
@@ -77,7 +84,7 @@ class PLDM(Objective):
 
     def forward(self, z: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
         """Return the weighted sum of the terms."""
-        terms = self.terms(z, actions)
+        terms = self.terms(gathered(z), gathered(actions))
         return torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
 
 

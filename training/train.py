@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 import logging
 from pathlib import Path
@@ -26,6 +26,7 @@ from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.config import TrainConfig
 from lewm_ros.training.device import choose_device, keep_memory
+from lewm_ros.training.distributed import begin, end, first_rank_first, rank, world_size
 from lewm_ros.training.frozen import FrozenEncoder
 from lewm_ros.training.run_folder import RunFolder
 from lewm_ros.training.trainer import Trainer
@@ -49,8 +50,10 @@ def train(
     seed: int = 0,
     resume: bool = False,
     frozen_encoder: Path | None = None,
-) -> Bundle:
+) -> Bundle | None:
     """Train, validate, write checkpoints and the bundle.
+
+    Under ``torchrun`` several processes do, and the first of them writes.
 
     Args:
         data: bags.
@@ -65,6 +68,9 @@ def train(
         resume: continue the run in the folder.
         frozen_encoder: ONNX file of an encoder that is not trained; see
             :class:`lewm_ros.training.frozen.FrozenEncoder`.
+
+    Returns:
+        The bundle; None in the processes that do not write it.
 
     Raises:
         LewmError: the data, the folders or a setting are wrong, or training has diverged.
@@ -83,30 +89,37 @@ def train(
     device = choose_device(device)
     keep_memory()
     torch.set_num_threads(threads)
+    begin(device, config.batch)
+    writes = rank() == 0
     frozen = None if frozen_encoder is None else FrozenEncoder(frozen_encoder, threads)
     sizes = config.model(architecture, contract.action.size, frozen)
     cache = folder.path.parent / 'cache'
-    windows = load_windows(
-        list(data),
-        contract,
-        sizes.image_size,
-        sizes.history,
-        sizes.frameskip,
-        cache,
-    )
-    if frozen is not None:
-        windows = frozen.encoded(windows, cache)
+    with first_rank_first():
+        windows = load_windows(
+            list(data),
+            contract,
+            sizes.image_size,
+            sizes.history,
+            sizes.frameskip,
+            cache,
+        )
+        if frozen is not None:
+            windows = frozen.encoded(windows, cache)
     trainer = Trainer(windows, contract, architecture, config, device, seed, frozen)
     for bag in _bags(trainer):
         log.info('%(path)s: %(held_out)d of %(episodes)d episodes held out', bag)
-    log.info('training on %s, %s', trainer.device, 'bfloat16' if trainer.bfloat16 else 'float32')
-    with folder.claimed():
+    precision = 'bfloat16' if trainer.bfloat16 else 'float32'
+    log.info('training on %s, %s, processes: %d', trainer.device, precision, world_size())
+    with folder.claimed() if writes else nullcontext():
         if resume:
             trainer.load(folder.checkpoint)
         losses = learn(trainer, folder, out.name, threads)
+        end()
         if trainer.step < config.steps:
             log.info('stopped at step %d: --resume continues there', trainer.step)
             raise KeyboardInterrupt
+        if not writes:
+            return None
         manifest = trainer.manifest(out.name, _provenance(trainer, folder, losses))
         files = trainer.files()
         write_bundle(folder.bundle, manifest, files)
@@ -130,10 +143,11 @@ def learn(trainer: Trainer, folder: RunFolder, name: str, threads: int) -> list[
     Raises ModelError where training has diverged.
 
     """
-    if trainer.step:
-        folder.go_back(trainer.step)
-    else:
-        folder.begin(_config(trainer, threads))
+    if rank() == 0:
+        if trainer.step:
+            folder.go_back(trainer.step)
+        else:
+            folder.begin(_config(trainer, threads))
     with _stops(trainer):
         losses = _train(trainer, folder, name)
     if trainer.step < trainer.config.steps:
@@ -143,14 +157,16 @@ def learn(trainer: Trainer, folder: RunFolder, name: str, threads: int) -> list[
 
 def _train(trainer: Trainer, folder: RunFolder, name: str) -> list[dict[str, float]]:
     """Train to the end, or until stopped; returns the held-out losses of each bag."""
-    steps = trainer.config.steps
+    steps, writes = trainer.config.steps, rank() == 0
     losses: list[dict[str, float]] = []
     exported = time.monotonic()
-    with progress(total=steps, initial=trainer.step, unit='step', desc='train') as bar:
+    with progress(
+        total=steps, initial=trainer.step, unit='step', desc='train', disable=not writes
+    ) as bar:
         while trainer.step < steps:
             until = min(steps, (trainer.step // VALIDATE_EVERY + 1) * VALIDATE_EVERY)
             for row in trainer.run(until):
-                if trainer.step < until:
+                if writes and trainer.step < until:
                     folder.add(row)
                 bar.set_postfix(
                     pred=f'{row["prediction"]:.4f}',
@@ -162,9 +178,11 @@ def _train(trainer: Trainer, folder: RunFolder, name: str) -> list[dict[str, flo
             if trainer.step < until:
                 return []
             metrics, losses = trainer.validate()
-            # The row before the checkpoint: what a checkpoint has seen is never missing.
-            folder.add(row | metrics)
+            if writes:  # before the checkpoint: what it has seen is never missing
+                folder.add(row | metrics)
             trainer.save(folder.checkpoint)
+            if not writes:
+                continue
             folder.draw()
             bar.write(
                 f'step {trainer.step}: {describe_losses(metrics)}, latent std '
@@ -200,7 +218,8 @@ def _stops(trainer: Trainer) -> Iterator[None]:
     def stop(number: int, frame: object) -> None:
         trainer.stopping = True
         restore()
-        print('\nstopping after this step; once more to stop at once', file=sys.stderr)
+        if rank() == 0:
+            print('\nstopping after this step; once more to stop at once', file=sys.stderr)
 
     for number in before:
         signal.signal(number, stop)
@@ -244,6 +263,7 @@ def _config(trainer: Trainer, threads: int) -> dict[str, Any]:
         'device': trainer.device,
         'precision': 'bfloat16' if trainer.bfloat16 else 'float32',
         'threads': threads,
+        'processes': world_size(),
         'versions': {'lewm_ros': __version__, 'torch': str(torch.__version__)},
     }
 

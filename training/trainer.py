@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from lewm_ros.bundle import Manifest
 from lewm_ros.bundle.manifest import ENCODER
@@ -25,13 +27,21 @@ from lewm_ros.files import atomic_write
 from lewm_ros.model import LeWorldModel, prediction_loss
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.augment import jitter_colours
-from lewm_ros.training.batchnorm import reestimate_batchnorm
+from lewm_ros.training.batchnorm import reestimate_batchnorm, share_batchnorm
 from lewm_ros.training.config import TrainConfig
 from lewm_ros.training.device import has_bfloat16
+from lewm_ros.training.distributed import (
+    any_rank,
+    gathered,
+    mean_over_ranks,
+    part,
+    rank,
+    world_size,
+)
 from lewm_ros.training.export import export_files
 from lewm_ros.training.frozen import FrozenEncoder
 from lewm_ros.training.loader import normalised, read_ahead
-from lewm_ros.training.objectives import make_objective
+from lewm_ros.training.objectives import Objective, make_objective
 from lewm_ros.training.windows import Windows, batches
 
 #: Mean losses over windows: of the prediction, and of the last latent as the prediction.
@@ -47,10 +57,35 @@ COMPILE_FROM = 10_000
 COLLAPSED = 0.1
 
 
+class Losses(nn.Module):
+    """The losses of a batch as one module, which DistributedDataParallel asks for.
+
+    Args:
+        model: what is trained.
+        objective: what is added to the prediction loss.
+        autocast: whether networks compute in bfloat16.
+
+    """
+
+    def __init__(self, model: LeWorldModel, objective: Objective, autocast: bool) -> None:
+        super().__init__()
+        self.model, self.objective, self.autocast = model, objective, autocast
+
+    def forward(
+        self, pixels: torch.Tensor, actions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Prediction loss, what the objective adds, and the latents (B, F, D) of a batch."""
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.autocast):
+            z = self.model.encode(pixels)
+            predicted = self.model.predict(z[:, :-1], actions)
+        return prediction_loss(predicted, z[:, 1:]), self.objective(z, actions), z
+
+
 class Trainer:
     """One training run; its state is a checkpoint from which it continues exactly.
 
-    Set ``stopping`` (from a signal handler, say) to end :meth:`run` after the step it is in.
+    Set ``stopping`` (from a signal handler, say) to end :meth:`run` after the step it is in, that
+    of all processes where several train.
 
     Args:
         windows: the data.
@@ -110,6 +145,12 @@ class Trainer:
         if device == 'cuda' and config.steps >= COMPILE_FROM:
             self.compile()
         self.bfloat16 = has_bfloat16(device)
+        self.losses: nn.Module = Losses(self.model, self.objective, self.bfloat16)
+        if world_size() > 1:
+            share_batchnorm(self.model)
+            self.losses = DistributedDataParallel(self.losses)
+            if rank() > 0:
+                torch.manual_seed(seed + rank())  # other dropout and colours than the first one's
         self.step = 0
         self.seconds = 0.0
         self.stopping = False
@@ -127,6 +168,7 @@ class Trainer:
             'seed': self.seed,
             'data': [bag.key for bag in self.windows.bags],
             'frozen_encoder': None if self.frozen is None else self.frozen.sha256,
+            'processes': world_size(),
         }
 
     def lr(self, step: int) -> float:
@@ -170,22 +212,14 @@ class Trainer:
             return (frames - mean) / float(self.latent_std), actions
         return normalised(frames), actions
 
-    def losses(
-        self, pixels: torch.Tensor, actions: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Prediction loss, what the objective adds, and the latents (B, F, D) of a batch."""
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
-            z = self.model.encode(pixels)
-            predicted = self.model.predict(z[:, :-1], actions)
-        return prediction_loss(predicted, z[:, 1:]), self.objective(z, actions), z
-
     def update(
         self, pixels: torch.Tensor, actions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One optimiser step on a batch, as :meth:`placed` gives it.
 
         Returns loss, prediction loss and regulariser, (3,), and the latents (B, F, D), both
-        detached and on the device: nothing waits for it.
+        detached and on the device: nothing waits for it. Of several processes each returns those
+        of its part of the batch.
         """
         self.model.train()
         if self.config.colour_jitter:
@@ -204,21 +238,21 @@ class Trainer:
     def run(self, until: int) -> Iterator[dict[str, float]]:
         """Train up to a step, yielding the metrics of every LOG_EVERY-th and of the last."""
         source = batches(self.train, self.config.batch, self.seed, start=self.step)
-        source = islice(source, max(0, until - self.step))
+        source = map(part, islice(source, max(0, until - self.step)))
         clock = time.monotonic() - self.seconds
         unchecked: list[torch.Tensor] = []
         for batch in read_ahead(self.read, source):
-            if self.stopping:
+            if any_rank(self.stopping):
+                if unchecked:  # a checkpoint follows, and holds finite weights only
+                    self._check(unchecked)
                 return
             losses, z = self.update(*self.placed(batch))
             unchecked.append(losses)
             self.seconds = time.monotonic() - clock
-            logged = self.step % LOG_EVERY == 0 or self.step == until
-            if logged or self.stopping:  # a checkpoint follows, and holds finite weights only
+            if self.step % LOG_EVERY == 0 or self.step == until:
                 _, prediction, regulariser = self._check(unchecked)
                 unchecked.clear()
-            if logged:
-                flat = z.flatten(0, 1).float().cpu().numpy()
+                flat = gathered(z).flatten(0, 1).float().cpu().numpy()
                 std = latent_std(flat)
                 if self.step >= 200 and std < COLLAPSED:
                     raise ModelError(
@@ -240,7 +274,7 @@ class Trainer:
 
         Once in many steps: looking at each would make a GPU wait for the host.
         """
-        found = torch.stack(losses).tolist()
+        found = mean_over_ranks(torch.stack(losses)).tolist()
         for step, (loss, prediction, regulariser) in enumerate(found, self.step - len(found)):
             if not math.isfinite(loss):
                 raise ModelError(
@@ -253,6 +287,8 @@ class Trainer:
     def validate(self) -> tuple[dict[str, float], list[dict[str, float]]]:
         """Re-estimate BatchNorm, then measure on held-out episodes. Leaves eval mode on.
 
+        The latter is done by each process alone, and gives the same in all.
+
         Returns the figures over all bags, and the two losses of each bag (none where nothing of
         a bag is held out).
         """
@@ -260,7 +296,7 @@ class Trainer:
         size = self.config.batch
         fit = rng.permutation(self.train)[: 20 * size]
         reestimate_batchnorm(
-            self.model, (self.batch(fit[i : i + size]) for i in range(0, len(fit), size))
+            self.model, (self.batch(part(fit[i : i + size])) for i in range(0, len(fit), size))
         )
         sources = self.windows.sources[self.held_out]
         totals, latents = np.zeros(2), []
@@ -292,7 +328,7 @@ class Trainer:
         }, bags
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint atomically."""
+        """Write a checkpoint atomically. Of several processes the first does, and all wait."""
         state = {
             'settings': json.dumps(self.settings()),
             'model': self.model.state_dict(),
@@ -300,14 +336,16 @@ class Trainer:
             'optimiser': self.optimiser.state_dict(),
             'step': self.step,
             'seconds': self.seconds,
-            'rng': torch.get_rng_state(),
+            'rng': gathered(torch.get_rng_state()),
         }
         if self.device == 'cuda':
-            state['cuda_rng'] = torch.cuda.get_rng_state()
-        content = io.BytesIO()  # torch.save names no cause where a disk is full
-        torch.save(state, content)
-        with atomic_write(path) as partial:
-            partial.write_bytes(content.getbuffer())
+            state['cuda_rng'] = gathered(torch.cuda.get_rng_state())
+        if rank() == 0:
+            content = io.BytesIO()  # torch.save names no cause where a disk is full
+            torch.save(state, content)
+            with atomic_write(path) as partial:
+                partial.write_bytes(content.getbuffer())
+        any_rank(False)
 
     def load(self, path: Path) -> None:
         """Continue from a checkpoint.
@@ -316,7 +354,7 @@ class Trainer:
         """
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            then = json.loads(state['settings'])
+            then = {'processes': 1} | json.loads(state['settings'])
         except Exception as error:  # torch.load has no common base of its errors
             raise ModelError(
                 f'checkpoint {path}: cannot be read ({type(error).__name__}): start a new run '
@@ -333,9 +371,9 @@ class Trainer:
         self.objective.load_state_dict(state['objective'])
         self.optimiser.load_state_dict(state['optimiser'])
         self.step, self.seconds = state['step'], state['seconds']
-        torch.set_rng_state(state['rng'].cpu())
+        torch.set_rng_state(_own(state['rng']))
         if self.device == 'cuda' and 'cuda_rng' in state:
-            torch.cuda.set_rng_state(state['cuda_rng'].cpu())
+            torch.cuda.set_rng_state(_own(state['cuda_rng']))
 
     def manifest(self, name: str, provenance: dict[str, Any]) -> Manifest:
         """Describe the model for a bundle."""
@@ -362,3 +400,8 @@ class Trainer:
         if self.frozen is not None:
             files[ENCODER] = self.frozen.graph(self.latent_mean, self.latent_std)
         return files
+
+
+def _own(states: torch.Tensor) -> torch.Tensor:
+    """Return this process's part of the generators' states of all (processes · n,)."""
+    return states.cpu().reshape(world_size(), -1)[rank()].clone()  # torch misreads a view

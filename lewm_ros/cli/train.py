@@ -114,6 +114,8 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         frozen_encoder=args.frozen_encoder,
     )
+    if bundle is None:  # another process of torchrun goes on with it
+        return 0
     for bag in bundle.manifest.provenance['bags']:
         losses = describe_losses(bag) if bag['held_out'] else 'none held out'
         print(f'{bag["name"]}: {losses}')

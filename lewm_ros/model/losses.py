@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 
@@ -20,7 +22,13 @@ def random_directions(
     return directions / directions.norm(dim=0)
 
 
-def sigreg(z: torch.Tensor, directions: torch.Tensor, knots: int = 17) -> torch.Tensor:
+def sigreg(
+    z: torch.Tensor,
+    directions: torch.Tensor,
+    knots: int = 17,
+    ranks: int = 1,
+    mean_over_ranks: Callable[[torch.Tensor], torch.Tensor] = lambda x: x,
+) -> torch.Tensor:
     """Sketched isotropic Gaussian regularisation, as in the official code.
 
     For each time step and direction the empirical characteristic function of the projected
@@ -32,6 +40,9 @@ def sigreg(z: torch.Tensor, directions: torch.Tensor, knots: int = 17) -> torch.
         z: (T, B, D) latents, float32.
         directions: (D, M) unit columns.
         knots: integration points.
+        ranks: processes, each of which has B samples of the batch.
+        mean_over_ranks: of their characteristic functions; the official code takes each one's
+            distance from the normal distribution alone.
 
     Returns:
         Scalar: about 1 for a standard normal batch whatever B, growing with B otherwise.
@@ -42,5 +53,6 @@ def sigreg(z: torch.Tensor, directions: torch.Tensor, knots: int = 17) -> torch.
     weights = torch.full_like(t, 2 * 3 / (knots - 1))
     weights[[0, -1]] /= 2
     angle = (z @ directions)[..., None] * t
-    error = (angle.cos().mean(1) - target).square() + angle.sin().mean(1).square()
-    return (error @ (weights * target)).mean() * z.shape[1]
+    real, imaginary = mean_over_ranks(torch.stack([angle.cos().mean(1), angle.sin().mean(1)]))
+    error = (real - target).square() + imaginary.square()
+    return (error @ (weights * target)).mean() * (z.shape[1] * ranks)

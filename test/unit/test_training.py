@@ -193,6 +193,18 @@ def test_a_checkpoint_of_other_settings_is_refused(trainer, windows, reacher_con
         other.load(tmp_path / 'checkpoint.pt')
 
 
+def test_a_checkpoint_from_before_processes_were_counted_is_continued(trainer, tmp_path):
+    """It is of one process."""
+    path = tmp_path / 'checkpoint.pt'
+    trainer.save(path)
+    state = torch.load(path, weights_only=True)
+    settings = json.loads(state['settings'])
+    assert settings.pop('processes') == 1
+    torch.save(state | {'settings': json.dumps(settings), 'step': 7}, path)
+    trainer.load(path)
+    assert trainer.step == 7
+
+
 def test_a_disk_full_at_a_checkpoint_names_it_and_keeps_the_last(trainer, tmp_path, disk_of):
     """There is no part of a new one; the cause was lost in two tracebacks."""
     path = tmp_path / 'checkpoint.pt'
