@@ -39,7 +39,7 @@ LONG = (
     *('planner_node', 'encoder_node', 'signals', 'controller_node', 'lifecycle_loops', 'fuzz'),
     *('recorder_node', 'sim_node', 'own_robot', 'fuzz_planner', 'view_node', 'surprise_node'),
     *('parameters', 'goals', 'imagination', 'watch', 'qos', 'reaction', 'gymnasium_demo'),
-    *('demo', 'kills', 'frames', 'loop', 'commands', 'clock'),
+    *('push_demo', 'demo', 'kills', 'frames', 'loop', 'commands', 'clock'),
 )
 _domains = iter(range(1, 10_000))
 

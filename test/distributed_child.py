@@ -27,7 +27,7 @@ from lewm_ros.training.windows import load_windows
 STEPS = {'lewm': 20, 'pldm': 10}
 RANDOM = {'dropout': 0.5, 'jitter': 1.0}  #: of that run
 EPS = 1e-3  #: of Adam
-STOP = 4  #: step at which the run that is resumed is stopped
+STOP = 4  #: step at which runs are stopped
 
 
 def make_trainer(
@@ -78,7 +78,7 @@ def results(folder: Path, objective: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Train with each objective; then with what is random, in one go and resumed."""
+    """Train with each objective; with what is random, in one go and resumed; and stop."""
     folder = Path(sys.argv[1])
     torch.set_num_threads(1)
     begin('cpu', 16)
@@ -92,6 +92,10 @@ def main() -> None:
     resumed.load(folder / 'checkpoint.pt')
     list(resumed.run(2 * STOP))
     found['whole'], found['resumed'] = state(whole), state(resumed)
+    stopped = make_trainer(folder, 'lewm')
+    for row in stopped.run(2 * STOP):
+        stopped.stopping = rank() == 1 and row['step'] == STOP
+    found['stopped'] = stopped.step
     torch.save(found, folder / f'found_{rank()}.pt')
     end()
 
