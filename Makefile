@@ -54,7 +54,7 @@ soak: setup
 	$(BIN)/python benchmarks/soak.py --minutes 30
 
 # Files at once: as many as there are processors where they compute; six of nodes, which wait most
-# of the time; three where milliseconds count. A worker that dies ends the run: a new one would wait
+# of the time; two where milliseconds count. A worker that dies ends the run: a new one would wait
 # for ever.
 TIMED := $(addprefix test/faults/test_,clock.py commands.py frames.py kills.py) \
 	$(addprefix test/ros/test_,demo.py loop.py push_demo.py)
@@ -79,7 +79,7 @@ test-kilted: setup
 	$(call RUN,$(VENV))
 	run -n auto $(FILES) test/unit
 	nodes -n 6 test/ros test/faults $(addprefix --ignore=,$(TIMED))
-	nodes -n 3 $(TIMED)
+	nodes -n 2 $(TIMED)
 
 # Ubuntu 24.04's ROS 2, with its versions of numpy, OpenCV, PyYAML and setuptools: the tests that
 # depend on ROS, in four minutes. Left to `make test-kilted` are both demos, lost and broken frames,
@@ -103,7 +103,7 @@ test-jazzy: setup $(JAZZY_STAMP)
 	$(BIN)/python test/tiny_bundle.py $(JAZZY)/tiny
 	$(call RUN,$(JAZZY))
 	nodes -n 6 $(JAZZY_UNIT) test/ros test/faults $(addprefix --ignore=,$(TIMED))
-	nodes -n 3 $(JAZZY_TIMED)
+	nodes -n 2 $(JAZZY_TIMED)
 else
 test-jazzy:
 	@echo 'test-jazzy: tests on ROS 2 Jazzy NOT run: no Python 3.12 with venv found' \
