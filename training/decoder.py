@@ -22,6 +22,7 @@ from lewm_ros.engines import Engine
 from lewm_ros.errors import BagError
 from lewm_ros.progress import progress
 from lewm_ros.robot.imaging import prepare
+from lewm_ros.training.descent import descend
 from lewm_ros.training.device import has_bfloat16
 from lewm_ros.training.export import export_graph
 
@@ -120,21 +121,18 @@ def fit(latents: np.ndarray, images: np.ndarray, steps: int, device: str = 'cpu'
         torch.manual_seed(0)
         mean = torch.from_numpy(images.mean(axis=0, dtype=np.float32) / 255).movedim(-1, 0)
         network = DecoderNetwork(latents.shape[1], mean).to(device)
-        optimiser = torch.optim.AdamW(network.parameters(), lr=LR, fused=device == 'cuda')
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LR, steps, pct_start=0.1)
-        bar = progress(range(steps), desc='decoder', unit='step')
-        for step in bar:
+
+        def loss() -> torch.Tensor:
             chosen = torch.randint(len(inputs), (BATCH,))
             target = targets[chosen].to(device).float() / 255
             with torch.autocast(device, torch.bfloat16, enabled=has_bfloat16(device)):
                 decoded = network(inputs[chosen].to(device))
-            loss = (decoded.float() - target).square().mean()
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            if step % 50 == 0:
-                bar.set_postfix(error=f'{255 * loss.item() ** 0.5:.1f}')
+            return (decoded.float() - target).square().mean()
+
+        def shown(error: float) -> str:
+            return f'{255 * error**0.5:.1f}'
+
+        descend(network, loss, steps, LR, 'decoder', shown, fused=device == 'cuda')
     return network.cpu().eval().requires_grad_(False)
 
 

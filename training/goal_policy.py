@@ -7,9 +7,10 @@ The model is only read: what it computes, and its hash, stay the same.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,14 +18,14 @@ from torch import nn
 
 from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bags.reader import find_bags
-from lewm_ros.bundle import Bundle
+from lewm_ros.bundle import Bundle, check_writable
 from lewm_ros.bundle.policy_file import write_policy
 from lewm_ros.errors import BagError
 from lewm_ros.evaluation.roadmap import Encoded
 from lewm_ros.planning.goal_policy import LAYERS, GoalPolicy
-from lewm_ros.progress import progress
 from lewm_ros.robot.history import block_actions, frames_in
 from lewm_ros.robot.spec import ModelSpec
+from lewm_ros.training.descent import descend
 
 BLOCKS = 4  #: n: how far hindsight goals are at most, and how far commands reach
 WIDTH = 384
@@ -95,6 +96,77 @@ def find_windows(spec: ModelSpec, encoded: Iterable[Encoded], past: int) -> Wind
     )
 
 
+class Learner(ABC):
+    """What one kind of policy learns from the windows of bags.
+
+    Args:
+        bundle: whose model's latents it reads.
+        windows: with :meth:`past` known blocks before each start.
+
+    """
+
+    kind: str  #: as of :func:`lewm_ros.bundle.policy_file.read_policy`
+    name: str  #: for people
+    steps: int  #: of the optimiser, as a rule
+    batch: int
+
+    @abstractmethod
+    def __init__(self, bundle: Bundle, windows: Windows) -> None: ...
+
+    @staticmethod
+    @abstractmethod
+    def past(spec: ModelSpec) -> int:
+        """Return how many known blocks it needs before a frame."""
+
+    @abstractmethod
+    def loss(self, network: nn.Module, rows: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+        """Return the loss of a network (B, 3 D) → (B, n A) on a batch of rows (B,)."""
+
+    @abstractmethod
+    def errors(self, network: nn.Module, rows: np.ndarray) -> dict[str, float]:
+        """Return the errors of its :class:`lewm_ros.bundle.PolicyEntry`, on held-out rows."""
+
+
+def train_policy(
+    learner: type[Learner],
+    bundle: Bundle,
+    encoded: Iterable[Encoded],
+    data: Sequence[Path],
+    steps: int,
+    threads: int = 1,
+) -> Bundle:
+    """Train a policy on encoded episodes and put it into the bundle.
+
+    Args:
+        learner: what it learns.
+        bundle: written anew, its model unchanged.
+        encoded: from :func:`lewm_ros.evaluation.roadmap.encode_bags`.
+        data: the bags.
+        steps: of the optimiser.
+        threads: of the processor.
+
+    Raises BagError where no episode is long enough, ModelError where the bundle cannot be written.
+
+    """
+    check_writable(bundle.path)
+    windows = find_windows(bundle.spec, encoded, learner.past(bundle.spec))
+    torch.set_num_threads(threads)
+    learning = learner(bundle, windows)
+    network = fit(windows, steps, learner.batch, learning.loss, learner.name)
+    errors = learning.errors(network, windows.starts[windows.held_out])
+    layers = [m for m in network.modules() if isinstance(m, nn.Linear)]
+    weights = tuple(m.weight.numpy().T.copy() for m in layers)
+    biases = tuple(m.bias.numpy().copy() for m in layers)
+    return write_policy(
+        bundle,
+        learner.kind,
+        GoalPolicy(weights, biases, BLOCKS, len(weights[0]), len(biases[-1])),
+        frames=int((~windows.held_out).sum()),
+        data=tuple(digest for bag in find_bags(data) for digest in bag_hashes(bag)),
+        **errors,
+    )
+
+
 def fit(
     windows: Windows,
     steps: int,
@@ -111,37 +183,9 @@ def fit(
         torch.manual_seed(0)
         pairs = zip(sizes, sizes[1:])
         network = nn.Sequential(*(m for a, b in pairs for m in (nn.Linear(a, b), nn.ReLU())))[:-1]
-    optimiser = torch.optim.AdamW(network.parameters(), lr=LR, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LR, steps, pct_start=0.1)
-    bar = progress(range(steps), desc=name, unit='step')
-    for at in bar:
-        error = loss(network, rng.choice(rows, batch), rng)
-        optimiser.zero_grad(set_to_none=True)
-        error.backward()
-        optimiser.step()
-        schedule.step()
-        if at % 50 == 0:
-            bar.set_postfix(error=f'{error.item():.3f}')
+
+    def of_batch() -> torch.Tensor:
+        return loss(network, rng.choice(rows, batch), rng)
+
+    descend(network, of_batch, steps, LR, name, '{:.3f}'.format, weight_decay=1e-3)
     return network.requires_grad_(False)
-
-
-def store(
-    bundle: Bundle,
-    kind: str,
-    network: nn.Module,
-    windows: Windows,
-    data: Sequence[Path],
-    **errors: Any,
-) -> Bundle:
-    """Put a trained network into a bundle; errors are those of its :class:`PolicyEntry`."""
-    layers = [m for m in network.modules() if isinstance(m, nn.Linear)]
-    weights = tuple(m.weight.numpy().T.copy() for m in layers)
-    biases = tuple(m.bias.numpy().copy() for m in layers)
-    return write_policy(
-        bundle,
-        kind,
-        GoalPolicy(weights, biases, BLOCKS, len(weights[0]), len(biases[-1])),
-        frames=int((~windows.held_out).sum()),
-        data=tuple(digest for bag in find_bags(data) for digest in bag_hashes(bag)),
-        **errors,
-    )

@@ -9,54 +9,25 @@ the squared distance to the goal's latent has a gradient back through it: as Dre
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import nn
 
-from lewm_ros.bundle import Bundle, check_writable
+from lewm_ros.bundle import Bundle
 from lewm_ros.engines.torch_engine import load_model
-from lewm_ros.evaluation.roadmap import Encoded
-from lewm_ros.training.goal_policy import BLOCKS, Windows, find_windows, fit, store
+from lewm_ros.robot.spec import ModelSpec
+from lewm_ros.training.goal_policy import BLOCKS, Learner, Windows
 
-STEPS, BATCH = 1800, 96
 MEASURED = 2048  #: held-out frames, at most
 OTHER = 0.2  #: share of goals from anywhere in the bags
 EXCESS = 0.1  #: weight of the squared part of a command, normalised, that the limits cut off
 
 
-def train_imagined(
-    bundle: Bundle,
-    encoded: Iterable[Encoded],
-    data: Sequence[Path],
-    steps: int = STEPS,
-    threads: int = 1,
-) -> Bundle:
-    """Train a policy in imagination on encoded episodes and put it into the bundle.
-
-    Args:
-        bundle: written anew, its model unchanged.
-        encoded: from :func:`lewm_ros.evaluation.roadmap.encode_bags`.
-        data: the bags.
-        steps: of the optimiser.
-        threads: of the processor.
-
-    Raises BagError where no episode is long enough, ModelError where the bundle cannot be written.
-
-    """
-    check_writable(bundle.path)
-    windows = find_windows(bundle.spec, encoded, past=bundle.spec.history - 1)
-    torch.set_num_threads(threads)
-    imagination = Imagination(bundle, windows)
-    network = fit(windows, steps, BATCH, imagination.loss, 'imagined policy')
-    errors = imagination.errors(network, windows.starts[windows.held_out])
-    return store(bundle, 'imagined', network, windows, data, **errors)
-
-
-class Imagination:
+class Imagination(Learner):
     """What a bundle's model predicts from recorded frames on."""
+
+    kind, name = 'imagined', 'imagined policy'
+    steps, batch = 1800, 96
 
     def __init__(self, bundle: Bundle, windows: Windows) -> None:
         self._model = load_model(bundle).eval().requires_grad_(False)
@@ -65,6 +36,11 @@ class Imagination:
         self._frames = windows.step * np.arange(1 - spec.history, 1)
         low, high = (spec.normalise(limit) for limit in spec.contract.action.bounds)
         self._low, self._high = torch.from_numpy(low).float(), torch.from_numpy(high).float()
+
+    @staticmethod
+    def past(spec: ModelSpec) -> int:
+        """Those between the frames of the model's context."""
+        return spec.history - 1
 
     def rollout(self, rows: np.ndarray, commands: torch.Tensor) -> torch.Tensor:
         """Latents (B, n, D) after each block of commands (B, n, A) from rows (B,) on."""

@@ -4,58 +4,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import partial
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import nn
 
-from lewm_ros.bundle import Bundle, check_writable
-from lewm_ros.evaluation.roadmap import Encoded
-from lewm_ros.training.goal_policy import BLOCKS, Windows, find_windows, fit, store
-
-STEPS, BATCH = 3000, 384
+from lewm_ros.bundle import Bundle
+from lewm_ros.robot.spec import ModelSpec
+from lewm_ros.training.goal_policy import BLOCKS, Learner, Windows
 
 
-def train_inverse(
-    bundle: Bundle,
-    encoded: Iterable[Encoded],
-    data: Sequence[Path],
-    steps: int = STEPS,
-    threads: int = 1,
-) -> Bundle:
-    """Train an inverse model on encoded episodes and put it into the bundle.
+class InverseModel(Learner):
+    """Commands towards goals 1 frame to n blocks ahead, as they were recorded."""
 
-    Args:
-        bundle: written anew, its model unchanged.
-        encoded: from :func:`lewm_ros.evaluation.roadmap.encode_bags`.
-        data: the bags.
-        steps: of the optimiser.
-        threads: of the processor.
+    kind, name = 'idm', 'inverse model'
+    steps, batch = 3000, 384
 
-    Raises BagError where no episode is long enough, ModelError where the bundle cannot be written.
+    def __init__(self, bundle: Bundle, windows: Windows) -> None:
+        self._windows = windows
 
-    """
-    check_writable(bundle.path)
-    windows = find_windows(bundle.spec, encoded, past=0)
-    torch.set_num_threads(threads)
-    network = fit(windows, steps, BATCH, partial(_loss, windows), 'inverse model')
-    rows = windows.starts[windows.held_out]
-    ahead = np.random.default_rng(0).integers(1, BLOCKS * windows.step + 1, len(rows))
-    wanted = windows.commands(rows)
-    found = network(windows.inputs(rows, rows + ahead)).reshape(wanted.shape)
-    error, spread = ((told - wanted)[:, 0].square().mean().item() for told in (found, 0))
-    return store(bundle, 'idm', network, windows, data, error=error, spread=spread)
+    @staticmethod
+    def past(spec: ModelSpec) -> int:
+        """None: it reads the latent before, and no command."""
+        return 0
 
+    def loss(self, network: nn.Module, rows: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+        """Squared error of the commands before the goal; only they count."""
+        ahead, found, wanted = self._told(network, rows, rng)
+        before = torch.from_numpy(ahead[:, None] > self._windows.step * np.arange(BLOCKS))
+        return (found - wanted)[before].square().mean()
 
-def _loss(
-    windows: Windows, network: nn.Module, rows: np.ndarray, rng: np.random.Generator
-) -> torch.Tensor:
-    """Squared error towards goals 1 frame to n blocks ahead; only commands before them count."""
-    ahead = rng.integers(1, BLOCKS * windows.step + 1, len(rows))
-    before = torch.from_numpy(ahead[:, None] > windows.step * np.arange(BLOCKS))
-    wanted = windows.commands(rows)
-    found = network(windows.inputs(rows, rows + ahead)).reshape(wanted.shape)
-    return (found - wanted)[before].square().mean()
+    def errors(self, network: nn.Module, rows: np.ndarray) -> dict[str, float]:
+        """Mean squares of the first command's error, and of the first command."""
+        _, found, wanted = self._told(network, rows, np.random.default_rng(0))
+        return {
+            key: (told - wanted)[:, 0].square().mean().item()
+            for key, told in (('error', found), ('spread', 0))
+        }
+
+    def _told(
+        self, network: nn.Module, rows: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
+        """How far goals are (B,) [frames], commands (B, n, A) towards them, recorded ones."""
+        windows = self._windows
+        ahead = rng.integers(1, BLOCKS * windows.step + 1, len(rows))
+        wanted = windows.commands(rows)
+        return ahead, network(windows.inputs(rows, rows + ahead)).reshape(wanted.shape), wanted

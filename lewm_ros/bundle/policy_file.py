@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lewm_ros.bundle.bundle import Bundle, add_file
-from lewm_ros.bundle.manifest import OPTIONAL
+from lewm_ros.bundle.manifest import OPTIONAL, PolicyEntry
 from lewm_ros.errors import ConfigError, ModelError
 from lewm_ros.planning.goal_policy import LAYERS, GoalPolicy
 
@@ -19,25 +19,35 @@ _KEYS = {'idm': 'inverse', 'imagined': 'imagined'}
 _NAMES = [f'{kind}{layer}' for kind in ('weight', 'bias') for layer in range(LAYERS)]
 
 
+def policy_entry(bundle: Bundle, kind: str) -> PolicyEntry:
+    """Return what a bundle says of such a policy.
+
+    Raises ConfigError where it has none.
+    """
+    key = _KEYS[kind]
+    entry: PolicyEntry | None = getattr(bundle.manifest, key)
+    if entry is None:
+        name, _, command = OPTIONAL[key]
+        raise ConfigError(
+            f'bundle {bundle.path} has no {name} for the policy {kind}: run '
+            f'`lewm {command} {bundle.path} --data BAG...`'
+        )
+    return entry
+
+
 def read_policy(bundle: Bundle, kind: str) -> GoalPolicy:
     """Return the policy of a bundle that a planner's ``policy`` names, 'idm' or 'imagined'.
 
     Raises ConfigError where it has none, ModelError for one that is of another model, damaged or
     not of the model's sizes.
     """
-    key, spec = _KEYS[kind], bundle.spec
-    entry, (name, _, command) = getattr(bundle.manifest, key), OPTIONAL[key]
-    if entry is None:
-        raise ConfigError(
-            f'bundle {bundle.path} has no {name} for the policy {kind}: run '
-            f'`lewm {command} {bundle.path} --data BAG...`'
-        )
+    entry, key, spec = policy_entry(bundle, kind), _KEYS[kind], bundle.spec
     arrays = tuple(bundle.read_arrays(key, _NAMES).values())
     sizes = 3 * spec.latent_size, entry.blocks * spec.contract.action.size
     try:
         return GoalPolicy(arrays[:LAYERS], arrays[LAYERS:], entry.blocks, *sizes)
     except ModelError as error:
-        raise ModelError(f'bundle {bundle.path}: {name}: {error}') from error
+        raise ModelError(f'bundle {bundle.path}: {OPTIONAL[key][0]}: {error}') from error
 
 
 def write_policy(bundle: Bundle, kind: str, policy: GoalPolicy, **figures: Any) -> Bundle:

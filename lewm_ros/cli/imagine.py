@@ -6,30 +6,22 @@ from __future__ import annotations
 
 import argparse
 
-from lewm_ros.bundle import Bundle
 from lewm_ros.cli.inverse import add_training, train
-from lewm_ros.training.imagined import STEPS, train_imagined
+from lewm_ros.training.imagined import Imagination
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    add_training(parser, 'the imagined policy', STEPS)
+    add_training(parser, Imagination)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train the policy, and print how near to goals it imagines itself."""
-    print(describe(train(args, train_imagined)))
-    return 0
-
-
-def describe(bundle: Bundle) -> str:
-    """Say how good the imagined policy of a bundle is."""
-    entry = bundle.manifest.imagined
-    if entry is None:
-        return 'no imagined policy'
-    return (
+    entry = train(args, Imagination)
+    print(
         f'imagined policy: goals up to {entry.blocks} blocks ahead, from {entry.frames} frames; '
         f'mean squared latent distance to goals of held-out frames, as the model imagines it: '
         f'{entry.error:.3f}, with the recorded commands {entry.recorded:.3f}, with the mean '
         f'command {entry.spread:.3f}'
     )
+    return 0
