@@ -54,8 +54,8 @@ soak: setup
 	$(BIN)/python benchmarks/soak.py --minutes 30
 
 # Files at once: as many as there are processors where they compute; six of nodes, which wait most
-# of the time; two where milliseconds count. A worker that dies ends the run: a new one would wait
-# for ever.
+# of the time; three where milliseconds count, of which two compute. A worker that dies ends the
+# run: a new one would wait for ever.
 TIMED := $(addprefix test/faults/test_,clock.py commands.py frames.py kills.py) \
 	$(addprefix test/ros/test_,demo.py loop.py push_demo.py)
 FILES := --dist loadfile --no-loadscope-reorder --max-worker-restart 0
@@ -79,7 +79,7 @@ test-kilted: setup
 	$(call RUN,$(VENV))
 	run -n auto $(FILES) test/unit
 	nodes -n 6 test/ros test/faults $(addprefix --ignore=,$(TIMED))
-	nodes -n 2 $(TIMED)
+	nodes -n 3 $(TIMED)
 
 # Ubuntu 24.04's ROS 2, with its versions of numpy, OpenCV, PyYAML and setuptools: the tests that
 # depend on ROS, in four minutes. Left to `make test-kilted` are both demos, lost and broken frames,

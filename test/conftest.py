@@ -32,6 +32,7 @@ os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 #: Files that take longest, by the name after test_: what is begun last decides when workers end.
+#: Of those where milliseconds count, the first three are two that compute and one that waits.
 LONG = (
     *('train_runs', 'push_bundle', 'training', 'gpu_benchmark', 'shipped_bundle'),
     *('import_official', 'install', 'roadmap_command', 'voe', 'decoder', 'engines', 'roadmap'),
@@ -39,7 +40,7 @@ LONG = (
     *('planner_node', 'encoder_node', 'signals', 'controller_node', 'lifecycle_loops', 'fuzz'),
     *('recorder_node', 'sim_node', 'own_robot', 'fuzz_planner', 'view_node', 'surprise_node'),
     *('parameters', 'goals', 'imagination', 'watch', 'qos', 'reaction', 'gymnasium_demo'),
-    *('push_demo', 'demo', 'kills', 'frames', 'loop', 'commands', 'clock'),
+    *('push_demo', 'demo', 'commands', 'clock', 'frames', 'kills', 'loop'),
 )
 _domains = iter(range(1, 10_000))
 
@@ -122,11 +123,20 @@ def disk_of() -> Iterator[Callable[[int], None]]:
 
 
 @pytest.fixture(scope='session')
-def make_tiny_bundle(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    reacher_contract: Contract,
-) -> Callable[..., Bundle]:
+def shared_folder(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return a folder that all workers of a run share."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base
+    if given := request.config.getoption('--tiny-bundles'):
+        shared = Path(given).resolve()
+        shared.mkdir(parents=True, exist_ok=True)
+    return shared
+
+
+@pytest.fixture(scope='session')
+def make_tiny_bundle(shared_folder: Path, reacher_contract: Contract) -> Callable[..., Bundle]:
     """Return a maker of bundles of a very small network with random weights.
 
     32 px, D 8, k 5; ``history`` frames of context, of a ``window`` of at least as many, plans of
@@ -134,15 +144,10 @@ def make_tiny_bundle(
     one takes seconds, the fewer the shorter its plans. Tests that change one work on a copy of its
     folder.
     """
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base
-    if given := request.config.getoption('--tiny-bundles'):
-        shared = Path(given).resolve()
-        shared.mkdir(parents=True, exist_ok=True)
 
     @cache
     def make(history: int = 3, window: int = 3, horizon: int = 6) -> Bundle:
-        folder = shared / f'tiny-{history}-{window}-{horizon}'
+        folder = shared_folder / f'tiny-{history}-{window}-{horizon}'
         with Path(f'{folder}.lock').open('w') as lock:
             flock(lock, LOCK_EX)
             if folder.exists():

@@ -3,22 +3,22 @@
 """`lewm` with a very small network that is validated every 10 steps, in a process of its own.
 
 Arguments: a signal and a step, such as KILL:26, then those of `lewm`. The process sends itself
-that signal when the metrics of that step have been written; NONE:0 for none. Graphs of the same
-weights are exported once for all runs of a test file, into the folder EXPORTS: it takes seconds.
+that signal when the metrics of that step have been written; NONE:0 for none. Graphs are exported
+once for all runs, into the folder EXPORTS, and have the weights of another one.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 import signal
 import sys
 
+from exports import kept_in
 from networks import tiny_config
 
 from lewm_ros import cli
-from lewm_ros.model import ARCHITECTURES, LeWorldModel, ModelConfig
+from lewm_ros.model import ARCHITECTURES, ModelConfig
 from lewm_ros.training import export, train, trainer
 from lewm_ros.training.config import CONFIGS, TrainConfig
 from lewm_ros.training.run_folder import RunFolder
@@ -30,27 +30,13 @@ def tiny(action_size: int, image_size: int = 32) -> ModelConfig:
     return tiny_config(action_size, **changes)
 
 
-export_graphs = export.export_graphs
-
-
-def exported(model: LeWorldModel, *sizes: int | None) -> dict[str, bytes]:
-    """Graphs of a network, exported or found in the folder."""
-    weights = hashlib.sha256(export.export_weights(model)).hexdigest()
-    folder = Path(os.environ['EXPORTS']) / weights
-    if not folder.exists():
-        graphs = export_graphs(model, *sizes)
-        folder.mkdir()
-        for name, data in graphs.items():
-            (folder / name).write_bytes(data)
-    return {file.name: file.read_bytes() for file in folder.iterdir()}
-
-
 def main() -> int:
     """Run the command line."""
     ARCHITECTURES['small'] = tiny
     CONFIGS['small'] = TrainConfig(batch=8, steps=30, lr=5e-4, num_projections=16, held_out=0.3)
     train.VALIDATE_EVERY, trainer.LOG_EVERY, trainer.HORIZON = 10, 2, 1
-    train.EXPORT_EVERY, export.export_graphs = 0.0, exported
+    train.EXPORT_EVERY = 0.0
+    export.export_graphs = kept_in(Path(os.environ['EXPORTS']), weights=False)
     name, step = sys.argv[1].split(':')
     add = RunFolder.add
 

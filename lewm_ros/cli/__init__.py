@@ -49,6 +49,9 @@ COMMANDS = {
     'benchmark': ('cli.benchmark', 'time the engines and the planner on this machine'),
 }
 
+#: Commands that plan: a search is many small products, between those of the engine.
+PLANNING = {'up', 'evaluate', 'collect', 'benchmark'}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status.
@@ -56,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done. 2: bad input, one line on stderr. 130: interrupted.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
-    if argv[:1] == ['up']:  # see prepare_environment: before numpy is imported
+    if argv[:1] and argv[0] in PLANNING:  # see prepare_environment: before numpy is imported
         os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
     logging.basicConfig(format='%(message)s')
     logging.getLogger('lewm').setLevel(logging.INFO)

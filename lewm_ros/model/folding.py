@@ -30,7 +30,9 @@ class Product(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., m) to (..., n)."""
-        return functional.linear(x.to(self.weight.dtype), self.weight, self.bias).float()
+        if self.weight.dtype == x.dtype:  # casts would double the operators to trace and export
+            return functional.linear(x, self.weight, self.bias)
+        return functional.linear(x.to(self.weight.dtype), self.weight, self.bias).to(x.dtype)
 
 
 def normalise(x: torch.Tensor, eps: float) -> torch.Tensor:

@@ -9,6 +9,7 @@ it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 import re
 from typing import Any
 
@@ -148,11 +149,12 @@ def _place(message: Any, joint: str) -> int:
     return joints.index(joint)
 
 
-def steps(path: str) -> list[tuple[str, int | str | None]]:
-    """Split 'a.b[2]' into [('a', None), ('b', 2)]; the item of 'position[elbow]' is 'elbow'."""
+@cache
+def steps(path: str) -> tuple[tuple[str, int | str | None], ...]:
+    """Split 'a.b[2]' into (('a', None), ('b', 2)); the item of 'position[elbow]' is 'elbow'."""
     steps: list[tuple[str, int | str | None]] = []
     for part in path.split('.'):
         name, _, item = part.partition('[')
         item = item[:-1]
         steps.append((name, int(item) if item.isdecimal() else item or None))
-    return steps
+    return tuple(steps)

@@ -31,6 +31,14 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, reacher_contract: Contract)
     return point_mass_bundle(tmp_path_factory.mktemp('bundles'), reacher_contract)
 
 
+@pytest.fixture(scope='session')
+def exports(shared_folder: Path) -> Path:
+    """Return a folder of graphs that were exported before."""
+    folder = shared_folder / 'exports'
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture
 def hasty(tmp_path: Path) -> Path:
     """Return a planner preset that takes little time, for where goals do not matter."""

@@ -127,14 +127,12 @@ def test_both_stop_after_the_same_step(found):
     assert first == second and distributed_child.STOP <= first <= distributed_child.STOP + 1
 
 
-def test_the_command_trains_in_two_processes_and_the_first_writes(folder, tmp_path):
+def test_the_command_trains_in_two_processes_and_the_first_writes(folder, tmp_path, exports):
     """Each row of the metrics once, one bundle, and nothing said by the second."""
-    (tmp_path / 'exports').mkdir()
     train = ('train', '--data', folder / 'a', '--contract', 'reacher', '--device', 'cpu')
     train += ('--threads', 1, '--out', tmp_path / 'out', '--run', tmp_path / 'run')
     train += ('--steps', 10, '--no-decoder', '--no-roadmap')
-    exports = str(tmp_path / 'exports')
-    first, second = run_two('training_child.py', 'NONE:0', *train, EXPORTS=exports)
+    first, second = run_two('training_child.py', 'NONE:0', *train, EXPORTS=str(exports))
     assert first[0] == 0 and second == (0, ''), (first, second)
     with (tmp_path / 'run' / 'metrics.csv').open(newline='') as file:
         assert [int(row['step']) for row in csv.DictReader(file)] == [2, 4, 6, 8, 10]

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 import zipfile
 
+from exports import kept_in
 import numpy as np
 from published import SIZES, Published, State, checkpoint, config, older
 import pytest
@@ -21,7 +22,7 @@ from lewm_ros.cli import main
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import ConfigError, ModelError
 from lewm_ros.model import ARCHITECTURES, LeWorldModel
-from lewm_ros.training import import_official, official
+from lewm_ros.training import export, import_official, official
 from lewm_ros.training.import_official import choose_contract, read_action_stats
 
 
@@ -37,10 +38,13 @@ def _nano_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def import_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def import_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exports: Path
+) -> Callable[..., int]:
     """Return a function that runs the command on a checkpoint; arguments as on its line."""
     # Exporting is what takes the time, and longer rollouts have their own tests.
     monkeypatch.setattr(import_official, 'HORIZON', 2)
+    monkeypatch.setattr(export, 'export_graphs', kept_in(exports, weights=True))
 
     def run(state: object, *arguments: str) -> int:
         torch.save(state, tmp_path / 'weights.pt')

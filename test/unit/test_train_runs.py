@@ -22,16 +22,16 @@ from lewm_ros.training.run_folder import RunFolder
 
 CHILD = Path(__file__).parents[1] / 'training_child.py'
 TWO = ('a', 'b')
-pytestmark = pytest.mark.timeout(400)  # each run exports graphs, which takes its time
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(scope='module')
-def data(tmp_path_factory) -> Path:
+def data(tmp_path_factory, exports) -> Path:
     """Return a folder of two bags, three episodes and one, and of what is exported."""
     folder = tmp_path_factory.mktemp('data')
     write(folder / 'a', drive(30, 3))
     write(folder / 'b', drive(30, 4)[3 * 91 :])
-    (folder / 'exports').mkdir()
+    (folder / 'exports').symlink_to(exports)
     return folder
 
 

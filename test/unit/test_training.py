@@ -11,11 +11,13 @@ from pathlib import Path
 import shutil
 
 from command_line import lewm
+from exports import kept_in
 import numpy as np
 import pytest
 import torch
 
 from lewm_ros.bundle import DECODER, Bundle
+from lewm_ros.engines import load_engine
 from lewm_ros.errors import BagError, ModelError
 from lewm_ros.evaluation import probe
 from lewm_ros.evaluation.latents import effective_rank, latent_std, straightness
@@ -25,7 +27,6 @@ from lewm_ros.training import trainer as training
 from lewm_ros.training.batchnorm import reestimate_batchnorm
 from lewm_ros.training.config import PLDMWeights, TrainConfig
 from lewm_ros.training.device import keep_memory
-from lewm_ros.training.export import export_graphs
 from lewm_ros.training.trainer import Trainer
 from lewm_ros.training.windows import Windows, batches, load_windows
 
@@ -292,7 +293,7 @@ def test_batchnorm_statistics_are_estimated_anew(trainer):
     assert torch.equal(norm.weight, weights) and norm.momentum == 0.1
 
 
-def test_health_metrics_tell_alive_from_collapsed():
+def test_health_metrics_tell_alive_from_collapsed(monkeypatch):
     """Rank counts directions, spread counts scale, a probe finds what is linear."""
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(4000, 16, generator=generator).numpy()
@@ -304,23 +305,18 @@ def test_health_metrics_tell_alive_from_collapsed():
     noise = torch.randn(4000, generator=generator).numpy()
     target = np.stack([z[:, 0] - 2 * z[:, 3], np.sin(2 * z[:, 1]), noise], axis=1)
     halves = z[:2000], target[:2000], z[2000:], target[2000:]
+    monkeypatch.setattr(probe, 'STEPS', 500)
     linear, mlp = linear_probe(*halves), mlp_probe(*halves)
     assert linear[0] > 0.99 and linear[1] < 0.5 and linear[2] < 0.05
     assert mlp[0] > 0.97 and mlp[1] > 0.8 and mlp[2] < 0.05
 
 
-def test_the_command_line_trains_and_writes_a_bundle(bag, tmp_path, monkeypatch):
+def test_the_command_line_trains_and_writes_a_bundle(bag, tmp_path, monkeypatch, exports):
     """lewm train on a real bag: metrics, checkpoint, a bundle that loads, and exact refusals."""
     # Exporting is what takes the time: longer rollouts have their own tests, and the same weights
     # are exported once.
     monkeypatch.setattr(training, 'HORIZON', 1)
-    made: list[dict[str, bytes]] = []
-
-    def once(*given):
-        made.extend([] if made else [export_graphs(*given)])
-        return made[0]
-
-    monkeypatch.setattr(export, 'export_graphs', once)
+    monkeypatch.setattr(export, 'export_graphs', kept_in(exports, weights=True))
     out, folder = tmp_path / 'bundle', tmp_path / 'runs' / 'one'
     args = ['train', '--data', bag, '--contract', 'reacher', '--device', 'cpu']
     args += ['--out', out, '--run', folder, '--steps', 8]
@@ -333,6 +329,9 @@ def test_the_command_line_trains_and_writes_a_bundle(bag, tmp_path, monkeypatch)
         rows = list(csv.DictReader(file))
     assert float(rows[-1]['validation_prediction']) > 0
     assert bundle.manifest.decoder.model_hash == bundle.hash
+    ours, reference = (load_engine(bundle, name) for name in ('onnxruntime', 'reference'))
+    image = np.full((64, 64, 3), 100, np.uint8)
+    np.testing.assert_allclose(ours.encode(image), reference.encode(image), atol=1e-4)
     # Written anew without them, it has none of the old ones.
     assert lewm(*args, '--threads', 1, '--lr', 0.0003, '--resume', '--no-decoder')[0] == 0
     assert Bundle.load(out).manifest.decoder is None
