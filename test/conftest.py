@@ -123,9 +123,7 @@ def disk_of() -> Iterator[Callable[[int], None]]:
 
 
 @pytest.fixture(scope='session')
-def shared_folder(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def shared_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder that all workers of a run share."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base
