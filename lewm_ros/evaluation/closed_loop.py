@@ -40,8 +40,8 @@ class PlannerPolicy:
             nothing yet; zero by default.
 
     Attributes:
-        forecast: stamp [ns] and time to the goal [s] of the episode's first plan, by the roadmap;
-            None without either.
+        forecasts: stamp [ns] and time to the goal [s], by the roadmap, of each plan of the episode;
+            empty without either.
 
     """
 
@@ -89,7 +89,7 @@ class PlannerPolicy:
         self.policy.reset()
         self.policy.agent.goal.clear()
         self._goal_due = float('-inf')  # [ns]
-        self.forecast: tuple[int, float] | None = None
+        self.forecasts: list[tuple[int, float]] = []
 
     def wait(self, stamp: int) -> None:
         """Ask for the episode's first goal at ``stamp`` [ns]."""
@@ -110,8 +110,8 @@ class PlannerPolicy:
             self.policy.set_goal(self._new_goal(), stamp)
             self._goal_due = stamp + self._goal_seconds * NS_PER_S
         plan = self.policy.observe(image, stamp)
-        if self.forecast is None and plan is not None and plan.outlook is not None:
-            self.forecast = stamp, plan.outlook.time_to_goal
+        if plan is not None and plan.outlook is not None:
+            self.forecasts.append((stamp, plan.outlook.time_to_goal))
 
     def act(self, stamp: int) -> np.ndarray:
         """Return the command (A,) from ``stamp`` on."""

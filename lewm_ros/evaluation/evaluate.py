@@ -41,7 +41,7 @@ def run_goals(
     """
     task.rng = np.random.default_rng(seed)
     rng = np.random.default_rng(seed)
-    within, errors, times, forecasts = 0, [], [], []
+    within, errors, times, forecasts = 0, [], [], list[np.ndarray]()
     planner = policy if isinstance(policy, PlannerPolicy) else None
     for number in progress(range(goals), desc='evaluate', unit='goal'):
         if planner is not None:
@@ -64,9 +64,9 @@ def run_goals(
                 at = stamp
         if at is not None:
             times.append((at - began) / NS_PER_S)
-            told = None if planner is None else planner.forecast
-            if told is not None and np.isfinite(told[1]) and told[0] < at:
-                forecasts.append((told[1], (at - told[0]) / NS_PER_S))
+            told = () if planner is None else planner.forecasts
+            rows = [(s, (at - t) / NS_PER_S) for t, s in told if t < at and np.isfinite(s)]
+            forecasts.extend([np.array(rows)] if rows else [])
         within += task.reached()
         errors.append(float(task.errors(goal).max()))
     reached = len(times)
@@ -84,18 +84,24 @@ def run_goals(
     }
 
 
-def _compare(forecasts: list[tuple[float, float]]) -> dict[str, float] | None:
-    """Compare predicted with true times to the goals reached [s]; None for too few to compare."""
+def _compare(forecasts: list[np.ndarray]) -> dict[str, float] | None:
+    """Compare predicted with true times to the goals reached; None for too few to compare.
+
+    ``forecasts`` has an array (plans, 2) [s] for each goal. Means and ``correlation`` are of the
+    first plans, ``countdown`` is the correlation over all plans on the way.
+    """
     if len(forecasts) < 3:
         return None
-    predicted, true = np.array(forecasts).T
-    if not (predicted.std() and true.std()):
+    first, every = np.array([rows[0] for rows in forecasts]), np.concatenate(forecasts)
+    if not (first.std(axis=0).all() and every.std(axis=0).all()):
         return None
     return {
-        'goals': len(true),
-        'correlation': float(np.corrcoef(predicted, true)[0, 1]),
-        'predicted_mean': float(predicted.mean()),
-        'true_mean': float(true.mean()),
+        'goals': len(first),
+        'correlation': float(np.corrcoef(first.T)[0, 1]),
+        'predicted_mean': float(first[:, 0].mean()),
+        'true_mean': float(first[:, 1].mean()),
+        'plans': len(every),
+        'countdown': float(np.corrcoef(every.T)[0, 1]),
     }
 
 
