@@ -15,9 +15,11 @@ import numpy as np
 from tqdm import tqdm
 
 from lewm_ros.bundle import Bundle
+from lewm_ros.bundle.roadmap_file import read_roadmap
 from lewm_ros.engines import ENGINES, Engine, load_engine
 from lewm_ros.errors import EngineError
 from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner, goal_cost, weights
+from lewm_ros.planning.roadmap import Roadmap
 from lewm_ros.robot.history import Context
 from lewm_ros.time import NS_PER_S
 
@@ -37,17 +39,18 @@ log = logging.getLogger('lewm')
 
 @dataclass(frozen=True)
 class Problem:
-    """Random input, the same for every engine."""
+    """Random input, the same for every engine; latents are of the bundle's roadmap, if any."""
 
     image: np.ndarray  #: (S, S, 3) uint8
     context: np.ndarray  #: (H, D) latents
     past: np.ndarray  #: (H − 1, k·A) normalised blocks
     actions: np.ndarray  #: (300, 5, k·A) normalised blocks
-    goal: np.ndarray  #: (D,) latent that another such plan leads to
+    goal: np.ndarray  #: (D,) latent, of a node or that another such plan leads to
+    roadmap: Roadmap | None  #: of the bundle
 
     @classmethod
     def of(cls, bundle: Bundle, engine: Engine) -> Problem:
-        """Make the one for a bundle; ``engine`` computes the goal."""
+        """Make the one for a bundle; ``engine`` computes the goal where there is no roadmap."""
         manifest, rng = bundle.manifest, np.random.default_rng(0)
         size, block = manifest.image_size, manifest.frameskip * bundle.contract.action.size
         image = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
@@ -59,8 +62,13 @@ class Problem:
                 (SAMPLES + 1, STEPS, block),
             )
         )
-        goal = engine.rollout(context, past, actions[:1])[0, -1]
-        return cls(image, context, past, actions[1:], goal)
+        roadmap = read_roadmap(bundle)
+        if roadmap is None:
+            goal = engine.rollout(context, past, actions[:1])[0, -1]
+        else:  # a plan goes by it only from and to where something was recorded
+            nodes = rng.choice(roadmap.nodes, manifest.history + 1)
+            context, goal = nodes[:-1], nodes[-1]
+        return cls(image, context, past, actions[1:], goal, roadmap)
 
 
 class EngineUnderTest:
@@ -96,7 +104,8 @@ class EngineUnderTest:
     def prepare(self, work: str, problem: Problem) -> Callable[[], object]:
         """Return the call to time for one of :data:`WORKS`, warmed up."""
         if work == 'plan_live':
-            call: Callable[[], object] = self.plan_call(PlannerConfig(), problem)
+            config = PlannerConfig()
+            call: Callable[[], object] = self.plan_call(config, problem, problem.roadmap)
         elif work == 'encode':
             call = partial(self.engine.encode, problem.image)
         else:
@@ -105,7 +114,11 @@ class EngineUnderTest:
         return call
 
     def plan_call(
-        self, config: PlannerConfig, problem: Problem, cold: bool = False
+        self,
+        config: PlannerConfig,
+        problem: Problem,
+        roadmap: Roadmap | None = None,
+        cold: bool = False,
     ) -> Callable[[], object]:
         """Return a call that encodes a frame and plans, without a deadline.
 
@@ -113,7 +126,7 @@ class EngineUnderTest:
         """
         bundle = self._bundle
         engine = self._load(config.rollout_blocks(bundle.spec))
-        planner = RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, config)
+        planner = RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, config, roadmap)
         planner.warm_up()
         engine.encode(problem.image)
         past = bundle.spec.denormalise_block(problem.past)

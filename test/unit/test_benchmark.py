@@ -11,14 +11,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lewm_ros.bundle import FILES, Bundle
 from lewm_ros.cli import main
 from lewm_ros.cli.benchmark import table
-from lewm_ros.engines import ENGINES
+from lewm_ros.engines import ENGINES, load_engine
 from lewm_ros.errors import EngineError
 from lewm_ros.evaluation import benchmark
+from lewm_ros.files import find
 from lewm_ros.model import LeWorldModel, ModelConfig
 from lewm_ros.model.config import paper
 from lewm_ros.training import random_bundle
@@ -52,6 +54,15 @@ def test_report_has_the_promised_keys(report: dict[str, Any]) -> None:
         assert set(row) == {field.name for field in fields(benchmark.Row)}
         assert 0 < row['ms_p50'] <= row['ms_p95']
         assert row['rounds'] == 2
+
+
+def test_a_live_plan_goes_by_the_roadmap() -> None:
+    """From and to where something was recorded, as on the robot."""
+    bundle = Bundle.load(find('bundle', 'reacher'))
+    problem = benchmark.Problem.of(bundle, load_engine(bundle))
+    assert problem.roadmap is not None
+    assert not problem.roadmap.gaps(np.stack([*problem.context, problem.goal])).any()
+    assert (problem.context[-1] != problem.goal).any()
 
 
 def test_ratios_are_of_the_times_beside_them(report: dict[str, Any]) -> None:

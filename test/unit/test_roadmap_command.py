@@ -114,7 +114,8 @@ def test_evaluation_goes_by_the_map_and_without_it(capsys: pytest.CaptureFixture
         assert cli.main([*given, *arguments]) == 0
         results.append(json.loads(capsys.readouterr().out)['planner'])
     assert results[0]['successes'] == 3
-    assert results[0]['forecast']['goals'] == 3
+    assert results[0]['forecast']['goals'] == 3 < results[0]['forecast']['plans']
+    assert results[0]['forecast']['countdown'] > 0.5
     assert results[0]['forecast']['predicted_mean'] == pytest.approx(
         results[0]['forecast']['true_mean'], rel=0.5
     )
