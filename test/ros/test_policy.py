@@ -72,9 +72,11 @@ def graph(shared_bench: Bench) -> dict[str, dict[str, set[str]]]:
         'trial_node': {'out': bench.folder / 'trial'},
     }
     with ExitStack() as stack:
+        processes = []
         for names in (tuple(set(NODES) - set(own)), *((name,) for name in own)):
             given = own.get(names[0], {})
-            stack.enter_context(bench.nodes(*names, bundle='reacher', threads=1, **given))
+            nodes = bench.nodes(*names, bundle='reacher', threads=1, **given)
+            processes.append(stack.enter_context(nodes))
         stack.enter_context(bench.lewm('watch', '--seconds', '600'))
         bench.active(*NODES)
         bench.until(lambda: watch(bench), 'nobody watches')
@@ -90,6 +92,8 @@ def graph(shared_bench: Bench) -> dict[str, dict[str, set[str]]]:
             }
             if not any(unused(name, found[name]) for name in found):
                 break
+        else:
+            print(*(process.output for process in processes), sep='\n')
         return found
 
 
