@@ -69,7 +69,8 @@ def graph(shared_bench: Bench) -> dict[str, dict[str, set[str]]]:
         'controller_node': {'on_anomaly': 'stop'},
         'surprise_node': {'evidence_folder': bench.folder / 'evidence'},
         'recorder_node': {'out': bench.folder / 'bag'},
-        'trial_node': {'out': bench.folder / 'trial'},
+        # A trial that came to its random commands would deactivate the planner.
+        'trial_node': {'out': bench.folder / 'trial', 'goals': 100},
     }
     with ExitStack() as stack:
         processes = []
