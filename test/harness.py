@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import gc
 import os
 from pathlib import Path
 import re
@@ -140,6 +141,9 @@ class Bench:
         for node in (*self._made, self.node):
             node.destroy_node()
         rclpy.shutdown(context=self._context)
+        if self._made:  # they refer to themselves, and are in their domain until they are collected
+            self._made.clear()
+            gc.collect()
 
     def nodes(self, *names: str, **parameters: Any) -> Process:
         """Start nodes in one process, with the same parameters for all."""
