@@ -34,12 +34,14 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 #: Files that take longest, by the name after test_: what is begun last decides when workers end.
 #: Of those where milliseconds count, the first three are two that compute and one that waits.
 LONG = (
-    *('train_runs', 'push_bundle', 'training', 'gpu_benchmark', 'shipped_bundle'),
-    *('import_official', 'install', 'roadmap_command', 'voe', 'decoder', 'engines', 'roadmap'),
-    *('comparison', 'inspect', 'inverse', 'frozen_encoder', 'verdict', 'tune', 'recorded_goals'),
-    *('planner_node', 'encoder_node', 'signals', 'controller_node', 'lifecycle_loops', 'fuzz'),
-    *('recorder_node', 'sim_node', 'own_robot', 'fuzz_planner', 'view_node', 'surprise_node'),
-    *('parameters', 'goals', 'imagination', 'watch', 'qos', 'reaction', 'gymnasium_demo'),
+    *('train_runs', 'training', 'push_bundle', 'fast_rollout', 'install', 'engines'),
+    *('distributed', 'gpu_benchmark', 'shipped_bundle', 'voe', 'comparison', 'import_official'),
+    *('decoder', 'goal_policy', 'frozen_encoder', 'roadmap_command', 'verdict', 'recording'),
+    *('benchmark', 'inspect', 'tune', 'recorded_goals', 'roadmap', 'windows', 'scoring'),
+    *('planner_node', 'encoder_node', 'controller_node', 'fuzz', 'signals', 'recorder_node'),
+    *('lifecycle_loops', 'surprise_node', 'view_node', 'parameters', 'watch', 'reaction', 'qos'),
+    *('sim_node', 'own_robot', 'imagination', 'gymnasium_demo', 'goals', 'fuzz_planner'),
+    *('lifecycle', 'large_images', 'peers', 'evidence'),
     *('push_demo', 'demo', 'commands', 'clock', 'frames', 'kills', 'loop'),
 )
 _domains = iter(range(1, 10_000))
