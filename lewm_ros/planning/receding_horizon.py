@@ -40,6 +40,9 @@ LEAVE = 2.0
 #: Part of a control period for which plans use ``max_rate``, which counts real time: a tick may
 #: come early by the rest.
 RATED = 0.9
+#: Candidates are told apart up to so much more time to the goal than now [s]; worse ones only seem
+#: worse still, and most nodes of the map are left out.
+DETOUR = 0.5
 
 
 @dataclass(frozen=True)
@@ -240,7 +243,8 @@ class RecedingHorizonPlanner:
         seeds = self._shifted(start, rest)
         warm = len(seeds) > 0
         cem = self._warm if warm else self._cold
-        search = self._search(cem.config, begun, last, self._cost(goal, field))
+        now = np.inf if outlook is None else outlook.time_to_goal
+        search = self._search(cem.config, begun, last, self._cost(goal, field, now))
         if self._policy is not None:
             mean = self._ask(self._policy, begun, goal, field, rest)
             solution = Solution.given(mean, search.cost(mean))
@@ -297,14 +301,22 @@ class RecedingHorizonPlanner:
         self._on_map = outlook.on_map
         return outlook if outlook.on_map else replace(outlook, time_to_goal=float('nan'))
 
-    def _cost(self, goal: np.ndarray, field: Field | None) -> tuple[Any, tuple[np.ndarray, ...]]:
-        """Cost of latents after the committed block, and its arrays but the latents."""
+    def _cost(
+        self, goal: np.ndarray, field: Field | None, now: float = np.inf
+    ) -> tuple[Any, tuple[np.ndarray, ...]]:
+        """Cost of latents after the committed block, and its arrays but the latents.
+
+        ``now`` is the time to the goal by the field [s].
+        """
         first = int(self._shares_first)
         weights = self._weights[first:]
         if field is None:
             return goal_cost, (goal, weights)
         counted = np.flatnonzero(weights)[0]
-        return field_cost, (weights[counted:].astype(np.float32), *field.arrays)
+        # A graph captured on a GPU is made for one shape.
+        captured = self._engine.provider.startswith('cuda')
+        arrays = field.arrays if captured else field.within(now + DETOUR)
+        return field_cost, (weights[counted:].astype(np.float32), *arrays)
 
     def _search(
         self,

@@ -97,7 +97,7 @@ class Field:
     Attributes:
         gap: distance of the goal to its nearest node.
         times: (M,) float32, time to the goal from each node [s].
-        arrays: what :func:`field_cost` reads beside latents and weights.
+        arrays: what :func:`field_cost` reads beside latents and weights; points by their times.
 
     """
 
@@ -110,12 +110,24 @@ class Field:
         about = distance <= max(roadmap.gap_limit, self.gap)
         self._recorded = self._relax(np.where(about, last, np.float32(np.inf)))
         self.times = self._relax(np.minimum(last, self._recorded))
-        points = np.concatenate([roadmap.nodes, goal[None]])
-        self.arrays = _lifted(points, np.append(self.times, 0), roadmap)
+        points = np.concatenate([goal[None], roadmap.nodes])
+        times = np.concatenate([np.zeros(1, np.float32), self.times])
+        order = np.argsort(times, kind='stable')
+        self._ascending = times[order]
+        self.arrays = _lifted(points[order], self._ascending, roadmap)
 
     def value(self, latents: np.ndarray) -> np.ndarray:
         """Time to the goal from latents (..., D), (...) float32 [s]."""
         return time_to_goal(np.asarray(latents, dtype=np.float32), *self.arrays)
+
+    def within(self, seconds: float) -> tuple[np.ndarray, ...]:
+        """:attr:`arrays` of the points from which the goal is at most so far [s].
+
+        Times above that come out too long, all others as with every point.
+        """
+        lift, one, table, times, unit = self.arrays
+        count = max(1, int(np.searchsorted(self._ascending, seconds, 'right')))
+        return lift, one, table[:, :count], times[:count], unit
 
     def locate(self, latent: np.ndarray) -> tuple[float, bool]:
         """Gap of a latent (D,), and whether recordings lead to the goal from a node about it."""

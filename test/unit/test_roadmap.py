@@ -10,6 +10,7 @@ import io
 import json
 from pathlib import Path
 import shutil
+from typing import Any
 
 import numpy as np
 from point_mass import (
@@ -37,7 +38,7 @@ from lewm_ros.bundle import (
 )
 from lewm_ros.bundle.roadmap_file import read_roadmap, write_roadmap
 from lewm_ros.errors import ModelError
-from lewm_ros.planning import PlanningAgent, RecedingHorizonPlanner
+from lewm_ros.planning import PlanningAgent, RecedingHorizonPlanner, receding_horizon
 from lewm_ros.planning.config import GoalConfig
 from lewm_ros.planning.goal import Goal
 from lewm_ros.planning.roadmap import Recorded, Roadmap, build, extend, field_cost, time_to_goal
@@ -193,6 +194,23 @@ def test_the_cost_is_the_cheapest_gap_and_the_time_from_there(detour: Roadmap) -
     assert np.isnan(field.value(np.full(4, np.nan)))
 
 
+def test_points_farther_from_the_goal_than_a_plan_leads_are_left_out(detour: Roadmap) -> None:
+    """Times up to the bound stay the same with a part of the map, longer ones get longer."""
+    field = detour.field(spot(1, 0.1))
+    rng = np.random.default_rng(0)
+    latents = rng.choice(detour.nodes, 200) + rng.normal(0, 0.02, (200, 4)).astype(np.float32)
+    all_points = field.value(latents)
+    for bound in field.times.max() * np.array([0.2, 0.5, 0.8]):
+        part = field.within(bound)
+        assert part[3].size == part[2].shape[1] < field.arrays[3].size
+        found, near = time_to_goal(latents, *part), all_points <= bound
+        assert near.any() and not near.all()
+        assert found[near] == pytest.approx(all_points[near], rel=1e-5)
+        assert (found[~near] > 0.999 * bound).all()
+    assert field.within(-1)[3].size == 1  # the goal itself
+    assert field.within(np.inf)[3].size == field.arrays[3].size
+
+
 def test_recordings_that_make_no_map_are_refused() -> None:
     """One episode, and a robot that stands still."""
     with pytest.raises(ModelError, match='at least 2'):
@@ -254,6 +272,25 @@ def test_plans_follow_the_recordings_round_a_wall(engine: Kinematic, detour: Roa
     assert plans[0].outlook.reachable
     assert plans[0].outlook.problem is None
     assert not any(plan.outlook.reachable is False for plan in plans)  # it may leave the map
+
+
+def test_plans_need_only_the_map_up_to_here(
+    engine: Kinematic, detour: Roadmap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same plans as by the whole map, from a part that gets smaller on the way."""
+    sizes, costs = [], engine.costs
+
+    def counted(*args: Any) -> np.ndarray:
+        sizes.append(len(args[4][-2]))
+        return costs(*args)
+
+    monkeypatch.setattr(engine, 'costs', counted)
+    found, _ = reach(engine, detour, spot(1, 0), blocks=12)
+    assert sizes[0] > 2 * sizes[-1]
+    monkeypatch.setattr(receding_horizon, 'DETOUR', np.inf)
+    expected, _ = reach(engine, detour, spot(1, 0), blocks=12)
+    assert sizes[-1] == len(detour.nodes) + 1
+    assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_goal_like_nothing_recorded_is_named(engine: Kinematic, detour: Roadmap) -> None:
