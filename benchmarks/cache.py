@@ -43,8 +43,8 @@ def record(path: Path, contract: Contract, frames: int, size: int) -> Path:
             for index in range(frames // 2):
                 stamp = start + 1 + index * PERIOD
                 write_action(bag, contract, stamp, rng.uniform(-1, 1, 2))
-                picture = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
-                write_image(bag, contract, stamp, picture)
+                image = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
+                write_image(bag, contract, stamp, image)
     return path
 
 

@@ -48,18 +48,18 @@ def drive(args: argparse.Namespace) -> list[dict[str, np.ndarray]]:
     config = PlannerConfig(seed=args.seed)
     engine = load_engine(bundle, horizon=config.rollout_blocks(bundle.spec))
     policies = (
-        PlannerPolicy(bundle, contract, engine, config, task.goal_picture),
+        PlannerPolicy(bundle, contract, engine, config, task.goal_image),
         UniformPolicy(contract, np.random.default_rng(args.seed)),
     )
 
-    def encode(picture: np.ndarray) -> np.ndarray:
-        return engine.encode(prepare(picture, manifest.image_size, contract.camera.crop))
+    def encode(image: np.ndarray) -> np.ndarray:
+        return engine.encode(prepare(image, manifest.image_size, contract.camera.crop))
 
     runs = []
     for number in tqdm(range(args.goals), desc='goals', unit='goal'):
         task.reset()
         task.set_goal(task.sample_goal())
-        goal = encode(task.goal_picture())
+        goal = encode(task.goal_image())
         policy = policies[number % 2]
         stamps, latents, truth = [], [], []
         rate = 1 / manifest.camera_period

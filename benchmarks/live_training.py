@@ -246,7 +246,7 @@ def success(args: argparse.Namespace, bundle: Path) -> dict[str, Any]:
 
 
 def write_contract(args: argparse.Namespace) -> Path:
-    """Write the arm's contract with the crop that makes the recorded picture square."""
+    """Write the arm's contract with the crop that makes the recorded image square."""
     values = yaml.safe_load(find('contract', 'reacher').read_text())
     height, width = args.size
     if width != height:

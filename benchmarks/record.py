@@ -4,7 +4,7 @@
 
 .venv/bin/python benchmarks/record.py [--frames 9000] [--rate 30] [--alone] [--kill] [--json]
 
-A camera in a process of its own plays rendered pictures of the arm; encoder, planner, surprise
+A camera in a process of its own plays rendered images of the arm; encoder, planner, surprise
 and controller (`lewm up plan`) and `lewm record` run beside it. The bag lies in a temporary
 folder. Every frame carries its number, and is looked for in the bag. With ``--kill`` the
 recorder gets SIGKILL at the end, and the bag is repaired first. Status 1 if a frame is missing
@@ -33,34 +33,34 @@ from lewm_ros.bringup.groups import profile_variable
 from lewm_ros.files import share_dir
 
 TOPIC = '/lewm/camera/image'
-#: Rendered pictures, played over and over.
-PICTURES = 300
+#: Rendered images, played over and over.
+IMAGES = 300
 #: Standard deviation of the sensor's noise [grey levels].
 NOISE = 3.0
 
 
 def render() -> np.ndarray:
-    """Pictures (PICTURES, 480, 640, 3) uint8 of the arm under changing torques, with noise.
+    """Images (IMAGES, 480, 640, 3) uint8 of the arm under changing torques, with noise.
 
-    A bare rendering takes next to nothing on the disk, which no camera's picture does.
+    A bare rendering takes next to nothing on the disk, which no camera's image does.
     """
     from lewm_ros.sim import make_task
 
     task = make_task('reacher', 640)
     rng = np.random.default_rng(0)
-    pictures = []
-    for index in range(PICTURES):
+    images = []
+    for index in range(IMAGES):
         if index % 15 == 0:
             torque = rng.uniform(-1.0, 1.0, 2)
         task.step(torque, round(1 / 30 / task.timestep))
         noise = rng.normal(0.0, NOISE, (480, 640, 1))
-        pictures.append((task.render()[80:560] + noise).clip(0, 255).astype(np.uint8))
+        images.append((task.render()[80:560] + noise).clip(0, 255).astype(np.uint8))
     task.close()
-    return np.stack(pictures)
+    return np.stack(images)
 
 
 def camera(frames: int, rate: float) -> None:
-    """Play the pictures over DDS; the number of a frame is its frame_id."""
+    """Play the images over DDS; the number of a frame is its frame_id."""
     import rclpy
     from rclpy.qos import QoSProfile
     from sensor_msgs.msg import Image
@@ -68,7 +68,7 @@ def camera(frames: int, rate: float) -> None:
     from lewm_ros.nodes.base import LATCHED
     from lewm_ros.nodes.messages import header, image_message
 
-    messages = [image_message(picture, header(1)) for picture in render()]
+    messages = [image_message(image, header(1)) for image in render()]
     rclpy.init()
     node = rclpy.create_node('camera', namespace='lewm')
     goal = node.create_publisher(Image, 'goal_image', LATCHED)
@@ -85,7 +85,7 @@ def camera(frames: int, rate: float) -> None:
         wait = began + index / rate - time.monotonic()
         time.sleep(max(wait, 0.0))
         late = max(late, time.monotonic() - began - index / rate)
-        message = messages[index % PICTURES]
+        message = messages[index % IMAGES]
         message.header = header(node.get_clock().now().nanoseconds, str(index))
         publisher.publish(message)
     print(f'{late:.3f}', flush=True)

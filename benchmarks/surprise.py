@@ -8,7 +8,7 @@
 The first runs simulator, encoder, planner, surprise and controller in one process (as `lewm up
 demo` does), a new goal every 6 s and a teleport 3 s later, and reports surprise_node's own
 figures: from latent to score, and from the stamp of the frame to the score. With ``--evidence``
-every event is written to a bag meanwhile. The second freezes the picture of recorded episodes
+every event is written to a bag meanwhile. The second freezes the image of recorded episodes
 at random frames, the recorded commands going on, and reports how long the monitor takes.
 """
 
@@ -131,16 +131,16 @@ def frozen(args: argparse.Namespace) -> dict[str, Any]:
         blocks = block_actions(episode.action_stamps, episode.actions, since, parts)
         commands = blocks.reshape(len(stamps), parts, -1)
         moving = [commands_move(c, std, kind) for c in commands]
-        pictures = episode.images.reshape(len(stamps), -1)
+        images = episode.images.reshape(len(stamps), -1)
         watch = FrozenCamera(SurpriseConfig.frozen_seconds)
-        seen = [watch.update(int(s), z, m) for s, z, m in zip(stamps, pictures, moving)]
+        seen = [watch.update(int(s), z, m) for s, z, m in zip(stamps, images, moving)]
         longest = max(longest, *seen)
         for start in rng.integers(len(stamps) // 10, len(stamps) * 8 // 10, args.times):
             watch = FrozenCamera(SurpriseConfig.frozen_seconds)
             delay = float('inf')
             for index in range(start, len(stamps)):
                 if (
-                    watch.update(int(stamps[index]), pictures[start], moving[index])
+                    watch.update(int(stamps[index]), images[start], moving[index])
                     > SurpriseConfig.frozen_seconds
                 ):
                     delay = (stamps[index] - stamps[start]) / NS_PER_S

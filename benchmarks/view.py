@@ -67,8 +67,8 @@ class Robot:
             while (left := began + index / RATE - time.monotonic()) > 0:
                 rclpy.spin_once(self.node, timeout_sec=left)
             head = header(self.node.get_clock().now().nanoseconds, 'camera_optical')
-            picture = self._rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
-            self._image.publish(image_message(picture, head))
+            image = self._rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+            self._image.publish(image_message(image, head))
             self._latent.publish(vector_message(self._rng.normal(size=SIZE), head))
             self._parts.publish(vector_message(self._rng.exponential(1 / SIZE, SIZE), head))
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the pictures of docs/watching.md: `make images`.
+"""Makes the images of docs/watching.md: `make images`.
 
 Runs the simulated demo and `lewm watch` beside it, waits for a teleport of the arm, and saves
 what the topics and the terminal show a moment later.
@@ -24,7 +24,7 @@ import cv2
 from diagnostic_msgs.msg import DiagnosticArray
 import matplotlib
 import numpy as np
-from PIL import Image as Picture
+from PIL import Image as PILImage
 from PIL import ImageDraw, ImageFont
 import rclpy
 from sensor_msgs.msg import Image
@@ -36,7 +36,7 @@ from lewm_ros.robot.imaging import from_message
 
 HERE = Path(__file__).parent / 'images'
 LEWM = [sys.executable, '-m', 'lewm_ros.cli']
-TELEPORTS = 3  #: events to wait for; the picture is taken while the last one lasts
+TELEPORTS = 3  #: events to wait for; the image is taken while the last one lasts
 MOMENT = 0.1  #: after its beginning [s], at least
 PATIENCE = 120.0  #: for all of it [s]
 SIZE = (80, 24)  #: of the terminal [columns, lines]
@@ -79,8 +79,8 @@ def main() -> None:
                 process.wait(20)
     for name in ('plot', 'image', 'plan', 'expected'):
         save(name, from_message(heard[name]))
-    save('marker', marker_picture(heard['marker']))
-    terminal_picture(text.rpartition('\x1b[?1049l')[2]).save(HERE / 'watch.png', optimize=True)
+    save('marker', marker_image(heard['marker']))
+    terminal_image(text.rpartition('\x1b[?1049l')[2]).save(HERE / 'watch.png', optimize=True)
 
 
 def observe(terminal: int, demo: subprocess.Popen[bytes]) -> tuple[dict[str, Any], str]:
@@ -130,15 +130,15 @@ def drain(terminal: int) -> str:
     return data.decode(errors='ignore')
 
 
-def save(name: str, picture: np.ndarray) -> None:
+def save(name: str, image: np.ndarray) -> None:
     """Save RGB as a PNG with few colours, which is small."""
-    few = Picture.fromarray(picture).quantize(128, dither=Picture.Dither.NONE)
+    few = PILImage.fromarray(image).quantize(128, dither=PILImage.Dither.NONE)
     few.save(HERE / f'{name}.png', optimize=True)
 
 
-def marker_picture(message: MarkerArray, scale: int = 520) -> np.ndarray:
+def marker_image(message: MarkerArray, scale: int = 520) -> np.ndarray:
     """Draw boxes and text of a MarkerArray seen along z, x to the right, y down."""
-    picture = np.full((340, 640, 3), 48, np.uint8)
+    image = np.full((340, 640, 3), 48, np.uint8)
     origin = np.array([60, 255])
     for marker in message.markers:
         colour = [round(255 * c) for c in (marker.color.r, marker.color.g, marker.color.b)]
@@ -146,9 +146,9 @@ def marker_picture(message: MarkerArray, scale: int = 520) -> np.ndarray:
         if marker.type == Marker.CUBE:
             half = scale * np.array([marker.scale.x, marker.scale.y]) / 2
             first, last = (tuple((centre + s * half).round().astype(int)) for s in (-1, 1))
-            layer = picture.copy()
+            layer = image.copy()
             cv2.rectangle(layer, first, last, colour, cv2.FILLED)
-            picture = cv2.addWeighted(layer, marker.color.a, picture, 1 - marker.color.a, 0)
+            image = cv2.addWeighted(layer, marker.color.a, image, 1 - marker.color.a, 0)
             continue
         size = scale * marker.scale.z / 42
         lines = marker.text.split('\n')
@@ -157,20 +157,20 @@ def marker_picture(message: MarkerArray, scale: int = 520) -> np.ndarray:
             width = cv2.getTextSize(line, font, size, 2)[0][0]
             down = 1.4 * scale * marker.scale.z * (row + 0.7 - len(lines) / 2)
             at = (round(centre[0] - width / 2), round(centre[1] + down))
-            cv2.putText(picture, line, at, font, size, colour, 2, cv2.LINE_AA)
+            cv2.putText(image, line, at, font, size, colour, 2, cv2.LINE_AA)
     note = 'drawn with OpenCV from the message on view/marker, not by RViz'
-    cv2.putText(picture, note, (60, 325), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (150,) * 3, 1, cv2.LINE_AA)
-    return picture
+    cv2.putText(image, note, (60, 325), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (150,) * 3, 1, cv2.LINE_AA)
+    return image
 
 
-def terminal_picture(text: str) -> Picture.Image:
+def terminal_image(text: str) -> PILImage.Image:
     """Draw text with ANSI colours as a terminal would."""
     fonts = Path(matplotlib.get_data_path()) / 'fonts' / 'ttf'
     font = ImageFont.truetype(str(fonts / 'DejaVuSansMono.ttf'), 13)
     width, height = round(font.getlength('M')), 15
     lines = text.strip('\r\n').split('\r\n')
-    picture = Picture.new('RGB', (width * (SIZE[0] + 2), height * (len(lines) + 1)), PAPER)
-    draw = ImageDraw.Draw(picture)
+    image = PILImage.new('RGB', (width * (SIZE[0] + 2), height * (len(lines) + 1)), PAPER)
+    draw = ImageDraw.Draw(image)
     for row, line in enumerate(lines):
         x, y = width, height // 2 + row * height
         ink, paper = INK, PAPER
@@ -186,7 +186,7 @@ def terminal_picture(text: str) -> Picture.Image:
                 draw.rectangle((x, y, x + width - 1, y + height - 1), paper)
                 draw.text((x, y), character, ink, font)
                 x += width
-    return picture
+    return image
 
 
 if __name__ == '__main__':

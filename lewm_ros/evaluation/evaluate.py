@@ -137,7 +137,7 @@ def evaluate(
         contract,
         engine,
         config,
-        task.goal_picture,
+        task.goal_image,
         rest=task.rest,
     )
     uniform = UniformPolicy(contract, np.random.default_rng(seed))

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""A picture of surprise over time around each kind of event, as in the LeWorldModel paper."""
+"""A figure of surprise over time around each kind of event, as in the LeWorldModel paper."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Encoders: one picture in, one feature vector out. Module names follow the published weights."""
+"""Encoders: one image in, one feature vector out. Module names follow the published weights."""
 
 from __future__ import annotations
 

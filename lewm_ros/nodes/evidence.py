@@ -33,7 +33,7 @@ from lewm_ros.view.imagination import Imagination
 RING = 256e6
 #: Events that may wait to be written.
 WAITING = 4
-#: The picture beside the bag.
+#: The image beside the bag.
 EXPECTED = 'expected.png'
 
 
@@ -84,7 +84,7 @@ class Evidence:
     ) -> None:
         """Have what is in memory now written, and the edge with it. Does not wait.
 
-        With latents (2, D), expected and seen, and a decoder in the bundle, a picture of them and
+        With latents (2, D), expected and seen, and a decoder in the bundle, an image of them and
         of the frame of ``stamp`` [ns] too.
         """
         messages = self._ring.snapshot()
@@ -113,7 +113,7 @@ class Evidence:
         if latents is not None and self._bundle.manifest.decoder is not None:
             try:
                 files[EXPECTED] = self._draw(latents, self._frame(messages, stamp))
-            except LewmError as error:  # the bag is worth more than the picture
+            except LewmError as error:  # the bag is worth more than the image
                 self._node.get_logger().warning(f'no {EXPECTED} of anomaly {event.id}: {error}')
         bag = self._folder.write(name, messages, about, files)
         self.written += 1
@@ -122,8 +122,8 @@ class Evidence:
     def _draw(self, latents: np.ndarray, frame: np.ndarray | None) -> bytes:
         if self._imagination is None:
             self._imagination = Imagination(self._bundle)
-        picture = self._imagination.expected(latents, frame)
-        return cv2.imencode('.png', picture[..., ::-1])[1].tobytes()
+        image = self._imagination.expected(latents, frame)
+        return cv2.imencode('.png', image[..., ::-1])[1].tobytes()
 
     def _frame(self, messages: list[Message], stamp: int) -> np.ndarray | None:
         """Find the frame of a stamp, as the model sees it; None where it is not there."""

@@ -66,16 +66,16 @@ def message_class(name: str) -> type:
     return getattr(import_module(package.replace('/', '.')), kind)
 
 
-def image_message(picture: np.ndarray, head: Header) -> Image:
+def image_message(image: np.ndarray, head: Header) -> Image:
     """RGB (H, W, 3) uint8 → sensor_msgs/Image, rgb8."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     return Image(
         header=head,
         height=height,
         width=width,
         encoding='rgb8',
         step=3 * width,
-        data=_bytes(picture),
+        data=_bytes(image),
     )
 
 

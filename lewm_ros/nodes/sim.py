@@ -189,8 +189,8 @@ class SimNode(LewmNode):
         self._simulation.command(received, read_fields(message, self._contract.action.fields))
 
     def _on_goal(self, message: Float64MultiArray, received: int) -> None:
-        picture = self._task.set_goal(np.array(message.data))
-        self._goal_image.publish(image_message(picture, header(received, FRAME_ID)))
+        image = self._task.set_goal(np.array(message.data))
+        self._goal_image.publish(image_message(image, header(received, FRAME_ID)))
 
     def _on_perturb(self, message: String, received: int) -> None:
         self._perturbations.append(message.data)
@@ -214,8 +214,8 @@ class SimNode(LewmNode):
                 self.get_logger().error(str(error))
             else:
                 self._perturbed.publish(header(stamp, kind))
-        picture = self._task.render()
-        self._image.publish(image_message(picture, header(stamp, FRAME_ID)))
+        image = self._task.render()
+        self._image.publish(image_message(image, header(stamp, FRAME_ID)))
         self._publish_state(stamp, self._task.state())
         self._frames += 1
 

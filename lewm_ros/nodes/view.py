@@ -180,12 +180,12 @@ class ViewNode(WatchingNode):
                 if self._imagination is None:
                     self._imagination = Imagination(self._bundle)
                 size = self._bundle.manifest.latent_size
-                picture = draw(self._imagination, vectors(latents, size))
+                image = draw(self._imagination, vectors(latents, size))
             except LewmError as error:
                 text = str(error)
-                picture = notice(text)
+                image = notice(text)
             self.conditions.set('imagination', text, OK)
-            return image_message(picture, header(stamp_of(latents), self._frame_id))
+            return image_message(image, header(stamp_of(latents), self._frame_id))
 
         return imagine
 

@@ -49,9 +49,9 @@ _ENCODINGS = {
     'bayer_grbg16': (np.uint16, 1, cv2.COLOR_BayerGB2RGB),
 }
 ENCODINGS = tuple(_ENCODINGS)
-#: Most pixels of a compressed picture, 8K: its head may claim any size.
+#: Most pixels of a compressed image, 8K: its head may claim any size.
 MOST_PIXELS = 7680 * 4320
-_DEPTH_HEADER = 12  #: what compressedDepth puts in front of the picture [bytes]
+_DEPTH_HEADER = 12  #: what compressedDepth puts in front of the image [bytes]
 
 
 def decode(
@@ -167,7 +167,7 @@ def _claimed_pixels(data: np.ndarray) -> int:
 
 
 def _complete(data: bytes) -> bool:
-    """Whether the picture's end is there: IEND of a PNG, an end of image after a JPEG's last scan.
+    """Whether the image's end is there: IEND of a PNG, an end of image after a JPEG's last scan.
 
     No mark occurs within the coded pixels of a JPEG; cameras pad its end.
     """
@@ -239,8 +239,8 @@ def normalise(image: np.ndarray) -> np.ndarray:
     """
     result = np.empty((*image.shape[:-3], 3, *image.shape[-3:-1]), dtype=np.float32)
     flat = result.reshape(-1, *result.shape[-3:])
-    for picture, planes in zip(image.reshape(-1, *image.shape[-3:]), flat):
-        for channel, table, plane in zip(cv2.split(picture), _TABLE, planes):
+    for each, planes in zip(image.reshape(-1, *image.shape[-3:]), flat):
+        for channel, table, plane in zip(cv2.split(each), _TABLE, planes):
             cv2.LUT(channel, table, dst=plane)
     return result
 

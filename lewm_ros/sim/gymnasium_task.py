@@ -181,9 +181,9 @@ class GymnasiumTask(Task):
     def set_goal(self, goal: np.ndarray) -> np.ndarray:
         """Make a state (X,) the goal; return its image, (H, W, 3) uint8 RGB."""
         self.goal = self._checked(goal)
-        return self.goal_picture()
+        return self.goal_image()
 
-    def goal_picture(self) -> np.ndarray:
+    def goal_image(self) -> np.ndarray:
         """Return the image of the goal. Raises ConfigError without one."""
         if self.goal is None:
             raise ConfigError('no goal is set')

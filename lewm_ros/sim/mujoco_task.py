@@ -168,9 +168,9 @@ class MujocoTask(Task):
                 f'of {", ".join(self.joints)}'
             )
         self.goal = goal
-        return self.goal_picture()
+        return self.goal_image()
 
-    def goal_picture(self) -> np.ndarray:
+    def goal_image(self) -> np.ndarray:
         """Return the unperturbed image of the goal. Raises ConfigError without one."""
         if self.goal is None:
             raise ConfigError('no goal is set')

@@ -126,7 +126,7 @@ class Task(ABC):
         """Make (G,) the goal; return its unperturbed image, (H, W, 3) uint8 RGB."""
 
     @abstractmethod
-    def goal_picture(self) -> np.ndarray:
+    def goal_image(self) -> np.ndarray:
         """Return the unperturbed image of the goal. Raises ConfigError without one."""
 
     @abstractmethod

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of decoded latents as pictures: a plan as a film strip, what was expected and seen."""
+"""Rows of decoded latents as images: a plan as a film strip, what was expected and seen."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import numpy as np
 from lewm_ros.view.canvas import INK, LINE, THRESHOLD, WIDTH, blank, text_width, write
 
 LABEL = 16  #: height of the labels over a row [px]
-TALLEST = 152  #: of a picture in a row; of one with a curve below it, TALL [px]
+TALLEST = 152  #: of an image in a row; of one with a curve below it, TALL [px]
 TALL = 84
 CURVE = 64  #: height of the curve below a row [px]
-MOST = 8  #: pictures in a row, so that a person can read them
+MOST = 8  #: images in a row, so that a person can read them
 DIFFERENT = 64.0  #: difference of values in [0, 255] that is wholly red
 
 
 def row(images: Sequence[np.ndarray | None], labels: Sequence[str], tall: int = TALL) -> np.ndarray:
-    """Draw pictures (S, S, 3) side by side under their labels; None is left empty."""
+    """Draw images (S, S, 3) side by side under their labels; None is left empty."""
     size = min(tall, WIDTH // len(images) - 4)
     canvas = blank(LABEL + size + 4)
     for centre, image, label in zip(centres(len(images)), images, labels):
@@ -36,12 +36,12 @@ def row(images: Sequence[np.ndarray | None], labels: Sequence[str], tall: int = 
 
 
 def centres(count: int) -> list[int]:
-    """Columns of the middles of ``count`` pictures [px]."""
+    """Columns of the middles of ``count`` images [px]."""
     return [round((i + 0.5) * WIDTH / count) for i in range(count)]
 
 
 def curve(values: np.ndarray, columns: int, name: str) -> np.ndarray:
-    """Draw values (n,) below the first n of so many pictures, and their name on the right."""
+    """Draw values (n,) below the first n of so many images, and their name on the right."""
     canvas = blank(CURVE)
     known = values[np.isfinite(values)]
     top = max(float(known.max()), 1e-9) if len(known) else 1.0
@@ -75,7 +75,7 @@ def difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def notice(text: str) -> np.ndarray:
-    """Say in words why there is no picture."""
+    """Say in words why there is no image."""
     canvas = blank(100)
     for line, part in enumerate(textwrap.wrap(text, 84)[:5]):
         write(canvas, part, 8, 20 + 18 * line)

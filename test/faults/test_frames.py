@@ -176,7 +176,7 @@ def test_broken_frames_are_counted_by_name_and_planning_goes_on_after_them(robot
 
 
 @pytest.mark.parametrize('change', [padded, lambda f: resized(f, 128, 128)], ids=['rows', 'size'])
-def test_padded_rows_and_a_larger_picture_are_as_good(robot: Robot, change):
+def test_padded_rows_and_a_larger_image_are_as_good(robot: Robot, change):
     """They are planned on as before, and nothing is refused."""
     before = robot.bad()
     assert robot.live(2.0, lambda frame, number: [(0.0, change(frame))]) > 1.5
@@ -280,14 +280,14 @@ def test_planning_is_unaffected_by_a_tenth_of_bad_frames(robot: Robot, soak: boo
     robot.ok()
 
 
-def test_a_compressed_picture_that_is_cut_short_is_refused_by_name(bench: Bench, contract_file):
-    """No decoder makes a picture up from the half that came; whole ones are planned on."""
+def test_a_compressed_image_that_is_cut_short_is_refused_by_name(bench: Bench, contract_file):
+    """No decoder makes an image up from the half that came; whole ones are planned on."""
     camera = {'topic': 'camera/small', 'type': 'sensor_msgs/msg/CompressedImage'}
     contract = contract_file(camera=camera)
     latents = bench.listen(Image, 'latent')
 
-    picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    full = cv2.imencode('.jpg', picture)[1].tobytes()
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    full = cv2.imencode('.jpg', image)[1].tobytes()
 
     def jpeg(part: float) -> CompressedImage:
         data = full[: round(part * len(full))]
@@ -315,5 +315,5 @@ def test_a_compressed_picture_that_is_cut_short_is_refused_by_name(bench: Bench,
             camera.publish(jpeg(1.0))
             return latents
 
-        bench.until(taken, 'whole pictures are not taken')
+        bench.until(taken, 'whole images are not taken')
         assert encoder.end() == 0

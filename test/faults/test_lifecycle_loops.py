@@ -42,9 +42,9 @@ class Robot:
         ]
         goal = bench.node.create_publisher(Image, 'goal_image', LATCHED)
         self.rng = np.random.default_rng(0)
-        goal.publish(self.picture())
+        goal.publish(self.image())
 
-    def picture(self) -> Image:
+    def image(self) -> Image:
         """Return a frame of now."""
         pixels = self.rng.integers(0, 256, (64, 64, 3), np.uint8)
         return image_message(pixels, header(self.bench.now(), 'camera_optical'))
@@ -52,9 +52,9 @@ class Robot:
     def see(self, frames: int) -> None:
         """Publish frames at 20 Hz."""
         for _ in range(frames):
-            picture = self.picture()
+            image = self.image()
             for camera in self.cameras:
-                camera.publish(picture)
+                camera.publish(image)
             self.bench.spin(0.05)
 
     def manage(self, transitions: tuple[int, int], nodes: tuple[str, ...]) -> None:

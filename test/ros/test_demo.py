@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 
 from harness import Bench
-from PIL import Image as Picture
+from PIL import Image as PILImage
 
 
 def test_the_demo_reaches_goals_and_sees_teleports(bench: Bench, tmp_path):
@@ -28,6 +28,6 @@ def test_the_demo_reaches_goals_and_sees_teleports(bench: Bench, tmp_path):
     assert summary['teleport_events'] >= 1
     assert summary['ticks'] > 200 and summary['ticks_on_time'] > 0.9
     assert 0 < summary['plan_ms_p50'] < summary['plan_age_ms_p95']
-    with Picture.open(tmp_path / 'demo' / 'film.gif') as film:
+    with PILImage.open(tmp_path / 'demo' / 'film.gif') as film:
         assert film.n_frames > 40
     assert 'goals reached' in demo.output and 'Traceback' not in demo.output

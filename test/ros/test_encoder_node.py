@@ -28,15 +28,15 @@ SIZE = 8  # of the tiny bundle's latent
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
-    """Return a picture with structure, 60 x 80 px."""
+def image() -> np.ndarray:
+    """Return an image with structure, 60 x 80 px."""
     y, x = np.mgrid[:60, :80]
     return np.stack([3 * x, 4 * y, (x * y) % 256], axis=-1).astype(np.uint8)
 
 
-def expected(bundle: Bundle, picture: np.ndarray) -> np.ndarray:
+def expected(bundle: Bundle, image: np.ndarray) -> np.ndarray:
     """Return the latent that the training reader's transform and the engine give."""
-    return load_engine(bundle).encode(prepare(picture, bundle.manifest.image_size))
+    return load_engine(bundle).encode(prepare(image, bundle.manifest.image_size))
 
 
 def send_until(bench, publisher, message, heard):
@@ -49,41 +49,41 @@ def send_until(bench, publisher, message, heard):
     bench.until(answered, 'no answer')
 
 
-def test_a_frame_becomes_its_latent_under_its_own_header(bench: Bench, tiny_bundle, picture):
+def test_a_frame_becomes_its_latent_under_its_own_header(bench: Bench, tiny_bundle, image):
     """Equal to the engine on the training reader's image to 1e-5, with stamp and frame_id."""
     with bench.nodes('encoder_node', bundle=tiny_bundle.path):
         latents = bench.listen(Image, 'latent')
         models = bench.listen(String, 'model', LATCHED)
         camera = bench.publisher(Image, 'camera/image')
-        send_until(bench, camera, image_message(picture, header(12_345, 'wrist')), latents)
+        send_until(bench, camera, image_message(image, header(12_345, 'wrist')), latents)
         latent = latents[0][1]
         assert to_ns(latent.header.stamp) == 12_345
         assert latent.header.frame_id == 'wrist'
         np.testing.assert_allclose(
-            vector(latent, SIZE), expected(tiny_bundle, picture), rtol=1e-5, atol=1e-6
+            vector(latent, SIZE), expected(tiny_bundle, image), rtol=1e-5, atol=1e-6
         )
         bench.until(lambda: models, 'no model announced')
         assert models[0][1].data == tiny_bundle.hash
 
 
-def test_a_goal_image_becomes_a_latched_goal_latent(bench: Bench, tiny_bundle, picture):
+def test_a_goal_image_becomes_a_latched_goal_latent(bench: Bench, tiny_bundle, image):
     """A goal published before the encoder listens, and read after it answered, arrives."""
     goal = bench.node.create_publisher(Image, 'goal_image', LATCHED)
-    goal.publish(image_message(picture, header(7)))
+    goal.publish(image_message(image, header(7)))
     with bench.nodes('encoder_node', bundle=tiny_bundle.path):
         camera = bench.publisher(Image, 'camera/image')
-        late = goals_while_filming(bench, camera, picture)
+        late = goals_while_filming(bench, camera, image)
         assert stamp_of(late[0][1]) == 7
         np.testing.assert_allclose(
-            vector(late[0][1], SIZE), expected(tiny_bundle, picture), rtol=1e-5, atol=1e-6
+            vector(late[0][1], SIZE), expected(tiny_bundle, image), rtol=1e-5, atol=1e-6
         )
 
 
-def goals_while_filming(bench, camera, picture) -> list:
+def goals_while_filming(bench, camera, image) -> list:
     """Publish frames until a goal was encoded, then listen to goal_latent; what was heard."""
 
     def encoded():
-        camera.publish(image_message(picture, header(bench.now())))
+        camera.publish(image_message(image, header(bench.now())))
         bench.spin(0.1)
         return bench.figures('encoder_node').get('goals', '0') != '0'
 
@@ -94,13 +94,13 @@ def goals_while_filming(bench, camera, picture) -> list:
 
 
 def test_bad_frames_are_named_and_counted_and_good_ones_still_encoded(
-    bench: Bench, tiny_bundle, picture
+    bench: Bench, tiny_bundle, image
 ):
     """An unknown encoding and a cut image give no latent, their reasons are on /diagnostics."""
     with bench.nodes('encoder_node', bundle=tiny_bundle.path) as process:
         latents = bench.listen(Image, 'latent')
         camera = bench.publisher(Image, 'camera/image')
-        unknown, cut = (image_message(picture, header(i)) for i in (1, 2))
+        unknown, cut = (image_message(image, header(i)) for i in (1, 2))
         unknown.encoding = 'rgb12'
         cut.height += 1
 
@@ -112,12 +112,12 @@ def test_bad_frames_are_named_and_counted_and_good_ones_still_encoded(
         bench.until(lambda: refused(cut, 'height 61 x step 240 needs'), 'not named')
         assert not latents
         # No stamp either: the receive time stands in, said once.
-        send_until(bench, camera, image_message(picture, header(0)), latents)
+        send_until(bench, camera, image_message(image, header(0)), latents)
         assert abs(stamp_of(latents[0][1]) - bench.now()) < 5e9
         assert 'refused' in bench.text('encoder_node')  # it does not come and go with each frame
 
         def calm():
-            camera.publish(image_message(picture, header(bench.now())))
+            camera.publish(image_message(image, header(bench.now())))
             bench.spin(0.1)
             return bench.text('encoder_node') == 'ok'
 
@@ -133,10 +133,10 @@ def test_a_silent_camera_is_named_within_five_seconds(bench: Bench, tiny_bundle)
         said = ('no frames on /lewm/camera/image for', '(publishers: 0)')
         bench.says('encoder_node', *said, timeout=5.0)
         camera = bench.publisher(Image, 'camera/image')
-        picture = np.zeros((64, 64, 3), np.uint8)
+        image = np.zeros((64, 64, 3), np.uint8)
 
         def seen():
-            camera.publish(image_message(picture, header(bench.now())))
+            camera.publish(image_message(image, header(bench.now())))
             return bench.text('encoder_node') == 'ok'
 
         bench.until(seen, 'not over', 5.0)
@@ -145,7 +145,7 @@ def test_a_silent_camera_is_named_within_five_seconds(bench: Bench, tiny_bundle)
 
 
 def test_a_camera_slower_than_in_training_is_named_with_both_rates(
-    bench: Bench, tiny_bundle, picture
+    bench: Bench, tiny_bundle, image
 ):
     """Said once while it lasts; jitter and a few lost frames are no reason."""
     rng = np.random.default_rng(0)
@@ -161,7 +161,7 @@ def test_a_camera_slower_than_in_training_is_named_with_both_rates(
                 stamp += period
                 if rng.random() > 0.05:
                     when = stamp + rng.uniform(-0.3, 0.3) * period
-                    camera.publish(image_message(picture, header(round(when * 1e9))))
+                    camera.publish(image_message(image, header(round(when * 1e9))))
                     bench.spin(0.015)
             bench.report('encoder_node')
             return bench.text('encoder_node')
@@ -180,21 +180,21 @@ def test_a_camera_slower_than_in_training_is_named_with_both_rates(
 
 @pytest.fixture
 def compressed(contract_file):
-    """Return the file of a contract whose camera sends compressed pictures."""
+    """Return the file of a contract whose camera sends compressed images."""
     return contract_file(
         camera={'topic': 'camera/small', 'type': 'sensor_msgs/msg/CompressedImage'}
     )
 
 
-def png(picture: np.ndarray, stamp: int) -> CompressedImage:
-    """Return a picture as a camera sends it that compresses."""
+def png(image: np.ndarray, stamp: int) -> CompressedImage:
+    """Return an image as a camera sends it that compresses."""
     message = CompressedImage(header=header(stamp), format='png')
-    message.data = cv2.imencode('.png', picture[..., ::-1])[1].tobytes()
+    message.data = cv2.imencode('.png', image[..., ::-1])[1].tobytes()
     return message
 
 
 def test_compressed_images_are_read_where_the_contract_says_so(
-    bench: Bench, tiny_bundle, picture, compressed
+    bench: Bench, tiny_bundle, image, compressed
 ):
     """A PNG gives the same latent as the raw image, and the service makes it the goal."""
     with bench.nodes('encoder_node', bundle=tiny_bundle.path, contract=compressed):
@@ -202,18 +202,18 @@ def test_compressed_images_are_read_where_the_contract_says_so(
         goals = bench.listen(Image, 'goal_latent', LATCHED)
         shown = bench.listen(Image, 'goal_image/accepted', LATCHED)
         camera = bench.publisher(CompressedImage, 'image/compressed')
-        send_until(bench, camera, png(picture, 5), latents)
-        latent = expected(tiny_bundle, picture)
+        send_until(bench, camera, png(image, 5), latents)
+        latent = expected(tiny_bundle, image)
         np.testing.assert_allclose(vector(latents[0][1], SIZE), latent, rtol=1e-5, atol=1e-6)
         assert bench.call(Trigger, 'encoder_node/set_goal').success
         bench.until(lambda: goals and shown, 'no goal')
         np.testing.assert_allclose(vector(goals[0][1], SIZE), latent, rtol=1e-5, atol=1e-6)
-        np.testing.assert_array_equal(from_message(shown[0][1]), picture)
+        np.testing.assert_array_equal(from_message(shown[0][1]), image)
         assert stamp_of(shown[0][1]) == 5
 
 
 def test_frames_count_by_their_receive_time_where_the_contract_says_so(
-    bench: Bench, tiny_bundle, picture, contract_file
+    bench: Bench, tiny_bundle, image, contract_file
 ):
     """Of a camera whose clock is wrong; nothing is said of it then."""
     contract = contract_file(camera={'stamp': 'log'})
@@ -221,7 +221,7 @@ def test_frames_count_by_their_receive_time_where_the_contract_says_so(
         latents = bench.listen(Image, 'latent')
         camera = bench.publisher(Image, 'camera/image')
         began = time.time_ns()
-        send_until(bench, camera, image_message(picture, header(5, 'optical')), latents)
+        send_until(bench, camera, image_message(image, header(5, 'optical')), latents)
         assert began < stamp_of(latents[0][1]) < time.time_ns()
         assert latents[0][1].header.frame_id == 'optical'
         bench.report('encoder_node')
@@ -230,7 +230,7 @@ def test_frames_count_by_their_receive_time_where_the_contract_says_so(
 
 @pytest.mark.parametrize('kind', [Image, CompressedImage])
 def test_a_compressed_goal_is_taken_whatever_the_camera_sends(
-    bench: Bench, tiny_bundle, picture, compressed, kind
+    bench: Bench, tiny_bundle, image, compressed, kind
 ):
     """Equal to the raw one, and replaced by it; one that is cut short is refused by name."""
     own = {'contract': compressed} if kind is CompressedImage else {}
@@ -240,34 +240,34 @@ def test_a_compressed_goal_is_taken_whatever_the_camera_sends(
         camera = bench.publisher(
             kind, 'image/compressed' if kind is CompressedImage else 'camera/image'
         )
-        frame = png(picture, 1) if kind is CompressedImage else image_message(picture, header(1))
+        frame = png(image, 1) if kind is CompressedImage else image_message(image, header(1))
         send_until(bench, camera, frame, latents)
         small = bench.publisher(CompressedImage, 'goal_image/compressed', LATCHED)
-        small.publish(png(255 - picture, 2))
+        small.publish(png(255 - image, 2))
         bench.until(lambda: len(goals) == 1, 'no goal')
         assert stamp_of(goals[0][1]) == 2
         np.testing.assert_allclose(
-            vector(goals[0][1], SIZE), expected(tiny_bundle, 255 - picture), rtol=1e-5, atol=1e-6
+            vector(goals[0][1], SIZE), expected(tiny_bundle, 255 - image), rtol=1e-5, atol=1e-6
         )
-        cut = png(picture, 3)
+        cut = png(image, 3)
         cut.data = cut.data[:-30]
         small.publish(cut)
         bench.says('encoder_node', 'goal image refused: compressed image')
         raw = bench.publisher(Image, 'goal_image', LATCHED)
-        raw.publish(image_message(picture, header(4)))
+        raw.publish(image_message(image, header(4)))
         bench.until(lambda: len(goals) == 2, 'not replaced')
         assert stamp_of(goals[1][1]) == 4
         np.testing.assert_allclose(
-            vector(goals[1][1], SIZE), expected(tiny_bundle, picture), rtol=1e-5, atol=1e-6
+            vector(goals[1][1], SIZE), expected(tiny_bundle, image), rtol=1e-5, atol=1e-6
         )
 
 
 @pytest.mark.parametrize('newer', ['goal_image', 'goal_image/compressed'])
-def test_of_two_latched_goals_the_newer_is_the_first(bench: Bench, tiny_bundle, picture, newer):
+def test_of_two_latched_goals_the_newer_is_the_first(bench: Bench, tiny_bundle, image, newer):
     """Whichever of the two topics the middleware delivers first."""
     goals = {
-        'goal_image': image_message(picture, header(1)),
-        'goal_image/compressed': png(255 - picture, 2),
+        'goal_image': image_message(image, header(1)),
+        'goal_image/compressed': png(255 - image, 2),
     }
     for topic in sorted(goals, key=lambda topic: topic == newer):
         publisher = bench.node.create_publisher(type(goals[topic]), topic, LATCHED)
@@ -275,14 +275,14 @@ def test_of_two_latched_goals_the_newer_is_the_first(bench: Bench, tiny_bundle, 
         bench.spin(0.1)
     with bench.nodes('encoder_node', bundle=tiny_bundle.path):
         camera = bench.publisher(Image, 'camera/image')
-        heard = goals_while_filming(bench, camera, picture)
+        heard = goals_while_filming(bench, camera, image)
         wanted = stamp_of(goals[newer])
         bench.until(lambda: stamp_of(heard[-1][1]) == wanted, 'the older one')
         bench.spin(0.5)
         assert stamp_of(heard[-1][1]) == wanted
 
 
-def test_set_goal_needs_a_frame_that_is_fresh_and_readable(bench: Bench, tiny_bundle, picture):
+def test_set_goal_needs_a_frame_that_is_fresh_and_readable(bench: Bench, tiny_bundle, image):
     """Without one the answer is no, with the reason, and the old goal stays."""
     with bench.nodes('encoder_node', bundle=tiny_bundle.path):
         latents = bench.listen(Image, 'latent')
@@ -295,7 +295,7 @@ def test_set_goal_needs_a_frame_that_is_fresh_and_readable(bench: Bench, tiny_bu
         no_frame = 'no frame on /lewm/camera/image was encoded in the last 2 s'
         assert answer() == (False, no_frame)
         camera = bench.publisher(Image, 'camera/image')
-        bad = image_message(picture, header(1))
+        bad = image_message(image, header(1))
         bad.encoding = 'rgb12'
 
         def named():
@@ -308,7 +308,7 @@ def test_set_goal_needs_a_frame_that_is_fresh_and_readable(bench: Bench, tiny_bu
         bench.until(named, 'not named')
 
         def taken():
-            camera.publish(image_message(picture, header(2 * 10**9)))
+            camera.publish(image_message(image, header(2 * 10**9)))
             bench.spin(0.1)
             return answer() == (True, 'the frame of 2.000 s is the goal')
 
@@ -323,21 +323,21 @@ def test_set_goal_needs_a_frame_that_is_fresh_and_readable(bench: Bench, tiny_bu
 
 
 def test_a_goal_file_is_the_first_goal_and_a_goal_image_replaces_it(
-    bench: Bench, tiny_bundle, picture, tmp_path
+    bench: Bench, tiny_bundle, image, tmp_path
 ):
-    """One that cannot be read is refused by name, and changes neither latent nor picture."""
+    """One that cannot be read is refused by name, and changes neither latent nor image."""
     path = tmp_path / 'goal.png'
-    cv2.imwrite(str(path), picture[..., ::-1])
+    cv2.imwrite(str(path), image[..., ::-1])
     with bench.nodes('encoder_node', bundle=tiny_bundle.path, goal_file=path):
         camera = bench.publisher(Image, 'camera/image')
-        goals = goals_while_filming(bench, camera, picture)
+        goals = goals_while_filming(bench, camera, image)
         shown = bench.listen(Image, 'goal_image/accepted', LATCHED)
         bench.until(lambda: shown, 'no goal')
-        latent = expected(tiny_bundle, picture)
+        latent = expected(tiny_bundle, image)
         np.testing.assert_allclose(vector(goals[0][1], SIZE), latent, rtol=1e-5, atol=1e-6)
-        np.testing.assert_array_equal(from_message(shown[0][1]), picture)
+        np.testing.assert_array_equal(from_message(shown[0][1]), image)
         publisher = bench.publisher(Image, 'goal_image', LATCHED)
-        wrong = image_message(picture, header(8))
+        wrong = image_message(image, header(8))
         wrong.step += 1
         publisher.publish(wrong)
         bench.says('encoder_node', 'goal image refused: image has')
@@ -345,50 +345,50 @@ def test_a_goal_file_is_the_first_goal_and_a_goal_image_replaces_it(
         late = bench.listen(Image, 'goal_image/accepted', LATCHED)
         bench.until(lambda: late, 'not latched')
         assert (len(goals), len(shown)) == (1, 1)
-        np.testing.assert_array_equal(from_message(late[0][1]), picture)
-        publisher.publish(image_message(255 - picture, header(9)))
+        np.testing.assert_array_equal(from_message(late[0][1]), image)
+        publisher.publish(image_message(255 - image, header(9)))
         bench.until(lambda: len(goals) == 2 and len(shown) == 2, 'not replaced')
         assert stamp_of(goals[1][1]) == stamp_of(shown[1][1]) == 9
-        np.testing.assert_array_equal(from_message(shown[1][1]), 255 - picture)
+        np.testing.assert_array_equal(from_message(shown[1][1]), 255 - image)
         bench.until(lambda: 'goal image' not in bench.text('encoder_node'), 'still complains')
 
 
 def test_a_goal_that_does_not_name_its_colours_is_taken_with_a_warning(
-    bench: Bench, tiny_bundle, picture
+    bench: Bench, tiny_bundle, image
 ):
     """Both encodings are said until a goal comes that names its own, in whatever order."""
     with bench.nodes('encoder_node', bundle=tiny_bundle.path):
         camera = bench.publisher(Image, 'camera/image')
         latents = bench.listen(Image, 'latent')
         goals = bench.listen(Image, 'goal_latent', LATCHED)
-        send_until(bench, camera, image_message(picture, header(1)), latents)
+        send_until(bench, camera, image_message(image, header(1)), latents)
         publisher = bench.publisher(Image, 'goal_image', LATCHED)
         said = 'goal image is 8UC3, frames on /lewm/camera/image are rgb8: 8UC3 does not say'
-        bare, swapped = image_message(picture, header(2)), image_message(picture, header(3))
+        bare, swapped = image_message(image, header(2)), image_message(image, header(3))
         bare.encoding, swapped.encoding = '8UC3', 'bgr8'
         publisher.publish(bare)
         bench.says('encoder_node', said)
         bench.until(lambda: goals, 'not taken')
         np.testing.assert_allclose(
-            vector(goals[0][1], SIZE), expected(tiny_bundle, picture), rtol=1e-5, atol=1e-6
+            vector(goals[0][1], SIZE), expected(tiny_bundle, image), rtol=1e-5, atol=1e-6
         )
         publisher.publish(swapped)
         bench.until(lambda: said not in bench.text('encoder_node'), 'still named')
         bench.until(lambda: len(goals) == 2, 'not taken')
         np.testing.assert_allclose(
             vector(goals[1][1], SIZE),
-            expected(tiny_bundle, picture[..., ::-1]),
+            expected(tiny_bundle, image[..., ::-1]),
             rtol=1e-5,
             atol=1e-6,
         )
 
 
 def test_a_goal_waits_for_the_first_frame_and_has_to_agree_with_it(
-    bench: Bench, tiny_bundle, picture, tmp_path
+    bench: Bench, tiny_bundle, image, tmp_path
 ):
     """A file made by another camera is named, not pursued; a goal set meanwhile is."""
     path = tmp_path / 'goal.png'
-    cv2.imwrite(str(path), picture[:40])
+    cv2.imwrite(str(path), image[:40])
     with bench.nodes('encoder_node', bundle=tiny_bundle.path, goal_file=path):
         goals = bench.listen(Image, 'goal_latent', LATCHED)
         bench.active('encoder_node')
@@ -397,48 +397,48 @@ def test_a_goal_waits_for_the_first_frame_and_has_to_agree_with_it(
         said = 'goal image refused: image is 80x40 pixels, frames were 80x60'
 
         def named():
-            camera.publish(image_message(picture, header(bench.now())))
+            camera.publish(image_message(image, header(bench.now())))
             return said in bench.text('encoder_node')
 
         bench.until(named, 'not named')
         assert 'activate' not in bench.text('encoder_node')  # which is for frames
         assert not goals
         publisher = bench.publisher(Image, 'goal_image', LATCHED)
-        publisher.publish(image_message(picture, header(9)))
+        publisher.publish(image_message(image, header(9)))
         bench.until(lambda: goals, 'no goal')
         assert [stamp_of(m) for _, m in goals] == [9]
 
 
 @pytest.mark.parametrize(('state', 'repeated'), [('timeout', False), ('none', True)])
 def test_an_encoder_that_starts_again_repeats_no_goal_that_a_planner_knows(
-    bench: Bench, tiny_bundle, picture, tmp_path, state, repeated
+    bench: Bench, tiny_bundle, image, tmp_path, state, repeated
 ):
-    """Neither its file nor a latched picture, stamped or not; without a planner's goal it does."""
+    """Neither its file nor a latched image, stamped or not; without a planner's goal it does."""
     path = tmp_path / 'goal.png'
-    cv2.imwrite(str(path), picture[..., ::-1])
+    cv2.imwrite(str(path), image[..., ::-1])
     status = bench.node.create_publisher(DiagnosticArray, 'goal_status', LATCHED)
     status.publish(DiagnosticArray(status=[DiagnosticStatus(name='goal', message=state)]))
     goal = bench.node.create_publisher(Image, 'goal_image', LATCHED)
-    goal.publish(image_message(255 - picture, header(0)))
+    goal.publish(image_message(255 - image, header(0)))
     with bench.nodes('encoder_node', bundle=tiny_bundle.path, goal_file=path):
         goals = bench.listen(Image, 'goal_latent', LATCHED)
         camera = bench.publisher(Image, 'camera/image')
 
         def decided():
-            camera.publish(image_message(picture, header(bench.now())))
+            camera.publish(image_message(image, header(bench.now())))
             return goals if repeated else 'planner_node has one' in bench.text('encoder_node')
 
         bench.until(decided, 'not decided')
         bench.spin(0.3)
-        if repeated:  # the picture counts, the file came before it
+        if repeated:  # the image counts, the file came before it
             (_, latent), *more = goals
             np.testing.assert_allclose(
-                vector(latent, SIZE), expected(tiny_bundle, 255 - picture), rtol=1e-5, atol=1e-6
+                vector(latent, SIZE), expected(tiny_bundle, 255 - image), rtol=1e-5, atol=1e-6
             )
             assert not more
         else:
             assert not goals
-        goal.publish(image_message(picture, header(0)))  # asked for now
+        goal.publish(image_message(image, header(0)))  # asked for now
         bench.until(lambda: len(goals) == 1 + repeated, 'no goal')
 
 
@@ -446,10 +446,10 @@ def test_an_encoder_that_starts_again_repeats_no_goal_that_a_planner_knows(
     ('content', 'reason'),
     [
         (None, 'No such file or directory'),
-        (b'not a picture', 'compressed image cannot be decoded: expected JPEG or PNG'),
+        (b'not an image', 'compressed image cannot be decoded: expected JPEG or PNG'),
     ],
 )
-def test_a_goal_file_that_is_no_picture_is_one_line_and_status_2(
+def test_a_goal_file_that_is_no_image_is_one_line_and_status_2(
     bench: Bench, tiny_bundle, tmp_path, content, reason
 ):
     """The parameter, the path and what is wrong; no traceback."""
@@ -463,15 +463,15 @@ def test_a_goal_file_that_is_no_picture_is_one_line_and_status_2(
 
 
 def test_frames_may_change_their_size_but_not_what_they_show(
-    bench: Bench, tiny_bundle, picture, tmp_path
+    bench: Bench, tiny_bundle, image, tmp_path
 ):
-    """Twice as large is the same picture; another shape is not, nor another size with a crop."""
+    """Twice as large is the same image; another shape is not, nor another size with a crop."""
     data = tiny_bundle.contract.to_dict()
     data['camera']['crop'] = [8, 4, 40, 40]
     manifest = replace(tiny_bundle.manifest, contract=Contract.parse(data))
     files = {name: tiny_bundle.path / name for name in FILES}
     cropped = write_bundle(tmp_path / 'cropped', manifest, files)
-    large = np.repeat(np.repeat(picture, 2, axis=0), 2, axis=1)
+    large = np.repeat(np.repeat(image, 2, axis=0), 2, axis=1)
     for bundle, said in (
         (tiny_bundle, 'image is 80x40 pixels, frames were 160x120: expected the same shape'),
         (cropped, 'image is 160x120 pixels, frames were 80x60: expected the same size'),
@@ -479,14 +479,14 @@ def test_frames_may_change_their_size_but_not_what_they_show(
         with bench.nodes('encoder_node', bundle=bundle.path):
             latents = bench.listen(Image, 'latent')
             camera = bench.publisher(Image, 'camera/image')
-            send_until(bench, camera, image_message(picture, header(1)), latents)
+            send_until(bench, camera, image_message(image, header(1)), latents)
             latents.clear()
             if bundle is tiny_bundle:
                 send_until(bench, camera, image_message(large, header(2)), latents)
                 np.testing.assert_allclose(
                     vector(latents[0][1], SIZE), expected(bundle, large), rtol=1e-5, atol=1e-6
                 )
-            refused = picture[:40] if bundle is tiny_bundle else large
+            refused = image[:40] if bundle is tiny_bundle else large
 
             def named(refused=refused, said=said, camera=camera):
                 camera.publish(image_message(refused, header(3)))
@@ -494,7 +494,7 @@ def test_frames_may_change_their_size_but_not_what_they_show(
 
             bench.until(named, 'not refused')
             latents.clear()
-            good = large if bundle is tiny_bundle else picture
+            good = large if bundle is tiny_bundle else image
             send_until(bench, camera, image_message(good, header(4)), latents)
             assert {stamp_of(m) for _, m in latents} == {4}
 

@@ -29,14 +29,14 @@ def test_an_event_leaves_a_bag_of_the_seconds_before_it(bench: Bench, calibrated
         action = bench.publisher(Float64MultiArray, 'action')
         bench.publisher(UInt32, 'episode', LATCHED).publish(UInt32(data=7))
         bench.publisher(String, 'model', LATCHED).publish(String(data=calibrated.hash))
-        pictures = {}
+        images = {}
 
         def see(value: float, frames: int) -> None:
             for _ in range(frames):
                 action.publish(Float64MultiArray(data=[0.1, -0.2]))
                 stamp = bench.now()
-                pictures[stamp] = np.full((32, 32, 3), len(pictures) % 256, np.uint8)
-                camera.publish(image_message(pictures[stamp], header(stamp)))
+                images[stamp] = np.full((32, 32, 3), len(images) % 256, np.uint8)
+                camera.publish(image_message(images[stamp], header(stamp)))
                 latent.publish(vector_message(np.full(8, value, dtype=np.float32), header(stamp)))
                 bench.spin(0.05)
 
@@ -57,7 +57,7 @@ def test_an_event_leaves_a_bag_of_the_seconds_before_it(bench: Bench, calibrated
     span = (episode.stamps[-1] - episode.stamps[0]) / 1e9
     assert 1.0 <= span <= 1.6
     for stamp, image in zip(episode.stamps.tolist(), episode.images):
-        assert (image == pictures[stamp]).all()
+        assert (image == images[stamp]).all()
     assert len(episode.actions) >= 15
     with bench.lewm('inspect', str(bag), '--contract', 'reacher') as inspect:
         assert inspect.wait(60.0) == 0, inspect.output

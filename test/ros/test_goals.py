@@ -37,7 +37,7 @@ def test_new_goals_in_mid_run_never_make_a_command_jump(bench: Bench, tmp_path):
         frames = bench.listen(Image, 'camera/image')
         told = bench.listen(DiagnosticArray, 'goal_status', LATCHED)
         pose = bench.publisher(Float64MultiArray, 'sim/goal')
-        picture = bench.publisher(Image, 'goal_image', LATCHED)
+        image = bench.publisher(Image, 'goal_image', LATCHED)
         bench.until(lambda: len(frames) > 20, 'no frames')
         pose.publish(Float64MultiArray(data=[1.0, 1.0]))
         bench.until(lambda: commands and any(commands[-1][1].data), 'it does not move')
@@ -47,7 +47,7 @@ def test_new_goals_in_mid_run_never_make_a_command_jump(bench: Bench, tmp_path):
             elif number % 3 == 1:
                 assert bench.call(Trigger, 'encoder_node/set_goal').success
             else:
-                picture.publish(frames[rng.integers(len(frames))][1])
+                image.publish(frames[rng.integers(len(frames))][1])
             bench.spin(rng.uniform(0.05, 0.7))
         states = [m.status[0].message for _, m in told]
         assert states.count('active') >= 15  # one for each goal that differs
@@ -70,7 +70,7 @@ def test_the_status_counts_down_and_answers_a_goal_like_nothing_recorded(bench: 
         told = bench.listen(DiagnosticArray, 'goal_status', LATCHED)
         frames = bench.listen(Image, 'camera/image')
         pose = bench.publisher(Float64MultiArray, 'sim/goal')
-        picture = bench.publisher(Image, 'goal_image', LATCHED)
+        image = bench.publisher(Image, 'goal_image', LATCHED)
         bench.until(lambda: len(frames) > 20, 'no frames')
         pose.publish(Float64MultiArray(data=[2.8, -1.5]))
 
@@ -84,7 +84,7 @@ def test_the_status_counts_down_and_answers_a_goal_like_nothing_recorded(bench: 
         bench.until(lambda: float(newest('time_to_goal')) < 0.3, 'it does not arrive', 15.0)
         assert float(bench.figures('planner_node')['time_to_goal']) < first
         noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-        picture.publish(image_message(noise, header(bench.now())))
+        image.publish(image_message(noise, header(bench.now())))
         bench.until(lambda: newest('reachable') == 'false', 'the noise is taken for a goal')
         assert newest('reason').startswith('the goal looks like nothing recorded (gap ')
         bench.says('planner_node', 'like nothing recorded')

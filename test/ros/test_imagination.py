@@ -78,11 +78,11 @@ def test_a_plan_is_drawn_only_while_somebody_looks(bench: Bench, bundle, poses):
         robot.see(poses[0], 3.0)
         assert 3 <= len(strips) <= 7
         said = {stamp_of(m): vectors(m, bundle.spec.latent_size) for _, m in latents}
-        picture = strips[-1][1]
-        assert picture.header.frame_id == 'camera_optical'
-        rows = said[stamp_of(picture)]
+        image = strips[-1][1]
+        assert image.header.frame_id == 'camera_optical'
+        rows = said[stamp_of(image)]
         assert len(rows) == 1 + 6 + 1  # now, the blocks of the plan, the goal
-        assert (from_message(picture) == Imagination(bundle).plan(rows)).all()
+        assert (from_message(image) == Imagination(bundle).plan(rows)).all()
 
 
 def test_an_anomaly_is_shown_as_expected_and_seen(bench: Bench, bundle, poses, tmp_path):
@@ -92,16 +92,16 @@ def test_an_anomaly_is_shown_as_expected_and_seen(bench: Bench, bundle, poses, t
     with bench.nodes(*names, bundle=bundle.path, threads=1, **options):
         bench.active(*names)
         robot = Robot(bench)
-        pictures = bench.listen(Image, 'view/expected')
+        images = bench.listen(Image, 'view/expected')
         latents = bench.listen(Image, 'surprise/expected', LATCHED)
         robot.see(poses[0], 2.0)
-        assert not latents and not pictures
+        assert not latents and not images
         robot.see(poses[1], 0.5)
-        bench.until(lambda: pictures and latents, 'no picture')
+        bench.until(lambda: images and latents, 'no image')
         both = vectors(latents[0][1], bundle.spec.latent_size)
         expected = Imagination(bundle).expected(both, poses[1])
-        assert (from_message(pictures[0][1]) == expected).all()
-        assert stamp_of(pictures[0][1]) == stamp_of(latents[0][1])
+        assert (from_message(images[0][1]) == expected).all()
+        assert stamp_of(images[0][1]) == stamp_of(latents[0][1])
         # What was seen is decoded to something like the frame, and what was expected to the other.
         decoded = Imagination(bundle).decoder(both).astype(float)
         apart = [[np.abs(image - pose).mean() for pose in poses[:2]] for image in decoded]
@@ -113,19 +113,19 @@ def test_an_anomaly_is_shown_as_expected_and_seen(bench: Bench, bundle, poses, t
         assert (cv2.imread(str(saved))[..., ::-1] == expected).all()
 
 
-def test_without_a_decoder_the_picture_says_what_to_do(bench: Bench, tiny_bundle):
+def test_without_a_decoder_the_image_says_what_to_do(bench: Bench, tiny_bundle):
     """It is no fault: the level of the node stays."""
     with bench.nodes('view_node', bundle=tiny_bundle.path):
         bench.active('view_node')
         strips = bench.listen(Image, 'view/plan')
         latents = bench.publisher(Image, 'plan/latents', 1)
         latents.publish(vector_message(np.zeros((7, 8)), header(1)))
-        bench.until(lambda: strips, 'no picture')
+        bench.until(lambda: strips, 'no image')
         bench.says('view_node', 'has no decoder.onnx: run `lewm decoder')
         assert bench.diagnostics['lewm/view_node'][0] == 0
 
 
-def test_a_decoder_of_another_model_costs_the_picture_not_the_evidence(
+def test_a_decoder_of_another_model_costs_the_image_not_the_evidence(
     bench: Bench, bundle, poses, tmp_path
 ):
     """The bag of the event is there, and the log names the model."""

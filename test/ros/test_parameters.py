@@ -223,19 +223,19 @@ def test_a_view_draws_at_the_new_rate(bench: Bench):
     """1 Hz becomes 20 Hz."""
     with bench.nodes('view_node', contract='reacher', rate=1.0):
         robot = ViewRobot(bench)
-        pictures = bench.listen(MarkerArray, 'view/marker', 1)
+        images = bench.listen(MarkerArray, 'view/marker', 1)
         bench.active('view_node')
         robot.wait()
         robot.see(1.0, 40)
-        slow = len(pictures)
+        slow = len(images)
         assert 1 <= slow <= 4
         assert set_each(bench, 'view_node', rate=20.0) == ['']
         robot.see(1.0, 40)
-        assert len(pictures) - slow > 20
+        assert len(images) - slow > 20
 
 
 def test_a_view_shows_the_new_span(bench: Bench):
-    """What is older is left out of the next picture."""
+    """What is older is left out of the next image."""
     given = [Parameter('contract', value='reacher'), Parameter('autostart', value=False)]
     node = bench.run(ViewNode, 'view_node', parameter_overrides=given)
     assert node.trigger_configure() == node.trigger_activate() == SUCCESS

@@ -26,9 +26,9 @@ SOON = 5.0
 def frames_arrive(bench: Bench, camera: Any, seconds: float = 10.0) -> bool:
     """Publish frames until the encoder reports one, or for so long; return whether it did."""
     before = int(bench.figures('encoder_node')['frames'])
-    picture = np.zeros((64, 64, 3), np.uint8)
+    image = np.zeros((64, 64, 3), np.uint8)
     for _ in range(round(20 * seconds)):
-        camera.publish(image_message(picture, header(bench.now())))
+        camera.publish(image_message(image, header(bench.now())))
         bench.spin(0.05)
         if int(bench.figures('encoder_node')['frames']) > before:
             return True

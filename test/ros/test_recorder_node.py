@@ -36,7 +36,7 @@ from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.messages import header, image_message, stamp_of
 
 LARGE = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
-LARGE[:240] = 0  # about as compressible as a picture
+LARGE[:240] = 0  # about as compressible as an image
 #: Messages that a publisher keeps until they have arrived, however busy the machine is.
 KEPT = 500
 
@@ -73,12 +73,12 @@ class Robot:
             )
         self.bench.active('recorder_node')
 
-    def run(self, seconds: float, picture: np.ndarray, rate: float = 30.0) -> None:
+    def run(self, seconds: float, image: np.ndarray, rate: float = 30.0) -> None:
         """Publish frames with their number as frame_id, and the rest, at ``rate`` [Hz].
 
         Stamps are those of a camera that keeps time, whatever else the machine does.
         """
-        message = image_message(picture, header(1))
+        message = image_message(image, header(1))
         began, first = time.monotonic(), self.bench.now()
         for index in range(round(seconds * rate)):
             self.bench.spin(max(began + index / rate - time.monotonic(), 0.0))

@@ -102,8 +102,8 @@ def test_a_perturbation_is_in_the_frame_that_it_names(sim):
     assert np.abs(poses[stamps[at + 1]] - poses[stamps[at]]).max() < 0.1
 
 
-def test_a_goal_pose_becomes_a_goal_picture(sim):
-    """The picture is latched, the arm itself does not move; a bad pose is named and survived."""
+def test_a_goal_pose_becomes_a_goal_image(sim):
+    """The image is latched, the arm itself does not move; a bad pose is named and survived."""
     before = np.array(sim.joints[-1][1].position)
     goal = sim.bench.publisher(Float64MultiArray, 'sim/goal')
     goal.publish(Float64MultiArray(data=[float('nan'), 0.0]))
@@ -112,8 +112,8 @@ def test_a_goal_pose_becomes_a_goal_picture(sim):
     sim.bench.until(lambda: sim.goals, 'no goal image')
     late = sim.bench.listen(Image, 'goal_image', LATCHED)
     sim.bench.until(lambda: late, 'the goal image is not latched')
-    picture, camera = from_message(sim.goals[-1][1]), from_message(sim.images[-1][1])
-    assert np.abs(picture.astype(int) - camera).max() > 50
+    image, camera = from_message(sim.goals[-1][1]), from_message(sim.images[-1][1])
+    assert np.abs(image.astype(int) - camera).max() > 50
     np.testing.assert_allclose(sim.joints[-1][1].position, before, atol=1e-3)
 
 

@@ -139,7 +139,7 @@ def test_a_missing_frame_gives_no_score(bench: Bench, tiny_bundle):
 
 
 def test_a_frozen_camera_is_caught_within_a_second(bench: Bench, calibrated):
-    """Equal frames under commands that move: an event, until the picture changes again.
+    """Equal frames under commands that move: an event, until the image changes again.
 
     Stopping the robot does not end it, nor do equal frames of a robot at rest begin it.
     """

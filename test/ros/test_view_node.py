@@ -78,7 +78,7 @@ class Robot:
 
 
 def rendered(bench: Bench) -> dict[str, int]:
-    """Pictures drawn so far, by output."""
+    """Images drawn so far, by output."""
     figures = bench.report('view_node')
     return {name: int(figures[f'rendered: {name}']) for name in (*OUTPUTS, *OTHERS)}
 
@@ -143,7 +143,7 @@ def test_each_output_comes_in_the_frame_of_the_camera_at_a_bounded_rate(bench: B
             assert from_message(message).shape[1] == canvas.WIDTH
 
 
-def test_level_threshold_and_events_reach_picture_and_marker(bench: Bench):
+def test_level_threshold_and_events_reach_image_and_marker(bench: Bench):
     """Scores, threshold with alpha, an event of a monitor, its end, silence."""
     with bench.nodes('view_node', contract='reacher'):
         robot = Robot(bench)
@@ -152,7 +152,7 @@ def test_level_threshold_and_events_reach_picture_and_marker(bench: Bench):
         images = bench.listen(Image, 'view/image')
 
         def badge() -> tuple[int, ...]:
-            """Colour of the headline in the newest picture."""
+            """Colour of the headline in the newest image."""
             return tuple(from_message(images[-1][1])[3, 3]) if images else ()
 
         def label() -> str:
@@ -174,9 +174,9 @@ def test_level_threshold_and_events_reach_picture_and_marker(bench: Bench):
         robot.see(1.0)
         robot.report(alpha=0.01, threshold=16.0)
         shown(Level.NORMAL, 'surprise 1\n', 'threshold 16 (alpha 0.01)')
-        picture = from_message(images[-1][1])
-        assert (picture[150, 100] == GREEN[0, 0]).all()
-        assert (picture[150, 500] == BLUE[0, 0]).all()
+        image = from_message(images[-1][1])
+        assert (image[150, 100] == GREEN[0, 0]).all()
+        assert (image[150, 500] == BLUE[0, 0]).all()
         stamp = robot.see(1.0, 3)
         robot.event(stamp, kind='frozen_camera')
         robot.see(1.0, 3)
@@ -216,7 +216,7 @@ def test_a_camera_without_a_frame_id_is_said(bench: Bench):
     with bench.nodes('view_node', contract='reacher'):
         latent = bench.publisher(Image, 'latent')
         plots = bench.listen(Image, 'view/plot')
-        bench.until(lambda: plots, 'no picture before the first score')
+        bench.until(lambda: plots, 'no image before the first score')
         latent.publish(vector_message(np.zeros(8), header(bench.now())))
         bench.says('view_node', 'set parameter frame_id')
     with bench.nodes('view_node', contract='reacher', frame_id='map'):

@@ -76,7 +76,7 @@ class Unjudged(MutePoint):
         self._x = np.array(state)
 
 
-class Pictured(MutePoint):
+class Visible(MutePoint):
     """Calls its last image its state, as some do."""
 
     @property
@@ -105,5 +105,5 @@ class Grey(Point):
         return super().render()[..., 0]
 
 
-for kind in (Point, MutePoint, Unjudged, Pictured, Clockless, Buttons, Grey):
+for kind in (Point, MutePoint, Unjudged, Visible, Clockless, Buttons, Grey):
     gymnasium.register(f'lewm/{kind.__name__}-v0', entry_point=kind, max_episode_steps=5)

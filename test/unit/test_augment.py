@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Colour jitter: what it changes in a picture, and what it leaves."""
+"""Colour jitter: what it changes in an image, and what it leaves."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def shown(pixels: torch.Tensor) -> np.ndarray:
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
-    """Return a picture with greys of all shades on the left, two colours on the right."""
+def image() -> np.ndarray:
+    """Return an image with greys of all shades on the left, two colours on the right."""
     rng = np.random.default_rng(0)
     image = np.repeat(rng.integers(0, 256, (16, 16, 1), dtype=np.uint8), 3, axis=2)
     image[:, 8:] = [215, 50, 40]
@@ -27,10 +27,10 @@ def picture() -> np.ndarray:
     return image
 
 
-def test_greys_and_shapes_stay_and_every_frame_has_colours_of_its_own(picture):
-    """Windows (b, F) of one picture: no two frames alike where it has colours."""
+def test_greys_and_shapes_stay_and_every_frame_has_colours_of_its_own(image):
+    """Windows (b, F) of one image: no two frames alike where it has colours."""
     torch.manual_seed(0)
-    pixels = torch.from_numpy(normalise(np.broadcast_to(picture, (8, 4, *picture.shape)).copy()))
+    pixels = torch.from_numpy(normalise(np.broadcast_to(image, (8, 4, *image.shape)).copy()))
     before, after = shown(pixels), shown(jitter_colours(pixels, 0.5))
     assert after.shape == before.shape and after.min() >= -1e-6 and after.max() <= 1 + 1e-6
     np.testing.assert_allclose(after[..., :8, :], before[..., :8, :], atol=1e-5)

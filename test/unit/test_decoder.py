@@ -154,13 +154,13 @@ def test_a_plan_is_a_strip_with_its_cost_and_the_way(bundle) -> None:
     found = Bundle.load(bundle)
     nodes = read_roadmap(found).nodes
     plan = nodes[:7]
-    picture = Imagination(found).plan(plan)
-    assert picture.shape[1] == 640 and picture.nbytes < MOST_BYTES
+    image = Imagination(found).plan(plan)
+    assert image.shape[1] == 640 and image.nbytes < MOST_BYTES
     forget(bundle, 'roadmap')
     single = Imagination(Bundle.load(bundle)).plan(plan)
-    assert single.shape[0] < picture.shape[0]
-    assert (single[:100] == picture[:100]).all()  # the same plan above
-    assert (single[110:] != picture[110 : len(single)]).any()  # another cost below
+    assert single.shape[0] < image.shape[0]
+    assert (single[:100] == image[:100]).all()  # the same plan above
+    assert (single[110:] != image[110 : len(single)]).any()  # another cost below
     assert Imagination(Bundle.load(bundle)).plan(nodes[:33]).shape[1] == 640
 
 

@@ -133,7 +133,7 @@ def test_it_is_evaluated_by_the_paper_s_protocol(
         ('point_env:lewm/Clockless-v0', find_task, "expected metadata 'render_fps'"),
         ('point_env:lewm/Grey-v0', Task.render, r'renders uint8 of shape \(40, 60\)'),
         ('point_env:lewm/MutePoint-v0', Task.sample_goal, 'expected methods get_state'),
-        ('point_env:lewm/Pictured-v0', Task.sample_goal, 'expected methods get_state'),
+        ('point_env:lewm/Visible-v0', Task.sample_goal, 'expected methods get_state'),
         ('point_env:lewm/Unjudged-v0', Task.reached, 'expected a method achieves'),
         ('point_env:lewm/Point-v0', Task.perturb, "no perturbation 'push': expected 'teleport'"),
     ],

@@ -210,7 +210,7 @@ DEPTH_PNG = cv2.imencode('.png', DEPTH)[1].tobytes()
         ('16UC1; compressedDepth', bytes(12) + DEPTH_PNG),  # before it could be anything else
     ],
 )
-def test_depth_in_a_png_is_the_picture_of_the_raw_depth(form, data):
+def test_depth_in_a_png_is_the_image_of_the_raw_depth(form, data):
     """It was read as 8 bits, almost black, whatever the scale."""
     raw = decode('16UC1', *packed(DEPTH), scale=4000)
     assert raw.max() == 255
@@ -242,7 +242,7 @@ def test_a_form_of_compressed_depth_that_is_not_read_is_named(form):
 
 @pytest.mark.parametrize(('pattern', 'tile'), BAYER.items())
 def test_a_bayer_pattern_compressed_as_grey_is_seen_in_colour(pattern, tile):
-    """The format still says what it was; with colours in the picture it has been converted."""
+    """The format still says what it was; with colours in the image it has been converted."""
     raw = np.tile(np.array(tile, dtype=np.uint8), (4, 5))
     png = cv2.imencode('.png', raw)[1].tobytes()
     image = decode_compressed(png, f'bayer_{pattern}8; png compressed ')
@@ -263,7 +263,7 @@ def test_the_contract_states_the_order_of_8uc3(order, seen):
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg'])
-def test_a_compressed_picture_cannot_claim_any_size(suffix):
+def test_a_compressed_image_cannot_claim_any_size(suffix):
     """The head is believed before a byte is allocated: 60000 x 60000 would take 11 GB."""
     data = bytearray(cv2.imencode(suffix, GREY)[1].tobytes())
     if suffix == '.png':
@@ -276,10 +276,10 @@ def test_a_compressed_picture_cannot_claim_any_size(suffix):
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg'])
-def test_a_compressed_picture_that_is_cut_is_refused(suffix):
-    """Wherever it is cut: some versions of OpenCV would fill the rest of the picture with grey."""
-    picture = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
-    data = cv2.imencode(suffix, picture)[1].tobytes()
+def test_a_compressed_image_that_is_cut_is_refused(suffix):
+    """Wherever it is cut: some versions of OpenCV would fill the rest of the image with grey."""
+    image = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    data = cv2.imencode(suffix, image)[1].tobytes()
     for end in range(len(data) - 4):  # a PNG's last four bytes are a checksum
         with pytest.raises(ObservationError, match='cut short|cannot be decoded'):
             decode_compressed(data[:end])
@@ -287,10 +287,10 @@ def test_a_compressed_picture_that_is_cut_is_refused(suffix):
         decode_compressed(data[: len(data) // 2])
 
 
-def test_a_jpeg_cut_after_the_picture_within_it_is_refused():
-    """The end of a preview in its head is not the end of the picture."""
-    picture = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
-    data = cv2.imencode('.jpg', picture)[1].tobytes()
+def test_a_jpeg_cut_after_the_image_within_it_is_refused():
+    """The end of a preview in its head is not the end of the image."""
+    image = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    data = cv2.imencode('.jpg', image)[1].tobytes()
     preview = b'\xff\xe1' + (len(data) + 2).to_bytes(2) + data
     whole = data[:2] + preview + data[2:]
     np.testing.assert_array_equal(decode_compressed(whole), decode_compressed(data))
@@ -299,7 +299,7 @@ def test_a_jpeg_cut_after_the_picture_within_it_is_refused():
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg'])
-def test_bytes_after_the_end_of_a_compressed_picture_do_no_harm(suffix):
+def test_bytes_after_the_end_of_a_compressed_image_do_no_harm(suffix):
     """Some cameras fill their buffers up."""
     data = cv2.imencode(suffix, PIXELS)[1].tobytes()
     np.testing.assert_array_equal(decode_compressed(data + bytes(100)), decode_compressed(data))
@@ -310,7 +310,7 @@ def test_bytes_after_the_end_of_a_compressed_picture_do_no_harm(suffix):
     [(2**31, 2**31, 2**32 - 1), (2**31, 1, 3), (1, 2**31, 2**32 - 1), (2**32 - 1, 2, 6)],
 )
 def test_huge_declared_sizes_are_refused_before_anything_is_allocated(height, width, step):
-    """The numbers of the message are compared with its data, and no picture is made of them."""
+    """The numbers of the message are compared with its data, and no image is made of them."""
     tracemalloc.start()
     with pytest.raises(ObservationError, match='step|bytes'):
         decode('rgb8', height, width, step, bytes(12))
@@ -318,7 +318,7 @@ def test_huge_declared_sizes_are_refused_before_anything_is_allocated(height, wi
     tracemalloc.stop()
 
 
-@pytest.mark.parametrize('data', [b'', b'no picture at all', bytes(300)])
+@pytest.mark.parametrize('data', [b'', b'no image at all', bytes(300)])
 def test_undecodable_compressed_image_is_refused(data):
     """Bytes that are no JPEG or PNG are refused with their number."""
     with pytest.raises(ObservationError, match='cannot be decoded: expected JPEG or PNG'):
@@ -335,7 +335,7 @@ def test_crop_takes_x_before_y():
 
 @pytest.mark.parametrize('crop', [(50, 0, 11, 16), (0, 30, 16, 11), (60, 40, 1, 1)])
 def test_crop_outside_the_image_is_refused(crop):
-    """A crop that leaves the picture names itself and the picture's size."""
+    """A crop that leaves the image names itself and the image's size."""
     with pytest.raises(ObservationError) as caught:
         prepare(np.zeros((40, 60, 3), dtype=np.uint8), 16, crop=crop)
     assert str(list(crop)) in str(caught.value)
@@ -345,7 +345,7 @@ def test_crop_outside_the_image_is_refused(crop):
 @pytest.mark.parametrize('shape', [(480, 640), (64, 64), (30, 40), (64, 32), (200, 64), (1, 1)])
 @pytest.mark.parametrize('size', [64, 224])
 def test_prepared_image_has_the_model_size(shape, size):
-    """Any picture becomes (size, size, 3) uint8, contiguous; one colour stays that colour."""
+    """Any image becomes (size, size, 3) uint8, contiguous; one colour stays that colour."""
     image = np.full((*shape, 3), (10, 120, 240), dtype=np.uint8)
     ready = prepare(image, size)
     assert (ready.shape, ready.dtype) == ((size, size, 3), np.uint8)

@@ -106,10 +106,10 @@ def test_a_latent_of_another_shape_or_not_finite_is_refused(change, reason):
         vector(message, 8)
 
 
-def test_a_picture_keeps_every_bit():
+def test_an_image_keeps_every_bit():
     """RGB → Image → RGB, over the wire."""
-    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(from_message(sent(image_message(picture, header(1)))), picture)
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(from_message(sent(image_message(image, header(1)))), image)
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_the_smallest_change_ends_it() -> None:
 
 
 def test_a_robot_that_was_stopped_for_it_does_not_end_it() -> None:
-    """Once above the limit it lasts until the picture changes."""
+    """Once above the limit it lasts until the image changes."""
     latents = [STILL] * 20 + [OTHER]
     found = freeze([True] * 8 + [False] * 13, latents)
     assert min(found[7:20]) == pytest.approx(0.7)

@@ -32,28 +32,28 @@ def task(shared_task: Task) -> Task:
 
 
 def rest(task: Task, frames: int) -> list[np.ndarray]:
-    """Pictures of a robot at rest, one before each 0.05 s."""
-    pictures = []
+    """Images of a robot at rest, one before each 0.05 s."""
+    images = []
     for _ in range(frames):
-        pictures.append(task.render())
+        images.append(task.render())
         task.step(np.zeros(2), FRAME)
-    return pictures
+    return images
 
 
-def changed(picture: np.ndarray, before: np.ndarray, by: int = 10) -> int:
+def changed(image: np.ndarray, before: np.ndarray, by: int = 10) -> int:
     """Number of pixels that differ by more than ``by``."""
-    return int((np.abs(picture.astype(int) - before).max(axis=2) > by).sum())
+    return int((np.abs(image.astype(int) - before).max(axis=2) > by).sum())
 
 
 @pytest.mark.parametrize('kind', PERTURBATIONS)
-def test_physical_ones_change_the_state_and_the_others_only_the_picture(task, kind):
-    """By the table; the goal's picture shows the world as it should be all the while."""
+def test_physical_ones_change_the_state_and_the_others_only_the_image(task, kind):
+    """By the table; the goal's image shows the world as it should be all the while."""
     goal = task.set_goal(task.sample_goal())
     before = task.state()
     task.perturb(kind)
     assert (not np.array_equal(task.state(), before)) == PERTURBATIONS[kind].physical
     task.render()
-    np.testing.assert_array_equal(task.goal_picture(), goal)
+    np.testing.assert_array_equal(task.goal_image(), goal)
 
 
 @pytest.mark.parametrize('kind', ['teleport', 'colour', 'occlusion', 'camera_shift', 'light'])
@@ -73,25 +73,25 @@ def test_a_reset_ends_them(task, kind):
     rest(task, 20)
     task.rng = np.random.default_rng(5)
     task.reset()
-    for picture, expected in zip(rest(task, 20), before, strict=True):
-        np.testing.assert_array_equal(picture, expected)
+    for image, expected in zip(rest(task, 20), before, strict=True):
+        np.testing.assert_array_equal(image, expected)
 
 
 def test_an_occlusion_hides_a_square_for_a_second(task):
-    """45 % of the side of the picture, gone after 20 frames."""
+    """45 % of the side of the image, gone after 20 frames."""
     before = rest(task, 1)[0]
     task.perturb('occlusion')
-    pictures = rest(task, 25)
-    dark = [(p == 70).all(axis=2) for p in pictures]
+    images = rest(task, 25)
+    dark = [(p == 70).all(axis=2) for p in images]
     assert [bool(d.any()) for d in dark] == [True] * 20 + [False] * 5
     rows, columns = np.nonzero(dark[0])
     assert len(rows) == round(COVER * 64) ** 2
     assert np.ptp(rows) == np.ptp(columns) == round(COVER * 64) - 1
-    assert changed(pictures[-1], before) == 0
+    assert changed(images[-1], before) == 0
 
 
-def test_a_frozen_camera_repeats_one_picture_while_the_world_goes_on(task):
-    """For two seconds; then the picture jumps to where the world is."""
+def test_a_frozen_camera_repeats_one_image_while_the_world_goes_on(task):
+    """For two seconds; then the image jumps to where the world is."""
     push = np.array(task.model.actuator_ctrlrange[:, 1])
     task.perturb('freeze')
     first = task.render()
@@ -111,13 +111,13 @@ def test_light_dims_everything(task):
     assert share.std() < 0.02
 
 
-def test_a_camera_shift_moves_the_picture_and_stays(task):
-    """8 % of 64 px is 5 px: the picture moved back fits the old one far better."""
+def test_a_camera_shift_moves_the_image_and_stays(task):
+    """8 % of 64 px is 5 px: the image moved back fits the old one far better."""
     before = task.render().astype(int)
     task.perturb('camera_shift')
-    picture = rest(task, 30)[-1]
+    image = rest(task, 30)[-1]
     fits = {
-        (x, y): np.abs(np.roll(picture, (y, x), (0, 1))[8:-8, 8:-8] - before[8:-8, 8:-8]).mean()
+        (x, y): np.abs(np.roll(image, (y, x), (0, 1))[8:-8, 8:-8] - before[8:-8, 8:-8]).mean()
         for x in range(-7, 8)
         for y in range(-7, 8)
     }
@@ -130,11 +130,11 @@ def test_a_drift_is_slow_and_comes_back(task):
     """No frame differs much from the one before; a quarter of 20 s later it is 8 px away."""
     before = task.render()
     task.perturb('drift')
-    pictures = rest(task, 401)
-    steps = [changed(a, b) for a, b in zip(pictures, pictures[1:])]
-    assert changed(pictures[0], before) == 0
-    assert max(steps) < 0.5 * changed(pictures[100], before)
-    assert changed(pictures[400], before) < 0.2 * changed(pictures[100], before)
+    images = rest(task, 401)
+    steps = [changed(a, b) for a, b in zip(images, images[1:])]
+    assert changed(images[0], before) == 0
+    assert max(steps) < 0.5 * changed(images[100], before)
+    assert changed(images[400], before) < 0.2 * changed(images[100], before)
 
 
 def test_perturbations_add_up(task):

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated pusher and puck: physics, pictures, goals, with the real MuJoCo."""
+"""The simulated pusher and puck: physics, images, goals, with the real MuJoCo."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def put(table: Push, *pose: float) -> None:
     table._mujoco.mj_forward(table.model, table.data)
 
 
-def seen(picture: np.ndarray, red: bool) -> np.ndarray:
-    """Centre (2,) [m] of what is red (the puck), or blue (the pusher), in a picture."""
+def seen(image: np.ndarray, red: bool) -> np.ndarray:
+    """Centre (2,) [m] of what is red (the puck), or blue (the pusher), in an image."""
     high, low = (0, 2) if red else (2, 0)
-    mask = (picture[..., high] > 110) & (picture[..., low] < 90)
+    mask = (image[..., high] > 110) & (image[..., low] < 90)
     assert mask.sum() > 20
     row, column = np.argwhere(mask).mean(axis=0)
-    size = picture.shape[0]
+    size = image.shape[0]
     metre = size / (2 * 1.55 * np.tan(np.radians(12.5)))  # discs lie 5 cm above the table
     return np.array([column - (size - 1) / 2, (size - 1) / 2 - row]) / metre
 
@@ -101,7 +101,7 @@ def test_a_puck_that_is_let_go_stops(table):
     assert abs(table.state()[6]) < 1e-3
 
 
-def test_nothing_leaves_the_picture(table, contract):
+def test_nothing_leaves_the_image(table, contract):
     """However it is driven, both stay within their limits and are seen nearly whole."""
     policy = UniformPolicy(contract, np.random.default_rng(1))
     sizes = []
@@ -111,21 +111,21 @@ def test_nothing_leaves_the_picture(table, contract):
             table.step(policy.act(0), 10)
         pose = np.abs(table.state()[:4])
         assert pose[:2].max() < 0.295 and pose[2:].max() < 0.175
-        picture = table.render()
-        sizes.append(((picture[..., 2] > 110) & (picture[..., 0] < 90)).sum())
+        image = table.render()
+        sizes.append(((image[..., 2] > 110) & (image[..., 0] < 90)).sum())
     put(table, 0.0, 0.0, 0.16, 0.16)
-    picture = table.render()
-    assert min(sizes) > 0.8 * ((picture[..., 2] > 110) & (picture[..., 0] < 90)).sum()
+    image = table.render()
+    assert min(sizes) > 0.8 * ((image[..., 2] > 110) & (image[..., 0] < 90)).sum()
 
 
-def test_a_picture_shows_where_both_are(table):
+def test_an_image_shows_where_both_are(table):
     """Centres of red and blue, read from 64 px, are the pose within a pixel, 1.1 cm."""
     for pose in ((-0.2, 0.1, 0.05, -0.1), (0.25, -0.25, 0.0, 0.15), (0.0, 0.0, -0.16, -0.16)):
         put(table, *pose)
-        picture = table.render()
-        assert (picture.shape, picture.dtype) == ((64, 64, 3), np.uint8)
-        np.testing.assert_allclose(seen(picture, red=True), pose[2:], atol=0.011)
-        np.testing.assert_allclose(seen(picture, red=False), pose[:2], atol=0.011)
+        image = table.render()
+        assert (image.shape, image.dtype) == ((64, 64, 3), np.uint8)
+        np.testing.assert_allclose(seen(image, red=True), pose[2:], atol=0.011)
+        np.testing.assert_allclose(seen(image, red=False), pose[:2], atol=0.011)
 
 
 def test_resets_do_not_overlap(table):
@@ -170,16 +170,16 @@ def test_goals_are_within_the_pusher_s_reach(table):
 
 
 def test_a_goal_can_be_reached_by_pushing(table):
-    """Driving along the line to the goal's pusher ends at the goal, as its picture shows."""
+    """Driving along the line to the goal's pusher ends at the goal, as its image shows."""
     put(table, -0.2, 0.0, 0.0, 0.0)
     goal = np.array([0.1 - Push.CONTACT, 0.0, 0.1, 0.0])
-    picture = table.set_goal(goal)
+    image = table.set_goal(goal)
     assert not table.reached()
     while table.state()[0] < goal[0] and table.time < 2.0:
         table.step(np.array([0.2, 0.0]), 2)
     table.step(np.zeros(2), 20)
     assert table.reached()
-    assert (np.abs(table.render().astype(int) - picture).max(axis=2) > 60).sum() < 60
+    assert (np.abs(table.render().astype(int) - image).max(axis=2) > 60).sum() < 60
 
 
 def test_success_is_the_puck_within_3_cm(table):
@@ -193,18 +193,18 @@ def test_success_is_the_puck_within_3_cm(table):
     assert not table.reached()
 
 
-def test_the_goal_s_picture_is_the_picture_at_the_goal(table):
+def test_the_goal_s_image_is_the_image_at_the_goal(table):
     """Byte for byte, even while the camera is disturbed; the world does not move."""
     goal = np.array([-0.1, -0.1, 0.05, 0.0])
     before = table.state()
     table.perturb('colour')
     table.perturb('light')
     table.perturb('camera_shift')
-    picture = table.set_goal(goal)
+    image = table.set_goal(goal)
     np.testing.assert_array_equal(table.state(), before)
     table.reset()
     put(table, *goal)
-    np.testing.assert_array_equal(table.render(), picture)
+    np.testing.assert_array_equal(table.render(), image)
 
 
 def test_teleport_and_push_move_the_puck_alone(table):

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated arm: physics, pictures, goals and perturbations, with the real MuJoCo."""
+"""The simulated arm: physics, images, goals and perturbations, with the real MuJoCo."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def test_arm_without_torque_comes_to_rest(arm):
     assert np.abs(arm.state()[2:]).max() < 1e-3
 
 
-def test_picture_depends_on_the_state_only(arm):
-    """Two pictures of one state are equal, byte for byte, whatever was drawn in between."""
+def test_image_depends_on_the_state_only(arm):
+    """Two images of one state are equal, byte for byte, whatever was drawn in between."""
     first = arm.render()
     assert (first.shape, first.dtype) == ((64, 64, 3), np.uint8)
     second = arm.render()
@@ -117,15 +117,15 @@ def test_picture_depends_on_the_state_only(arm):
     np.testing.assert_array_equal(arm.render(), first)
 
 
-def test_picture_shows_the_pose(arm):
-    """Half a tenth of a radian in either joint changes the picture; the table stays."""
+def test_image_shows_the_pose(arm):
+    """Half a tenth of a radian in either joint changes the image; the table stays."""
     put(arm, 0.3, 0.8)
     arm.step(np.zeros(2))
-    picture = arm.render().astype(int)
+    image = arm.render().astype(int)
     for shoulder, elbow in ((0.35, 0.8), (0.3, 0.85)):
         put(arm, shoulder, elbow)
         arm.step(np.zeros(2))
-        difference = np.abs(arm.render() - picture).max(axis=2)
+        difference = np.abs(arm.render() - image).max(axis=2)
         assert 5 < (difference > 20).sum() < 800
 
 
@@ -134,8 +134,8 @@ def test_upper_arm_is_where_the_pose_says(arm):
 
     def red_centre():
         arm.step(np.zeros(2))
-        picture = arm.render().astype(int)
-        red = (picture[..., 0] > 120) & (picture[..., 1] < 90) & (picture[..., 2] < 90)
+        image = arm.render().astype(int)
+        red = (image[..., 0] > 120) & (image[..., 1] < 90) & (image[..., 2] < 90)
         assert red.sum() > 20
         return np.argwhere(red).mean(axis=0)
 
@@ -147,16 +147,16 @@ def test_upper_arm_is_where_the_pose_says(arm):
     assert row < 28 and abs(column - 32) < 6
 
 
-def test_goal_picture_is_the_picture_at_the_goal(arm):
+def test_goal_image_is_the_image_at_the_goal(arm):
     """set_goal shows what the camera will see there, and does not move the arm."""
     before = arm.state()
     goal = np.array([-1.0, 0.7])
-    picture = arm.set_goal(goal)
+    image = arm.set_goal(goal)
     np.testing.assert_array_equal(arm.state(), before)
-    assert not np.array_equal(picture, arm.render())
+    assert not np.array_equal(image, arm.render())
     arm.data.qpos[:] = goal
     arm._mujoco.mj_forward(arm.model, arm.data)
-    np.testing.assert_array_equal(arm.render(), picture)
+    np.testing.assert_array_equal(arm.render(), image)
 
 
 def test_success_needs_both_joints_within_the_tolerance(arm):
@@ -227,7 +227,7 @@ def test_teleport_moves_both_joints_at_once(arm):
 
 
 def test_teleport_is_seen(arm):
-    """The next picture shows the arm elsewhere."""
+    """The next image shows the arm elsewhere."""
     before = arm.render().astype(int)
     arm.perturb('teleport')
     assert (np.abs(arm.render() - before).max(axis=2) > 40).sum() > 100

@@ -63,7 +63,7 @@ def test_a_dead_dimension_gets_the_floor() -> None:
 
 @pytest.mark.parametrize('error', [0.0, np.nan, np.inf])
 def test_nominal_data_without_an_error_to_measure_is_refused(error: float) -> None:
-    """A picture that never changes, or a broken model, gives no scale."""
+    """An image that never changes, or a broken model, gives no scale."""
     with pytest.raises(CalibrationError, match='nominal prediction error'):
         nominal_scale(np.full((10, 4), error), np.zeros((10, 4)))
 

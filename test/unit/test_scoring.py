@@ -26,10 +26,10 @@ PERIOD = NS_PER_S // 20
 
 
 class Seeing(PointMass):
-    """A point mass whose picture holds its state."""
+    """A point mass whose image holds its state."""
 
     def encode(self, image: np.ndarray) -> np.ndarray:
-        """Return the state that is written into the picture."""
+        """Return the state that is written into the image."""
         return image[0, :, 0].astype(np.float32) / 100
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator sees: pictures and text say what the trace holds, and nothing else."""
+"""What an operator sees: images and text say what the trace holds, and nothing else."""
 
 from __future__ import annotations
 
@@ -150,17 +150,17 @@ def test_a_score_that_is_no_number_is_at_the_top():
     assert height(scores, -1, 2) == pytest.approx([0, 0, 1 / 3, 1, 1, 1])
 
 
-# The pictures.
+# The images.
 
 
-def has(picture: np.ndarray, colour: canvas.Colour) -> np.ndarray:
-    """Where a picture (H, W, 3) has a colour, nearly."""
-    return (np.abs(picture.astype(int) - colour) <= 12).all(axis=-1)
+def has(image: np.ndarray, colour: canvas.Colour) -> np.ndarray:
+    """Where an image (H, W, 3) has a colour, nearly."""
+    return (np.abs(image.astype(int) - colour) <= 12).all(axis=-1)
 
 
-def curve(picture: np.ndarray) -> np.ndarray:
-    """Where a picture (H, W, 3) is blue, however thin the line is there."""
-    return picture[..., 2].astype(int) - picture[..., 0] > 40
+def curve(image: np.ndarray) -> np.ndarray:
+    """Where an image (H, W, 3) is blue, however thin the line is there."""
+    return image[..., 2].astype(int) - image[..., 0] > 40
 
 
 @pytest.mark.parametrize('threshold', [1.0, 16.0, 70.0])
@@ -168,9 +168,9 @@ def test_plot_draws_the_threshold_where_it_is(threshold):
     """A dashed red line across, in the row of its value, with its alpha; none without one."""
     trace = traced([0.5] * 40, threshold)
     trace.alpha = 0.05
-    picture = plot.plot(trace.snapshot(2.0))
+    image = plot.plot(trace.snapshot(2.0))
     row = round(float(plot.y_of(np.array([threshold]), -1, 2)[0]))
-    red = has(picture, canvas.THRESHOLD)[:, plot.LEFT + 1 : plot.RIGHT]
+    red = has(image, canvas.THRESHOLD)[:, plot.LEFT + 1 : plot.RIGHT]
     assert red[row].mean() > 0.5
     others = np.delete(red[plot.TOP : plot.BOTTOM], row - plot.TOP, axis=0)
     assert others.mean(axis=1).max() < 0.2  # the letters
@@ -182,9 +182,9 @@ def test_plot_draws_the_threshold_where_it_is(threshold):
 @pytest.mark.parametrize('score', [0.3, 3.0, 90.0])
 def test_plot_draws_the_scores_where_they_are(score):
     """At the row of the score, over the columns of its time, and nowhere left of that."""
-    picture = plot.plot(snapped([score] * 601))  # 30 of 60 s
+    image = plot.plot(snapped([score] * 601))  # 30 of 60 s
     row = round(float(plot.y_of(np.array([score]), -1, 2)[0]))
-    blue = curve(picture)
+    blue = curve(image)
     middle = round(float(plot.x_of(np.array([-30.0]), 60.0)[0]))
     assert blue[row - 1 : row + 2, middle + 2 : plot.RIGHT - 5].any(axis=0).all()
     assert not blue[plot.TOP : plot.BOTTOM, : middle - 2].any()
@@ -197,13 +197,13 @@ def test_plot_leaves_gaps_open_and_marks_what_is_no_number():
     for index in range(600, 801):
         score = math.nan if index == 700 else 2.0
         trace.add(START + index * NS_PER_S // RATE, score, index / RATE)
-    picture = plot.plot(trace.snapshot(40.0))
+    image = plot.plot(trace.snapshot(40.0))
     column = {i: round(float(plot.x_of(np.array([(i - 800) / RATE]), 60.0)[0])) for i in (400, 700)}
     row = round(float(plot.y_of(np.array([2.0]), -1, 2)[0]))
-    blue = curve(picture)[row - 2 : row + 3]
+    blue = curve(image)[row - 2 : row + 3]
     assert not blue[:, column[400] - 20 : column[400]].any()
     assert blue[:, column[700] - 20 : column[700] - 3].any(axis=0).all()
-    assert has(picture, canvas.THRESHOLD)[plot.TOP + 4, column[700]]
+    assert has(image, canvas.THRESHOLD)[plot.TOP + 4, column[700]]
 
 
 def test_plot_shows_a_single_score_between_gaps():
@@ -233,16 +233,16 @@ def test_plot_shades_events_over_their_time():
     assert not surprise[columns[30] + 2 :].any()
 
 
-def test_pictures_fit_into_one_segment_of_shared_memory():
+def test_images_fit_into_one_segment_of_shared_memory():
     """Fast DDS as it comes cuts what is larger than 512 KiB."""
     seen = snapped([2.0] * 10)
     frame = np.zeros((1080, 1920, 3), np.uint8)
-    for picture in (
+    for image in (
         plot.plot(seen),
         camera.annotated(frame, frame, None, seen),
     ):
-        assert picture.dtype == np.uint8
-        assert picture.nbytes < 2**19 - 2**12
+        assert image.dtype == np.uint8
+        assert image.nbytes < 2**19 - 2**12
 
 
 @pytest.mark.parametrize('level', list(Level))

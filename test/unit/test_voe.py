@@ -57,7 +57,7 @@ def before(trial: Trial, stamp: int) -> np.ndarray:
 def test_trials_are_equal_up_to_the_event(protocol: Trials) -> None:
     """Same start, goals, commands and scores; other ones from the first frame that shows it.
 
-    A teleport is in the first frame after it; the first frozen picture is a new one.
+    A teleport is in the first frame after it; the first frozen image is a new one.
     """
     with tqdm(disable=True) as bar:
         normal, trials = protocol.run(['teleport', 'freeze'], (7, 0), bar)
@@ -73,7 +73,7 @@ def test_trials_are_equal_up_to_the_event(protocol: Trials) -> None:
     assert trials['freeze'].shown > trials['freeze'].began
     assert np.array_equal(trials['teleport'].scores, again['teleport'].scores)
     assert not np.array_equal(other.scores[:60], normal.scores[:60])
-    # The monitor of the node, with its own default: equal pictures for more than 0.3 s.
+    # The monitor of the node, with its own default: equal images for more than 0.3 s.
     events = trials['freeze'].events['frozen_camera']
     assert 0.3e9 < events[0].start - trials['freeze'].began < 1.0e9
     assert not normal.events['frozen_camera'] and not normal.events['surprise']
@@ -110,10 +110,10 @@ def test_the_shipped_bundle_tells_teleports_from_colours(
     tmp_path: Path, hasty: Path, capsys
 ) -> None:
     """Three trials of each: all teleports detected at once and above all colours; JSON, figure."""
-    picture = tmp_path / 'voe.png'
+    image = tmp_path / 'voe.png'
     command = ['evaluate', 'reacher', '--voe', '--trials', '3', '--kinds', 'teleport', 'colour']
-    assert cli.main([*command, '--preset', str(hasty), '--json', '--figure', str(picture)]) == 0
-    expected = cv2.imread(str(picture.with_stem('voe_expected')))
+    assert cli.main([*command, '--preset', str(hasty), '--json', '--figure', str(image)]) == 0
+    expected = cv2.imread(str(image.with_stem('voe_expected')))
     assert expected.shape == (2 * 172, 640, 3)  # a row for each kind
     figures = json.loads(capsys.readouterr().out)
     assert list(figures['kinds']) == ['teleport', 'colour']
@@ -125,7 +125,7 @@ def test_the_shipped_bundle_tells_teleports_from_colours(
     assert figures['teleport_vs_colour_auroc'] >= 0.8
     assert figures['balanced_accuracy'] >= 0.8
     assert figures['false_alarms'] == {}
-    assert picture.read_bytes().startswith(b'\x89PNG')
+    assert image.read_bytes().startswith(b'\x89PNG')
 
 
 def test_false_alarms_of_a_bag(tiny_bundle: Bundle, tmp_path: Path, capsys) -> None:
