@@ -176,11 +176,11 @@ class Switched(RecedingHorizonPlanner):
 
     blocks = 3.0
 
-    def _cost(self, goal: np.ndarray, field: Field | None) -> Any:
+    def _cost(self, goal: np.ndarray, field: Field | None, now: float = np.inf) -> Any:
         if field is not None and self._newest is not None:
             near = field.value(self._newest) < self.blocks * self._spec.block
             field = None if near else field
-        return super()._cost(goal, field)
+        return super()._cost(goal, field, now)
 
     def plan(self, context: Context, *args: Any) -> Plan:
         """Remember the newest latent, then plan."""

@@ -40,9 +40,9 @@ LEAVE = 2.0
 #: Part of a control period for which plans use ``max_rate``, which counts real time: a tick may
 #: come early by the rest.
 RATED = 0.9
-#: Candidates are told apart up to so much more time to the goal than now [s]; worse ones only seem
+#: Candidates are told apart up to so many blocks more to the goal than now; worse ones only seem
 #: worse still, and most nodes of the map are left out.
-DETOUR = 0.5
+DETOUR = 2.0
 
 
 @dataclass(frozen=True)
@@ -315,7 +315,7 @@ class RecedingHorizonPlanner:
         counted = np.flatnonzero(weights)[0]
         # A graph captured on a GPU is made for one shape.
         captured = self._engine.provider.startswith('cuda')
-        arrays = field.arrays if captured else field.within(now + DETOUR)
+        arrays = field.arrays if captured else field.within(now + DETOUR * self._spec.block)
         return field_cost, (weights[counted:].astype(np.float32), *arrays)
 
     def _search(
