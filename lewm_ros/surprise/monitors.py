@@ -21,6 +21,8 @@ DRIFT_SPAN = 10.0
 PAUSE = 1.0
 #: Commands that change by more than this should move the robot [standard deviations].
 MOVING = 0.2
+#: Part of the time without such commands that a camera is trusted again for.
+TRUST = 0.25
 
 
 class RunningMean:
@@ -88,8 +90,10 @@ class FrozenCamera:
 
     Equal frames have bit-equal latents, and the frames of a real camera are never equal. A
     simulated one sends equal frames of a robot at rest: they count only while the robot should
-    move. Once above ``limit`` [s] the figure stays until the image changes, because a robot
-    that was stopped for it no longer should.
+    move, and :data:`TRUST` of the rest is taken off, so that commands which change from time to
+    time add up, but not a twitch now and then that is too small to show. Once above ``limit`` [s]
+    the figure stays until the image changes, because a robot that was stopped for it no longer
+    should move.
     """
 
     def __init__(self, limit: float) -> None:
@@ -105,7 +109,7 @@ class FrozenCamera:
         elif moving:
             self._seconds += (stamp - last[0]) / NS_PER_S
         elif self._seconds <= self.limit:
-            self._seconds = 0.0
+            self._seconds = max(0.0, self._seconds - TRUST * (stamp - last[0]) / NS_PER_S)
         return self._seconds
 
 

@@ -83,6 +83,13 @@ def test_a_robot_at_rest_is_no_frozen_camera() -> None:
     assert max(freeze([i % 20 == 0 for i in range(1000)])) < 0.2
 
 
+def test_commands_that_change_from_block_to_block_add_up() -> None:
+    """Half of the time they should move the robot: later than if always, but it is found."""
+    found = freeze([True, True, False, False] * 4)
+    assert found[4:6] == pytest.approx([0.15, 0.25])
+    assert max(found[:12]) < 0.5 < found[13]
+
+
 def test_the_smallest_change_ends_it() -> None:
     """Latents are compared bit by bit."""
     assert freeze([True] * 5, [STILL, STILL, STILL, OTHER, OTHER])[3:] == [0.0, 0.1]
