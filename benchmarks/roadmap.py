@@ -42,7 +42,8 @@ from lewm_ros.time import NS_PER_S
 REFUSALS, FRESH = 40, 400
 #: Geoms that a goal image lacks where the object is absent.
 OBJECT = {'reacher': ('upper', 'fore', 'tip'), 'push': ('puck',)}
-GOALS, WAY, FIELDS = 8, 12, 20  #: timed: goals so many blocks ahead in --fresh, and fields
+#: Timed: ways to so many goals, of so many blocks, and new fields.
+GOALS, WAY, FIELDS = 8, 12, 20
 FEW, OWN = 10, 40  #: recorded episodes of a small map, own runs that it grows by
 
 
@@ -136,7 +137,8 @@ def plan_times(
     }
     past = np.zeros((spec.history - 1, spec.frameskip * bundle.contract.action.size))
     idle = np.zeros((spec.frameskip, bundle.contract.action.size))
-    step, times = round(spec.block / bundle.manifest.camera_period), {name: [] for name in planners}
+    times: dict[str, list[float]] = {name: [] for name in planners}
+    step = round(spec.block / bundle.manifest.camera_period)
     behind = step * (spec.history - 1)
     for last in rng.integers(behind + step * WAY, len(fresh), GOALS):
         for number in range(WAY):  # the recorded way to the goal, a block at a time
@@ -182,15 +184,8 @@ class Switched(RecedingHorizonPlanner):
     blocks = 3.0
 
     def _cost(self, goal: np.ndarray, field: Field | None, now: float = np.inf) -> Any:
-        if field is not None and self._newest is not None:
-            near = field.value(self._newest) < self.blocks * self._spec.block
-            field = None if near else field
-        return super()._cost(goal, field, now)
-
-    def plan(self, context: Context, *args: Any) -> Plan:
-        """Remember the newest latent, then plan."""
-        self._newest: np.ndarray | None = context.latents[-1]
-        return super().plan(context, *args)
+        near = now < self.blocks * self._spec.block
+        return super()._cost(goal, None if near else field, now)
 
 
 def ablations(

@@ -24,6 +24,7 @@ class Engine(Protocol):
     name: str  #: one of ``lewm_ros.engines.ENGINES``
     provider: str  #: what computes, e.g. 'CPUExecutionProvider' or 'cuda'
     precision: str  #: of a rollout's products, 'f32' or 'bf16'
+    captures: bool = False  #: graphs for one shape of each array: costs of another take seconds
 
     def encode(self, image: np.ndarray) -> np.ndarray:
         """(S, S, 3) uint8 from ``imaging.prepare`` → latent (D,) float32; always in f32."""

@@ -174,14 +174,14 @@ class TorchEngine(ReferenceEngine):
         self, bundle: Bundle, threads: int, precision: str, provider: str, horizon: int
     ) -> None:
         super().__init__(bundle, threads, precision, provider, horizon)
-        self._on_cuda = self.provider.startswith('cuda')
+        self.captures = self.provider.startswith('cuda')
         self._exact = self._make_rollout(torch.float32)
         self._fast = self._exact if self.precision == 'f32' else self._make_rollout(torch.bfloat16)
         self._graphs: dict[tuple[object, ...], CapturedCall] = {}
 
     def encode(self, image: np.ndarray) -> np.ndarray:
         """Encode a prepared image (S, S, 3) uint8 to its latent (D,) float32."""
-        if not self._on_cuda or self._encoder is not None:
+        if not self.captures or self._encoder is not None:
             return super().encode(image)
         check_image(self._manifest, image)
         return self._captured(('encode',), self._model.encode, normalise(image)[None, None])[0, 0]
@@ -190,7 +190,7 @@ class TorchEngine(ReferenceEngine):
         self, context: np.ndarray, past: np.ndarray, actions: np.ndarray, exact: bool = True
     ) -> np.ndarray:
         """Predict (S, N', D) latents; see :meth:`lewm_ros.engines.Engine.rollout`."""
-        if not self._on_cuda:
+        if not self.captures:
             return super().rollout(context, past, actions, exact)
         return self.costs(context, past, actions, _latents, (), exact)
 
@@ -204,7 +204,7 @@ class TorchEngine(ReferenceEngine):
         exact: bool = True,
     ) -> np.ndarray:
         """Costs (S,) of candidate plans; see :meth:`lewm_ros.engines.Engine.costs`."""
-        if not self._on_cuda:
+        if not self.captures:
             return super().costs(context, past, actions, cost, arrays, exact)
         check_rollout(self._manifest, self._horizon, context, past, actions)
         rollout = self._exact if exact else self._fast
@@ -216,7 +216,7 @@ class TorchEngine(ReferenceEngine):
         return self._captured(key, partial(_rolled_cost, rollout, cost), *inputs)[:count]
 
     def _make_rollout(self, precision: torch.dtype) -> FastRollout | BatchedRollout:
-        if not self._on_cuda:
+        if not self.captures:
             return FastRollout(self._model, precision)
         rollout = BatchedRollout(self._model, precision)
         rollout.step.compile(dynamic=True)

@@ -313,9 +313,8 @@ class RecedingHorizonPlanner:
         if field is None:
             return goal_cost, (goal, weights)
         counted = np.flatnonzero(weights)[0]
-        # A graph captured on a GPU is made for one shape.
-        captured = self._engine.provider.startswith('cuda')
-        arrays = field.arrays if captured else field.within(now + DETOUR * self._spec.block)
+        whole = self._engine.captures
+        arrays = field.arrays if whole else field.within(now + DETOUR * self._spec.block)
         return field_cost, (weights[counted:].astype(np.float32), *arrays)
 
     def _search(

@@ -110,11 +110,9 @@ class Field:
         about = distance <= max(roadmap.gap_limit, self.gap)
         self._recorded = self._relax(np.where(about, last, np.float32(np.inf)))
         self.times = self._relax(np.minimum(last, self._recorded))
-        points = np.concatenate([goal[None], roadmap.nodes])
-        times = np.concatenate([np.zeros(1, np.float32), self.times])
-        order = np.argsort(times, kind='stable')
-        self._ascending = times[order]
-        self.arrays = _lifted(points[order], self._ascending, roadmap)
+        points, times = np.concatenate([roadmap.nodes, goal[None]]), np.append(self.times, 0)
+        order = np.argsort(times)
+        self.arrays = _lifted(points[order], times[order], roadmap)
 
     def value(self, latents: np.ndarray) -> np.ndarray:
         """Time to the goal from latents (..., D), (...) float32 [s]."""
@@ -126,7 +124,7 @@ class Field:
         Times above that come out too long, all others as with every point.
         """
         lift, one, table, times, unit = self.arrays
-        count = max(1, int(np.searchsorted(self._ascending, seconds, 'right')))
+        count = max(1, int(np.searchsorted(times, seconds / unit, 'right')))
         return lift, one, table[:, :count], times[:count], unit
 
     def locate(self, latent: np.ndarray) -> tuple[float, bool]:

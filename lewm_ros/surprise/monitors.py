@@ -21,7 +21,7 @@ DRIFT_SPAN = 10.0
 PAUSE = 1.0
 #: Commands that change by more than this should move the robot [standard deviations].
 MOVING = 0.2
-#: Part of the time without such commands that a camera is trusted again for.
+#: Share of the time without such commands that is taken off again while the image stands still.
 TRUST = 0.25
 
 
@@ -106,10 +106,12 @@ class FrozenCamera:
         last, self._last = self._last, (stamp, latent)
         if last is None or stamp <= last[0] or not np.array_equal(latent, last[1]):
             self._seconds = 0.0
-        elif moving:
-            self._seconds += (stamp - last[0]) / NS_PER_S
+            return 0.0
+        elapsed = (stamp - last[0]) / NS_PER_S
+        if moving:
+            self._seconds += elapsed
         elif self._seconds <= self.limit:
-            self._seconds = max(0.0, self._seconds - TRUST * (stamp - last[0]) / NS_PER_S)
+            self._seconds = max(0.0, self._seconds - TRUST * elapsed)
         return self._seconds
 
 

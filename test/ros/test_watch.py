@@ -145,7 +145,7 @@ def test_no_color_is_heeded(bench: Bench):
         assert not re.search(r'\x1b\[[\d;]*m', terminal.text)
 
 
-def test_a_broken_message_is_part_of_the_image(bench: Bench):
+def test_a_broken_message_is_part_of_the_screen(bench: Bench):
     """Something else publishes on the topic: named, and no log line in the middle."""
     publisher = bench.node.create_publisher(Image, 'surprise/contributions', 10)
     bench.node.create_publisher(Float32, 'surprise/threshold', LATCHED)
