@@ -48,7 +48,7 @@ def drive(args: argparse.Namespace) -> list[dict[str, np.ndarray]]:
     config = PlannerConfig(seed=args.seed)
     engine = load_engine(bundle, horizon=config.rollout_blocks(bundle.spec))
     policies = (
-        PlannerPolicy(bundle, contract, engine, config, task.goal_image),
+        PlannerPolicy(bundle, contract, engine, config, task),
         UniformPolicy(contract, np.random.default_rng(args.seed)),
     )
 

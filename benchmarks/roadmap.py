@@ -214,7 +214,7 @@ def ablations(
         name = f'field, radius {wide.radius:.2f}, {len(wide.nodes)} nodes'
         planners[name] = partial(RecedingHorizonPlanner, *parts, wide)
     few = build_for(bundle, episodes[:FEW])[0]
-    driver = PlannerPolicy(bundle, bundle.contract, engine, config, task.goal_image)
+    driver = PlannerPolicy(bundle, bundle.contract, engine, config, task)
     driver.policy.agent.planner = RecedingHorizonPlanner(*parts, few)
     runs = own_runs(bundle, task, engine, driver, args.seed + 1)
     grown = extend(few, runs, few.speed, bundle.block, NODES)
@@ -223,7 +223,7 @@ def ablations(
     planners[name] = partial(RecedingHorizonPlanner, *parts, grown)
     rows = {}
     for name, make in planners.items():
-        policy = PlannerPolicy(bundle, bundle.contract, engine, config, task.goal_image)
+        policy = PlannerPolicy(bundle, bundle.contract, engine, config, task)
         policy.policy.agent.planner = make()
         found = run_goals(
             task,

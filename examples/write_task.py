@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write a simulated task of your own, and drive it with random commands.
 
-A task is a MuJoCo world with a camera named ``top``, and what a goal means in it. Once it is in
-``lewm_ros.sim.TASKS``, ``lewm collect`` records training data of it and ``sim_node`` runs it.
+A task is a MuJoCo world with a camera, and what a goal means in it. Every command takes it as
+MODULE:CLASS; the folder of the module has to be on PYTHONPATH:
+
+PYTHONPATH=examples lewm collect write_task:Plotter --episodes 100 --out bag
 """
 
 from __future__ import annotations

@@ -269,7 +269,8 @@ class Bringup:
             )
         if task and group != 'demo':
             raise ConfigError(f"task: only the demo has one, '{group}' is of a real robot")
-        simulated = find_task(task or 'reacher')
+        named = task or 'reacher'
+        simulated = find_task(named)
         path, contract_path = '', str(find('contract', contract)) if contract else ''
         if group == 'record' and contract:  # before there is a model of the robot
             robot = Contract.load(contract_path)
@@ -285,7 +286,7 @@ class Bringup:
                     f'the {simulated.name} task is driven by {", ".join(driven)}, bundle {path} '
                     f'drives {", ".join(robot.action.names)}: give the bundle of the task'
                 )
-            own = tuple(Override(n, 'task', simulated.name) for n in ('sim_node', 'trial_node'))
+            own = tuple(Override(n, 'task', named) for n in ('sim_node', 'trial_node'))
         if out:
             # Absolute, which YAML reads as text whatever the name is.
             own += (Override('recorder_node', 'out', str(Path(out).expanduser().absolute())),)

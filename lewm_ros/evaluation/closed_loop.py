@@ -33,11 +33,10 @@ class PlannerPolicy:
         contract: the robot.
         engine: runs the bundle.
         config: of the planner.
+        task: the robot; it rests until there is a plan.
         new_goal: called at the start of an episode and then every ``goal_seconds``; returns a
-            goal image (S, S, 3) uint8.
+            goal image (S, S, 3) uint8; by default that of the task.
         goal_seconds: [s].
-        rest: returns the command (A,) under which a robot stands still that holds and was sent
-            nothing yet; zero by default.
 
     Attributes:
         forecasts: stamp [ns] and time to the goal [s], by the roadmap, of each plan of the episode;
@@ -51,15 +50,14 @@ class PlannerPolicy:
         contract: Contract,
         engine: Engine,
         config: PlannerConfig,
-        new_goal: Callable[[], np.ndarray],
+        task: Task,
+        new_goal: Callable[[], np.ndarray] | None = None,
         goal_seconds: float = float('inf'),
-        rest: Callable[[], np.ndarray] | None = None,
     ) -> None:
         self.policy = Policy(bundle, contract, engine, config)
         self._reports = contract.action.executed is not None
-        zero = np.clip(np.zeros(contract.action.size), *contract.action.bounds)
-        self._rest = (lambda: zero) if rest is None else rest
-        self._new_goal, self._goal_seconds = new_goal, goal_seconds
+        self._rest = task.rest
+        self._new_goal, self._goal_seconds = new_goal or task.goal_image, goal_seconds
         self.reset()
 
     @classmethod
@@ -79,9 +77,9 @@ class PlannerPolicy:
             contract,
             engine,
             config,
+            task,
             lambda: task.set_goal(task.sample_goal(np.inf)),
             task.goal_seconds,
-            task.rest,
         )
 
     def reset(self) -> None:

@@ -41,7 +41,8 @@ def run_goals(
     """
     task.rng = np.random.default_rng(seed)
     rng = np.random.default_rng(seed)
-    within, errors, times, forecasts = 0, [], [], list[np.ndarray]()
+    within, times, forecasts = 0, [], list[np.ndarray]()
+    errors = list[list[float]]()
     planner = policy if isinstance(policy, PlannerPolicy) else None
     for number in progress(range(goals), desc='evaluate', unit='goal'):
         if planner is not None:
@@ -68,7 +69,7 @@ def run_goals(
             rows = [(s, (at - t) / NS_PER_S) for t, s in told if t < at and np.isfinite(s)]
             forecasts.extend([np.array(rows)] if rows else [])
         within += task.reached()
-        errors.append(float(task.errors(goal).max()))
+        errors.append(task.errors(goal).tolist())
     reached = len(times)
     low, high = wilson(reached, goals)
     return {
@@ -78,7 +79,8 @@ def run_goals(
         'success_high': high,
         'within_at_end': within,
         'seconds_mean': float(np.mean(times)) if times else None,
-        'final_error_median': float(np.median(errors)),
+        'final_error_median': float(np.median(np.max(errors, axis=1))),
+        'final_errors': errors,
         'forecast': _compare(forecasts),
         'unit': task.unit,
     }
@@ -132,14 +134,7 @@ def evaluate(
     """
     contract = bundle.contract
     rate = 1 / bundle.manifest.camera_period
-    planner = PlannerPolicy(
-        bundle,
-        contract,
-        engine,
-        config,
-        task.goal_image,
-        rest=task.rest,
-    )
+    planner = PlannerPolicy(bundle, contract, engine, config, task)
     uniform = UniformPolicy(contract, np.random.default_rng(seed))
     return {
         name: run_goals(task, contract, policy, goals, seconds, rate, seed, far, pairs)

@@ -99,9 +99,9 @@ class Trials:
             bundle.contract,
             self._engine,
             config,
+            task,
             lambda: task.set_goal(task.sample_goal()),
             GOAL_SECONDS,
-            task.rest,
         )
 
     def run(

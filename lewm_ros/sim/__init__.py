@@ -1,8 +1,10 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Simulated tasks, free of ROS: in MuJoCo, and any Gymnasium environment."""
+"""Simulated tasks, free of ROS: in MuJoCo, any Gymnasium environment, and those of a user."""
 
 from __future__ import annotations
+
+from importlib import import_module
 
 from lewm_ros.errors import ConfigError
 from lewm_ros.sim.cube import Cube
@@ -24,17 +26,22 @@ EXTRA_TASKS: dict[str, type[MujocoTask]] = {DmReacher.name: DmReacher}
 #: Environments that lack something as a task, by their ids.
 ADAPTERS = {'gym_pusht/PushT-v0': PushT, 'visual-cube-single-v0': Cube}
 #: What a name of a task may be, for people.
-NAMES = f'{", ".join(TASKS | EXTRA_TASKS)}, or {PREFIX}ID of a Gymnasium environment'
+NAMES = (
+    f'{", ".join(TASKS | EXTRA_TASKS)}, {PREFIX}ID of a Gymnasium environment, or MODULE:CLASS of '
+    'a task of your own'
+)
 
 
 def find_task(name: str) -> type[Task]:
-    """Return a task by its name, or of a Gymnasium environment by ``gym:ID``.
+    """Return a task by its name, of a Gymnasium environment by ``gym:ID``, else ``MODULE:CLASS``.
 
     Raises ConfigError for an unknown name.
     """
     if name.startswith(PREFIX):
         env_id = name.removeprefix(PREFIX)
         return gymnasium_task(env_id, ADAPTERS.get(env_id.rpartition(':')[2], GymnasiumTask))
+    if ':' in name:
+        return _own_task(name)
     if name not in TASKS | EXTRA_TASKS:
         raise ConfigError(f"task '{name}' is unknown: expected {NAMES}")
     return (TASKS | EXTRA_TASKS)[name]
@@ -43,3 +50,17 @@ def find_task(name: str) -> type[Task]:
 def make_task(name: str, image_size: int | tuple[int, int] = 64, seed: int = 0) -> Task:
     """Make a simulated task by name. Raises ConfigError for an unknown one."""
     return find_task(name)(image_size=image_size, seed=seed)
+
+
+def _own_task(name: str) -> type[Task]:
+    """Import a task that is written as ``MODULE:CLASS``."""
+    module, _, attribute = name.partition(':')
+    try:
+        found = getattr(import_module(module), attribute, None)
+    except ImportError as error:
+        raise ConfigError(
+            f"task '{name}': {error}; is the folder of {module} on PYTHONPATH?"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Task)):
+        raise ConfigError(f"task '{name}': {attribute} in {module} is no class derived from Task")
+    return found

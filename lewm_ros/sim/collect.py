@@ -14,6 +14,7 @@ import numpy as np
 
 from lewm_ros.bags import messages
 from lewm_ros.bags.episode_writer import BagWriter
+from lewm_ros.control.limits import Limits
 from lewm_ros.errors import ConfigError
 from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
@@ -58,19 +59,19 @@ class RandomPolicy:
 
     Each dimension of each episode is an autoregressive process with a time constant between
     0.05 and 0.8 s and a standard deviation between 0.3 and 1.3 of half the range, clipped to
-    the limits, from white noise to long pushes.
+    the contract's limits, from white noise to long pushes.
     """
 
     def __init__(self, contract: Contract, rng: np.random.Generator) -> None:
-        low, high = contract.action.bounds
-        self._low, self._high = low, high
+        self._limits = Limits(contract.action, contract.period)
         self._period = contract.period
         self._rng = rng
         self.reset()
 
     def reset(self) -> None:
         """Draw new time constants and amplitudes."""
-        size = len(self._low)
+        size = len(self._limits.low)
+        self._last: np.ndarray | None = None
         time = np.exp(self._rng.uniform(np.log(0.05), np.log(0.8), size))
         self._keep = np.exp(-self._period / time)
         self._std = self._rng.uniform(0.3, 1.3, size)
@@ -83,26 +84,58 @@ class RandomPolicy:
         """Return the next command (A,)."""
         noise = self._rng.normal(size=len(self._x)) * self._std
         self._x = self._keep * self._x + np.sqrt(1 - self._keep**2) * noise
-        middle, half = (self._low + self._high) / 2, (self._high - self._low) / 2
-        return np.clip(middle + half * self._x, self._low, self._high)
+        self._last = self._limits.project(self._wanted()[None], self._last)[0]
+        return self._last
+
+    def _wanted(self) -> np.ndarray:
+        """Command (A,) before the limits."""
+        low, high = self._limits.low, self._limits.high
+        return (low + high) / 2 + (high - low) / 2 * self._x
+
+
+class WanderPolicy(RandomPolicy):
+    """Random commands for a robot whose commands are positions: they wander from where it is.
+
+    Their change is the process of :class:`RandomPolicy`, of the largest step that the contract
+    allows, else of the whole range in a second. It turns round at the limits.
+    """
+
+    def __init__(self, contract: Contract, rng: np.random.Generator, task: Task) -> None:
+        self._rest = task.rest
+        super().__init__(contract, rng)
+        limits = self._limits
+        rate = limits.high - limits.low if limits.max_rate is None else limits.max_rate
+        self._step = rate * self._period if limits.max_step is None else limits.max_step
+
+    def _wanted(self) -> np.ndarray:
+        """Position (A,) before the limits."""
+        before = self._rest() if self._last is None else self._last
+        position = before + self._step * np.clip(self._x, -1, 1)
+        low, high = self._limits.low, self._limits.high
+        self._x = np.where((position < low) | (position > high), -self._x, self._x)
+        return position
 
 
 class UniformPolicy:
-    """Independent uniform commands at every tick: the paper's random baseline."""
+    """Independent uniform commands, limited like any: the paper's random baseline."""
 
     def __init__(self, contract: Contract, rng: np.random.Generator) -> None:
-        self._low, self._high = contract.action.bounds
+        self._limits = Limits(contract.action, contract.period)
         self._rng = rng
+        self.reset()
 
     def reset(self) -> None:
-        """Nothing is kept between episodes."""
+        """Forget the last command."""
+        self._last: np.ndarray | None = None
 
     def observe(self, stamp: int, image: np.ndarray) -> None:
         """Ignore the frame: commands do not depend on it."""
 
     def act(self, stamp: int) -> np.ndarray:
         """Return the next command (A,)."""
-        return self._rng.uniform(self._low, self._high)
+        command = self._rng.uniform(self._limits.low, self._limits.high)
+        self._last = self._limits.project(command[None], self._last)[0]
+        return self._last
 
 
 def simulate(
@@ -118,7 +151,7 @@ def simulate(
     """Run one episode in simulated time; the simulator waits for the policy.
 
     Commands begin ``phase`` [s] after frames, because a robot does not synchronise them; until
-    then ``held`` (A,) is in force, none by default. Yields
+    then ``held`` (A,) is in force, by default the one that rests. Yields
     ('action', stamp, command), ('state', stamp, state) and ('image', stamp, image) in time
     order; stamps are ``start`` [ns] plus the simulated time. At equal times the frame comes
     before the command. A frame is taken at the physics step nearest to its time.
@@ -127,8 +160,7 @@ def simulate(
     tick_steps = _whole(contract.period / task.timestep, 'control period')
     offset = round(phase / task.timestep) % tick_steps
     policy.reset()
-    held = np.zeros(contract.action.size) if held is None else held
-    command = np.clip(held, *contract.action.bounds)
+    command = np.clip(task.rest() if held is None else held, *contract.action.bounds)
     total = round(seconds / task.timestep)
     if offset:
         yield 'action', start, command
@@ -215,6 +247,8 @@ def collect_task(
             policy = PlannerPolicy.from_bundle(bundle or task.name, task, contract, seed=seed)
         elif name in SCRIPTED:
             policy = SCRIPTED[name](contract, rng, task)
+        elif contract.action.kind == 'position':
+            policy = WanderPolicy(contract, rng, task)
         else:
             policy = RandomPolicy(contract, rng)
         if camera_rate is None:

@@ -125,6 +125,14 @@ class MujocoTask(Task):
         self.data.qpos[:], self.data.qvel[:] = np.split(state, 2)
         self._mujoco.mj_forward(self.model, self.data)
 
+    def rest(self) -> np.ndarray:
+        """Return the command (A,) under which the robot stays where it is."""
+        action = self.robot().action
+        if action.kind != 'position':
+            return super().rest()
+        driven = self.model.actuator_trnid[:, 0]
+        return np.clip(self.data.qpos[self.model.jnt_qposadr[driven]], *action.bounds)
+
     @property
     def state_text(self) -> str:
         """What the numbers of a state are."""

@@ -95,7 +95,7 @@ def test_what_was_recorded_before_a_start_is_repeated(bag, reacher):
         recorded = read_recorded(reacher, [bag], arm)
         (pair, other), _ = draw_pairs(recorded, Reacher, 1.0, 0.55, 2, 0)
         engine = load_engine(reacher, horizon=PlannerConfig().rollout_blocks(reacher.spec))
-        planner = PlannerPolicy(reacher, reacher.contract, engine, PlannerConfig(), arm.goal_image)
+        planner = PlannerPolicy(reacher, reacher.contract, engine, PlannerConfig(), arm)
         for chosen in (pair, other):
             assert chosen.lead == 11 * FRAME and len(chosen.commands) == 11
             episode, begin = next(

@@ -73,7 +73,7 @@ def test_it_reaches_goals_that_random_commands_do_not(bundle, task):
         bundle.contract,
         load_engine(bundle),
         planner_config('live', seed=0),
-        lambda: task.set_goal(task.goal),
+        task,
     )
     uniform = UniformPolicy(bundle.contract, np.random.default_rng(0))
     reached = run_goals(task, bundle.contract, planner, 10, 4.0, 20.0, seed=3)
