@@ -98,8 +98,8 @@ class TrialRecord:
 def describe(summary: dict[str, Any]) -> list[str]:
     """Lines for a terminal."""
 
-    def show(value: Any, form: str = '.1f') -> str:
-        return 'not measured' if value is None else format(value, form)
+    def show(value: Any, form: str = '.1f', unit: str = '') -> str:
+        return 'not measured' if value is None else format(value, form) + unit
 
     low, high = summary['success_interval']
     return [
@@ -107,16 +107,17 @@ def describe(summary: dict[str, Any]) -> list[str]:
         f'(95 % interval {low:.2f} to {high:.2f}); still there at the end '
         f'{summary["within_at_end"]}; random policy '
         f'{summary["random_successes"]}/{summary["random_episodes"]}',
-        f'final error       median {show(summary["final_error_median"], ".3f")} {summary["unit"]}',
-        f'planning          {show(summary["plan_ms_p50"])} ms p50, '
-        f'{show(summary["plan_ms_p95"])} ms p95; frame to plan '
-        f'{show(summary["plan_age_ms_p95"])} ms p95; late plans {summary["late_plans"]}',
+        f'final error       median '
+        + show(summary['final_error_median'], '.3f', f' {summary["unit"]}'),
+        f'planning          {show(summary["plan_ms_p50"], unit=" ms")} p50, '
+        f'{show(summary["plan_ms_p95"], unit=" ms")} p95; frame to plan '
+        f'{show(summary["plan_age_ms_p95"], unit=" ms")} p95; late plans {summary["late_plans"]}',
         f'command stream    {show(summary["ticks_on_time"], ".2%")} of {summary["ticks"]} ticks '
         'within half a period',
         f'nominal surprise  {summary["nominal_events"]} events in '
         f'{summary["nominal_seconds"]:.0f} s',
         f'teleports         {summary["teleport_events"]}/{summary["teleports"]} raised an event, '
-        f'median delay {show(summary["teleport_delay_ms_median"], ".0f")} ms; surprise '
+        f'median delay {show(summary["teleport_delay_ms_median"], ".0f", " ms")}; surprise '
         f'{show(summary["surprise_before_teleport_median"])} before, '
         f'{show(summary["surprise_after_teleport_median"])} after '
         f'(threshold {show(summary["surprise_threshold"])})',

@@ -201,7 +201,7 @@ class ControllerNode(LewmNode):
             names = ', '.join(sorted(info.node_name for info in publishers)) or 'a planner'
             text = (
                 f'{exceeded} of the last {played} commands were beyond the limits of the contract: '
-                f'{names} plans without them'
+                f'unknown to {names}'
             )
         self.conditions.set('exceeded', text)
 
