@@ -107,7 +107,7 @@ def describe(summary: dict[str, Any]) -> list[str]:
         f'(95 % interval {low:.2f} to {high:.2f}); still there at the end '
         f'{summary["within_at_end"]}; random policy '
         f'{summary["random_successes"]}/{summary["random_episodes"]}',
-        f'final error       median '
+        'final error       median '
         + show(summary['final_error_median'], '.3f', f' {summary["unit"]}'),
         f'planning          {show(summary["plan_ms_p50"], unit=" ms")} p50, '
         f'{show(summary["plan_ms_p95"], unit=" ms")} p95; frame to plan '
