@@ -149,8 +149,9 @@ class Bench:
         """Start nodes in one process, with the same parameters for all."""
         given = [a for k, v in parameters.items() for a in ('-p', f'{k}:={v}')]
         ros = ['--ros-args', '-r', '__ns:=/lewm', *given]
-        if 'encoder_node' in names:
-            ros += ['-r', 'encoder_node:image:=camera/image']
+        if 'encoder_node' in names:  # both see the camera
+            for name in ('encoder_node', 'view_node'):
+                ros += ['-r', f'{name}:image:=camera/image']
         command = [sys.executable, '-m', 'lewm_ros.bringup.compose', *names, *ros]
         return Process(command, self.domain, self.folder)
 
