@@ -27,7 +27,7 @@ from lewm_ros.planning.config import GoalConfig
 from lewm_ros.planning.goal import TOLERANCE, Goal
 from lewm_ros.planning.policy import PlanningAgent
 from lewm_ros.robot.contract import Contract
-from lewm_ros.robot.params_file import is_shared, matches, read_params_file
+from lewm_ros.robot.params_file import is_shared, matches, read_params_file, refuse_bare
 from lewm_ros.robot.settings import from_values
 from lewm_ros.surprise import config as surprise_config
 from lewm_ros.surprise import monitor
@@ -327,6 +327,7 @@ def read_preset(preset: str | Path, seed: int = 0) -> tuple[PlannerConfig, GoalC
     settings: dict[str, Any] = {}
     try:
         for section, given in read_params_file(path).items():
+            refuse_bare(section, _PLANNER)
             if not matches(section, _PLANNER):
                 continue
             unknown = sorted(set(given) - set(PLANNER_PARAMETERS))

@@ -27,7 +27,7 @@ def descend(
     Args:
         network: trained in place.
         loss: of a batch.
-        steps: of the optimiser.
+        steps: of the optimiser, at least 1.
         lr: highest learning rate.
         name: of the progress bar.
         shown: writes a loss for the progress bar.
@@ -35,7 +35,8 @@ def descend(
 
     """
     optimiser = torch.optim.AdamW(network.parameters(), lr=lr, **options)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, steps, pct_start=0.1)
+    rise = 0.1 if steps != 10 else 0.2  # OneCycleLR divides by a rise of one step less one
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, steps, pct_start=rise)
     bar = progress(range(steps), desc=name, unit='step')
     for step in bar:
         error = loss()

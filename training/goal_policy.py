@@ -58,17 +58,15 @@ class Windows(NamedTuple):
 def find_windows(spec: ModelSpec, encoded: Iterable[Encoded], past: int) -> Windows:
     """Find the frames of encoded episodes that have ``past`` known blocks and a latent before.
 
-    Raises BagError where no episode is long enough.
+    Episodes with other frame rates than the model's are left out. Raises BagError where none
+    of the others is long enough.
     """
     latents, blocks, starts, held_out = [], [], [], []
     before = max(past, 1)
-    count = step = 0
+    count, step = 0, max(1, round(spec.block / spec.camera_period))
     for number, (episode, z, _) in enumerate(encoded):
         stamps = episode.stamps
-        if len(stamps) < 2:
-            continue
-        step = frames_in(spec.block, stamps)
-        if len(stamps) <= (before + BLOCKS) * step:
+        if len(stamps) <= (before + BLOCKS) * step or frames_in(spec.block, stamps) != step:
             continue
         pairs = np.stack([stamps[:-step], stamps[step:]], axis=1)
         sent, hold = (episode.action_stamps, episode.actions), spec.contract.action.hold
@@ -86,7 +84,7 @@ def find_windows(spec: ModelSpec, encoded: Iterable[Encoded], past: int) -> Wind
     if not starts or not len(np.concatenate(starts)):
         raise BagError(
             f'no episode has {before + BLOCKS} blocks of {spec.block:g} s with a command '
-            'throughout: this training needs them'
+            f'throughout and frames {spec.camera_period:g} s apart: this training needs them'
         )
     kept = np.concatenate(held_out)
     if kept.all() or not kept.any():  # few episodes: their last frames

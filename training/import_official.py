@@ -14,7 +14,7 @@ from pathlib import Path
 import sys
 from typing import Any
 
-from lewm_ros.bundle import MANIFEST, Bundle, Manifest, write_bundle
+from lewm_ros.bundle import Bundle, Manifest, refuse_other, write_bundle
 from lewm_ros.errors import ConfigError, ModelError, one_line
 from lewm_ros.files import find, read_limited
 from lewm_ros.robot.contract import Contract
@@ -133,8 +133,7 @@ def import_official(
     Raises LewmError naming the file and what is wrong with it.
 
     """
-    if out.exists() and not (out / MANIFEST).exists():
-        raise ModelError(f'--out {out} exists and is no bundle: choose another folder')
+    refuse_other(out)
     weights_bytes = read_limited(weights, WEIGHTS_LIMIT)
     config_bytes = read_limited(config_file, LIMIT)
     with _naming(config_file):

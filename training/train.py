@@ -20,7 +20,7 @@ import yaml
 
 from lewm_ros import __version__
 from lewm_ros.bags.episodes import recording_command
-from lewm_ros.bundle import CARD, MANIFEST, Bundle, check_writable, write_bundle
+from lewm_ros.bundle import CARD, Bundle, check_writable, refuse_other, write_bundle
 from lewm_ros.errors import ModelError
 from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
@@ -77,8 +77,7 @@ def train(
         KeyboardInterrupt: the run was stopped by a signal; its checkpoint is written.
 
     """
-    if out.exists() and not (out / MANIFEST).exists():
-        raise ModelError(f'--out {out} exists and is no bundle: choose another folder')
+    refuse_other(out)
     check_writable(out)
     if folder.checkpoint.exists() and not resume:
         raise ModelError(

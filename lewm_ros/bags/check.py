@@ -14,8 +14,9 @@ from rosbags.interfaces import Nodetype
 from rosbags.serde import SerdeError
 
 from lewm_ros.bags.bag_report import BagReport, match_topics
-from lewm_ros.bags.clocks import Stamps, header_stamp
+from lewm_ros.bags.clocks import Stamps
 from lewm_ros.bags.episodes import TYPES
+from lewm_ros.bags.layout import header_stamp
 from lewm_ros.bags.raw import Topic
 from lewm_ros.bags.reader import Bag
 from lewm_ros.errors import BagError, ConfigError, ObservationError

@@ -8,7 +8,6 @@ from array import array
 from collections import defaultdict
 from collections.abc import Sequence
 import logging
-import struct
 from typing import Any
 
 import numpy as np
@@ -65,13 +64,6 @@ class Stamps:
         """Say how the clocks of images and commands differ; None if they agree."""
         applied = contract.action.applied.key
         return clocks_differ(self.offsets['camera'], self.offsets[applied], applied)
-
-
-def header_stamp(data: bytes) -> int:
-    """Read the stamp [ns] of a serialised message that begins with its header."""
-    order = '<' if data[1] & 1 else '>'
-    seconds, nanoseconds = struct.unpack_from(f'{order}iI', data, 4)
-    return int(seconds) * NS_PER_S + int(nanoseconds)
 
 
 def clocks_differ(

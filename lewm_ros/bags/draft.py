@@ -170,11 +170,11 @@ def _camera(bag: Bag, topic: Topic) -> list[str]:
     remark = ''
     for message in _messages(bag, topic):
         encoding = getattr(message, 'encoding', '')
-        if encoding == '16UC1':
-            camera['scale'] = float(max(np.frombuffer(message.data, np.uint16).max(), 1))
         try:
+            if encoding == '16UC1':
+                camera['scale'] = float(max(np.frombuffer(message.data, np.uint16).max(), 1))
             height, width = from_message(message, Camera(**camera)).shape[:2]
-        except ObservationError:  # such as a first frame that is broken
+        except (ObservationError, ValueError):  # such as a first frame that is broken
             continue
         side = min(width, height)
         remark = f'  # {width} x {height} {one_line(encoding)}'.rstrip()

@@ -18,9 +18,9 @@ from rosbags.typesys import Stores, get_typestore
 
 from lewm_ros.bags.clocks import Stamps
 from lewm_ros.bags.images import ImageBuffer, ImageFile
-from lewm_ros.bags.layout import COMMAND
+from lewm_ros.bags.layout import COMMAND, METADATA
 from lewm_ros.bags.raw import Topic
-from lewm_ros.bags.reader import METADATA, Bag, find_bags
+from lewm_ros.bags.reader import Bag, find_bags
 from lewm_ros.bags.timeline import Timeline
 from lewm_ros.errors import BagError, ConfigError, ObservationError
 from lewm_ros.robot.contract import Contract

@@ -10,6 +10,8 @@ import struct
 
 from lewm_ros.time import NS_PER_S
 
+#: File that describes a bag, in its folder.
+METADATA = 'metadata.yaml'
 #: Key of a bag's custom data: the command that made the bag.
 COMMAND = 'lewm_command'
 

@@ -17,14 +17,13 @@ import tempfile
 
 import zstandard
 
-from lewm_ros.bags.layout import natural
+from lewm_ros.bags.layout import METADATA, natural
 from lewm_ros.bags.mcap_reader import McapFile
 from lewm_ros.bags.raw import RawFile, Topic, room
 from lewm_ros.bags.sqlite_reader import SqliteFile
 from lewm_ros.errors import BagError, ConfigError
 from lewm_ros.robot.yaml_reader import read_yaml
 
-METADATA = 'metadata.yaml'
 _KINDS: dict[str, type[McapFile] | type[SqliteFile]] = {'.mcap': McapFile, '.db3': SqliteFile}
 _ZSTD = '.zstd'
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'

@@ -16,9 +16,9 @@ from pathlib import Path
 from mcap.records import Channel as ChannelRecord
 from mcap.records import Message, Schema
 
-from lewm_ros.bags.layout import natural
+from lewm_ros.bags.layout import METADATA, natural
 from lewm_ros.bags.mcap_reader import NO_END, read_records, read_summary
-from lewm_ros.bags.writer import METADATA, Channel, Part, PartWriter, write_metadata
+from lewm_ros.bags.writer import Channel, Part, PartWriter, write_metadata
 from lewm_ros.errors import BagError, ConfigError
 from lewm_ros.files import atomic_write
 from lewm_ros.robot.yaml_reader import parse_yaml, read_yaml

@@ -23,6 +23,7 @@ from typing import Any
 import yaml
 
 from lewm_ros import __version__
+from lewm_ros.bags.layout import METADATA
 from lewm_ros.errors import BagError
 from lewm_ros.files import atomic_write
 from lewm_ros.install import how_to_install
@@ -38,7 +39,6 @@ except ModuleNotFoundError as error:
 
 #: Messages are compressed together up to this size [bytes].
 CHUNK = 1 << 20
-METADATA = 'metadata.yaml'
 #: Layout of metadata.yaml: ROS 2 Jazzy and newer.
 VERSION = 9
 TYPES = get_typestore(Stores.ROS2_JAZZY)

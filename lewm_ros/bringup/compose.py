@@ -9,8 +9,8 @@ nodes by name.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args, try_shutdown
 
@@ -28,7 +29,7 @@ from lewm_ros.bringup.supervisor import StopSignals
 from lewm_ros.errors import ConfigError, LewmError
 from lewm_ros.nodes.base import LewmNode
 from lewm_ros.nodes.parameters import takes
-from lewm_ros.robot.params_file import is_shared, matches, read_params_file
+from lewm_ros.robot.params_file import is_shared, matches, read_params_file, refuse_bare
 
 #: Longest wait for a callback, after which signals are looked at [s].
 _POLL_PERIOD = 0.1
@@ -63,13 +64,15 @@ def run(
     find_log_folder()
     # rclpy's own handlers would shut the context down at once, and with it the way to publish
     # the stop command.
-    rclpy.init(args=list(args), signal_handler_options=SignalHandlerOptions.NO)
+    with _ros_arguments_named():
+        rclpy.init(args=list(args), signal_handler_options=SignalHandlerOptions.NO)
     running: list[LewmNode] = []
     status = 0
     try:
         executor = SingleThreadedExecutor()
         for name, kind in nodes:
-            node = kind(name, cli_args=_arguments(name, overrides))
+            with _ros_arguments_named():
+                node = kind(name, cli_args=_arguments(name, overrides))
             running.append(node)
             _check_declared(node, name, overrides)
             _check_params_files(node, args)
@@ -105,6 +108,16 @@ def run(
         try_shutdown()
     # Publishing the final messages of a node may have failed.
     return max([status, *(n.finished or 0 for n in running)])
+
+
+@contextmanager
+def _ros_arguments_named() -> Iterator[None]:
+    """Turn what ROS says of its arguments into one line."""
+    try:
+        yield
+    except (rclpy_implementation.RCLError, rclpy_implementation.RCLInvalidROSArgsError) as error:
+        text = str(error).partition(', at ')[0].partition('. Error: ')[0]
+        raise ConfigError(text.replace('\n', ' ')) from error
 
 
 def node_class(name: str) -> type[LewmNode]:
@@ -151,10 +164,14 @@ def _check_params_files(node: LewmNode, args: Sequence[str]) -> None:
         if option == '--params-file':
             with suppress(ConfigError):  # ROS has read it, and takes more, such as nested names
                 sections = read_params_file(Path(path))
+        name = node.get_fully_qualified_name()
         for section, given in sections.items():
-            unknown = [name for name in given if not takes(node, name)]
-            here = matches(section, node.get_fully_qualified_name()) and not is_shared(section)
-            if unknown and here:
+            try:
+                refuse_bare(section, name)
+            except ConfigError as error:
+                raise ConfigError(f'parameter file {path}: {error}') from error
+            unknown = [key for key in given if not takes(node, key)]
+            if unknown and matches(section, name) and not is_shared(section):
                 raise ConfigError(
                     f'parameter file {path}: {section} has {unknown}: expected some of '
                     f'{sorted(node.params)}'

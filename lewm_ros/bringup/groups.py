@@ -158,6 +158,15 @@ def absolute(namespace: str, pushed: str = '') -> str:
     return '/' + '/'.join(filter(None, (part.strip('/') for part in parts)))
 
 
+def check_namespace(namespace: str) -> None:
+    """Raise ConfigError for what is no ROS namespace: rclpy would end in a traceback."""
+    if not re.fullmatch(r'/|(/?[A-Za-z_]\w*)(/[A-Za-z_]\w*)*/?|', namespace, re.ASCII):
+        raise ConfigError(
+            f"namespace '{namespace}': expected names of letters, digits and _, no digit first, "
+            'with / between them'
+        )
+
+
 def log_levels(namespace: str, nodes: Sequence[str], level: str) -> list[str]:
     """Return the ROS arguments that set the level of these nodes' loggers, and of no library's."""
     prefix = namespace.strip('/').replace('/', '.')
@@ -307,7 +316,11 @@ class Bringup:
         return cls(nodes, parameters, own, preset, remapped)
 
     def ros_arguments(self, namespace: str, log_level: str) -> list[str]:
-        """Return the command line that any number of these nodes understand in one process."""
+        """Return the command line that any number of these nodes understand in one process.
+
+        Raises ConfigError for what is no namespace.
+        """
+        check_namespace(namespace)
         arguments = ['--ros-args', '-r', f'__ns:=/{namespace.strip("/")}']
         arguments += log_levels(namespace, self.nodes, log_level)
         for name, value in self.parameters.items():

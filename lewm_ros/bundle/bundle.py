@@ -31,7 +31,7 @@ from lewm_ros.bundle.manifest import (
     Calibration,
     Manifest,
 )
-from lewm_ros.bundle.place import new_folder, put
+from lewm_ros.bundle.place import new_folder, put, refuse_other
 from lewm_ros.errors import ModelError, one_line, shown
 from lewm_ros.files import MANIFEST, PARTIAL, atomic_write, check_size, read_limited, sync
 from lewm_ros.robot.checks import CheckError
@@ -207,8 +207,7 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
         )
     gone: dict[str, Any] = {key: None for name, key in others.items() if name not in files}
     manifest = replace(manifest, **gone)
-    if path.exists() and not (path / MANIFEST).is_file() and not _is_empty_folder(path):
-        raise ModelError(f'{path} exists and is no bundle: choose another path, or remove it')
+    refuse_other(path)
     try:
         _write(path, manifest, files)
     except OSError as error:
@@ -301,10 +300,6 @@ def _plain_file(path: Path, name: str) -> Path:
     if not (path / name).is_file():
         raise ModelError(f'{name} is missing or no plain file: expected it in the folder')
     return path / name
-
-
-def _is_empty_folder(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
 
 
 def _encode(manifest: Manifest) -> bytes:

@@ -35,6 +35,13 @@ def check_writable(path: str | Path) -> None:
         ) from error
 
 
+def refuse_other(path: Path) -> None:
+    """Raise ModelError where there is something else than a bundle or an empty folder."""
+    empty = path.is_dir() and not any(path.iterdir())
+    if path.exists() and not empty and not (path / MANIFEST).is_file():
+        raise ModelError(f'{path} exists and is no bundle: choose another path, or remove it')
+
+
 def new_folder(path: Path) -> Path:
     """Make a folder beside a bundle; inside, where the folder around it is read-only."""
     try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 
 from lewm_ros.bundle import DECODER, Bundle
-from lewm_ros.cli.roadmap import add_inputs
+from lewm_ros.cli.roadmap import add_inputs, add_steps
 from lewm_ros.engines import load_engine
 from lewm_ros.files import find
 from lewm_ros.training.decoder import STEPS, train_decoder
@@ -17,9 +17,7 @@ from lewm_ros.training.device import choose_device
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     add_inputs(parser, 'the decoder', 'bags')
-    parser.add_argument(
-        '--steps', type=int, default=STEPS, help=f'optimiser steps (default {STEPS})'
-    )
+    add_steps(parser, STEPS)
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads (default 1)')
 

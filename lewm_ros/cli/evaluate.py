@@ -336,6 +336,8 @@ def _surprise(args: argparse.Namespace, bundle: Bundle, task: Task, config: Plan
     """Run the trials and print what was detected."""
     if args.trials < 1:
         raise ConfigError(f'--trials is {args.trials}: expected more than 0')
+    if args.figure is not None:
+        prepare_report(args.figure.parent)
     calibration = require_calibration(bundle, args.alpha, args.horizon)
     blocks = max(config.rollout_blocks(bundle.spec), args.horizon)
     engine = load_engine(bundle, args.engine, precision=args.precision, horizon=blocks)

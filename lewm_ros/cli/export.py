@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     print(f'{written.path}: model {written.hash[:12]}, was {bundle.hash[:12]}')
     if bundle.manifest.calibration:
         print('its thresholds belonged to the old graphs: run `lewm calibrate` again')
-    for key in OPTIONAL:
+    for key, (_, _, command) in OPTIONAL.items():
         if getattr(bundle.manifest, key) is not None:
-            print(f'its {key} belonged to the old graphs: run `lewm {key}` again')
+            print(f'its {key} belonged to the old graphs: run `lewm {command}` again')
     return 0

@@ -8,7 +8,7 @@ import argparse
 
 from lewm_ros.bundle import Bundle, PolicyEntry
 from lewm_ros.bundle.policy_file import policy_entry
-from lewm_ros.cli.roadmap import add_inputs
+from lewm_ros.cli.roadmap import add_inputs, add_steps
 from lewm_ros.engines import load_engine
 from lewm_ros.evaluation.roadmap import encode_bags
 from lewm_ros.files import find
@@ -24,12 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_training(parser: argparse.ArgumentParser, learner: type[Learner]) -> None:
     """Declare the command line of a command that trains a policy."""
     add_inputs(parser, f'the {learner.name}', 'bags of movements')
-    parser.add_argument(
-        '--steps',
-        type=int,
-        default=learner.steps,
-        help=f'optimiser steps (default {learner.steps})',
-    )
+    add_steps(parser, learner.steps)
     parser.add_argument('--threads', type=int, default=1, help='CPU threads (default 1)')
 
 

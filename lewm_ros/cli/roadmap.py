@@ -36,6 +36,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--json', action='store_true', help='figures as JSON on standard output')
 
 
+def add_steps(parser: argparse.ArgumentParser, default: int) -> None:
+    """Declare the steps of an optimiser, which a command checks before it encodes the bags."""
+
+    def steps(text: str) -> int:
+        if int(text) < 1:
+            raise argparse.ArgumentTypeError(f'{text}: expected at least 1')
+        return int(text)
+
+    text = f'optimiser steps (default {default})'
+    parser.add_argument('--steps', type=steps, default=default, help=text)
+
+
 def add_inputs(parser: argparse.ArgumentParser, what: str, bags: str) -> None:
     """Declare what a command needs that puts a file made of encoded frames into a bundle."""
     parser.add_argument('bundle', help=f'bundle folder or name; {what} is put into it')

@@ -9,7 +9,7 @@ from importlib import import_module
 import os
 import sys
 
-from lewm_ros.bringup.groups import enclave
+from lewm_ros.bringup.groups import check_namespace, enclave
 from lewm_ros.cli.bringup import import_compose
 from lewm_ros.errors import ConfigError
 from lewm_ros.robot.settings import help_of
@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Draw until a signal, or until --once or --seconds is over."""
     if not (args.once or args.seconds or sys.stdout.isatty()):
         raise ConfigError('lewm watch: output is no terminal: give --once or --seconds')
+    check_namespace(args.namespace)
     compose = import_compose()
     node = import_module('lewm_ros.nodes.watch').WatchNode
     given = {'seconds': args.window, 'once': str(args.once).lower(), 'end_after': args.seconds}

@@ -53,7 +53,9 @@ def false_alarms(
             maxima = window_maxima(all_stamps, all_scores, entry.window, episodes)
         if not len(maxima):
             raise CalibrationError(
-                f'no whole window of {entry.window} s in {[str(b) for b in bags]}: expected '
+                f'no frame with a score in {[str(b) for b in bags]}: expected longer episodes'
+                if entry.window is None
+                else f'no whole window of {entry.window} s in {[str(b) for b in bags]}: expected '
                 'episodes that are longer'
             )
         seconds = float(np.mean(lengths)) if entry.window is None else entry.window

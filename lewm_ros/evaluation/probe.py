@@ -75,7 +75,7 @@ def probe_bags(bundle: Bundle, engine: Engine, bags: list[Path]) -> dict[str, An
     Returns ``probe_r2``, by field the R² of ``linear`` and ``mlp`` for the number itself, and
     ``linear_sin_cos`` and ``mlp_sin_cos``, means for its sine and cosine, to be read for an angle
     that wraps around; ``straightness`` over blocks, and ``effective_rank``. A field that is not
-    finite in all of the bags is left out, and so is the network without torch.
+    finite in all of the bags, or constant, is left out, and so is the network without torch.
 
     Raises BagError where the bags hold no state or fewer than five episodes.
     """
@@ -97,8 +97,10 @@ def probe_bags(bundle: Bundle, engine: Engine, bags: list[Path]) -> dict[str, An
         )
     cut = len(latents) * 4 // 5
     z = np.concatenate(latents[:cut]), np.concatenate(latents[cut:])
-    known = np.isfinite(np.concatenate(states)).all(axis=0)
-    x = np.concatenate(states[:cut])[:, known], np.concatenate(states[cut:])[:, known]
+    x = np.concatenate(states[:cut]), np.concatenate(states[cut:])
+    known = np.isfinite(x[0]).all(axis=0) & np.isfinite(x[1]).all(axis=0)
+    known &= np.ptp(x[1], axis=0) > 0
+    x = x[0][:, known], x[1][:, known]
     fields = [name for name, finite in zip(bundle.contract.state.fields, known) if finite]
     probes: dict[str, Callable[..., np.ndarray]] = {'linear': linear_probe}
     if find_spec('torch'):

@@ -76,8 +76,9 @@ class TrialRecord:
             'random_episodes': len(self.random_goals),
             'random_successes': sum(g.reached for g in self.random_goals),
             'final_error_median': _median([g.final_error for g in self.goals]),
-            'plan_ms_p50': self.plan_figures.get('plan_ms_p50'),
-            'plan_ms_p95': self.plan_figures.get('plan_ms_p95'),
+            # NaN where there was no plan.
+            'plan_ms_p50': _finite(self.plan_figures.get('plan_ms_p50')),
+            'plan_ms_p95': _finite(self.plan_figures.get('plan_ms_p95')),
             'plan_age_ms_p95': (
                 float(np.percentile([age for _, age in self.plans], 95)) if self.plans else None
             ),
@@ -219,6 +220,10 @@ def _film(path: Path, record: TrialRecord, scale: int = 4) -> None:
         duration=milliseconds,
         loop=0,
     )
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None
 
 
 def _median(values: list[float]) -> float | None:

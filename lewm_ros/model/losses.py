@@ -14,6 +14,10 @@ def prediction_loss(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tens
     return (predicted - target).square().mean()
 
 
+#: Points at which SIGReg integrates.
+KNOTS = 17
+
+
 def random_directions(
     size: int, count: int, generator: torch.Generator | None = None, device: str = 'cpu'
 ) -> torch.Tensor:
@@ -25,21 +29,19 @@ def random_directions(
 def sigreg(
     z: torch.Tensor,
     directions: torch.Tensor,
-    knots: int = 17,
     ranks: int = 1,
     mean_over_ranks: Callable[[torch.Tensor], torch.Tensor] = lambda x: x,
 ) -> torch.Tensor:
     """Sketched isotropic Gaussian regularisation, as in the official code.
 
     For each time step and direction the empirical characteristic function of the projected
-    batch is compared with that of N(0, 1) at ``knots`` points of [0, 3] (the code's range; the
+    batch is compared with that of N(0, 1) at 17 points of [0, 3] (the code's range; the
     paper says [0.2, 4]), weighted by exp(−t²/2) and integrated by the trapezoid rule, doubled
     for symmetry, times the batch size.
 
     Args:
         z: (T, B, D) latents, float32.
         directions: (D, M) unit columns.
-        knots: integration points.
         ranks: processes, each of which has B samples of the batch.
         mean_over_ranks: of their characteristic functions; the official code takes each one's
             distance from the normal distribution alone.
@@ -48,9 +50,9 @@ def sigreg(
         Scalar: about 1 for a standard normal batch whatever B, growing with B otherwise.
 
     """
-    t = torch.linspace(0, 3, knots, device=z.device)
+    t = torch.linspace(0, 3, KNOTS, device=z.device)
     target = torch.exp(-t.square() / 2)
-    weights = torch.full_like(t, 2 * 3 / (knots - 1))
+    weights = torch.full_like(t, 2 * 3 / (KNOTS - 1))
     weights[[0, -1]] /= 2
     angle = (z @ directions)[..., None] * t
     real, imaginary = mean_over_ranks(torch.stack([angle.cos().mean(1), angle.sin().mean(1)]))

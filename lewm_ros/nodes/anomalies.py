@@ -12,7 +12,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from lewm_ros.nodes.diagnostics import OK, WARN, values_of
 from lewm_ros.nodes.messages import header
-from lewm_ros.surprise.events import Event
+from lewm_ros.surprise.events import TIMED, Event
 from lewm_ros.time import NS_PER_S
 
 #: The last edges reach a late joiner too.
@@ -37,7 +37,7 @@ def not_watching(stamp: int) -> DiagnosticArray:
 
 def describe(event: Event) -> str:
     """Say what an edge means, for people."""
-    unit = ' s' if event.kind in ('frozen_camera', 'frame_gap') else ''
+    unit = ' s' if event.kind in TIMED else ''
     if event.end is None:
         return (
             f'anomaly {event.id} opened: {event.kind} {event.peak_score:.3g}{unit} above '

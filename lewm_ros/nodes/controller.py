@@ -200,8 +200,8 @@ class ControllerNode(LewmNode):
             publishers = self.get_publishers_info_by_topic(self.resolve_topic_name('plan'))
             names = ', '.join(sorted(info.node_name for info in publishers)) or 'a planner'
             text = (
-                f'{exceeded} of the last {played} commands were beyond the limits of the contract: '
-                f'unknown to {names}'
+                f'{exceeded} of the last {played} commands of {names} were beyond the limits of '
+                'the contract'
             )
         self.conditions.set('exceeded', text)
 

@@ -70,17 +70,13 @@ class Recent:
 
 
 class Rate:
-    """How often something happens [Hz]: over the last seconds, by the steady clock.
+    """How often something happens [Hz]: over the last seconds, by the steady clock."""
 
-    Args:
-        window: how far back is counted [s].
+    WINDOW = 5.0  #: how far back is counted [s]
 
-    """
-
-    def __init__(self, window: float = 5.0) -> None:
-        self._window = window
+    def __init__(self) -> None:
         self._began = time.monotonic()
-        self._times: deque[float] = deque(maxlen=4096)
+        self._times: deque[float] = deque(maxlen=round(2000 * self.WINDOW))  # twice what may be
 
     def add(self) -> None:
         """Note that it happened now. Thread safe."""
@@ -90,7 +86,7 @@ class Rate:
     def hz(self) -> float:
         """Times per second; of the time since the start while that is shorter."""
         now = time.monotonic()
-        window = min(self._window, now - self._began)
+        window = min(self.WINDOW, now - self._began)
         recent = sum(t > now - window for t in list(self._times))
         return recent / window if window > 0 else 0.0
 

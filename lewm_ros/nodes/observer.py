@@ -126,8 +126,19 @@ class ObserverNode(LewmNode):
 
     def _on_action(self, message: Any, received: int) -> None:
         stamp, values = read_action(message, self.contract.action, received, self._order)
+        self._follow_clock(stamp, self.history.newest_action, 'commands')
         with self.lock:
             self.history.append_action(stamp, values)
+
+    def _follow_clock(self, stamp: int, newest: int | None, what: str) -> None:
+        """Begin anew where a stamp is more than a block before the newest one."""
+        if newest is not None and stamp < newest - self.block:
+            self.get_logger().warning(
+                f'time of {what} jumped back by {(newest - stamp) / NS_PER_S:.2f} s: history '
+                'cleared',
+                throttle_duration_sec=1.0,
+            )
+            self._forget()
 
     def _on_latent(self, message: Image, received: int) -> None:
         if not self.model_agrees:
@@ -140,13 +151,7 @@ class ObserverNode(LewmNode):
             return
         latent = vector(message, self.bundle.manifest.latent_size)
         stamp = stamp_of(message) or received
-        newest = self.history.newest
-        if newest is not None and stamp < newest - self.block:
-            self.get_logger().warning(
-                f'time jumped back by {(newest - stamp) / NS_PER_S:.2f} s: history cleared',
-                throttle_duration_sec=1.0,
-            )
-            self._forget()
+        self._follow_clock(stamp, self.history.newest, 'latents')
         with self.lock:
             new = self.history.append_latent(stamp, latent)
         if new:

@@ -16,6 +16,7 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, Header, String, UInt32
 from std_srvs.srv import Trigger
 
+from lewm_ros.bags.messages import JOINT_STATE
 from lewm_ros.errors import ConfigError
 from lewm_ros.files import find
 from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
@@ -24,10 +25,10 @@ from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.fields import read_fields, write_fields
 from lewm_ros.sim import NAMES, make_task
+from lewm_ros.sim.collect import refuse_delay
 from lewm_ros.time import NS_PER_S
 
 FRAME_ID = 'camera_optical'
-JOINT_STATE = 'sensor_msgs/msg/JointState'
 #: A command counts as zero when it is not renewed for this long: a driver's timeout [ns].
 COMMAND_TIMEOUT = NS_PER_S // 2
 #: Further behind than this the simulation skips the time that was lost [ns].
@@ -174,6 +175,7 @@ class SimNode(LewmNode):
                 f'camera.type is {contract.camera.type}: the simulator publishes '
                 'sensor_msgs/msg/Image'
             )
+        refuse_delay(contract)
         state, told = contract.state, len(self._task.state())
         if state is not None and state.type != JOINT_STATE and len(state.fields) != told:
             raise ConfigError(

@@ -17,8 +17,7 @@ class Worker(Generic[T]):
 
     With ``capacity`` 1 a slot is the one-slot request of encoder and planner; larger, it is
     the queue of the surprise node. Requests that were pushed out are counted in ``skipped``.
-    An exception of ``work`` is handed to ``on_error``, counted in ``errors``, and the thread
-    goes on.
+    An exception of ``work`` is handed to ``on_error``, and the thread goes on.
 
     Args:
         name: of the thread.
@@ -36,7 +35,6 @@ class Worker(Generic[T]):
         capacity: int = 1,
     ) -> None:
         self.skipped = 0
-        self.errors = 0
         self._work = work
         self._on_error = on_error
         self._capacity = capacity
@@ -81,5 +79,4 @@ class Worker(Generic[T]):
             try:
                 self._work(item)
             except Exception as error:
-                self.errors += 1
                 self._on_error(error)

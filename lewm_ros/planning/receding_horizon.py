@@ -151,6 +151,7 @@ class RecedingHorizonPlanner:
         low, high = (
             np.broadcast_to(spec.normalise(bound), shape) for bound in contract.action.bounds
         )
+        self._clip = config.clip
         self._low = low if config.clip else np.full_like(low, -np.inf)
         self._high = high if config.clip else np.full_like(high, np.inf)
         self._weights = weights(config.cost, config.horizon)
@@ -162,8 +163,8 @@ class RecedingHorizonPlanner:
     def adopt(self, config: PlannerConfig) -> None:
         """Search with other settings from the next plan on; the last one still warms it.
 
-        Horizon, candidates, cost, roadmap and clip stay those that the planner was made with; a
-        seed counts from the next reset on.
+        Horizon, candidates, cost, policy, roadmap and clip stay those that the planner was made
+        with; a seed counts from the next reset on.
         """
         self.config = config
         self.budget = config.deadline_fraction * self._spec.block  #: for a live plan [s]
@@ -235,7 +236,7 @@ class RecedingHorizonPlanner:
         field = self._field if outlook is not None and outlook.on_map else None
         start = context.stamp + self._block
         last = committed[-1:] if last is None else last
-        if self.config.clip:
+        if self._clip:
             possible = self._limits.project(committed, previous)
             last, committed = last + possible[-1] - committed[-1], possible
         begun = self._begin(context, committed)
@@ -347,7 +348,7 @@ class RecedingHorizonPlanner:
         ``previous`` (m, A) are the commands of the tick before them.
         """
         commands = self._spec.denormalise(np.repeat(candidates, self._step, axis=-2))
-        if not self.config.clip:
+        if not self._clip:
             return commands
         return self._limits.project(commands, previous, RATED * self._limits.period)
 

@@ -182,7 +182,8 @@ def number(
     if not fits or (above and value == low) or (below and value == high):
         right = f'a number in {"(" if above else "["}{low}, {high}{")" if below else "]"}'
         if high == _FINITE:
-            right = f'a finite number above {low}' if above else 'a finite number'
+            bound = 'above' if above else 'of at least'
+            right = 'a finite number' if low == -_FINITE else f'a finite number {bound} {low:g}'
         raise CheckError(f'{key} is {shown(value)}: expected {right}')
     return float(value)
 

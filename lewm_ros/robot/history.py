@@ -229,6 +229,11 @@ class History:
         """Stamp of the newest latent [ns], or None."""
         return self._latents[-1][0] if self._latents else None
 
+    @property
+    def newest_action(self) -> int | None:
+        """Stamp of the newest command [ns], or None."""
+        return self._actions[-1][0] if self._actions else None
+
     def actions(self) -> tuple[np.ndarray, np.ndarray]:
         """Stamps (n,) int64 and values (n, A) of the commands kept."""
         stamps = np.array([s for s, _ in self._actions], dtype=np.int64)

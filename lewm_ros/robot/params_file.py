@@ -30,12 +30,20 @@ def read_params_file(path: Path) -> dict[str, dict[str, Any]]:
 
 def matches(section: str, node: str) -> bool:
     """Whether a section is for a node of this full name, such as /lewm/planner_node."""
-    parts = section.strip('/').split('/')
-    if not section.startswith('/'):
-        parts.insert(0, '**')
     any_names = '(/[^/]+)*'
-    names = (any_names if p == '**' else '/' + re.escape(p).replace(r'\*', '[^/]*') for p in parts)
+    names = (
+        any_names if part == '**' else '/' + re.escape(part).replace(r'\*', '[^/]*')
+        for part in section.strip('/').split('/')
+    )
     return re.fullmatch(''.join(names), node) is not None
+
+
+def refuse_bare(section: str, node: str) -> None:
+    """Raise ConfigError for the name of a node without its namespace, which ROS ignores."""
+    if section == node.rpartition('/')[2] and not matches(section, node):
+        raise ConfigError(
+            f'{section} is a node without a namespace, not {node}: write /**/{section}'
+        )
 
 
 def is_shared(section: str) -> bool:

@@ -156,6 +156,7 @@ def simulate(
     order; stamps are ``start`` [ns] plus the simulated time. At equal times the frame comes
     before the command. A frame is taken at the physics step nearest to its time.
     """
+    refuse_delay(contract)
     frame_steps = _frame_steps(camera_rate, task)
     tick_steps = _whole(contract.period / task.timestep, 'control period')
     offset = round(phase / task.timestep) % tick_steps
@@ -181,6 +182,15 @@ def simulate(
         advance = min(next_frame, next_tick, total - step)
         task.step(command, advance)
         step += advance
+
+
+def refuse_delay(contract: Contract) -> None:
+    """Raise ConfigError for a delay of commands: a simulated robot has none."""
+    if contract.action.delay:
+        raise ConfigError(
+            f'contract {contract.name}: action.delay is {contract.action.delay:g} s: the simulator '
+            'applies commands at once, expected 0'
+        )
 
 
 def _whole(steps: float, name: str) -> int:

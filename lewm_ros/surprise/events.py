@@ -16,6 +16,8 @@ from lewm_ros.time import NS_PER_S
 #: What an anomaly can be: a frame that the model did not foresee; a running mean of the score
 #: above nominal; frames that stand still where the model foresaw a change; no frames.
 KINDS = ('surprise', 'drift', 'frozen_camera', 'frame_gap')
+#: Those whose score is a time [s].
+TIMED = ('frozen_camera', 'frame_gap')
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class EventDetector:
     """Raises an event above the threshold, ends it after a time below a lower one.
 
     Args:
-        kind: of its events. Their score is the surprise, its running mean, or [s] for the last
-            two kinds.
+        kind: of its events. Their score is the surprise, its running mean, or [s] for
+            :data:`TIMED`.
         threshold: of the score; an event starts above it.
         release: fraction of the threshold; scores below it are low.
         hold: how long scores must stay low until an event ends [s].

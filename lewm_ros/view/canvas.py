@@ -43,11 +43,9 @@ def write(
     colour: Colour = INK,
     size: float = 0.42,
     weight: int = 1,
-) -> int:
-    """Write with the baseline at ``y`` [px] and return where the text ends in x [px]."""
-    font = cv2.FONT_HERSHEY_SIMPLEX
-    cv2.putText(image, text, (x, y), font, size, colour, weight, cv2.LINE_AA)
-    return x + cv2.getTextSize(text, font, size, weight)[0][0]
+) -> None:
+    """Write with the baseline at ``y`` [px]."""
+    cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, colour, weight, cv2.LINE_AA)
 
 
 def text_width(text: str, size: float = 0.42) -> int:

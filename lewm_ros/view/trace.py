@@ -10,14 +10,13 @@ from enum import Enum
 
 import numpy as np
 
+from lewm_ros.surprise.events import TIMED
 from lewm_ros.time import NS_PER_S
 
 #: Time without a score after which the level is 'no scores' [s].
 SILENT_AFTER = 2.0
 #: Scores above this part of the threshold are 'raised'.
 RAISED = 0.5
-#: Kinds of anomalies whose peak is a time [s].
-TIMED = ('frozen_camera', 'frame_gap')
 #: Anomalies kept; the oldest are dropped first.
 MAX_ANOMALIES = 100
 
@@ -113,7 +112,8 @@ class Snapshot:
         if self.open:
             lasting = -min(self.ago(a.start) for a in self.open)
             kinds = ', '.join(sorted({a.kind for a in self.open}))
-            parts.append(f'open for {lasting:.1f} s: {kinds}')
+            since = f' for {lasting:.1f} s' if self.now else ''  # else no score has come yet
+            parts.append(f'open{since}: {kinds}')
         if SILENT_AFTER < self.silent < float('inf'):
             parts.append(f'no scores for {self.silent:.0f} s')
         return parts

@@ -194,7 +194,7 @@ def test_commands_never_leave_the_limits(robot):
 
 def test_a_planner_that_does_not_know_the_limits_is_named(robot):
     """While its plans are beyond them; then no more."""
-    text = rf'the limits of the contract: unknown to {robot.bench.node.get_name()}'
+    text = rf'commands of {robot.bench.node.get_name()} were beyond the limits of the contract'
     said = lambda: re.search(text, robot.bench.text('controller_node'))  # noqa: E731
     robot.see(0.2)
     robot.send(1.0, ticks=20)

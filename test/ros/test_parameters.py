@@ -253,3 +253,13 @@ def test_a_start_value_that_is_no_number_ends_the_node_with_one_line(bench: Benc
         assert process.wait() == 2
         assert "parameter 'rate' is" in process.output
         assert process.output.count('\n') == 1
+
+
+def test_a_value_that_ros_cannot_read_ends_lewm_up_with_one_line(bench: Bench, tiny_bundle):
+    """rclpy has nothing but an exception for it."""
+    arguments = ('--bundle', str(tiny_bundle.path), '-p', 'planner_node.samples:=')
+    with bench.lewm('up', 'plan', *arguments) as process:
+        assert process.wait() == 2
+        (line,) = (text for text in process.output.splitlines() if 'error' in text)
+        assert "Couldn't parse parameter override rule: '-p samples:='" in line
+        assert 'Traceback' not in process.output

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, String, UInt32
 from trajectory_msgs.msg import JointTrajectory
+import yaml
 
 from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.messages import header, read_plan, vector_message
@@ -29,13 +30,15 @@ SIZE = 8
 class Robot:
     """The encoder's and the controller's side of a planner."""
 
-    def __init__(self, bench: Bench, bundle, model: str = '') -> None:
+    def __init__(
+        self, bench: Bench, bundle, model: str = '', command: type = Float64MultiArray
+    ) -> None:
         self.bench, self.bundle = bench, bundle
         bench.active('planner_node')
         self.rng = np.random.default_rng(0)
         self.plans = bench.listen(JointTrajectory, 'plan')
         self.latent = bench.publisher(Image, 'latent')
-        self.action = bench.publisher(Float64MultiArray, 'action')
+        self.action = bench.publisher(command, 'action')
         self.goal = bench.publisher(Image, 'goal_latent', LATCHED)
         self.episode = bench.publisher(UInt32, 'episode', LATCHED)
         self.model = bench.publisher(String, 'model', LATCHED)
@@ -97,6 +100,35 @@ def test_plans_start_one_block_after_their_frame_and_follow_each_other(start, ti
     assert figures['plans'] == str(len(robot.plans))
     assert float(figures['plan_ms_p95']) < 250
     assert figures['late_plans'] == '0'
+
+
+def test_a_clock_of_commands_that_jumps_back_is_followed(bench: Bench, tmp_path, tiny_bundle):
+    """One stamp an hour ahead, of a clock that is set: later commands count, plans go on."""
+    action = {'type': 'sensor_msgs/msg/JointState', 'fields': ['effort[0]', 'effort[1]']}
+    stamped = tiny_bundle.contract.to_dict()
+    stamped['action'] |= action
+    path = tmp_path / 'stamped.yaml'
+    path.write_text(yaml.safe_dump(stamped))
+    with bench.nodes('planner_node', bundle=tiny_bundle.path, contract=path, threads=1) as node:
+        robot = Robot(bench, tiny_bundle, command=JointState)
+
+        def send(ahead: int = 0) -> None:
+            stamp = header(bench.now() + ahead)
+            robot.action.publish(JointState(header=stamp, effort=[0.1, -0.2]))
+
+        def live(seconds: float) -> list:
+            heard = []
+            for _ in range(round(seconds / 0.05)):
+                send()
+                heard += robot.live(0.05, command=False)
+            return heard
+
+        robot.set_goal()
+        assert live(2.0)
+        send(3600 * NS_PER_S)
+        live(1.5)
+        assert node.output.count('time of commands jumped back by 36') == 1
+        assert live(2.0)
 
 
 def test_a_new_goal_is_planned_for_at_once(start):

@@ -36,7 +36,8 @@ def preset(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    'node', ['planner_node', '/lewm/planner_node', '/**/planner_node', '/*/planner_node', '/**']
+    'node',
+    ['lewm/planner_node', '/lewm/planner_node', '/**/planner_node', '/*/planner_node', '/**'],
 )
 def test_a_preset_may_name_the_planner_as_ros_does(preset, node: str) -> None:
     """By any pattern that matches the node."""
@@ -49,7 +50,7 @@ def test_later_sections_win_and_other_nodes_do_not_count(preset) -> None:
     """As in ROS."""
     path = preset(
         '/**: {ros__parameters: {samples: 8, elites: 6, alpha: 0.05}}\n'
-        'planner_node: {ros__parameters: {samples: 32, goal_tolerance: 0.2}}\n'
+        '/*/planner_node: {ros__parameters: {samples: 32, goal_tolerance: 0.2}}\n'
         '/other/planner_node: {ros__parameters: {samples: 128}}\n'
         'surprise_node: {ros__parameters: {alpha: 0.05}}\n'
     )
@@ -61,10 +62,11 @@ def test_later_sections_win_and_other_nodes_do_not_count(preset) -> None:
     ('text', 'says'),
     [
         (
-            'planner_node: {ros__parameters: {smaples: 32}}',
+            '/**/planner_node: {ros__parameters: {smaples: 32}}',
             "'smaples'.*expected some of.*'samples'",
         ),
-        ('planner_node: {ros__parameters: {horizon: 1}}', 'horizon is 1'),
+        ('/**/planner_node: {ros__parameters: {horizon: 1}}', 'horizon is 1'),
+        ('planner_node: {ros__parameters: {samples: 32}}', r'write /\*\*/planner_node'),
         ('planner_node: {samples: 32}', 'ros__parameters'),
         ('surprise_node: {ros__parameters: {alpha: 0.05}}', 'no parameters of planner_node'),
         ('- 3', 'preset'),

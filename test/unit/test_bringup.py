@@ -233,6 +233,23 @@ def test_paths_reach_the_nodes_as_they_are(tiny_bundle, tmp_path):
         assert yaml.safe_load(given.partition(':=')[2]) == str(folder)
 
 
+@pytest.mark.parametrize(
+    ('namespace', 'fits'),
+    [
+        *[(name, True) for name in ('lewm', '/lewm', 'a/b_2/', '', '/', '_x')],
+        *[(name, False) for name in ('robot-1', '1abc', 'a b', 'a//b', 'ä', 'a/1')],
+    ],
+)
+def test_a_namespace_that_is_none_is_refused(tiny_bundle, namespace, fits):
+    """Before rclpy ends in a traceback."""
+    bringup = Bringup.of('plan', str(tiny_bundle.path))
+    if fits:
+        assert '-r' in bringup.ros_arguments(namespace, 'info')
+        return
+    with pytest.raises(ConfigError, match='expected names of letters'):
+        bringup.ros_arguments(namespace, 'info')
+
+
 def test_respawn_needs_processes(capsys):
     """In one process nobody would be left to start a node again."""
     assert cli.main(['up', 'plan', '--respawn']) == 2

@@ -105,6 +105,17 @@ def test_joints_are_named_in_the_order_of_the_message(tmp_path, kind, path):
     assert list(values) == [0.2, 0.1]
 
 
+def test_a_delay_of_commands_is_refused():
+    """A simulated robot has none: bags and runs would be late by it."""
+    contract = Contract.load(find('contract', 'reacher'))
+    late = replace(contract, action=replace(contract.action, delay=0.08))
+    task = make_task('reacher', 16)
+    policy = UniformPolicy(late, np.random.default_rng(0))
+    with pytest.raises(ConfigError, match='action.delay is 0.08 s: the simulator applies'):
+        list(simulate(task, late, policy, 1.0, 20.0, 0.0, START))
+    task.close()
+
+
 def test_a_collection_that_fails_leaves_no_camera_open(tmp_path):
     """In a notebook the next task can be made, and what was collected is a whole bag."""
     contract = Contract.load(find('contract', 'reacher'))

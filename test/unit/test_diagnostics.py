@@ -80,7 +80,7 @@ def test_a_rate_counts_the_last_seconds_of_the_steady_clock(monkeypatch):
     """A short past is not taken for a slow one, and what stopped goes to 0."""
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr('time.monotonic', lambda: clock.now)
-    rate = Rate(window=5.0)
+    rate = Rate()
     assert rate.hz == 0.0
     for _ in range(20):  # 10 Hz for 2 s
         clock.now += 0.1
@@ -92,6 +92,11 @@ def test_a_rate_counts_the_last_seconds_of_the_steady_clock(monkeypatch):
     assert rate.hz == pytest.approx(20.0, rel=0.02)
     clock.now += 2.5
     assert rate.hz == pytest.approx(10.0, rel=0.02)
+    for _ in range(6000):  # the fastest that a contract may be
+        clock.now += 0.001
+        rate.add()
+    assert rate.hz == pytest.approx(1000.0, rel=0.02)
+    clock.now += 2.5
     clock.now += 2.6
     assert rate.hz == 0.0
 

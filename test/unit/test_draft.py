@@ -121,3 +121,16 @@ def test_names_in_a_bag_cannot_break_the_file(tmp_path):
     odd = [Recorded('/odd\nname: evil', m.type, m.logged, m.message) for m in messages[-1:]]
     text, _ = draft(write(tmp_path / 'bag', [*messages, *odd]))
     assert yaml.safe_load(text)['name'] == 'bag'
+
+
+@pytest.mark.parametrize('data', [b'', b'\1\2\3'])
+def test_a_broken_first_depth_image_is_passed_over(tmp_path, data):
+    """The largest value of the next one is what is seen as white."""
+    messages = drive()
+    images = [m.message for m in messages if m.type == 'sensor_msgs/msg/Image']
+    for image in images:
+        image.encoding, image.step = '16UC1', 2 * image.width
+        image.data = np.full(image.height * image.width, 1234, np.uint16).view(np.uint8)
+    images[0].data = np.frombuffer(data, np.uint8)
+    text, _ = draft(write(tmp_path / 'bag', messages))
+    assert yaml.safe_load(text)['camera']['scale'] == 1234.0

@@ -29,6 +29,7 @@ from lewm_ros.planning.goal_policy import GoalPolicy
 from lewm_ros.robot.history import Context, History
 from lewm_ros.time import NS_PER_S
 from lewm_ros.training import imagined
+from lewm_ros.training.descent import descend
 from lewm_ros.training.goal_policy import find_windows, fit
 
 
@@ -79,7 +80,8 @@ def rolled_out(bundle: Bundle, episodes: int, length: int = 20) -> Iterator[Enco
 
 def test_imagination_leads_to_goals_that_it_has_not_seen(tiny_bundle: Bundle) -> None:
     """In a world that is the model, recorded commands reach them, and a few steps come near."""
-    windows = find_windows(tiny_bundle.spec, rolled_out(tiny_bundle, 40), past=2)
+    spec = replace(tiny_bundle.spec, camera_period=tiny_bundle.block)
+    windows = find_windows(spec, rolled_out(tiny_bundle, 40), past=2)
     imagination = imagined.Imagination(tiny_bundle, windows)
     network = fit(windows, 40, 64, imagination.loss, 'imagined policy')
     errors = imagination.errors(network, windows.starts[windows.held_out])
@@ -112,7 +114,12 @@ def test_imagination_is_what_a_robot_predicts() -> None:
     sent, actions = np.arange(65) * 33_000_000 - 20_000_000, rng.uniform(-1, 1, (65, 2))
     episode = Episode(stamps, np.empty(0), sent, actions, None)
     windows = find_windows(spec, [Encoded(episode, latents, True)], past=spec.history - 1)
-    assert (windows.starts == np.arange(10, 40)).all()
+    assert (windows.starts == np.arange(10, 40)).all() and windows.step == 5
+    slow = replace(episode, stamps=np.arange(60) * 100_000_000)  # of a camera of half the rate
+    cut = replace(episode, stamps=np.arange(2) * 400_000_000)
+    mixed = [Encoded(e, latents[: len(e.stamps)], True) for e in (slow, episode, slow, cut)]
+    again = find_windows(spec, mixed, past=spec.history - 1)
+    assert again.step == 5 and (again.starts == windows.starts).all()
     row = 39
     for stamp, action in zip(sent, actions):
         history.append_action(int(stamp), action)
@@ -196,3 +203,22 @@ def test_too_short_episodes_are_named(made: Path, tmp_path: Path, capsys) -> Non
     for command, blocks in (('inverse', 5), ('imagine', 6)):
         assert cli.main([command, str(made), '--data', bag]) == 2
         assert f'no episode has {blocks} blocks of 0.25 s' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('steps', [1, 2, 9, 10, 11])
+def test_a_few_steps_are_enough_to_descend(steps: int) -> None:
+    """Ten of them too, at which the cycle of torch's learning rate would divide by zero."""
+    network = torch.nn.Linear(1, 1)
+    before = network.bias.item()
+    descend(network, lambda: network.bias.square().sum(), steps, 0.1, 'test', str)
+    assert network.bias.item() != before
+
+
+@pytest.mark.parametrize('command', ['decoder', 'inverse', 'imagine'])
+def test_no_steps_are_refused_before_the_bags_are_read(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the name of the option."""
+    with pytest.raises(SystemExit, match='2'):
+        cli.main([command, 'reacher', '--data', 'nowhere', '--steps', '0'])
+    assert '--steps: 0: expected at least 1' in capsys.readouterr().err

@@ -12,8 +12,9 @@ from lewm_ros.robot.params_file import is_shared, matches
 @pytest.mark.parametrize(
     ('section', 'node', 'fits'),
     [
-        ('planner_node', '/planner_node', True),  # any namespace, the root too
-        ('planner_node', '/lewm/planner_node', True),
+        ('planner_node', '/planner_node', True),
+        ('planner_node', '/lewm/planner_node', False),  # a name alone is in no namespace
+        ('lewm/planner_node', '/lewm/planner_node', True),
         ('/**/planner_node', '/planner_node', True),
         ('/**/planner_node', '/a/b/planner_node', True),
         ('/*/planner_node', '/a/planner_node', True),

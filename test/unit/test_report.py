@@ -93,7 +93,10 @@ def test_images_and_film_are_there(tmp_path):
 
 def test_an_empty_trial_has_no_figures_instead_of_wrong_ones(tmp_path):
     """Nothing measured is None, not zero."""
-    summary = write_report(tmp_path, TrialRecord('push', 'm'))
+    record = TrialRecord('push', 'm')
+    record.plan_figures = {'plan_ms_p50': np.nan, 'plan_ms_p95': np.nan}  # as a node without plans
+    summary = write_report(tmp_path, record)
+    assert summary['plan_ms_p50'] is None and summary['plan_ms_p95'] is None
     assert summary['final_error_median'] is None and summary['ticks_on_time'] is None
     assert 'not measured' in (text := '\n'.join(describe(summary)))
     assert 'not measured ms' not in text and 'not measured rad' not in text

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.bundle import DECODER, Bundle
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import BagError, ModelError
@@ -371,7 +372,18 @@ def test_evaluate_and_calibrate_work_on_a_fresh_bundle(bag, tiny_bundle, tmp_pat
     monkeypatch.setattr(probe, 'STEPS', 50)
     status, out, _ = lewm('evaluate', path, '--probe', bag, '--json')
     assert status == 0
-    assert set(json.loads(out)['probe_r2']) == set(tiny_bundle.contract.state.fields)
+    fields = list(tiny_bundle.contract.state.fields)
+    assert set(json.loads(out)['probe_r2']) == set(fields)
+
+    def still(*args):
+        for episode in read_episodes(*args):
+            episode.states[:, 1] = 0.5
+            yield episode
+
+    monkeypatch.setattr(probe, 'read_episodes', still)
+    status, out, _ = lewm('evaluate', path, '--probe', bag, '--json')
+    assert status == 0 and 'NaN' not in out
+    assert list(json.loads(out)['probe_r2']) == [fields[0], *fields[2:]]  # one does not move
     calibrate = ('calibrate', path, '--data', bag, '--window', 1, '--alpha')
     assert lewm(*calibrate, 0.25, '--json')[0] == 0
     bundle = Bundle.load(path)

@@ -86,6 +86,13 @@ def test_an_open_anomaly_is_the_level_whatever_the_scores_say():
     assert len(trace.snapshot(2.0).anomalies) == 1
 
 
+def test_an_open_anomaly_before_the_first_score_has_no_duration():
+    """The camera died before anybody looked: how long ago is not known."""
+    trace = Trace(60.0)
+    trace.note(anomaly(0, kind='frame_gap'))
+    assert trace.snapshot(5.0).headline() == 'surprise --   open: frame_gap'
+
+
 def test_anomalies_of_a_node_that_died_end_where_the_next_one_begins():
     """Their closing edges never come; what had ended keeps its end."""
     trace = traced([1.0] * 40)

@@ -181,6 +181,7 @@ def test_a_calibration_without_hashes_is_said(tiny_bundle: Bundle, tmp_path: Pat
     [
         (['--voe'], 'run `lewm calibrate'),
         (['--voe', '--trials', '0'], '--trials is 0'),
+        (['--voe', '--figure', '/dev/null/voe.png'], 'report folder /dev/null: cannot be written'),
         (['--voe', '--goals', '3'], '--goals only has a meaning without --voe'),
         (['--trials', '3'], '--trials only has a meaning with --voe'),
         (['--data', 'bag', '--goals', '3'], '--goals only has a meaning without --data'),
