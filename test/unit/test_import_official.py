@@ -348,10 +348,11 @@ def test_a_history_beyond_the_window_is_refused(history, import_files, capsys):
 
 def test_files_that_cannot_be_used_are_named(import_files, tmp_path, capsys):
     """A config that is no JSON, a weights file that is not there, a folder in the way."""
-    (tmp_path / 'bundle').mkdir()
+    (tmp_path / 'bundle').mkdir()  # an empty one is not in the way
+    (tmp_path / 'bundle/notes.txt').write_text('')
     assert import_files({}) == 2
     assert 'exists and is no bundle' in capsys.readouterr().err
-    (tmp_path / 'bundle').rmdir()
+    (tmp_path / 'bundle/notes.txt').unlink()
     (tmp_path / 'config.json').write_text('{"encoder": ')
     files = [str(tmp_path / name) for name in ('weights.pt', 'config.json', 'bundle')]
     assert main(['import-official', files[0], files[1], '--out', files[2]]) == 2
