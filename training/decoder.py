@@ -29,7 +29,8 @@ from lewm_ros.training.export import export_graph
 SIZE = 64  #: of the images, whatever the model reads [px]
 FRAMES = 12_000  #: that are kept of the data, drawn at random
 STEPS, BATCH, LR = 3000, 64, 3e-3
-HELD_OUT = 10  #: every so many episodes, one
+#: One of so many episodes is held out.
+HELD_OUT_EVERY = 10
 _CHANNELS = 128, 64, 48, 32  #: at 4, 8, 16 and 32 px
 
 
@@ -153,12 +154,12 @@ def _encoded(
             if place < FRAMES:
                 latents[place] = engine.encode(image)
                 images[place] = prepare(image, SIZE)
-                held_out[place] = number % HELD_OUT == HELD_OUT - 1
+                held_out[place] = number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
     kept = slice(min(count, FRAMES))
     if not count:
         raise BagError(f'{[str(b) for b in bags]}: no frames that the contract can read')
     if not held_out[kept].any():  # few episodes: their last frames
-        held_out[kept][-max(1, len(held_out[kept]) // HELD_OUT) :] = True
+        held_out[kept][-max(1, len(held_out[kept]) // HELD_OUT_EVERY) :] = True
     return latents[kept], images[kept], held_out[kept]
 
 

@@ -30,7 +30,8 @@ from lewm_ros.training.descent import descend
 BLOCKS = 4  #: n: how far hindsight goals are at most, and how far commands reach
 WIDTH = 384
 LR = 1e-3
-HELD_OUT = 10  #: every so many episodes, one
+#: One of so many episodes is held out.
+HELD_OUT_EVERY = 10
 
 
 class Windows(NamedTuple):
@@ -79,7 +80,7 @@ def find_windows(spec: ModelSpec, encoded: Iterable[Encoded], past: int) -> Wind
         latents.append(z)
         blocks.append(each.reshape(len(stamps), spec.frameskip, -1))
         starts.append(count + rows)
-        held_out.append(np.full(len(rows), number % HELD_OUT == HELD_OUT - 1))
+        held_out.append(np.full(len(rows), number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1))
         count += len(z)
     if not starts or not len(np.concatenate(starts)):
         raise BagError(
@@ -88,7 +89,7 @@ def find_windows(spec: ModelSpec, encoded: Iterable[Encoded], past: int) -> Wind
         )
     kept = np.concatenate(held_out)
     if kept.all() or not kept.any():  # few episodes: their last frames
-        kept = np.arange(len(kept)) >= len(kept) - max(1, len(kept) // HELD_OUT)
+        kept = np.arange(len(kept)) >= len(kept) - max(1, len(kept) // HELD_OUT_EVERY)
     return Windows(
         np.concatenate(latents), np.concatenate(blocks), np.concatenate(starts), kept, step
     )

@@ -7,8 +7,9 @@ from __future__ import annotations
 import math
 
 
-def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson score interval of a binomial share, 95 % by default; (0, 1) for no trials."""
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Wilson score interval of a binomial share, 95 %; (0, 1) for no trials."""
+    z = 1.96
     if trials == 0:
         return 0.0, 1.0
     share = successes / trials

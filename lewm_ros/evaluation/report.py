@@ -197,14 +197,14 @@ def _draw(path: Path, record: TrialRecord) -> None:
     pyplot.close(figure)
 
 
-def _film(path: Path, record: TrialRecord, scale: int = 4) -> None:
+def _film(path: Path, record: TrialRecord) -> None:
     """Camera beside the goal, at the camera's own rate (GIF has steps of 10 ms)."""
     from PIL import Image, ImageDraw
 
     frames = []
     for _, frame, seconds in record.film:
         pair = [frame] if record.goal_image is None else [frame, record.goal_image]
-        image = np.repeat(np.repeat(np.concatenate(pair, axis=1), scale, 0), scale, 1)
+        image = np.repeat(np.repeat(np.concatenate(pair, axis=1), 4, 0), 4, 1)
         frames.append(Image.fromarray(image))
         if np.isfinite(seconds):
             text = f'time to the goal: {seconds:.1f} s'

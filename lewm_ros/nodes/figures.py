@@ -47,8 +47,8 @@ class Reasons:
 class Recent:
     """The last values of a figure, and percentiles of them. Appending is thread safe."""
 
-    def __init__(self, length: int = 4096) -> None:
-        self._values: deque[float] = deque(maxlen=length)
+    def __init__(self) -> None:
+        self._values: deque[float] = deque(maxlen=4096)
 
     def add(self, value: float) -> None:
         """Append a value."""

@@ -32,8 +32,8 @@ class RunningMean:
     threshold comes from nominal running means, by the same rule as that of the score.
     """
 
-    def __init__(self, span: float = DRIFT_SPAN) -> None:
-        self._span = round(span * NS_PER_S)
+    def __init__(self) -> None:
+        self._span = round(DRIFT_SPAN * NS_PER_S)
         self.reset()
 
     def reset(self) -> None:
