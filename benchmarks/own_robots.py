@@ -23,7 +23,7 @@ from lewm_ros.bundle import Bundle
 from lewm_ros.engines import load_engine
 from lewm_ros.evaluation.evaluate import evaluate
 from lewm_ros.evaluation.intervals import wilson
-from lewm_ros.evaluation.verdict import EFFECT, RATIO, UNPLACED
+from lewm_ros.evaluation.verdict import shows
 from lewm_ros.files import find
 from lewm_ros.sim import make_task
 
@@ -61,12 +61,10 @@ def main() -> None:
     print('joint    shows  precision  error, median  within 2x precision  within tolerance')
     for number, d in enumerate(verdict.figures.actions):
         error = errors[:, min(number, errors.shape[1] - 1)]
-        unplaced = d.share is not None and d.share > UNPLACED
-        shows = d.effect > EFFECT and d.ratio > RATIO and not unplaced
         twice = '-' if d.precision is None else f'{(error < 2 * d.precision).sum()}/{n}'
         precision = np.nan if d.precision is None else d.precision
         print(
-            f'{d.name:<8} {"yes" if shows else "no":<5}  {precision:<9.3f}  '
+            f'{d.name:<8} {"yes" if shows(d) else "no":<5}  {precision:<9.3f}  '
             f'{np.median(error):<13.3f}  {twice:<19}  {(error < tolerance).sum()}/{n}'
         )
 

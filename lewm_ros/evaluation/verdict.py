@@ -112,7 +112,7 @@ def _model(found: Planability) -> list[str]:
     problems, share = [], error / max(found.copying[0], 1e-12)
     still = [d for d in found.actions if d.deviation < VARIES]
     moving = [d for d in found.actions if d not in still]
-    hidden = [d for d in moving if not _shows(d)]
+    hidden = [d for d in moving if not shows(d)]
     for d in still:
         problems.append(
             f'command {d.name} hardly varies in these recordings (standard deviation '
@@ -149,7 +149,8 @@ def _model(found: Planability) -> list[str]:
     return problems
 
 
-def _shows(dimension: Dimension) -> bool:
+def shows(dimension: Dimension) -> bool:
+    """Whether commands of a dimension show in the latents, so that it will be placed."""
     return dimension.effect >= EFFECT and dimension.ratio >= RATIO and _placed(dimension)
 
 
