@@ -91,9 +91,10 @@ class TrialListener(LewmNode):
         """What is still missing before the trial can begin."""
         if self._pose.size == 0:
             return f'no state on {self._state.topic}'
-        if not self.record.surprise:
-            return 'no surprise score: is the encoder running?'
-        for node in ('planner_node', 'controller_node'):
+        # Not a surprise score: there is none until a robot that holds has been sent a command.
+        if not int(self._figures.get('encoder_node', {}).get('encoded', 0)):
+            return 'no frame has been encoded: is the encoder running?'
+        for node in ('planner_node', 'controller_node', 'surprise_node'):
             if self._figures.get(node, {}).get('lifecycle') != 'active':
                 return f'{node} is not active'
         return None

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""A Gymnasium environment as the robot of the demo."""
+"""A Gymnasium environment, and a task of a user's own, as the robot of the demo."""
 
 from __future__ import annotations
 
@@ -16,21 +16,29 @@ from lewm_ros.sim import find_task
 POINT = 'gym:point_env:lewm/Point-v0'
 
 
-def test_the_demo_drives_an_environment(bench: Bench, tiny_bundle: Bundle, tmp_path, monkeypatch):
-    """Goals, random goals and a teleport, judged by its own criterion; the model knows nothing."""
+@pytest.mark.parametrize(
+    ('task', 'folder', 'unit'), [(POINT, 'unit', 'of state'), ('own_task:Servos', 'ros', 'm')]
+)
+def test_the_demo_drives_it(
+    bench: Bench, tiny_bundle: Bundle, tmp_path, monkeypatch, task: str, folder: str, unit: str
+):
+    """Goals, random goals and a teleport, judged by its own criterion; the model knows nothing.
+
+    The servos are sent nothing before the first goal, so that there is no surprise score.
+    """
     pytest.importorskip('gymnasium')
-    monkeypatch.syspath_prepend(ROOT / 'test' / 'unit')
-    monkeypatch.setenv('PYTHONPATH', str(ROOT / 'test' / 'unit'), prepend=':')
-    manifest = replace(tiny_bundle.manifest, contract=find_task(POINT).robot())
+    monkeypatch.syspath_prepend(ROOT / 'test' / folder)
+    monkeypatch.setenv('PYTHONPATH', str(ROOT / 'test' / folder), prepend=':')
+    manifest = replace(tiny_bundle.manifest, contract=find_task(task).robot())
     files = {name: tiny_bundle.path / name for name in FILES}
     bundle = write_bundle(tmp_path / 'bundle', manifest, files)
     counts = {'goals': 2, 'random_goals': 1, 'teleports': 1, 'goal_seconds': 2.0}
     options = counts | {'out': tmp_path / 'demo'}
     arguments = [a for k, v in options.items() for a in ('-p', f'trial_node.{k}:={v}')]
-    given = ('--task', POINT, '--bundle', str(bundle.path), *arguments)
+    given = ('--task', task, '--bundle', str(bundle.path), *arguments)
     with bench.lewm('up', 'demo', *given) as demo:
         assert demo.wait(60.0) == 0, demo.output
     summary = json.loads((tmp_path / 'demo' / 'summary.json').read_text())
-    assert (summary['task'], summary['unit']) == (POINT, 'of state')
+    assert (summary['task'], summary['unit']) == (find_task(task).name, unit)
     assert (summary['episodes'], summary['random_episodes'], summary['teleports']) == (2, 1, 1)
     assert summary['ticks'] > 60 and 'Traceback' not in demo.output

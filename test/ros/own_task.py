@@ -1,0 +1,57 @@
+# Copyright 2026 The lewm_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""A task of a user's own whose commands are positions: the demo finds it as own_task:Servos."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lewm_ros.robot.contract import Contract
+from lewm_ros.sim import MujocoTask
+
+
+class Servos(MujocoTask):
+    """A block on two servos, seen from above; it stays where it is until it is sent a position."""
+
+    name, contract = 'servos', 'reacher'
+    joints, unit, tolerance, painted = ('x', 'y'), 'm', 0.1, ('block',)
+    mjcf = """
+      <mujoco><option timestep="0.005"/><worldbody>
+        <camera name="top" pos="0 0 3" fovy="45"/>
+        <body><joint name="x" type="slide" axis="1 0 0" damping="9"/>
+          <joint name="y" type="slide" axis="0 1 0" damping="9"/>
+          <geom name="block" type="box" size=".2 .2 .2" mass=".2" rgba=".8 .2 .1 1"/></body>
+      </worldbody><actuator><position joint="x" kp="30"/><position joint="y" kp="30"/></actuator>
+      </mujoco>"""
+
+    @classmethod
+    def robot(cls) -> Contract:
+        """Return the arm's contract with positions in place of torques."""
+        data = super().robot().to_dict()
+        data['name'] = cls.name
+        data['action'] |= {'kind': 'position', 'units': ['m', 'm'], 'max_step': [0.1, 0.1]}
+        data['stop'] |= {'mode': 'hold'}
+        return Contract.parse(data)
+
+    @classmethod
+    def random_pose(cls, rng: np.random.Generator) -> np.ndarray:
+        """Draw a place (2,) [m]."""
+        return rng.uniform(-0.8, 0.8, 2)
+
+    @classmethod
+    def goal_near(
+        cls, pose: np.ndarray, rng: np.random.Generator, far: float | None = None
+    ) -> np.ndarray:
+        """Draw a place (2,) [m]."""
+        return cls.random_pose(rng)
+
+    @staticmethod
+    def pose_errors(pose: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """Distance along each axis (..., 2) [m]."""
+        return np.abs(np.asarray(pose) - goal)
+
+    def _teleport(self) -> None:
+        self.data.qpos[:] = self.random_pose(self.rng)
+
+    def _push(self) -> None:
+        self.data.qvel[:] += 1
