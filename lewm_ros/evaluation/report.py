@@ -27,7 +27,12 @@ class GoalResult:
     reached: bool  #: at any tick
     seconds: float | None  #: until it was first reached [s]
     within_at_end: bool
-    final_error: float  #: the largest, in the task's unit
+    final_errors: list[float]  #: in the task's unit, such as of each joint
+
+    @property
+    def final_error(self) -> float:
+        """The largest."""
+        return max(self.final_errors)
 
 
 @dataclass
@@ -76,6 +81,7 @@ class TrialRecord:
             'random_episodes': len(self.random_goals),
             'random_successes': sum(g.reached for g in self.random_goals),
             'final_error_median': _median([g.final_error for g in self.goals]),
+            'final_errors': [g.final_errors for g in self.goals],
             # NaN where there was no plan.
             'plan_ms_p50': _finite(self.plan_figures.get('plan_ms_p50')),
             'plan_ms_p95': _finite(self.plan_figures.get('plan_ms_p95')),

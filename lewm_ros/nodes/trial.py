@@ -177,7 +177,7 @@ class TrialNode(TrialListener):
                 seconds is not None,
                 seconds,
                 self._judge.achieves(self._pose, goal),
-                float(error.max()),
+                error.tolist(),
             )
         )
 

@@ -39,8 +39,11 @@ def record() -> TrialRecord:
     return TrialRecord(
         task='push',
         unit='m',
-        goals=[GoalResult(True, 1.5, True, 0.02), GoalResult(False, None, False, 0.4)],
-        random_goals=[GoalResult(False, None, False, 2.0)],
+        goals=[
+            GoalResult(True, 1.5, True, [0.02, 0.01]),
+            GoalResult(False, None, False, [0.1, 0.4]),
+        ],
+        random_goals=[GoalResult(False, None, False, [2.0, 0.0])],
         teleports=[Teleport(0.05, 1.0, 90.0, 80.0), Teleport(0.08, 1.2, 3.0, None)],
         surprise=[(0.0, 1.0), (0.1, 2.0)],
         plans=[(0.1 * i, float(i)) for i in range(101)],
@@ -65,6 +68,7 @@ def test_the_summary_counts_what_was_measured(tmp_path):
     assert (summary['episodes'], summary['successes'], summary['within_at_end']) == (2, 1, 1)
     assert (summary['random_episodes'], summary['random_successes']) == (1, 0)
     assert summary['final_error_median'] == pytest.approx(0.21)
+    assert summary['final_errors'] == [[0.02, 0.01], [0.1, 0.4]]
     assert summary['ticks_on_time'] == pytest.approx(0.995)
     assert summary['plan_age_ms_p95'] == pytest.approx(95.0)
     assert (summary['teleports'], summary['teleport_events']) == (2, 1)
