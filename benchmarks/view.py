@@ -4,10 +4,10 @@
 
 .venv/bin/python benchmarks/view.py [--seconds 20] [--json]
 
-The node runs in a process of its own; this one publishes 64 px frames, latents and scores at
-20 Hz and subscribes to one output after the other. Processor time is that of the node's process,
-drawing, serialising and sending included. The same process without the node's own work (before
-it is activated) is the ground that every node here stands on: services, timers, diagnostics.
+The node runs in a process of its own; this one publishes 64 px frames, latents and scores at 20 Hz,
+plans at 4 Hz, and subscribes to one output after the other. Processor time is that of the node's
+process, drawing, serialising and sending included. The same process without the node's own work
+(before it is activated) is the ground that every node stands on: services, timers, diagnostics.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def cpu(pid: int) -> float:
 
 def start(autostart: bool) -> subprocess.Popen[bytes]:
     """Start view_node."""
-    arguments = ['-r', '__ns:=/lewm', '-p', 'contract:=reacher', '-p', f'autostart:={autostart}']
+    arguments = ['-r', '__ns:=/lewm', '-p', 'bundle:=reacher', '-p', f'autostart:={autostart}']
     command = [sys.executable, '-m', 'lewm_ros.bringup.compose', 'view_node', '--ros-args']
     return subprocess.Popen([*command, *arguments])
 
@@ -56,6 +56,7 @@ class Robot:
         self._image = self.node.create_publisher(Image, 'image', 5)
         self._latent = self.node.create_publisher(Image, 'latent', 10)
         self._parts = self.node.create_publisher(Image, 'surprise/contributions', 10)
+        self._plan = self.node.create_publisher(Image, 'plan/latents', 1)
         threshold = self.node.create_publisher(Float32, 'surprise/threshold', LATCHED)
         threshold.publish(Float32(data=16.0))
         self._rng = np.random.default_rng(0)
@@ -70,6 +71,8 @@ class Robot:
             image = self._rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
             self._image.publish(image_message(image, head))
             self._latent.publish(vector_message(self._rng.normal(size=SIZE), head))
+            if index % 5 == 0:  # once a block: now, six blocks, the goal
+                self._plan.publish(vector_message(self._rng.normal(size=(8, SIZE)), head))
             self._parts.publish(vector_message(self._rng.exponential(1 / SIZE, SIZE), head))
 
 
@@ -102,11 +105,11 @@ def main() -> None:
     end(process)
     process = start(autostart=True)
     figures['nobody looks'] = share(robot, process, args.seconds)
-    for name in ('plot', 'image', 'marker'):
+    for name in ('plot', 'image', 'marker', 'plan'):
         kind = MarkerArray if name == 'marker' else Image
         looking = robot.node.create_subscription(kind, f'view/{name}', lambda m: None, 1)
         robot.run(60.0 if name == 'plot' else 0.0)  # until the trace is full
-        figures[f'view/{name}, 10 Hz'] = share(robot, process, args.seconds)
+        figures[f'view/{name}'] = share(robot, process, args.seconds)
         robot.node.destroy_subscription(looking)
     end(process)
     rclpy.shutdown()
