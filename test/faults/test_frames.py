@@ -217,10 +217,11 @@ def test_frames_that_come_twice_count_once(robot: Robot):
 
 def test_frames_that_overtake_each_other_do_not_mix_the_history_up(robot: Robot):
     """One in five comes after its successor and is left out: no jump of the clock, no nonsense."""
+    robot.bench.spin(0.5)  # for what is under way
     scores, forgotten = len(robot.scores), robot.others.output.count('jumped back')
     rate = robot.live(3.0, lambda frame, number: [(0.07 if number % 5 == 0 else 0.0, frame)])
     assert rate > 1.0
-    assert 15 < len(robot.scores) - scores < 56  # 48, and what was under way before
+    assert 15 < len(robot.scores) - scores < 50
     assert robot.others.output.count('jumped back') == forgotten
     robot.recovered()
 

@@ -4,17 +4,18 @@
 
 from __future__ import annotations
 
-import numpy as np
+from robots import OwnRobot
 
 from lewm_ros.robot.contract import Contract
-from lewm_ros.sim import MujocoTask
 
 
-class Servos(MujocoTask):
+class Servos(OwnRobot):
     """A block on two servos, seen from above; it stays where it is until it is sent a position."""
 
     name, contract = 'servos', 'reacher'
     joints, unit, tolerance, painted = ('x', 'y'), 'm', 0.1, ('block',)
+    bounds = ((-0.8, -0.8), (0.8, 0.8))
+    NEAR, REACH = 0.2, 0.5
     mjcf = """
       <mujoco><option timestep="0.005"/><worldbody>
         <camera name="top" pos="0 0 3" fovy="45"/>
@@ -32,26 +33,3 @@ class Servos(MujocoTask):
         data['action'] |= {'kind': 'position', 'units': ['m', 'm'], 'max_step': [0.1, 0.1]}
         data['stop'] |= {'mode': 'hold'}
         return Contract.parse(data)
-
-    @classmethod
-    def random_pose(cls, rng: np.random.Generator) -> np.ndarray:
-        """Draw a place (2,) [m]."""
-        return rng.uniform(-0.8, 0.8, 2)
-
-    @classmethod
-    def goal_near(
-        cls, pose: np.ndarray, rng: np.random.Generator, far: float | None = None
-    ) -> np.ndarray:
-        """Draw a place (2,) [m]."""
-        return cls.random_pose(rng)
-
-    @staticmethod
-    def pose_errors(pose: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """Distance along each axis (..., 2) [m]."""
-        return np.abs(np.asarray(pose) - goal)
-
-    def _teleport(self) -> None:
-        self.data.qpos[:] = self.random_pose(self.rng)
-
-    def _push(self) -> None:
-        self.data.qvel[:] += 1

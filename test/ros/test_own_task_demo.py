@@ -17,18 +17,23 @@ POINT = 'gym:point_env:lewm/Point-v0'
 
 
 @pytest.mark.parametrize(
-    ('task', 'folder', 'unit'), [(POINT, 'unit', 'of state'), ('own_task:Servos', 'ros', 'm')]
+    ('task', 'folders', 'unit'),
+    [
+        (POINT, ['test/unit'], 'of state'),
+        ('own_task:Servos', ['test/ros', 'benchmarks'], 'm'),
+    ],
 )
 def test_the_demo_drives_it(
-    bench: Bench, tiny_bundle: Bundle, tmp_path, monkeypatch, task: str, folder: str, unit: str
+    bench: Bench, tiny_bundle: Bundle, tmp_path, monkeypatch, task: str, folders: list, unit: str
 ):
     """Goals, random goals and a teleport, judged by its own criterion; the model knows nothing.
 
     The servos are sent nothing before the first goal, so that there is no surprise score.
     """
     pytest.importorskip('gymnasium')
-    monkeypatch.syspath_prepend(ROOT / 'test' / folder)
-    monkeypatch.setenv('PYTHONPATH', str(ROOT / 'test' / folder), prepend=':')
+    for folder in folders:
+        monkeypatch.syspath_prepend(ROOT / folder)
+        monkeypatch.setenv('PYTHONPATH', str(ROOT / folder), prepend=':')
     manifest = replace(tiny_bundle.manifest, contract=find_task(task).robot())
     files = {name: tiny_bundle.path / name for name in FILES}
     bundle = write_bundle(tmp_path / 'bundle', manifest, files)
