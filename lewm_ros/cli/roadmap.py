@@ -40,9 +40,9 @@ def add_steps(parser: argparse.ArgumentParser, default: int) -> None:
     """Declare the steps of an optimiser, which a command checks before it encodes the bags."""
 
     def steps(text: str) -> int:
-        if int(text) < 1:
+        if (count := int(text)) < 1:
             raise argparse.ArgumentTypeError(f'{text}: expected at least 1')
-        return int(text)
+        return count
 
     text = f'optimiser steps (default {default})'
     parser.add_argument('--steps', type=steps, default=default, help=text)

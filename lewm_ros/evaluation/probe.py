@@ -98,8 +98,7 @@ def probe_bags(bundle: Bundle, engine: Engine, bags: list[Path]) -> dict[str, An
     cut = len(latents) * 4 // 5
     z = np.concatenate(latents[:cut]), np.concatenate(latents[cut:])
     x = np.concatenate(states[:cut]), np.concatenate(states[cut:])
-    known = np.isfinite(x[0]).all(axis=0) & np.isfinite(x[1]).all(axis=0)
-    known &= np.ptp(x[1], axis=0) > 0
+    known = np.isfinite(np.concatenate(x)).all(axis=0) & (np.ptp(x[1], axis=0) > 0)
     x = x[0][:, known], x[1][:, known]
     fields = [name for name, finite in zip(bundle.contract.state.fields, known) if finite]
     probes: dict[str, Callable[..., np.ndarray]] = {'linear': linear_probe}
