@@ -192,6 +192,8 @@ def run(args: argparse.Namespace) -> int:
             if value is not None and np.min(value) < 1:
                 raise ConfigError(f'--{name} is {value}: expected more than 0')
     bundle = Bundle.load(find('bundle', args.bundle))
+    if args.figure is not None:  # before what takes minutes
+        prepare_report(args.figure.parent)
     if kind == 'data':
         return _verdict(args, bundle)
     if kind == 'probe':
@@ -218,8 +220,6 @@ def run(args: argparse.Namespace) -> int:
 def _verdict(args: argparse.Namespace, bundle: Bundle) -> int:
     """Print whether the bundle is ready, by bags that it was not trained on."""
     config = planner_config(args.preset, args.seed)
-    if args.figure is not None:
-        prepare_report(args.figure.parent)
     blocks = min(max(AHEAD, config.rollout_blocks(bundle.spec)), bundle.spec.horizon)
     engine = load_engine(bundle, args.engine, precision=args.precision, horizon=blocks)
     report = ReadReport()
@@ -300,8 +300,6 @@ def _episodes(args: argparse.Namespace, bundle: Bundle, task: Task, config: Plan
     for offset in offsets:  # all before the first is measured, which takes minutes
         seconds = None if offset is None else offset * period
         drawn.append(draw_pairs(recorded, task, seconds, lead, args.goals, seed))
-    if args.figure is not None:
-        prepare_report(args.figure.parent)
     if not args.json:
         print('offset and budget in control steps; left out: pairs whose start is at the goal')
         print('offset  budget   reached  95 % interval  mean time   random  left out')
@@ -336,8 +334,6 @@ def _surprise(args: argparse.Namespace, bundle: Bundle, task: Task, config: Plan
     """Run the trials and print what was detected."""
     if args.trials < 1:
         raise ConfigError(f'--trials is {args.trials}: expected more than 0')
-    if args.figure is not None:
-        prepare_report(args.figure.parent)
     calibration = require_calibration(bundle, args.alpha, args.horizon)
     blocks = max(config.rollout_blocks(bundle.spec), args.horizon)
     engine = load_engine(bundle, args.engine, precision=args.precision, horizon=blocks)
