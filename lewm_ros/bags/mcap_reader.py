@@ -76,14 +76,18 @@ class McapFile(RawFile):
         self, wanted: Collection[int], problems: Counter[str]
     ) -> Iterator[tuple[int, int, bytes]]:
         """Yield (channel, log time [ns], data) of the wanted channels in file order."""
+        missing = Counter({channel: self._counts[channel] for channel in wanted})
         for record in read_records(self.path, problems):
             if not isinstance(record, Message):
                 continue
             channel = record.channel_id
             if channel in wanted:
+                missing[channel] -= 1
                 yield channel, record.log_time, record.data
             elif channel not in self.topics and channel not in self.foreign:
                 problems[f'{self.path.name}: message of an unknown channel'] += 1
+        if lost := (+missing).total():
+            problems[f'{self.path.name}: message that the summary counts was not found'] += lost
 
     def _scan(self) -> None:
         """Find the channels and count their messages by reading the whole file."""

@@ -201,21 +201,28 @@ def test_a_lost_head_costs_its_chunk_only(tmp_path, reacher_contract):
         assert report.frames >= sum(frames) - frames[1], at
 
 
-def test_a_record_with_a_wrong_length_is_counted_without_a_crc_too(tmp_path):
-    """rosbags writes no CRC: a message that claims the rest of its chunk hides the others."""
+@pytest.mark.parametrize(
+    ('at', 'lost', 'reason'),
+    [(2, None, 'chunk that ends inside a record'), (-1, 1, None)],
+    ids=['length', 'kind'],
+)
+def test_a_damaged_record_is_counted_without_a_crc_too(tmp_path, at, lost, reason):
+    """rosbags writes no CRC. A wrong length hides the rest of a chunk, a wrong kind one message."""
     path = tmp_path / 'bag.mcap'
     chunks = write_mcap(path, drive(30, 1), '', crc=False)
     data = bytearray(path.read_bytes())
     start, _ = chunk_ends(bytes(data))[1]
     length = start + 9 + 32 + 8 + 1  # of the first record of an uncompressed chunk
     assert data[length - 1] == 5
-    data[length + 2] ^= 1
+    data[length + at] ^= 8 if lost else 1
     path.write_bytes(data)
     problems: Counter[str] = Counter()
     file = McapFile(path, problems)
     found = list(file.messages(file.topics, problems))
-    assert len(found) == sum(map(len, chunks)) - len(chunks[1])
-    assert problems == {'bag.mcap: chunk that ends inside a record': 1}
+    lost = lost or len(chunks[1])
+    assert len(found) == sum(map(len, chunks)) - lost
+    assert problems.pop('bag.mcap: message that the summary counts was not found') == lost
+    assert problems == ({f'bag.mcap: {reason}': 1} if reason else {})
 
 
 def bombs() -> dict[str, bytes]:
