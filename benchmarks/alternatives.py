@@ -1,9 +1,9 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Searches that the planner's CEM is compared with: MPPI, and Adam on the plan itself.
+"""Optimisers to compare with the planner's CEM: MPPI, and Adam on the actions of the plan.
 
-Each has the surface of :class:`lewm_ros.planning.CEM`, so that shifting, the committed block,
-clipping and units are the planner's own.
+Each has the interface of :class:`lewm_ros.planning.CEM`. The planner thus still does the shifting,
+the committed block, the clipping and the units.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class MPPI:
     Args:
         config: sizes; ``elites`` are the samples that are averaged, all of them or the best.
         temperature: of the weights, in standard deviations of the averaged samples' costs.
-        decay: factor on the spread after each iteration; None for the samples' own weighted
-            spread, as in TD-MPC.
+        decay: factor on the standard deviation after each iteration; None: use the weighted
+            standard deviation of the samples, as in TD-MPC.
 
     """
 
@@ -79,14 +79,14 @@ class MPPI:
 
 
 class Adam:
-    """Gradient steps on one plan, the best one visited returned.
+    """Optimises one plan by gradient steps; returns the best plan visited.
 
     Args:
         gradient: of the cost of a plan; see :func:`gradients.gradient`.
-        config: of ``before``; ``keep`` elites of it are handed back.
+        config: of ``before``; ``keep`` of its elites are returned.
         steps: gradient steps; each costs a rollout and its derivative.
         rate: learning rate [standard deviations of the training actions].
-        before: a search whose result is refined, or None to start from the given mean.
+        before: CEM whose result is refined; None: start from the given mean.
 
     """
 
@@ -104,7 +104,7 @@ class Adam:
         self._bounds: tuple[np.ndarray, np.ndarray] = np.array(-np.inf), np.array(np.inf)
 
     def load(self, *problem: np.ndarray, bounds: tuple[np.ndarray, np.ndarray]) -> None:
-        """Take what a gradient reads after the plan, and the plan's lowest and highest values."""
+        """Set the gradient's inputs after the plan, and the lower and upper bounds of the plan."""
         self._problem, self._bounds = problem, bounds
 
     def solve(
@@ -145,14 +145,14 @@ class Adam:
 
 
 class BenchmarkPlanner(RecedingHorizonPlanner):
-    """The planner with another search, or without memory, that notes what each plan took.
+    """The planner with another optimiser, or without warm starts; records the time of each plan.
 
     Args:
         bundle: the model.
         engine: runs it.
         config: settings.
-        warm: search in place of the warm CEM, or None.
-        memory: False makes every search a cold one.
+        warm: optimiser that replaces the warm CEM, or None.
+        memory: False: every search is a cold start.
 
     """
 

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How fast recordings are read, by format: `python benchmarks/bags.py [--size 224]`.
 
-Each bag holds the same hard to compress frames, 224 px or larger, and a command for each. The
-figure is megabytes of raw images read, decoded and cut into episodes per second, best of
-three, files in the page cache.
+Each bag holds the same frames, which compress badly, 224 px or larger, and a command for each.
+The figure is the megabytes of raw images that are read, decoded and split into episodes per second.
+It is the best of three runs with the files in the page cache.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How fast training batches come from the cache: `python benchmarks/cache.py`.
 
-Bags of noise are recorded and read into a cache; then batches of random windows are made as
-training makes them: uint8 frames of the mapped file to normalised float32 tensors, with the
-normalised action blocks. One thread, files in the page cache, best of five. Then what a step of
-preset `small` takes, and the share of it that goes into its batch.
+Bags of noise are recorded and read into a cache. Batches of random windows are then made as in
+training: uint8 frames of the memory-mapped file become normalised float32 tensors, with the
+normalised action blocks. One thread, files in the page cache, best of five. The last figures are
+the duration of a training step of preset `small` and the share of it spent on loading the batch.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def record(path: Path, contract: Contract, frames: int, size: int) -> Path:
 
 
 def best(work: Callable[[], object], repeats: int) -> float:
-    """Seconds that one call takes in the best of five rounds."""
+    """Duration of one call in the best of five rounds [s]."""
     rounds = []
     for _ in range(5):
         start = time.perf_counter()
@@ -60,7 +60,7 @@ def best(work: Callable[[], object], repeats: int) -> float:
 
 
 def measure(contract: Contract, size: int, frames: int, bags: int, folder: Path) -> None:
-    """Print what a batch of some bags takes and, at 64 px, a training step."""
+    """Print the duration of loading a batch and, at 64 px, of a training step."""
     paths = [record(folder / f'{size}-{n}', contract, frames // bags, size) for n in range(bags)]
     windows = load_windows(paths, contract, size, HISTORY, FRAMESKIP, folder / 'cache')
     trainer = Trainer(windows, contract, 'small', CONFIGS['small'], 'cpu', 0)

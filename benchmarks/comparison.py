@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """LeWM's planning at the published size: `python benchmarks/comparison.py [BUNDLE] [--json]`.
 
-As `lewm benchmark`, with plans of 300 x 10 and 300 x 30, whether results equal the reference's,
-the share of the machine's peak that each engine reaches, the load of other processes meanwhile,
-and a cost call of DINO-WM's shape beside them.
+Like `lewm benchmark`, but it also times plans of 300 x 10 and 300 x 30, checks the results against
+the reference, and reports the share of peak FLOP/s that each engine reaches and the load of other
+processes meanwhile. A cost call of DINO-WM's shape is timed for comparison.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 """The shape of DINO-WM's predictor (arXiv 2411.04983) with random weights, to time it.
 
 Sizes as at 196 px with DINOv2 ViT-S/14: a frame is 196 patches of 384 features, with 10 of
-proprioception and 10 of the action appended to each. Weights are random, for time does not
-depend on them; the encoder is left out, for a plan encodes no more than one frame.
+proprioception and 10 of the action appended to each. Weights are random because they do not
+affect the time. The encoder is left out because a plan encodes at most one frame.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Layer(nn.Module):
         )
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(B, L, W) to (B, L, W); ``mask`` (L, L) is true where a row may look."""
+        """(B, L, W) to (B, L, W); ``mask`` (L, L) is true where a row may attend."""
         q, k, v = (
             part.unflatten(-1, (HEADS, -1)).transpose(1, 2)
             for part in self.to_qkv(self.norm(x)).chunk(3, dim=-1)

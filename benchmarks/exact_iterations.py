@@ -1,10 +1,10 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the last iterations in f32 are worth where rollouts are bf16.
+"""What it gains to run the last CEM iterations in f32 when the others run in bf16.
 
-Plans 300 x 10 of the published size with random weights, towards the end of a hidden plan, on the
-openvino engine: in f32, in bf16 with the last two iterations in f32, and in bf16 alone. Printed
-are costs of the plans in f32, each over that of the zero plan, and paired differences.
+A model of the published size with random weights plans 300 x 10 on the openvino engine, towards
+the end of a hidden plan: in f32, in bf16 with the last two iterations in f32, and in bf16 alone.
+The table shows the cost of each plan in f32, relative to the zero plan, and paired differences.
 """
 
 from __future__ import annotations

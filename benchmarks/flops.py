@@ -1,10 +1,10 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""How much arithmetic a model's works take, counted from its sizes.
+"""Floating-point operations of a model's workloads, counted from its sizes.
 
-A product of (m, k) and (k, n) counts as 2·m·k·n, and every product counts that is executed:
-those of attention in full, whether masked or not, and those with the 0/1 matrix of
-:mod:`lewm_ros.model.fast`. Norms, activations and sums do not count.
+A product of (m, k) and (k, n) counts as 2·m·k·n. Every product that is executed counts: attention
+in full, masked or not, and the products with the 0/1 matrix of :mod:`lewm_ros.model.fast`. Norms,
+activations and sums do not count.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from lewm_ros.model import ModelConfig
 
 
 def encode_flops(config: ModelConfig) -> int:
-    """Encode one frame."""
+    """Count the operations of encoding one frame."""
     width = config.encoder_width
     if config.encoder == 'vit':
         patches = (config.image_size // config.patch_size) ** 2
@@ -31,7 +31,7 @@ def encode_flops(config: ModelConfig) -> int:
 
 
 def reference_flops(config: ModelConfig, context: int, samples: int, steps: int) -> int:
-    """Roll out with :meth:`LeWorldModel.rollout`, a window at a time.
+    """Count the operations of :meth:`LeWorldModel.rollout`, which runs a window at a time.
 
     Args:
         config: sizes.
@@ -54,7 +54,7 @@ def reference_flops(config: ModelConfig, context: int, samples: int, steps: int)
 
 
 def fast_flops(config: ModelConfig, context: int, samples: int, steps: int) -> int:
-    """Roll out with :class:`FastRollout`; arguments as of :func:`reference_flops`."""
+    """Count the operations of :class:`FastRollout`; arguments as in :func:`reference_flops`."""
     width, inner = config.predictor_width, _inner(config)
     depth = config.predictor_depth
     modulation = 2 * config.action_hidden * (config.block_size + width) + depth * 12 * width**2
@@ -63,7 +63,7 @@ def fast_flops(config: ModelConfig, context: int, samples: int, steps: int) -> i
     for step in range(steps):
         newest = context - 1 + step
         oldest = max(0, newest + 1 - config.history)
-        # While the window grows only what is new is computed; once it slides, all of it.
+        # While the window grows, only new frames are computed; once it slides, all of them.
         first = newest if 0 < step <= config.history - context else oldest
         for frame in range(first, newest + 1):
             rows = 1 if frame < context - 1 else samples

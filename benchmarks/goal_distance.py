@@ -1,16 +1,20 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""How well does the distance between latents tell whether a goal is reached?
+"""How well does the latent distance predict whether a goal is reached?
 
 .venv/bin/python benchmarks/goal_distance.py BUNDLE [--goals 40] [--seconds 8] [--seed 3000]
 
-The planner drives the bundle's simulated task, which waits for it, to random goals; half of the
-goals are pursued with random commands instead, for frames that are not within. Every frame gives
-a distance and the truth, the task's own criterion of success. Printed for a range of tolerances:
-of the frames truly within, the share at or below the tolerance; of the others, the share above;
-then what the planner node's goal status would have said, with this dwell: goals reported reached
-and truly within for some frame, of those truly within for as long; goals reported though never
-within; changes of state for each goal.
+The planner drives the bundle's simulated task, which waits for it, to random goals. Half of the
+goals are pursued with random commands instead, to get frames that are not at the goal. Every frame
+gives a latent distance and the ground truth, which is the task's own criterion of success. For each
+tolerance the script prints:
+
+- within: share of the frames at the goal whose distance is at most the tolerance;
+- outside: share of the other frames whose distance is above it;
+- reported of truly: goals where the robot truly stays for the dwell time, and how many of these the
+  planner node's goal status would report as reached;
+- wrongly: goals reported as reached although the robot is never there;
+- changes/goal: changes of the goal status per goal.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ from lewm_ros.sim import make_task
 from lewm_ros.sim.collect import START, UniformPolicy, simulate
 from lewm_ros.time import NS_PER_S
 
-#: Tolerances that are tried; the best of them by balanced accuracy is marked.
+#: Tolerances to try; the one with the best balanced accuracy is marked.
 TOLERANCES = (
     *(0.01, 0.02, 0.025, 0.03, 0.035, 0.04, 0.05, 0.07, 0.1, 0.15),
     *(0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0),
@@ -114,7 +118,7 @@ def judge(runs: list[dict[str, np.ndarray]], tolerance: float, dwell: float) -> 
 
 
 def longest(stamps: np.ndarray, truth: np.ndarray) -> float:
-    """Longest time [s] for which the truth holds without a break."""
+    """Longest uninterrupted time [s] for which ``truth`` is true."""
     best, since = 0.0, None
     for stamp, true in zip(stamps.tolist(), truth.tolist()):
         since = (stamp if since is None else since) if true else None

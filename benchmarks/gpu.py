@@ -1,19 +1,20 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What a GPU does with LeWM: `python benchmarks/gpu.py --data BAG --contract NAME --out FOLDER`.
+"""LeWM on a GPU: `python benchmarks/gpu.py --data BAG --contract NAME --out FOLDER`.
 
-Four parts, one after the other; one that fails is reported, and the next one begins:
+Four parts run one after the other. If one fails, it is reported and the next one begins:
 
-equality    the torch engine, captured, against the published loop on the CPU and against the same
-            form run eagerly
+equality    the torch engine with captured CUDA graphs, against the published loop on the CPU and
+            against the same computation in eager mode
 speed       encode, cost call and plans: published loop, captured f32, captured bf16, with the time
             of the kernels apart from that of the host; a cost call of DINO-WM's shape beside them
 throughput  training steps: the loader alone, the GPU alone, both together
-training    `lewm train` on the bag for the time that is left; the equality of that bundle, and how
-            good its plans are at each precision
+training    `lewm train` on the bag for the remaining time; then the equality check for that bundle,
+            and the quality of its plans at each precision
 
-FOLDER gets gpu.json (rewritten after each part), bundle/, metrics.csv and curves.png. It needs
-torch, numpy, OpenCV, PyYAML, onnx, onnxscript, matplotlib and what reads bags; no ROS.
+FOLDER gets gpu.json (rewritten after each part), bundle/, metrics.csv and curves.png. The script
+needs torch, numpy, OpenCV, PyYAML, onnx, onnxscript, matplotlib and the bag reader's packages; no
+ROS.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ from lewm_ros.training.windows import Windows, batches, load_windows
 DTYPES = {'f32': torch.float32, 'bf16': torch.bfloat16}
 #: Windows between that of a context and that of its goal.
 GOAL_AFTER = 20
-#: Time that the last validation, the export and what follows them take, of the whole [s].
+#: Part of the total time reserved for the last validation, the export and what follows [s].
 RESERVE = {'cuda': 100.0, 'cpu': 10.0}
 
 
@@ -130,7 +131,7 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def equality(job: Job, bundle: Bundle | None = None) -> dict[str, Any]:
-    """Compare the captured engine with the published loop on the CPU, and with itself eagerly."""
+    """Compare the captured engine with the published loop on the CPU and with eager mode."""
     bundle = bundle or job.bundle()
     oracle = EngineUnderTest(bundle, 'reference', 'f32', job.args.threads, 'cpu')
     problem = Problem.of(bundle, oracle.engine)
@@ -155,7 +156,7 @@ def equality(job: Job, bundle: Bundle | None = None) -> dict[str, Any]:
 
 @torch.inference_mode()
 def eager_rollout(bundle: Bundle, device: str, precision: str, problem: Problem) -> np.ndarray:
-    """Latents (S, N, D) of the form that is captured, run operation by operation."""
+    """Latents (S, N, D) of the computation that is captured, run in eager mode."""
     model = load_model(bundle).to(device).eval()
     inputs = problem.context, problem.past, problem.actions
     tensors = (torch.tensor(array, device=device) for array in inputs)
@@ -163,7 +164,7 @@ def eager_rollout(bundle: Bundle, device: str, precision: str, problem: Problem)
 
 
 def precisions(device: str) -> tuple[str, ...]:
-    """Those that the torch engine has here."""
+    """Return the precisions that the torch engine supports on this device."""
     return ('f32', 'bf16') if device == 'cuda' and torch.cuda.is_bf16_supported() else ('f32',)
 
 
@@ -191,7 +192,7 @@ def speed(job: Job) -> dict[str, Any]:
 
 
 def kernel_time(call: Callable[[], object], device: str) -> dict[str, Any]:
-    """Time that the GPU works in a call [ms], and in how many kernels and copies."""
+    """Measure the GPU time of a call [ms], and count its kernels and copies."""
     if device != 'cuda':
         return {}
     from torch.autograd import DeviceType
@@ -402,7 +403,7 @@ def tell(row: object) -> None:
 
 
 def run(job: Job) -> bool:
-    """Run all parts; whether none failed."""
+    """Run all parts; return whether all succeeded."""
     job.out.mkdir(parents=True, exist_ok=True)
     whole = True
     for name, part in PARTS.items():
@@ -410,7 +411,7 @@ def run(job: Job) -> bool:
         print(f'--- {name}', flush=True)
         try:
             found = part(job)
-        except Exception as error:  # the next part must have its chance
+        except Exception as error:  # a failed part must not stop the others
             traceback.print_exc()
             whole, found = False, {'error': f'{type(error).__name__}: {error}'}
         job.report[name] = found | {'part_seconds': round(time.monotonic() - began, 1)}
@@ -447,7 +448,7 @@ def main() -> int:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         job = Job(args, args.work or Path(folder))
-        # Meanwhile, in a process of its own; whoever needs the bag waits for it.
+        # In a separate process meanwhile; a part that needs the bag waits for it.
         reader = multiprocessing.get_context('spawn').Process(
             target=read_bag, args=(args.data, args.contract, args.model, job.cache)
         )

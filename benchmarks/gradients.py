@@ -1,9 +1,9 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Derivative of a plan's cost with respect to the plan, by torch or as a graph of its own.
+"""Gradient of a plan's cost with respect to the plan, by torch autograd or as an ONNX graph.
 
-At batch 1 torch spends its time on starting operations. The derivative of the fast rollout,
-traced and exported, takes onnxruntime a fraction of it.
+At batch size 1 torch spends most of its time on launching operators. onnxruntime runs the traced
+and exported gradient of the fast rollout in a fraction of that time.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _exported(path: Path, blocks: int) -> bytes:
     ]
     example = [torch.randn(shape) for shape in shapes]
     table = dict(torch._decomp.core_aten_decompositions())
-    # What the exporter does not know: memory that is written over.
+    # The exporter does not support empty_permuted; its content is overwritten anyway.
     table[torch.ops.aten.empty_permuted.default] = lambda size, *_, **__: torch.full(size, 0.0)
     derivative = torch.func.functionalize(torch.func.grad_and_value(cost), remove='mutations')
     traced = make_fx(derivative, decomposition_table=table)(*example)

@@ -1,14 +1,14 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""How often, and for how long, does a subscriber that stops hold up who publishes to it?
+"""How often, and for how long, does a stopped subscriber block its publisher?
 
 .venv/bin/python benchmarks/held_up.py [--trials 3000] [--rate 2000]
 
 A process publishes small messages to another one, which is stopped (SIGSTOP) for 30 ms at random
-moments, as often as asked. Printed as JSON for the profile with and without shared memory: trials
-in which one call of publish took as long, and the longest. A process that is killed leaves the
-same behind. The rate is far above a robot's, so that a stop falls on the moment that matters often
-enough to be counted. Needs the default discovery range: LOCALHOST always adds shared memory.
+moments, ``--trials`` times. Printed as JSON for the profile with and without shared memory: the
+trials in which one call of publish took at least that long, and the longest call. A killed process
+has the same effect. The rate is far above a robot's, so that enough stops fall on the critical
+moment. Needs the default discovery range: LOCALHOST always adds shared memory.
 """
 
 from __future__ import annotations

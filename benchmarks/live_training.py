@@ -4,14 +4,14 @@
 
 .venv/bin/python benchmarks/live_training.py FOLDER [--size 640x480] [--rate 25] [--episodes 420]
 
-Four steps, each left out where its result lies in FOLDER already:
+Four steps, each skipped if its result is already in FOLDER:
 
 1. live: the simulated arm with its camera, `lewm up plan` and `lewm record` run in real time over
    DDS, while random plans go to the controller; a new episode every five seconds.
 2. offline: from the first state of every recorded episode the commands are played again into a
    simulator that waits, and written as `lewm collect` does, with an even camera.
-3. `lewm train` on each, the same recipe, with several seeds: two short runs on one bag differ
-   as well.
+3. `lewm train` on each, with the same training config and several seeds, because two short runs
+   on one bag differ as well.
 4. `lewm evaluate` of each, on the same goals; and the prediction loss of each on the same
    held-out episodes of the live recording, since those are harder to predict.
 """

@@ -24,9 +24,9 @@ Calls = Iterator[tuple[str, Callable[[], object]]]  # by precision
 
 
 class ForeignLoad:
-    """How many cores others keep busy, from construction on.
+    """Measures how many cores other processes keep busy, from construction on.
 
-    Others are all processes but this one, and the host that a virtual machine runs on.
+    These are all processes but this one, and the host that a virtual machine runs on.
     """
 
     def __init__(self) -> None:
@@ -60,8 +60,8 @@ def peak_gflops(
 ) -> dict[str, float | None]:
     """Measure the fastest products of a model's own layers, in any runtime that is there.
 
-    One runtime alone would tell too little: on some processors torch reaches less than half of
-    what onnxruntime and OpenVINO do.
+    One runtime alone is not enough: on some processors torch reaches less than half the speed of
+    onnxruntime and OpenVINO.
 
     Args:
         width: of the layers' input and output.

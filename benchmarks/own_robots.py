@@ -1,13 +1,13 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Does a robot reach what the verdict on its bundle foretells, joint by joint?
+"""Does a robot reach the precision that the verdict on its bundle predicts, joint by joint?
 
 PYTHONPATH=benchmarks .venv/bin/python benchmarks/own_robots.py BUNDLE HELD_OUT_BAG \
     --task robots:Arm3 [--goals 40] [--far inf] [--seconds 8] [--seed 20272]
 
-Prints the verdict, then for each command that moves one joint: the precision foretold and whether
-its commands show, the median error at the end of all goals (the simulator waits), and how many
-ended within twice that precision, and within the task's tolerance.
+Prints the verdict, then for each command that moves one joint: whether its commands show in the
+latents, the predicted precision, the median error at the end of all goals (the simulator waits),
+and how many goals ended within twice that precision and within the task's tolerance.
 """
 
 from __future__ import annotations

@@ -35,13 +35,13 @@ def _openvino(variant: Variant, precision: str, **changes: Any) -> Variant:
 
 
 def _mppi(temperature: float, decay: float | None, elites: int = 0, **changes: Any) -> Variant:
-    """Of 64 x 3 samples; without elites all of them are averaged."""
+    """MPPI with 64 x 3 samples; without elites all samples are averaged."""
     options = {'temperature': temperature, 'decay': decay, 'elites': elites}
     return Variant(changes, kind='mppi', options=options)
 
 
 def _adam(steps: int, rate: float, before: int = 0, runtime: str = 'onnxruntime') -> Variant:
-    """After ``before`` iterations of the CEM with 64 samples; see ``gradients.py``."""
+    """Adam after ``before`` iterations of the CEM with 64 samples; see ``gradients.py``."""
     options = {'steps': steps, 'rate': rate, 'before': before, 'runtime': runtime}
     return Variant(kind='adam', options=options)
 

@@ -108,7 +108,7 @@ class Recorder(BenchmarkPlanner):
         goal: np.ndarray,
         budget: float | None = None,
     ) -> Plan:
-        """Note the problem and plan."""
+        """Record the problem and plan."""
         last = self.memory if self.problems else None
         self.problems.append(Problem(context, committed.copy(), goal.copy(), last))
         return super().plan(context, committed, goal, budget)
@@ -136,8 +136,8 @@ class Driver(PlannerPolicy):
 
 
 def record(bench: Bench, task: Any, count: int, far: float, seed: int) -> dict[str, list[Problem]]:
-    """Take ``count`` cold problems from the simulator, the arm at rest in half of them, and twice
-    as many that a plan precedes.
+    """Take ``count`` cold-start problems from the simulator, half of them with the arm at rest, and
+    twice as many problems with a previous plan.
     """
     bundle = bench.bundle
     contract = bundle.contract

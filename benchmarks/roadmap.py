@@ -1,14 +1,14 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What a roadmap tells, costs and needs: unlike goals, building, ablations.
+"""Evaluate a roadmap: refused goals, cost of building it, ablations.
 
     OPENBLAS_NUM_THREADS=1 .venv/bin/python benchmarks/roadmap.py reacher --data BAG --fresh BAG
         [--goals 40] [--seed 7000]
 
 ``--data`` are the bags of the map (``lewm collect reacher --episodes 400 --seed 1``), ``--fresh``
 is a bag that neither model nor map has seen. Prints JSON: how many of 40 goals outside of the
-recordings and of 400 fresh frames are refused; time and size of building; with ``--goals`` how
-many goals of the whole workspace each variant of the method reaches, the simulator waiting.
+recordings and of 400 fresh frames are refused; build time and size; with ``--goals``, how many
+goals of the whole workspace each variant of the method reaches (the simulator waits).
 """
 
 from __future__ import annotations

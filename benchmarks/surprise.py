@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Does surprise_node keep up, and how soon does it see a camera that froze?
+"""Does surprise_node keep up, and how soon does it detect a frozen camera?
 
 .venv/bin/python benchmarks/surprise.py [--rate 30] [--seconds 60] [--evidence] [--json]
 .venv/bin/python benchmarks/surprise.py --frozen BAG... [--json]
@@ -8,8 +8,8 @@
 The first runs simulator, encoder, planner, surprise and controller in one process (as `lewm up
 demo` does), a new goal every 6 s and a teleport 3 s later, and reports surprise_node's own
 figures: from latent to score, and from the stamp of the frame to the score. With ``--evidence``
-every event is written to a bag meanwhile. The second freezes the image of recorded episodes
-at random frames, the recorded commands going on, and reports how long the monitor takes.
+every event is written to a bag meanwhile. The second freezes the image of recorded episodes at
+random frames while the recorded commands continue, and reports how long the monitor takes.
 """
 
 from __future__ import annotations

@@ -6,8 +6,9 @@
 
 A line of PAIRS.txt is a bundle, a bag that it was not trained on, and, where known, `good` or
 `bad` and the share of the goals that it reaches: ``models/arm data/arm-9 good 0.95``. Printed are
-a row for each pair; how many the verdict is wrong about; and for each figure how well it ranks
-the bundles by their success (Spearman) and separates good from bad (area under the ROC curve).
+a row for each pair; the number of pairs for which the verdict is wrong; and for each figure its
+rank correlation with success (Spearman) and how well it separates good from bad bundles (area
+under the ROC curve).
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What does view_node take of a core while nobody looks, and while somebody does?
+"""How much CPU time does view_node take without subscribers, and with them?
 
 .venv/bin/python benchmarks/view.py [--seconds 20] [--json]
 
 The node runs in a process of its own; this one publishes 64 px frames, latents and scores at 20 Hz,
 plans at 4 Hz, and subscribes to one output after the other. Processor time is that of the node's
-process, drawing, serialising and sending included. The same process without the node's own work
-(before it is activated) is the ground that every node stands on: services, timers, diagnostics.
+process, including drawing, serialising and sending. The baseline is the same process before it is
+activated: the services, timers and diagnostics that every node has.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ SEARCHES = {'f32': ('f32', 0), 'bf16, last 2 in f32': ('bf16', 2), 'bf16': ('bf1
 
 
 class Start(NamedTuple):
-    """What a plan is made from, and what for."""
+    """Context and goal of a planning problem."""
 
     latents: np.ndarray  #: (H, D)
     past: np.ndarray  #: (H − 1, k·A) contract units

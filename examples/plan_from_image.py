@@ -19,14 +19,14 @@ from lewm_ros.errors import LewmError
 from lewm_ros.planning import Plan
 from lewm_ros.time import NS_PER_S
 
-FRAMES = 100  #: after so many without a plan something is wrong
+FRAMES = 100  #: largest number of frames to wait for a plan
 
 
 def plan(start: np.ndarray, goal: np.ndarray, bundle: str, preset: str) -> Plan:
     """Plan between two images (H, W, 3) uint8 RGB.
 
-    The model reads several frames and the commands between them; of a robot at rest they are all
-    alike, and the commands are those that stop it.
+    The model reads several frames and the commands between them. The robot is at rest, so all
+    frames are the same, and the commands are stop commands.
     """
     policy = lewm_ros.Policy.load(bundle, preset=preset)
     policy.set_goal(goal)

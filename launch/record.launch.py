@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Camera, commands and what the nodes say of them, into a bag: the recorder."""
+"""The recorder: records the camera, the commands and the nodes' outputs into a bag."""
 
 from launch import LaunchDescription
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""A robot that something else drives, watched for surprises: encoder and surprise."""
+"""Anomaly detection for a robot that something else drives: encoder and surprise."""
 
 from launch import LaunchDescription
 

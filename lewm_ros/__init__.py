@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """LeWorldModel on robots: latent world-model control and calibrated surprise for ROS 2.
 
-The library's front door, imported when it is first used::
+The public Python API, imported on first use::
 
     policy = lewm_ros.Policy.load('reacher')
     policy.set_goal(image)
@@ -22,7 +22,7 @@ __version__ = '0.1.0'
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name of the front door."""
+    """Import a name of the public API."""
     if name not in __all__:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     from lewm_ros import api

@@ -1,8 +1,8 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The front door: a policy and a surprise monitor loaded from a bundle, without ROS.
+"""Public Python API: a policy and a surprise monitor loaded from a bundle, without ROS.
 
-Both are made of the very parts that the nodes run.
+Both are made of the same parts as the nodes.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from lewm_ros.time import NS_PER_S
 #: Full name of the node whose settings a preset holds.
 _PLANNER = '/lewm/planner_node'
 _GOAL = GoalConfig()
-#: Parameters of planner_node that are no settings of planning.
+#: Parameters of planner_node that are not planning settings.
 _NODE_ONLY = {
     *('autostart', 'bundle', 'contract', 'engine', 'precision', 'provider', 'threads'),
     'use_sim_time',
 }
-#: All that a parameter file may say of planner_node.
+#: All parameters of planner_node that a parameter file may set.
 PLANNER_PARAMETERS = sorted(
     {f.name for c in (PlannerConfig, GoalConfig) for f in fields(c)} | _NODE_ONLY
 )
@@ -61,18 +61,18 @@ class Policy:
         contract: the robot.
         engine: runs the bundle, for rollouts of ``config.rollout_blocks(bundle.spec)``.
         config: of the planner.
-        clock: a steady clock [s] such as ``time.monotonic``, which plans are given a deadline
-            and watchdogs their timeouts by. None: stamps are the only clock and a plan takes as
-            long as it takes, for a simulator that waits.
+        clock: a steady clock [s] such as ``time.monotonic``, for the deadline of plans and the
+            timeouts of watchdogs. None: stamps are the only clock and plans have no deadline, for
+            a simulator that waits.
         goal: when a goal is reached and when it is given up.
         on_anomaly: what an open anomaly does: 'ignore', 'slow' or 'stop'.
-        slow_factor: of velocities and efforts while slow.
+        slow_factor: factor on velocities and efforts while slow.
 
     Attributes:
         agent: the planning agent: history, goal and plans.
         loop: the command loop: limits, watchdogs and their warnings.
         plan: the newest plan, or None.
-        refused: why the newest plan is not played, such as that its frame is old; None if it is.
+        refused: why the newest plan is not played, such as too old a frame; None if it is played.
 
     """
 
@@ -116,13 +116,13 @@ class Policy:
             bundle: a folder, or a name under ``models/``.
             contract: a file, or a name under ``config/robots``; None: the bundle's own.
             preset: a parameter file of planner_node, or a name under ``config/presets``.
-            engine: see :func:`lewm_ros.engines.load_engine`, as the next two.
-            threads: see there.
-            precision: see there.
-            seed: of the search.
+            engine: see :func:`lewm_ros.engines.load_engine`.
+            threads: see :func:`lewm_ros.engines.load_engine`.
+            precision: see :func:`lewm_ros.engines.load_engine`.
+            seed: seed of the search.
             options: ``clock``, ``on_anomaly`` and ``slow_factor`` of the class.
 
-        Raises LewmError where one of them is not there, is not valid or does not fit the others.
+        Raises LewmError if one of them is missing, is invalid or does not fit the others.
 
         """
         loaded, robot = load_bundle(bundle, contract)
@@ -132,24 +132,24 @@ class Policy:
         return cls(loaded, robot, runtime, config, goal=goal, **options)
 
     def reset(self) -> None:
-        """Begin a new episode, in which stamps may begin anew; the goal stays."""
+        """Start a new episode, in which stamps may start over; the goal stays."""
         self.agent.reset()
         self.loop = CommandLoop(self._contract, self._reaction)
         self.plan: Plan | None = None
         self.refused: str | None = None
 
     def set_goal(self, image: np.ndarray, stamp: int | None = None) -> None:
-        """Pursue the goal that an image of the whole camera shows.
+        """Set the goal that an uncropped image of the camera shows.
 
-        If there are frames enough a plan is made at once, on the newest. ``stamp`` is the time
-        now; None: that of the newest frame.
+        If there are enough frames, a plan is made at once, on the newest one. ``stamp`` is the
+        current time; None: that of the newest frame.
         """
         now = (self.agent.history.newest or 0) if stamp is None else stamp
         self.agent.set_goal(self._encoder.goal(image), now, self._steady(now))
         self._plan(now)
 
     def observe(self, image: np.ndarray, stamp: int) -> Plan | None:
-        """See the frame taken at ``stamp``; return the plan that was made on it, if one was due."""
+        """Process the frame taken at ``stamp``; return the plan made on it, if one was due."""
         latent, steady = self._encoder.frame(image), self._steady(stamp)
         self.loop.observe(stamp, stamp, steady)
         if not self.agent.history.append_latent(stamp, latent):
@@ -183,7 +183,7 @@ class Policy:
         return self.command(stamp, anomaly)
 
     def executed(self, values: np.ndarray, stamp: int) -> None:
-        """Note what the robot reports as executed from ``stamp`` on, (A,).
+        """Record what the robot reports as executed from ``stamp`` on, (A,).
 
         Needed at every tick where the contract has ``action.executed``, and only there.
         """
@@ -222,8 +222,7 @@ class SurpriseMonitor(monitor.SurpriseMonitor):
     ) -> SurpriseMonitor:
         """Load a monitor with the thresholds that a bundle has for ``alpha`` and ``horizon``.
 
-        Raises CalibrationError where it has none, LewmError where something is not there or does
-        not fit.
+        Raises CalibrationError if it has none, LewmError if something is missing or does not fit.
         """
         loaded, robot = load_bundle(bundle, contract)
         thresholds = thresholds_of(require_calibration(loaded, alpha, horizon))
@@ -240,7 +239,7 @@ class SurpriseMonitor(monitor.SurpriseMonitor):
         horizon: int = SurpriseConfig.horizon,
         ahead: float = 0.0,
     ) -> SurpriseMonitor:
-        """Make a monitor with the scale of a bundle; other arguments as of the class."""
+        """Make a monitor with the scale of a bundle; for other arguments see the class."""
         scale = bundle.surprise_scale(horizon)
         made = cls(bundle.spec, contract, engine, scale, thresholds, horizon, ahead)
         made._encoder = FrameEncoder(bundle.spec, contract.camera, engine)
@@ -254,7 +253,7 @@ class SurpriseMonitor(monitor.SurpriseMonitor):
 def load_bundle(bundle: str | Path, contract: str | Path | None = None) -> tuple[Bundle, Contract]:
     """Load a bundle and the contract of a robot, and check that they agree.
 
-    Both are paths or names in the share folder; without a contract it is the bundle's own.
+    Both are paths or names in the share folder; without a contract, the bundle's own is used.
     """
     loaded = Bundle.load(find('bundle', str(bundle)))
     if not contract:
@@ -267,9 +266,9 @@ def load_bundle(bundle: str | Path, contract: str | Path | None = None) -> tuple
 def make_planner(
     bundle: Bundle, contract: Contract, engine: Engine, config: PlannerConfig
 ) -> RecedingHorizonPlanner:
-    """Make a planner with what its bundle has and ``config`` wants: roadmap, policy.
+    """Make a planner with the roadmap and policy of the bundle that ``config`` selects.
 
-    Raises ConfigError where it wants a policy that the bundle does not have.
+    Raises ConfigError if it selects a policy that the bundle does not have.
     """
     roadmap = read_roadmap(bundle) if config.roadmap else None
     policy = None if config.policy == 'search' else read_policy(bundle, config.policy)
@@ -277,9 +276,9 @@ def make_planner(
 
 
 def make_goal(bundle: Bundle, config: GoalConfig) -> Goal:
-    """Make the goal of a robot that has none yet, reached by the bundle's measure.
+    """Make a goal that is not set yet, with the tolerance of the bundle.
 
-    A bundle without a tolerance of its own has that of its roadmap: the radius of a node.
+    A bundle without its own tolerance uses that of its roadmap: the radius of a node.
     """
     manifest = bundle.manifest
     tolerance, roadmap = manifest.goal_tolerance, manifest.roadmap
@@ -317,11 +316,10 @@ def planner_config(preset: str | Path, seed: int = 0) -> PlannerConfig:
 
 
 def read_preset(preset: str | Path, seed: int = 0) -> tuple[PlannerConfig, GoalConfig]:
-    """Read what a ROS parameter file, by path or name, says of planner_node.
+    """Read the parameters of planner_node from a ROS parameter file, by path or name.
 
-    The seed is not taken from it. Of several sections that match the node the later ones win, as
-    in ROS. Raises ConfigError for a file that is not valid, or names a setting that does not
-    exist.
+    The seed is not taken from it. If several sections match the node, later ones take precedence,
+    as in ROS. Raises ConfigError if the file is invalid, or sets a parameter that does not exist.
     """
     path = find('preset', str(preset))
     settings: dict[str, Any] = {}

@@ -1,9 +1,9 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The one family of errors: every message names the thing at fault and what would be right.
+"""Exceptions of this package: every message names what is wrong and what is expected.
 
-What a message quotes may come from a file that somebody made to do harm: it is shown on one
-line, printable and short.
+Values quoted in a message may come from a malicious file, so they are shown on one line, printable
+and short.
 """
 
 _SHOWN = 200  #: longest value in a message [characters]
@@ -11,7 +11,7 @@ _LINE = 1000  #: longest text of another library's error
 
 
 def shown(value: object) -> str:
-    """Return a value as Python writes it, cut where it is long."""
+    """Return the ``repr`` of a value, truncated if long."""
     return _cut(repr(value), _SHOWN)
 
 
@@ -50,4 +50,4 @@ class BagError(LewmError):
 
 
 class CalibrationError(LewmError):
-    """Too little, or unusable, nominal data for a threshold with the promised rate."""
+    """Too little, or unusable, nominal data for a threshold with the requested rate."""

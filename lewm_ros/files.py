@@ -16,8 +16,8 @@ import tempfile
 from lewm_ros.errors import ConfigError, LewmError, ModelError
 
 PACKAGE = 'lewm_ros'
-MANIFEST = 'manifest.json'  #: the file by which a folder is known as a bundle
-PARTIAL = '.partial'  #: how the name of a file ends that is not yet whole
+MANIFEST = 'manifest.json'  #: the file that identifies a folder as a bundle
+PARTIAL = '.partial'  #: suffix of a file that is not yet complete
 
 # kind: (folder under the share folder, suffix, error raised)
 _KINDS: dict[str, tuple[str, str, type[LewmError]]] = {
@@ -48,8 +48,8 @@ def share_dir() -> Path:
 def find(kind: str, name: str) -> Path:
     """Find a bundle, contract, preset or rviz file by path, or by its name in the share folder.
 
-    A path comes first if it is of the kind, a folder with a manifest or a file: a bag folder
-    ``reacher`` does not hide the bundle of that name.
+    A path takes precedence if it is of the kind (a folder with a manifest, or a file), so a bag
+    folder ``reacher`` does not hide the bundle of that name.
 
     Args:
         kind: 'bundle', 'contract', 'preset' or 'rviz'.
@@ -69,7 +69,7 @@ def find(kind: str, name: str) -> Path:
         for candidate in (root / name, root / f'{name}{suffix}'):
             if candidate.exists():
                 return candidate
-    if name and given.exists():  # of another kind: whoever reads it says so
+    if name and given.exists():  # of another kind: its reader reports that
         return given.resolve()
     known = sorted(p.name.removesuffix(suffix) for p in root.glob(f'[!.]*{suffix}'))
     raise error(
@@ -106,10 +106,10 @@ def read_limited(path: Path, limit: int) -> bytes:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield where to write a file that takes the place of ``path`` after the block.
+    """Yield the path at which to write a file that replaces ``path`` after the block.
 
-    A reader sees the old file or the whole new one, after a power cut too. Where the block
-    raises, the old file stays; an OSError, of a full disk say, then names ``path``.
+    A reader sees the old file or the complete new one, even after a power failure. If the block
+    raises, the old file stays; an OSError, such as for a full disk, then names ``path``.
     """
     partial = path.with_name(f'.{path.name}.{os.getpid()}{PARTIAL}')
     partial.unlink(missing_ok=True)
@@ -137,7 +137,7 @@ def check_room(folder: Path, size: int) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file or a folder's list of files is on the disk."""
+    """Flush a file, or the entries of a folder, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -147,10 +147,10 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def locked(path: Path, taken: Callable[[], object]) -> Iterator[None]:
-    """Keep other processes out of the block by a lock on the file ``path``, made if needed.
+    """Hold an exclusive lock on the file ``path``, created if needed, during the block.
 
-    Where another process has the lock, ``taken`` is called: it raises, or says that this one
-    waits. A process that is killed leaves no lock behind.
+    If another process holds the lock, ``taken`` is called: it raises, or says that this process
+    waits. A killed process leaves no lock behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open('w') as file:

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""How to install Python packages that are missing, in this kind of installation."""
+"""Commands that install missing Python packages in this kind of installation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PACKAGES = {'PIL': 'pillow', 'cv2': 'opencv-python-headless', 'yaml': 'pyyaml'}
 
 
 def missing_package(module: str) -> str:
-    """Say that a module is missing, and which command installs it and what goes with it."""
+    """Return a message that a module is missing, with the command that installs its extra."""
     package = _PACKAGES.get(module, module)
     extras = {extra: _requirements(extra) for extra in ('train', 'sim', 'record', 'cpu', 'gym')}
     found = [e for e, lines in extras.items() if package in map(_name, lines)]
@@ -38,11 +38,11 @@ def missing_package(module: str) -> str:
 def how_to_install(extra: str) -> str:
     """Return the command that installs what is missing of an extra of setup.py.
 
-    It names the packages: in a colcon workspace ``lewm_ros[extra]`` would be a second lewm_ros.
+    It names the packages: in a colcon workspace ``lewm_ros[extra]`` would install another lewm_ros.
     """
     requirements = _requirements(extra)
     lacking = [line for line in requirements if not _installed(_name(line))]
-    checkout = Path(__file__).parent.parent  # where this is not installed at all
+    checkout = Path(__file__).parent.parent  # if this package is not installed
     return _command(lacking or requirements or [f'{checkout}[{extra}]'])
 
 
@@ -74,7 +74,7 @@ def _requirements(extra: str) -> list[str]:
 
 
 def _name(requirement: str) -> str:
-    """Return the package that a requirement is of."""
+    """Return the package name of a requirement."""
     return re.split(r'[^\w.-]', requirement, maxsplit=1)[0].lower()
 
 

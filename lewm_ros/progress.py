@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Progress of long commands: a bar on a terminal, a line now and then in a file or a pipe."""
+"""Progress of long commands: a bar on a terminal, occasional lines in a file or a pipe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-#: In a file there is at most one line in this time [s].
+#: Minimum time between two lines in a file [s].
 INTERVAL = 10.0
 
 
@@ -21,7 +21,7 @@ class _LineFile:
     def __init__(self, file: TextIO) -> None:
         self.encoding = file.encoding
         self._file = file
-        self._written = time.monotonic()  # nothing is said of what takes no time
+        self._written = time.monotonic()  # no line for what takes no time
 
     def write(self, text: str) -> None:
         """Take what the bar draws; most of it is dropped."""
@@ -38,13 +38,13 @@ class _LineFile:
 def progress(
     iterable: Iterable[Any] | None = None, *, desc: str, unit: str, **options: Any
 ) -> tqdm:
-    """Show on stderr how far some work has come; used as ``tqdm`` is.
+    """Show the progress of some work on stderr; used like ``tqdm``.
 
     Args:
-        iterable: what is worked through; None where ``update()`` is called instead.
-        desc: what is done.
-        unit: name of one piece of it.
-        options: others of tqdm, such as ``total`` and ``initial``.
+        iterable: items to process; None if ``update()`` is called instead.
+        desc: description of the work.
+        unit: name of one item.
+        options: other options of tqdm, such as ``total`` and ``initial``.
 
     """
     if not sys.stderr.isatty():

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 NS_PER_S = 1_000_000_000  #: nanoseconds in a second
-#: Clocks that are further apart [s] are not of one time: no message is delayed so long.
+#: Clocks further apart than this [s] are not synchronised: no message is delayed that long.
 APART = 0.5
 
 
@@ -15,5 +15,5 @@ def side(offset: float) -> str:
 
 
 def origin_hint(offset: float) -> str:
-    """Say what may be wrong where clocks count from other origins: more than a day apart [s]."""
+    """Return a hint if clocks may have different epochs: more than a day apart [s]."""
     return ' (simulated time, or time since boot?)' if abs(offset) > 86_400 else ''

@@ -14,7 +14,7 @@ from lewm_ros.training.distributed import mean_over_ranks, world_size
 
 
 class SharedBatchNorm(nn.BatchNorm1d):
-    """BatchNorm over the batch that all processes share, in equal parts.
+    """BatchNorm over a batch split equally over all processes.
 
     torch's SyncBatchNorm does not run on a CPU. The variance is that of centred features, since
     the mean may be many times the standard deviation.

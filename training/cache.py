@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""A bag read once, into a folder of arrays that are mapped from disk.
+"""A bag that is read once into a folder of memory-mapped arrays.
 
 The folder's name is a hash of what it was made of: the bytes of the bag's files, the contract,
 the size of the images and the window. It may be deleted whenever nothing trains from it.
@@ -27,7 +27,7 @@ from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
 from lewm_ros.time import NS_PER_S
 
-#: Raised when the layout or the meaning of a cache changes.
+#: Increased when the layout or the meaning of a cache changes.
 VERSION = 4
 ARRAYS = ('frames.npy', 'blocks.npy', 'episodes.npy')
 log = logging.getLogger('lewm')
@@ -40,11 +40,11 @@ class BagSummary:
     episodes: int
     frames: int
     windows: int
-    late: int  #: frames and commands that were sorted in
+    late: int  #: out-of-order frames and commands, which were sorted
     refused: dict[str, int]  #: messages left out, by reason
     camera_period: float  #: median time between frames [s]; 0 without frames
     clocks: list[str]  #: how those of images and commands differ
-    joints: dict[str, list[str]]  #: that go by place, by section of the contract
+    joints: dict[str, list[str]]  #: joints that are read by index, by contract section
 
 
 @dataclass(frozen=True)
@@ -161,14 +161,14 @@ def _build(
 def hash_bags(paths: list[Path], cache: Path) -> list[tuple[Path, list[str]]]:
     """Pair each bag with the SHA-256 of its files, in the order of recording.
 
-    What was hashed is remembered in the cache folder, by path, size, inode and time of the last
-    change that the file system knows of, so that big files are not read at every start.
+    Hashes are stored in the cache folder by path, size, inode and ctime, so that big files are not
+    read at every start.
     """
     memory = cache / 'hashes.json'
     with _locked(cache):
         try:
             known = json.loads(memory.read_text())
-        except (FileNotFoundError, ValueError):  # a memory that is lost costs time only
+        except (FileNotFoundError, ValueError):  # lost hashes only cost time
             known = {}
         hashes = [(path, [_hash(file, known) for file in bag_files(path)]) for path in paths]
         with atomic_write(memory) as partial:
@@ -186,6 +186,6 @@ def _hash(file: Path, known: dict[str, list[object]]) -> str:
 
 
 def _locked(folder: Path) -> AbstractContextManager[None]:
-    """Make a folder, and keep other processes out of it meanwhile; waits for one that is in it."""
+    """Create a folder and hold its lock; waits for another process that holds it."""
     message = 'waiting for another run that reads bags into %s'
     return locked(folder / 'lock', lambda: log.warning(message, folder))

@@ -15,9 +15,9 @@ from lewm_ros.training.frozen import FrozenEncoder
 
 @dataclass(frozen=True)
 class PLDMWeights:
-    """Weights of PLDM's terms beside the prediction, those of stable-worldmodel's pldm.yaml.
+    """Weights of PLDM's terms beside the prediction loss, from stable-worldmodel's pldm.yaml.
 
-    Two terms are off. PLDM's own weights (arXiv 2502.14819) are tuned for each environment.
+    Two terms are off. The paper (arXiv 2502.14819) tunes its weights for each environment.
     """
 
     variance: float = 18.0  #: hinge on the standard deviation over the batch
@@ -25,7 +25,7 @@ class PLDMWeights:
     covariance: float = 12.0  #: between dimensions, over the batch
     covariance_in_time: float = 0.0  #: likewise over the frames of a window
     smoothness: float = 0.2  #: squared difference of consecutive latents
-    inverse_dynamics: float = 0.0  #: squared error of the block told from two latents
+    inverse_dynamics: float = 0.0  #: squared error of the block predicted from two latents
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Learns to turn the latents of a trained model back into images, for people to look at.
+"""Trains a decoder from the latents of a trained model to images, for display.
 
-The model is only read: what it computes, and its hash, stay the same.
+The model and its hash do not change.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from lewm_ros.training.descent import descend
 from lewm_ros.training.device import has_bfloat16
 from lewm_ros.training.export import export_graph
 
-SIZE = 64  #: of the images, whatever the model reads [px]
-FRAMES = 12_000  #: that are kept of the data, drawn at random
+SIZE = 64  #: of the decoded images, whatever size the model reads [px]
+FRAMES = 12_000  #: largest number of frames to train on, drawn at random
 STEPS, BATCH, LR = 3000, 64, 3e-3
-#: One of so many episodes is held out.
+#: Every so many episodes, one is held out.
 HELD_OUT_EVERY = 10
 _CHANNELS = 128, 64, 48, 32  #: at 4, 8, 16 and 32 px
 
@@ -37,7 +37,7 @@ _CHANNELS = 128, 64, 48, 32  #: at 4, 8, 16 and 32 px
 class DecoderNetwork(nn.Module):
     """latents (n, D) → images (n, 3, SIZE, SIZE) of values near [0, 1].
 
-    The mean image is a part of it: what never moves needs no learning.
+    It adds the mean image, so that it need not learn the static background.
     """
 
     def __init__(self, latent_size: int, mean: torch.Tensor) -> None:
@@ -158,7 +158,7 @@ def _encoded(
     kept = slice(min(count, FRAMES))
     if not count:
         raise BagError(f'{[str(b) for b in bags]}: no frames that the contract can read')
-    if not held_out[kept].any():  # few episodes: their last frames
+    if not held_out[kept].any():  # few episodes: hold out the last frames
         held_out[kept][-max(1, len(held_out[kept]) // HELD_OUT_EVERY) :] = True
     return latents[kept], images[kept], held_out[kept]
 

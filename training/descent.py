@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The optimiser loop of the small networks that are put beside a model."""
+"""The optimiser loop for the small networks that are added to a bundle."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def descend(
 
     """
     optimiser = torch.optim.AdamW(network.parameters(), lr=lr, **options)
-    rise = 0.1 if steps != 10 else 0.2  # OneCycleLR divides by a rise of one step less one
+    rise = 0.1 if steps != 10 else 0.2  # OneCycleLR divides by zero if the rise is one step
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, steps, pct_start=rise)
     bar = progress(range(steps), desc=name, unit='step')
     for step in bar:

@@ -14,7 +14,7 @@ from lewm_ros.errors import ModelError
 
 
 def choose_device(name: str) -> str:
-    """Resolve 'auto', 'cpu' or 'cuda'. Raises ModelError where CUDA is asked for in vain."""
+    """Resolve 'auto', 'cpu' or 'cuda'. Raises ModelError if CUDA is requested but unavailable."""
     if name == 'auto':
         return 'cuda' if torch.cuda.is_available() else 'cpu'
     if name == 'cuda' and not torch.cuda.is_available():
@@ -30,8 +30,8 @@ def has_bfloat16(device: str) -> bool:
 def keep_memory() -> None:
     """Stop glibc from returning freed memory to the system between steps.
 
-    Convolutions allocate the same large buffers at every step; handing them back each time
-    costs page faults (measured: 645 against 1,000 images/s in float32).
+    Convolutions allocate the same large buffers at every step. Returning them each time causes page
+    faults (measured: 645 against 1,000 images/s in float32).
     """
     if platform.libc_ver()[0] != 'glibc':
         return

@@ -1,9 +1,9 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Several processes, started by ``torchrun``, that train one model; each has a part of each batch.
+"""Distributed training of one model by processes of ``torchrun``; each has a part of each batch.
 
-Without it there is one process and no process group, and every function here returns what it is
-given. Tensors on the CPU go through gloo, those on a GPU through NCCL.
+Without torchrun there is one process and no process group, and every function here returns its
+input. Tensors on the CPU use gloo, tensors on a GPU use NCCL.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 
 from lewm_ros.errors import ModelError
 
-#: Longest wait for the others, of which one may be reading bags. Where a process has ended,
+#: Longest wait for the other processes, one of which may be reading bags. If a process ends,
 #: torchrun ends the others at once.
 TIMEOUT = timedelta(days=1)
 
@@ -33,18 +33,18 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """Return the number of this process; 0 is the one that writes files."""
+    """Return the rank of this process; rank 0 writes the files."""
     return distributed.get_rank() if _started() else 0
 
 
 def begin(device: str, batch: int) -> None:
-    """Join the other processes, where torchrun has started several; only the first one logs.
+    """Join the process group if torchrun has started several processes; only rank 0 logs.
 
     Args:
         device: 'cpu' or 'cuda'; each process of a machine has a GPU of its own.
         batch: windows of the batch that they share.
 
-    Raises ModelError where it cannot be shared equally, or where GPUs are too few.
+    Raises ModelError if it cannot be split equally, or if there are too few GPUs.
     """
     if not distributed.is_available() or not distributed.is_torchelastic_launched():
         return
@@ -70,16 +70,16 @@ def begin(device: str, batch: int) -> None:
 
 
 def end() -> None:
-    """Part from the other processes, after which each is alone.
+    """Leave the process group, after which each process works alone.
 
-    Not after an error: others may be waiting for this process then, which ends as they do.
+    Do not call it after an error: other processes may then be waiting for this one.
     """
     if _started():
         distributed.destroy_process_group()
 
 
 def any_rank(flag: bool) -> bool:
-    """Whether it is set in any process; all wait for each other.
+    """Whether ``flag`` is set in any process; all wait for each other.
 
     Raises ModelError where another one has ended.
     """
@@ -95,7 +95,7 @@ def any_rank(flag: bool) -> bool:
 
 @contextmanager
 def first_rank_first() -> Iterator[None]:
-    """Let the others into the block after the first one has left it."""
+    """Run the block in rank 0 first, then in the other processes."""
     if rank() > 0:
         any_rank(False)
     yield
@@ -104,7 +104,7 @@ def first_rank_first() -> Iterator[None]:
 
 
 def part(windows: np.ndarray) -> np.ndarray:
-    """Return what this process reads of a batch: equal parts, so that their mean is the batch's."""
+    """Return this process's part of a batch; parts are equal, so their mean is the batch's."""
     size = len(windows) // world_size()
     return windows[rank() * size :][:size]
 
@@ -117,9 +117,9 @@ def of_first_rank(x: torch.Tensor) -> torch.Tensor:
 
 
 def mean_over_ranks(x: torch.Tensor) -> torch.Tensor:
-    """Return the mean over the processes, through which gradients flow to all of them.
+    """Return the mean over the processes; gradients flow back to all of them.
 
-    With DistributedDataParallel, which averages gradients, that gives those of the mean loss.
+    With DistributedDataParallel, which averages gradients, they are those of the mean loss.
     """
     return _Sum.apply(x) / world_size() if _started() else x
 
@@ -138,7 +138,7 @@ def _started() -> bool:
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over the processes. Each one's sum has a gradient, so these are summed, too."""
+    """All-reduce sum. The backward pass sums the gradients of all processes, too."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:

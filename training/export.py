@@ -45,7 +45,7 @@ class RolloutGraph(nn.Module):
     def forward(
         self, context: torch.Tensor, actions: torch.Tensor, past: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, ...]:
-        """Roll S plans out from one context; without past where that is a single frame."""
+        """Roll out S plans from one context; ``past`` is None if the context is a single frame."""
         if past is None:
             past = actions.new_zeros(0, actions.shape[-1])
         return tuple(self.rollout(context, past, actions))
@@ -64,7 +64,7 @@ def export_weights(model: LeWorldModel) -> bytes:
 def export_graphs(
     model: LeWorldModel, horizon: int, history: int | None = None
 ) -> dict[str, bytes]:
-    """Graphs of a bundle by file name; without that of a frozen encoder, which is one already.
+    """Graphs of a bundle by file name, without a frozen encoder, which is already a graph.
 
     Args:
         model: any mode and device; it is left as it was.
@@ -103,7 +103,7 @@ def export_graph(
     dynamic: dict[str, dict[int, object]],
 ) -> bytes:
     """Graph of a module; arguments as of ``torch.onnx.export``, ``inputs`` and sizes by name."""
-    # Both report at length on optional operators that these graphs do not have.
+    # Both log long reports on optional operators that these graphs do not use.
     for name in ('onnxscript', 'torch.onnx._internal.exporter._registration'):
         logging.getLogger(name).setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -121,14 +121,14 @@ def export_graph(
             verbose=False,
         )
         graph = onnx.load(path)
-    # Stack traces of the source, with paths of this machine, in a file that is to be passed on.
+    # Remove stack traces, which hold paths of this machine, from a file that is shared.
     for part in (*graph.graph.node, *graph.graph.value_info):
         part.ClearField('metadata_props')
     return graph.SerializeToString(deterministic=True)
 
 
 def export_bundle(bundle: Bundle, horizon: int | None = None) -> Bundle:
-    """Write a bundle's graphs anew in place, as this version exports them, from its weights.
+    """Re-export a bundle's graphs from its weights, in place, with this version's exporter.
 
     Thresholds are dropped: they belong to the old graphs. The hash changes.
 

@@ -24,7 +24,7 @@ SAMPLE = 65_536  #: frames at most from which latents are standardised
 
 
 class FrozenEncoder:
-    """Any graph of images (N, 3, S, S), normalised as for our own encoders, to vectors (N, D).
+    """Any graph from images (N, 3, S, S), normalised as for our encoders, to vectors (N, D).
 
     Args:
         path: ONNX file; N is 1 or of any size, S a number.
@@ -85,12 +85,12 @@ class FrozenEncoder:
     def statistics(self, windows: Windows, chosen: np.ndarray) -> tuple[np.ndarray, np.float32]:
         """Mean (D,) and one standard deviation of all dimensions, of some encoded windows.
 
-        The network is made for latents of about N(0, 1): a feature of another scale would be
-        lost beside the position embedding, or would make the loss too large or small for the
-        gradient's limit. One factor for all dimensions keeps the encoder's own distances, with
-        which goals are planned; one for each would raise dimensions that hold only noise.
+        The network is designed for latents of about N(0, 1). Features of another scale would be
+        negligible beside the position embedding, or would make the loss too large or too small for
+        gradient clipping. One factor for all dimensions preserves the encoder's own distances,
+        which planning uses; a factor for each would amplify dimensions that hold only noise.
 
-        Raises ModelError where the encoder does not tell the images apart.
+        Raises ModelError if the encoder gives the same vector for all images.
         """
         index = np.unique(windows.frames[chosen])
         latents = windows.images[index[:: 1 + len(index) // SAMPLE]].astype(np.float64)

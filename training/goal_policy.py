@@ -1,8 +1,8 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What both trainings of a goal-conditioned policy share: windows of bags, network, optimiser.
+"""Shared by both trainings of a goal-conditioned policy: windows of bags, network, optimiser.
 
-The model is only read: what it computes, and its hash, stay the same.
+The model and its hash do not change.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lewm_ros.robot.history import block_actions, frames_in
 from lewm_ros.robot.spec import ModelSpec
 from lewm_ros.training.descent import descend
 
-BLOCKS = 4  #: n: how far hindsight goals are at most, and how far commands reach
+BLOCKS = 4  #: n: largest distance of hindsight goals, and length of the predicted commands
 WIDTH = 384
 LR = 1e-3
 #: One of so many episodes is held out.
@@ -35,11 +35,11 @@ HELD_OUT_EVERY = 10
 
 
 class Windows(NamedTuple):
-    """Where goals may follow. N frames; rows of all episodes after each other."""
+    """Training windows. N frames: the rows of all episodes, concatenated."""
 
     latents: np.ndarray  #: (N, D) float32
     blocks: np.ndarray  #: (N, k, A) float32 normalised, that begin at each frame; NaN: unknown
-    starts: np.ndarray  #: (w,) rows with n blocks after, and those before that were asked for
+    starts: np.ndarray  #: (w,) rows with n known blocks after and ``past`` known blocks before
     held_out: np.ndarray  #: (w,)
     step: int  #: frames in a block
 
@@ -88,7 +88,7 @@ def find_windows(spec: ModelSpec, encoded: Iterable[Encoded], past: int) -> Wind
             f'throughout and frames {spec.camera_period:g} s apart: this training needs them'
         )
     kept = np.concatenate(held_out)
-    if kept.all() or not kept.any():  # few episodes: their last frames
+    if kept.all() or not kept.any():  # few episodes: hold out the last frames
         kept = np.arange(len(kept)) >= len(kept) - max(1, len(kept) // HELD_OUT_EVERY)
     return Windows(
         np.concatenate(latents), np.concatenate(blocks), np.concatenate(starts), kept, step
@@ -96,7 +96,7 @@ def find_windows(spec: ModelSpec, encoded: Iterable[Encoded], past: int) -> Wind
 
 
 class Learner(ABC):
-    """What one kind of policy learns from the windows of bags.
+    """Base class: how one kind of policy learns from windows of bags.
 
     Args:
         bundle: whose model's latents it reads.
@@ -106,7 +106,7 @@ class Learner(ABC):
 
     kind: str  #: as of :func:`lewm_ros.bundle.policy_file.read_policy`
     name: str  #: for people
-    steps: int  #: of the optimiser, as a rule
+    steps: int  #: of the optimiser, by default
     batch: int
 
     @abstractmethod

@@ -1,10 +1,10 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Learns commands that lead to goals in the imagination of a trained model.
+"""Trains a goal-conditioned policy in the imagination of a trained model.
 
-A policy tells commands for n blocks, the frozen predictor rolls them out from recorded frames, and
-the squared distance to the goal's latent has a gradient back through it: as Dreamer
-(arXiv 1912.01603) learns from a value, with a goal in its place.
+The policy predicts commands for n blocks. The frozen predictor rolls them out from recorded frames.
+The squared distance to the goal's latent is backpropagated through the rollout, as in Dreamer
+(arXiv 1912.01603), with the distance to a goal instead of a learned value.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from lewm_ros.training.goal_policy import BLOCKS, Learner, Windows
 
 MEASURED = 2048  #: held-out frames, at most
 OTHER = 0.2  #: share of goals from anywhere in the bags
-EXCESS = 0.1  #: weight of the squared part of a command, normalised, that the limits cut off
+EXCESS = 0.1  #: weight of the squared part of a normalised command that the limits clip
 
 
 class Imagination(Learner):
-    """What a bundle's model predicts from recorded frames on."""
+    """Learner that rolls out a bundle's model from recorded frames."""
 
     kind, name = 'imagined', 'imagined policy'
     steps, batch = 1800, 96
@@ -39,7 +39,7 @@ class Imagination(Learner):
 
     @staticmethod
     def past(spec: ModelSpec) -> int:
-        """Those between the frames of the model's context."""
+        """Return the number of blocks between the frames of the model's context."""
         return spec.history - 1
 
     def rollout(self, rows: np.ndarray, commands: torch.Tensor) -> torch.Tensor:
@@ -51,9 +51,9 @@ class Imagination(Learner):
         return self._model.rollout(latents, past, blocks[:, None])[:, 0]
 
     def loss(self, network: nn.Module, rows: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
-        """Squared distance to goals, from their block on, and what the limits cut off.
+        """Squared distance to goals from their block on, plus a penalty on clipped commands.
 
-        Goals are 1 frame to n blocks ahead, or anywhere.
+        Goals are 1 frame to n blocks ahead, or anywhere in the bags.
         """
         windows = self._windows
         ahead = rng.integers(1, BLOCKS * windows.step + 1, len(rows))
@@ -69,9 +69,9 @@ class Imagination(Learner):
 
     @torch.no_grad()
     def errors(self, network: nn.Module, rows: np.ndarray) -> dict[str, float]:
-        """Mean squared distances to goals 1 to n blocks ahead, at their block.
+        """Mean squared distances to goals 1 to n blocks ahead, measured at the goal's block.
 
-        Of the policy (error), of the mean command (spread) and of the recorded commands.
+        They are those of the policy (error), the mean command (spread) and the recorded commands.
         """
         windows, rng = self._windows, np.random.default_rng(0)
         rows = rng.permutation(rows)[:MEASURED]

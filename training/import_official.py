@@ -29,7 +29,7 @@ from lewm_ros.training.official import (
 )
 from lewm_ros.training.trainer import HORIZON
 
-#: Control ticks in an action block, as published; config.json has only the block's length.
+#: Control ticks in an action block, as published; config.json gives only the block length k·A.
 FRAMESKIP = 5
 WEIGHTS_LIMIT = 1 << 33  #: largest checkpoint that is read [bytes]
 log = logging.getLogger('lewm')
@@ -177,7 +177,7 @@ def import_official(
         action_mean=tuple(mean),
         action_std=tuple(std),
         contract=contract,
-        camera_period=contract.period,  # published data have a frame for every action
+        camera_period=contract.period,  # the published data have a frame for every action
         provenance={
             'command': ' '.join(['lewm', *sys.argv[1:]]),
             'weights': weights.name,
@@ -197,7 +197,7 @@ def import_official(
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Put the file's name in front of what is wrong with it."""
+    """Prefix errors with the file's name."""
     try:
         yield
     except ModelError as error:

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Learns which commands led from one latent of a trained model to another."""
+"""Trains an inverse model: which commands led from one latent of a trained model to another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lewm_ros.training.goal_policy import BLOCKS, Learner, Windows
 
 
 class InverseModel(Learner):
-    """Commands towards goals 1 frame to n blocks ahead, as they were recorded."""
+    """Learns the recorded commands towards goals 1 frame to n blocks ahead."""
 
     kind, name = 'idm', 'inverse model'
     steps, batch = 3000, 384
@@ -24,17 +24,17 @@ class InverseModel(Learner):
 
     @staticmethod
     def past(spec: ModelSpec) -> int:
-        """None: it reads the latent before, and no command."""
+        """Return 0: it reads the previous latent, but no command."""
         return 0
 
     def loss(self, network: nn.Module, rows: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
-        """Squared error of the commands before the goal; only they count."""
+        """Squared error of the commands before the goal; later ones do not count."""
         ahead, found, wanted = self._told(network, rows, rng)
         before = torch.from_numpy(ahead[:, None] > self._windows.step * np.arange(BLOCKS))
         return (found - wanted)[before].square().mean()
 
     def errors(self, network: nn.Module, rows: np.ndarray) -> dict[str, float]:
-        """Mean squares of the first command's error, and of the first command."""
+        """Mean square of the first command's error, and of the first command itself."""
         _, found, wanted = self._told(network, rows, np.random.default_rng(0))
         return {
             key: (told - wanted)[:, 0].square().mean().item()
@@ -44,7 +44,7 @@ class InverseModel(Learner):
     def _told(
         self, network: nn.Module, rows: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
-        """How far goals are (B,) [frames], commands (B, n, A) towards them, recorded ones."""
+        """Goal distances (B,) [frames], predicted and recorded commands (B, n, A)."""
         windows = self._windows
         ahead = rng.integers(1, BLOCKS * windows.step + 1, len(rows))
         wanted = windows.commands(rows)

@@ -13,7 +13,7 @@ import torch
 
 from lewm_ros.robot.imaging import MEAN, STD
 
-#: Threads that read, and batches that are ready or being read. Reading releases the interpreter.
+#: Reader threads, and batches that are ready or being read. Reading releases the GIL.
 READER_THREADS, READ_AHEAD = 2, 4
 Key = TypeVar('Key')
 Batch = TypeVar('Batch')
@@ -22,7 +22,7 @@ Batch = TypeVar('Batch')
 def read_ahead(read: Callable[[Key], Batch], keys: Iterable[Key]) -> Iterator[Batch]:
     """Yield ``read(key)`` of each key in order, while threads read the next ones.
 
-    An exception of ``read`` is raised where its batch would have come.
+    An exception of ``read`` is raised in place of its batch.
     """
     with ThreadPoolExecutor(READER_THREADS) as pool:
         pending: deque[Future[Batch]] = deque()

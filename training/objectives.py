@@ -1,10 +1,10 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What keeps latents from collapsing, beside the prediction loss: SIGReg, or PLDM's terms.
+"""Regularisers against collapse of the latents, added to the prediction loss: SIGReg or PLDM.
 
-All of it reads latents z (B, F, D) of windows and the normalised blocks (B, F − 1, k·A) between
-their frames. Where several processes share a batch, these are of one part of it, and what is
-returned is of the whole.
+All of them read latents z (B, F, D) of windows and the normalised blocks (B, F − 1, k·A) between
+their frames. If several processes share a batch, these inputs are one part of it, and the result is
+that of the whole batch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lewm_ros.training.distributed import gathered, mean_over_ranks, of_first_ra
 
 
 class Objective(nn.Module):
-    """Nothing: the latents of a frozen encoder cannot collapse."""
+    """No regulariser: the latents of a frozen encoder cannot collapse."""
 
     weight = 0.0
 
@@ -55,8 +55,8 @@ class LeWM(Objective):
 class PLDM(Objective):
     """The six regularisers of PLDM (arXiv 2502.14819).
 
-    Formulas follow stable-worldmodel's ``PLDMLoss``. The inverse model learns beside the world
-    model and is of no use afterwards.
+    Formulas follow stable-worldmodel's ``PLDMLoss``. The inverse model is trained with the world
+    model and discarded afterwards.
     """
 
     weight = 1.0  #: the terms have weights of their own
@@ -89,7 +89,7 @@ class PLDM(Objective):
 
 
 def _variance(z: torch.Tensor) -> torch.Tensor:
-    """How far standard deviations over n of latents (groups, n, D) are below 1, on average."""
+    """Mean hinge loss on standard deviations below 1, over n of latents (groups, n, D)."""
     return (1 - (z.var(dim=1) + 1e-4).sqrt()).relu().mean()
 
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The published form of a LeWM checkpoint: config.json and the names of its tensors.
 
-Of the weights only tensors are read, of the config only numbers and names: neither can run
-code. Every fault is named, not just the first one.
+Only tensors are read from the weights, and only numbers and names from the config, so neither can
+run code. Errors name every fault, not just the first one.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ LAYOUT = {
     'projector': ('input_dim', 'output_dim', 'hidden_dim'),
     'pred_proj': ('input_dim', 'output_dim', 'hidden_dim'),
 }
-#: Keys beside them that have no effect at run time, or one that shows in the weights.
+#: Other keys, which have no effect at run time or are implied by the weights.
 UNREAD = {
     'pretrained',
     'use_mask_token',
@@ -113,8 +113,8 @@ def parse_config(data: Any) -> dict[str, Any]:
 def _disagreements(values: dict[str, Any]) -> list[str]:
     """Name the sizes that differ where the published network has a single one."""
     size = values['encoder.size']
-    # Where a predictor is of another width than its latents, the published code has further
-    # layers that ours does not; no published checkpoint is such a one.
+    # If the predictor is wider or narrower than its latents, the published code has further layers,
+    # which ours lacks; no published checkpoint has them.
     latents = [
         'predictor.hidden_dim',
         'predictor.output_dim',
@@ -188,8 +188,8 @@ def read_tensors(data: bytes) -> dict[str, torch.Tensor]:
 
     Prefixes that torch.compile and DistributedDataParallel add to all names are taken off.
 
-    Raises ModelError for anything else; what would have to be run to be read is not run, and
-    what would take more memory than the file has bytes is not unpacked.
+    Raises ModelError for anything else. Content that would run code is not loaded, and an archive
+    that unpacks to more bytes than the file has is rejected.
     """
     right = 'expected a state dictionary of tensors and nothing else'
     version = re.match(r'(\d+)\.(\d+)', torch.__version__)
@@ -200,7 +200,7 @@ def read_tensors(data: bytes) -> dict[str, torch.Tensor]:
         )
     _check_archive(data)
     try:
-        with warnings.catch_warnings():  # of old file formats; the user cannot act on them
+        with warnings.catch_warnings():  # about old file formats; the user cannot act on them
             warnings.simplefilter('ignore')
             found = torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
     except Exception as error:  # torch.load has no common base of its errors

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle with random weights, to time what does not depend on them."""
+"""A bundle with random weights, for timing that does not depend on them."""
 
 from __future__ import annotations
 
@@ -60,9 +60,10 @@ def random_bundle(folder: Path, model: str = 'paper', graphs: bool = True) -> Bu
 
 @torch.no_grad()
 def randomise(model: torch.nn.Module) -> None:
-    """Add noise to what is one or zero in a new model: it hides errors or is optimised away.
+    """Add noise to parameters that are zero or one in a new model.
 
-    A new model's AdaLN is zero: every block is the identity, and actions have no effect.
+    They would hide errors or be optimised away: AdaLN is initialised to zero, so every block is the
+    identity, and actions have no effect.
     """
     for parameter in model.parameters():
         if parameter.ndim == 1 or not parameter.any():

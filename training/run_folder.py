@@ -75,7 +75,7 @@ class RunFolder:
         self._replace(self.metrics, ','.join(COLUMNS) + '\n')
 
     def go_back(self, step: int) -> None:
-        """Drop the rows after a checkpoint's step: they will come again."""
+        """Drop the rows after a checkpoint's step, which will be written again."""
         with self.metrics.open() as file:
             head, *rows = file.readlines()
         kept = [row for row in rows if row.endswith('\n') and int(row.split(',')[0]) <= step]

@@ -84,8 +84,8 @@ class Losses(nn.Module):
 class Trainer:
     """One training run; its state is a checkpoint from which it continues exactly.
 
-    Set ``stopping`` (from a signal handler, say) to end :meth:`run` after the step it is in, that
-    of all processes where several train.
+    Set ``stopping`` (e.g. in a signal handler) to end :meth:`run` after the current step, in all
+    processes if there are several.
 
     Args:
         windows: the data.
@@ -94,7 +94,7 @@ class Trainer:
         config: how to train it.
         device: 'cpu' or 'cuda'.
         seed: of weights, batches, dropout and projections.
-        frozen: what encoded the windows; only the rest learns then, by prediction alone.
+        frozen: encoder of the windows; only the rest is trained then, on the prediction loss alone.
 
     Raises:
         ModelError: an objective that is unknown, an action dimension that never changes,
@@ -150,7 +150,7 @@ class Trainer:
             share_batchnorm(self.model)
             self.losses = DistributedDataParallel(self.losses)
             if rank() > 0:
-                torch.manual_seed(seed + rank())  # other dropout and colours than the first one's
+                torch.manual_seed(seed + rank())  # dropout and colours differ between processes
         self.step = 0
         self.seconds = 0.0
         self.stopping = False
@@ -161,7 +161,7 @@ class Trainer:
         self.model.predictor.compile()
 
     def settings(self) -> dict[str, Any]:
-        """What must be equal for a checkpoint to be continued."""
+        """Settings that must be equal to continue from a checkpoint."""
         return {
             'model': self.architecture,
             'config': asdict(self.config),
@@ -193,7 +193,7 @@ class Trainer:
         scaled = (blocks.reshape(shape) - self.mean) / self.std
         index = self.windows.frames[chosen]
         images = self.windows.images
-        # Out of pinned memory, copies go on beside what the device computes.
+        # Copies from pinned memory overlap with the computation on the device.
         pinned = self.device == 'cuda'
         kind = torch.uint8 if self.frozen is None else torch.float32
         frames = torch.empty((*index.shape, *images.shape), dtype=kind, pin_memory=pinned)
@@ -217,9 +217,9 @@ class Trainer:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One optimiser step on a batch, as :meth:`placed` gives it.
 
-        Returns loss, prediction loss and regulariser, (3,), and the latents (B, F, D), both
-        detached and on the device: nothing waits for it. Of several processes each returns those
-        of its part of the batch.
+        Returns loss, prediction loss and regulariser, (3,), and the latents (B, F, D). Both are
+        detached and stay on the device, so the host does not wait for it. If there are several
+        processes, each returns those of its part of the batch.
         """
         self.model.train()
         if self.config.colour_jitter:
@@ -243,7 +243,7 @@ class Trainer:
         unchecked: list[torch.Tensor] = []
         for batch in read_ahead(self.read, source):
             if any_rank(self.stopping):
-                if unchecked:  # a checkpoint follows, and holds finite weights only
+                if unchecked:  # a checkpoint follows, which must hold finite weights
                     self._check(unchecked)
                 return
             losses, z = self.update(*self.placed(batch))
@@ -272,7 +272,7 @@ class Trainer:
     def _check(self, losses: list[torch.Tensor]) -> list[float]:
         """Return the last losses. Raises ModelError for the first that is not finite.
 
-        Once in many steps: looking at each would make a GPU wait for the host.
+        Called once in many steps: checking each step would make a GPU wait for the host.
         """
         found = mean_over_ranks(torch.stack(losses)).tolist()
         for step, (loss, prediction, regulariser) in enumerate(found, self.step - len(found)):
@@ -287,7 +287,7 @@ class Trainer:
     def validate(self) -> tuple[dict[str, float], list[dict[str, float]]]:
         """Re-estimate BatchNorm, then measure on held-out episodes. Leaves eval mode on.
 
-        The latter is done by each process alone, and gives the same in all.
+        Every process measures alone, with the same result.
 
         Returns the figures over all bags, and the two losses of each bag (none where nothing of
         a bag is held out).
@@ -341,7 +341,7 @@ class Trainer:
         if self.device == 'cuda':
             state['cuda_rng'] = gathered(torch.cuda.get_rng_state())
         if rank() == 0:
-            content = io.BytesIO()  # torch.save names no cause where a disk is full
+            content = io.BytesIO()  # torch.save gives no reason if the disk is full
             torch.save(state, content)
             with atomic_write(path) as partial:
                 partial.write_bytes(content.getbuffer())

@@ -6,14 +6,14 @@ The paper calls its search a bisection and publishes neither bracket nor stoppin
 halves a bracket of log λ around the best λ so far (:func:`search`), so n values of λ would take
 O(log n) trainings.
 
-What is compared is no loss, nor a ratio of errors in latent space: latents that collapse, or leave
-out what is hard to predict, such as a pushed object, have the lowest. Images are the same for every
-λ. So the latent predicted 4 blocks ahead, in held-out episodes and with the recorded commands, is
-replaced by the nearest latent of a training frame, and the image of that frame is compared with
-the one recorded. The figure is the **share of the image explained**: one minus the squared
-difference over that of a random training frame. It has no scale. It should fall where latents do
-not tell scenes apart (λ too small), and where they hold what cannot be predicted (λ too large).
-Its standard error is over the held-out episodes.
+The criterion is neither a loss nor a ratio of errors in latent space: both are lowest for latents
+that collapse, or that leave out what is hard to predict, such as a pushed object. Images are the
+same for every λ. So the latent predicted 4 blocks ahead, in held-out episodes and with the recorded
+commands, is replaced by the nearest latent of a training frame, and the image of that frame is
+compared with the recorded one. The figure is the **share of the image explained**: one minus the
+squared difference over that of a random training frame. It is dimensionless. It should fall where
+latents do not distinguish scenes (λ too small), and where they hold what cannot be predicted (λ too
+large). Its standard error is over the held-out episodes.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ def search(
     high: float = HIGH,
     most: int = TRAININGS,
 ) -> list[Trial]:
-    """Look for the λ of the largest share explained, which is taken to have one top, flat or not.
+    """Find the λ of the largest share explained, which is assumed to have a single maximum.
 
-    ``start`` and the middles of the bracket's halves come first, on a logarithmic scale. Then the
-    bracket closes on the best: the gap to its better neighbour is halved, or to the end of the
-    bracket where the best is the outermost. The top is flat, and the search over, where the best
-    and its better neighbour are within noise of each other.
+    ``start`` and the logarithmic middles of the bracket's two halves come first. Then the search
+    closes in on the best: it halves the gap to its better neighbour, or to the end of the bracket
+    if the best is outermost. The search ends early if the best and its better neighbour are within
+    noise of each other, as at a flat maximum.
 
     Args:
         evaluate: λ to share explained and standard error.
@@ -195,7 +195,7 @@ def _between(one: float, other: float) -> float:
 
 
 def chained(windows: Windows, chosen: np.ndarray) -> np.ndarray:
-    """Pairs (n, 2) of windows (w,), ascending, where the second begins as the first ends."""
+    """Pairs (n, 2) of windows (w,), ascending, where the second begins at the first one's end."""
     starts, ends = windows.frames[chosen, 0], windows.frames[chosen, -1]
     place = np.searchsorted(starts, ends).clip(max=len(starts) - 1)
     follows = starts[place] == ends

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Training windows of any number of bags, in arrays that are mapped from disk."""
+"""Training windows of any number of bags, in memory-mapped arrays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lewm_ros.errors import BagError
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.cache import CachedBag, cached_bag, hash_bags
 
-#: Largest ratio of the camera periods of bags; that of two recordings of one camera is far less.
+#: Largest ratio of camera periods between bags; recordings of one camera differ far less.
 MAX_PERIOD_RATIO = 1.2
 log = logging.getLogger('lewm')
 
@@ -82,9 +82,9 @@ class Windows:
     def split(self, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Window indices for training and validation, whole episodes apart.
 
-        Each bag gives a share ``held_out`` of its episodes to validation, at least one; which
-        ones does not depend on the other bags. A bag of one episode gives it to training, unless
-        all bags are so: then a share of the bags is held out.
+        Each bag gives a share ``held_out`` of its episodes to validation, at least one; the choice
+        does not depend on the other bags. A bag with a single episode gives it to training, unless
+        all bags have only one: then a share of the bags is held out.
 
         Raises BagError where there are not at least two episodes.
         """
@@ -232,8 +232,8 @@ def _log_summary(bag: CachedBag) -> None:
 def _camera_period(bags: Sequence[CachedBag]) -> float:
     """Median over all frames [s]. Raises BagError where bags are too different.
 
-    The robot compares its frames with one period: with one too long it would not notice a lost
-    frame, with one too short it would find no context.
+    At run time frames are compared with this single period. If it is too long, a lost frame goes
+    unnoticed; if it is too short, no context is found.
     """
     ordered = sorted(bags, key=lambda bag: bag.summary.camera_period)
     short, long = ordered[0], ordered[-1]

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Robots that nothing in the package was made for, as tasks, and ways to spoil their data.
+"""Robots that the package was not tuned for, as tasks, and variants with corrupted data.
 
 ``PYTHONPATH=benchmarks lewm collect robots:Cart --out bag --episodes 48 --seconds 10``
 """
@@ -92,7 +92,7 @@ class Arm6(OwnRobot):
 
 
 class DeafCart(Cart):
-    """Spoilt: moved by random commands, whatever the ones recorded."""
+    """Corrupted: random commands move the cart, not the recorded ones."""
 
     def step(self, action: np.ndarray, steps: int = 1) -> None:
         """Advance under a command of its own."""
@@ -105,7 +105,7 @@ class DeafCart(Cart):
 
 
 class LateCart(Cart):
-    """Spoilt: 0.4 s late, which the contract does not say."""
+    """Corrupted: commands act 0.4 s late, and the contract does not declare this delay."""
 
     def step(self, action: np.ndarray, steps: int = 1) -> None:
         """Advance under the command sent 0.4 s ago."""

@@ -1,9 +1,9 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""A robot of one's own: the ROS 2 driver of a simulated arm, with what real cameras do.
+"""Example of your own robot: the ROS 2 driver of a simulated arm with a realistic camera.
 
-It stands for the driver of a real robot, and depends on lewm_ros for nothing but an offscreen
-camera. Two position servos, in real time:
+It takes the place of a real robot's driver, and uses only the offscreen camera of lewm_ros. Two
+position servos, in real time:
 
 - ``/joint_states`` (sensor_msgs/msg/JointState) at 50 Hz
 - ``/camera/image_raw/compressed`` (sensor_msgs/msg/CompressedImage): JPEG of 640 × 480 pixels at
@@ -30,15 +30,15 @@ from std_srvs.srv import Trigger
 from lewm_ros.sim.rendering import Camera, load_mujoco
 
 JOINTS = ('shoulder', 'elbow')
-#: Of the loop and of what it publishes [Hz].
+#: Rates of the control loop, the joint states and the frames [Hz].
 LOOP, STATES, FRAMES = 200.0, 50.0, 30.0
-#: Of a frame: from exposure to publication, standard deviation of the time of exposure [s].
+#: Time from exposure to publication, and standard deviation of the exposure time [s].
 LATENCY, JITTER = 0.06, 0.003
 #: Standard deviation of a pixel's noise, of 255; quality of the JPEG.
 NOISE, QUALITY = 4.0, 85
-#: A push: change of the joints' velocity, up to so much [rad/s].
+#: Largest change of a joint's velocity by a push [rad/s].
 PUSH = 12.0
-#: The simulation does not catch up with more than this [s].
+#: Longest lag that the simulation catches up with [s].
 BEHIND = 0.2
 
 
@@ -53,7 +53,7 @@ class ArmDriver(Node):
         self._data = mujoco.MjData(self._model)
         self._camera = Camera(self._model, 'overhead', (480, 640))
         self._rng = np.random.default_rng(0)
-        # Noise is expensive to draw: one image of it, at another place each time.
+        # Noise is expensive to draw: each frame takes a random crop of one noise image.
         self._noise = self._rng.normal(0, NOISE, (960, 1280, 3)).astype(np.int16)
         self._frames: deque[tuple[float, CompressedImage]] = deque()  # when due, and what
         self._start = self._states_due = self._frame_due = time.monotonic()

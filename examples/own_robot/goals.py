@@ -28,9 +28,9 @@ from lewm_ros.evaluation.intervals import wilson
 CAMERA, STATES = '/camera/image_raw/compressed', '/joint_states'
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 EVENTS = QoSProfile(depth=32, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-#: At its goal every joint is within this of it [rad], and stays so for as long as this [s].
+#: The arm is at its goal once every joint stays within this [rad] for this long [s].
 TOLERANCE, STAY = 0.15, 1.0
-#: An anomaly must be raised so soon after a push [s].
+#: An anomaly must be raised within this time after a push [s].
 NOTICED = 1.0
 
 

@@ -17,14 +17,14 @@ from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 
-#: Where the arm goes [rad], and its largest change of position in a tick of 1 / RATE s [rad].
+#: Position limits [rad], largest change of position per tick [rad], and ticks per second [Hz].
 HIGH, STEP, RATE = np.array([1.1, 1.5]), 0.1, 20.0
 #: Length of an episode [s].
 EPISODE = 30.0
 
 
 class Wander:
-    """A command for each tick: a velocity that changes slowly, and other manners at times."""
+    """A command for each tick: mostly a slowly changing velocity, at times other motions."""
 
     def __init__(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
@@ -66,7 +66,7 @@ def main() -> None:
     begin = time.monotonic()
     for tick in range(round(args.seconds * RATE)):
         commands.publish(Float64MultiArray(data=wander.step().tolist()))
-        # The recorder wants to hear commands first.
+        # The recorder must receive commands before an episode can start.
         if recording and tick % round(EPISODE * RATE) == RATE:
             stop.call_async(Trigger.Request()).add_done_callback(
                 lambda _: start.call_async(Trigger.Request())

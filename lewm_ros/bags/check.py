@@ -25,7 +25,7 @@ from lewm_ros.robot.contract import Camera, Channel, Contract
 from lewm_ros.robot.fields import JOINT_TYPES, JointOrder, read_command, read_fields, steps
 from lewm_ros.robot.imaging import from_message, prepare, unstated_order
 
-#: Messages of each topic that are decoded; images of the others are assumed to be like them.
+#: Messages of each topic that are decoded; later images are assumed to be like them.
 _SAMPLES = 5
 #: Shortest message with a header [bytes]: encapsulation, stamp, frame_id.
 _HEADER = 16
@@ -122,9 +122,9 @@ def _read(
     stamps: Stamps,
     report: BagReport,
 ) -> None:
-    """Read the first messages of each topic as training would, and of the others what may change.
+    """Read the first messages of each topic as training would; of later ones what may change.
 
-    That is the clock that stamps them, and the order of joints that go by place.
+    That is the clock that stamps them, and the order of joints that are read by index.
     """
     seen: Counter[Topic] = Counter()
     problems: dict[str, None] = {}
@@ -158,7 +158,7 @@ def _read(
 
 
 def _orders(topic: Topic, found: list[Reader]) -> list[JointOrder]:
-    """Return what follows the joints of a topic that go by place."""
+    """Return the checks of the joint order of a topic whose joints are read by index."""
     if topic.type not in JOINT_TYPES:
         return []
     orders = [JointOrder(source.fields) for source, _ in found if isinstance(source, Channel)]

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""When messages count, and whether images and commands are stamped by one clock."""
+"""Times of messages, and whether images and commands are stamped by the same clock."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ log = logging.getLogger('lewm')
 
 
 class Stamps:
-    """When messages count [ns]: by their headers, or when they were logged.
+    """Times of messages [ns]: header stamps or log times.
 
-    Log times where the contract says so, and where there is no stamp or it is zero, which is
-    logged once for each topic.
+    Log times are used if the contract says so, and for messages with no stamp or a zero stamp. A
+    zero stamp is logged once for each topic.
 
     Args:
-        unstamped: names of topics with zero stamps, which are added here.
+        unstamped: names of topics with zero stamps; new ones are added.
 
     Attributes:
-        offsets: header stamps less log times [ns] of messages that count by their headers, by
-            the key of a contract's section.
+        offsets: header stamps minus log times [ns] of the messages timed by their headers, by
+            the key of the contract's section.
 
     """
 
@@ -41,7 +41,7 @@ class Stamps:
     def read(
         self, message: Any, logged: int, topic: Topic, source: Camera | Channel, delay: int = 0
     ) -> int:
-        """Return when a message of a section counts; ``delay`` [ns] is added to a log time."""
+        """Return the time of a message of a section; ``delay`` [ns] is added to a log time."""
         header = getattr(message, 'header', None)
         if header is None or source.stamp == 'log':
             return logged + delay
@@ -51,7 +51,7 @@ class Stamps:
     def note(
         self, stamp: int, logged: int, topic: Topic, source: Camera | Channel, delay: int = 0
     ) -> int:
-        """Return when a message of this header stamp [ns] counts."""
+        """Return the time of a message with this header stamp [ns]."""
         if stamp:
             self.offsets[source.key].append(stamp - logged)
             return stamp
@@ -69,11 +69,11 @@ class Stamps:
 def clocks_differ(
     images: Sequence[int], commands: Sequence[int], applied: str = 'action'
 ) -> str | None:
-    """Compare header stamps less log times [ns] of images and commands; None if they agree.
+    """Compare header stamps minus log times [ns] of images and commands; None if they agree.
 
-    Either may be empty: its messages count by their log times. The medians of the first and of
-    the last quarter are compared, so that a clock that drifts is found as well. ``applied`` is
-    the section of the contract that names the commands.
+    Either may be empty: its messages are timed by log time. The medians of the first and of the
+    last quarter are compared, so that a drifting clock is found too. ``applied`` is the section of
+    the contract that names the commands.
     """
     told = {'images': _quarters(images), 'commands': _quarters(commands)}
     apart = np.abs(np.subtract(told['images'], told['commands'])).max()

@@ -45,7 +45,7 @@ class _Sums:
         self._xy = np.zeros((lags, actions, motions))
 
     def add(self, lag: int, x: np.ndarray, y: np.ndarray) -> None:
-        """Add x (n, A) and y (n, M) of an episode; not rows with NaN, nor a y never known."""
+        """Add x (n, A) and y (n, M) of an episode, without rows with NaN; skip unknown y."""
         y = np.where(np.isfinite(y).any(axis=0), y, 0.0)
         known = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
         if not known.any():

@@ -26,15 +26,15 @@ from lewm_ros.robot.fields import POINT_FIELD, read_fields
 from lewm_ros.robot.imaging import from_message
 from lewm_ros.time import NS_PER_S
 
-#: Messages of a topic that are looked at, at most.
+#: Most messages of a topic that are read.
 _MOST = 20_000
-#: Names of topics on which a robot is told what to do.
+#: Names of topics that carry commands.
 _COMMANDED = re.compile(
     'cmd|command|action|goal|target|set_?point|reference|trajectory', re.IGNORECASE
 )
-#: A joint follows a command from which it is, on average, so far of the command's range.
+#: A joint follows a command if the mean difference is at most this share of the command's range.
 FOLLOWS = 0.15
-#: Words in a topic's name that tell what plain numbers are.
+#: Words in a topic's name that tell what quantity plain numbers are.
 _WORDS = {'position': 'pos', 'velocity': 'vel|speed', 'effort': 'effort|torque|force'}
 _UNITS = {'position': 'rad', 'velocity': 'rad/s', 'effort': 'N*m'}
 _TWIST = {f'linear.{axis}': 'm/s' for axis in 'xyz'} | {
@@ -60,7 +60,7 @@ class _Numbers:
 
 
 def draft(path: Path) -> tuple[str, list[str]]:
-    """Return the text of a contract for a bag, its topics as comments, and what the bag lacks.
+    """Draft a contract for a bag: return its text, with topics as comments, and what is lacking.
 
     The text is a valid contract where nothing is lacking. The topics are chosen by type, name and
     count; limits are those of the commands in the bag. Comments say what the user has to decide.
@@ -128,7 +128,7 @@ def _log_times(bag: Bag) -> dict[Topic, np.ndarray]:
 
 
 def _rate(times: np.ndarray) -> float:
-    """Messages per second while they come; 10 where there are too few to tell [Hz]."""
+    """Return the message rate without pauses [Hz]; 10 if there are too few messages to tell."""
     steps = np.diff(times)
     usual = steps[steps <= 3 * np.median(steps)] if len(steps) else steps
     total = usual.sum() / NS_PER_S
@@ -150,7 +150,7 @@ def _table(counts: Counter[Topic], logged: dict[Topic, np.ndarray]) -> list[str]
 def _choose(
     counts: dict[Topic, int], types: Iterable[str], *signs: Callable[[Topic], bool]
 ) -> Topic | None:
-    """Return the topic of these types that shows most of the signs, the first counting most."""
+    """Return the topic of these types that ranks first by the signs, in order, then by count."""
     found = [topic for topic, count in counts.items() if count and topic.type in types]
     return max(
         found, key=lambda topic: (*(sign(topic) for sign in signs), counts[topic]), default=None
@@ -190,7 +190,7 @@ def _camera(bag: Bag, topic: Topic) -> list[str]:
 
 
 def _numbers(bag: Bag, topic: Topic, command: bool) -> _Numbers | None:
-    """Read the numbers of a topic; None where it has none. A command is of one kind."""
+    """Read the numbers of a topic; None if it has none. Commands are all of one kind."""
     found: _Numbers | None = None
     for message in _messages(bag, topic):
         if found is None:
@@ -246,7 +246,7 @@ def _described(topic: Topic, message: Any, command: bool) -> _Numbers:
 
 
 def _follow(commands: _Numbers, commanded: np.ndarray, state: _Numbers, seen: np.ndarray) -> None:
-    """Take plain numbers for positions where those of the joints follow them all.
+    """Treat plain numbers as positions if joint positions follow all of them.
 
     ``commanded`` and ``seen`` are the log times [ns].
     """
@@ -270,7 +270,7 @@ def _action(topic: Topic, commands: _Numbers, values: np.ndarray) -> list[str]:
     """Lines of the section; ``values`` (n, A)."""
     moving = np.flatnonzero(np.ptp(values, axis=0)).tolist()
     low, high = values.min(axis=0), values.max(axis=0)
-    if commands.kind != 'position':  # it has to stop
+    if commands.kind != 'position':  # zero, the stop command, must be allowed
         low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
     changes = np.percentile(np.abs(np.diff(values, axis=0, prepend=values[:1])), 99, axis=0)
     lines = [

@@ -59,8 +59,8 @@ class ReadReport:
     refused: Counter[str] = field(default_factory=Counter)  #: what was left out, by reason
     unstamped: set[str] = field(default_factory=set)  #: topics whose log times are used
     clocks: list[str] = field(default_factory=list)  #: of each bag whose clocks differ, by how much
-    logged: bool = True  #: whether that is logged as well
-    joints: dict[str, list[str]] = field(default_factory=dict)  #: that go by place, by section
+    logged: bool = True  #: whether differing clocks are logged too
+    joints: dict[str, list[str]] = field(default_factory=dict)  #: read by index, by section
 
 
 def read_episodes(
@@ -73,7 +73,7 @@ def read_episodes(
     """Read every episode of some bags, in order, holding one at a time.
 
     An episode ends where the number on the ``episode`` topic changes, where no frame comes for
-    more than a second, and where a clock is set back. Where that topic has messages, what lies
+    more than a second, and where a clock is set back. If that topic has messages, data
     before the first of them or after a 0 belongs to no episode.
 
     Args:
@@ -296,7 +296,7 @@ def find_topic(bag: Bag, name: str, kind: str) -> Topic | None:
 
 
 def foreign(bag: Bag, name: str) -> str | None:
-    """Return why a topic of the contract's name cannot be read: it is no CDR; None if none is."""
+    """Return why a topic of this name cannot be read (it is not CDR), or None."""
     reasons = (why for topic, why in bag.foreign.items() if _is_named(topic, name))
     return next(reasons, None)
 

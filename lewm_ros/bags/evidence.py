@@ -60,10 +60,10 @@ class Ring:
 
 
 class EvidenceFolder:
-    """A folder of bags that never grows above ``limit`` [bytes], nor by ``per_hour`` bags.
+    """A folder of bags, limited to ``limit`` [bytes] and to ``per_hour`` new bags in an hour.
 
-    Nothing in it is ever deleted: when it is full, the events after that go without a bag. Not
-    thread safe. Raises BagError where it cannot be made.
+    Nothing in it is ever deleted: once it is full, further events get no bag. Not thread safe.
+    Raises BagError if it cannot be made.
     """
 
     def __init__(self, path: Path, per_hour: int, limit: float) -> None:
@@ -104,7 +104,7 @@ class EvidenceFolder:
         metadata: Mapping[str, str],
         files: Mapping[str, bytes],
     ) -> Path:
-        """Write messages into a new bag ``name``, which appears once it is complete, with files.
+        """Write messages and files into a new bag ``name``, which appears only when complete.
 
         Raises BagError or OSError where that cannot be done.
         """

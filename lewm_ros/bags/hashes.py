@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What tells recordings apart, whatever they are named: the hashes of a bag's files."""
+"""Hashes of a bag's files, which identify a recording whatever its name."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class ImageBuffer:
         return self._images[place].copy()
 
     def take(self, order: np.ndarray) -> np.ndarray:
-        """Return the images of some places (n,), each once, as (n, S, S, 3); start over."""
+        """Return the images at indices (n,), each used once, as (n, S, S, 3); clear the buffer."""
         self._arrange(order)
         images = self._images
         images.resize((len(order), *images.shape[1:]), refcheck=False)
@@ -45,9 +45,9 @@ class ImageBuffer:
         return images
 
     def _arrange(self, order: np.ndarray) -> None:
-        """Bring the image of place ``order[i]`` to place i.
+        """Move the image at index ``order[i]`` to index i.
 
-        Frames are late by little, so few images are held while others take their place.
+        Frames are only slightly late, so few images have to be held in the meantime.
         """
         moved = np.flatnonzero(order != np.arange(len(order)))
         needed = set(order[moved].tolist())

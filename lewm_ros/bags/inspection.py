@@ -33,17 +33,17 @@ from lewm_ros.time import NS_PER_S
 
 #: An interval is a gap where it exceeds this many periods and this long [s].
 GAP_PERIODS, GAP_SECONDS = 3, 0.2
-#: A pause between commands is long where it exceeds the usual one likewise, and this [s].
+#: A pause between commands is long where it exceeds GAP_PERIODS usual ones and this [s].
 LONG_PAUSE = 1.0
 #: A command this close to a limit is saturated, as a share of the range between limits.
 NEAR = 0.01
 #: A dimension is constant if it varies by less than this share of the range.
 STILL = 1e-6
-#: A dimension hardly moves if it leaves its commonest value for a smaller share of the ticks.
+#: A dimension hardly moves if it is off its commonest value for less than this share of ticks.
 RARE = 0.01
-#: Values that are told apart for this, as parts of the range between limits.
+#: Histogram bins between the limits, to find the commonest value.
 BINS = 1001
-#: Images are flat where their values span less than this, of 255: 12 bits seen as 16 span 16.
+#: Images lack contrast if their values span less than this, of 255; 12 bits read as 16 span 16.
 FLAT = 20
 #: Episodes of a bag that are listed as text.
 LISTED = 20
@@ -270,7 +270,7 @@ def inspect_bags(
 
 
 def _about_hold(contract: Contract, report: BagReport, pause: float) -> list[str]:
-    """Say what action.hold cost, or that it may be missing; ``pause`` [s] as of _pause."""
+    """Say what action.hold excluded, or that it may be missing; ``pause`` [s] is from _pause."""
     hold = contract.action.hold
     if hold is not None:
         lapsed = sum(episode.lapsed for episode in report.episodes)
@@ -285,7 +285,7 @@ def _about_hold(contract: Contract, report: BagReport, pause: float) -> list[str
 
 
 def _pause(episode: Episode, contract: Contract) -> float:
-    """Longest pause [s] after a command that is no stop, while frames come; 0 if none is long."""
+    """Return the longest pause [s] after a non-stop command while frames arrive; 0 if not long."""
     first, last = episode.stamps[[0, -1]]
     edges = np.clip(np.append(episode.action_stamps, last), first, last)
     moving = np.any(episode.actions, axis=1) | (contract.stop.mode == 'hold')

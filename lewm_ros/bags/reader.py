@@ -141,7 +141,7 @@ class Bag:
                         yield wanted[number], logged, data
 
     def _unpack(self, data: bytes, most: int) -> bytes | None:
-        """Undo message compression; None, and counted, where that fails.
+        """Decompress a message; if that fails, count it and return None.
 
         CDR begins with a zero byte, so the first bytes tell whether data is compressed.
         """
@@ -161,7 +161,7 @@ class Bag:
 
     @contextmanager
     def _open(self, path: Path, problems: Counter[str]) -> Iterator[RawFile | None]:
-        """Open one file; None, and counted, where that fails."""
+        """Open one file; if that fails, count it and yield None."""
         with tempfile.TemporaryDirectory(prefix='lewm-bag-') as folder:
             opened: RawFile | None = None
             try:
@@ -208,7 +208,7 @@ def bag_files(path: Path) -> list[Path]:
 
 
 def _inflate(path: Path, target: Path, problems: Counter[str]) -> Path:
-    """Undo file compression, up to the first damage."""
+    """Decompress a file, up to the first damage."""
     most = _INFLATED + _RATIO * path.stat().st_size
     with path.open('rb') as source, target.open('wb') as file:
         reader = zstandard.ZstdDecompressor().stream_reader(source, read_across_frames=True)

@@ -68,7 +68,7 @@ class Session:
         return time.monotonic() - self._began
 
     def add(self, channel: Channel, regular: bool, stamped: bool) -> Recorded:
-        """Make ready for the messages of a topic."""
+        """Register a topic to be recorded."""
         recorded = Recorded(
             channel, Flow(self._gap, regular, stamped), regular, stamped, heard=time.monotonic()
         )

@@ -30,7 +30,7 @@ class Timeline(Generic[V]):
         entries: (stamp, value), ascending.
         late: (stamp, value) not yet sorted in.
         duplicates: values dropped because their stamp exists already.
-        sorted_in: late values.
+        sorted_in: number of late values that were sorted in.
 
     """
 

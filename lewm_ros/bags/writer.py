@@ -83,7 +83,7 @@ class Channel:
 
 @cache
 def definition(kind: str) -> tuple[str, str]:
-    """Message definition with all that it needs, and hash, of a type. Raises BagError."""
+    """Return the full message definition and the hash of a type. Raises BagError."""
     try:
         return TYPES.generate_msgdef(kind, ros_version=2)[0], TYPES.hash_rihs01(kind)
     except TypesysError as error:
@@ -94,7 +94,7 @@ def definition(kind: str) -> tuple[str, str]:
 
 @dataclass
 class Part:
-    """Entry of one file in metadata.yaml: [ns] of the first and last message, counts."""
+    """Entry of one file in metadata.yaml: log times of first and last message [ns], counts."""
 
     name: str
     start: int = 0
@@ -194,7 +194,7 @@ class BagFolder:
         self._split_bytes = split_bytes
         self._parts: list[Part] = []
         self._writer: PartWriter | None = None
-        # At once, so that an error is raised before the first message.
+        # Opened at once, so that an error is raised before the first message.
         self._open()
 
     @property
@@ -235,7 +235,7 @@ class BagFolder:
 
 
 def information(parts: Iterable[Part], metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Return metadata.yaml of these files, as plain data."""
+    """Return the content of metadata.yaml for these files, as plain data."""
     parts = list(parts)
     filled = [p for p in parts if p.counts]
     start = min((p.start for p in filled), default=0)

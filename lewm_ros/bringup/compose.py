@@ -31,7 +31,7 @@ from lewm_ros.nodes.base import LewmNode
 from lewm_ros.nodes.parameters import takes
 from lewm_ros.robot.params_file import is_shared, matches, read_params_file, refuse_bare
 
-#: Longest wait for a callback, after which signals are looked at [s].
+#: Longest wait for a callback before signals are checked [s].
 _POLL_PERIOD = 0.1
 #: Consecutive errors of the executor that end the process.
 _MAX_FAILURES = 10
@@ -112,7 +112,7 @@ def run(
 
 @contextmanager
 def _ros_arguments_named() -> Iterator[None]:
-    """Turn what ROS says of its arguments into one line."""
+    """Turn errors of ROS arguments into one line."""
     try:
         yield
     except (rclpy_implementation.RCLError, rclpy_implementation.RCLInvalidROSArgsError) as error:
@@ -148,7 +148,7 @@ def _arguments(name: str, overrides: Sequence[Override]) -> list[str] | None:
 
 
 def _check_declared(node: LewmNode, name: str, overrides: Sequence[Override]) -> None:
-    """ROS ignores a parameter that no node declares; typed by hand it is a mistake."""
+    """Raise ConfigError for a parameter that the node does not declare; ROS would ignore it."""
     for override in overrides:
         if override.node == name and not takes(node, override.parameter):
             raise ConfigError(
@@ -158,11 +158,11 @@ def _check_declared(node: LewmNode, name: str, overrides: Sequence[Override]) ->
 
 
 def _check_params_files(node: LewmNode, args: Sequence[str]) -> None:
-    """Refuse a misspelt parameter where a file names this node; what is for all may be others'."""
+    """Refuse unknown parameters in sections for this node; shared sections may have others."""
     for option, path in pairwise(args):
         sections: dict[str, dict[str, Any]] = {}
         if option == '--params-file':
-            with suppress(ConfigError):  # ROS has read it, and takes more, such as nested names
+            with suppress(ConfigError):  # ROS has read it, and accepts more, such as nested names
                 sections = read_params_file(Path(path))
         name = node.get_fully_qualified_name()
         for section, given in sections.items():

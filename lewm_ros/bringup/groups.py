@@ -47,7 +47,7 @@ GROUPS = {
 }
 
 
-#: Nodes that neither get nor send images.
+#: Nodes that neither subscribe to images nor publish them.
 _SMALL = {'planner_node', 'controller_node'}
 #: Variables that name the profiles of Fast DDS, since version 3 and before.
 PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
@@ -61,7 +61,7 @@ class Argument:
     default: str
     description: str
     choices: tuple[str, ...] = ()
-    groups: tuple[str, ...] = tuple(GROUPS)  #: whose launch files have it
+    groups: tuple[str, ...] = tuple(GROUPS)  #: groups whose launch files declare it
 
 
 #: Choices of a switch; the launch files take 'True' and 'False' too.
@@ -123,7 +123,7 @@ ARGUMENTS = (
 
 @dataclass(frozen=True)
 class Override:
-    """A parameter of one node, given by hand as ``node.parameter:=value``."""
+    """A parameter of one node, given by the user as ``node.parameter:=value``."""
 
     node: str
     parameter: str
@@ -143,7 +143,7 @@ class Override:
         return f'{self.node}.{self.parameter}:={self.value}'
 
     def arguments(self) -> list[str]:
-        """Return the node's own ROS arguments; unlike global ones they beat a params file."""
+        """Return the node's own ROS arguments; unlike global ones they override a params file."""
         return ['-p', f'{self.parameter}:={self.value}']
 
 
@@ -159,7 +159,7 @@ def absolute(namespace: str, pushed: str = '') -> str:
 
 
 def check_namespace(namespace: str) -> None:
-    """Raise ConfigError for what is no ROS namespace: rclpy would end in a traceback."""
+    """Raise ConfigError for an invalid ROS namespace; rclpy would end in a traceback."""
     if not re.fullmatch(r'/|(/?[A-Za-z_]\w*)(/[A-Za-z_]\w*)*/?|', namespace, re.ASCII):
         raise ConfigError(
             f"namespace '{namespace}': expected names of letters, digits and _, no digit first, "
@@ -168,16 +168,16 @@ def check_namespace(namespace: str) -> None:
 
 
 def log_levels(namespace: str, nodes: Sequence[str], level: str) -> list[str]:
-    """Return the ROS arguments that set the level of these nodes' loggers, and of no library's."""
+    """Return the ROS arguments that set the log level of these nodes, not of libraries."""
     prefix = namespace.strip('/').replace('/', '.')
     names = ['.'.join(filter(None, [prefix, node])) for node in nodes]
     return [a for name in names for a in ('--log-level', f'{name}:={level}')]
 
 
 def misspelt(group: str, given: Iterable[str]) -> list[str]:
-    """Say which launch arguments a group has not, where they look like one that there is.
+    """Report launch arguments that look like misspelt ones of the group, or belong to other groups.
 
-    Others may be those of a launch file that includes ours.
+    All others are accepted: they may belong to a launch file that includes ours.
     """
     known = [a.name for a in ARGUMENTS if group in a.groups]
     elsewhere = {a.name for a in ARGUMENTS} - set(known)
@@ -195,10 +195,10 @@ def misspelt(group: str, given: Iterable[str]) -> list[str]:
 def prepare_environment(group: str) -> None:
     """Set environment variables that the user has not set.
 
-    One thread for numpy's products: several wait for each other where the engines' threads have
-    the processors (numpy reads that when it is imported; see ``lewm_ros.cli``). The demo stays on
-    this machine: a real robot on the network may listen to the topics of its commands. Fast DDS
-    gets enough shared memory for images above 512 KiB.
+    numpy gets one thread: more threads would compete with the engines' threads for the cores (numpy
+    reads this when it is imported; see ``lewm_ros.cli``). The demo is limited to this machine,
+    because a real robot on the network may subscribe to its command topics. Fast DDS gets enough
+    shared memory for images above 512 KiB.
     """
     os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
     if group == 'demo':
@@ -210,9 +210,9 @@ def prepare_environment(group: str) -> None:
 
 
 def find_log_folder() -> None:
-    """Log into the folder for temporary files where there is no home to log into.
+    """Put the ROS log into the temporary folder if the home directory cannot be used.
 
-    rclpy refuses to start there: system users have no HOME, or one that they cannot write to.
+    rclpy does not start without it: system users have no HOME, or one that is not writable.
     """
     if any(os.environ.get(name) for name in ('ROS_LOG_DIR', 'ROS_HOME')):
         return
@@ -232,10 +232,10 @@ def profile_variable() -> str:
 
 
 def leave_shared_memory(nodes: Sequence[str]) -> None:
-    """Use our profile without shared memory in a process that neither gets nor sends images.
+    """Use the profile without shared memory in a process that handles no images.
 
-    A process that is killed or stopped while it reads from shared memory keeps a lock, and its
-    publishers wait for a second at each message: no command may (docs/safety.md).
+    A process that is killed or stopped while it reads from shared memory keeps a lock, which blocks
+    its publishers for a second at each message. Commands must not wait (docs/safety.md).
     """
     folder = share_dir() / 'config'
     for name in PROFILES:
@@ -247,10 +247,10 @@ def leave_shared_memory(nodes: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class Bringup:
-    """A group of nodes with everything looked up and checked.
+    """A group of nodes, with all files found and checked.
 
-    ``parameters`` go to every node, ``own`` to single ones; ``params_file`` is read after the
-    former.
+    ``parameters`` apply to every node, ``own`` to single nodes; ``params_file`` is read after
+    ``parameters``.
     """
 
     nodes: tuple[str, ...]
@@ -271,7 +271,7 @@ class Bringup:
         out: str = '',
         task: str = '',
     ) -> Bringup:
-        """Look everything up. Raises LewmError naming what is missing or does not agree."""
+        """Look everything up. Raises LewmError naming what is missing or inconsistent."""
         if use_sim_time and group == 'demo':
             raise ConfigError(
                 'use_sim_time: the demo has no /clock, its simulator follows the system clock'
@@ -281,7 +281,7 @@ class Bringup:
         named = task or 'reacher'
         simulated = find_task(named)
         path, contract_path = '', str(find('contract', contract)) if contract else ''
-        if group == 'record' and contract:  # before there is a model of the robot
+        if group == 'record' and contract:  # the robot has no model yet
             robot = Contract.load(contract_path)
         else:
             trained, robot = load_bundle(bundle or simulated.name, contract_path)
@@ -316,7 +316,7 @@ class Bringup:
         return cls(nodes, parameters, own, preset, remapped)
 
     def ros_arguments(self, namespace: str, log_level: str) -> list[str]:
-        """Return the command line that any number of these nodes understand in one process.
+        """Return the command line for any number of these nodes in one process.
 
         Raises ConfigError for what is no namespace.
         """
@@ -353,7 +353,7 @@ class Bringup:
 
 
 def _params_file(name: str) -> Path:
-    """Find and check a parameter file: where it is missing, ROS would use defaults."""
+    """Find and check a parameter file; if it is missing, ROS would use defaults silently."""
     path = find('preset', name)
     try:
         sections = list(read_params_file(path))

@@ -59,11 +59,11 @@ def description(group: str) -> LaunchDescription:
 
 
 def _start(context: LaunchContext, group: str) -> list[Action]:
-    """Return the nodes of a group, or what ends the launch where they cannot be started.
+    """Return the nodes of a group, or actions that end the launch if they cannot be started.
 
-    Never raises: launch forgets the processes that it has started in the event in which an
-    exception is raised, a user's own among them, and leaves them running. For the same reason
-    nothing is returned of which a part cannot be started.
+    It never raises. After an exception, launch no longer tracks the processes that it started in
+    the same event, including those of the user's launch file, and leaves them running. For the same
+    reason the nodes are returned only if all of them can be started.
     """
     try:
         return _nodes(context, group)
@@ -72,7 +72,7 @@ def _start(context: LaunchContext, group: str) -> list[Action]:
 
 
 def _end_launch(error: Exception) -> list[Action]:
-    """End all processes, then raise the error in an event of its own: launch returns 1 for it."""
+    """End all processes, then raise the error in a separate event, so that launch returns 1."""
 
     def fail(context: LaunchContext) -> None:
         raise error
@@ -144,7 +144,7 @@ def _nodes(context: LaunchContext, group: str) -> list[Action]:
             arguments=['-d', str(config)],
             remappings=[(f'/lewm/{t}', f'{namespace.rstrip("/")}/{t}') for t in topics],
         )
-        nodes.insert(0, rviz)  # before any of ours, should launch itself not find it
+        nodes.insert(0, rviz)  # before our nodes, in case launch does not find it
     ignored = [LogInfo(msg=f'lewm: {t}') for t in misspelt(group, context.launch_configurations)]
     return [*ignored, *nodes]
 
@@ -166,7 +166,7 @@ def _arguments(context: LaunchContext, group: str) -> dict[str, str]:
 
 
 def _check_installed(package: str, executables: Sequence[str], remedy: str) -> None:
-    """Check what launch looks up node by node. Raises ConfigError naming what is missing."""
+    """Check the executables that launch looks up. Raises ConfigError naming what is missing."""
     try:
         folder = Path(get_package_prefix(package)) / 'lib' / package
     except (LookupError, OSError) as error:  # OSError: no AMENT_PREFIX_PATH
@@ -177,10 +177,10 @@ def _check_installed(package: str, executables: Sequence[str], remedy: str) -> N
 
 
 def _ending(name: str) -> Any:
-    """Return what launch does at the end of a node: all end where `lewm up --respawn` ends all.
+    """Return the on_exit action of a node: it ends the launch where `lewm up --respawn` ends.
 
-    `ros2 launch` then returns 1 unless the node's status is 0. A node that cannot be configured
-    does not end here: it stays unconfigured, and can be configured again.
+    `ros2 launch` then returns 1 unless the node's exit status is 0. A node that cannot be
+    configured does not exit under launch: it stays unconfigured, and can be configured again.
     """
 
     def end(event: Any, context: LaunchContext) -> list[Action] | None:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The programs of single nodes, which `ros2 run` and the launch files start.
 
-Nothing heavy is imported before a signal can be noted and an error become one line.
+Heavy imports come only after signals can be noted and errors reported as one line.
 """
 
 from __future__ import annotations

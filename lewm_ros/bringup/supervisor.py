@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Runs one process per node and restarts those that die; stop signals of a process."""
+"""Runs one process per node and restarts those that end; handles stop signals."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import time
 from types import FrameType
 from typing import Any
 
-#: Exit status of a node that cannot be configured: a restart would end in the same way.
+#: Exit status of a node that cannot be configured; a restart would fail again.
 STATUS_UNUSABLE = 2
-#: Nodes that finish by themselves, and end all the others then.
+#: Nodes that finish by themselves; all other nodes then end too.
 FINISHING = ('trial_node', 'recorder_node')
 #: Pause before a process is restarted [s]: doubled each time up to the longest one, reset once
 #: the process has run for RESET_AFTER.
@@ -93,23 +93,23 @@ def signals_noted() -> Iterator[None]:
 
 
 def ends_all(name: str, status: int) -> bool:
-    """Whether the end of a node ends all nodes, instead of being followed by a restart.
+    """Whether the end of a node ends all nodes, rather than being followed by a restart.
 
     Args:
         name: of the node.
-        status: exit status of its process, minus the number of the signal that killed it.
+        status: exit status of its process, or minus the number of the signal that killed it.
 
     """
     return status == STATUS_UNUSABLE or (name in FINISHING and status >= 0)
 
 
 def remove_abandoned_memory(folder: Path = SHARED_MEMORY) -> None:
-    """Remove the shared memory that killed processes left behind: Fast DDS keeps 17 MB for each.
+    """Remove the shared memory of killed processes, of which Fast DDS keeps 17 MB each.
 
-    As `fastdds shm clean` does, this removes the abandoned segments of every Fast DDS program of
-    this user, not only of the supervised ones: the names of segments do not tell the owner. A
-    live owner holds a lock on the file beside its segment. Files younger than a second are left:
-    the owner may not have locked them yet.
+    Like `fastdds shm clean`, this removes the abandoned segments of every Fast DDS program of this
+    user, not only of the supervised ones, because segment names do not identify the owner. A live
+    owner holds a lock on the file beside its segment. Files younger than a second are kept, because
+    their owner may not have locked them yet.
     """
     for beside in (file for pattern in _LOCKS for file in folder.glob(pattern)):
         segment = folder / beside.name.removesuffix('_el')
@@ -125,7 +125,7 @@ def remove_abandoned_memory(folder: Path = SHARED_MEMORY) -> None:
 
 
 class _Child:
-    """The process of one node, and its successors."""
+    """The process of one node, restarted when it ends."""
 
     def __init__(self, name: str, command: Sequence[str]) -> None:
         self.name, self._command = name, command
@@ -138,7 +138,7 @@ class _Child:
         supervisor = os.getpid()
 
         def end_with_supervisor() -> None:
-            # Whatever the supervisor dies of; exec keeps the setting.
+            # However the supervisor dies; exec keeps the setting.
             _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
             if os.getppid() != supervisor:  # ended before the line above
                 os.kill(os.getpid(), signal.SIGINT)

@@ -4,7 +4,7 @@
 
 Nothing in a bundle can execute code: the manifest is JSON with known keys, the weights are
 safetensors, and every file is one that the manifest lists with its SHA-256. The engines read
-files only through :meth:`Bundle.read`, which checks that hash again, and check what they hold.
+files only through :meth:`Bundle.read`, which checks that hash again, and check the content.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FILE_LIMIT = 1 << 31  #: largest other file [bytes]; an ONNX graph cannot be lar
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder that was found complete and untouched. Construct with :meth:`load`."""
+    """A folder that was verified to be complete and unmodified. Construct with :meth:`load`."""
 
     path: Path
     manifest: Manifest
@@ -54,7 +54,7 @@ class Bundle:
     def load(cls, path: str | Path) -> Bundle:
         """Check a bundle's folder, manifest and hashes.
 
-        Raises ModelError, one line with the path, the file or key and what would be right.
+        Raises ModelError, one line with the path, the file or key and what is expected.
         """
         path = Path(path)
         try:
@@ -71,7 +71,7 @@ class Bundle:
                         f'{name} is a link out of the bundle: expected a file in the folder'
                     )
                 bundle._check_hash(name, _digest(path / name))
-            # A manifest that was being written when its writer was killed is no harm.
+            # A partial manifest left behind by a killed writer is harmless.
             extra = sorted(p.name for p in path.iterdir() if p.suffix != PARTIAL)
             extra = [n for n in extra if n not in (*manifest.hashes, MANIFEST, CARD)]
             if extra:
@@ -130,7 +130,7 @@ class Bundle:
         return data
 
     def surprise_scale(self, horizon: int = 1) -> np.ndarray:
-        """(D,) nominal squared error of predictions so far ahead [blocks]; ones if unknown."""
+        """Return the (D,) nominal squared error ``horizon`` blocks ahead; ones if unknown."""
         scale = self.manifest.surprise_scale.get(horizon)
         return np.ones(self.manifest.latent_size) if scale is None else np.array(scale)
 
@@ -151,7 +151,7 @@ class Bundle:
         return None
 
     def check_model_of(self, key: str) -> None:
-        """Raise ModelError where the file of an entry of :data:`OPTIONAL` is of another model."""
+        """Raise ModelError if the file of an entry of :data:`OPTIONAL` is from another model."""
         entry, (name, _, command) = getattr(self.manifest, key), OPTIONAL[key]
         if entry.model_hash != self.hash:
             raise ModelError(
@@ -162,7 +162,7 @@ class Bundle:
     def read_arrays(self, key: str, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Read arrays by name from an npz file of :data:`OPTIONAL`.
 
-        Raises ModelError for one that is of another model or damaged.
+        Raises ModelError if the file is from another model or is damaged.
         """
         self.check_model_of(key)
         name = OPTIONAL[key][0]
@@ -185,14 +185,14 @@ class Bundle:
 
 
 def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes | Path]) -> Bundle:
-    """Write a bundle, replacing one that is there as a whole, and load it.
+    """Write a bundle, replacing an existing one as a whole, and load it.
 
     Args:
         path: the bundle's folder; its parent is made if needed.
         manifest: its ``files`` are computed here.
         files: content, or a file to copy, for each of :data:`FILES`; a :data:`CARD` may be
-            added, and files of :data:`OPTIONAL` that the manifest has entries for. Without the
-            file an entry goes.
+            added, and files of :data:`OPTIONAL` that the manifest has entries for. An entry
+            without its file is removed.
 
     Raises ModelError for wrong names, or if ``path`` is something other than a bundle or cannot
     be written.
@@ -248,7 +248,7 @@ def rewrite_manifest(path: str | Path, manifest: Manifest) -> Bundle:
     kept: dict[str, Any] = {key: getattr(bundle.manifest, key) for key in OPTIONAL}
     manifest = replace(manifest, **kept)
     target = (bundle.path / MANIFEST).resolve()
-    # Not in a cache of models, whose files are named by what they hold.
+    # Not in place in a cache of models, whose files are named by their content.
     if target.name != MANIFEST or not os.access(target.parent, os.W_OK):
         return write_bundle(path, manifest, _files(bundle))
     with atomic_write(target) as partial:
@@ -257,10 +257,10 @@ def rewrite_manifest(path: str | Path, manifest: Manifest) -> Bundle:
 
 
 def add_file(bundle: Bundle, key: str, content: bytes, **figures: Any) -> Bundle:
-    """Put a file of :data:`OPTIONAL` into a bundle, in place of one that it has.
+    """Add a file of :data:`OPTIONAL` to a bundle, replacing an existing one.
 
-    ``figures`` are what its entry says beside both hashes. The model stays the same. Raises
-    ModelError if the folder holds another one by now.
+    ``figures`` are the fields of its entry other than the two hashes. The model stays the same.
+    Raises ModelError if the folder holds another model by now.
     """
     file, kind, command = OPTIONAL[key]
     digest = hashlib.sha256(content).hexdigest()

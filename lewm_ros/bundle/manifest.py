@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a bundle says about its model: sizes, statistics, contract, provenance, thresholds.
 
-Plain data that checks itself; :mod:`lewm_ros.bundle` puts it on disk.
+Plain data, validated at construction; :mod:`lewm_ros.bundle` writes it to disk.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ DECODER = 'decoder.onnx'  #: optional, see :class:`DecoderEntry`
 INVERSE = 'inverse.npz'  #: optional, see :class:`PolicyEntry`
 IMAGINED = 'imagined.npz'  #: likewise
 
-# Memory is taken by these numbers of the manifest, so they have limits: far above what a robot
-# needs, far below what would fill a computer.
+# Memory is allocated by these numbers of the manifest, so they have limits: far above what a robot
+# needs, far below what would exhaust the memory.
 MAX_BLOCKS = 64  #: of a context, and of a rollout, whose graph grows with every block
 MAX_BLOCK = 4096  #: k·A
 MAX_HORIZON = 1000  #: blocks that a frame is predicted ahead
@@ -48,7 +48,7 @@ DESCRIPTIVE = (
     'goal_tolerance',
 )
 
-#: Keys of a calibration that the first bundles do not have.
+#: Keys of a calibration that older bundles lack.
 LATER = ('horizon', 'drift', 'contract', 'rate', 'data')
 
 
@@ -56,10 +56,10 @@ LATER = ('horizon', 'drift', 'contract', 'rate', 'data')
 class Calibration:
     """Surprise thresholds for one alpha and horizon, and the nominal data and model they hold for.
 
-    The last four are None in bundles that were calibrated before they were stored.
+    The last four are None in bundles calibrated before these fields existed.
     """
 
-    alpha: float  #: chance that a nominal window holds a false alarm
+    alpha: float  #: probability of a false alarm in a nominal window
     threshold: float  #: of the score
     window: float | None  #: [s]; None: a window is a whole episode
     windows: int  #: nominal windows that it was computed from
@@ -91,17 +91,17 @@ class Calibration:
 
 @dataclass(frozen=True)
 class RoadmapEntry:
-    """What is beside the arrays of :data:`ROADMAP`, and the data and model they come from.
+    """Metadata of :data:`ROADMAP`, and the data and model that its arrays come from.
 
-    The figures that only describe are of frames that the map did not have when they were measured:
-    held-out episodes, or those added last.
+    The shares were measured on frames that the map did not contain: held-out episodes, or those
+    added last.
     """
 
     sha256: str  #: of the file
     model_hash: str  #: :attr:`Manifest.model_hash` of the model whose latents its nodes are
     radius: float  #: of a node [latent distance]
     speed: float  #: of a fast robot [latent distance per second]
-    gap_limit: float  #: largest distance to a node at which an image is like something recorded
+    gap_limit: float  #: largest distance to a node at which an image is like the recordings
     nodes: int
     edges: int
     frames: int  #: of the data
@@ -124,14 +124,14 @@ class RoadmapEntry:
 
 @dataclass(frozen=True)
 class DecoderEntry:
-    """What is beside the graph of :data:`DECODER`: the data and model that it was trained on."""
+    """Metadata of :data:`DECODER`: the data and model that it was trained on."""
 
     sha256: str  #: of the file
     model_hash: str  #: :attr:`Manifest.model_hash` of the model whose latents it reads
     size: int  #: of its images, width and height [px]
     frames: int  #: that it was trained on
     error: float  #: root mean square on held-out frames, of values in [0, 255]
-    spread: float  #: likewise of the mean image, which knows nothing of the latent
+    spread: float  #: the same for the mean image, which ignores the latent
     data: tuple[str, ...]  #: SHA-256 of each file of the data
 
     def __post_init__(self) -> None:
@@ -147,16 +147,16 @@ class DecoderEntry:
 
 @dataclass(frozen=True)
 class PolicyEntry:
-    """What is beside a goal-conditioned policy: the data and model that it was trained on.
+    """Metadata of a goal-conditioned policy: the data and model that it was trained on.
 
-    An error is the mean square, on held-out frames, of what its training made small. Of an inverse
-    model: the first command against the recorded one, normalised. Of an imagined policy: the
-    imagined latent against the goal's, at its block.
+    An error is the mean square, on held-out frames, of what its training minimises. For an inverse
+    model, that is the first command minus the recorded one, normalised. For an imagined policy, it
+    is the imagined latent minus the goal's, at the block of the goal.
     """
 
     sha256: str  #: of the file
     model_hash: str  #: :attr:`Manifest.model_hash` of the model whose latents it reads
-    blocks: int  #: that it tells commands for, and farthest goal of its training
+    blocks: int  #: blocks that it returns commands for; also the farthest goal in training
     frames: int  #: that it was trained on
     error: float
     spread: float  #: error of the mean command, whatever the goal
@@ -174,7 +174,7 @@ class PolicyEntry:
         object.__setattr__(self, 'data', _hashes('policy.data', self.data))
 
 
-#: What a bundle may have beside its model: key of the manifest → file, kind of the entry, command.
+#: Optional files of a bundle: key of the manifest → file, class of the entry, lewm command.
 OPTIONAL: dict[str, tuple[str, Any, str]] = {
     'roadmap': (ROADMAP, RoadmapEntry, 'roadmap'),
     'decoder': (DECODER, DecoderEntry, 'decoder'),
@@ -252,7 +252,7 @@ class Manifest:
             _check_files(self.files)
 
     def _scales(self) -> dict[int, tuple[float, ...]]:
-        """Check ``surprise_scale``. Keys of JSON are texts, and it was one list before."""
+        """Check ``surprise_scale``. JSON keys are strings, and older bundles have a single list."""
         given: Any = self.surprise_scale
         if isinstance(given, (list, tuple)):
             given = {1: given}
@@ -345,7 +345,7 @@ class Manifest:
 
     @property
     def model_hash(self) -> str:
-        """SHA-256 (hex) of all that decides what the model computes, files included."""
+        """SHA-256 (hex) of everything that determines what the model computes, files included."""
         data = {k: v for k, v in self.to_dict().items() if k not in DESCRIPTIVE}
         text = json.dumps(data, sort_keys=True, separators=(',', ':'), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()

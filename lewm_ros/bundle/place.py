@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Where a bundle is written: whether that is possible, and how a new one takes its place."""
+"""Writing a bundle to its place: check that it is possible, replace an existing one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_writable(path: str | Path) -> None:
 
 
 def refuse_other(path: Path) -> None:
-    """Raise ModelError where there is something else than a bundle or an empty folder."""
+    """Raise ModelError if ``path`` holds something other than a bundle or an empty folder."""
     empty = path.is_dir() and not any(path.iterdir())
     if path.exists() and not empty and not (path / MANIFEST).is_file():
         raise ModelError(f'{path} exists and is no bundle: choose another path, or remove it')
@@ -53,7 +53,7 @@ def new_folder(path: Path) -> Path:
 
 
 def put(new: Path, path: Path) -> None:
-    """Replace the bundle at ``path``, if there is one, by the folder ``new``, which may remain."""
+    """Put the folder ``new`` in place of a bundle at ``path``, if any; ``new`` may remain."""
     if new.parent == path:
         _refill(path, new)
         return
@@ -68,7 +68,7 @@ def put(new: Path, path: Path) -> None:
 def _refill(path: Path, new: Path) -> None:
     """Put the files of ``new`` into a bundle one by one, the manifest last.
 
-    A run killed just here leaves a bundle whose hashes do not fit, which is refused.
+    A process killed in between leaves a bundle whose hashes do not match, which is rejected.
     """
     names = sorted((p.name for p in new.iterdir()), key=MANIFEST.__eq__)
     for name in names:
@@ -80,15 +80,15 @@ def _refill(path: Path, new: Path) -> None:
 
 
 def _swap(new: Path, path: Path) -> None:
-    """Put folder ``new`` at ``path``; what was there is at ``new`` then.
+    """Move the folder ``new`` to ``path``; what was there is then at ``new``.
 
-    Both change places in one step, so that there is a whole bundle at ``path`` at any moment.
+    The exchange is atomic, so that there is a complete bundle at ``path`` at any time.
     """
     if not path.exists():
         new.rename(path)
     elif not _exchange(new, path):
-        # A file system that cannot do that (NFS): a run killed just here leaves the old bundle
-        # under its other name.
+        # A file system without atomic exchange (NFS): a process killed right here leaves the old
+        # bundle under its temporary name.
         old = new.with_name(f'{new.name}.old')
         path.rename(old)
         try:
@@ -101,7 +101,7 @@ def _swap(new: Path, path: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Let two absolute paths change places in one step; False where that cannot be done."""
+    """Exchange two absolute paths atomically; return False if that is not possible."""
     nowhere, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of renameat2(2)
     libc = ctypes.CDLL(None)
     return not libc.renameat2(nowhere, os.fsencode(one), nowhere, os.fsencode(other), exchange)

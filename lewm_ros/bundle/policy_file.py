@@ -20,7 +20,7 @@ _NAMES = [f'{kind}{layer}' for kind in ('weight', 'bias') for layer in range(LAY
 
 
 def policy_entry(bundle: Bundle, kind: str) -> PolicyEntry:
-    """Return what a bundle says of such a policy.
+    """Return the manifest entry of a policy; ``kind`` is that of :func:`read_policy`.
 
     Raises ConfigError where it has none.
     """
@@ -38,8 +38,8 @@ def policy_entry(bundle: Bundle, kind: str) -> PolicyEntry:
 def read_policy(bundle: Bundle, kind: str) -> GoalPolicy:
     """Return the policy of a bundle that a planner's ``policy`` names, 'idm' or 'imagined'.
 
-    Raises ConfigError where it has none, ModelError for one that is of another model, damaged or
-    not of the model's sizes.
+    Raises ConfigError if it has none, ModelError if the policy is from another model, is damaged
+    or does not have the model's sizes.
     """
     entry, key, spec = policy_entry(bundle, kind), _KEYS[kind], bundle.spec
     arrays = tuple(bundle.read_arrays(key, _NAMES).values())
@@ -51,9 +51,9 @@ def read_policy(bundle: Bundle, kind: str) -> GoalPolicy:
 
 
 def write_policy(bundle: Bundle, kind: str, policy: GoalPolicy, **figures: Any) -> Bundle:
-    """Put a policy into a bundle, in place of one that it has; the model stays the same.
+    """Add a policy to a bundle, replacing an existing one; the model stays the same.
 
-    ``kind`` is as of :func:`read_policy`, ``figures`` are those of
+    ``kind`` is that of :func:`read_policy`, ``figures`` are the other fields of
     :class:`lewm_ros.bundle.PolicyEntry`. Raises ModelError if the folder holds another model by
     now.
     """

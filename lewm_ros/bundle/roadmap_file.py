@@ -20,7 +20,7 @@ ARRAYS = {'nodes': np.float16, 'edges': np.int32, 'seconds': np.float32}
 def read_roadmap(bundle: Bundle) -> Roadmap | None:
     """Return the roadmap of a bundle, None where it has none.
 
-    Raises ModelError for one that is of another model, damaged or not of the model's size.
+    Raises ModelError if it is from another model, is damaged or has another latent size.
     """
     entry, manifest = bundle.manifest.roadmap, bundle.manifest
     if entry is None:
@@ -53,16 +53,15 @@ def write_roadmap(
     connected: float,
     data: tuple[str, ...],
 ) -> Bundle:
-    """Put a roadmap into a bundle, in place of one that it has; the model stays the same.
+    """Add a roadmap to a bundle, replacing an existing one; the model stays the same.
 
     Args:
-        bundle: written anew as a whole.
-        roadmap: of latents of this model.
-        frames: these and the other arguments are those of
-            :class:`lewm_ros.bundle.RoadmapEntry`.
-        covered: see there.
-        connected: see there.
-        data: see there.
+        bundle: rewritten as a whole.
+        roadmap: built from latents of this model.
+        frames: see :class:`lewm_ros.bundle.RoadmapEntry`.
+        covered: see :class:`lewm_ros.bundle.RoadmapEntry`.
+        connected: see :class:`lewm_ros.bundle.RoadmapEntry`.
+        data: see :class:`lewm_ros.bundle.RoadmapEntry`.
 
     Raises ModelError if the folder holds another model by now.
 

@@ -18,8 +18,8 @@ from typing import Any
 from lewm_ros import __version__
 from lewm_ros.errors import ConfigError, LewmError
 
-#: Commands by name: the module, imported only when it is chosen, that has the command's
-#: ``add_arguments(parser)`` and ``run(args) -> int``; and its help.
+#: Commands by name: the module and its help. The module is imported only when the command is run;
+#: it has ``add_arguments(parser)`` and ``run(args) -> int``.
 COMMANDS = {
     'up': ('cli.up', 'start the nodes of the robot, or of the demo'),
     'record': ('cli.record', 'record a robot into a rosbag2 bag'),
@@ -49,7 +49,7 @@ COMMANDS = {
     'benchmark': ('cli.benchmark', 'time the engines and the planner on this machine'),
 }
 
-#: Commands that plan: a search is many small products, between those of the engine.
+#: Commands that plan: numpy then computes many small products between the engine's calls.
 PLANNING = {'up', 'evaluate', 'collect', 'benchmark'}
 
 
@@ -103,7 +103,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C end the process at once: libraries make other errors of it while imported."""
+    """Let Ctrl-C end the process at once: during imports libraries turn it into other errors."""
 
     def leave(number: int, frame: object) -> None:
         print('lewm: interrupted', file=sys.stderr, flush=True)

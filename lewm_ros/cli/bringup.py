@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands that run nodes share: launch arguments as options, and the nodes' process."""
+"""Shared by the commands that run nodes: launch arguments as options, running the nodes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run_nodes(bringup: Bringup, args: argparse.Namespace, overrides: Sequence[Ov
 
 
 def import_compose() -> Any:
-    """Import what runs nodes."""
+    """Import :mod:`lewm_ros.bringup.compose`."""
     try:
         return import_module('lewm_ros.bringup.compose')
     except ModuleNotFoundError as error:

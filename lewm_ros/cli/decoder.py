@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm decoder`: lets people see what the model expects."""
+"""`lewm decoder`: train a decoder that shows what the model expects."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe(bundle: Bundle) -> str:
-    """Say how good the decoder of a bundle is."""
+    """Describe the accuracy of a bundle's decoder."""
     entry = bundle.manifest.decoder
     if entry is None:
         return 'no decoder'

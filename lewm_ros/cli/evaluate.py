@@ -42,7 +42,7 @@ from lewm_ros.sim.perturbations import PERTURBATIONS
 from lewm_ros.surprise.config import SurpriseConfig
 from lewm_ros.view.imagination import Imagination
 
-#: Kinds of evaluation in which an option has a meaning, and its default.
+#: Evaluation kinds to which an option applies, and its default.
 OPTIONS: dict[str, tuple[tuple[str, ...], Any]] = {
     'goals': (('goals', 'episodes'), 40),
     'seconds': (('goals',), GOAL_SECONDS),
@@ -192,7 +192,7 @@ def run(args: argparse.Namespace) -> int:
             if value is not None and np.min(value) < 1:
                 raise ConfigError(f'--{name} is {value}: expected more than 0')
     bundle = Bundle.load(find('bundle', args.bundle))
-    if args.figure is not None:  # before what takes minutes
+    if args.figure is not None:  # checked before the evaluation, which takes minutes
         prepare_report(args.figure.parent)
     if kind == 'data':
         return _verdict(args, bundle)

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm imagine`: the policy that needs no search, learned in the model's imagination."""
+"""`lewm imagine`: a goal-conditioned policy without search, trained in the model's imagination."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train the policy, and print how near to goals it imagines itself."""
+    """Train the policy, and print how near to its goals the model predicts it to come."""
     entry = train(args, Imagination)
     print(
         f'imagined policy: goals up to {entry.blocks} blocks ahead, from {entry.frames} frames; '

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _prepared(out: Path, wanted: bool) -> Path | None:
-    """Check that the contact sheet can be drawn; None where nobody asked and the disk refuses."""
+    """Check that the contact sheet can be written; None if it cannot and was not requested."""
     try:
         if out.is_dir():
             raise ConfigError(f'--out {out} is a folder: expected a file such as {out}/inspect.png')

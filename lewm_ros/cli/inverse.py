@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm inverse`: the policy that needs no search, learned from what bags show."""
+"""`lewm inverse`: a goal-conditioned policy without search, trained on recorded commands."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def train(args: argparse.Namespace, learner: type[Learner]) -> PolicyEntry:
-    """Encode the bags, train a policy on them, and return what the bundle says of it."""
+    """Encode the bags, train a policy on them, and return its entry in the bundle."""
     bundle = Bundle.load(find('bundle', args.bundle))
     encoded = encode_bags(bundle, load_engine(bundle, args.engine, args.threads), args.data)
     bundle = train_policy(learner, bundle, encoded, args.data, args.steps, args.threads)

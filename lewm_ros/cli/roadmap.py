@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm roadmap`: which goals the recordings connect, and how long the ways are."""
+"""`lewm roadmap`: which goals the recordings connect, and how long the paths take."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_steps(parser: argparse.ArgumentParser, default: int) -> None:
-    """Declare the steps of an optimiser, which a command checks before it encodes the bags."""
+    """Declare the optimiser steps, which a command checks before it encodes the bags."""
 
     def steps(text: str) -> int:
         if (count := int(text)) < 1:
@@ -49,7 +49,7 @@ def add_steps(parser: argparse.ArgumentParser, default: int) -> None:
 
 
 def add_inputs(parser: argparse.ArgumentParser, what: str, bags: str) -> None:
-    """Declare what a command needs that puts a file made of encoded frames into a bundle."""
+    """Declare the arguments of a command that adds a file made from encoded frames to a bundle."""
     parser.add_argument('bundle', help=f'bundle folder or name; {what} is put into it')
     parser.add_argument(
         '--data',

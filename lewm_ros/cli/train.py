@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         frozen_encoder=args.frozen_encoder,
     )
-    if bundle is None:  # another process of torchrun goes on with it
+    if bundle is None:  # another torchrun process continues
         return 0
     for bag in bundle.manifest.provenance['bags']:
         losses = describe_losses(bag) if bag['held_out'] else 'none held out'
@@ -129,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
             try:
                 bundle = train_decoder(bundle, engine, args.data, steps, device, args.threads)
                 print(decoder.describe(bundle))
-            except (LewmError, OSError) as error:  # the bundle is whole without one
+            except (LewmError, OSError) as error:  # the bundle works without one
                 print(f'no decoder: {error}', file=sys.stderr)
         _finish(bundle, engine, args.data, not args.no_roadmap)
     except (LewmError, OSError) as error:  # likewise
@@ -138,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _finish(bundle: Bundle, engine: Engine, data: Sequence[Path], roadmap: bool) -> None:
-    """Add the roadmap of the bags, and print the verdict by the episodes held out of them."""
+    """Add a roadmap of the bags, and print the verdict on their held-out episodes."""
     recordings = Recordings(bundle)
 
     def noted() -> Iterator[Encoded]:
@@ -150,7 +150,7 @@ def _finish(bundle: Bundle, engine: Engine, data: Sequence[Path], roadmap: bool)
         try:
             bundle = build_roadmap(bundle, noted(), data)
             print(roadmap_text(bundle))
-        except (LewmError, OSError) as error:  # the bundle is whole without one
+        except (LewmError, OSError) as error:  # the bundle works without one
             print(f'no roadmap: {error}', file=sys.stderr)
     else:
         deque(noted(), maxlen=0)

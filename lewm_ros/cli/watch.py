@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     compose = import_compose()
     node = import_module('lewm_ros.nodes.watch').WatchNode
     given = {'seconds': args.window, 'once': str(args.once).lower(), 'end_after': args.seconds}
-    # What is wrong is part of the screen: log lines would run through it.
+    # Problems are shown on the screen; log lines would corrupt it.
     arguments = ['--ros-args', '-r', f'__ns:=/{args.namespace.strip("/")}', '--log-level', 'fatal']
     arguments += ['--enclave', enclave(args.namespace, 'watch')]
     for name, value in given.items():

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Limits that stand between a plan and a motor, and that NaN cannot pass."""
+"""Limits of commands between plan and actuator; NaN never passes them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from lewm_ros.robot.contract import Action
 class Limits:
     """Value, step and rate limits of a contract's action, for commands and for plans of them.
 
-    :meth:`apply` never returns anything non-finite or outside the limits; what it had to
-    change is counted in ``clipped``, by dimension (A,) in ``clipped_by``, and ``rejected``. It
-    leaves a plan that :meth:`project` returned as it is.
+    :meth:`apply` never returns anything non-finite or outside the limits. It counts the commands
+    that it changed in ``clipped``, by dimension (A,) in ``clipped_by``, and those that it refused
+    in ``rejected``. A plan that :meth:`project` returned passes unchanged.
 
     Args:
         action: of the contract.
@@ -33,7 +33,7 @@ class Limits:
         self.clipped = 0
         self.clipped_by = np.zeros(self.low.shape, dtype=int)
         self.rejected = 0
-        # The contract refuses these as well; a limit is worth looking at twice.
+        # The contract rejects these too; limits are checked twice on purpose.
         for key in ('low', 'high', 'max_step', 'max_rate'):
             given = getattr(action, key)
             if given is not None and not np.isfinite(given).all():
@@ -45,11 +45,11 @@ class Limits:
         """Limit one command (A,), contract units. None if it is not finite or has another size.
 
         Args:
-            command: what is to be sent.
-            previous: (A,) the last command sent, from which step and rate count; None if it is
-                the first one.
-            elapsed: since then [s]. No more than a period of it counts: a robot that stood
-                still for a second must not leap by a second's worth.
+            command: command to send.
+            previous: (A,) last command sent, from which step and rate limits count; None for the
+                first command.
+            elapsed: time since then [s]. At most one period of it counts: after a second without
+                commands, the robot must not jump by a second's worth of motion.
 
         """
         command = np.asarray(command, dtype=float)
@@ -57,7 +57,7 @@ class Limits:
             self.rejected += 1
             return None
         limited = self.project(command[None], previous, elapsed)[0]
-        changed = ~np.isclose(limited, command)  # averaging a plan at its limit rounds
+        changed = ~np.isclose(limited, command)  # rounding, where a plan at its limit is averaged
         self.clipped += int(changed.any())
         self.clipped_by += changed
         return limited
@@ -68,10 +68,11 @@ class Limits:
         """Limit finite commands of consecutive ticks (..., T, A), contract units; a new array.
 
         Args:
-            commands: what is to be sent.
-            previous: (A,) as of :meth:`apply`, or (m, A): all that are sent within the last period,
-                where the ticks before were others.
-            elapsed: between two of them, and since the last one sent [s]; as of :meth:`apply`.
+            commands: commands to send.
+            previous: (A,) as in :meth:`apply`, or (m, A): all commands in effect during the last
+                period, if earlier ticks were not aligned with these.
+            elapsed: time between two commands, and since the last one sent [s]; at most one period
+                counts, as in :meth:`apply`.
 
         """
         limited = np.clip(commands, self.low, self.high)

@@ -1,10 +1,10 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""One control tick in, one command out: whatever planner, encoder or camera do.
+"""Command loop: one command per control tick, whatever planner, encoder or camera do.
 
-The command is the stop command unless a valid plan covers the tick and every watchdog of
-``watchdogs.py`` is satisfied: the camera is alive, the clock goes on, and the robot executes what
-is sent. While one is not, every plan is dropped, so that only a newer one can move the robot again.
+It returns the stop command unless a valid plan covers the tick and no watchdog of ``watchdogs.py``
+has tripped: the camera is alive, the clock advances, and the robot executes what is sent. While one
+is tripped, every plan is dropped, so that only a newer plan can move the robot again.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Reaction:
         check_settings(self)
 
     def check(self, action: Action) -> None:
-        """Raise ConfigError where it is impossible for this kind of action."""
+        """Raise ConfigError if it is not possible for this kind of action."""
         if self.on_anomaly == 'slow' and action.kind == 'position':
             raise ConfigError(
                 "on_anomaly is 'slow', but action.kind is 'position': a part of a position is "
@@ -67,23 +67,23 @@ class CommandLoop:
         reaction: to an open anomaly.
 
     Attributes:
-        delay: of the robot [ns]: a command sent now takes effect so much later.
-        state: 'idle', 'playing', 'anomaly', or the watchdog that stopped the robot last and still
-            objects: 'stale' (camera), 'clock' or 'executed'.
-        warnings: what a watchdog that stopped something objects to, by watchdog.
+        delay: time from sending a command to its effect on the robot [ns].
+        state: 'idle', 'playing', 'anomaly', or the watchdog that stopped the robot last and is
+            still tripped: 'stale' (camera), 'clock' or 'executed'.
+        warnings: reason of each watchdog that stopped something and is still tripped, by watchdog.
         stops: how often each watchdog stopped the robot.
         ended: the last plan ended and no newer one came.
         plan_ends: how often that happened.
         anomaly_ticks: ticks while an anomaly was open.
         played: ticks for which a plan had a command.
-        exceeded: those whose command was beyond the limits, as counted from the plans' command
-            of the tick before, however punctual the ticks were: the planner does not know the
-            limits.
-        planned: when the newest plan came [s, steady]; NaN if none did.
-        limits: between the plan and the robot; counts what it had to change.
+        exceeded: those whose planned command was beyond the limits, counted from the planned
+            command of the tick before and corrected for late ticks. If it grows, the planner does
+            not know the limits.
+        planned: when the newest plan arrived [s, steady]; NaN if none did.
+        limits: limits between plan and robot; counts what they changed.
         camera: watchdog of the frames.
 
-    Raises ConfigError for a reaction that the contract's action cannot do.
+    Raises ConfigError for a reaction that the contract's action does not support.
 
     """
 
@@ -101,8 +101,8 @@ class CommandLoop:
         # The robot is assumed to stand still; its positions are unknown, unless it reports them.
         self._last = None if self._hold else np.zeros(action.size)
         self._sent = 0.0  # when [s, steady]
-        self._due = 0  # the last tick, had it been punctual [ns]
-        # What the plans had for the last tick: when [ns], (A,).
+        self._due = 0  # when the last tick was due [ns]
+        # Planned command of the last tick: when it was due [ns], (A,).
         self._wanted: tuple[int, np.ndarray] | None = None
         self.state = 'idle'
         self.warnings: dict[str, str] = {}
@@ -130,7 +130,8 @@ class CommandLoop:
             raise ObservationError(
                 'plan lies wholly in the past: the planner is too slow, or clocks differ'
             )
-        # It starts a block after its frame, which may be ahead by the timeout, and has blocks.
+        # A plan lasts at least a block and starts one after its frame, which may be ahead by the
+        # timeout.
         if start - now > length + round(self.camera.timeout * NS_PER_S):
             raise ObservationError(
                 f'plan of {length / NS_PER_S:g} s starts {(start - now) / NS_PER_S:.2f} s '
@@ -140,10 +141,10 @@ class CommandLoop:
         self._playback.add(start, period, commands)
 
     def observe(self, stamp: int, now: int, steady: float) -> float | None:
-        """Note a frame of ``stamp`` [ns].
+        """Record a frame of ``stamp`` [ns].
 
-        Returns how far ahead of this clock it is stamped [s] where that is more than the
-        timeout: such a frame does not count, because plans on it would be played late by as much.
+        Returns how far its stamp is ahead of ``now`` [s] if that is more than the timeout, else
+        None. Such a frame does not count, because plans based on it would be played that much late.
         """
         ahead = (stamp - now) / NS_PER_S
         if ahead > self.camera.timeout:
@@ -152,7 +153,7 @@ class CommandLoop:
         return None
 
     def executed(self, values: np.ndarray, steady: float) -> None:
-        """Note what the robot reports as executed, (A,) contract units."""
+        """Record what the robot reports as executed, (A,) contract units."""
         self._execution.reported(steady, values)
 
     def drop_plans(self) -> None:
@@ -172,7 +173,7 @@ class CommandLoop:
 
         """
         self._due = self._punctual(now)
-        effect = self._due + self.delay  # a plan says when commands work, not when they leave
+        effect = self._due + self.delay  # plans are stamped by effect, not by sending
         self._playback.forget(effect)
         playing = self.state in ('playing', 'anomaly')
         command = None
@@ -198,15 +199,15 @@ class CommandLoop:
         return self._limit(command, steady)
 
     def stop(self) -> np.ndarray | None:
-        """Return the last command (A,) to send before the end; None for the hold of nothing.
+        """Return the last command (A,) to send before shutdown; None if there is nothing to hold.
 
-        There are no limits of change: no later tick could finish a ramp.
+        Step and rate limits do not apply: no later tick could finish a ramp.
         """
         stop = self._stop_command()
         return None if stop is None else np.clip(stop, *self._action.bounds)
 
     def _watchdog_tripped(self, now: int, steady: float, moving: bool) -> bool:
-        """Whether a watchdog forbids to play; noted where something was to be played."""
+        """Return whether a watchdog has tripped; recorded only if something was to be played."""
         found = {'stale': self.camera.wrong(steady), 'clock': self._clock.wrong(now, steady)}
         if self._action.executed is not None:
             found['executed'] = self._execution.wrong(steady)
@@ -222,7 +223,7 @@ class CommandLoop:
         return any(wrong is not None for wrong in found.values())
 
     def _apply_anomaly_policy(self, command: np.ndarray) -> np.ndarray | None:
-        """Return what an open anomaly leaves of a command (A,)."""
+        """Apply the reaction to an open anomaly to a command (A,); None: stop."""
         if self._reaction.on_anomaly == 'ignore':
             return command
         self.state = 'anomaly'
@@ -231,34 +232,34 @@ class CommandLoop:
         return self._reaction.slow_factor * command  # towards zero, the stop of these kinds
 
     def _punctual(self, now: int) -> int:
-        """Return when this tick was due [ns]: a period after the last, if less than half one late.
+        """Return when this tick was due [ns]: a period after the last if less than half one late.
 
-        Late ticks would make uneven changes of a plan at its limits, and go beyond them. A clock
-        that is set forward by less counts as late until a tick comes early.
+        Played at late ticks, a plan at its limits would change unevenly and exceed them. A clock
+        set forward by less than half a period counts as a late tick until a tick comes early.
         """
         due = self._due + self._period
         return due if due <= now < due + self._period // 2 else now
 
     def _exceeds(self, command: np.ndarray, steady: float) -> bool:
-        """Whether a command (A,) of the plans would be limited if every tick were punctual."""
+        """Return whether a planned command (A,) would be limited if every tick were on time."""
         before = self._before(steady)
         if self._wanted is not None:
             then, before = self._wanted
-            # After ticks that never came it sees the change of more than a period.
+            # After missed ticks, the change is that of more than one period.
             periods = max(self._due - then, self._period) / self._period
             command = before + (command - before) / periods
         possible = self.limits.project(command[None], before)[0]
         return not np.allclose(possible, command)
 
     def _before(self, steady: float) -> np.ndarray | None:
-        """Return (A,) what limits of change count from: the last command, or the first pose."""
+        """Return the (A,) that step and rate limits count from: last command, or reported pose."""
         return self._execution.pose(steady) if self._last is None else self._last
 
     def _stop_command(self) -> np.ndarray | None:
         return self._last if self._hold else np.zeros(self._action.size)
 
     def _limit(self, command: np.ndarray | None, steady: float) -> np.ndarray | None:
-        """Limit a command (A,), or the stop command where it is none or not finite."""
+        """Limit a command (A,), or the stop command if it is None or not finite."""
         for wanted in (command, self._stop_command()):
             if wanted is None:
                 continue

@@ -1,9 +1,9 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Which command to send when: plans laid end to end on one time line.
+"""Timeline of planned commands: which command to send when.
 
-The controller plays from it; the planner keeps the same line to know what will be executed
-while it thinks.
+The controller plays from it. The planner keeps the same timeline to know what will be executed
+while a search runs.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from lewm_ros.robot.history import held_average
 
 
 class Playback:
-    """A time line of planned commands, each held until the next; stamps are int64 [ns].
+    """A timeline of planned commands, each held until the next; stamps are int64 [ns].
 
     A new plan replaces what was planned from its start on; earlier ticks still come from the
-    plan before. Between the end of one plan and the start of a later one there is nothing.
+    plan before. Between the end of one plan and the start of a later one, nothing is planned.
 
     Args:
         action_size: A.
-        hold: what the player does where nothing is planned: repeat the last command, or send
-            zero. Only :meth:`expected` needs to know.
+        hold: whether the player repeats the last command where nothing is planned; otherwise it
+            sends zero. Only :meth:`expected` uses it.
 
     """
 
@@ -38,7 +38,7 @@ class Playback:
         self._planned = np.empty(0, dtype=bool)  # False from the end of a plan on
 
     def add(self, start: int, period: int, actions: np.ndarray) -> None:
-        """Lay a plan (n, A) of ticks of ``period`` [ns] onto the line at ``start`` [ns]."""
+        """Insert a plan (n, A) with ticks of ``period`` [ns] in the timeline at ``start`` [ns]."""
         keep = self._stamps < start
         ticks = start + period * np.arange(len(actions) + 1, dtype=np.int64)
         self._stamps = np.concatenate([self._stamps[keep], ticks])
@@ -56,16 +56,16 @@ class Playback:
 
     @property
     def planned(self) -> bool:
-        """Whether something is planned that was not forgotten."""
+        """Whether any planned command is left."""
         return bool(self._planned.any())
 
     def command(self, at: int, period: int, before: np.ndarray | None = None) -> np.ndarray | None:
-        """Average of the line over [at, at + period), (A,); None where nothing is planned.
+        """Return the average over [at, at + period), (A,); None where nothing is planned.
 
-        Averaging keeps a plan whose ticks lie off the player's own grid free of delay, and its
-        changes within their limits. Where the plan begins within the period, ``before`` (A,)
-        counts up to then; None: nothing is planned yet. Where it ends within the period, the
-        average is over the part before its end.
+        Averaging plays a plan whose ticks are not aligned with the player's without a delay, and
+        keeps its changes within their limits. If the plan begins within the period, ``before`` (A,)
+        counts up to then; without it, nothing is planned yet. If the plan ends within the period,
+        the average is over the part before its end.
         """
         index = int(np.searchsorted(self._stamps, at, side='right')) - 1
         if index < 0 or not self._planned[index]:
@@ -82,12 +82,12 @@ class Playback:
     def expected(
         self, stamps: np.ndarray, values: np.ndarray, now: int, edges: np.ndarray
     ) -> np.ndarray | None:
-        """What is and will be executed between edges, (m, A); None where that is unknown.
+        """Return what is or will be executed between edges, (m, A); None if unknown.
 
         Args:
             stamps: (n,) int64 [ns] of the commands executed so far, ascending.
             values: (n, A) those commands.
-            now: [ns]; the commands executed up to here count, and plans from the last of them on.
+            now: [ns]; executed commands count up to here, plans from the last of them on.
             edges: (m + 1,) int64 [ns].
 
         """

@@ -1,9 +1,9 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Watchdogs: each is asked at every control tick and answers with what is wrong, or None.
+"""Watchdogs: each is polled at every control tick and returns what is wrong, or None.
 
-All of them count on a steady clock [s], so that neither a stamp nor another clock keeps a robot
-moving.
+Timeouts are measured on a steady clock [s], so that neither a stamp nor another clock can keep a
+robot moving.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 from lewm_ros.robot.contract import Action
 from lewm_ros.time import NS_PER_S
 
-#: How far a report may be from what was sent, as a part of the range between the limits.
+#: Largest difference of a report from what was sent, as a fraction of the range between limits.
 TOLERANCE = 0.05
 
 
 class CameraWatchdog:
-    """Wants an observation within ``timeout`` [s].
+    """Trips if no observation arrives within ``timeout`` [s].
 
-    Nothing seen yet counts as stale: a robot does not move before its first observation.
+    No observation yet counts as stale: a robot does not move before its first observation.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -30,7 +30,7 @@ class CameraWatchdog:
         self._seen: float | None = None
 
     def feed(self, now: float) -> None:
-        """Note that an observation arrived at ``now``."""
+        """Record that an observation arrived at ``now``."""
         self._seen = now
 
     def age(self, now: float) -> float:
@@ -38,7 +38,7 @@ class CameraWatchdog:
         return float('inf') if self._seen is None else now - self._seen
 
     def wrong(self, now: float) -> str | None:
-        """Say for how long there was none, if it is longer than the timeout."""
+        """Return for how long there was no observation, if longer than the timeout."""
         age = self.age(now)
         if age <= self.timeout:
             return None
@@ -46,16 +46,16 @@ class CameraWatchdog:
 
 
 class ClockWatchdog:
-    """Wants the robot's clock, which plans are played by, to go on beside the steady one.
+    """Trips if the robot's clock, which plans are played by, does not advance with the steady one.
 
-    Going back at all, or ahead by more than ``timeout`` [s], is wrong for that long: plans made
-    before may be on their way until then. So is not having been asked for a period and the
-    timeout: the process stood still, and what comes in next has waited. Standing still of the
-    clock (a paused simulation) is wrong from then on until it moves.
+    If the clock jumps back at all, or ahead by more than ``timeout`` [s], it trips for that long:
+    plans made before the jump may still arrive. It does the same if it was not polled for a period
+    plus ``timeout``: the process was stalled, and the next messages are old. If the clock stands
+    still for more than ``timeout`` (a paused simulation), it trips until the clock moves.
 
     Args:
         timeout: [s].
-        period: it is asked so often [s].
+        period: polling period [s].
 
     """
 
@@ -66,7 +66,7 @@ class ClockWatchdog:
         self._jump: tuple[float, str] | None = None
 
     def wrong(self, clock: int, now: float) -> str | None:
-        """Say what is wrong with the clock, which reads ``clock`` [ns]."""
+        """Return what is wrong with the clock, which reads ``clock`` [ns]."""
         if self._clock is None:
             self._moved = now
         else:
@@ -87,12 +87,12 @@ class ClockWatchdog:
 
 
 class ExecutionWatchdog:
-    """Wants what the robot reports as executed to be what was sent.
+    """Trips if the robot reports something other than what was sent.
 
     A report matches if it is within the tolerance of a command sent within the last
-    ``timeout`` + ``action.delay`` [s]. It is wrong when none has matched for ``timeout``, whether
-    others came or none, and right again when all have matched for as long: somebody who takes
-    over with a joystick stops the plan until they let go.
+    ``timeout`` + ``action.delay`` [s]. The watchdog trips when no report has matched for
+    ``timeout``, whether others arrived or not, and recovers when all have matched for as long. An
+    operator who takes over with a joystick thus stops the plan until they let go.
     """
 
     def __init__(self, action: Action, timeout: float) -> None:
@@ -109,7 +109,7 @@ class ExecutionWatchdog:
         self._mismatch = False
 
     def sent(self, now: float, command: np.ndarray) -> None:
-        """Note a command (A,) as it was published."""
+        """Record a command (A,) as it was published."""
         if self._matched is None:
             self._matched = now
         self._sent.append((now, command))
@@ -117,7 +117,7 @@ class ExecutionWatchdog:
             self._sent.popleft()
 
     def reported(self, now: float, values: np.ndarray) -> None:
-        """Note what the robot reports as executed, (A,) contract units."""
+        """Record what the robot reports as executed, (A,) contract units."""
         self._reported, self._values = now, values
         recent = (c for at, c in reversed(self._sent) if at >= now - self._reach)
         if any((np.abs(values - c) <= self.tolerance).all() for c in recent):
@@ -127,16 +127,17 @@ class ExecutionWatchdog:
             self._since = None
 
     def pose(self, now: float) -> np.ndarray | None:
-        """Return the newest report (A,), of positions; None if it is old, or no pose in the limits.
+        """Return the newest reported positions (A,); None if they are unusable.
 
-        Not older than ``timeout``, and finite; beyond the limits by the tolerance at most.
+        Usable positions are finite, at most ``timeout`` old, and at most the tolerance beyond the
+        limits.
         """
         low, high = self._range
         fits = ((low <= self._values) & (self._values <= high)).all()
         return self._values if fits and now - self._reported <= self.timeout else None
 
     def wrong(self, now: float) -> str | None:
-        """Say how the reports differ from what was sent, if they do."""
+        """Return how the reports differ from what was sent, or None."""
         if self._matched is None:  # nothing was sent
             return None
         if now - self._matched > self.timeout:

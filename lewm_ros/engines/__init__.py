@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What runs a bundle: numpy in, numpy out. Each engine's own packages load when it is asked for."""
+"""Inference engines for bundles: numpy in, numpy out. An engine's packages load on demand."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENGINES = tuple(_CLASSES)
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """What runs a bundle, as nodes and commands offer it; :func:`load_engine` checks it."""
+    """Engine settings that nodes and commands expose; :func:`load_engine` checks them."""
 
     engine: str = setting('onnxruntime', 'What runs the model.', choices=ENGINES)
     provider: str = setting(
@@ -48,24 +48,24 @@ def load_engine(
     provider: str = EngineConfig.provider,
     horizon: int | None = None,
 ) -> Engine:
-    """Make the engine ``name`` ready to run a bundle.
+    """Load the engine ``name`` for a bundle.
 
     Args:
         bundle: what to run.
         name: one of :data:`ENGINES`. 'onnxruntime' is the default; 'openvino' the fastest on
-            x86 processors; 'torch' needs no ONNX; 'reference' is the published loop, slow,
-            that all others are compared with.
-        threads: of one call; the torch engines set them for the whole process.
-        precision: of the products of a rollout: 'f32', 'bf16', or 'auto' for bf16 where the
+            x86 processors; 'torch' needs no ONNX; 'reference' is the published loop: slow, and
+            the standard that all others are compared with.
+        threads: threads of one call; the torch engines set them for the whole process.
+        precision: of the matrix products of a rollout: 'f32', 'bf16', or 'auto' for bf16 where the
             hardware multiplies it natively. Frames are always encoded in f32, because the
             surprise is calibrated on those latents.
         provider: what computes, by the engine's own name for it (an onnxruntime execution
             provider, an OpenVINO device, a torch device); '' for the engine's choice.
-        horizon: longest rollout that will be asked for [blocks]; a shorter one than the
-            bundle's, which is the default, makes every rollout cheaper.
+        horizon: longest rollout that will be requested [blocks], by default the bundle's; a
+            shorter one makes every rollout cheaper.
 
-    Raises EngineError where the engine, precision or provider is unknown or not there, or
-    cannot run the bundle, and ModelError where a file of the bundle is not what it must be.
+    Raises EngineError if the engine, precision or provider is unknown, is not available or cannot
+    run the bundle, and ModelError if a file of the bundle is invalid.
 
     """
     if threads < 1:
@@ -84,5 +84,5 @@ def load_engine(
 
 
 def describe(engine: Engine) -> str:
-    """Name an engine, what it computes on and its precision, for people."""
+    """Describe an engine to the user: name, provider and precision."""
     return f'{engine.name} ({engine.provider}, {engine.precision})'

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What every engine offers, and the checks of its inputs that all of them share."""
+"""Interface of the engines, and the input checks that all of them share."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Engine(Protocol):
 
     name: str  #: one of ``lewm_ros.engines.ENGINES``
     provider: str  #: what computes, e.g. 'CPUExecutionProvider' or 'cuda'
-    precision: str  #: of a rollout's products, 'f32' or 'bf16'
-    captures: bool = False  #: graphs for one shape of each array: costs of another take seconds
+    precision: str  #: of the matrix products of a rollout, 'f32' or 'bf16'
+    captures: bool = False  #: runs graphs captured by shape: a call with new shapes takes seconds
 
     def encode(self, image: np.ndarray) -> np.ndarray:
         """(S, S, 3) uint8 from ``imaging.prepare`` → latent (D,) float32; always in f32."""
@@ -35,20 +35,20 @@ class Engine(Protocol):
     ) -> np.ndarray:
         """Predict the latents that candidate plans lead to.
 
-        The first call with another number of samples may take seconds: call each once before
-        time counts.
+        The first call with a new number of samples may take seconds: call once with each number
+        before timing matters.
 
         Args:
             context: (H, D) latents, oldest first.
             past: (H − 1, k·A) normalised blocks between them.
             actions: (S, N', k·A) normalised blocks, 1 ≤ N' ≤ the engine's horizon; the first
                 leaves the newest frame.
-            exact: in f32 whatever the engine's precision.
+            exact: compute in f32 whatever the engine's precision.
 
         Returns:
             (S, N', D) float32, the latent after each block.
 
-        Raises ModelError if a shape is another.
+        Raises ModelError if a shape does not match.
 
         """
         ...
@@ -62,16 +62,16 @@ class Engine(Protocol):
         arrays: Sequence[np.ndarray],
         exact: bool = True,
     ) -> np.ndarray:
-        """Costs (S,) of what candidate plans lead to, computed where the rollout is.
+        """Return the costs (S,) of candidate plans, computed on the device of the rollout.
 
         Args:
-            context: as the next two, of :meth:`rollout`.
-            past: see there.
-            actions: see there.
-            cost: of the latents (S, N', D) and ``arrays``, (S,), for arrays of numpy and of torch
-                alike, such as :func:`lewm_ros.planning.goal_cost`.
+            context: see :meth:`rollout`.
+            past: see :meth:`rollout`.
+            actions: see :meth:`rollout`.
+            cost: function of the latents (S, N', D) and ``arrays`` that returns (S,). It accepts
+                numpy arrays and torch tensors, such as :func:`lewm_ros.planning.goal_cost`.
             arrays: its other arguments.
-            exact: see there; a GPU computes the cost in f32.
+            exact: see :meth:`rollout`; a GPU computes the cost in f32.
 
         """
         return np.asarray(cost(self.rollout(context, past, actions, exact), *arrays))

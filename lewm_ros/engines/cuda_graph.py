@@ -11,22 +11,22 @@ import torch
 
 from lewm_ros.errors import EngineError, one_line
 
-_WARM_UP = 3  #: calls before the capture: the first ones allocate and tune what it may not
+_WARM_UP = 3  #: calls before the capture: they allocate and tune, which it does not allow
 
 
 class CapturedCall:
     """Replays a function of float32 arrays of fixed shapes on a GPU.
 
     Hundreds of small kernels take longer to launch than to run; a captured graph launches them
-    at once. What it reads and writes are the same buffers in every replay, so inputs are copied
-    into them, and nothing in the function may depend on their values. For one thread at a time.
+    at once. Every replay reads and writes the same buffers, so inputs are copied into them, and the
+    function must not have control flow or shapes that depend on their values. Not thread safe.
 
     Args:
-        function: tensors to one tensor, on ``device``; runs in inference mode.
-        shapes: of its inputs.
+        function: maps tensors on ``device`` to one tensor; runs in inference mode.
+        shapes: shapes of its inputs.
         device: a CUDA device, such as 'cuda' or 'cuda:1'.
 
-    Raises EngineError where CUDA refuses the capture.
+    Raises EngineError if the capture fails.
 
     """
 
@@ -37,7 +37,7 @@ class CapturedCall:
         device: str,
     ) -> None:
         self._device = torch.device(device)
-        # The device reads and writes pinned memory without a detour.
+        # Pinned memory is copied to and from the device without a staging buffer.
         self._given = [torch.empty(shape, pin_memory=True) for shape in shapes]
         self._inputs = [torch.zeros(shape, device=device) for shape in shapes]
         try:
@@ -48,7 +48,7 @@ class CapturedCall:
                     for _ in range(_WARM_UP):
                         function(*self._inputs)
                 self._graph = torch.cuda.CUDAGraph()
-                # Other threads (the encoder's) may go on meanwhile.
+                # Other threads (the encoder's) may use CUDA during the capture.
                 with torch.cuda.graph(
                     self._graph, stream=stream, capture_error_mode='thread_local'
                 ):
@@ -61,7 +61,7 @@ class CapturedCall:
 
     @torch.inference_mode()
     def __call__(self, *arrays: np.ndarray) -> np.ndarray:
-        """Run on arrays of the captured shapes; the host waits for the result, float32."""
+        """Run on arrays of the captured shapes; blocks until the float32 result is there."""
         with torch.cuda.device(self._device):
             for given, buffer, array in zip(self._given, self._inputs, arrays):
                 given.numpy()[...] = array

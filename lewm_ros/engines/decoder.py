@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Latents back to images: the decoder of a bundle, for people to see what the model expects."""
+"""Decoder of a bundle: latents back to images, to visualise what the model expects."""
 
 from __future__ import annotations
 

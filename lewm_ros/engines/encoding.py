@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Where a camera image becomes a latent."""
+"""Encoding of camera images to latents."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lewm_ros.robot.contract import Camera
 from lewm_ros.robot.imaging import prepare
 from lewm_ros.robot.spec import ModelSpec
 
-#: How far the ratio of width to height of images may change.
+#: Largest relative change of the aspect ratio of images.
 SHAPE_TOLERANCE = 0.01
 
 
@@ -44,8 +44,8 @@ class FrameEncoder:
     def goal(self, image: np.ndarray) -> np.ndarray:
         """Return the latent (D,) float32 of an image (H, W, 3) uint8 RGB of the same view.
 
-        Raises ObservationError for an image of another shape than the frames', or of another size
-        where the camera is cropped; ModelError where the latent is not finite.
+        Raises ObservationError if the image has another aspect ratio than the frames, or another
+        size where the camera is cropped; ModelError if the latent is not finite.
         """
         return self._encode(image)
 
@@ -65,5 +65,5 @@ class FrameEncoder:
 
 
 def _differ(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether two sizes are of different shape: resized to one, they show different images."""
+    """Return whether two sizes differ in aspect ratio: resizing distorts them differently."""
     return abs(size[0] * other[1] / (size[1] * other[0]) - 1) > SHAPE_TOLERANCE

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle's ONNX graphs: checked before anything runs them, the rollout cut to a length."""
+"""A bundle's ONNX graphs: checked before they run, and the rollout pruned to a horizon."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lewm_ros.install import how_to_install
 def encoder_graph(bundle: Bundle) -> bytes:
     """Return the encoder: pixels (1, 3, S, S) → latent (1, D).
 
-    Raises ModelError unless it has these inputs and outputs, ONNX's own operators only, and
+    Raises ModelError unless it has these inputs and outputs, only standard ONNX operators, and
     all tensors in the file itself.
     """
     size = bundle.manifest.image_size
@@ -40,7 +40,7 @@ def decoder_graph(bundle: Bundle, size: int) -> bytes:
 
 
 def rollout_graph(bundle: Bundle, horizon: int) -> bytes:
-    """Return the rollout without what its first ``horizon`` steps do not need.
+    """Return the rollout, pruned to what its first ``horizon`` steps need.
 
     context (H, D), past (H − 1, k·A; absent where H is 1), actions (S, N, k·A) →
     latent_1 … latent_horizon, each (S, D). N stays the bundle's.
@@ -58,8 +58,8 @@ def rollout_graph(bundle: Bundle, horizon: int) -> bytes:
     _check(bundle, ROLLOUT, graph.input, inputs)
     latent = [None, manifest.latent_size]
     _check(bundle, ROLLOUT, graph.output, dict.fromkeys(latent_names(manifest.horizon), latent))
-    # Runtimes compute every node of a graph, asked for or not. Nodes come in the order of
-    # computation, so one pass from the end finds what the kept outputs need.
+    # Runtimes compute every node of a graph, requested or not. Nodes are in topological order, so
+    # one backward pass finds what the kept outputs need.
     kept, needed = [], set(latent_names(horizon))
     for node in reversed(graph.node):
         if not needed.isdisjoint(node.output):
@@ -97,10 +97,10 @@ def rollout_feed(
 
 
 def parse_graph(data: bytes, name: str) -> Any:
-    """Return a graph as an ``onnx.ModelProto``; ``name`` says in errors where it is from.
+    """Return a graph as an ``onnx.ModelProto``; ``name`` is its origin, for error messages.
 
-    Raises ModelError unless it has ONNX's own operators only, and all tensors in the file itself,
-    and EngineError without onnx.
+    Raises ModelError unless it has only standard ONNX operators, and all tensors in the file
+    itself, and EngineError without onnx.
     """
     try:
         import onnx

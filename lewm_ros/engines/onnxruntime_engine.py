@@ -66,17 +66,17 @@ class OnnxRuntimeEngine(Engine):
 
 
 def make_session(name: str, graph: bytes, threads: int, provider: str) -> Any:
-    """Load a graph of what ``name`` says; the last two as of :class:`OnnxRuntimeEngine`."""
+    """Load a graph; ``name`` is for errors, for the last two see :class:`OnnxRuntimeEngine`."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Spinning threads would burn the cores that the other nodes need between two calls.
+    # Between calls, spinning threads would occupy cores that the other nodes need.
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     available = onnxruntime.get_available_providers()
     if provider and provider not in available:
         raise EngineError(f"provider is '{provider}': this onnxruntime has {available}")
     wanted = (provider,) if provider else PROVIDERS
-    # TF32 would move latents by more than the engines may differ.
+    # TF32 would change latents by more than the engines may differ.
     providers: list[Any] = [
         (p, {'use_tf32': '0'}) if p == 'CUDAExecutionProvider' else p
         for p in wanted

@@ -22,8 +22,8 @@ except ImportError as missing:
         f'the openvino engine cannot be imported ({missing}): {how_to_install("openvino")}'
     ) from missing
 
-#: The one core of this process, never let go. With a core goes its CPU plugin, which gives the
-#: thread that loads it a stack for signals and frees that stack when it is let go, in whatever
+#: The only core of this process, never released. Releasing a core unloads its CPU plugin, which
+#: installs a signal stack for the thread that loads it and frees that stack when unloaded, in any
 #: thread and order (2026.4.1): a stop signal to the first thread would then kill the process.
 CORE = openvino.Core()
 
@@ -31,8 +31,8 @@ CORE = openvino.Core()
 class OpenVinoEngine(Engine):
     """Runs ``encoder.onnx`` and ``rollout.onnx``; see :class:`lewm_ros.engines.Engine`.
 
-    A rollout is compiled for each number of samples that is asked for, at the first call with
-    it: that runs 5 to 15 % faster than one for any number.
+    A rollout is compiled for each number of samples, at the first call with it. It runs 5 to 15 %
+    faster than one compiled for a dynamic number.
 
     Args:
         bundle: what to run.

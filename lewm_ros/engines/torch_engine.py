@@ -33,7 +33,7 @@ except ImportError as missing:
 def load_model(bundle: Bundle) -> LeWorldModel:
     """Return a bundle's network with its weights, on the CPU.
 
-    Raises ModelError if the weights are not those of the manifest's architecture.
+    Raises ModelError if the weights do not match the manifest's architecture.
     """
     data = bundle.read(WEIGHTS)
     try:
@@ -104,7 +104,7 @@ class ReferenceEngine(Engine):
             kind = '' if self.provider.startswith('cuda') else 'CPUExecutionProvider'
             name = f'bundle {bundle.path}'
             self._encoder = make_session(name, encoder_graph(bundle), threads, kind)
-        # As in the onnxruntime engine: TF32 would move latents by more than engines may differ.
+        # As in the onnxruntime engine: TF32 would change latents by more than engines may differ.
         torch.backends.cudnn.allow_tf32 = False
 
     def _choose_precision(self, asked: str, provider: str) -> str:
@@ -140,7 +140,7 @@ class ReferenceEngine(Engine):
         return torch.tensor(array, dtype=torch.float32, device=self.provider)
 
 
-#: Captured graphs kept, the least used goes first; a planner with a roadmap needs up to twelve.
+#: Captured graphs kept, least recently used out first; a planner with a roadmap needs up to twelve.
 GRAPHS = 16
 
 
@@ -160,12 +160,12 @@ def _latents(latents: torch.Tensor) -> torch.Tensor:
 
 
 class TorchEngine(ReferenceEngine):
-    """The same, rearranged to be fast; 'auto' takes bf16 where it is native.
+    """The same model, rearranged for speed; 'auto' takes bf16 where it is native.
 
-    On a processor the rollout is :class:`lewm_ros.model.FastRollout`. On CUDA it is
-    :class:`lewm_ros.model.BatchedRollout`, compiled by torch at the first call, which takes half a
-    minute the first time on a machine. Encoder and rollouts are captured graphs, one for each
-    number of samples and blocks.
+    On a CPU the rollout is :class:`lewm_ros.model.FastRollout`. On CUDA it is
+    :class:`lewm_ros.model.BatchedRollout`, compiled by ``torch.compile`` at the first call, which
+    takes half a minute the first time on a machine. Encoder and rollouts then run as captured CUDA
+    graphs, one for each number of samples and blocks.
     """
 
     name = 'torch'
@@ -209,7 +209,7 @@ class TorchEngine(ReferenceEngine):
         check_rollout(self._manifest, self._horizon, context, past, actions)
         rollout = self._exact if exact else self._fast
         count = len(actions)
-        if count == 1:  # a size of its own to the compiler
+        if count == 1:  # torch.compile specialises on size 1
             actions = np.repeat(actions, 2, axis=0)
         inputs = context, past, actions, *arrays
         key = rollout is self._exact, cost, *(np.shape(array) for array in inputs)
@@ -227,7 +227,7 @@ class TorchEngine(ReferenceEngine):
     ) -> np.ndarray:
         graph = self._graphs.pop(key, None)
         if graph is None:
-            if len(self._graphs) >= GRAPHS:  # each holds memory of the GPU
+            if len(self._graphs) >= GRAPHS:  # each holds GPU memory
                 self._graphs.pop(next(iter(self._graphs)))
             graph = CapturedCall(function, [np.shape(array) for array in arrays], self.provider)
         self._graphs[key] = graph

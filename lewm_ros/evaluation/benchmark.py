@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Time of encoding a frame, a cost call and a live plan, for each engine on this machine."""
+"""Time to encode a frame, to evaluate plan costs and to plan, for each engine on this machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SAMPLES, STEPS = 300, 5  #: of a cost call, as published
 COST_CALL = 'cost_call_300x5'
 WORKS = ('encode', COST_CALL, 'plan_live')
 REFERENCE = 'reference'
-#: No round is begun after this, but for the first three [s].
+#: No round begins after this, except the first three [s].
 SECONDS_PER_WORK = 20.0
 #: Names of --provider, where an engine has another one.
 _PROVIDERS = {
@@ -45,7 +45,7 @@ class Problem:
     context: np.ndarray  #: (H, D) latents
     past: np.ndarray  #: (H − 1, k·A) normalised blocks
     actions: np.ndarray  #: (300, 5, k·A) normalised blocks
-    goal: np.ndarray  #: (D,) latent, of a node or that another such plan leads to
+    goal: np.ndarray  #: (D,) latent: a roadmap node, or the result of another such plan
     roadmap: Roadmap | None  #: of the bundle
 
     @classmethod
@@ -65,7 +65,7 @@ class Problem:
         roadmap = read_roadmap(bundle)
         if roadmap is None:
             goal = engine.rollout(context, past, actions[:1])[0, -1]
-        else:  # a plan goes by it only from and to where something was recorded
+        else:  # a plan uses the roadmap only between recorded states
             nodes = rng.choice(roadmap.nodes, manifest.history + 1)
             context, goal = nodes[:-1], nodes[-1]
         return cls(image, context, past, actions[1:], goal, roadmap)
@@ -89,7 +89,7 @@ class EngineUnderTest:
         self, bundle: Bundle, name: str, precision: str, threads: int, provider: str
     ) -> None:
         provider = _PROVIDERS.get(name, {}).get(provider, provider)
-        # An engine with a shorter horizon is faster, and a planner may need less than 5 blocks.
+        # A shorter horizon makes an engine faster, and a planner may need less than 5 blocks.
         self._load = cache(partial(load_engine, bundle, name, threads, precision, provider))
         self._bundle = bundle
         self.engine = self._load(STEPS)
@@ -122,7 +122,8 @@ class EngineUnderTest:
     ) -> Callable[[], object]:
         """Return a call that encodes a frame and plans, without a deadline.
 
-        Each call is one block later than the last and starts from its plan, unless ``cold``.
+        Each call is one block after the previous one and is warm-started from its plan, unless
+        ``cold``.
         """
         bundle = self._bundle
         engine = self._load(config.rollout_blocks(bundle.spec))
@@ -214,7 +215,7 @@ def load_engines(
                 raise
             log.info('no %s: %s', name, error)
             continue
-        with suppress(EngineError):  # it is only offered where it is faster than f32
+        with suppress(EngineError):  # bf16 is only available where it is faster than f32
             engines.append(EngineUnderTest(bundle, name, 'bf16', threads, provider))
     return engines
 

@@ -35,7 +35,7 @@ def seconds_needed(alpha: float, window: float, context: float = 0.0) -> float:
     Args:
         alpha: chance of a false alarm in a window.
         window: [s].
-        context: before a frame, that its prediction may depend on [s].
+        context: time before a frame that its prediction may depend on [s].
 
     Raises CalibrationError if alpha is not in (0, 1).
 
@@ -52,16 +52,16 @@ def calibrate(
 ) -> tuple[np.ndarray, tuple[Calibration, ...], float]:
     """Compute scale and thresholds of one horizon from the nominal episodes.
 
-    The first episodes give the scale, the others the thresholds: a threshold holds for frames
-    that had no part in the scale. Where whole episodes leave too few windows, as one long
-    recording does, the episode at the border is cut.
+    The first episodes give the scale, the others the thresholds, because a threshold is only valid
+    for frames that were not used for the scale. If whole episodes leave too few windows, as with
+    one long recording, the episode at the border is split.
 
     Args:
         forecasts: of the episodes with usable frames, at least 1; 2 if windows are episodes.
         alphas: chances of a false alarm in a window.
         window: [s]; None: episodes.
         template: what all entries have in common.
-        context: before a frame, that its prediction may depend on [s].
+        context: time before a frame that its prediction may depend on [s].
 
     Returns:
         The scale (D,), an entry for each alpha, and the median score. The threshold of the
@@ -161,7 +161,7 @@ def calibrate_bundle(
 
     Args:
         bundle: its manifest is rewritten.
-        data: bags of nominal running, recorded under the policy that will run.
+        data: bags of nominal operation, recorded with the policy that will run.
         alphas: chances of a false alarm in a window.
         window: [s]; None: whole episodes.
         horizons: how far ahead frames are predicted [blocks].
@@ -176,7 +176,7 @@ def calibrate_bundle(
     manifest = bundle.manifest
     alphas = list(dict.fromkeys(alphas))
     for alpha in alphas:
-        windows_needed(alpha)  # refused before the data is read
+        windows_needed(alpha)  # raises before the data is read
     horizons = sorted(set(horizons))
     if horizons[0] < 1:
         raise CalibrationError(f'--horizon is {horizons[0]}: expected blocks, 1 or more')
@@ -215,7 +215,7 @@ def calibrate_bundle(
     entries = [c for c in manifest.calibration if c.horizon not in horizons]
     medians = {}
     for horizon in horizons:
-        # What History keeps: jitter, and the block before the context, included.
+        # What History keeps, including the jitter and the block before the context.
         context = (bundle.spec.history + 1 + horizon) * bundle.block
         scales[horizon], added, medians[horizon] = calibrate(
             forecasts[horizon], alphas, window, replace(template, horizon=horizon), context

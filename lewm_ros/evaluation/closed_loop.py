@@ -1,9 +1,9 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""A policy driving a simulated task that waits for it, frame by frame as on a robot.
+"""A policy that drives a simulated task, which waits for it, frame by frame as on a robot.
 
-The very :class:`lewm_ros.Policy`, with goals from the task and without a clock: a plan is there at
-once, but its free part still starts one block after the frame it stands on.
+It is the same :class:`lewm_ros.Policy`, with goals from the task and without a clock. A plan is
+available at once, but its free part still starts one block after the frame it is planned from.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import Task
 from lewm_ros.time import NS_PER_S
 
-#: How often a robot that does nothing in particular gets a new goal [s].
+#: Default time for a goal [s].
 GOAL_SECONDS = 6.0
 
 
@@ -39,8 +39,8 @@ class PlannerPolicy:
         goal_seconds: [s].
 
     Attributes:
-        forecasts: stamp [ns] and time to the goal [s], by the roadmap, of each plan of the episode;
-            empty without either.
+        forecasts: stamp [ns] and the roadmap's time to the goal [s] for each plan of the episode;
+            empty without plans or a roadmap.
 
     """
 
@@ -68,7 +68,7 @@ class PlannerPolicy:
         contract: Contract,
         seed: int,
     ) -> PlannerPolicy:
-        """Drive ``task`` to a new goal, of any that it has, each time the task's time is over."""
+        """Drive ``task`` to any of its goals, with a new one each time the task's time is over."""
         bundle, _ = load_bundle(name)
         config = PlannerConfig(seed=seed)
         engine = load_engine(bundle, horizon=config.rollout_blocks(bundle.spec))
@@ -83,18 +83,18 @@ class PlannerPolicy:
         )
 
     def reset(self) -> None:
-        """Begin an episode: nothing remembered, the next frame asks for a goal."""
+        """Begin an episode with an empty history; the next frame sets a goal."""
         self.policy.reset()
         self.policy.agent.goal.clear()
         self._goal_due = float('-inf')  # [ns]
         self.forecasts: list[tuple[int, float]] = []
 
     def wait(self, stamp: int) -> None:
-        """Ask for the episode's first goal at ``stamp`` [ns]."""
+        """Delay the episode's first goal until ``stamp`` [ns]."""
         self._goal_due = stamp
 
     def follow(self, command: np.ndarray, stamp: int) -> None:
-        """Note a command (A,) that someone else sends at ``stamp`` [ns]."""
+        """Record a command (A,) that another source sends at ``stamp`` [ns]."""
         self.policy.agent.history.append_action(stamp, command)
 
     def seed(self, seed: int) -> None:
@@ -103,7 +103,7 @@ class PlannerPolicy:
         agent.config = replace(agent.config, seed=seed)
 
     def observe(self, stamp: int, image: np.ndarray) -> None:
-        """See a frame, and plan if it is time."""
+        """Process a frame, and plan if a plan is due."""
         if stamp >= self._goal_due:
             self.policy.set_goal(self._new_goal(), stamp)
             self._goal_due = stamp + self._goal_seconds * NS_PER_S

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""How well events are told from normal running: AUROC, shares detected, delays."""
+"""How well events are detected against normal operation: AUROC, detection rates, delays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RESAMPLES = 2000  #: of a bootstrap
 
 @dataclass(frozen=True)
 class Trial:
-    """An episode in which something happens, or the one like it in which nothing does.
+    """An episode with an event, or the same episode without one.
 
     Attributes:
         began: stamp of the first frame after it happened [ns].
@@ -27,8 +27,8 @@ class Trial:
         stamps: (n,) int64 [ns] of the frames with a score.
         scores: (n,) their surprise.
         events: of each detector by kind, in the order of their start.
-        strangest: of the second after ``shown`` the frame of the highest score: latents (2, D),
-            expected and seen, and the image (S, S, 3) uint8.
+        strangest: the frame with the highest score in the second after ``shown``: its latents
+            (2, D), predicted and observed, and its image (S, S, 3) uint8.
 
     """
 
@@ -40,17 +40,17 @@ class Trial:
     strangest: tuple[np.ndarray, np.ndarray] | None = None
 
     def peak(self, start: int, seconds: float) -> float:
-        """Highest score of the frames from ``start`` [ns] on, for so long [s]."""
+        """Highest score of the frames in ``seconds`` [s] from ``start`` [ns] on."""
         inside = (self.stamps >= start) & (self.stamps <= start + seconds * NS_PER_S)
         return float(self.scores[inside].max())
 
     def detection(self, kind: str, start: int, seconds: float) -> int | None:
-        """Start [ns] of the first event of a detector that begins in this time, if any."""
+        """Start [ns] of the detector's first event in the ``seconds`` [s] after ``start`` [ns]."""
         end = start + seconds * NS_PER_S
         return next((e.start for e in self.events[kind] if start <= e.start <= end), None)
 
     def alarmed(self) -> bool:
-        """Whether an alarm of surprise was on already when the event could be seen."""
+        """Whether a surprise alarm was already active when the event became visible."""
         return any(
             e.start < self.shown and (e.end is None or e.end > self.shown)
             for e in self.events['surprise']
@@ -69,7 +69,7 @@ def auroc(high: np.ndarray, low: np.ndarray) -> float:
 def auroc_interval(high: np.ndarray, low: np.ndarray, seed: int) -> tuple[float, float]:
     """95 % percentile bootstrap interval of :func:`auroc` (Efron & Tibshirani 1993, ch. 13).
 
-    Trials are drawn: entry i of both (n,) belongs to trial i, and goes with it.
+    Trials are resampled: entry i of both (n,) belongs to trial i, and they stay together.
     """
     count = len(high)
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
@@ -90,8 +90,8 @@ def detection_figures(
     Args:
         trials: with the event.
         normal: the same ones without it.
-        seconds: from the first frame that can show the event on, in which a score or an alarm
-            counts. An alarm that was on before is no detection.
+        seconds: how long scores and alarms count, from the first frame that can show the event
+            on [s]. An alarm that was already active is not a detection.
         seed: of the bootstrap.
 
     """
@@ -112,7 +112,7 @@ def detection_figures(
 
 
 def monitor_figures(trials: Sequence[Trial], kind: str, seconds: float) -> dict[str, Any]:
-    """Figures of another detector, in the time [s] from the first frame after the event on."""
+    """Figures of another detector in ``seconds`` [s] from the first frame after the event on."""
     found = [(t, t.detection(kind, t.began, seconds)) for t in trials]
     delays = [(start - t.began) / NS_PER_S for t, start in found if start is not None]
     return {

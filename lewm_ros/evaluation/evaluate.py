@@ -36,8 +36,8 @@ def run_goals(
     """Drive the robot from a fresh random pose to a goal, ``goals`` times, or through ``pairs``.
 
     Poses and goals depend on the seed alone. Success latches at any frame, as in the paper;
-    ``within_at_end`` counts those still there. Each episode has its own seed of the search, or
-    the luck of one would be that of all.
+    ``within_at_end`` counts those still at the goal. Each episode has its own search seed, so that
+    their random errors are independent.
     """
     task.rng = np.random.default_rng(seed)
     rng = np.random.default_rng(seed)
@@ -87,7 +87,7 @@ def run_goals(
 
 
 def _compare(forecasts: list[np.ndarray]) -> dict[str, float] | None:
-    """Compare predicted with true times to the goals reached; None for too few to compare.
+    """Compare predicted with true times to the goals reached; None if there are too few.
 
     ``forecasts`` has an array (plans, 2) [s] for each goal. Means and ``correlation`` are of the
     first plans, ``countdown`` is the correlation over all plans on the way.

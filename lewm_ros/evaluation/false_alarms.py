@@ -31,8 +31,8 @@ def false_alarms(
 ) -> dict[str, dict[str, Any]]:
     """Share of windows with a false alarm, for every alpha of a horizon [blocks].
 
-    Windows are as long as those of the calibration. Raises CalibrationError where a bag had part
-    in it, or where there is no whole window.
+    Windows are as long as those of the calibration. Raises CalibrationError if a bag was used for
+    the calibration, or if there is no complete window.
     """
     refuse_calibrated(bundle, bags)
     stamps, scores, lengths = [], [], []

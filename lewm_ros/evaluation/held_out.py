@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What a model predicts in held-out windows, with the recorded commands and with others."""
+"""Predictions of a model in held-out windows, with the recorded commands and with others."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from lewm_ros.bundle import Bundle
 from lewm_ros.engines import Engine
 from lewm_ros.errors import BagError, ModelError
 
-#: Blocks that are predicted, as a plan's; windows that are tried at most.
+#: Blocks to predict, as many as a plan has; largest number of windows to evaluate.
 AHEAD, WINDOWS = 4, 400
 #: Share of the windows that move least; their error one block ahead is the model's floor.
 CALM = 0.1
-#: Least cosine of the latent changes of two dimensions that are nearly the same: 0.99 and 1.00
-#: in pairs of joints of which only one is placed, 0.61 at most in others.
+#: Two dimensions change the latents alike from this cosine on: 0.99 and 1.00 in pairs of joints of
+#: which only one reaches its goals, 0.61 at most in others.
 ALIKE = 0.9
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """What one dimension of the command does in the latents, 4 blocks ahead."""
+    """Effect of one command dimension on the latents, 4 blocks ahead."""
 
     name: str
     effect: float  #: of another window's commands in this dimension, over the model's error
     ratio: float  #: squared error with those commands over that with its own
     alone: float | None  #: the floor over the latent distance per unit; None for an effort
     precision: float | None  #: the same while the other dimensions are unknown too
-    share: float | None  #: the precision, as a share of what the recorded commands vary by
+    share: float | None  #: the precision relative to how far the recorded commands vary
     like: str  #: the dimension that changes the latents in nearly the same way; '' if none does
     unit: str  #: of the precision
     deviation: float  #: standard deviation of the recorded commands, share of the range
 
 
-#: Fields alone to like of a dimension, and what they are where nothing can be told.
+#: Fields ``alone`` to ``like`` of a dimension, and their values where they are unknown.
 _Seen = tuple[float | None, float | None, float | None, str]
 _UNSEEN: _Seen = (None, None, None, '')
 
@@ -94,7 +94,7 @@ class HeldOutWindows:
         return self._moved.reshape(-1)
 
     def predict(self, engine: Engine) -> np.ndarray:
-        """Predict with a window's own commands, then with another's in each dimension in turn.
+        """Predict with a window's own commands, then replace one dimension at a time by another's.
 
         Returns (W, 1 + A, N, D).
         """
@@ -111,8 +111,8 @@ class HeldOutWindows:
     def visibility(self, engine: Engine) -> np.ndarray | None:
         """Latent change per unit of each dimension, (W, A, D): a small step, then standing still.
 
-        The unit is that of a position command; of a velocity command, times seconds. None for
-        efforts, whose way cannot be told.
+        The unit is that of a position command, or that of a velocity command times seconds. None
+        for efforts, because their displacement is unknown.
         """
         kind, size, k = self._action.kind, self._action.size, self._spec.frameskip
         if kind == 'effort':
@@ -163,21 +163,21 @@ class HeldOutWindows:
         ]
 
     def _precision(self, visibility: np.ndarray, floor: float) -> list[_Seen]:
-        """Return a dimension's precision alone and among the others, share, and which is like it.
+        """Return each dimension's precision alone and among the others, share, and ``like``.
 
-        How well is a position told by a latent that is off by the floor? Of the others no more is
-        known than how far the recorded commands vary: the posterior of a linear Gaussian model, in
-        each window, median of them.
+        The precision tells how well a latent whose error is the floor determines a position. Among
+        the others it is the posterior standard deviation of a linear Gaussian model, median over
+        the windows. Its prior for each dimension is how far the recorded commands vary.
         """
         spread = self._deviation * np.subtract(*self._action.bounds[::-1])
-        if self._action.kind == 'velocity':  # as far as a plan goes
+        if self._action.kind == 'velocity':  # displacement over a plan
             spread = spread * self.ahead * self._spec.block
         moving = np.flatnonzero((spread > 0) & np.isfinite(visibility).all(axis=(0, 2)))
         shown = visibility[:, moving]
         lengths = np.linalg.norm(shown, axis=2)
         alike = shown @ shown.transpose(0, 2, 1)
         ranges = spread[moving]
-        scaled = alike * ranges * ranges[:, None]  # per spread of the commands
+        scaled = alike * ranges * ranges[:, None]  # per standard deviation of the commands
         least = max(floor, 1e-5 * float(np.sqrt(scaled.max(initial=0))))
         known = scaled / least**2 + np.eye(len(moving))
         variances = np.diagonal(np.linalg.inv(known), axis1=1, axis2=2)
@@ -198,7 +198,7 @@ class HeldOutWindows:
     def _roll(
         self, engine: Engine, context: np.ndarray, past: np.ndarray, plans: np.ndarray
     ) -> np.ndarray:
-        """Roll out plans (W, S, N·k, A), (W, S, N, D)."""
+        """Roll out plans (W, S, N·k, A) to latents (W, S, N, D)."""
         spec = self._spec
         shape = *plans.shape[:2], self.ahead, -1
         blocks = spec.normalise_block(plans.reshape(shape)).astype(np.float32)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well a bundle can plan, measured on held-out recordings, without robot or simulator.
 
-Planning needs more than a low prediction loss: a distance that orders what lies near the goal,
+Planning needs more than a low prediction loss: a distance that ranks states near the goal,
 commands that show in the latents, and recordings that connect goals.
 """
 
@@ -33,10 +33,10 @@ from lewm_ros.time import NS_PER_S
 
 #: Frames that are read at most.
 FRAMES = 6000
-#: Goals, frames within this of them by the roadmap [s], the fewest to put in order, and frames
-#: whose connection to each goal is tried.
+#: Number of goals, roadmap time within which frames are near a goal [s], fewest near frames to
+#: rank, and frames whose connection to each goal is checked.
 GOALS, NEAR, FEWEST, TRIED = 30, 1.0, 10, 7
-#: Pairs of frames that tell what a random distance is, and frames whose nearest latent is sought.
+#: Random pairs for the typical distance, and frames whose nearest latent is looked up.
 PAIRS, PROBED = 4000, 500
 #: Longest lag whose distance is measured [blocks].
 LAGS = 40
@@ -63,14 +63,14 @@ class Planability:
     episodes: int
     frames: int
     windows: int  #: of H + 1 frames, as in training
-    lost: dict[str, int]  #: frames that start no window, by reason
+    lost: dict[str, int]  #: frames at which no window starts, by reason
     refused: dict[str, int]  #: messages left out, by reason
     block: float  #: [s]
     random_pair: float  #: median distance of two random frames
     by_lag: list[float]  #: median distance of frames 1, 2, … camera periods apart
     camera_period: float  #: median of these recordings [s]
     trained_period: float  #: of those of training [s]
-    reach: float  #: longest time for which that is below 0.7 of a random pair [blocks]
+    reach: float  #: time up to which ``by_lag`` stays below 0.7 of a random pair [blocks]
     step: float  #: median distance over one block, share of a random pair
     saturated: float  #: share of the blocks beyond 0.7 of a random pair
     order: float | None  #: Spearman of distance and roadmap time near a goal, median of 30 goals
@@ -82,7 +82,7 @@ class Planability:
     actions: list[Dimension]
     states: list[Field]
     roadmap: bool  #: the bundle has one; else the figures are of one of these recordings
-    covered: float | None  #: as of a bundle's roadmap
+    covered: float | None  #: as in a bundle's roadmap entry
     connected: float | None
     delay: float | None  #: from command to motion, beyond the contract's [s]; None: unknown
     encode_ms: float
@@ -118,7 +118,7 @@ class Recordings:
         bags: Sequence[Path],
         report: ReadReport | None = None,
     ) -> Recordings:
-        """Encode what some bags hold out, until it is enough; ``report`` is updated."""
+        """Encode the held-out episodes of some bags until there are enough; updates ``report``."""
         recordings = cls(bundle)
         for encoded in encode_bags(bundle, engine, bags, held_out=True, report=report):
             if not recordings.add(encoded):
@@ -126,10 +126,10 @@ class Recordings:
         return recordings
 
     def add(self, encoded: Encoded) -> bool:
-        """Add an episode, if the model was not trained on it. False: there are enough."""
+        """Add an episode unless the model was trained on it. False once there are enough."""
         episode = encoded.episode
         if encoded.held_out and self.frames < FRAMES:
-            # Without the contract's delay, so that one too long is found as well.
+            # Without the contract's delay, to detect a delay that is set too long as well.
             stamps = episode.action_stamps - self._shift
             self._delays.add(replace(episode, action_stamps=stamps))
             self.lost.update(_lost(self._bundle, episode))
@@ -219,7 +219,7 @@ def examine(
 
 
 def _lost(bundle: Bundle, episode: Episode) -> dict[str, int]:
-    """Count the frames of an episode that start no window, by reason."""
+    """Count the frames of an episode at which no window starts, by reason."""
     spec, stamps = bundle.spec, episode.stamps
     period = int(np.median(np.diff(stamps))) if len(stamps) > 1 else 0
     block = round(spec.block * NS_PER_S)
@@ -235,7 +235,7 @@ def _lost(bundle: Bundle, episode: Episode) -> dict[str, int]:
 
 
 def _trained(bundle: Bundle) -> float | None:
-    """Mean squared error one block ahead of the bags trained on, weighted by their episodes."""
+    """Validation error one block ahead on the training bags, weighted by held-out episodes."""
     losses = [
         (float(bag['validation_prediction']), int(bag['held_out']))
         for bag in trained_bags(bundle)
@@ -269,9 +269,10 @@ class _Map:
 def _look_at_map(
     bundle: Bundle, recorded: Sequence[Recorded], rng: np.random.Generator
 ) -> _Map | None:
-    """Try the bundle's roadmap, or one of these episodes; None where none can be made.
+    """Evaluate the bundle's roadmap, or one built from these episodes; None if none can be built.
 
-    A roadmap that holds these very frames covers and connects no more than it did of others.
+    A roadmap that may contain these frames gets at most the coverage and connection that it has on
+    other frames.
     """
     spec, entry, roadmap = bundle.spec, bundle.manifest.roadmap, read_roadmap(bundle)
     z = np.concatenate([latents for _, latents in recorded])
@@ -354,7 +355,7 @@ def _times(
     roadmap: Roadmap | None,
     windows: HeldOutWindows,
 ) -> tuple[float, float | None]:
-    """Median time of encoding a frame, and of that and a warm plan [ms]."""
+    """Median time of encoding a frame, and of encoding plus a warm-started plan [ms]."""
     spec = bundle.spec
     size = spec.image_size
     image = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)

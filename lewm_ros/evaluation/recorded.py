@@ -26,21 +26,21 @@ from lewm_ros.time import NS_PER_S
 class Pair:
     """A start and a goal.
 
-    The simulator repeats what was recorded before the start, so that the planner has its history.
+    The simulator replays what was recorded before the start, to fill the planner's history.
     """
 
-    state: np.ndarray  #: (2 J,) in which the repetition begins
-    held: np.ndarray  #: (A,) command in force then, contract units
-    commands: np.ndarray  #: (n, A) up to the start, one each control period
+    state: np.ndarray  #: (2 J,) in which the replay begins
+    held: np.ndarray  #: (A,) command in effect then, contract units
+    commands: np.ndarray  #: (n, A) up to the start, one per control period
     phase: float  #: from the state to the first of them [s]
     lead: int  #: from the state to the start [ns]
     goal: np.ndarray  #: pose (J,)
 
 
 class Resumed:
-    """Repeats the commands before a pair's start, then lets a policy drive.
+    """Replays the commands before a pair's start, then lets a policy drive.
 
-    A planner sees the frames meanwhile, and has its goal from the start on.
+    A planner receives the frames during the replay, and gets its goal at the start.
     """
 
     def __init__(self, policy: Policy, pair: Pair) -> None:
@@ -49,18 +49,18 @@ class Resumed:
         self._next = 0
 
     def reset(self) -> None:
-        """Begin the repetition."""
+        """Begin the replay."""
         self._policy.reset()
         self._next = 0
         if isinstance(self._policy, PlannerPolicy):
             self._policy.wait(self._start)
 
     def observe(self, stamp: int, image: np.ndarray) -> None:
-        """Let the policy see the frame."""
+        """Pass the frame to the policy."""
         self._policy.observe(stamp, image)
 
     def act(self, stamp: int) -> np.ndarray:
-        """Return the recorded command (A,), from the start on the policy's."""
+        """Return the recorded command (A,) before the start, the policy's from the start on."""
         if stamp >= self._start:
             return self._policy.act(stamp)
         command = self._commands[min(self._next, len(self._commands) - 1)]
@@ -105,13 +105,13 @@ def draw_pairs(
     count: int,
     seed: int,
 ) -> tuple[list[Pair], int]:
-    """Draw starts and goals, as many of each episode as of any other where it is long enough.
+    """Draw starts and goals, equally many from each episode that is long enough.
 
     Args:
         episodes: recordings of the task, with states.
-        task: tells which starts are at their goal already: those are left out.
+        task: decides which starts are already at their goal; these are left out.
         offset: from start to goal in the same episode [s]; None: any state of another episode.
-        lead: recorded time before a start that is repeated [s].
+        lead: recorded time before a start that is replayed [s].
         count: of pairs.
         seed: of the draw.
 
@@ -119,7 +119,7 @@ def draw_pairs(
         The pairs, and how many others were left out.
 
     Raises:
-        BagError: there are not as many.
+        BagError: there are fewer than ``count`` pairs.
 
     """
     rng = np.random.default_rng(seed)
@@ -176,7 +176,7 @@ def _rounds(starts: Sequence[np.ndarray], rng: np.random.Generator) -> Iterator[
 
 
 def _repeatable(episode: Episode, begin: np.ndarray) -> np.ndarray:
-    """Indices of the frames whose past, from the frames ``begin`` (n,) on, has its commands.
+    """Indices of the frames whose commands are known from the frames ``begin`` (n,) on.
 
     The first frame of an episode may lie before its first regular command.
     """
@@ -188,7 +188,7 @@ def _repeatable(episode: Episode, begin: np.ndarray) -> np.ndarray:
 
 
 def _pair(episode: Episode, begin: int, start: int, state: np.ndarray, goal: np.ndarray) -> Pair:
-    """Return the pair that repeats the frames ``begin``, of this state, to ``start``."""
+    """Return the pair that replays frames ``begin`` to ``start``, beginning in ``state``."""
     since, until = episode.stamps[begin], episode.stamps[start]
     # At equal times the frame was taken before the command.
     first, end = np.searchsorted(episode.action_stamps, [since, until])

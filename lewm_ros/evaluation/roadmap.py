@@ -20,7 +20,7 @@ from lewm_ros.errors import BagError, ModelError
 from lewm_ros.planning.roadmap import build, extend, measure
 from lewm_ros.progress import progress
 
-#: Most nodes: what a plan can afford to compare each predicted latent with.
+#: Largest number of nodes; a plan compares each predicted latent with all of them.
 NODES = 10_000
 
 
@@ -78,10 +78,10 @@ def build_roadmap(
 
     Args:
         bundle: written anew, its model unchanged.
-        encoded: from :func:`encode_bags`, read once the other arguments are found right.
+        encoded: from :func:`encode_bags`, read after the other arguments are checked.
         data: the bags; best those that the model was trained on.
         nodes: most nodes.
-        add: to the roadmap that the bundle has, in place of a new one.
+        add: extend the bundle's roadmap instead of building a new one.
 
     Raises BagError where the bags have no usable frames or are in the roadmap already, ModelError
     where no roadmap can be made of them or the bundle cannot be written.

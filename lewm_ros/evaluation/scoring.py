@@ -21,7 +21,7 @@ from lewm_ros.surprise.score import predict
 
 @dataclass(frozen=True)
 class Forecast:
-    """Frames of an episode, and what the model foresaw; those without a whole window are left out.
+    """Frames of an episode and their predictions; frames without a complete window are left out.
 
     n may be 0.
     """
@@ -78,9 +78,9 @@ def score_episode(
 ) -> Scores:
     """Score an episode with the monitor that surprise_node runs.
 
-    The engine's horizon must be at least ``horizon`` [blocks]. Equal to the node's scores where
-    commands have the stamps that they were recorded with. An event that lasts has no end; without
-    thresholds there are none.
+    The engine's horizon must be at least ``horizon`` [blocks]. The scores equal the node's if the
+    commands have the stamps that they were recorded with. An event that is still open has no end.
+    Without thresholds there are no events.
     """
     monitor = SurpriseMonitor.of_bundle(bundle, bundle.contract, engine, thresholds, horizon)
     rows, events = [], {}

@@ -9,13 +9,14 @@ from typing import Any
 
 from lewm_ros.evaluation.planability import SATURATED, Dimension, Planability
 
-#: A dimension shows where its effect is above the model's error and its squared error this many
-#: times that with its own commands: 1.7 and 4.1 or more in dimensions that reach their goals
-#: (reacher, push, cart, joints 1 and 2 of a planar arm), 0.97 and 2.6 at most in one that cannot
-#: (joint 3), 0.36 and 1.3 with commands 0.4 s off.
+#: A dimension shows in the latents if its effect exceeds the model's error by the first factor, and
+#: the squared error with swapped commands exceeds that with its own by the second one. Measured:
+#: 1.7 and 4.1 or more in dimensions that reach their goals (reacher, push, cart, joints 1 and 2 of
+#: a planar arm), 0.97 and 2.6 at most in one that cannot (joint 3), 0.36 and 1.3 with commands
+#: 0.4 s off.
 EFFECT, RATIO = 1.2, 3.0
-#: Precision of a command's dimension, as a share of what its commands vary by: 0.02 to 0.23 in
-#: those that reach their goals, 0.97 and more in four that do not.
+#: Precision of a command dimension relative to how far its commands vary: 0.02 to 0.23 in
+#: dimensions that reach their goals, 0.97 and more in four that do not.
 UNPLACED = 0.5
 #: Squared error one block ahead over that of copying: 0.02 to 0.2 in models that plan, 0.7 and 0.8
 #: in those of shuffled commands and of commands 0.4 s off.
@@ -41,14 +42,14 @@ VARIES = 0.01
 DELAY = 0.8
 #: Share of a block that a plan may take: the search ends there.
 PLAN = 0.7
-#: Share of the frames that may start no window for frames or commands that are missing, and
+#: Largest share of frames at which no window starts because frames or commands are missing, and
 #: largest ratio of the camera's period to that in training.
 LOST, SLOWER = 0.2, 1.2
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What has to be changed, and what is good to know. Ready where there are no problems."""
+    """Problems to fix, and remarks. The bundle is ready if there are no problems."""
 
     figures: Planability
     problems: list[str]
@@ -66,7 +67,7 @@ class Verdict:
 
 
 def judge(found: Planability) -> Verdict:
-    """Compare the figures with what is known of bundles that plan and bundles that do not."""
+    """Compare the figures with thresholds from bundles that can plan and bundles that cannot."""
     problems, warnings = [], []
     if found.delay is not None and abs(found.delay) > DELAY * found.block:
         problems.append(
@@ -101,7 +102,7 @@ def judge(found: Planability) -> Verdict:
 
 
 def _model(found: Planability) -> list[str]:
-    """What is wrong with predictions and commands."""
+    """Problems of predictions and commands."""
     error = found.prediction[0]
     if found.trained is not None and error > DIFFERS * found.trained:
         return [
@@ -137,7 +138,7 @@ def _model(found: Planability) -> list[str]:
                 precise += f', {d.alone:.2g} if {d.like} were known'
         problems.append(
             f'{d.name} does not show in the latents{how} (effect / error {d.effect:.2f}{precise}): '
-            f'{why}, and it will not be placed; crop or move the camera, or leave it out of the '
+            f'{why}, so it cannot be positioned; crop or move the camera, or leave it out of the '
             'contract'
         )
     if share > COPYING:
@@ -159,7 +160,7 @@ def _placed(dimension: Dimension) -> bool:
 
 
 def _remarks(found: Planability) -> list[str]:
-    """What does not keep a robot from moving."""
+    """Remarks: what does not prevent a robot from moving."""
     remarks = []
     if not found.roadmap and (found.order is None or found.order >= ORDER):
         remarks.append(

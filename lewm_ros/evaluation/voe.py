@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`lewm evaluate BUNDLE --voe`: what surprises the model, and what it does not notice.
 
-The LeWorldModel paper's violation of expectation, with the planner driving: episodes that are
-equal up to a moment, and then either go on or are perturbed.
+The violation-of-expectation test of the LeWorldModel paper, with the planner driving: episodes are
+equal up to a moment, and then either continue normally or are perturbed.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from lewm_ros.sim.collect import START, simulate
 from lewm_ros.sim.perturbations import DRIFT_PERIOD, PERTURBATIONS
 from lewm_ros.time import NS_PER_S
 
-#: Time in which an event is to be noticed: of abrupt kinds, and of those that grow slowly [s].
+#: Time in which an event must be detected, for abrupt kinds and for slowly growing ones [s].
 ABRUPT, SLOW = 1.0, DRIFT_PERIOD
-#: An episode goes on for so long after that [s].
+#: An episode continues for this long afterwards [s].
 REST = 1.5
-#: The monitor that is there for a kind which surprise may not see.
+#: The monitor for kinds that the surprise score may miss.
 MONITORS = {'freeze': 'frozen_camera', 'drift': 'drift'}
 
 
 class EncodedOnce:
-    """An engine that encodes equal images once: for planner and score, for all of a trial."""
+    """An engine that caches latents of equal images, shared by planner and score within a trial."""
 
     name: str
     provider: str
@@ -68,12 +68,12 @@ class EncodedOnce:
         return self._latents[key]
 
     def forget(self) -> None:
-        """Begin a trial: its images are others."""
+        """Clear the cache at the start of a trial."""
         self._latents.clear()
 
 
 class Trials:
-    """Runs trials of one task under the planner, new goals coming as in calibration data.
+    """Runs trials of one task under the planner, with new goals as in calibration data.
 
     Args:
         bundle: the model.
@@ -109,8 +109,8 @@ class Trials:
     ) -> tuple[Trial, dict[str, Trial]]:
         """Run an episode without an event, and for each kind one with such an event.
 
-        They are equal up to the event. It comes at any time of a goal, once there have been
-        scores for a while.
+        The episodes are equal up to the event. It occurs at a random time within a goal, once
+        there have been scores for a while.
         """
         manifest = self._bundle.manifest
         rng = np.random.default_rng(seed)
@@ -136,7 +136,10 @@ class Trials:
     def _drive(
         self, kind: str | None, time: float, seconds: float, phase: float
     ) -> tuple[Episode, int]:
-        """Run an episode, perturbed at the first command from ``time`` [s] on; stamp of that."""
+        """Run an episode, perturbed at the first command from ``time`` [s] on.
+
+        Returns the episode and the stamp of that command [ns].
+        """
         bundle, task = self._bundle, self._task
         size, crop = bundle.manifest.image_size, bundle.contract.camera.crop
         rate = 1 / bundle.manifest.camera_period
@@ -164,7 +167,7 @@ class Trials:
         return episode, moment
 
     def _trial(self, episode: Episode, usual: Episode, moment: int) -> Trial:
-        """Score an episode; what differs from the ``usual`` one can show what happened."""
+        """Score an episode; the first frame unlike the ``usual`` one can show the event."""
         scored = score_episode(
             self._bundle,
             self._engine,
@@ -192,7 +195,7 @@ class Trials:
 
 
 def watched(kind: str) -> float:
-    """Time in which an event of this kind is to be noticed [s]."""
+    """Time in which an event of this kind must be detected [s]."""
     return ABRUPT if PERTURBATIONS[kind].abrupt else SLOW
 
 

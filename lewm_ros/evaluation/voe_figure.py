@@ -63,7 +63,7 @@ def draw(
 
 
 def draw_expected(target: Path, kinds: dict[str, list[Trial]], imagination: Imagination) -> None:
-    """Draw a PNG: for each kind what was expected and seen at the strangest frame of a trial."""
+    """Draw a PNG: for each kind what was predicted and observed at the first trial's peak score."""
     rows = [
         imagination.expected(*trials[0].strangest, name=kind.replace('_', ' '))
         for kind, trials in kinds.items()

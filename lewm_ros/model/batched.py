@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rollout of :meth:`LeWorldModel.rollout` in few large kernels, for a GPU; the same function.
 
-On a GPU the number of kernels counts, not their arithmetic: 300 samples are few. So all frames of
-a window go through a layer at once, the query, key and value of all heads are one product, and
-the modulations of all actions and layers are one product at the start. Windows are computed whole;
-keys of earlier windows are not kept. Attention over at most H frames is written out, since the
-fused kernels are made for long sequences. :class:`lewm_ros.model.FastRollout` is the form for
-processors, with fewer operations in more, smaller products.
+With only some 300 samples, a GPU's time depends on the number of kernels, not on the arithmetic.
+All frames of a window therefore go through a layer at once, the query, key and value of all heads
+are one product, and the modulations of all actions and layers are one product at the start. Windows
+are recomputed as a whole, without a key-value cache. Attention over at most H frames is written
+out, since the fused kernels are made for long sequences. :class:`lewm_ros.model.FastRollout` is the
+form for CPUs, with fewer operations in more, smaller products.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class _Layer(nn.Module):
         self.widen = after_norm(mlp[1].weight, mlp[1].bias, mlp[0])
         self.narrow = Product(mlp[4].weight, mlp[4].bias)
         later = torch.full((window, window), float('-inf'), device=query.device).triu(1)
-        self.register_buffer('mask', later)  # (asking frame, frame that is looked at)
+        self.register_buffer('mask', later)  # (query frame, key frame)
 
     def forward(self, x: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
         """(S, T, W) states and (S, T, 6, W) modulation to the next states."""
@@ -61,7 +61,7 @@ class _Layer(nn.Module):
         return x + gate2 * self.narrow(functional.gelu(self.widen(h)))
 
     def _attend(self, h: torch.Tensor) -> torch.Tensor:
-        """(S, T, W) to (S, T, inner); index i asks and j is looked at."""
+        """(S, T, W) to (S, T, inner); i indexes queries, j keys."""
         time = h.shape[1]
         q, k, v = self.qkv(h).unflatten(-1, (3, self.heads, -1)).unbind(2)
         scores = (q[:, :, None] * k[:, None]).sum(-1)  # (S, i, j, heads)
@@ -89,10 +89,10 @@ class _Step(nn.Module):
 
 
 class BatchedRollout(nn.Module):
-    """Predicts what candidate plans lead to; float32, or products in bfloat16.
+    """Predicts the latents of candidate plans; in float32, or with products in bfloat16.
 
-    Built from a model's present weights and running statistics; it holds copies. ``step`` is
-    the module to compile.
+    Built from a model's current weights and running statistics; build it again if they change.
+    ``step`` is the module to compile.
 
     Args:
         model: in any mode, on the device that this is to run on.

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers that make a LeWorldModel; two presets of one set of classes."""
+"""Architecture settings of a LeWorldModel, and two named architectures."""
 
 from __future__ import annotations
 

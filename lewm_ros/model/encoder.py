@@ -116,8 +116,8 @@ class ViTEncoder(nn.Module):
 class ConvEncoder(nn.Sequential):
     """Four stride-2 convolutions and a linear layer: (B, 3, S, S) to (B, W).
 
-    Our stand-in for the ViT where a CPU has to train; the paper's ablation finds a
-    convolutional encoder on a par (App G, ResNet-18).
+    Our replacement for the ViT when training on a CPU; in the paper's ablation, a
+    convolutional encoder performs on par (App G, ResNet-18).
     """
 
     def __init__(self, config: ModelConfig) -> None:

@@ -2,17 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rollout of :meth:`LeWorldModel.rollout`, rearranged to do less; the same function.
 
-What changes is the order of sums only. While a window grows, keys and values of earlier frames
-stay valid and are kept; once it slides, every frame changes its position, so the whole window is
-computed again (keeping keys there would be another function). The modulation of an action is
+Only the order of summation changes. While a window grows, keys and values of earlier frames
+stay valid and are cached; once it slides, every frame changes its position, so the whole window is
+recomputed (reusing keys there would be another function). The modulation of an action is
 computed once, whatever the windows it appears in. Frames and blocks that all samples share are
 computed at batch 1. In the last layer a frame that is only attended to needs no more than its
 key and value. Affine parts of LayerNorm and BatchNorm, the 1 of (1 + scale), the 1/√d of the
-attention and the convolution of the action encoder are folded into the layers beside them.
+attention and the convolution of the action encoder are folded into the adjacent layers.
 
-Every frame of a window is its own (S, W) matrix and every layer its own product, the sum within
-a head a product with a 0/1 matrix: nothing is split, stacked or transposed, which is what the
-runtimes that execute the exported graph are slow at.
+Every frame of a window is a separate (S, W) matrix and every layer a separate product; the sum
+within a head is a product with a 0/1 matrix. Nothing is split, stacked or transposed, because the
+runtimes of the exported graph are slow at that.
 """
 
 from __future__ import annotations
@@ -114,9 +114,9 @@ class _Layer(nn.Module):
 
 
 class FastRollout(nn.Module):
-    """Predicts what candidate plans lead to; float32, or products in bfloat16.
+    """Predicts the latents of candidate plans; in float32, or with products in bfloat16.
 
-    Built from a model's present weights and running statistics; it holds copies.
+    Built from a model's current weights and running statistics; build it again if they change.
 
     Args:
         model: in any mode, on the device that this is to run on.
@@ -175,7 +175,7 @@ class FastRollout(nn.Module):
                 frames.append(self.input_proj(latents[-1]))
             modulations.append(self._modulation(actions[:, step]))
             count = min(len(frames), self.window)
-            if len(frames) <= self.window:  # nothing has moved: only what is new is computed
+            if len(frames) <= self.window:  # no position has changed: compute only new frames
                 state, new = growing, known if step == 0 else 1
             else:
                 state, new = _Window(len(self.layers)), count

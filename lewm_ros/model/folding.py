@@ -47,7 +47,7 @@ def after_norm(weight: torch.Tensor, bias: torch.Tensor | None, norm: nn.LayerNo
 
 
 class ActionCondition(nn.Module):
-    """An :class:`ActionEncoder` with its convolution folded in, and SiLU behind it."""
+    """An :class:`ActionEncoder` with its convolution folded in, followed by SiLU."""
 
     def __init__(self, encoder: Any) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class ActionCondition(nn.Module):
         self.last = Product(last.weight, last.bias)
 
     def forward(self, blocks: torch.Tensor) -> torch.Tensor:
-        """(..., k·A) to (..., W), what the modulations are products of."""
+        """(..., k·A) to (..., W), the input of the modulation layers."""
         return functional.silu(self.last(functional.silu(self.first(blocks))))
 
 
@@ -72,13 +72,13 @@ def fold_projector(projector: Projector, norm: nn.LayerNorm) -> tuple[Product, P
 
 
 def lower_precision(module: nn.Module, precision: torch.dtype) -> None:
-    """Turn the weights of all products in a module to a precision, in place."""
+    """Convert the weights of all products in a module to a precision, in place."""
     for part in module.modules():
         if isinstance(part, Product):
             part.to(precision)
 
 
 def check_context(frames: int, window: int) -> None:
-    """Raise ModelError unless a context has as many frames as the model reads."""
+    """Raise ModelError unless a context has between 1 and ``window`` frames."""
     if not 1 <= frames <= window:
         raise ModelError(f'context has {frames} frames: the model reads 1 to {window}')

@@ -15,8 +15,8 @@ from lewm_ros.model.predictor import ActionEncoder, Predictor
 class Projector(nn.Module):
     """Linear, BatchNorm, GELU, Linear; always float32.
 
-    Nearly constant features in front of the BatchNorm lose their differences in bfloat16, so
-    autocast is off inside.
+    Features that are nearly constant before the BatchNorm lose their differences in bfloat16, so
+    autocast is disabled inside.
     """
 
     def __init__(self, size_in: int, hidden: int, size_out: int) -> None:
@@ -39,8 +39,8 @@ class LeWorldModel(nn.Module):
 
     H is ``config.history``, D ``config.latent_size``, k·A ``config.block_size``. Pixels are
     normalised (imaging.normalise), actions are normalised blocks; the action at index i is
-    the one that leaves frame i. Where ``config.encoder`` is 'onnx', the encoder is a graph outside,
-    and what is given as pixels are its latents (B, T, D).
+    the one that leaves frame i. If ``config.encoder`` is 'onnx', the encoder is a separate ONNX
+    graph, and the pixels given here are its latents (B, T, D).
     """
 
     def __init__(self, config: ModelConfig) -> None:

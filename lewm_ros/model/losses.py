@@ -21,7 +21,7 @@ KNOTS = 17
 def random_directions(
     size: int, count: int, generator: torch.Generator | None = None, device: str = 'cpu'
 ) -> torch.Tensor:
-    """Draw (D, M) random unit columns, fresh for every step."""
+    """Draw M random unit vectors as columns (D, M); draw new ones at every step."""
     directions = torch.randn(size, count, generator=generator, device=device)
     return directions / directions.norm(dim=0)
 
@@ -42,9 +42,9 @@ def sigreg(
     Args:
         z: (T, B, D) latents, float32.
         directions: (D, M) unit columns.
-        ranks: processes, each of which has B samples of the batch.
-        mean_over_ranks: of their characteristic functions; the official code takes each one's
-            distance from the normal distribution alone.
+        ranks: number of processes, each with B samples of the batch.
+        mean_over_ranks: averages the characteristic functions over the processes; the official
+            code compares that of each process with the normal distribution separately.
 
     Returns:
         Scalar: about 1 for a standard normal batch whatever B, growing with B otherwise.

@@ -12,7 +12,7 @@ from lewm_ros.model.config import ModelConfig
 
 
 class ActionEncoder(nn.Module):
-    """A flattened block of k actions to one embedding of the predictor's width."""
+    """Maps a flattened block of k actions to one embedding of the predictor's width."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class ConditionalBlock(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The blocks, with a linear layer in where the latent is not of the blocks' width."""
+    """The blocks, after an input projection if latent size and block width differ."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

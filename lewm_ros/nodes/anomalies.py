@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The topic ``anomaly``: its quality of service, its messages, and what is open by them."""
+"""The topic ``anomaly``: its QoS profile, its messages, and the open anomalies they describe."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ EVENTS = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-#: ``header.frame_id`` of the message of a node that does not watch any more.
+#: ``header.frame_id`` of the message of a node that has stopped watching.
 ENDED = 'ended'
 
 
 def nothing_open(stamp: int) -> DiagnosticArray:
-    """Make the message of a node that begins to watch at ``stamp`` [ns]: it has no status."""
+    """Make the message of a node that starts watching at ``stamp`` [ns]; it has no status."""
     return DiagnosticArray(header=header(stamp))
 
 
 def not_watching(stamp: int) -> DiagnosticArray:
-    """Make the message of a node that ends to watch at ``stamp`` [ns]; what is open stays so."""
+    """Make the message of a node that stops watching at ``stamp`` [ns]; open events stay open."""
     return DiagnosticArray(header=header(stamp, ENDED))
 
 
 def describe(event: Event) -> str:
-    """Say what an edge means, for people."""
+    """Describe an edge in words."""
     unit = ' s' if event.kind in TIMED else ''
     if event.end is None:
         return (
@@ -84,10 +84,10 @@ def edge_message(event: Event, stamp: int, score: float, node: str, robot: str) 
 
 
 class EdgePublisher:
-    """Publishes edges so that what is open stays within reach of a late joiner.
+    """Publishes edges so that a late joiner still receives all open events.
 
-    The topic keeps its last messages only: an edge that opened an event is published again before
-    the edges of others have pushed it out. Safe to call from any thread.
+    The topic keeps only its last messages, so the opening edge of an open event is published again
+    before edges of other events displace it. Safe to call from any thread.
 
     Args:
         publisher: of the topic, with :data:`EVENTS`.
@@ -98,7 +98,7 @@ class EdgePublisher:
         self._publisher = publisher
         self._lock = threading.Lock()
         self._open: dict[int, DiagnosticArray] = {}
-        self._since = 0  # messages since those were published last
+        self._since = 0  # messages since the open edges were last published
 
     def publish(self, event: Event, edge: DiagnosticArray) -> None:
         """Publish the edge of an event."""
@@ -116,10 +116,10 @@ class EdgePublisher:
 
 
 class OpenAnomalies:
-    """What is open by the messages so far; false if nothing is.
+    """Anomalies that are open according to the messages so far; false if there are none.
 
     Attributes:
-        watched: whether a node watches, by the newest of them.
+        watched: whether a node is watching, according to the newest message.
 
     """
 
@@ -128,7 +128,7 @@ class OpenAnomalies:
         self._open: dict[str, str] = {}  # id → kind
 
     def take(self, message: DiagnosticArray) -> list[dict[str, str]]:
-        """Note an edge, or a node that begins or ends to watch; values of what is newly open."""
+        """Process an edge, or a node that starts or stops watching; return newly opened values."""
         opened = []
         self.watched = bool(message.status) or message.header.frame_id != ENDED
         if not message.status and self.watched:

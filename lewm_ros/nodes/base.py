@@ -32,7 +32,7 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 
 _REPORT_PERIOD = 1.0  #: of /diagnostics [s]
 _LEVEL_PERIOD = 0.1  #: how soon a change of level or lifecycle is reported [s]
-_LOOK_PERIOD = 0.5  #: how often it is looked at who else is on the topics [s]
+_LOOK_PERIOD = 0.5  #: how often other endpoints of the topics are checked [s]
 
 
 class LewmNode(ResourceNode):
@@ -52,9 +52,9 @@ class LewmNode(ResourceNode):
         self.finished: int | None = None
         self._configured = self._active = self._finalized = False
         self._loaded: dict[str, str] = {}  # hashes by kind: for /diagnostics
-        self._origin = 'no contract'  # the same by name: for the log
+        self._origin = 'no contract'  # the same as text, for the log
         self._hardware = ''
-        self._looked = 0.0  # at who else is on the topics
+        self._looked = 0.0  # last check of the topics' other endpoints [s, steady]
         self._parameters_made = Parameters(
             self, (*COMMON, *self.PARAMETERS), self._check_set, self._take_set
         )
@@ -88,10 +88,10 @@ class LewmNode(ResourceNode):
         return {}
 
     def check(self, values: dict[str, Any]) -> None:
-        """Raise LewmError where parameters to be set do not fit; only while configured."""
+        """Raise LewmError for invalid new parameter values; called only while configured."""
 
     def changed(self) -> None:
-        """Take new values of dynamic parameters over, while active; activate reads all anew."""
+        """Apply new values of dynamic parameters. Called only while active: activate reads all."""
 
     # For subclasses
 
@@ -104,7 +104,7 @@ class LewmNode(ResourceNode):
         return bundle, contract
 
     def load_contract(self) -> Contract:
-        """Load the contract alone; the bundle is read only where it has to supply it."""
+        """Load only the contract; the bundle is read only if it supplies the contract."""
         if self.params['bundle'] or not self.params['contract']:
             return self.load_bundle()[1]
         contract = Contract.load(find('contract', self.params['contract']))
@@ -112,7 +112,7 @@ class LewmNode(ResourceNode):
         return contract
 
     def release(self, *names: str) -> None:
-        """Forget attributes that configure and activate have set, as far as they came."""
+        """Delete attributes set by configure and activate, if present."""
         for name in names:
             vars(self).pop(name, None)
 
@@ -183,7 +183,7 @@ class LewmNode(ResourceNode):
             self.trigger_activate()
 
     def _try(self, hook: Callable[[], None]) -> str | None:
-        """Run a hook and return what went wrong; rclpy would swallow it without a word."""
+        """Run a hook and return its error text; rclpy would swallow the error silently."""
         try:
             hook()
         except LewmError as error:

@@ -31,16 +31,16 @@ from lewm_ros.time import NS_PER_S
 
 #: How long the stop command at the end may take to be delivered [s].
 DELIVERY_TIMEOUT = 0.2
-#: How often the publishers of what this node depends on are checked [s].
+#: How often the publishers of required topics are checked [s].
 CHECK_PERIOD = 1.0
-#: Share of a plan's commands that may be beyond the limits before a warning names its planner.
+#: Share of commands beyond the limits above which a warning names the planner.
 MOST_EXCEEDED = 0.1
-#: How long they may take to start before they count as missing [s].
+#: How long other nodes may take to start before they count as missing [s].
 START_TIMEOUT = 5.0
 
 
 class ControllerNode(LewmNode):
-    """Plays plans at the control rate, within the limits, and stops when in doubt."""
+    """Executes plans at the control rate, within the limits; stops if a plan must not run."""
 
     PARAMETERS = parameters_of(Reaction)
 
@@ -74,7 +74,7 @@ class ControllerNode(LewmNode):
         self._rate = Rate()
         self._slot = 0  # the timer first fires one period after its start
         self._anomalies = OpenAnomalies()
-        self._seen: set[str] = set()  # topics that somebody published
+        self._seen: set[str] = set()  # topics that have had a publisher
         self.subscribe(JointTrajectory, 'plan', self._on_plan, NEWEST)
         self.subscribe(Image, 'latent', self._on_latent, STREAM)
         self.subscribe(UInt32, 'episode', self._on_episode, LATCHED)
@@ -92,7 +92,7 @@ class ControllerNode(LewmNode):
         self.every(self._contract.period, self._tick)
 
     def check(self, values: dict[str, Any]) -> None:
-        """Refuse to slow positions down."""
+        """Refuse the anomaly reaction that slows down, for position commands."""
         from_values(Reaction, values).check(self._action)
 
     def changed(self) -> None:
@@ -174,7 +174,7 @@ class ControllerNode(LewmNode):
         self.conditions.set('anomaly', text)
 
     def _check_publishers(self) -> None:
-        """Warn about topics that move or stop the robot and that nobody publishes."""
+        """Warn about topics that move or stop the robot and have no publisher."""
         self.conditions.set('no plans', self._missing('plan', 'is planner_node running?'))
         self.conditions.set('no latents', self._missing('latent', 'is encoder_node running?'))
         text, reaction = None, self.params['on_anomaly']
@@ -192,7 +192,7 @@ class ControllerNode(LewmNode):
         self._check_limits()
 
     def _check_limits(self) -> None:
-        """Name a planner whose commands are beyond the limits."""
+        """Warn about a planner whose commands exceed the limits."""
         played, exceeded = self._loop.played - self._played, self._loop.exceeded - self._exceeded
         self._played, self._exceeded = self._loop.played, self._loop.exceeded
         text = None
@@ -206,7 +206,7 @@ class ControllerNode(LewmNode):
         self.conditions.set('exceeded', text)
 
     def _missing(self, name: str, remark: str) -> str | None:
-        """Return a text if nobody publishes a topic any more, or never did."""
+        """Return a text if a topic lost its publisher, or has none after the start-up time."""
         topic = self.resolve_topic_name(name)
         if self.count_publishers(topic):
             self._seen.add(topic)
@@ -216,7 +216,7 @@ class ControllerNode(LewmNode):
         return f'nobody publishes {topic}: {remark}'
 
     def _others_started(self) -> bool:
-        """Whether the other nodes have had their time to start."""
+        """Whether the start-up time of the other nodes is over."""
         return monotonic() - self._start >= START_TIMEOUT
 
     def _tick(self) -> None:
@@ -237,7 +237,7 @@ class ControllerNode(LewmNode):
         self._command.publish(action_message(command, self._action, stamp, self._period))
 
     def _count(self, began: float) -> None:
-        """Count ticks by the schedule: one that was never served counts as not on time."""
+        """Count ticks by the schedule: a missed tick counts as not on time."""
         period = self._contract.period
         slot = int((began - self._start) / period)
         self._ticks += max(slot - self._slot, 0)

@@ -14,13 +14,13 @@ from rclpy.node import Node
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
-#: A condition lasts so long after it was last reported, and its log lines are as far apart [s].
+#: How long a condition stays after its end, and shortest time between its log lines [s].
 HOLD = 1.0
 
 
 @dataclass
 class _Condition:
-    """What is wrong, until when."""
+    """A condition and when it ended."""
 
     level: int
     text: str
@@ -31,8 +31,8 @@ class _Condition:
 class Conditions:
     """Named conditions of a node; each is logged when it begins and when it ends.
 
-    One that comes and goes with every message lasts: it ends once it has been away for a second.
-    A name is logged once a second at most. Safe to call from any thread.
+    A condition that comes and goes with every message stays active: it ends once it has been absent
+    for a second. A name is logged at most once a second. Safe to call from any thread.
 
     Args:
         node: whose logger is used.
@@ -87,7 +87,7 @@ class Conditions:
         self._said[key] = now
 
     def clear(self, key: str | None = None) -> None:
-        """Forget a condition, or all, silently: who would know whether it lasts was stopped."""
+        """Remove one condition, or all, silently: the code that would update it has stopped."""
         with self._lock:
             if key is None:
                 self._active.clear()

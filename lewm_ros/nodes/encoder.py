@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""encoder_node: each camera frame becomes a latent, once, for everything that follows."""
+"""encoder_node: encodes each camera frame into a latent, once for all other nodes."""
 
 from __future__ import annotations
 
@@ -32,22 +32,23 @@ from lewm_ros.time import NS_PER_S
 
 #: A silence of the camera is reported after this long [s].
 FRAME_TIMEOUT = 2.0
-#: The warning about bad frames ends when none came for this long [s].
+#: The warning about bad frames ends after this time without one [s].
 BAD_FRAME_HOLD = 2.0
-#: So long after activation the latched goals of others have arrived [s].
+#: Time after activation until latched goals have arrived [s].
 DISCOVERY_TIME = 1.0
 
 
 class EncoderNode(LewmNode):
     """Encodes camera frames and goal images on one worker; the newest of each wins.
 
-    A goal comes by ``goal_image``, ``goal_image/compressed``, from a file or by ``~/set_goal``,
-    always through the worker. It waits for the first frame, which its size has to agree with. One
-    that is refused changes nothing. What is pursued is latched on ``goal_latent`` and, for those
-    who show it, on ``goal_image/accepted``, which nobody else publishes.
+    A goal arrives on ``goal_image`` or ``goal_image/compressed``, from a file, or by
+    ``~/set_goal``; the worker always handles it. It waits for the first frame, whose size it must
+    match. A refused goal changes nothing. The active goal is latched on ``goal_latent`` and, for
+    display, on ``goal_image/accepted``, which only this node publishes.
 
-    What was there before the node was active (the file, a latched image) is a first goal only:
-    it waits as long as a planner has a goal, so that an encoder that starts again exchanges none.
+    A goal from before the node was active (the file, a latched image) counts only as a first goal.
+    It waits while a planner has a goal, so that restarting this node does not change the active
+    goal.
     """
 
     PARAMETERS = (
@@ -97,7 +98,7 @@ class EncoderNode(LewmNode):
         self._worker = self.worker('encoder', self._encode)
         self._model.publish(String(data=self._bundle.hash))
         camera = self.subscribe_to_camera(self._contract.camera, self._on_image, 5, ONE_CAMERA)
-        self._topic: str = camera.topic_name  # after remapping: the name that a user looks for
+        self._topic: str = camera.topic_name  # after remapping: the name that a user sees
         if self._goal_file is not None:  # before a goal_image, which replaces it
             self._request('first goal', self._goal_file)
         for kind, topic in (Image, 'goal_image'), (CompressedImage, 'goal_image/compressed'):
@@ -149,7 +150,7 @@ class EncoderNode(LewmNode):
             message.header.stamp = to_time(published)
         if published >= self._activated[0]:
             self._request('goal', message)
-        elif published > self._first_goal:  # topics are heard in any order: the newer one counts
+        elif published > self._first_goal:  # topics arrive in any order: the newer goal counts
             self._first_goal = published
             self._request('first goal', message)
 
@@ -187,7 +188,7 @@ class EncoderNode(LewmNode):
                 return
             state = self._planner_state
             if state is None and self.count_publishers('goal_status'):
-                return  # it will publish it
+                return  # the planner will publish it
             if state not in (None, GoalState.NONE.value):
                 text = (
                     'a goal of before this node was active waits, since planner_node has one: '

@@ -29,7 +29,7 @@ from lewm_ros.robot.settings import from_values
 from lewm_ros.surprise.events import Event
 from lewm_ros.view.imagination import Imagination
 
-#: What is kept in memory at most [bytes]: 640x480 at 30 Hz for nine seconds.
+#: Largest size of the buffer in memory [bytes]: 640x480 at 30 Hz for nine seconds.
 RING = 256e6
 #: Events that may wait to be written.
 WAITING = 4
@@ -38,7 +38,7 @@ EXPECTED = 'expected.png'
 
 
 class Evidence:
-    """Listens to the topics of a bag while the node is active, and writes one when asked to.
+    """Buffers the topics of a bag while the node is active, and writes a bag when asked to.
 
     Raises BagError where the folder cannot be made.
     """
@@ -82,10 +82,10 @@ class Evidence:
     def save(
         self, event: Event, edge: DiagnosticArray, stamp: int, latents: np.ndarray | None
     ) -> None:
-        """Have what is in memory now written, and the edge with it. Does not wait.
+        """Write the current buffer and the edge to a bag in the background.
 
-        With latents (2, D), expected and seen, and a decoder in the bundle, an image of them and
-        of the frame of ``stamp`` [ns] too.
+        Given latents (2, D), predicted and observed, and a decoder in the bundle, it also writes an
+        image of them and of the frame at ``stamp`` [ns].
         """
         messages = self._ring.snapshot()
         messages.append((self._anomaly, self._node.now(), serialize_message(edge)))
@@ -126,7 +126,7 @@ class Evidence:
         return cv2.imencode('.png', image[..., ::-1])[1].tobytes()
 
     def _frame(self, messages: list[Message], stamp: int) -> np.ndarray | None:
-        """Find the frame of a stamp, as the model sees it; None where it is not there."""
+        """Find the frame of a stamp, preprocessed as for the model; None if it is missing."""
         kind, topic = message_class(self._camera.type), self._images.topic
         for channel, received, data in reversed(messages):
             if channel.topic != topic:

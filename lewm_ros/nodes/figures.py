@@ -17,7 +17,7 @@ from lewm_ros.time import NS_PER_S
 
 
 class Reasons:
-    """Counts by reason. Thread safe, and bounded: a text that is new every time cannot grow it."""
+    """Counts by reason. Thread safe, and bounded even if every reason is a new text."""
 
     KEPT = 20
 
@@ -34,7 +34,7 @@ class Reasons:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Sum of all counts."""
         with self._lock:
             return sum(self._counts.values())
 
@@ -76,7 +76,7 @@ class Rate:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._times: deque[float] = deque(maxlen=round(2000 * self.WINDOW))  # twice what may be
+        self._times: deque[float] = deque(maxlen=round(2000 * self.WINDOW))  # twice the highest
 
     def add(self) -> None:
         """Note that it happened now. Thread safe."""
@@ -84,7 +84,7 @@ class Rate:
 
     @property
     def hz(self) -> float:
-        """Times per second; of the time since the start while that is shorter."""
+        """Events per second, over the window or the time since the start if that is shorter."""
         now = time.monotonic()
         window = min(self.WINDOW, now - self._began)
         recent = sum(t > now - window for t in list(self._times))
@@ -92,10 +92,10 @@ class Rate:
 
 
 class StampRate:
-    """How often stamps come [Hz], by the stamps: over the last seconds of their own clock.
+    """Rate of stamps [Hz], over the last seconds of the stamps' own clock.
 
-    The order of a few does not matter, nor does one that comes twice. A jump by more than half
-    of the window, a pause too, starts over.
+    Reordered stamps and duplicates do not matter. A jump by more than half of the window, or a
+    pause of that length, starts over.
 
     Args:
         window: how far back is counted [s].
@@ -124,7 +124,7 @@ class StampRate:
 
     @property
     def hz(self) -> float:
-        """Stamps per second; NaN as long as they do not fill the window."""
+        """Stamps per second; NaN until they fill the window."""
         span = self._stamps[-1] - self._stamps[0] if self._stamps else 0
         if span < self._window:
             return float('nan')

@@ -1,15 +1,15 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the stamps of camera frames tell: their rate against training's, and another clock."""
+"""Checks the stamps of camera frames: their rate against training, and their clock."""
 
 from __future__ import annotations
 
 from lewm_ros.nodes.figures import StampRate
 from lewm_ros.time import APART, NS_PER_S, origin_hint, side
 
-#: A camera is slow below the first share of its rate in training, and no more from the second on.
+#: A camera counts as slow below the first share of its training rate, until it reaches the second.
 SLOW, FAST_ENOUGH = 0.8, 0.9
-#: Its rate is that of so many seconds [s], or of so many frames where they last longer.
+#: Its rate is measured over this time [s], or over this many frames if they take longer.
 RATE_SECONDS, RATE_FRAMES = 5.0, 20
 
 
@@ -25,11 +25,11 @@ class FrameStamps:
         self._trained = 1 / period
         self._rate = StampRate(max(RATE_SECONDS, RATE_FRAMES * period))
         self._slow = False
-        self._newest: float | None = None  # the least offset since the last look [s]
-        self._offset = 0.0  # that at the last look with a frame
+        self._newest: float | None = None  # smallest offset since the last check [s]
+        self._offset = 0.0  # the same at the last check that had a frame [s]
 
     def add(self, stamp: int, received: int) -> None:
-        """Note the stamp of a frame, and when it came by the node's clock [ns]."""
+        """Add the stamp of a frame and its receive time by the node's clock [ns]."""
         self._rate.add(stamp)
         offset = (stamp - received) / NS_PER_S
         self._newest = offset if self._newest is None else min(self._newest, offset, key=abs)
@@ -40,7 +40,7 @@ class FrameStamps:
         self._newest, self._offset = None, 0.0
 
     def slow(self, topic: str) -> str | None:
-        """Say that the camera of a topic is slower than in training: contexts lack frames then."""
+        """Warn if the camera of a topic is slower than in training: contexts then lack frames."""
         rate = self._rate.hz
         self._slow = rate < (FAST_ENOUGH if self._slow else SLOW) * self._trained
         if not self._slow:
@@ -51,7 +51,7 @@ class FrameStamps:
         )
 
     def other_clock(self, topic: str) -> str | None:
-        """Say how far the frames of a topic, since the last call, are from the node's clock."""
+        """Warn if the frames of a topic since the last call are stamped by another clock."""
         if self._newest is not None:
             self._offset, self._newest = self._newest, None
         if abs(self._offset) <= APART:

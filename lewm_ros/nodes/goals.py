@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The topic ``goal_status``, what is wrong with goals and plans, and the file of a first goal."""
+"""The topic ``goal_status``, warnings about goals and plans, and the file of a first goal."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ GOAL_FILE_LIMIT = 1 << 26
 
 
 def goal_message(goal: Goal, outlook: Outlook | None, robot: str, stamp: int) -> DiagnosticArray:
-    """Make the message that says how a robot, by its contract's name, stands to its goal.
+    """Make the goal status message of a robot; ``robot`` is its contract's name.
 
-    One status 'goal' whose message is the state; ``stamp`` is the time of the message [ns]. The
-    outlook of the newest plan adds ``time_to_goal`` [s], ``reachable`` (true, false or unknown)
-    and ``reason``, empty where it is true.
+    It has one status 'goal' whose message is the state; ``stamp`` is the time of the message [ns].
+    The outlook of the newest plan adds ``time_to_goal`` [s], ``reachable`` (true, false or unknown)
+    and ``reason``, empty if it is true.
     """
     values = {
         'goal_stamp': str(goal.stamp),
@@ -54,20 +54,20 @@ def goal_message(goal: Goal, outlook: Outlook | None, robot: str, stamp: int) ->
 
 
 def time_to_goal(message: DiagnosticArray) -> float:
-    """Return the time to the goal [s] of what :func:`goal_message` made; NaN where it has none."""
+    """Return the time to the goal [s] in a message of :func:`goal_message`; NaN if it has none."""
     told = [values_of(status).get('time_to_goal', 'nan') for status in message.status]
     return float(told[0]) if told else float('nan')
 
 
 def roadmap_text(outlook: Outlook | None) -> str | None:
-    """Say what is wrong with the goal or the newest frame; None without a roadmap."""
+    """Describe the roadmap's problem with the goal or the newest frame; None if there is none."""
     if outlook is None or outlook.on_map:
         return None if outlook is None else outlook.problem
     return f'{outlook.problem}: planning by the latent distance alone'
 
 
 def timeout_text(goal: Goal) -> str | None:
-    """Say that a goal was given up; None where it was not."""
+    """Report that a goal timed out; None if it did not."""
     if goal.state is not GoalState.TIMEOUT:
         return None
     return (
@@ -78,10 +78,11 @@ def timeout_text(goal: Goal) -> str | None:
 
 
 def late_text(start: int, frame: int, began: int, published: int) -> str | None:
-    """Say why a plan came after its start, and what helps; None where it did not.
+    """Explain why a plan was published after its start, and the remedy; None if it was in time.
 
-    All times [ns]: start of the plan, stamp of its newest frame, begin of the search, publication.
-    No search is fast enough where the start was over before it: the camera's clock is behind.
+    All times [ns]: start of the plan, stamp of its newest frame, start of the search, publication.
+    If the search began after the plan's start, no search is fast enough: the frames are delayed, or
+    the camera's clock is behind.
     """
     if published <= start:
         return None
@@ -97,7 +98,7 @@ def late_text(start: int, frame: int, began: int, published: int) -> str | None:
 def encoding_text(
     goal: Image | CompressedImage, frame: Image | CompressedImage, topic: str
 ) -> str | None:
-    """Say that a goal may have other colours than the frames of the camera's topic.
+    """Warn that a goal may have other colours than the frames of the camera's topic.
 
     None where both messages have the same encoding, or each has one that names its channels.
     """

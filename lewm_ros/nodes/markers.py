@@ -14,7 +14,7 @@ from lewm_ros.view.canvas import INK, LEVELS, PAPER, Colour
 from lewm_ros.view.scale import decades, height
 from lewm_ros.view.trace import Snapshot
 
-#: RViz removes markers that are not renewed: a dead node must leave no green bar [s].
+#: RViz removes markers after this time, so that a dead node leaves no green bar [s].
 LIFETIME = 2
 LENGTH, THICKNESS = 1.0, 0.1  #: of the bar [m]
 AHEAD = 1.0  #: in front of the camera [m]
@@ -36,7 +36,7 @@ def gauge(snapshot: Snapshot, head: Header) -> MarkerArray:
     if not snapshot.scores.size:
         filled = 0.0
     colour = LEVELS[snapshot.level]
-    # A box of no length would be refused: 1 mm is always there.
+    # RViz rejects a box of zero length, so the bar is at least 1 mm long.
     markers = [
         _box(head, 'track', LENGTH / 2, (LENGTH, THICKNESS, 0.02), INK, 0.4),
         _box(head, 'score', filled / 2, (max(filled, 0.001), THICKNESS, 0.04), colour),

@@ -37,9 +37,9 @@ def stamp_of(message: Any) -> int:
 
 
 def is_frame_of(stamp: int, frame: int, camera: Camera) -> bool:
-    """Whether a frame [ns] is the one that a latent's stamp means.
+    """Whether a frame [ns] is the one that a latent was computed from.
 
-    Each node has its own receive times, which frames count by under ``camera.stamp: log``.
+    With ``camera.stamp: log`` frames have receive times, which differ from node to node.
     """
     return abs(stamp - frame) <= (RECEIVED_APART if camera.stamp == 'log' else 0)
 
@@ -232,7 +232,7 @@ def read_action(
 
 
 def _bytes(values: np.ndarray) -> array:
-    """The one form of uint8[] that every distribution's message classes take without a copy."""
+    """Return the uint8[] type that the message classes of all distributions take without a copy."""
     data = array('B')
     data.frombytes(np.ascontiguousarray(values).tobytes())
     return data

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The base of the nodes that read latents: one stream of observations, checked and kept."""
+"""Base class of the nodes that read latents: checks and stores one stream of observations."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from lewm_ros.time import NS_PER_S
 class ObserverNode(LewmNode):
     """Keeps the history of latents and executed actions of the present episode.
 
-    No latent is taken before the encoder has announced the same model as this node's bundle.
-    Everything kept is cleared when the episode changes, the model changes or the clock jumps
-    back; ``self.generation`` counts these. ``self.lock`` guards the history, and everything
-    that callbacks share with a worker.
+    Latents are ignored until the encoder announces the same model as this node's bundle. The
+    history is cleared when the episode changes, the model changes or the clock jumps back;
+    ``self.generation`` counts these resets. ``self.lock`` guards the history and everything that
+    callbacks share with a worker.
     """
 
     def configure(self) -> None:
@@ -77,10 +77,10 @@ class ObserverNode(LewmNode):
         }
 
     def observed(self, stamp: int, latent: np.ndarray) -> None:
-        """Take note of a new latent (D,) that is in the history now. Must not compute."""
+        """Handle a new latent (D,), already in the history. Must not do heavy computation."""
 
     def forgotten(self) -> None:
-        """Take note that the history was cleared; called with the lock held."""
+        """Handle a cleared history; called with the lock held."""
 
     @property
     def model_differs(self) -> bool:
@@ -93,11 +93,11 @@ class ObserverNode(LewmNode):
         return self._model == self.bundle.hash
 
     def make_history(self) -> History:
-        """Make what observes the robot; return its history, which this base fills."""
+        """Create the agent or monitor; return its history, which this class fills."""
         raise NotImplementedError
 
     def engine_options(self) -> dict[str, Any]:
-        """What this node asks of its engine; see :func:`lewm_ros.engines.load_engine`."""
+        """Engine options of this node; see :func:`lewm_ros.engines.load_engine`."""
         return {'threads': self.params['threads'], 'horizon': 1}
 
     def _forget(self) -> None:
@@ -131,7 +131,7 @@ class ObserverNode(LewmNode):
             self.history.append_action(stamp, values)
 
     def _follow_clock(self, stamp: int, newest: int | None, what: str) -> None:
-        """Begin anew where a stamp is more than a block before the newest one."""
+        """Clear the history if a stamp is more than a block before the newest one."""
         if newest is not None and stamp < newest - self.block:
             self.get_logger().warning(
                 f'time of {what} jumped back by {(newest - stamp) / NS_PER_S:.2f} s: history '

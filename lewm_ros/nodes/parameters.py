@@ -36,9 +36,9 @@ _TYPE_NAMES = {
 class Parameter:
     """One parameter of a node.
 
-    The type is that of ``default``. ``low`` and ``high`` are inclusive; every number has both, for
-    a range refuses NaN too. A ``dynamic`` one can be set while the node runs; all others are
-    read-only after start, because the node reads them when it is configured.
+    The type is that of ``default``. ``low`` and ``high`` are inclusive; every number has both,
+    because a range also rejects NaN. A ``dynamic`` parameter can be set while the node runs. All
+    others are read-only after start, because the node reads them when it is configured.
     """
 
     name: str
@@ -99,23 +99,23 @@ def parameters_of(config: type) -> tuple[Parameter, ...]:
 
 
 def takes(node: Node, name: str) -> bool:
-    """Whether a node has a parameter, or may have it once its topics are there."""
+    """Whether a node has a parameter, or may declare it once its topics exist."""
     return node.has_parameter(name) or name.split('.')[0] == 'qos_overrides'
 
 
 class Parameters:
-    """The parameters of a node: declared, and watched for what is set at run time.
+    """Declares the parameters of a node and handles changes at run time.
 
-    A set, of one or of several at once, is refused as a whole with a reason, or taken.
+    Setting one or several parameters is atomic: all are accepted, or all rejected with a reason.
 
     Args:
         node: who declares them.
         parameters: what to declare.
-        check: called with all values before some are set; raises LewmError to refuse.
+        check: called with all values before some are set; raises LewmError to reject them.
         changed: called after some were set.
 
     Attributes:
-        values: by name; replaced, never changed, by a set.
+        values: by name; the dict is replaced on a change, never modified.
 
     Raises ConfigError for a start value of the wrong type, out of range or not among the
     choices.
@@ -159,7 +159,7 @@ class Parameters:
             self._changed()
 
     def _own(self, given: Sequence[rclpy.parameter.Parameter[Any]]) -> dict[str, Any]:
-        """Leave ROS's own out, such as use_sim_time and the QoS overrides."""
+        """Filter out ROS's own parameters, such as use_sim_time and the QoS overrides."""
         return {p.name: p.value for p in given if p.name in self._parameters}
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Who else is on a node's topics: another type, a publisher too many, nobody who listens.
+"""Checks the other endpoints of a node's topics: wrong type, extra publishers, no subscriber.
 
 The middleware connects only endpoints of the same type, and says nothing where types differ.
 """
@@ -19,12 +19,13 @@ from lewm_ros.nodes.diagnostics import Conditions
 if TYPE_CHECKING:
     from lewm_ros.nodes.qos import Endpoint
 
-#: A number of nodes is reported once it has lasted this long [s]: others may be starting, and a
-#: node that was killed and restarted is listed twice until its lease (config/fastdds.xml) ends.
+#: A wrong number of publishers or subscribers is reported after this time [s]: other nodes may be
+#: starting, and a node that was killed and restarted is listed twice until its lease
+#: (config/fastdds.xml) ends.
 CONFIRMED = 2.5
-#: Nodes of the same namespace that subscribe to commands and move nothing; sim_node is a robot.
+#: Nodes of the same namespace that may subscribe to commands but are no robot; sim_node is a robot.
 _LISTENERS = NODES.keys() - {'sim_node'}
-#: How the names of tools begin that record or show commands.
+#: Name prefixes of tools that record or show commands.
 _TOOLS = ('rosbag2_recorder', '_ros2cli')
 #: Publishes plans of its own, but only while the planner is inactive.
 _STAND_IN = 'trial_node'
@@ -63,7 +64,7 @@ class Peers:
                 self._conditions.set(key, text)
 
     def _find(self, endpoints: Iterable[Endpoint]) -> dict[str, str]:
-        """Return what differs by the key of its condition."""
+        """Return the problems found, by the key of their conditions."""
         types = dict(self._node.get_topic_names_and_types())
         found: dict[str, str] = {}
         for endpoint in endpoints:
@@ -78,7 +79,7 @@ class Peers:
         return found
 
     def _other_type(self, endpoint: Endpoint) -> str | None:
-        """Name those on the other side that use another type."""
+        """Report the endpoints on the other side that use another type."""
         if endpoint.side == 'publisher':
             others, does, we = self._listeners(endpoint.topic), 'subscribes to', 'publish'
         else:
@@ -93,7 +94,7 @@ class Peers:
         )
 
     def _crowd(self, endpoint: Endpoint) -> str | None:
-        """Name the publishers where there are more than one."""
+        """Report the publishers if there are several."""
         publishers = [p for p in self._publishers(endpoint.topic) if p.node_name != _STAND_IN]
         if len(publishers) < 2:
             return None
@@ -103,7 +104,7 @@ class Peers:
         )
 
     def _unheard(self, endpoint: Endpoint) -> str | None:
-        """Say that no robot listens, not of another type either."""
+        """Report that no robot subscribes, whatever the type."""
         for other in self._listeners(endpoint.topic):
             name = other.node_name
             ours = name in _LISTENERS and other.node_namespace == self._node.get_namespace()

@@ -32,16 +32,16 @@ from lewm_ros.robot.history import Context, History
 from lewm_ros.robot.settings import from_values
 from lewm_ros.time import NS_PER_S
 
-#: Without a goal or a usable context for this long, the node warns about what is missing [s].
+#: The node warns about a missing goal or usable context after this time [s].
 MISSING_AFTER = 2.0
 #: How often it is checked whether a goal's time is over [s].
 GOAL_PERIOD = 0.1
 
 
 class PlannerNode(ObserverNode):
-    """Plans on a worker whenever enough of the last plan is played, or the goal changed.
+    """Plans on a worker whenever enough of the last plan has been executed, or the goal changes.
 
-    A reached goal is held by planning on; after a timeout nothing is planned until another goal.
+    Planning continues to hold a reached goal. After a timeout it stops until another goal arrives.
     """
 
     PARAMETERS = (
@@ -84,12 +84,12 @@ class PlannerNode(ObserverNode):
         return self._agent.history
 
     def deactivate(self) -> None:
-        """Publish that nothing is pursued any more."""
+        """Publish that there is no active goal."""
         self._agent.goal.clear()
         self._publish_goal_status()
 
     def check(self, values: dict[str, Any]) -> None:
-        """Refuse settings that make no search."""
+        """Reject settings that do not make a valid search."""
         from_values(PlannerConfig, values)
 
     def changed(self) -> None:
@@ -127,7 +127,7 @@ class PlannerNode(ObserverNode):
         }
 
     def engine_options(self) -> dict[str, Any]:
-        """All cores but one unless told otherwise, and no longer rollouts than planning needs."""
+        """Use all cores but one by default, and rollouts only as long as planning needs."""
         return {
             'threads': self.params['threads'] or max(len(os.sched_getaffinity(0)) - 1, 1),
             'precision': self.params['precision'],
@@ -181,14 +181,14 @@ class PlannerNode(ObserverNode):
             self._publish_latents(request, plan)
 
     def _publish_latents(self, request: PlanRequest, plan: Plan) -> None:
-        """Say what the plan is expected to lead to: now, after each block, and the goal."""
+        """Publish the plan's predicted latents: now, after each block, and the goal."""
         context = request.context
         ahead = self._planner.foresee(context, request.committed, plan)
         rows = np.concatenate([context.latents[-1:], ahead, request.goal[None]])
         self._latents.publish(vector_message(rows, header(context.stamp)))
 
     def _check_goal(self) -> None:
-        """Give a goal up whose time is over; say where there is none."""
+        """Time the goal out if its time is over; report if there is no goal."""
         now = time.monotonic()
         with self.lock:
             expired = self._agent.goal.expire(now)
@@ -199,7 +199,7 @@ class PlannerNode(ObserverNode):
             text = f'no goal on {topic} (publishers: {self.count_publishers(topic)})'
         self.conditions.set('goal', text, OK)  # a robot without a goal stands still on purpose
         if expired:
-            # What a plan lacked does not matter any more.
+            # What planning lacked does not matter without a goal.
             self._fruitless_since = None
             self.conditions.set('context', None)
             self.conditions.set('late', None)
@@ -207,7 +207,7 @@ class PlannerNode(ObserverNode):
 
     def _publish_goal_status(self) -> None:
         goal = self._agent.goal
-        with self._status_lock:  # both threads publish: the newest state has to be the last word
+        with self._status_lock:  # two threads publish: the newest state must come last
             outlook = self._agent.outlook
             self.conditions.set('goal timeout', timeout_text(goal))
             self.conditions.set('roadmap', roadmap_text(outlook))

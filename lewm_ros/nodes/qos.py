@@ -1,10 +1,10 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Quality of service: what a user may change, and what does not fit, said by name.
+"""Quality of service: overrides by the user, and reports of incompatible endpoints.
 
-A subscription that asks for more than a publisher offers gets nothing from it. The middleware
-reports that as an event without a name; here it becomes a condition that names both sides, the
-policy and the remedy, for as long as it lasts.
+A subscription that requests more than a publisher offers receives nothing from it. The middleware
+reports this as an event that does not name the other node. Here it becomes a condition that names
+both sides, the policy and the remedy, for as long as it lasts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from lewm_ros.nodes.diagnostics import Conditions
 from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.nodes.peers import Peers, type_name
 
-#: Of every node that shows or encodes what the camera publishes.
+#: Parameter of every node that shows or encodes the camera image.
 IMAGE_RELIABILITY = Parameter(
     'image_reliability',
     'best_effort',
@@ -63,7 +63,7 @@ def image_qos(reliability: str, depth: int) -> QoSProfile:
 
 @contextmanager
 def overrides_of(topic: str) -> Iterator[None]:
-    """Name the topic where its ``qos_overrides`` are wrong. Raises ConfigError."""
+    """Raise ConfigError naming the topic if its ``qos_overrides`` are wrong."""
     try:
         yield
     except (InvalidQosOverridesError, InvalidParameterTypeException, RuntimeError) as error:
@@ -83,10 +83,10 @@ class Endpoint:
         topic: fully resolved.
         side: 'publisher' or 'subscription'.
         type: such as sensor_msgs/msg/Image.
-        qos: what it offers or asks for.
-        remedy: what to do where reliabilities do not fit; empty: set the ROS override.
-        alone: what to do where the topic has several publishers; empty: it may.
-        heard: what to do where nobody listens but nodes like these; empty: nobody needs to.
+        qos: offered or requested profile.
+        remedy: what to do if the reliabilities are incompatible; empty: set the ROS override.
+        alone: what to do if the topic has several publishers; empty: it may have several.
+        heard: what to do if only nodes of this package and tools subscribe; empty: that is fine.
 
     """
 
@@ -99,7 +99,7 @@ class Endpoint:
     heard: str = ''
 
     def mismatch(self, node: Node) -> str | None:
-        """Say which other node's QoS does not fit this one's, and what helps; None if all do."""
+        """Name a node with incompatible QoS, and the remedy; None if all are compatible."""
         if self.side == 'publisher':
             others = node.get_subscriptions_info_by_topic(self.topic)
         else:
@@ -142,14 +142,14 @@ class Endpoint:
 
 
 class Endpoints:
-    """Creates what a node publishes and subscribes to, with overrides and mismatches said.
+    """Creates publishers and subscriptions of a node, with QoS overrides and mismatch reports.
 
-    A mismatch of QoS is a condition from the middleware's event on, until the other side is gone;
-    who else is on the topics is looked up (:class:`~lewm_ros.nodes.peers.Peers`).
+    A QoS mismatch is a condition from the middleware's event on until the other side is gone. The
+    other endpoints of the topics are looked up (:class:`~lewm_ros.nodes.peers.Peers`).
 
     Args:
         node: whose endpoints they are.
-        conditions: where mismatches are said.
+        conditions: where mismatches are reported.
 
     """
 
@@ -210,7 +210,7 @@ class Endpoints:
             )
 
     def forget(self, topic: str, side: str) -> None:
-        """Take note that an endpoint was destroyed."""
+        """Forget a destroyed endpoint."""
         self._made.pop((topic, side), None)
         if (topic, side) in self._suspects:
             self._suspects.remove((topic, side))
@@ -232,7 +232,7 @@ class Endpoints:
         return endpoint
 
     def _suspect(self, endpoint: Endpoint) -> Callable[[Any], None]:
-        """Return the callback of the event, which says neither who nor when it is over."""
+        """Return the mismatch event callback; the event names no node and has no end."""
 
         def suspect(event: Any) -> None:
             self._suspects.add((endpoint.topic, endpoint.side))

@@ -1,10 +1,10 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""recorder_node: what the robot and the nodes around it say, as it comes, into a bag.
+"""recorder_node: records the messages of the robot and the other nodes into a bag.
 
-A callback takes the serialised bytes, notes when they came and puts them into the queue of the one
-thread that writes. Only those whose joints go by place are decoded, to see their order. A
-topic is subscribed to once it has a publisher, with the quality of service that this one offers.
+A callback takes the serialised bytes, notes their receive time and puts them into the queue of the
+writer thread. Only messages whose joints are read by index are decoded, to check their order. A
+topic is subscribed to once it has a publisher, with the QoS that the publisher offers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lewm_ros.nodes.topic_recorder import TopicRecorder
 from lewm_ros.robot.settings import from_values
 from lewm_ros.view.terminal import Keys
 
-#: How often publishers are looked for, and silences noticed [s].
+#: How often publishers and silent topics are checked [s].
 CHECK_PERIOD = 0.25
 #: How often the terminal is asked for keys [s].
 KEY_PERIOD = 0.05
@@ -66,7 +66,7 @@ class RecorderNode(TopicRecorder):
         ),
     )
 
-    _number = 0  # episodes of this node: none comes twice
+    _number = 0  # episodes of this node; numbers are never reused
     _keys: Keys | None = None
 
     def configure(self) -> None:
@@ -105,10 +105,10 @@ class RecorderNode(TopicRecorder):
             self._keys.close()
         session, self._session = self._session, None
         if session is None:
-            return  # it could not even begin
+            return  # the recording did not start
         episode = session.topics.get(self.resolve_topic_name('episode'))
         if self.stop_episode()[0] and episode is not None:
-            # The subscriptions are gone: the last word would not come round.
+            # The subscriptions are gone: the node would not receive its own last message.
             session.take(episode, serialize_message(UInt32(data=0)), self.now())
         never = sorted(set(self._topics) - set(session.topics))
         try:
@@ -131,7 +131,7 @@ class RecorderNode(TopicRecorder):
         if self._running is not None:
             return False, f'episode {self._running} is running: stop it first'
         for name, topic in self._topics.items():
-            # Who else announces episodes is not known before the robot has been discovered.
+            # Other episode publishers are unknown until the robot has been discovered.
             if topic.required and (self._session is None or name not in self._session.topics):
                 return False, f'nobody publishes {name}: the episode would be empty'
         self._number += 1
@@ -173,7 +173,7 @@ class RecorderNode(TopicRecorder):
         return True, text
 
     def _folder(self) -> Path:
-        """Return where the next bag goes: not into that of a recorder that was killed."""
+        """Return the folder of the next bag, not that of a killed recorder."""
         name = self.params['out'] or f'{datetime.now():recording_%Y%m%d_%H%M%S}'
         path = first = Path(name).expanduser().absolute()
         number = 1

@@ -1,10 +1,10 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What a node has while it is configured or active: topics, timers, workers, guarded callbacks.
+"""Resources of a node while configured or active: topics, timers, workers, guarded callbacks.
 
 Publishers live from configure to cleanup; subscriptions, timers and workers from activate to
-deactivate. They are created and destroyed here, so that no state leaves a thread or a callback
-behind.
+deactivate. They are created and destroyed here, so that no thread or callback outlives its
+lifecycle state.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from lewm_ros.time import NS_PER_S
 if TYPE_CHECKING:  # older distributions have no name for it
     from rclpy.subscription import MessageInfo
 
-#: Messages of a topic of which it is said how many were bad.
+#: Newest messages of a topic for which the number of bad ones is reported.
 RECENT = 100
 #: Commands and plans: only the newest counts.
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
@@ -46,7 +46,7 @@ LATCHED = QoSProfile(
 
 
 class ResourceNode(LifecycleNode):
-    """A lifecycle node that keeps account of what it has.
+    """A lifecycle node that keeps track of its resources.
 
     Attributes:
         conditions: what is wrong at the moment; logged on change, shown in /diagnostics.
@@ -96,11 +96,11 @@ class ResourceNode(LifecycleNode):
     ) -> Any:
         """Subscribe until deactivation; the callback gets the message and receive time [ns].
 
-        With ``published`` it gets the time of publication on the system clock in its place, which
-        a latched message keeps. Returns what :meth:`unsubscribe` takes to end it sooner.
+        With ``published`` it gets the time of publication on the system clock instead, which a
+        latched message keeps. Pass the returned object to :meth:`unsubscribe` to end it earlier.
 
-        ``qos`` is the default of ROS's override parameters, unless ``remedy`` says what else a
-        user can do where it does not fit. ``options`` are rclpy's, such as ``raw=True`` for
+        ``qos`` is the default of ROS's override parameters, unless ``remedy`` gives another
+        remedy for incompatible QoS. ``options`` are rclpy's, such as ``raw=True`` for
         serialised bytes, and ``alone`` of :class:`~lewm_ros.nodes.qos.Endpoint`.
         """
         guarded = self._guarded(callback, f'on {topic}')
@@ -111,7 +111,7 @@ class ResourceNode(LifecycleNode):
                 return
             now = self.now()
             received = info.get('received_timestamp') or now
-            # The middleware stamps on arrival, before the executor comes round to it; but on
+            # The middleware stamps on arrival, before the executor gets to the message, but on
             # the system clock, which is not the node's under use_sim_time.
             guarded(message, received if 0 <= now - received < NS_PER_S else now)
 
@@ -190,7 +190,7 @@ class ResourceNode(LifecycleNode):
         self._publishers_made = []
 
     def _guarded(self, callback: Callable[..., None], name: str = '') -> Callable[..., None]:
-        """Wrap a callback so that a bad message is named and counted and stops nothing."""
+        """Wrap a callback so that a bad message is reported and counted, but stops nothing."""
         key = f'{name or callback.__name__.strip("_")} failed'
         failed: deque[bool] = deque(maxlen=RECENT)
 

@@ -31,7 +31,7 @@ from lewm_ros.time import NS_PER_S
 FRAME_ID = 'camera_optical'
 #: A command counts as zero when it is not renewed for this long: a driver's timeout [ns].
 COMMAND_TIMEOUT = NS_PER_S // 2
-#: Further behind than this the simulation skips the time that was lost [ns].
+#: Longest lag that the simulation catches up with; it skips longer ones [ns].
 BEHIND = NS_PER_S // 2
 
 
@@ -42,8 +42,8 @@ class RealtimeSimulation:
         task: of :mod:`lewm_ros.sim`.
         size: A.
         now: the time of the simulation [ns].
-        hold: what the driver does with the last command: it holds a position, and stands still
-            before the first one; of another kind zero follows.
+        hold: True: the driver holds the last command, as for positions, and stands still before
+            the first one. False: zero follows once a command times out.
 
     """
 
@@ -121,7 +121,7 @@ class SimNode(LewmNode):
         params = self.params
         size = (params['image_size'], params['image_width'] or params['image_size'])
         self._task = make_task(params['task'], size, params['seed'])
-        self._episode = 0  # goes on over deactivation: a number never comes twice
+        self._episode = 0  # continues over deactivation: numbers are never reused
         self._contract = self._load_contract()
         self.note_loaded(self._contract)
         state = self._contract.state

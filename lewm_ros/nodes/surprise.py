@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""surprise_node: how far each frame is from what the model foresaw some blocks before."""
+"""surprise_node: compares each frame with the model's prediction from some blocks before."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ if TYPE_CHECKING:  # needs the extra [record]
 
 #: Frames that may wait to be scored; more are dropped, the oldest first.
 QUEUE = 32
-#: How long a frame may wait until what it is predicted from is forgotten [s].
+#: How long a frame may wait before its context is dropped from the history [s].
 QUEUE_SECONDS = 2.0
-#: How often missing frames are looked for [s].
+#: How often missing frames are checked for [s].
 SILENCE_PERIOD = 0.1
 
 
 class SurpriseNode(ObserverNode):
     """Scores every latent, and raises events above the calibrated thresholds.
 
-    Frames are scored and judged on a worker; only their absence is noticed in callbacks.
+    A worker scores frames and detects events; only missing frames are detected in callbacks.
     """
 
     PARAMETERS = (
@@ -91,18 +91,18 @@ class SurpriseNode(ObserverNode):
         return self._monitor.history
 
     def check(self, values: dict[str, Any]) -> None:
-        """Refuse a change of alpha that would end the watch."""
+        """Reject a change of alpha that would stop event detection."""
         if values['alpha'] != self.params['alpha']:
             found, about = self._look_up(values['alpha'], values['horizon'])
             if found is None:
                 raise CalibrationError(about)
 
     def deactivate(self) -> None:
-        """Say that nobody watches any more."""
+        """Publish that this node has stopped watching."""
         self._anomaly.publish(not_watching(self.now()))
 
     def changed(self) -> None:
-        """Detect by the new thresholds."""
+        """Switch to the new thresholds."""
         self._adopt()
 
     def cleanup(self) -> None:
@@ -149,7 +149,7 @@ class SurpriseNode(ObserverNode):
         self._publish_edges(self._monitor.frame(stamp, now))
 
     def _adopt(self) -> None:
-        """Detect by the thresholds of the parameters; an event that lasts goes on."""
+        """Switch to the thresholds of the parameters; an open event stays open."""
         params, thresholds = self.params, None
         found, about = self._look_up(params['alpha'], params['horizon'])
         self._calibration, self._about = found, about
@@ -209,9 +209,9 @@ class SurpriseNode(ObserverNode):
         self._publish_edges(reading.edges, np.stack([reading.predicted, latent]))
 
     def _publish_edges(self, edges: list[Edge], latents: np.ndarray | None = None) -> None:
-        """Publish edges, and with those of a frame that was scored its latents (2, D).
+        """Publish edges; those of a scored frame come with its latents (2, D).
 
-        These are the expected one and its own.
+        These are the predicted and the observed one.
         """
         for event, stamp, score in edges:
             self.conditions.set(event.kind, describe(event) if event.end is None else None)

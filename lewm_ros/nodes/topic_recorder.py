@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Subscriptions that put what is published into the queue of a recording, as it comes."""
+"""Subscriptions that put serialised messages into the queue of a recording."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lewm_ros.robot.fields import JOINT_TYPES, JointOrder
 DEPTH = 100
 #: A required topic that nobody publishes is reported after this long [s].
 MISSING_AFTER = 3.0
-#: Topics of every node, which say nothing about a robot.
+#: Topics of every node, which are not about the robot.
 UNASKED = ('/parameter_events', '/rosout')
 
 
@@ -42,14 +42,14 @@ class TopicRecorder(LewmNode):
     def configure(self) -> None:
         """Read what is to be recorded."""
         self._topics: dict[str, Topic] = {}
-        self._orders: dict[str, JointOrder] = {}  # of topics whose joints go by place
+        self._orders: dict[str, JointOrder] = {}  # of topics whose joints are read by index
         self._source = '--all'  # as on the command line
         if not self.params['all']:
             contract = self.load_contract()
             self._source = f'--contract {contract.name}'
             self._topics = {self.resolve_topic_name(t.name): t for t in topics_of(contract)}
             self._orders = self._joint_orders(contract)
-        self._silent: set[str] = set()  # topics that are called so
+        self._silent: set[str] = set()  # topics reported as silent
         self._classes: dict[str, Any] = {n: message_class(t.type) for n, t in self._topics.items()}
 
     def _joint_orders(self, contract: Contract) -> dict[str, JointOrder]:
@@ -63,7 +63,7 @@ class TopicRecorder(LewmNode):
         }
 
     def _check_topics(self) -> None:
-        """Subscribe to what is published by now; notice what is silent."""
+        """Subscribe to newly published topics; report silent ones."""
         session = self._session
         if session is None:
             return
@@ -93,7 +93,7 @@ class TopicRecorder(LewmNode):
         )
 
     def _add_published(self) -> None:
-        """Take up every topic that another node publishes."""
+        """Add every topic that another node publishes."""
         for name, types in self.get_topic_names_and_types():
             if name in self._topics or name in UNASKED or not self._others(name):
                 continue
@@ -120,7 +120,7 @@ class TopicRecorder(LewmNode):
         self.conditions.set(f'no {name}', text)
 
     def _record(self, session: Session, name: str, topic: Topic, offers: list[QoSProfile]) -> None:
-        # The least of what is offered: a subscription that asks for more gets nothing.
+        # The weakest profile offered: a subscription that requests more receives nothing.
         reliable = all(o.reliability == ReliabilityPolicy.RELIABLE for o in offers)
         latched = all(o.durability == DurabilityPolicy.TRANSIENT_LOCAL for o in offers)
         kind = self._classes[name]
@@ -174,7 +174,7 @@ class TopicRecorder(LewmNode):
         )
 
     def _check_order(self, name: str, kind: Any, data: bytes) -> None:
-        """Say that a topic lists its joints in two orders, where the contract goes by place."""
+        """Warn if a topic lists its joints in two orders, where the contract goes by index."""
         order = self._orders.get(name)
         if order is None:
             return
@@ -186,7 +186,7 @@ class TopicRecorder(LewmNode):
             self.conditions.set(f'order {name}', None)
 
     def _note_gap(self, recorded: Recorded, silence: float = 0.0) -> None:
-        """Say a gap once, and keep it in the diagnostics until the next episode."""
+        """Report a gap once, and keep it in the diagnostics until the next episode."""
         name, flow = recorded.channel.topic, recorded.flow
         text = f'{name}: {flow.gaps} gaps, the longest of {flow.longest:.2f} s'
         if silence:
@@ -194,7 +194,7 @@ class TopicRecorder(LewmNode):
         self.conditions.set(f'gap {name}', text)
 
     def _episode_owner(self) -> str | None:
-        """Return who else announces episodes, such as a simulator; two would contradict."""
+        """Return another node that publishes episodes, such as a simulator; two would conflict."""
         others = self._others(self.resolve_topic_name('episode'))
         return others[0] if others else None
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""trial_node: sets goals, breaks the simulated world, judges, and writes the report.
+"""trial_node: sets goals, perturbs the simulation, evaluates the nodes and writes the report.
 
 The course of a trial is a generator: each ``yield`` waits for the next tick of the node.
 """
@@ -37,7 +37,7 @@ TICK = 0.02  #: [s]
 READY_TIMEOUT = 60.0  #: for frames, surprise and diagnostics to arrive [s]
 EVENT_PATIENCE = 5.0  #: for an open event to end before the next teleport [s]
 FILMED = 2.5  #: a goal that took longer is far [s]
-SETTLE = 2.0  #: for surprise after a change of who drives [s]
+SETTLE = 2.0  #: for surprise to settle after a change of the driving policy [s]
 
 
 class TrialNode(TrialListener):
@@ -80,11 +80,11 @@ class TrialNode(TrialListener):
         self.every(TICK, self._advance)
 
     def deactivate(self) -> None:
-        """Let go of the planner's service."""
+        """Release the client of the planner's service."""
         self.destroy_client(self._planner)
 
     def report(self) -> dict[str, Any]:
-        """How far the trial is."""
+        """Progress of the trial."""
         return {
             'goals': len(self.record.goals),
             'random_goals': len(self.record.random_goals),
@@ -128,7 +128,7 @@ class TrialNode(TrialListener):
         began, before, events = self.now(), self.counters(), len(self._events)
         self._planner_drives = True
         for number in range(goals):
-            # One far goal reached makes the film; until then each one is filmed anew.
+            # The film shows the first far goal reached; until then each goal replaces it.
             self._filming = not any((g.seconds or 0) >= FILMED for g in record.goals)
             if self._filming:
                 record.film.clear()
@@ -162,7 +162,7 @@ class TrialNode(TrialListener):
             }
 
     def _reach(self, drive: Callable[[], None] | None = None) -> Iterator[None]:
-        """Set one goal and wait its time out; success latches at any state received."""
+        """Set one goal and wait for its full time; success latches at any state received."""
         results = self.record.goals if drive is None else self.record.random_goals
         goal = self._set_goal()
         began = self.now()
@@ -192,7 +192,7 @@ class TrialNode(TrialListener):
     def _drive_at_random(self) -> None:
         """Uniform commands for every control period, as the paper's random policy.
 
-        The controller mixes neighbours where its ticks lie off the plan's.
+        The controller interpolates if its ticks differ from the plan's.
         """
         period = round(self._contract.period * NS_PER_S)
         now = self.now()

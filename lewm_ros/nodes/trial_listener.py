@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What trial_node hears of the robot, the simulator and the other nodes."""
+"""Subscriptions of trial_node to the robot, the simulator and the other nodes."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from lewm_ros.robot.imaging import from_message
 from lewm_ros.sim import find_task
 from lewm_ros.time import NS_PER_S
 
-#: Within which a teleport has to raise an event [s].
+#: Time within which a teleport must raise an event [s].
 EVENT_TIMEOUT = 0.5
 
 
 class TrialListener(LewmNode):
-    """Fills the record of a trial with what it hears.
+    """Fills the record of a trial from the topics.
 
     Attributes:
         record: of the trial.
@@ -91,7 +91,7 @@ class TrialListener(LewmNode):
         """What is still missing before the trial can begin."""
         if self._pose.size == 0:
             return f'no state on {self._state.topic}'
-        # Not a surprise score: there is none until a robot that holds has been sent a command.
+        # No surprise score is needed: a holding robot has none until it has been sent a command.
         if not int(self._figures.get('encoder_node', {}).get('encoded', 0)):
             return 'no frame has been encoded: is the encoder running?'
         for node in ('planner_node', 'controller_node', 'surprise_node'):
@@ -115,7 +115,7 @@ class TrialListener(LewmNode):
         )
 
     def wait(self, seconds: float) -> Iterator[None]:
-        """Let time pass [s]."""
+        """Wait for some time [s]."""
         until = self.now() + round(seconds * NS_PER_S)
         while self.now() < until:
             yield
@@ -129,7 +129,7 @@ class TrialListener(LewmNode):
             yield
 
     def print_result(self, what: str, number: int, count: int, result: GoalResult) -> None:
-        """Print what became of one goal of ``count``."""
+        """Print the result of one of ``count`` goals."""
         shown = f'reached after {result.seconds:.1f} s' if result.reached else 'missed'
         print(
             f'{what} {number + 1}/{count}: {shown}, '

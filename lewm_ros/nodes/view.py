@@ -34,17 +34,17 @@ from lewm_ros.view.plot import plot
 from lewm_ros.view.strip import notice
 from lewm_ros.view.trace import Snapshot
 
-#: Plans are drawn at most so often [s].
+#: Shortest time between two drawn plans [s].
 PLAN_PERIOD = 0.5
-#: Newest frames that are kept for an image of what was expected of one.
+#: Newest frames kept for the image of expected and observed frames.
 FRAMES = 8
 
 
 class ViewNode(WatchingNode):
     """Publishes view/image, plot, marker, plan and expected while they have subscribers.
 
-    Scores are always recorded, so that a plot shows the past when it is opened. All else is
-    subscribed to only while somebody looks at what is drawn of it.
+    Scores are always recorded, so that a plot shows the past when it is opened. All other topics
+    are subscribed to only while the outputs that need them have subscribers.
     """
 
     PARAMETERS = (
@@ -78,7 +78,7 @@ class ViewNode(WatchingNode):
         self._goal: Any = None
         self._time_to_goal = float('nan')
         self._frames: deque[Any] = deque(maxlen=FRAMES)
-        self._plan: Image | None = None  # latents that are not drawn yet, as the next
+        self._plan: Image | None = None  # latents not drawn yet, like the next one
         self._expected: Image | None = None
         self._plan_drawn = float('-inf')  # when [s, steady]
         self._imagination: Imagination | None = None
@@ -153,7 +153,7 @@ class ViewNode(WatchingNode):
         return draw
 
     def _expected_of(self, latents: Image) -> Callable[[], Image]:
-        """Return a function that draws what was expected, and the frame if it is here."""
+        """Return a function that draws the expected frame, and the observed one if available."""
         camera = self._contract.camera
         stamp = stamp_of(latents)
         found = next((m for m in self._frames if is_frame_of(stamp, stamp_of(m), camera)), None)
@@ -170,7 +170,7 @@ class ViewNode(WatchingNode):
     def _imagined(
         self, latents: Image, draw: Callable[[Imagination, np.ndarray], np.ndarray]
     ) -> Callable[[], Image]:
-        """Return a function that decodes and draws latents, or says why it cannot."""
+        """Return a function that decodes and draws latents, or draws the reason why it cannot."""
 
         def imagine() -> Image:
             text = None

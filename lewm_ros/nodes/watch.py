@@ -28,7 +28,7 @@ _HOME, _CLEAR_LINE, _CLEAR = '\x1b[H', '\x1b[K', '\x1b[J'
 
 
 class WatchNode(WatchingNode):
-    """Draws on standard output until it is told to end; the last frame stays there.
+    """Draws on standard output until stopped; the last frame stays visible.
 
     Ends with status 0, or 1 where `once` or `end_after` passed without a single score.
     """

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The base of the nodes that show surprise to people: they listen, and nothing depends on them."""
+"""Base class of the nodes that display surprise; no other node depends on them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from lewm_ros.nodes.diagnostics import values_of
 from lewm_ros.nodes.messages import numbers, stamp_of
 from lewm_ros.view.trace import SILENT_AFTER, Anomaly, Trace
 
-#: Topic of the scores: unlike the plain figure on ``surprise`` it is stamped.
+#: Topic of the scores: unlike the plain number on ``surprise`` it is stamped.
 SCORES = 'surprise/contributions'
-#: Whose diagnostics say alpha and calibration.
+#: Node whose diagnostics hold alpha and the calibration.
 SOURCE = 'surprise_node'
 
 
 class WatchingNode(LewmNode):
-    """Keeps the trace of what surprise_node says: ``self.trace``."""
+    """Keeps a trace of the outputs of surprise_node: ``self.trace``."""
 
     def activate(self) -> None:
         """Start with an empty trace."""
@@ -38,7 +38,7 @@ class WatchingNode(LewmNode):
         self.subscribe(DiagnosticArray, '/diagnostics', self._on_diagnostics, STREAM)
 
     def silence(self) -> str | None:
-        """Say by name which topic is silent and whether anybody publishes it, or None."""
+        """Name the silent topic and its number of publishers; None while scores arrive."""
         snapshot = self.trace.snapshot(time.monotonic())
         seconds = min(snapshot.silent, time.monotonic() - self._began)
         if seconds <= SILENT_AFTER:
@@ -81,7 +81,7 @@ class WatchingNode(LewmNode):
                 values = values_of(status)
                 alpha = _number(values.get('alpha'))
                 self.trace.alpha = alpha if math.isfinite(alpha) else None
-                # The topic is latched: what an earlier node said there says nothing of this one.
+                # The topic is latched: a value from an earlier node does not apply to this one.
                 if 'threshold' in values and math.isnan(_number(values['threshold'])):
                     self.trace.threshold = None
 

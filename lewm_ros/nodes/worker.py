@@ -13,11 +13,11 @@ T = TypeVar('T')
 
 
 class Worker(Generic[T]):
-    """One thread and bounded slots of requests: in a full slot the newest wins.
+    """A thread with bounded slots of requests; a full slot drops its oldest request.
 
-    With ``capacity`` 1 a slot is the one-slot request of encoder and planner; larger, it is
-    the queue of the surprise node. Requests that were pushed out are counted in ``skipped``.
-    An exception of ``work`` is handed to ``on_error``, and the thread goes on.
+    With ``capacity`` 1 a slot keeps only the newest request, as encoder and planner need it; with
+    more it is the queue of the surprise node. ``skipped`` counts the dropped requests. An exception
+    of ``work`` is passed to ``on_error``, and the thread continues.
 
     Args:
         name: of the thread.
@@ -70,7 +70,7 @@ class Worker(Generic[T]):
                     self._wake.wait()
                 if self._stopping:
                     return
-                # Slots take turns: the one served goes to the end of the row.
+                # Slots take turns: the one served goes to the end of the line.
                 slot = next(iter(self._pending))
                 pending = self._pending.pop(slot)
                 item = pending.popleft()

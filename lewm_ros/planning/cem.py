@@ -1,13 +1,13 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The cross-entropy method over action sequences, under a deadline.
+"""Cross-entropy method (CEM) over action sequences, with a deadline.
 
-:class:`CEM` decides how long to search and what to return; a :class:`Search` does one iteration.
+:class:`CEM` decides how long to search and what to return; a :class:`Search` runs one iteration.
 
-As in the published planner, sample 0 is always the mean, "variance" is the elites' standard
-deviation, and a mean is returned, not a sample. Different from it: candidates are clipped to
-bounds, and of all the means that were tried the one with the lowest cost is returned, so that a
-warm start never gets worse.
+As in the published planner, sample 0 is always the mean, the "variance" is the standard deviation
+of the elites, and the result is a mean, not a sample. Two things differ: candidates are clipped to
+the bounds, and the result is the mean with the lowest cost of all those tried, so that a search
+never makes a warm start worse.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class CEMConfig:
     samples: int  #: S, candidates in an iteration, the mean included
     elites: int  #: best candidates that the next mean and std are computed from
     iterations: int
-    keep: int = 5  #: elites handed back, for the next warm start
-    exact_iterations: int = 2  #: last ones with the exact cost, where a search has a coarse one
+    keep: int = 5  #: elites returned for the next warm start
+    exact_iterations: int = 2  #: final iterations with the exact cost, if there is a coarse one
 
     def __post_init__(self) -> None:
         if not 1 <= self.elites <= self.samples:
@@ -56,13 +56,13 @@ class CEMConfig:
 
 
 class Step(NamedTuple):
-    """What one iteration found. T steps of A numbers each."""
+    """Result of one iteration. T steps of A numbers each."""
 
-    mean: np.ndarray  #: (T, A) of the elites; as given where there are none
+    mean: np.ndarray  #: (T, A) of the elites; unchanged if there are none
     std: np.ndarray  #: (T, A) of the elites, at least MIN_STD
     elites: np.ndarray  #: (E', T, A) candidates of finite cost, best first, at most ``elites``
-    costs: np.ndarray  #: (E',) theirs, float64
-    cost_of_mean: float  #: of the mean that was sampled around; inf where not finite
+    costs: np.ndarray  #: (E',) costs of the elites, float64
+    cost_of_mean: float  #: of the mean of the sampling distribution; inf if not finite
 
 
 class Search:
@@ -96,13 +96,13 @@ class Search:
     def iterate(
         self, mean: np.ndarray, std: np.ndarray, extra: np.ndarray | None, exact: bool
     ) -> Step:
-        """Draw candidates around a mean, cost them and refit.
+        """Sample candidates around a mean, evaluate their costs and refit mean and std.
 
         Args:
             mean: (T, A), within bounds.
-            std: (T, A) of the samples.
+            std: (T, A) standard deviation of the samples.
             extra: (E, T, A) sequences to try as well, or None; at most S − 1 are used.
-            exact: with the exact cost; else the coarse one, if there is one.
+            exact: use the exact cost; otherwise the coarse one, if there is one.
 
         """
         cost = self._exact_cost if exact or self._coarse_cost is None else self._coarse_cost
@@ -136,16 +136,16 @@ class Solution:
     elites: np.ndarray  #: (≤ keep, T, A), best first
     iterations: int  #: done
     rollouts: int  #: candidates evaluated
-    cut: bool  #: the deadline ended the search, not its size
+    cut: bool  #: the deadline ended the search before its last iteration
 
     @classmethod
     def given(cls, mean: np.ndarray, cost: float) -> Solution:
-        """Return what was not searched for."""
+        """Return a solution that no search produced, such as the output of a policy."""
         return cls(mean, cost, 0.0, mean[None][:0], iterations=0, rollouts=1, cut=False)
 
 
 class CEM:
-    """Cross-entropy search. What it finds does not depend on earlier searches."""
+    """Cross-entropy search. Its result does not depend on earlier searches."""
 
     def __init__(self, config: CEMConfig) -> None:
         self.config = config
@@ -164,9 +164,9 @@ class CEM:
         """Search for a sequence of low cost.
 
         Args:
-            search: does the iterations.
+            search: runs the iterations.
             mean: (T, A) to start from, within bounds.
-            std: of the first samples, broadcast to (T, A).
+            std: standard deviation of the first samples, broadcast to (T, A).
             extra: (E, T, A) sequences to try in the first iteration, or None.
             deadline: on the clock of ``time.perf_counter`` [s], or None. The first iteration
                 always runs; another one only if it and the last check of the mean are
@@ -176,7 +176,7 @@ class CEM:
 
         """
         config = self.config
-        # Of a short search at least half stays coarse, or the coarse cost would save nothing.
+        # At least half of a short search stays coarse; otherwise the coarse cost saves nothing.
         exact_last = min(config.exact_iterations, config.iterations // 2)
         end, done = config.iterations, 0
         exact = not search.coarse
@@ -186,7 +186,7 @@ class CEM:
         cut = False
         while done < end and not cut:
             if not exact and done >= end - exact_last:
-                exact, best_cost = True, math.inf  # costs start anew
+                exact, best_cost = True, math.inf  # coarse and exact costs are not comparable
             started = time.perf_counter()
             step = search.iterate(mean, std, extra if done == 0 else None, exact)
             done += 1
@@ -210,7 +210,7 @@ class CEM:
         started = time.perf_counter()
         cost_of_mean = search.cost(mean)
         self._check_time = time.perf_counter() - started
-        if cost_of_mean < best_cost or not exact:  # a coarse cost is no rival to an exact one
+        if cost_of_mean < best_cost or not exact:  # coarse costs are not comparable
             best, best_cost = mean, cost_of_mean
         if not math.isfinite(best_cost):  # samples have a cost, but no mean does
             best, best_cost = elites[0], float(elite_costs[0])
@@ -226,7 +226,7 @@ class CEM:
 
 
 def _evaluate(cost: Cost, candidates: np.ndarray) -> np.ndarray:
-    """Costs (S,) float64, infinite where not finite, so that those rank last."""
+    """Return costs (S,) float64; those that are not finite become inf and rank last."""
     costs = np.asarray(cost(candidates), dtype=float)
     if costs.shape != (len(candidates),):
         raise ModelError(

@@ -12,7 +12,7 @@ from lewm_ros.planning.costs import KINDS
 from lewm_ros.robot.settings import check_settings, setting
 from lewm_ros.robot.spec import ModelSpec
 
-#: What a candidate has one command for.
+#: Time resolution of a candidate: one command per block, or per control tick.
 CANDIDATES = ('block', 'tick')
 #: What finds a plan.
 POLICIES = ('search', 'idm', 'imagined')
@@ -114,7 +114,7 @@ class PlannerConfig:
     def rollout_blocks(self, spec: ModelSpec) -> int:
         """Longest rollout that a planner asks its engine for, in blocks.
 
-        At most the model's: a planner of a longer horizon is refused when it is made.
+        Never more than the model's horizon: the constructor of a planner rejects a longer one.
         """
         return min(self.horizon - shares_first(spec), spec.horizon)
 
@@ -161,7 +161,7 @@ class GoalConfig:
 def shares_first(spec: ModelSpec) -> bool:
     """Whether the committed block can be rolled out once for all candidates.
 
-    The context then moves on by one predicted frame, which is the same function only if it
+    The context then moves on by one predicted frame. The result is the same only if the context
     fills the model's window before and after.
     """
     return spec.history == spec.window

@@ -16,8 +16,8 @@ KINDS = ('ramp', 'terminal')
 def weights(kind: str, horizon: int) -> np.ndarray:
     """Weight of each predicted step, (N,) float64.
 
-    'ramp' rises to 1 with the square of the time, so that arriving early pays and a detour is
-    allowed; 'terminal' looks at the last step only, as published.
+    'ramp' grows to 1 with the square of time: it rewards an early arrival but allows a detour.
+    'terminal' counts only the last step, as published.
     """
     if kind not in KINDS:
         raise ModelError(f'cost is {kind!r}: expected one of {list(KINDS)}')
@@ -31,7 +31,7 @@ def weights(kind: str, horizon: int) -> np.ndarray:
 def goal_cost(latents: Any, goal: Any, weights: Any) -> Any:
     """Squared distance to the goal, summed over dimensions and weighted over steps.
 
-    Written for arrays of numpy and of torch alike: an engine on a GPU computes it there.
+    Accepts numpy arrays and torch tensors, so that an engine can evaluate it on a GPU.
 
     Args:
         latents: (S, N, D) predicted latents.

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""How a robot stands to its goal: whether there is one, whether it is reached or given up."""
+"""State of a goal: whether one is set, and whether it is active, reached or given up."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy as np
 from lewm_ros.planning.config import GoalConfig
 from lewm_ros.time import NS_PER_S
 
-#: Of a bundle that says nothing, and has no roadmap either.
+#: Tolerance for a bundle that has neither its own tolerance nor a roadmap.
 TOLERANCE = 0.035
-#: A goal is left at this many times the distance that counts as reached.
+#: A reached goal becomes active again beyond this multiple of the tolerance.
 RELEASE = 2.0
-#: Shortest time that a predicted one lets a goal be active [s].
+#: Shortest timeout derived from a predicted time to the goal [s].
 SHORTEST = 2.0
-#: A pause between frames longer than this [s], and than so many periods, begins the dwell anew.
+#: A pause between frames restarts the dwell if it exceeds both this [s] and this many periods.
 MAX_PAUSE, MAX_PERIODS = 1.0, 3
 
 
 class GoalState(Enum):
-    """What is so; the value is the word that people and messages read."""
+    """State of a goal; the values appear in messages and in the user interface."""
 
     NONE = 'none'
     ACTIVE = 'active'
@@ -32,37 +32,37 @@ class GoalState(Enum):
 
 
 class Goal:
-    """The goal that is pursued, and how near it the robot is.
+    """The current goal, and the distance of the robot to it.
 
-    An active goal is reached once all frames of ``goal_dwell`` seconds are within
-    ``goal_tolerance``; a reached one is active again once all frames of as long are beyond
-    :data:`RELEASE` times it. So neither a robot that swings through its goal nor one frame at the
-    limit changes the state. A goal that is active for ``goal_timeout`` seconds at a stretch, or
-    ``goal_timeout_factor`` times what was predicted, is given up until another is set.
+    An active goal becomes reached once every frame for ``goal_dwell`` seconds is within
+    ``goal_tolerance``. A reached goal becomes active again once every frame for as long is beyond
+    :data:`RELEASE` times the tolerance. Neither a robot that swings through its goal nor a single
+    frame at the limit changes the state. A goal that stays active for ``goal_timeout`` seconds, or
+    for ``goal_timeout_factor`` times the predicted time, is given up until another one is set.
 
-    Distances are mean squared differences of latents per dimension: 2 between two images
-    chosen at random, where the latents have the unit variance that training aims at.
+    A distance is the mean squared difference of two latents per dimension. It is 2 for two random
+    images if the latents have the unit variance that training aims at.
 
     Not thread safe.
 
     Args:
-        config: the dwell is by the stamps of frames, the timeout by a steady clock.
-        period: of the frames [s].
-        tolerance: of the bundle, for a ``goal_tolerance`` of 0.
+        config: settings; the dwell is measured by frame stamps, timeouts by a steady clock.
+        period: camera period [s].
+        tolerance: tolerance of the bundle, used if ``goal_tolerance`` is 0.
 
     Attributes:
         config: can be replaced at any time; the goal stays.
-        state: what is so.
-        latent: of the goal, (D,), or None.
-        stamp: of the goal [ns].
-        frame: stamp of the newest frame compared with it [ns]; 0 = none.
-        distance: of that frame; NaN = none.
-        forecast: time to the goal that was predicted last time it became active [s]; NaN = none.
+        state: current state.
+        latent: goal latent (D,), or None.
+        stamp: stamp of the goal [ns].
+        frame: stamp of the newest frame compared with the goal [ns]; 0 if none.
+        distance: distance of that frame; NaN if none.
+        forecast: first time to the goal predicted since it became active [s]; NaN if none.
 
     """
 
     latent: np.ndarray | None
-    _since: int | None  # first frame in a row that speaks for another state [ns]
+    _since: int | None  # first of the consecutive frames that indicate another state [ns]
 
     def __init__(self, config: GoalConfig, period: float, tolerance: float = TOLERANCE) -> None:
         self.config = config
@@ -72,21 +72,21 @@ class Goal:
         self.clear()
 
     def set(self, latent: np.ndarray, stamp: int, now: float) -> None:
-        """Pursue another goal (D,) of ``stamp`` [ns] from ``now`` [s, steady] on."""
+        """Set a goal latent (D,) with its ``stamp`` [ns]; it is active from ``now`` [s, steady]."""
         self.clear()
         self.latent, self.stamp = latent, stamp
         self._set_at = self._active_since = now
         self.state = GoalState.ACTIVE
 
     def clear(self) -> None:
-        """Have no goal."""
+        """Clear the goal."""
         self.state = GoalState.NONE
         self.latent = None
         self.stamp = 0
         self.forget_frames()
 
     def forget_frames(self) -> None:
-        """Begin to look anew (new episode, clock that jumped); the goal stays."""
+        """Forget the frames compared so far (new episode, clock jump); the goal stays."""
         self.frame, self.distance, self.forecast = 0, float('nan'), float('nan')
         self._since = None
 
@@ -97,11 +97,11 @@ class Goal:
 
     @property
     def pursued(self) -> np.ndarray | None:
-        """What to plan for, (D,); None without a goal and after a timeout."""
+        """Goal latent (D,) to plan for; None without a goal or after a timeout."""
         return None if self.state is GoalState.TIMEOUT else self.latent
 
     def foresee(self, seconds: float, now: float) -> None:
-        """Note a time to the goal [s] predicted at ``now`` [s, steady], if it is the first."""
+        """Record a time to the goal [s] predicted at ``now`` [s, steady], if it is the first."""
         if math.isnan(self.forecast):
             self.forecast, self._foreseen_at = seconds, now
 
@@ -110,7 +110,7 @@ class Goal:
         return float('nan') if self.latent is None else now - self._set_at
 
     def observe(self, stamp: int, latent: np.ndarray, now: float) -> bool:
-        """Compare the frame of ``stamp`` [ns], its latent (D,); whether the state changed."""
+        """Compare the latent (D,) of a frame (stamp in [ns]); return whether the state changed."""
         if self.latent is None:
             return False
         if stamp - self.frame > self._pause * NS_PER_S:
@@ -136,7 +136,7 @@ class Goal:
         return True
 
     def expire(self, now: float) -> bool:
-        """Give an active goal up whose time is over at ``now`` [s, steady]; whether it was."""
+        """Give up an active goal that timed out by ``now`` [s, steady]; return whether it did."""
         config = self.config
         allowed = max(config.goal_timeout_factor * self.forecast, SHORTEST)
         due = 0 < config.goal_timeout <= now - self._active_since or (

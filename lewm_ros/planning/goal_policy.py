@@ -1,10 +1,11 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""A goal-conditioned policy: a small network tells the commands, at once, without a search.
+"""Goal-conditioned policy: a small network computes the commands directly, without a search.
 
-Two trainings make one. An inverse model learns from hindsight what a bag shows (GC-IDM,
-arXiv 2605.08732). A policy learned in imagination follows the gradient of the latent distance to
-its goal through a frozen world model, as Dreamer (arXiv 1912.01603) does that of a value.
+It is trained in one of two ways. An inverse model learns in hindsight which recorded commands led
+from one latent to another (GC-IDM, arXiv 2605.08732). A policy learned in imagination follows the
+gradient of the latent distance to its goal through a frozen world model, as Dreamer
+(arXiv 1912.01603) follows the gradient of a value function.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from lewm_ros.errors import ModelError
 
-LAYERS = 4  #: of the network, with a ReLU between
+LAYERS = 4  #: linear layers of the network, with a ReLU between them
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class GoalPolicy:
 
     weights: tuple[np.ndarray, ...]  #: (inputs, outputs) float32 of each layer
     biases: tuple[np.ndarray, ...]  #: (outputs,) float32 of each layer
-    blocks: int  #: n, that it tells commands for, and the farthest goal that it was trained on
+    blocks: int  #: n, blocks per call; also the distance of the farthest goal in training
     inputs: int  #: 3 D
     outputs: int  #: n A
 
@@ -43,12 +44,12 @@ class GoalPolicy:
             raise ModelError('weights of a policy are not finite')
 
     def commands(self, before: np.ndarray, latent: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """Return one normalised command for each block from a latent (D,) on, (n, A) float64.
+        """Return one normalised command for each of the next n blocks, (n, A) float64.
 
         Args:
             before: (D,) latent one block earlier.
-            latent: (D,).
-            goal: (D,), at most n blocks away.
+            latent: (D,) latent at the start of the first block.
+            goal: (D,) goal latent, at most n blocks away.
 
         """
         x = np.concatenate([latent, latent - before, goal - latent]).astype(np.float32)

@@ -1,10 +1,9 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The planning agent: what it has seen, what it has planned, and when it plans again.
+"""Planning agent: keeps history, goal and plans of a robot, and decides when to plan again.
 
-It keeps the history of the robot, its goal, and the time line of its own plans, which says what
-will be executed while it thinks. A plan is due when the last one has been played for
-``execute`` blocks, and at once after a new goal.
+The timeline of its own plans tells what will be executed while a search runs. A new plan is due
+when the last one has been played for ``execute`` blocks, and immediately after a new goal.
 """
 
 from __future__ import annotations
@@ -26,45 +25,45 @@ from lewm_ros.robot.history import Context, History, block_edges
 from lewm_ros.robot.spec import ModelSpec
 from lewm_ros.time import NS_PER_S
 
-#: Time over which the command at a stamp is read [ns]; far shorter than a tick.
+#: Interval over which the command at a stamp is averaged [ns]; much shorter than a tick.
 MOMENT = 1000
-#: A command without an end holds at least so long [s].
+#: Hold time assumed for commands that are held until the next one [s].
 LONG = 3600.0
 
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """Everything that one search needs, so that it can run on a thread of its own."""
+    """Complete input of one search, so that the search can run in its own thread."""
 
     context: Context
     committed: np.ndarray  #: (k, A) commands over the first block, contract units
-    previous: np.ndarray | None  #: (A,) the command at its start; None where there was none
+    previous: np.ndarray | None  #: (A,) command in effect at its start; None if there was none
     last: np.ndarray  #: (2, A) the commands at the start and at the end of its last tick
     goal: np.ndarray  #: (D,)
     config: PlannerConfig
-    asked: int  #: when [ns]
+    asked: int  #: time of the request [ns]
     episode: int
 
 
 class PlanningAgent:
     """Plans one robot's actions towards its goal, block after block.
 
-    Append what comes to the history, call :meth:`observe` after each frame, then :meth:`plan`. A
-    node whose search must not block its callbacks calls the parts of that: all but :meth:`search`
-    under one lock, and that on another thread without it. ``steady`` is a clock [s]
-    that never jumps.
+    Append latents and commands to the history as they arrive, call :meth:`observe` after each
+    frame, then :meth:`plan`. A node whose callbacks must not block calls the parts of :meth:`plan`
+    instead: :meth:`search` in another thread without a lock, all others under one lock.
+    ``steady`` is the time of a clock that never jumps [s].
 
     Args:
         spec: of the model.
         contract: the robot.
-        planner: searches; made for the same model and robot.
-        goal: what is pursued, so far nothing.
+        planner: runs the searches; made for the same model and robot.
+        goal: tracks the goal; no goal is set yet.
 
     Attributes:
         history: latents and executed commands. A node appends to it.
-        goal: what is pursued, and how near the robot is.
+        goal: the current goal, and the distance of the robot to it.
         config: settings of the next search.
-        planner: searches.
+        planner: runs the searches.
 
     """
 
@@ -83,7 +82,7 @@ class PlanningAgent:
         self._outlook: Outlook | None = None
         self._episode = 0
         self._searched = -1  # episode that the planner's memory belongs to
-        self._asked: int | None = None  # stamp of the latent that a plan was last asked on
+        self._asked: int | None = None  # stamp of the latent of the last plan request
 
     def reset(self) -> None:
         """Forget frames, commands and plans (new episode, clock jump); the goal stays."""
@@ -95,13 +94,13 @@ class PlanningAgent:
 
     @property
     def outlook(self) -> Outlook | None:
-        """Of the newest plan to the goal pursued, by the roadmap; None without one of these."""
+        """Roadmap outlook of the newest plan; None without a goal, a plan for it, or a roadmap."""
         return None if self.goal.pursued is None else self._outlook
 
     def set_goal(self, latent: np.ndarray, stamp: int, steady: float) -> bool:
-        """Pursue a goal latent (D,) of ``stamp`` [ns]; False where it is the one pursued already.
+        """Set a goal latent (D,) with its ``stamp`` [ns]; return False if it is the current goal.
 
-        Then it has the new stamp and nothing else changes; else a plan is due at once.
+        In that case only the stamp changes; otherwise a plan is due at once.
         """
         goal = self.goal
         if goal.pursued is not None and np.array_equal(latent, goal.pursued):
@@ -113,18 +112,18 @@ class PlanningAgent:
         return True
 
     def observe(self, stamp: int, latent: np.ndarray, steady: float) -> bool:
-        """Compare the newest latent (D,) of the history; whether the goal's state changed."""
+        """Compare the newest latent (D,) with the goal; return whether the state changed."""
         stamps, values = self.history.actions()
         if self._hold and (values == self._mean_action).all():
-            # A holding robot is sent nothing before its first plan, and without any action
-            # there would never be one: the model's mean action stands in, as often as needed.
+            # A robot with stop mode hold gets no command before its first plan, and there is no
+            # plan without past actions: the model's mean action fills the gap, repeated as needed.
             hold = round((self.history.hold or LONG) * NS_PER_S)
             for at in range(int(stamps[-1]) + hold if len(stamps) else stamp, stamp + 1, hold):
                 self.history.append_action(at, self._mean_action)
         return self.goal.observe(stamp, latent, steady)
 
     def ask(self) -> bool:
-        """Whether a plan is due on the newest frame; it counts as asked for then."""
+        """Return whether a plan is due on the newest frame; if so, it counts as requested."""
         newest = self.history.newest
         if newest is None or self.goal.pursued is None:
             return False
@@ -138,8 +137,8 @@ class PlanningAgent:
     def prepare(self, now: int) -> PlanRequest | None:
         """Gather what a search at ``now`` [ns] needs.
 
-        None without a goal, a whole context, or the commands since its first frame; then a plan
-        is due again at the next frame.
+        Returns None without a goal, a complete context, or all commands since its first frame. A
+        plan is then due again at the next frame.
         """
         newest, goal = self.history.newest, self.goal.pursued
         context = None if newest is None else self.history.context(newest)
@@ -147,7 +146,7 @@ class PlanningAgent:
         if context is None:
             return None
         edges = block_edges(context.stamp, context.stamp + self._block, self.history.parts)
-        # What is sent from now on takes effect after the delay; all before that is decided.
+        # A command sent now takes effect after the delay; everything before that is decided.
         decided = now + self._delay
         stamps, values = self.history.actions()
         committed = self._playback.expected(stamps, values, decided, edges)
@@ -166,7 +165,7 @@ class PlanningAgent:
         )
 
     def search(self, request: PlanRequest, live: bool = True) -> Plan:
-        """Plan; with ``live``, within the time that the settings allow from the frame on."""
+        """Search for a plan; with ``live``, within the time budget, counted from the frame."""
         planner = self.planner
         if planner.config is not request.config:
             planner.adopt(request.config)
@@ -188,10 +187,10 @@ class PlanningAgent:
         )
 
     def commit(self, plan: Plan, request: PlanRequest, now: int, steady: float) -> bool:
-        """Count on a plan being executed; False where it must not be played.
+        """Add a plan that will be executed to the timeline; return False if it must not be played.
 
-        It belongs to a past episode, nothing is pursued any more, or the clock was set back and
-        it would be played long after.
+        That is so if it belongs to a past episode, if there is no goal any more, or if the clock
+        was set back and the plan would be played much too late.
         """
         if request.episode != self._episode or now < request.asked or self.goal.pursued is None:
             return False
@@ -203,7 +202,7 @@ class PlanningAgent:
         return True
 
     def plan(self, now: int, steady: float, live: bool = False) -> Plan | None:
-        """Return a plan on the newest frame if one is due; arguments as of the parts [ns]."""
+        """Plan on the newest frame if a plan is due; ``now`` is in [ns], ``steady`` in [s]."""
         request = self.prepare(now) if self.ask() else None
         if request is None:
             return None

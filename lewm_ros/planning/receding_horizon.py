@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Receding-horizon planning in latent space: context and goal in, a stamped plan out.
 
-A plan stands on the latent with stamp t. Its first block, [t, t + block), is what is being
-executed while it is computed, so it is fixed; the free part starts at t + block. The next
-search starts from the last plan, shifted by the time that has passed. It searches over one command
-for each block, or for each tick, and costs what the controller will make of it: see
+A plan is based on the latent with stamp t. Its first block, [t, t + block), is executed while the
+search runs, so it is committed; the free part starts at t + block. The next search starts from the
+last plan, shifted by the time that has passed. A candidate has one command per block, or one per
+tick. Its cost is that of the commands as the controller will limit them: see
 :meth:`lewm_ros.control.limits.Limits.project`.
 """
 
@@ -34,26 +34,26 @@ from lewm_ros.time import NS_PER_S
 if TYPE_CHECKING:  # it is handed in; planning imports no runtime
     from lewm_ros.engines import Engine
 
-#: Frames are on the map until their gap is so many limits, then off it until within the limit:
-#: the cost of plans must not change with every other frame.
+#: Hysteresis: frames are on the map until their gap exceeds this many limits, then off it until the
+#: gap is within the limit again. The cost function must not change with every other frame.
 LEAVE = 2.0
-#: Part of a control period for which plans use ``max_rate``, which counts real time: a tick may
-#: come early by the rest.
+#: Fraction of a control period for which plans apply ``max_rate``. The limit counts real time, so
+#: this leaves a margin for ticks that come early.
 RATED = 0.9
-#: Candidates are told apart up to so many blocks more to the goal than now; worse ones only seem
-#: worse still, and most nodes of the map are left out.
+#: Times to the goal are exact up to this many blocks above the current one; longer times come out
+#: too long. Most nodes of the map can therefore be left out.
 DETOUR = 2.0
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """What the roadmap says of the way to the goal. Gaps are latent distances to recordings."""
+    """The way to the goal according to the roadmap. Gaps are latent distances to recordings."""
 
-    time_to_goal: float  #: by the recordings, from the newest frame [s]; NaN if that is off the map
+    time_to_goal: float  #: estimate from the newest frame [s]; NaN if that is off the map
     goal_gap: float
     frame_gap: float
-    gap_limit: float  #: a goal of a larger gap is unlike anything recorded
-    frame_limit: float  #: likewise a frame; larger where the last one was within it
+    gap_limit: float  #: a goal with a larger gap is unlike anything recorded
+    frame_limit: float  #: the same for a frame; larger if the last frame was on the map
     connected: bool  #: recorded movements lead from the frame to the goal
 
     @property
@@ -112,10 +112,10 @@ class RecedingHorizonPlanner:
         contract: the robot; its limits may be tighter than the model's.
         engine: from ``lewm_ros.engines.load_engine``.
         config: settings.
-        roadmap: of latents of the model, or None: the cost is the squared distance then.
-        policy: tells the commands in place of a search, or None.
+        roadmap: built from latents of the model; None: the cost is the squared distance.
+        policy: computes the commands in place of a search; None: search.
 
-    Raises ConfigError if the robot is not the model's, ModelError if the model's rollout
+    Raises ConfigError if the contract does not fit the model's, ModelError if the model's rollout
     is shorter than ``config.horizon``.
 
     """
@@ -161,10 +161,10 @@ class RecedingHorizonPlanner:
         self.reset()
 
     def adopt(self, config: PlannerConfig) -> None:
-        """Search with other settings from the next plan on; the last one still warms it.
+        """Use other settings from the next plan on, which still starts from the last plan.
 
-        Horizon, candidates, cost, policy, roadmap and clip stay those that the planner was made
-        with; a seed counts from the next reset on.
+        Horizon, candidates, cost, policy, roadmap and clip stay those of the constructor; a new
+        seed takes effect at the next reset.
         """
         self.config = config
         self.budget = config.deadline_fraction * self._spec.block  #: for a live plan [s]
@@ -180,7 +180,7 @@ class RecedingHorizonPlanner:
         self._last: tuple[int, np.ndarray] | None = None  # start, (T, 1 + E, A) normalised
 
     def warm_up(self) -> None:
-        """Run rollouts of every size and precision once, for first calls may take seconds."""
+        """Run rollouts of every size and precision once, because first calls may take seconds."""
         spec = self._spec
         past = np.zeros((spec.history - 1, self._ticks * self._size))
         context = Context(0, np.zeros((spec.history, spec.latent_size)), past)
@@ -210,15 +210,15 @@ class RecedingHorizonPlanner:
             context: what the model reads now.
             committed: (k, A) commands that are and will be executed over
                 [context.stamp, context.stamp + block), averaged per tick, contract units.
-            goal: (D,) latent of the goal image; a changed one makes the search cold.
+            goal: (D,) latent of the goal image; a new goal makes the search cold.
             budget: time that this call may take [s]; live, use :attr:`budget`. None for no
                 limit.
-            previous: (A,) the command at the start of the committed block, contract units, from
-                which limits of change count; None where it is unknown.
-            last: (m, A) the commands of its last tick, where its ticks are not those of the
-                commands; None: its last row.
+            previous: (A,) command in effect at the start of the committed block, contract units;
+                step and rate limits count from it. None if unknown.
+            last: (m, A) all commands in effect during the last tick of the committed block, if
+                its ticks are not aligned with the commands. None: its last row.
 
-        Raises ModelError if an input has the wrong shape or nothing finite comes out of it.
+        Raises ModelError if an input has the wrong shape or the result is not finite.
 
         """
         deadline = None if budget is None else time.perf_counter() + budget
@@ -258,7 +258,7 @@ class RecedingHorizonPlanner:
                 deadline=deadline,
             )
         actions = self._commands(solution.mean, last)
-        if not np.isfinite(actions).all():  # whatever the search did: no such plan leaves
+        if not np.isfinite(actions).all():  # such a plan must never be returned
             raise ModelError('the plan found is not finite: expected finite candidates')
         self._remember(start, solution)
         return Plan(
@@ -275,12 +275,12 @@ class RecedingHorizonPlanner:
         )
 
     def foresee(self, context: Context, committed: np.ndarray, plan: Plan) -> np.ndarray:
-        """Latents (N, D) after each block of a plan, the committed one first.
+        """Predict the latents (N, D) after each block of a plan, the committed block first.
 
         Args:
-            context: that of the plan.
-            committed: likewise.
-            plan: of this planner.
+            context: context that the plan was made from.
+            committed: committed block of the plan.
+            plan: plan of this planner.
 
         """
         latents, past, first = self._begin(context, committed)
@@ -305,9 +305,9 @@ class RecedingHorizonPlanner:
     def _cost(
         self, goal: np.ndarray, field: Field | None, now: float = np.inf
     ) -> tuple[Any, tuple[np.ndarray, ...]]:
-        """Cost of latents after the committed block, and its arrays but the latents.
+        """Return the cost of latents after the committed block, and its other arguments.
 
-        ``now`` is the time to the goal by the field [s].
+        ``now`` is the current time to the goal according to the field [s].
         """
         first = int(self._shares_first)
         weights = self._weights[first:]
@@ -353,7 +353,7 @@ class RecedingHorizonPlanner:
         return self._limits.project(commands, previous, RATED * self._limits.period)
 
     def _rest(self, previous: np.ndarray) -> np.ndarray:
-        """Return the command (A,), normalised, of a robot that is to do nothing: hold or zero."""
+        """Return the normalised command (A,) that keeps the robot at rest: hold or zero."""
         return self._spec.normalise(previous if self._holds else np.zeros(self._size))
 
     def _ask(
@@ -364,9 +364,9 @@ class RecedingHorizonPlanner:
         field: Field | None,
         rest: np.ndarray,
     ) -> np.ndarray:
-        """Return the commands (T, A), normalised, of a policy, and after it of ``rest``.
+        """Return the normalised commands (T, A) of a policy, continued by ``rest``.
 
-        Towards a goal farther than it was trained for: to the point of the way that is as far.
+        With a field, a goal farther than in training becomes the point that far along the path.
         """
         latents, past, first = begun
         if len(first):
@@ -381,7 +381,10 @@ class RecedingHorizonPlanner:
         return np.clip(commands, self._low, self._high)
 
     def _begin(self, context: Context, committed: np.ndarray) -> tuple[np.ndarray, ...]:
-        """What candidates start from: latents, past blocks, and the block before them, if any."""
+        """Return what candidates start from: latents, past blocks and committed block.
+
+        The committed block is empty if it has been rolled out once for all candidates.
+        """
         first = self._spec.normalise(committed).reshape(1, -1).astype(np.float32)
         past = self._spec.normalise_block(context.past).astype(np.float32)
         latents = np.asarray(context.latents, dtype=np.float32)
@@ -397,10 +400,10 @@ class RecedingHorizonPlanner:
         self._last = start, tracks.transpose(1, 0, 2)
 
     def _shifted(self, start: int, rest: np.ndarray) -> np.ndarray:
-        """Last mean and elites from ``start`` [ns] on, (1 + E, T, A); none of them if unusable.
+        """Return the last mean and elites from ``start`` [ns] on, (1 + E, T, A); empty if unusable.
 
-        They are held signals, so any shift in time is an average over the new steps. Beyond their
-        end a position is held, and other commands are as in ``rest`` (T, A).
+        They are piecewise constant, so a shift in time averages them over the new steps. Beyond
+        their end, positions are held and other commands are those of ``rest`` (T, A).
         """
         if self._last is None:
             return np.empty((0, *rest.shape))

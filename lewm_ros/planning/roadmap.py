@@ -1,11 +1,11 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""A roadmap of recorded latents: how long it takes from anywhere to a goal, by the recordings.
+"""Roadmap of recorded latents: the time from any latent to a goal, estimated from recordings.
 
-The latents of the frames of a bag are thinned to nodes. What a recording shows to follow one
-node within two blocks is a directed edge with its duration. The time to a goal over these edges
-is a cost that has no local minima where the squared latent distance has them, so it leads to
-goals far beyond one plan. All times are in seconds, all distances Euclidean in latent space.
+The latents of a bag's frames are thinned to nodes. If a recording passes from one node to another
+within two blocks, a directed edge with the duration connects them. The time to a goal over these
+edges has no local minima where the squared latent distance has them, so as a cost it leads to goals
+far beyond the end of one plan. All times are in [s], all distances Euclidean in latent space.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from lewm_ros.errors import ModelError
 from lewm_ros.robot.history import frames_in
 from lewm_ros.time import NS_PER_S
 
-#: Radius of a node: what a fast robot moves in so many blocks, but at most this share of the
-#: distance between two frames at random: latents of few degrees of freedom fold within a block.
-#: The radius of a capped map grows.
+#: Radius of a node: the distance of a fast robot in this many blocks, but at most this fraction of
+#: the distance between two random frames, because latents of few degrees of freedom fold within a
+#: block. The radius grows by the last factor until the nodes are within their maximum number.
 RADIUS_BLOCKS, RADIUS_SPREAD, GROWTH = 0.25, 0.15, 1.1
-#: Longest recorded piece that becomes an edge [blocks].
+#: Longest recorded segment that becomes an edge [blocks].
 EDGE_BLOCKS = 2.0
-#: Share of the recorded movements that are slower than a "fast robot".
+#: Quantile of the recorded speeds that is the speed of a "fast robot".
 FAST = 0.9
-#: Share of the episodes held out to measure gaps, and the quantile of theirs up to which a latent
-#: is like something recorded; pairs of held-out frames whose connection is tried.
+#: Fraction of the episodes held out to measure gaps; quantile of these gaps up to which a latent
+#: counts as like something recorded; pairs of held-out frames that are tested for a connection.
 HELD_OUT, GAP_QUANTILE, PAIRS = 0.1, 0.99, 200
-#: Least and greatest limit of a gap [radii of a node].
+#: Smallest and largest gap limit [node radii].
 LIMITS = 1.5, 4.0
 #: Frames compared with all nodes at a time; bounds the memory that takes.
 _CHUNK = 1024
-#: Latents whose times to the goal are computed at a time: what is between them and the nodes should
-#: fit into a cache.
+#: Latents whose times to the goal are computed at a time: the matrix of latents by nodes should fit
+#: into the CPU cache.
 _ROWS = 128
-#: Added to squared distances, of the largest squared norm: rounding must not leave them below 0.
+#: Added to squared distances, times the largest squared norm: rounding must not make them negative.
 SLACK = 1e-5
 #: Stamps (n,) int64 [ns] and latents (n, D) of one episode.
 Recorded = tuple[np.ndarray, np.ndarray]
@@ -75,10 +75,10 @@ class Roadmap:
                 raise ModelError(f'{key} of a roadmap is {getattr(self, key)}: expected above 0')
 
     def price(self, gap: Any) -> Any:
-        """Time [s] that a gap between latents costs.
+        """Return the time [s] that a gap between latents costs.
 
-        A fast robot's time for it, and steeply more where it is wider than two nodes: latent
-        distances saturate, so a wide gap says little about the time between.
+        It is a fast robot's time, and steeply more if the gap is wider than a node's diameter:
+        latent distances saturate, so a wide gap says little about the time.
         """
         return gap / self.speed * (1 + (gap / (2 * self.radius)) ** 4)
 
@@ -87,7 +87,7 @@ class Roadmap:
         return assign(latents, self.nodes)[1]
 
     def field(self, goal: np.ndarray) -> Field:
-        """Time to a goal latent (D,) from everywhere: one Bellman-Ford pass over the edges."""
+        """Return the time to a goal latent (D,) from everywhere, by Bellman-Ford over the edges."""
         return Field(self, np.asarray(goal, dtype=np.float32))
 
 
@@ -97,7 +97,7 @@ class Field:
     Attributes:
         gap: distance of the goal to its nearest node.
         times: (M,) float32, time to the goal from each node [s].
-        arrays: what :func:`field_cost` reads beside latents and weights; points by their times.
+        arrays: the other arguments of :func:`field_cost`, with the points in order of their times.
 
     """
 
@@ -106,7 +106,7 @@ class Field:
         distance = _distances(goal[None], roadmap.nodes)[0]
         self.gap = float(distance.min())
         last = roadmap.price(distance).astype(np.float32)
-        # By recorded pieces alone, from the nodes about the goal: infinite where there is no way.
+        # Over recorded edges only, to the nodes around the goal: inf where there is no path.
         about = distance <= max(roadmap.gap_limit, self.gap)
         self._recorded = self._relax(np.where(about, last, np.float32(np.inf)))
         self.times = self._relax(np.minimum(last, self._recorded))
@@ -119,23 +119,23 @@ class Field:
         return time_to_goal(np.asarray(latents, dtype=np.float32), *self.arrays)
 
     def within(self, seconds: float) -> tuple[np.ndarray, ...]:
-        """:attr:`arrays` of the points from which the goal is at most so far [s].
+        """Return :attr:`arrays` of only the points whose time to the goal is at most this [s].
 
-        Times above that come out too long, all others as with every point.
+        Longer times come out too long; all others are the same as with all points.
         """
         lift, one, table, times, unit = self.arrays
         count = max(1, int(np.searchsorted(times, seconds / unit, 'right')))
         return lift, one, table[:, :count], times[:count], unit
 
     def locate(self, latent: np.ndarray) -> tuple[float, bool]:
-        """Gap of a latent (D,), and whether recordings lead to the goal from a node about it."""
+        """Return the gap of a latent (D,) and whether recordings lead to the goal from near it."""
         distances = _distances(latent[None], self.roadmap.nodes)[0]
         gap = float(distances.min())
         about = distances <= max(self.roadmap.gap_limit, gap)
         return gap, bool(np.isfinite(self._recorded[about]).any())
 
     def path(self, latent: np.ndarray) -> list[tuple[int, float]]:
-        """Nodes on the way from a latent (D,) to the goal, each with its time to the goal [s]."""
+        """Return the nodes on the path from a latent (D,) to the goal, with the times left [s]."""
         roadmap, times = self.roadmap, self.times
         distance = _distances(latent[None], roadmap.nodes)[0]
         node = int(np.argmin(roadmap.price(distance) + times))
@@ -152,7 +152,7 @@ class Field:
             way.append((node, float(times[node])))
 
     def ahead(self, latent: np.ndarray, seconds: float) -> np.ndarray:
-        """Point (D,) of the way from a latent (D,) to the goal, so many seconds on, or the goal."""
+        """Return the point (D,) ``seconds`` [s] along the path from a latent (D,), or the goal."""
         left = float(self.value(latent)) - seconds
         for node, time in self.path(latent):
             if time <= left:
@@ -177,8 +177,8 @@ class Field:
 def _lifted(points: np.ndarray, times: np.ndarray, roadmap: Roadmap) -> tuple[np.ndarray, ...]:
     """Arrays of :func:`time_to_goal` for points (P, D) and their times to the goal (P,) [s].
 
-    Lengths are counted in diameters of a node and times in a fast robot's time for one, which
-    leaves the fewest operations on an array of all latents times all points.
+    The unit of length is a node's diameter, the unit of time a fast robot's time for it. This
+    minimises the operations on the array of all latents by all points.
     """
     diameter = 2 * roadmap.radius
     unit = diameter / roadmap.speed
@@ -196,15 +196,15 @@ def _lifted(points: np.ndarray, times: np.ndarray, roadmap: Roadmap) -> tuple[np
 
 
 def time_to_goal(latents: Any, lift: Any, one: Any, table: Any, times: Any, unit: Any) -> Any:
-    """Time to the goal of a field: the least of the price of a gap and the time from there.
+    """Return the time to a field's goal: the minimum over points of gap price plus time from there.
 
-    Written for arrays of numpy and of torch alike: an engine on a GPU computes it there.
+    Accepts numpy arrays and torch tensors, so that an engine can evaluate it on a GPU.
 
     Args:
         latents: (..., D) float32.
         lift: (D, D + 2), scales latents and makes room for 1 and their squared norm.
-        one: (D + 2,), the 1.
-        table: (D + 2, P); with it lifted latents give squared distances to P points.
+        one: (D + 2,), adds the 1.
+        table: (D + 2, P); lifted latents times this are squared distances to P points.
         times: (P,) from the points to the goal, in ``unit``.
         unit: () [s].
 
@@ -216,8 +216,8 @@ def time_to_goal(latents: Any, lift: Any, one: Any, table: Any, times: Any, unit
     squares = (lifted * lifted).sum(-1)
     lifted += one
     lifted[..., -1] = squares
-    # Products of two matrices: numpy takes one for each sample where there are three axes. A part
-    # at a time bounds the memory.
+    # Two axes: with three, numpy would multiply once per sample. Working in chunks bounds the
+    # memory.
     lifted, shape = lifted.reshape(-1, lifted.shape[-1]), squares.shape
     least = squares.reshape(-1)
     for start in range(0, len(lifted), _ROWS):
@@ -244,16 +244,16 @@ def field_cost(latents: Any, weights: Any, *field: Any) -> Any:
 def build(
     episodes: Sequence[Recorded], block: float, frameskip: int, cap: int
 ) -> tuple[Roadmap, dict[str, float]]:
-    """Make a roadmap of recorded latents.
+    """Build a roadmap from recorded latents.
 
-    One episode in ten is held out at first: the limit of a gap, and what is covered and
-    connected, are measured on it with a map of the others.
+    One episode in ten is held out at first. The gap limit and the shares 'covered' and 'connected'
+    are measured on these episodes, with a map of the others.
 
     Args:
         episodes: stamps (n,) int64 [ns] and latents (n, D) of each, without gaps.
         block: of the model [s].
         frameskip: k, control ticks in a block.
-        cap: most nodes.
+        cap: largest number of nodes.
 
     Returns:
         The roadmap of all episodes, and the shares 'covered' and 'connected' of
@@ -272,7 +272,7 @@ def build(
     speed = _fast(rest, block / frameskip)
     partial = extend(None, rest, speed, block, cap)
     limit = float(np.quantile(partial.gaps(test), GAP_QUANTILE))
-    # Where the map has holes, held-out frames fall into them: that tells nothing of other images.
+    # Held-out frames fall into holes of the map too, which tells nothing about other images.
     narrowest, widest = (factor * partial.radius for factor in LIMITS)
     limit = min(max(limit, narrowest), widest)
     whole = replace(extend(None, episodes, speed, block, cap), gap_limit=limit)
@@ -280,9 +280,10 @@ def build(
 
 
 def measure(roadmap: Roadmap, latents: np.ndarray) -> dict[str, float]:
-    """Tell which shares of latents (n, D) that a map has not seen are covered and connected.
+    """Measure which shares of unseen latents (n, D) a map covers and connects.
 
-    'covered' lie within two radii of a node; of pairs of them 'connected' are so one way.
+    'covered' is the share within two radii of a node, 'connected' the share of pairs of
+    latents that the edges connect in one direction.
     """
     pairs = np.random.default_rng(0).choice(latents, (2, min(PAIRS, len(latents))))
     connected = [roadmap.field(a).locate(b)[1] for a, b in zip(*pairs)]
@@ -295,9 +296,9 @@ def measure(roadmap: Roadmap, latents: np.ndarray) -> dict[str, float]:
 def extend(
     roadmap: Roadmap | None, episodes: Sequence[Recorded], speed: float, block: float, cap: int
 ) -> Roadmap:
-    """Add episodes to a roadmap, or make a first one; other arguments as of :func:`build`.
+    """Add episodes to a roadmap, or make the first one; see :func:`build` for other arguments.
 
-    Raises ModelError where the nodes of a roadmap that is there leave no room for others.
+    Raises ModelError if the nodes of an existing roadmap leave no room for new ones.
     """
     latents = np.concatenate([z for _, z in episodes]).astype(np.float32)
     if roadmap is None:
@@ -340,21 +341,21 @@ def _fast(episodes: Sequence[Recorded], span: float) -> float:
 
 
 def _spread(latents: np.ndarray) -> float:
-    """Root mean square of the distance between two of latents (n, D) at random."""
+    """Return the root mean square distance between two random latents of (n, D)."""
     return float(np.sqrt(2 * latents.var(axis=0, dtype=float).sum()))
 
 
 def _cover(latents: np.ndarray, radius: float, cap: int) -> tuple[np.ndarray, float]:
-    """Nodes (M ≤ cap, D) that cover latents (n, D), and their radius, which grows if it has to."""
+    """Return nodes (M ≤ cap, D) that cover latents (n, D), and their radius, enlarged if needed."""
     while (nodes := _choose(latents, radius, cap, latents[:0])) is None:
         radius *= GROWTH
     return nodes, radius
 
 
 def _choose(latents: np.ndarray, radius: float, cap: int, nodes: np.ndarray) -> np.ndarray | None:
-    """Add to nodes so that all latents (n, D) lie within a radius of one; None: more than ``cap``.
+    """Add nodes until all latents (n, D) are within a radius of one; None if more than ``cap``.
 
-    One after another: each that is not covered yet becomes a node.
+    Latents are taken in order; each one that is not covered yet becomes a node.
     """
     chosen = np.empty((cap, latents.shape[1]), dtype=np.float32)
     count = len(nodes)
@@ -391,13 +392,13 @@ def _distances(latents: np.ndarray, nodes: np.ndarray) -> np.ndarray:
 def _pieces(
     episodes: Sequence[Recorded], cells: np.ndarray, prices: np.ndarray, span: float, count: int
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Recorded pieces between two nodes: from · count + to, and the cost [s], in any order.
+    """Return the recorded segments between nodes: from · count + to, and cost [s], unordered.
 
     Args:
         episodes: as of :func:`build`.
         cells: (n,) node of each frame of all episodes.
         prices: (n,) of the gap between the frame and its node [s].
-        span: longest piece [s].
+        span: longest segment [s].
         count: number of nodes.
 
     """

@@ -1,9 +1,9 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of values from files, and several findings in one error: a file is mended in one go.
+"""Validation of values from files: one error lists all findings, so a file is fixed in one go.
 
-Each check returns the value in the form that a dataclass keeps, or raises CheckError with the
-key, the value and what would be right. Whoever reads the file puts its name in front.
+Each check returns the value in the form that a dataclass stores, or raises CheckError with the
+key, the value and what is expected. The reader of the file puts the file name in front.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any, ParamSpec, TypeVar
 
 from lewm_ros.errors import ConfigError, shown
 
-#: No limit of a robot is larger; comparing with it also keeps NaN and infinity out.
+#: Largest limit of a robot; comparing with it also rejects NaN and infinity.
 LARGEST = 1e9
-#: Dimensions of an action or a state; arrays are made by this number.
+#: Most dimensions of an action or a state; arrays of this size are allocated.
 MOST = 128
-_TOLD = 50  #: problems that one message tells
-_LONGEST = 200  #: name [characters]; ROS takes 247 for a topic with its namespace
+_TOLD = 50  #: problems listed in one message
+_LONGEST = 200  #: name [characters]; ROS allows 247 for a topic with its namespace
 _FINITE = sys.float_info.max
 _TOPIC = re.compile(r'/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*', re.ASCII)
 #: Name of a joint that a path may have in brackets.
@@ -50,7 +50,7 @@ class Findings:
         self.texts: list[str] = []
 
     def note(self, check: Callable[P, T], *args: P.args, **options: P.kwargs) -> T | None:
-        """Result of a check; None where it raised, which is taken note of."""
+        """Return the result of a check; if it raises CheckError, record that and return None."""
         try:
             return check(*args, **options)
         except CheckError as error:
@@ -58,7 +58,7 @@ class Findings:
             return None
 
     def expect(self, holds: bool, text: str) -> None:
-        """Take note of a text unless something holds."""
+        """Record a text unless a condition holds."""
         if not holds:
             self.texts.append(text)
 
@@ -69,14 +69,14 @@ class Findings:
 
 
 def section(key: str, data: Any, kind: type[T], findings: Findings) -> dict[str, Any] | None:
-    """Arguments of a dataclass from a mapping; None, and noted, where one cannot be made."""
+    """Return a dataclass's arguments from a mapping; if invalid, record why and return None."""
     if not isinstance(data, dict):
         findings.expect(False, f'{key} is {shown(data)}: expected a mapping')
         return None
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
     for name in sorted(set(map(str, data)) - set(known)):
         findings.expect(False, f'{key} has unknown key {shown(name)}: expected {sorted(known)}')
-    # `camera:` with nothing after it is null in YAML, and as good as absent.
+    # In YAML, `camera:` with nothing after it is null; it counts as absent.
     missing = [n for n, f in known.items() if data.get(n) is None and not _has_default(f)]
     for name in missing:
         findings.expect(False, f'{key} lacks {name!r}')
@@ -94,14 +94,14 @@ def _has_default(item: Any) -> bool:
 
 
 def topic(key: str, value: Any) -> str:
-    """Name of a topic, relative or absolute, as ROS takes it."""
+    """Valid ROS topic name, relative or absolute."""
     if not isinstance(value, str) or len(value) > _LONGEST or not _TOPIC.fullmatch(value):
         raise CheckError(f'{key} is {_given(value)}: expected a topic name such as camera/image')
     return value
 
 
 def one_of(key: str, value: Any, allowed: tuple[str, ...]) -> str:
-    """One of some words."""
+    """One of the allowed words."""
     if value not in allowed:
         raise CheckError(f'{key} is {_given(value)}: expected one of {list(allowed)}')
     return value
@@ -123,7 +123,7 @@ def crop(key: str, value: Any) -> tuple[int, int, int, int]:
 
 
 def is_name(value: Any) -> bool:
-    """Whether a value is a text that may be shown: nothing in it moves a terminal's cursor."""
+    """Return whether a value is short text that is safe to print on a terminal."""
     return isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable()
 
 
@@ -135,7 +135,7 @@ def text(key: str, value: Any) -> str:
 
 
 def name(key: str, value: Any) -> str:
-    """Name of one short line."""
+    """Name: one short, printable line."""
     if not is_name(value):
         raise CheckError(f'{key} is {shown(value)}: expected a name of one short line')
     return value
@@ -177,7 +177,7 @@ def number(
     above: bool = False,
     below: bool = False,
 ) -> float:
-    """Number from low to high, by default any finite one; above low and below high if so told."""
+    """Number in [low, high], by default any finite one; ``above``, ``below`` exclude a limit."""
     fits = _is_within(value, Real, low, high)
     if not fits or (above and value == low) or (below and value == high):
         right = f'a number in {"(" if above else "["}{low}, {high}{")" if below else "]"}'
@@ -198,7 +198,7 @@ def numbers(key: str, value: Any, size: int | None = None, **limits: Any) -> tup
 
 
 def _given(value: Any) -> str:
-    """Show what should be a text, or texts, with a hint where YAML reads a word as no text."""
+    """Show what should be text, with a hint where YAML reads a word as a boolean."""
     entries = value if isinstance(value, (list, tuple)) else [value]
     read = any(isinstance(entry, bool) for entry in entries)
     hint = ' (YAML reads on, off, yes and no without quotes as True and False)' if read else ''

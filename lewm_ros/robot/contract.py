@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The robot contract: one YAML file that says what a robot sees, does and may do.
 
-Recording, training, planning and surprise all read the same file. A bundle binds the part of
-it that the model learnt from (crop, action dimensions, control rate); see
+Recording, training, planning and surprise all read the same file. A bundle fixes the part
+that the model was trained on (crop, action dimensions, control rate); see
 :meth:`Contract.check_against_bundle`.
 """
 
@@ -34,7 +34,7 @@ ACTION_TYPES = (
 STATE_TYPES = (*ACTION_TYPES, 'nav_msgs/msg/Odometry')
 KINDS = ('position', 'velocity', 'effort')
 STOP_MODES = ('zero', 'hold')
-#: What a message counts by: the stamp in its header, or when it was logged (live: received).
+#: Source of the time of a message: its header stamp, or its log time (live: its receive time).
 STAMPS = ('header', 'log')
 ORDERS = ('rgb', 'bgr')
 
@@ -43,9 +43,9 @@ ORDERS = ('rgb', 'bgr')
 class Camera:
     """One camera.
 
-    ``crop`` is (x, y, width, height) in [px] of the raw image, or None. ``scale`` is the value of
-    a 16 bit pixel (a depth in [mm], the brightest of a 10 bit sensor) that is seen as white, or
-    None. ``order`` is that of the colours of 8UC3, which does not state it; None reads RGB.
+    ``crop`` is (x, y, width, height) in [px] of the raw image, or None. ``scale`` is the
+    16-bit pixel value that becomes white (a depth in [mm], the maximum of a 10-bit sensor), or
+    None. ``order`` is the channel order of 8UC3, which does not state it; None means RGB.
     ``stamp`` is one of :data:`STAMPS`.
     """
 
@@ -182,7 +182,7 @@ class Action(Channel):
         found.report()
 
     def _compare(self, sized: dict[str, tuple[Any, ...]], found: Findings) -> None:
-        """Check values that are right each by itself against one another."""
+        """Check the consistency of values that are each valid by themselves."""
         size = len(self.fields)
         found.expect(
             len(set(self.names)) == len(self.names),
@@ -207,7 +207,7 @@ class Action(Channel):
 
     @property
     def applied(self) -> Channel:
-        """Where the command as applied is read: the robot's own report if it has one."""
+        """Channel of the applied command: the robot's own report if it has one."""
         return self if self.executed is None else self.executed
 
     @property
@@ -301,7 +301,7 @@ class Contract:
             raise CheckError(f'camera lists {shown(names)}: one camera is supported, name just one')
         found = Findings()
         top = checks.section('contract', data, cls, found)
-        if top is None:  # a section that is missing does not keep the others from being checked
+        if top is None:  # check the other sections all the same
             top = dict(data) if isinstance(data, dict) else {}
         executed = None
         if isinstance(top.get('action'), dict) and top['action'].get('executed') is not None:
@@ -321,7 +321,7 @@ class Contract:
     def to_dict(self) -> dict[str, Any]:
         """Plain data that :meth:`parse` reads back."""
         data = _plain(asdict(self))
-        # As in bundles from before these keys were known: the hash stays the same.
+        # Left out at their defaults: the hash stays that of bundles older than these keys.
         for section, keys in (
             (data['camera'], ('scale', 'order', 'stamp')),
             (data['action'], ('max_rate', 'hold', 'stamp')),
@@ -335,7 +335,7 @@ class Contract:
 
     @property
     def hash(self) -> str:
-        """SHA-256 (hex) of what it says, however the file is laid out."""
+        """SHA-256 (hex) of the content, whatever the layout of the file."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
     @property
@@ -386,7 +386,7 @@ _SECTIONS: dict[str, type] = {
 
 
 def _build(key: str, data: Any, kind: type, found: Findings) -> Any:
-    """Make a section; None, and noted, where it is wrong."""
+    """Build a section; if it is invalid, record why and return None."""
     values = checks.section(key, data, kind, found)
     return None if values is None else found.note(kind, **values)
 

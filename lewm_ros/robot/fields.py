@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Numbers inside ROS messages, by paths such as ``data[0]``, ``position[elbow]``, ``linear.x``.
 
-A name in brackets is a joint's: its place is where ``name`` or ``joint_names`` of the message has
-it.
+A name in brackets is that of a joint: its index is looked up in ``name`` or ``joint_names`` of the
+message.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def read_command(message: Any, paths: tuple[str, ...]) -> np.ndarray:
     """Read the command that a message asks to be held, (A,) float64.
 
     Raises ConfigError as :func:`read_fields` does, and ObservationError for numbers that are
-    not finite or a trajectory that is no single command.
+    not finite or a trajectory that does not have exactly one point.
     """
     points = getattr(message, 'points', None)
     if points is not None and len(points) != 1:
@@ -58,7 +58,7 @@ def read_command(message: Any, paths: tuple[str, ...]) -> np.ndarray:
         )
     values = read_fields(message, paths)
     wrong = [path for path, finite in zip(paths, np.isfinite(values)) if not finite]
-    if wrong:  # no numbers: reports count equal reasons
+    if wrong:  # without the numbers: reports count equal reasons
         raise ObservationError(f'action {", ".join(wrong)} is not finite')
     return values
 
@@ -66,7 +66,7 @@ def read_command(message: Any, paths: tuple[str, ...]) -> np.ndarray:
 def write_fields(message: Any, paths: tuple[str, ...], values: np.ndarray) -> None:
     """Set the numbers at ``paths`` of a message object; sequences grow as needed.
 
-    Joints are where the message lists them, in a message without names in the order of the paths.
+    Joints go where the message lists them; if it has no names, in the order of the paths.
     """
     joints = list(_joints(message)) or named_joints(paths)
     for path, value in zip(paths, values):
@@ -86,10 +86,10 @@ def write_fields(message: Any, paths: tuple[str, ...], values: np.ndarray) -> No
 
 
 def entry_names(paths: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Names by place in a message, '' where none is known: paths may list entries in any order.
+    """Return names by index in a message, '' where unknown; paths may be in any order.
 
-    ``names[i]`` belongs to ``paths[i]``, such as 'data[1]', which is place 1; joints that the paths
-    name themselves come in the order of the paths.
+    ``names[i]`` belongs to ``paths[i]``, such as 'data[1]' for index 1. If the paths name joints,
+    the result is these joints in the order of the paths.
     """
     if joints := named_joints(paths):
         return joints
@@ -107,14 +107,14 @@ def named_joints(paths: Sequence[str]) -> list[str]:
 
 
 class JointOrder:
-    """Sees to it that a place means the same joint in all messages of one topic.
+    """Checks that an index means the same joint in all messages of one topic.
 
     Args:
-        paths: of the numbers that are read from it.
+        paths: paths of the numbers read from the topic.
 
     Attributes:
-        by_place: whether they have no names of joints.
-        joints: in the order of the messages; empty where they are read by name, or listed by none.
+        by_place: whether the paths use indices, not joint names.
+        joints: joints in the order of the messages; empty if read by name, or not listed.
 
     """
 
@@ -123,7 +123,7 @@ class JointOrder:
         self.joints: list[str] = []
 
     def check(self, message: Any) -> None:
-        """Raise ObservationError for a message that lists other joints than the first one did."""
+        """Raise ObservationError if a message lists its joints differently than the first one."""
         joints = list(_joints(message)) if self.by_place else []
         self.joints = self.joints or joints
         if joints != self.joints:

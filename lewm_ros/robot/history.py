@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stamped latents and actions, and the windows that the model reads from them.
 
-One definition of a window for training and runtime: H + 1 frames, each the nearest to a time
-grid one block apart and no more than three quarters of a camera period off it, and between two
-of them the held command averaged over k equal parts of the interval between their actual
-stamps. Stamps are int64 nanoseconds.
+Training and runtime share one definition of a window. It has H + 1 frames, each the nearest to a
+point of a time grid with steps of one block, and at most three quarters of a camera period off it.
+Between two frames, the held command is averaged over k equal parts of the interval between their
+actual stamps. Stamps are int64 nanoseconds.
 
-Half a period is how far the nearest frame may be off when none is missing (blocks of 0.25 s at
-30 Hz); the rest is for jitter. A missing frame leaves a hole of a whole period.
+If no frame is missing, the nearest one may be half a period off (blocks of 0.25 s at 30 Hz); the
+rest is a margin for jitter. A missing frame leaves a hole of a whole period.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from lewm_ros.time import NS_PER_S
 
 
 def nearest(stamps: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Indices of the stamps (n,) int64, ascending, n ≥ 1, nearest to any wanted times.
+    """Return the indices of the stamps (n ≥ 1,) int64, ascending, nearest to the wanted times.
 
-    The earlier of two that are equally near. The shape is that of ``wanted``.
+    Of two equally near stamps, the earlier one is taken. The result has the shape of ``wanted``.
     """
     right = np.minimum(np.searchsorted(stamps, wanted), len(stamps) - 1)
     left = np.maximum(right - 1, 0)
@@ -35,7 +35,7 @@ def nearest(stamps: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def frames_in(seconds: float, stamps: np.ndarray) -> int:
-    """Return how many frames of stamps (n ≥ 2,) [ns] later so many seconds are over, at least 1."""
+    """Return how many frames a time [s] spans, at least 1, for frame stamps (n ≥ 2,) [ns]."""
     return max(1, round(seconds * NS_PER_S / float(np.median(np.diff(stamps)))))
 
 
@@ -54,11 +54,11 @@ def held_average(
         stamps: (n,) int64 [ns], ascending; ``values[i]`` holds from ``stamps[i]`` on.
         values: (n, A) float.
         edges: (..., m + 1) int64 [ns], ascending along the last axis.
-        hold: what is held counts for so long [s], see ``action.hold``; None: until the next.
+        hold: how long a value is held [s], see ``action.hold``; None: until the next one.
 
     Returns:
-        (..., m, A) float64; NaN where a part begins before the first stamp, or in part of it
-        what is held does not count any more.
+        (..., m, A) float64; NaN where an interval begins before the first stamp, or where
+        the value is no longer held in a part of it.
 
     """
     edges = np.asarray(edges, dtype=np.int64)
@@ -73,7 +73,7 @@ def held_average(
     total = integral[index] + values[index] * (at - times[index])[..., None]
     average = np.diff(total, axis=-2) / np.diff(at, axis=-1)[..., None]
     average[edges[..., :-1] < origin] = np.nan
-    if hold is not None:  # time without a command that counts, up to each edge [ns]
+    if hold is not None:  # time without a valid command, up to each edge [ns]
         longest = round(hold * NS_PER_S)
         lapsed = np.append(0, np.cumsum(np.maximum(np.diff(stamps) - longest, 0)))
         lapsed = lapsed[index] + np.maximum(edges - stamps[index] - longest, 0)
@@ -84,7 +84,7 @@ def held_average(
 def held_values(
     stamps: np.ndarray, values: np.ndarray, times: np.ndarray, hold: float | None = None
 ) -> np.ndarray:
-    """Values (n, A) held at some times (n,) int64 [ns]; NaN where unknown, as in the average."""
+    """Return values (m, A) held at times (m,) int64 [ns]; NaN where unknown, as in the average."""
     if len(stamps) == 0:
         return np.full((len(times), values.shape[1]), np.nan)
     index = np.searchsorted(stamps, times, side='right') - 1
@@ -108,7 +108,7 @@ def block_actions(
         values: (n, A) commands.
         frames: (..., F) int64 [ns] stamps of the frames of a window.
         parts: k, the frameskip.
-        hold: as of :func:`held_average`.
+        hold: see :func:`held_average`.
 
     Returns:
         (..., F − 1, k·A) float64; index i is the block that leaves frame i. NaN where unknown.
@@ -162,8 +162,8 @@ class History:
         block: duration of a block [s].
         period: camera period [s]; frames of a context may be off by three quarters of it.
         action_size: A.
-        ahead: how far back beyond the context contexts are asked for [s].
-        hold: how long a command counts [s], as of :func:`held_average`.
+        ahead: how far back before the newest context other contexts are requested [s].
+        hold: how long a command is held [s], see :func:`held_average`.
 
     """
 
@@ -189,7 +189,7 @@ class History:
 
     @classmethod
     def of_model(cls, spec: ModelSpec, action: Action, ahead: float = 0.0) -> History:
-        """Make the history that a model needs on a robot; ``ahead`` as of the class [s]."""
+        """Make the history that a model needs on a robot; for ``ahead`` see the class."""
         return cls(
             spec.history,
             spec.frameskip,
@@ -206,7 +206,7 @@ class History:
         self._actions.clear()
 
     def append_latent(self, stamp: int, latent: np.ndarray) -> bool:
-        """Add a latent (D,). False, and nothing kept, if it is not newer than the last one."""
+        """Add a latent (D,). Returns False, and drops it, if it is not newer than the last one."""
         if self._latents and stamp <= self._latents[-1][0]:
             return False
         self._latents.append((stamp, latent))
@@ -215,7 +215,7 @@ class History:
         return True
 
     def append_action(self, stamp: int, action: np.ndarray) -> bool:
-        """Add a command (A,) that takes effect at ``stamp``. False if it is not newer."""
+        """Add a command (A,) that takes effect at ``stamp``. Returns False if it is not newer."""
         if self._actions and stamp <= self._actions[-1][0]:
             return False
         self._actions.append((stamp, action))
@@ -264,9 +264,9 @@ class History:
     def transition(self, stamp: int, blocks: int = 1) -> tuple[Context, np.ndarray] | None:
         """Return what the frame of ``stamp`` [ns] is to be predicted from.
 
-        The context so many blocks back, and the blocks (blocks, k·A) executed since, which
-        share that time equally; None where either is incomplete. The history must reach as far
-        back (``ahead``).
+        That is the context ``blocks`` blocks earlier, and the action blocks (blocks, k·A) executed
+        since, which divide that time equally; None if either is incomplete. The history must reach
+        that far back (``ahead``).
         """
         context = self.context(stamp - blocks * self.block)
         if context is None:

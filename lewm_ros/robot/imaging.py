@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The one image transform, shared by training and runtime so that both see equal bits.
+"""Image preprocessing, shared by training and runtime so that both see bit-identical images.
 
 decode (any common ROS encoding to RGB) → crop → resize → (H, W, 3) uint8, and then
 :func:`normalise` to the float image that the encoder reads. The uint8 image is what training
@@ -49,9 +49,9 @@ _ENCODINGS = {
     'bayer_grbg16': (np.uint16, 1, cv2.COLOR_BayerGB2RGB),
 }
 ENCODINGS = tuple(_ENCODINGS)
-#: Most pixels of a compressed image, 8K: its head may claim any size.
+#: Most pixels of a compressed image (8K): its header may claim any size.
 MOST_PIXELS = 7680 * 4320
-_DEPTH_HEADER = 12  #: what compressedDepth puts in front of the image [bytes]
+_DEPTH_HEADER = 12  #: header that compressedDepth puts before the image [bytes]
 
 
 def decode(
@@ -66,8 +66,8 @@ def decode(
     """Turn the fields of a sensor_msgs/Image into RGB, (height, width, 3) uint8.
 
     ``data`` is any buffer of bytes; ``step`` is the row length in bytes, padding included;
-    ``scale`` is the 16 bit value that becomes white, which nothing but the robot's contract can
-    say; without it 65535 does, but 16UC1 needs one. Raises ObservationError for an unknown
+    ``scale`` is the 16-bit value that becomes white, known only from the robot's contract. By
+    default it is 65535, but 16UC1 requires a scale. Raises ObservationError for an unknown
     encoding or sizes that disagree.
     """
     if encoding not in _ENCODINGS:
@@ -106,7 +106,7 @@ def _require_scale(encoding: str, scale: float | None) -> None:
 
 
 def _to_bytes(words: np.ndarray, scale: float | None) -> np.ndarray:
-    """Brightness as uint8 of uint16 values, of which ``scale`` (or 65535) is white."""
+    """Convert uint16 values to uint8 brightness; ``scale`` (or 65535) becomes white."""
     if scale is not None:
         brightness = words.astype(np.float32) * np.float32(65535 / scale)
         words = np.minimum(brightness, 65535).astype(np.uint16)
@@ -116,10 +116,10 @@ def _to_bytes(words: np.ndarray, scale: float | None) -> np.ndarray:
 def decode_compressed(data: object, form: str = '', scale: float | None = None) -> np.ndarray:
     """Decode a JPEG or PNG (sensor_msgs/CompressedImage data) to RGB, (H, W, 3) uint8.
 
-    ``form`` is the message's format as image_transport writes it, such as
-    '16UC1; compressedDepth png': the encoding before compression, by which images of one channel
-    are read as :func:`decode` does. Without it those of 16 bits count as 16UC1. ``scale`` is as
-    for :func:`decode`. Raises ObservationError.
+    ``form`` is the ``format`` field of the message as image_transport writes it, such as
+    '16UC1; compressedDepth png'. It begins with the encoding before compression, by which
+    single-channel images are read as in :func:`decode`. Without it, 16-bit images count as 16UC1.
+    ``scale`` is as for :func:`decode`. Raises ObservationError.
     """
     buffer = np.frombuffer(data, dtype=np.uint8)  # type: ignore[call-overload]
     encoding = form.partition(';')[0].strip()
@@ -152,7 +152,7 @@ def decode_compressed(data: object, form: str = '', scale: float | None = None) 
 
 
 def _claimed_pixels(data: np.ndarray) -> int:
-    """Pixels of a JPEG or PNG as its head says; 0 where it is neither, or ends before that."""
+    """Return the pixels that a JPEG or PNG header claims; 0 if it is neither, or truncated."""
     head = data.tobytes() if data.size < 64 else data[:64].tobytes()
     if head.startswith(b'\x89PNG\r\n\x1a\n') and len(head) >= 24:
         return int.from_bytes(head[16:20]) * int.from_bytes(head[20:24])
@@ -162,14 +162,14 @@ def _claimed_pixels(data: np.ndarray) -> int:
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a start of frame
             height, width = data[at + 5 : at + 9].view('>u2')
             return int(height) * int(width)
-        at += 1 if marker == 0xFF else 2 + length  # a filling byte, or a segment
+        at += 1 if marker == 0xFF else 2 + length  # a fill byte, or a segment
     return 0
 
 
 def _complete(data: bytes) -> bool:
-    """Whether the image's end is there: IEND of a PNG, an end of image after a JPEG's last scan.
+    """Return whether the end is there: IEND of a PNG, an EOI marker after a JPEG's last scan.
 
-    No mark occurs within the coded pixels of a JPEG; cameras pad its end.
+    No marker occurs within the coded pixels of a JPEG; cameras pad its end.
     """
     if data.startswith(b'\x89PNG'):
         return b'IEND' in data
@@ -197,7 +197,7 @@ def from_message(message: Any, camera: Camera | None = None) -> np.ndarray:
 
 
 def unstated_order(message: Any, camera: Camera) -> str | None:
-    """Say that neither an image nor the contract states the order of the colours."""
+    """Return a warning if neither an image nor the contract states the channel order."""
     if getattr(message, 'encoding', '') != '8UC3' or camera.order is not None:
         return None
     return (
@@ -234,8 +234,8 @@ def prepare(
 def normalise(image: np.ndarray) -> np.ndarray:
     """Turn prepared images (..., S, S, 3) uint8 into (..., 3, S, S) float32.
 
-    (value / 255 − mean) / std with ImageNet statistics. A table of the 256 possible values is
-    looked up, so every caller gets equal bits whatever the batch.
+    (value / 255 − mean) / std with ImageNet statistics. A lookup table of the 256 possible values
+    makes the result bit-identical for every caller and batch size.
     """
     result = np.empty((*image.shape[:-3], 3, *image.shape[-3:-1]), dtype=np.float32)
     flat = result.reshape(-1, *result.shape[-3:])

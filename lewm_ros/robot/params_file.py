@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Reads ROS parameter files as ROS does, but for what ROS ignores silently."""
+"""Reads ROS parameter files as ROS does, but reports what ROS silently ignores."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from lewm_ros.robot.yaml_reader import read_yaml
 
 
 def read_params_file(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the parameters by the name or pattern of nodes.
+    """Return the parameters by node name or wildcard.
 
-    Raises ConfigError for what is no such file; its text does not name the file.
+    Raises ConfigError if it is not a parameter file; the message does not name the file.
     """
     data = read_yaml(path)
     if not isinstance(data, dict) or not data:
@@ -47,5 +47,5 @@ def refuse_bare(section: str, node: str) -> None:
 
 
 def is_shared(section: str) -> bool:
-    """Whether a section is for nodes of any name, so that not all of it is for each of them."""
+    """Return whether a section has a node-name wildcard, so that it may serve several nodes."""
     return '*' in section.rsplit('/', 1)[-1]

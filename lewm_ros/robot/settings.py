@@ -34,7 +34,7 @@ def setting(
         text: one or two sentences, with the unit in brackets.
         low: smallest value; every number has a range.
         high: largest value.
-        choices: the texts that there are; none: any text.
+        choices: allowed texts; empty: any text.
         dynamic: whether it can change at run time.
 
     """
@@ -59,7 +59,7 @@ def check_settings(config: Any) -> None:
 
 
 def from_values(config: type[T], values: Mapping[str, Any]) -> T:
-    """Make a dataclass of the values that belong to its fields; others keep their defaults."""
+    """Make a dataclass from the values named like its fields; others keep their defaults."""
     names = (item.name for item in fields(config))  # type: ignore[arg-type]
     return config(**{name: values[name] for name in names if name in values})
 

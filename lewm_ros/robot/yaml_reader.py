@@ -30,9 +30,9 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_yaml(data: bytes | str) -> Any:
-    """Return the None, bool, int, float, str, list and dict that a text stands for.
+    """Parse YAML into None, bool, int, float, str, list and dict.
 
-    Raises ConfigError for a duplicate key, and for what is no YAML in UTF-8.
+    Raises ConfigError for a duplicate key, and for data that is not YAML in UTF-8.
     """
     try:
         return _Loader(data.decode() if isinstance(data, bytes) else data).get_single_data()

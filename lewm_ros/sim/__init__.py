@@ -21,11 +21,11 @@ __all__ = ['TASKS', 'MujocoTask', 'Push', 'Reacher', 'Task', 'TwoRoom', 'find_ta
 
 #: Every task of this package, by name.
 TASKS: dict[str, type[MujocoTask]] = {task.name: task for task in (Reacher, Push, TwoRoom)}
-#: Tasks whose models are in packages of their own, an extra each.
+#: Tasks whose models come with other packages, each installed by an extra.
 EXTRA_TASKS: dict[str, type[MujocoTask]] = {DmReacher.name: DmReacher}
-#: Environments that lack something as a task, by their ids.
+#: Task classes of Gymnasium environments that need adapting, by environment id.
 ADAPTERS = {'gym_pusht/PushT-v0': PushT, 'visual-cube-single-v0': Cube}
-#: What a name of a task may be, for people.
+#: Valid task names, for messages.
 NAMES = (
     f'{", ".join(TASKS | EXTRA_TASKS)}, {PREFIX}ID of a Gymnasium environment, or MODULE:CLASS of '
     'a task of your own'

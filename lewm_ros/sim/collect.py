@@ -94,10 +94,10 @@ class RandomPolicy:
 
 
 class WanderPolicy(RandomPolicy):
-    """Random commands for a robot whose commands are positions: they wander from where it is.
+    """Random position commands that wander from the robot's initial position.
 
-    Their change is the process of :class:`RandomPolicy`, of the largest step that the contract
-    allows, else of the whole range in a second. It turns round at the limits.
+    Their change per tick is the process of :class:`RandomPolicy`, scaled to the largest step that
+    the contract allows, or else to the whole range in one second. It is reflected at the limits.
     """
 
     def __init__(self, contract: Contract, rng: np.random.Generator, task: Task) -> None:
@@ -117,7 +117,7 @@ class WanderPolicy(RandomPolicy):
 
 
 class UniformPolicy:
-    """Independent uniform commands, limited like any: the paper's random baseline."""
+    """Independent uniform commands within the usual limits: the paper's random baseline."""
 
     def __init__(self, contract: Contract, rng: np.random.Generator) -> None:
         self._limits = Limits(contract.action, contract.period)
@@ -151,7 +151,7 @@ def simulate(
     """Run one episode in simulated time; the simulator waits for the policy.
 
     Commands begin ``phase`` [s] after frames, because a robot does not synchronise them; until
-    then ``held`` (A,) is in force, by default the one that rests. Yields
+    then ``held`` (A,) is in effect, by default the task's rest command. Yields
     ('action', stamp, command), ('state', stamp, state) and ('image', stamp, image) in time
     order; stamps are ``start`` [ns] plus the simulated time. At equal times the frame comes
     before the command. A frame is taken at the physics step nearest to its time.

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""OGBench-Cube, as Gymnasium environment ogbench:visual-cube-single-v0: what it lacks as a task."""
+"""OGBench-Cube as a task, from Gymnasium environment ogbench:visual-cube-single-v0."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lewm_ros.sim.gymnasium_task import GymnasiumTask, StateAccess, make_environ
 
 #: A goal is reached within this of the cube's place [m]: the environment's own criterion.
 NEAR = 0.04
-#: Side of what is rendered, and scaled from there [px].
+#: Side of the rendered image, before it is resized [px].
 RENDERED = 224
 
 
@@ -56,7 +56,7 @@ class Cube(GymnasiumTask):
         return StateAccess(lambda: np.concatenate([inner.data.qpos, inner.data.qvel]), put)
 
     def step(self, action: np.ndarray, steps: int = 1) -> None:
-        """Step, and let the places of all bodies follow: what is drawn and controlled by next."""
+        """Step, and update the poses of all bodies, which drawing and control use next."""
         from mujoco import mj_kinematics
 
         super().step(action, steps)

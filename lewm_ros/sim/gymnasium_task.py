@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Any Gymnasium environment as a task: ``gym:ID``, such as ``gym:gym_pusht/PushT-v0``.
 
-The environment needs rgb_array rendering and a Box of finite actions. What else it has decides what
-it can be used for: without its state being told and set there are no goals, and without a criterion
-of success no evaluation.
+The environment needs rgb_array rendering and a Box of finite actions. Goals also need access to its
+state, for reading and setting it. Evaluation also needs a criterion of success.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ from lewm_ros.robot.contract import Contract
 from lewm_ros.sim.rendering import choose_backend
 from lewm_ros.sim.task import Judge, Task
 
-#: How the name of such a task begins.
+#: Prefix of the names of such tasks.
 PREFIX = 'gym:'
 
 
 class StateAccess(NamedTuple):
-    """How an environment tells and takes its full state (X,) float64."""
+    """Getter and setter of an environment's full state (X,) float64."""
 
     get: Callable[[], np.ndarray]
     set: Callable[[np.ndarray], None]
 
 
 class GymnasiumTask(Task):
-    """An environment that goes on whatever it says of the end of an episode.
+    """A Gymnasium environment as a task; terminated and truncated are ignored.
 
     A goal is a full state. It is reached where the environment's own ``achieves(state, goal)``
     says so; Gymnasium has no such method, and an environment that is to be evaluated needs one.
@@ -52,7 +51,7 @@ class GymnasiumTask(Task):
     """
 
     env_id: str
-    kind = ''  #: of its actions; empty: position where zero is no action, else effort
+    kind = ''  #: of its actions; empty: position if zero is not a valid action, else effort
 
     unit = 'of state'
 
@@ -68,7 +67,7 @@ class GymnasiumTask(Task):
 
     @classmethod
     def robot(cls) -> Contract:
-        """Return a contract by the action space; a position where zero is no action in it."""
+        """Draft a contract from the action space; positions if zero is not a valid action."""
         return _drafted(cls)
 
     @classmethod
@@ -83,18 +82,18 @@ class GymnasiumTask(Task):
 
     @staticmethod
     def period_of(env: Any) -> float | None:
-        """Return how long a step of an environment is [s]; None where it does not say so."""
+        """Return the duration of a step [s]; None if the environment does not give it."""
         rate = env.metadata.get('render_fps')
         return getattr(env.unwrapped, 'dt', None) or (1 / rate if rate else None)
 
     @staticmethod
     def access(env: Any) -> StateAccess | None:
-        """Return how the state of an environment is told and taken; None where it is not."""
+        """Return the state access of an environment; None if it has none."""
         return state_access(env)
 
     @classmethod
     def judge(cls) -> Judge:
-        """Return an environment of its own: goals are drawn and judged by it."""
+        """Return a separate environment, which draws and judges goals."""
         return cls()
 
     @classmethod
@@ -132,7 +131,7 @@ class GymnasiumTask(Task):
         return self._robot.period
 
     def step(self, action: np.ndarray, steps: int = 1) -> None:
-        """Step under a held action (A,); the end of an episode is nothing here."""
+        """Step under a held action (A,); the end of an episode is ignored."""
         space = self._env.action_space
         given = np.clip(np.reshape(action, space.shape).astype(space.dtype), space.low, space.high)
         for _ in range(steps):
@@ -159,7 +158,7 @@ class GymnasiumTask(Task):
         return np.asarray(self._env.render())
 
     def state(self) -> np.ndarray:
-        """Return the full state, (X,) float64; empty where the environment does not tell it."""
+        """Return the full state, (X,) float64; empty if the environment does not give it."""
         return np.empty(0) if self._access is None else self._access.get()
 
     def sample_goal(self, far: float | None = None) -> np.ndarray:
@@ -250,7 +249,7 @@ def make_environment(env_id: str, told: bool = True, **options: Any) -> Any:
 
     Args:
         env_id: its id, with or without the module that registers it.
-        told: whether its metadata tells its render modes; else it is known to render.
+        told: whether its metadata lists its render modes; else it is known to render.
         options: of its own.
 
     Raises ConfigError where it is missing or has no rgb_array rendering.
@@ -287,14 +286,14 @@ def make_environment(env_id: str, told: bool = True, **options: Any) -> Any:
 
 
 def _gymnasium_errors() -> tuple[type[Exception], ...]:
-    """What environments raise that are unknown, or whose own packages are missing."""
+    """Exceptions of unknown environments and of missing environment packages."""
     from gymnasium.error import Error
 
     return Error, ImportError, TypeError  # the last where there is no render_mode
 
 
 def state_access(env: Any) -> StateAccess | None:
-    """Find how the state is told and taken; None where it is not.
+    """Find how to get and set the state; None if there is no way.
 
     By methods ``get_state()`` and ``set_state(state)``, by positions and velocities of a MuJoCo
     environment, or by an attribute ``state`` of numbers, as in classic control; after a reset.

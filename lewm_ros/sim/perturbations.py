@@ -1,9 +1,9 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""How a simulated world is broken, and what of it is only seen.
+"""Perturbations of a simulated world: physical ones, and those of the camera image only.
 
-Physical perturbations change the state of the world; the tasks do those. The others change what
-the camera shows of it, and are the same for every task.
+Physical perturbations change the state of the world; each task implements its own. The others
+change the camera image, and are the same for every task.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-#: Of the image's height: a camera shift, the amplitude of a drift, the side of an occlusion.
+#: Camera shift, amplitude of a drift and side of an occlusion, as fractions of the image height.
 SHIFT, DRIFT, COVER = 0.08, 0.12, 0.45
 DRIFT_PERIOD = 20.0  #: [s]
 
@@ -24,7 +24,7 @@ class Perturbation:
 
     Attributes:
         physical: the state of the world changes; otherwise only its image does.
-        abrupt: whole from one frame to the next; otherwise it grows slowly.
+        abrupt: fully present from one frame to the next; otherwise it grows slowly.
         seconds: how long it lasts [s of simulated time]; 0 is a moment, None until the reset.
 
     """
@@ -72,10 +72,10 @@ class Appearance:
         self._place = model.cam_pos.copy()
         self._ambient, self._diffuse = self._light.ambient.copy(), self._light.diffuse.copy()
         self._height = 2 * self._place[0, 2] * np.tan(np.radians(model.cam_fovy[0]) / 2)
-        self._active: dict[str, tuple[float, Any]] = {}  # kind: since when [s], how
+        self._active: dict[str, tuple[float, Any]] = {}  # kind → start [s], parameter
 
     def begin(self, kind: str, time: float, rng: np.random.Generator) -> None:
-        """Begin a perturbation of the image at ``time`` [s]; one that lasts begins anew."""
+        """Begin a perturbation of the image at ``time`` [s]; an active one starts over."""
         how: Any = None
         if kind == 'colour':
             how = rng.uniform(0.1, 0.9, (len(self._painted), 3))

@@ -26,7 +26,7 @@ class Push(MujocoTask):
     painted = ('pusher', 'puck')
     NEAR, FAR = 0.06, 0.15  #: distance of the puck to a new goal [m]
     CONTACT = 0.115  #: distance of the centres in contact [m]
-    REACH = 0.375  #: way of the pusher to a goal: 1.25 s, the free part of a plan [m]
+    REACH = 0.375  #: longest path of the pusher to a goal: 1.25 s, the free part of a plan [m]
     PUSHER, PUCK = 0.28, 0.16  #: resets and goals keep x and y within ± this [m]
 
     @classmethod
@@ -43,9 +43,9 @@ class Push(MujocoTask):
     ) -> np.ndarray:
         """Draw the end of a straight push (4,) [m], of ``NEAR`` to ``far``.
 
-        Without ``far`` the goal is within a plan's reach: the push no longer than ``FAR`` and the
-        pusher's way, round the puck and along the push, than ``REACH``; where it stands too far
-        from the puck for that, the goal is the nearest of 100.
+        Without ``far`` the goal is within a plan's reach: the push is at most ``FAR`` long, and the
+        pusher's path around the puck and along the push is at most ``REACH`` long. If the pusher is
+        too far from the puck for that, the goal is the nearest of 100.
         """
         reach = cls.REACH if far is None else np.inf
         far = cls.FAR if far is None else min(far, 2 * np.sqrt(2) * cls.PUCK)

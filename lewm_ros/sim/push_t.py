@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Push-T, as Gymnasium environment gym_pusht/PushT-v0: what it lacks as a task."""
+"""Push-T as a task, from Gymnasium environment gym_pusht/PushT-v0."""
 
 from __future__ import annotations
 

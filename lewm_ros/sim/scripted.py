@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the scripted policies that make training data have in common: noise."""
+"""Base class of the scripted policies for training data, which adds their noise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lewm_ros.sim.task import Task
 
 
 class ScriptedPolicy(ABC):
-    """Looks at the true state and does what its script wants, noisily.
+    """Follows a script that reads the true state, with added noise.
 
     Every episode has its own noise, an autoregressive process with a time constant between 0.05
     and 0.5 s; a share of the episodes is noise alone.
@@ -53,7 +53,7 @@ class ScriptedPolicy(ABC):
         self._begin_episode()
 
     def observe(self, stamp: int, image: np.ndarray) -> None:  # noqa: B027
-        """Look away: a script reads the state."""
+        """Ignore the frame: a script reads the state."""
 
     def act(self, stamp: int) -> np.ndarray:
         """Return the next command (A,), contract units."""

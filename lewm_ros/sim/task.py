@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What every simulated task is: a robot with a camera whose goals are images of states."""
+"""Interface of simulated tasks: a robot with a camera, and goals given as images of states."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Judge(Protocol):
 class Task(ABC):
     """A simulated robot with a camera, and goals given as images.
 
-    A goal is what :meth:`goal_of` makes of a state: all that counts of it.
+    A goal is the part of a state that counts, see :meth:`goal_of`.
 
     Args:
         image_size: height and width of the camera image [px], or one number for both.
         seed: of resets, goals and perturbations.
 
     Attributes:
-        rng: of resets, goals and perturbations; exchanged to repeat them.
+        rng: of resets, goals and perturbations; replace it to repeat them.
         goal: (G,) float64; None before the first one.
 
     """
@@ -60,7 +60,7 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def judge(cls) -> Judge:
-        """Return what has goal_near, pose_errors and achieves, which need no camera image."""
+        """Return an object with goal_near, pose_errors and achieves, which need no camera image."""
 
     def rest(self) -> np.ndarray:
         """Return the command (A,) under which the robot stays where it is."""
@@ -74,7 +74,7 @@ class Task(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Free what renders."""
+        """Free the renderer."""
 
     @abstractmethod
     def reset(self) -> None:

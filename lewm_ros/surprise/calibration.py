@@ -1,10 +1,10 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Surprise thresholds with a promised false-alarm rate, by split conformal prediction.
+"""Surprise thresholds with a guaranteed false-alarm rate, by split conformal prediction.
 
-The unit of the promise is a window of time: if windows of the running robot are exchangeable
-with the nominal ones recorded here, the chance that one holds a score above the threshold is
-at most alpha.
+The guarantee is per window of time: if windows of the running robot are exchangeable with the
+nominal windows of the calibration, the probability that a window contains a score above the
+threshold is at most alpha.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def window_maxima(
     Args:
         stamps: (n,) int64 [ns], ascending within an episode.
         scores: (n,) of those frames.
-        window: duration [s]; None: a window is an episode, whole as it is.
+        window: duration [s]; None: each episode is one window.
         episodes: (n,) episode of each frame.
 
     Returns:
@@ -79,7 +79,7 @@ def windows_needed(alpha: float) -> int:
 
 
 def conformal_threshold(maxima: np.ndarray, alpha: float) -> float:
-    """Threshold that a new window's maximum exceeds with a chance of at most ``alpha``.
+    """Threshold that a new window's maximum exceeds with probability at most ``alpha``.
 
     It is the ceil((n + 1)(1 − alpha))-th smallest of the n maxima (n,). Raises
     CalibrationError, naming the number needed, if there are too few of them.
@@ -98,7 +98,7 @@ def conformal_threshold(maxima: np.ndarray, alpha: float) -> float:
 
 
 def _exact(alpha: float) -> Fraction:
-    """Return alpha as the decimal that was written: 1 − 0.9 in floats is not 0.1."""
+    """Return alpha as an exact decimal fraction: 1 − 0.9 in floats is not 0.1."""
     if not 0 < alpha < 1:
         raise CalibrationError(f'alpha is {alpha}: expected a number in (0, 1)')
     return Fraction(str(float(alpha)))

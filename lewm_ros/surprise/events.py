@@ -13,8 +13,8 @@ from lewm_ros.errors import CalibrationError
 from lewm_ros.surprise.config import SurpriseConfig
 from lewm_ros.time import NS_PER_S
 
-#: What an anomaly can be: a frame that the model did not foresee; a running mean of the score
-#: above nominal; frames that stand still where the model foresaw a change; no frames.
+#: Kinds of anomalies: a frame that the model did not predict; a running mean of the score above
+#: nominal; a frozen image although commands should move the robot; no frames.
 KINDS = ('surprise', 'drift', 'frozen_camera', 'frame_gap')
 #: Those whose score is a time [s].
 TIMED = ('frozen_camera', 'frame_gap')
@@ -30,12 +30,12 @@ class Event:
     peak: int  #: highest score so far
     peak_score: float
     threshold: float
-    alpha: float | None  #: false-alarm chance per window that the threshold promises
+    alpha: float | None  #: false-alarm probability per window that the threshold guarantees
     end: int | None = None  #: first of the low scores that ended it; None while it lasts
 
 
 class EventDetector:
-    """Raises an event above the threshold, ends it after a time below a lower one.
+    """Starts an event above a threshold; ends it after some time below a lower threshold.
 
     Args:
         kind: of its events. Their score is the surprise, its running mean, or [s] for
@@ -70,7 +70,7 @@ class EventDetector:
         self.release = release
         self.hold = hold
         self.alpha = alpha
-        self.event: Event | None = None  #: the one that lasts
+        self.event: Event | None = None  #: the open one
         self.count = 0  #: events so far
         self._ids = count(1) if ids is None else ids
         self._newest = 0
@@ -79,12 +79,12 @@ class EventDetector:
     def update(self, stamp: int, score: float) -> list[Event]:
         """Take the score of the frame at ``stamp`` [ns].
 
-        A score that is not a number counts as infinite: a broken observation is no normal one.
-        A stamp before the last one (a clock that jumped) ends the event first.
+        A NaN score counts as infinite, because a broken observation is not normal. A stamp before
+        the last one (a clock jump) ends the event first.
 
         Returns:
-            The edges: an event with ``end`` None where one starts, with ``end`` set where one
-            ended; mostly nothing.
+            The edges, usually none: an event with ``end`` None if one starts, with ``end`` set if
+            one ended.
 
         """
         score = math.inf if math.isnan(score) else float(score)
@@ -111,12 +111,12 @@ class EventDetector:
         return edges
 
     def adopt(self, other: EventDetector) -> None:
-        """Go on with the threshold, release, hold and alpha of another one."""
+        """Take over the threshold, release, hold and alpha of another detector."""
         self.threshold, self.release = other.threshold, other.release
         self.hold, self.alpha = other.hold, other.alpha
 
     def reset(self) -> list[Event]:
-        """End an event that lasts, at the last stamp (new episode). Returns its edge, if any."""
+        """End an open event at the last stamp (new episode). Returns its edge, if any."""
         edges = [] if self.event is None else [self._finish(self.event, self._newest)]
         self._newest = 0
         return edges

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""All detectors of one robot together: surprise, drift, frozen camera, missing frames."""
+"""All anomaly detectors of a robot: surprise, drift, frozen camera, missing frames."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Thresholds:
     """Where events start and end."""
 
     surprise: float  #: score above which an event starts
-    alpha: float  #: chance of a false alarm per calibration window that it was computed for
+    alpha: float  #: probability of a false alarm per calibration window, as calibrated
     drift: float | None = None  #: running mean above which drift starts; None: not watched
     config: SurpriseConfig = DEFAULTS  #: of when events end, and of the other monitors
 
@@ -48,7 +48,7 @@ class Thresholds:
             EventDetector('frame_gap', config.gap_seconds, 1.0, 0.0, ids=ids),
         ]
         if self.drift is not None:
-            # A mean is smooth: it needs no band between start and end.
+            # A mean is smooth: it needs no hysteresis.
             made.append(EventDetector('drift', self.drift, 1.0, config.hold, self.alpha, ids))
         return {detector.kind: detector for detector in made}
 
@@ -58,7 +58,7 @@ class Edge(NamedTuple):
 
     event: Event
     stamp: int  #: of the frame at which it did [ns]
-    score: float  #: of that frame, or what else the detector compares
+    score: float  #: of that frame, or the value that the detector compares
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ class SurpriseReading:
 class SurpriseMonitor:
     """Scores frames and raises events above the calibrated thresholds.
 
-    Alone it keeps the history itself: :meth:`add_action` for every executed command,
-    :meth:`update` for every frame. A node that scores on a thread of its own calls the parts:
-    :meth:`frame` and :meth:`silence` where frames come in, :meth:`score` on the thread. Those,
+    Used alone, it keeps the history itself: call :meth:`add_action` for every executed command and
+    :meth:`update` for every frame. A node that scores in a separate thread calls the parts instead:
+    :meth:`frame` and :meth:`silence` when frames arrive, :meth:`score` in the thread. These,
     :meth:`adopt` and the resets may be called from any thread; the rest may not.
 
     Args:
@@ -126,9 +126,9 @@ class SurpriseMonitor:
         predict(spec, self._engine, context, np.zeros((self._horizon, block)))
 
     def adopt(self, thresholds: Thresholds | None, stamp: int) -> list[Edge]:
-        """Detect by other thresholds; events that last go on, or end where nothing is left.
+        """Switch to other thresholds; open events stay open, or end if their detector is removed.
 
-        ``stamp`` [ns] is that of such an end.
+        ``stamp`` [ns] is the stamp of such an end.
         """
         made = {} if thresholds is None else thresholds.detectors(self._ids)
         with self._lock:
@@ -151,7 +151,7 @@ class SurpriseMonitor:
 
     @property
     def open(self) -> bool:
-        """Whether an event lasts."""
+        """Whether an event is open."""
         return any(detector.event is not None for detector in self.detectors)
 
     def add_action(self, stamp: int, command: np.ndarray) -> None:
@@ -164,7 +164,7 @@ class SurpriseMonitor:
         Args:
             stamp: a frame that is not newer than the last one is not scored.
             latent: from the engine.
-            now: when the frame came [s, steady]; None: at its stamp.
+            now: when the frame arrived [s, steady]; None: at its stamp.
 
         """
         if not self.history.append_latent(stamp, latent):
@@ -197,7 +197,7 @@ class SurpriseMonitor:
             return edges + _edges(detector.update(stamp, 0.0), stamp, 0.0)
 
     def silence(self, now: float) -> list[Edge]:
-        """Look for missing frames at ``now`` [s, steady], when none came."""
+        """Check for missing frames at ``now`` [s, steady] when no frame has arrived."""
         with self._lock:
             detector, newest = self._detectors.get('frame_gap'), self._gap.newest
             if detector is None or newest is None:

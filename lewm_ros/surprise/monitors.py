@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Cheap monitors for what a surprise score cannot see: drift, a frozen camera, missing frames.
+"""Cheap monitors for faults that the surprise score misses: drift, frozen camera, missing frames.
 
 Each turns the stream of frames into one figure that an
 :class:`~lewm_ros.surprise.events.EventDetector` compares with a threshold.
@@ -17,19 +17,19 @@ from lewm_ros.time import NS_PER_S
 
 #: Span of the running mean of the score [s].
 DRIFT_SPAN = 10.0
-#: A pause of more than this between frames begins a running mean anew [s].
+#: A longer pause between frames resets the running mean [s].
 PAUSE = 1.0
 #: Commands that change by more than this should move the robot [standard deviations].
 MOVING = 0.2
-#: Share of the time without such commands that is taken off again while the image stands still.
+#: Share of the time without such commands that is subtracted while the image stands still.
 TRUST = 0.25
 
 
 class RunningMean:
     """Mean of the scores of the last :data:`DRIFT_SPAN` seconds.
 
-    A change too slow or too small for any single score to stand out moves it. Its own
-    threshold comes from nominal running means, by the same rule as that of the score.
+    It responds to changes that are too slow or too small to show in a single score. Its threshold
+    is calibrated on nominal running means, by the same rule as that of the score.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class RunningMean:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew (new episode, pause, clock that jumped)."""
+        """Start over (new episode, pause, clock jump)."""
         self._scores: deque[tuple[int, float]] = deque()
         self._begun: int | None = None
 
@@ -67,7 +67,7 @@ def running_means(stamps: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def commands_move(executed: np.ndarray, std: np.ndarray, kind: str) -> bool:
-    """Whether executed commands should move the robot: not whether they hold it where it is.
+    """Whether executed commands should move the robot, as opposed to holding it in place.
 
     They should if one of them changes by more than :data:`MOVING` standard deviations of the
     training commands; velocities also if they are as far from zero. A constant position or
@@ -89,11 +89,11 @@ class FrozenCamera:
     """Seconds for which the image stood still although commands should have moved the robot.
 
     Equal frames have bit-equal latents, and the frames of a real camera are never equal. A
-    simulated one sends equal frames of a robot at rest: they count only while the robot should
-    move, and :data:`TRUST` of the rest is taken off, so that commands which change from time to
-    time add up, but not a twitch now and then that is too small to show. Once above ``limit`` [s]
-    the figure stays until the image changes, because a robot that was stopped for it no longer
-    should move.
+    simulated one sends equal frames of a robot at rest. Time therefore counts only while the robot
+    should move, and :data:`TRUST` of the other time is subtracted. Commands that change repeatedly
+    add up; occasional twitches that are too small to show do not. Once above ``limit`` [s] the
+    figure is held until the image changes, because a robot that was stopped for it should no longer
+    move.
     """
 
     def __init__(self, limit: float) -> None:
@@ -102,7 +102,7 @@ class FrozenCamera:
         self._seconds = 0.0
 
     def update(self, stamp: int, latent: np.ndarray, moving: bool) -> float:
-        """Take the latent (D,) of the frame at ``stamp`` [ns], and :func:`commands_move`."""
+        """Update with the latent (D,) of the frame at ``stamp`` [ns] and :func:`commands_move`."""
         last, self._last = self._last, (stamp, latent)
         if last is None or stamp <= last[0] or not np.array_equal(latent, last[1]):
             self._seconds = 0.0
@@ -116,21 +116,21 @@ class FrozenCamera:
 
 
 class FrameGap:
-    """Seconds without a new frame, by the frames' own stamps and by when they came.
+    """Seconds without a new frame, by the frames' stamps and by their arrival times.
 
-    The figure is of the pause that the newest frame ended, or of the one that lasts.
+    The figure is the pause that the newest frame ended, or the current pause.
     """
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew (new episode, clock that jumped): the time until the next frame is no gap."""
+        """Start over (new episode, clock jump): the time until the next frame is no gap."""
         self.newest: int | None = None  #: stamp of the last frame [ns]
         self._came = 0.0
 
     def frame(self, stamp: int, now: float) -> float:
-        """Take a frame of ``stamp`` [ns] that came at ``now`` [s, steady]; its pause [s]."""
+        """Add a frame of ``stamp`` [ns] that arrived at ``now`` [s, steady]; return its gap [s]."""
         pause = self.silence(now)
         if self.newest is not None:
             pause = max(pause, (stamp - self.newest) / NS_PER_S)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # it is handed in
 
 #: Median of the square of a standard normal variable.
 NORMAL_MEDIAN = 0.4549364
-#: Least scale of a dimension, as a part of the median dimension's.
+#: Smallest scale of a dimension, as a fraction of the median dimension's.
 FLOOR = 0.1
 
 
@@ -61,13 +61,13 @@ def score(predicted: np.ndarray, observed: np.ndarray, scale: np.ndarray) -> np.
 
 
 def nominal_scale(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """Nominal squared error of each dimension that a handful of outliers does not move.
+    """Robust nominal squared error of each dimension.
 
-    The median of the squared errors over that of a squared standard normal, which makes it the
-    mean square of normal errors (Rousseeuw & Croux 1993, on the median absolute deviation). No
-    dimension gets less than :data:`FLOOR` of the median dimension's: an error in one that the
-    model predicts almost exactly, or that is dead, would otherwise count for more than all
-    others together.
+    The median of the squared errors is divided by the median of a squared standard normal
+    variable. For normal errors this gives the mean square, and a few outliers do not affect it
+    (Rousseeuw & Croux 1993, on the median absolute deviation). Each dimension gets at least
+    :data:`FLOOR` times the median dimension's value. Otherwise an error in a dead dimension, or in
+    one that the model predicts almost exactly, would outweigh all others together.
 
     Args:
         predicted: (n, D) latents, n ≥ 1.

@@ -67,7 +67,7 @@ def _place(
     height, width = image.shape[:2]
     scale = min(CELL[0] / width, CELL[1] / height)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    # Enlarged pixels stay pixels: that is what the model sees.
+    # Nearest-neighbour upscaling shows the pixels that the model sees.
     method = cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA
     x = left + (CELL[0] - size[0]) // 2
     y = HEADLINE + (CELL[1] - size[1]) // 2

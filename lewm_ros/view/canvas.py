@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the images share: size, colours, lettering, the headline. Images are RGB uint8."""
+"""Shared by the images: size, colours, text drawing, the headline. Images are RGB uint8."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from lewm_ros.view.trace import Level, Snapshot
 
-#: Width of every image [px]. With at most 268 px of height a message stays below the 512 KiB
-#: above which Fast DDS, as it comes, cuts messages up (docs/safety.md).
+#: Width of every image [px]. With a height of at most 268 px, a message stays below 512 KiB, above
+#: which Fast DDS by default fragments messages (docs/safety.md).
 WIDTH = 640
 HEADLINE = 28  #: height of the headline [px]
 

@@ -27,8 +27,8 @@ class Imagination:
     def plan(self, latents: np.ndarray) -> np.ndarray:
         """Draw a plan as a film strip, (height, WIDTH, 3).
 
-        The cost of each step is below it. By a roadmap that is the time to the goal; the way there
-        is a second row then, of the recorded latents passed.
+        The cost of each step is below it. With a roadmap this is the time to the goal, and a second
+        row shows the path to it, by the recorded latents that it passes.
 
         Args:
             latents: (n, D) of now, of the end of each block of the plan, and of the goal.
@@ -54,11 +54,11 @@ class Imagination:
         return np.concatenate([*strip, row(list(passed), [*labels, 'goal'])])
 
     def expected(self, latents: np.ndarray, frame: np.ndarray | None, name: str = '') -> np.ndarray:
-        """Draw what was expected, what was seen and where they differ, (height, WIDTH, 3).
+        """Draw the expected image, the observed one and their difference, (height, WIDTH, 3).
 
         Args:
             latents: (2, D), predicted and of the frame.
-            frame: (S, S, 3) uint8 as the model sees it, None where it is not at hand.
+            frame: (S, S, 3) uint8 as the model sees it; None if it is not available.
             name: of what happened.
 
         """

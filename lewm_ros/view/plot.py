@@ -47,8 +47,8 @@ def y_of(scores: np.ndarray, low: int, high: int) -> np.ndarray:
 def plot(snapshot: Snapshot) -> np.ndarray:
     """Draw the scores of a snapshot: (HEIGHT, WIDTH, 3).
 
-    Logarithmic axis, threshold dashed, events shaded, gaps left open; scores that are not
-    numbers are red marks at the top.
+    The axis is logarithmic. The threshold is dashed, events are shaded, gaps are left open, and
+    scores that are not finite are red marks at the top.
     """
     image = blank(HEIGHT)
     image[:HEADLINE] = headline(snapshot)
@@ -70,7 +70,7 @@ def _shade(image: np.ndarray, snapshot: Snapshot, anomaly: Anomaly) -> None:
     if edges[1] < -snapshot.span or edges[0] > 0:
         return
     left, right = x_of(edges, snapshot.span).round().astype(int)
-    right = max(right, left + 1)  # a short one is still seen
+    right = max(right, left + 1)  # at least one pixel, to stay visible
     image[TOP : BOTTOM + 1, left : right + 1] = SHADES.get(anomaly.kind, OTHER_SHADE)
     label = anomaly.kind if anomaly.kind != 'surprise' else f'#{anomaly.id}'
     write(image, label, min(left, RIGHT - text_width(label, 0.36)), TOP - 5, THRESHOLD, 0.36)
@@ -100,7 +100,7 @@ def _threshold(image: np.ndarray, snapshot: Snapshot, low: int, high: int) -> No
     for x in range(LEFT, RIGHT, 10):
         cv2.line(image, (x, y), (min(x + 6, RIGHT), y), THRESHOLD, 1)
     label = snapshot.threshold_text()
-    # On paper, so that no curve and no grid line runs through the letters.
+    # On a blank background, so that no curve or grid line crosses the letters.
     image[y - 15 : y - 2, LEFT + 4 : LEFT + 10 + text_width(label, 0.4)] = PAPER
     write(image, label, LEFT + 7, y - 5, THRESHOLD, 0.4)
 
@@ -120,7 +120,7 @@ def _scores(image: np.ndarray, snapshot: Snapshot, low: int, high: int) -> None:
         fixed = (part * 2**_SHIFT).round().astype(np.int32)
         cv2.polylines(image, [fixed], False, LINE, 1, cv2.LINE_AA, _SHIFT)
         if len(part) == 1 and not bad[0]:
-            _dot(image, part[0], 2)  # between two gaps there is no line to see
+            _dot(image, part[0], 2)  # a single score between two gaps has no line
     for column in x[broken].round().astype(int):
         cv2.line(image, (column, TOP), (column, TOP + 8), THRESHOLD, 2)
     if not broken[-1]:

@@ -15,7 +15,7 @@ MOST_DECADES = 6
 def decades(scores: np.ndarray, threshold: float | None) -> tuple[int, int]:
     """Return the powers of ten that hold threshold and scores (n,), at least -1 to 2.
 
-    They move in whole decades, so that an axis stands still while scores wander.
+    They change in whole decades, so that the axis does not move with every score.
     """
     values = scores[np.isfinite(scores) & (scores > 0)]
     if threshold is not None:
@@ -30,7 +30,7 @@ def decades(scores: np.ndarray, threshold: float | None) -> tuple[int, int]:
 def height(scores: np.ndarray, low: float, high: float) -> np.ndarray:
     """Return where scores (n,) lie between 10^low and 10^high: (n,) in [0, 1].
 
-    NaN and infinity lie at the top: a score that is no number is no low one.
+    NaN and infinity lie at the top, because a NaN score is not a low one.
     """
     values = np.where(np.isfinite(scores), np.maximum(scores, 10.0**low), 10.0**high)
     return np.clip((np.log10(values) - low) / (high - low), 0.0, 1.0)

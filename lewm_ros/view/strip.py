@@ -17,7 +17,7 @@ TALLEST = 152  #: of an image in a row; of one with a curve below it, TALL [px]
 TALL = 84
 CURVE = 64  #: height of the curve below a row [px]
 MOST = 8  #: images in a row, so that a person can read them
-DIFFERENT = 64.0  #: difference of values in [0, 255] that is wholly red
+DIFFERENT = 64.0  #: difference of values in [0, 255] that is fully red
 
 
 def row(images: Sequence[np.ndarray | None], labels: Sequence[str], tall: int = TALL) -> np.ndarray:
@@ -28,7 +28,7 @@ def row(images: Sequence[np.ndarray | None], labels: Sequence[str], tall: int = 
         write(canvas, label, centre - text_width(label, 0.38) // 2, 12, INK, 0.38)
         if image is not None:
             left = centre - size // 2
-            # Enlarged pixels stay pixels, as in view/image.
+            # Nearest-neighbour upscaling, as in view/image.
             method = cv2.INTER_NEAREST if size > image.shape[0] else cv2.INTER_AREA
             tile = cv2.resize(image, (size, size), interpolation=method)
             canvas[LABEL : LABEL + size, left : left + size] = tile
@@ -36,12 +36,12 @@ def row(images: Sequence[np.ndarray | None], labels: Sequence[str], tall: int = 
 
 
 def centres(count: int) -> list[int]:
-    """Columns of the middles of ``count`` images [px]."""
+    """Horizontal centres of ``count`` images [px]."""
     return [round((i + 0.5) * WIDTH / count) for i in range(count)]
 
 
 def curve(values: np.ndarray, columns: int, name: str) -> np.ndarray:
-    """Draw values (n,) below the first n of so many images, and their name on the right."""
+    """Draw values (n,) below the first n of ``columns`` images, and their name on the right."""
     canvas = blank(CURVE)
     known = values[np.isfinite(values)]
     top = max(float(known.max()), 1e-9) if len(known) else 1.0
@@ -63,7 +63,7 @@ def curve(values: np.ndarray, columns: int, name: str) -> np.ndarray:
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Mark in red, on a pale grey ``other``, where two images (S, S, 3) are different."""
+    """Mark the differences of two images (S, S, 3) in red, on a pale grey ``other``."""
     apart = np.abs(one.astype(np.float32) - other).max(axis=2, keepdims=True) / DIFFERENT
     pale = 160 + 0.35 * other.mean(axis=2, keepdims=True)
     share = np.clip(apart, 0, 1)

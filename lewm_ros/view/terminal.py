@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Single keys from a terminal, without waiting for them and without leaving it changed."""
+"""Non-blocking single-key input from a terminal, whose settings are restored afterwards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import tty
 class Keys:
     """Keys typed into a terminal; Ctrl-C still interrupts.
 
-    The terminal is as before after :meth:`close`, and at the latest when Python ends.
+    The terminal settings are restored by :meth:`close`, at the latest when Python exits.
 
     Args:
         terminal: file descriptor of a terminal in whose foreground this process is.
@@ -31,9 +31,9 @@ class Keys:
 
     @classmethod
     def of_stdin(cls) -> Keys | None:
-        """Return the keys of standard input, or None where it is no terminal of ours.
+        """Return the keys of standard input, or None unless it is a terminal in the foreground.
 
-        A process in the background would be stopped by touching it.
+        Changing the terminal would stop a background process.
         """
         try:
             terminal = sys.stdin.fileno()
@@ -52,7 +52,7 @@ class Keys:
             return ''
 
     def close(self) -> None:
-        """Give the terminal back as it was. Safe to call twice."""
+        """Restore the terminal settings. Safe to call twice."""
         atexit.unregister(self.close)
         with suppress(OSError, termios.error):  # the terminal may be gone
             termios.tcsetattr(self._terminal, termios.TCSADRAIN, self._before)

@@ -15,7 +15,7 @@ from lewm_ros.time import NS_PER_S
 
 #: Time without a score after which the level is 'no scores' [s].
 SILENT_AFTER = 2.0
-#: Scores above this part of the threshold are 'raised'.
+#: Scores above this fraction of the threshold are 'raised'.
 RAISED = 0.5
 #: Anomalies kept; the oldest are dropped first.
 MAX_ANOMALIES = 100
@@ -127,7 +127,7 @@ class Snapshot:
 
 
 def show(score: float) -> str:
-    """Write a score with three digits, without an exponent where people read numbers."""
+    """Format a score with three significant digits; from 1000 on without an exponent."""
     if not np.isfinite(score):
         return '--' if np.isnan(score) else 'infinite'
     return f'{score:.3g}' if abs(score) < 1000 else f'{score:.0f}'
@@ -136,9 +136,9 @@ def show(score: float) -> str:
 class Trace:
     """Collects scores and anomalies. Not thread safe: hand snapshots to other threads.
 
-    Time is the newest stamp plus the time since it was received, so that a camera with another
-    clock, or a bag, is drawn like anything else. A stamp that goes back (a clock jump, a bag
-    that starts again) clears scores and anomalies.
+    The current time is the newest stamp plus the time since it was received. A camera with another
+    clock, or a bag, is thus drawn correctly. A stamp that goes back (a clock jump, a bag that
+    starts over) clears scores and anomalies.
 
     Args:
         span: how far back scores are kept [s].

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The front door: what it reads, what it refuses. That it is the nodes: test_loop_parity.py."""
+"""The public API: what it reads, what it refuses. That it is the nodes: test_loop_parity.py."""
 
 from __future__ import annotations
 
