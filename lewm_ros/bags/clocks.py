@@ -86,17 +86,17 @@ def clocks_differ(
         if max(abs(first), abs(last)) > APART:
             remedies.append(f'{key}.stamp: log')
         if not len(given):
-            texts.append(f'{name} count by their log times')
+            texts.append(f'{name} use their log times')
         elif abs(last - first) > APART:
             texts.append(
-                f'{name} are stamped {side(first)} their log times at first, '
-                f'{side(last)} them at last'
+                f'{name} are stamped {side(first)} their log times at the start, '
+                f'{side(last)} them at the end'
             )
         else:
             texts.append(f'{name} are stamped {side(first)} their log times')
     return (
         f'clocks differ by {apart:.2f} s: {", ".join(texts)}{origin_hint(apart)}; frames would be '
-        'paired with the commands of another time: synchronise the clocks (chrony or PTP) and '
+        'paired with commands from another time: synchronise the clocks (chrony or PTP) and '
         f'record again, or set {" and ".join(remedies)} in the contract'
     )
 

@@ -13,18 +13,18 @@ from lewm_ros.robot.settings import check_settings, setting
 class RecorderConfig:
     """Settings of a recording."""
 
-    gap: float = setting(0.5, 'A longer pause of a topic with a rate is a gap [s].', 0.001, 3600.0)
+    gap: float = setting(
+        0.5, 'A pause longer than this on a topic with a rate is a gap [s].', 0.001, 3600.0
+    )
     split_seconds: float = setting(60.0, 'Length of one file of the bag [s].', 1.0, 86400.0)
     split_gb: float = setting(4.0, 'Size of one file of the bag [GB].', 0.001, 1000.0)
     flush_seconds: float = setting(
-        1.0, 'Everything older is on the disk, and survives a kill [s].', 0.05, 60.0
+        1.0, 'Messages older than this are on disk and survive a kill [s].', 0.05, 60.0
     )
     queue_mb: float = setting(
         256.0, 'Buffer for the disk [MB]; more is dropped and counted.', 1.0, 65536.0
     )
-    min_free_gb: float = setting(
-        2.0, 'Recording ends before less of the disk is free [GB].', 0.0, 1e5
-    )
+    min_free_gb: float = setting(2.0, 'Free disk space below which recording ends [GB].', 0.0, 1e5)
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -289,8 +289,8 @@ def find_topic(bag: Bag, name: str, kind: str) -> Topic | None:
     found = [topic for topic in bag.topics if topic.type == kind and _is_named(topic.name, name)]
     if len(found) > 1:
         raise BagError(
-            f'{kind} {name} could be any of {[topic.name for topic in found]}: give the whole '
-            'name in the contract, or record one robot'
+            f'{kind} {name} is ambiguous, it matches {[topic.name for topic in found]}: give the '
+            'full name in the contract, or record one robot'
         )
     return found[0] if found else None
 

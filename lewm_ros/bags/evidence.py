@@ -74,7 +74,9 @@ class EvidenceFolder:
         try:
             (path / UNFINISHED).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise BagError(f'evidence folder {path}: cannot be made ({error.strerror})') from error
+            raise BagError(
+                f'evidence folder {path}: cannot be created ({error.strerror})'
+            ) from error
 
     @property
     def size(self) -> int:
@@ -92,7 +94,7 @@ class EvidenceFolder:
         used = self.size
         if used + needed > self._limit:
             return (
-                f'{self.path} holds {used / 1e6:.1f} MB, {needed / 1e6:.1f} MB more are above '
+                f'{self.path} holds {used / 1e6:.1f} MB, {needed / 1e6:.1f} MB more would exceed '
                 f'{self._limit / 1e6:g} MB (evidence_mb): move old bags elsewhere'
             )
         return None

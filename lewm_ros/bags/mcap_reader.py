@@ -87,7 +87,7 @@ class McapFile(RawFile):
             elif channel not in self.topics and channel not in self.foreign:
                 problems[f'{self.path.name}: message of an unknown channel'] += 1
         if lost := (+missing).total():
-            problems[f'{self.path.name}: message that the summary counts was not found'] += lost
+            problems[f'{self.path.name}: message counted in the summary was not found'] += lost
 
     def _scan(self) -> None:
         """Find the channels and count their messages by reading the whole file."""
@@ -213,7 +213,7 @@ def _open_chunk(body: bytes, most: int) -> list[McapRecord]:
     try:
         if chunk.compression == 'zstd':
             if zstandard.frame_content_size(chunk.data) not in (-1, size):
-                raise _DamageError('chunk of another size than it claims')
+                raise _DamageError('chunk whose size is not the one it claims')
             data = zstandard.decompress(chunk.data, size)
         elif chunk.compression == 'lz4':
             data = lz4.frame.LZ4FrameDecompressor().decompress(chunk.data, max_length=size)
@@ -222,7 +222,7 @@ def _open_chunk(body: bytes, most: int) -> list[McapRecord]:
     except (zstandard.ZstdError, RuntimeError, EOFError) as error:
         raise _DamageError('chunk that cannot be decompressed') from error
     if len(data) != size:
-        raise _DamageError('chunk of another size than it claims')
+        raise _DamageError('chunk whose size is not the one it claims')
     return _parse(replace(chunk, compression='', data=data))
 
 
@@ -239,4 +239,4 @@ def _parse(chunk: Chunk) -> list[McapRecord]:
     except CRCValidationError as error:
         raise _DamageError('chunk with a wrong CRC') from error
     except (McapError, struct.error, ValueError, OverflowError) as error:
-        raise _DamageError('record with sizes that disagree') from error
+        raise _DamageError('record with inconsistent sizes') from error

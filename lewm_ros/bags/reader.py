@@ -198,8 +198,8 @@ def bag_files(path: Path) -> list[Path]:
     missing = [p.name for p in listed if not p.is_file()]
     if missing:
         raise BagError(
-            f'bag {path}: cannot be read as rosbag2 (metadata.yaml names {", ".join(missing)}, '
-            'which is not there; put the file back, or take it out of metadata.yaml)'
+            f'bag {path}: cannot be read as rosbag2 (metadata.yaml lists {", ".join(missing)}, '
+            'which is missing; restore the file, or remove it from metadata.yaml)'
         )
     # A recorder that was killed has not listed its last file. A compressed and an uncompressed
     # copy of a file are the same file.
@@ -215,7 +215,7 @@ def _inflate(path: Path, target: Path, problems: Counter[str]) -> Path:
         try:
             while block := reader.read(1 << 20):
                 if file.tell() + len(block) > most:
-                    problems[f'{path.name}: becomes more than {most} bytes, the rest is left'] += 1
+                    problems[f'{path.name}: expands to over {most} bytes, the rest is skipped'] += 1
                     break
                 file.write(block)
         except zstandard.ZstdError:

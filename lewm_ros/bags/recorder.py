@@ -77,8 +77,8 @@ class BagRecorder:
         self._thread.join(timeout)
         if self._thread.is_alive():
             raise BagError(
-                f'bag {self._bag.path}: the disk did not take {self._bytes / 1e6:.0f} MB within '
-                f'{timeout:g} s: they are lost; the rest needs `lewm record --repair`'
+                f'bag {self._bag.path}: {self._bytes / 1e6:.0f} MB could not be written within '
+                f'{timeout:g} s and are lost; the rest needs `lewm record --repair`'
             )
 
     def _run(self) -> None:
@@ -121,6 +121,6 @@ def check_disk(path: Path, min_free_gb: float) -> None:
     free = shutil.disk_usage(there).free
     if free < min_free_gb * 1e9:
         raise BagError(
-            f'bag {path}: only {free / 1e9:.2f} GB of the disk are free, min_free_gb is '
-            f'{min_free_gb:g}: not recording any more'
+            f'bag {path}: not recording: only {free / 1e9:.2f} GB of the disk are free, '
+            f'min_free_gb is {min_free_gb:g}'
         )

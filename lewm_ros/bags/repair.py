@@ -35,7 +35,7 @@ class Repaired:
 
     def __str__(self) -> str:
         if self.whole:
-            return f'{self.path}: whole, {self.messages} messages'
+            return f'{self.path}: intact, {self.messages} messages'
         left_out = f', {self.damaged} truncated or damaged chunks left out' if self.damaged else ''
         return f'{self.path}: repaired, {self.messages} messages saved{left_out}'
 

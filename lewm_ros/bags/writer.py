@@ -187,7 +187,7 @@ class BagFolder:
         try:
             path.mkdir(parents=True)
         except OSError as error:
-            raise BagError(f'bag {path}: cannot be made ({error.strerror})') from error
+            raise BagError(f'bag {path}: cannot be created ({error.strerror})') from error
         self.path = path
         self.metadata = dict(metadata or {})
         self._split_time = split_seconds * NS_PER_S

@@ -77,8 +77,8 @@ ARGUMENTS = (
     Argument(
         'bundle',
         '',
-        'Trained bundle: a folder, or a name under models/. Empty: named like the task; without '
-        "one 'reacher'.",
+        'Trained bundle: a folder, or a name under models/. Empty: the name of the task, or '
+        "'reacher' without a task.",
     ),
     Argument(
         'contract',
@@ -101,7 +101,7 @@ ARGUMENTS = (
     Argument(
         'respawn',
         'false',
-        'Start a node that died again, each in a process of its own.',
+        'Restart nodes that die; each node runs in its own process.',
         BOOLEAN,
     ),
     Argument('rviz', 'false', 'Start rviz2 with what view_node shows.', BOOLEAN),
@@ -292,8 +292,8 @@ class Bringup:
             driven = simulated.robot().action.names
             if robot.action.names != driven:
                 raise ConfigError(
-                    f'the {simulated.name} task is driven by {", ".join(driven)}, bundle {path} '
-                    f'drives {", ".join(robot.action.names)}: give the bundle of the task'
+                    f'the {simulated.name} task has actions {", ".join(driven)}, bundle {path} has '
+                    f'{", ".join(robot.action.names)}: give a bundle of this task'
                 )
             own = tuple(Override(n, 'task', named) for n in ('sim_node', 'trial_node'))
         if out:
@@ -359,7 +359,9 @@ def _params_file(name: str) -> Path:
         sections = list(read_params_file(path))
         names = (section.rsplit('/', 1)[-1] for section in sections)
         if not any('*' in name or name in NODES for name in names):
-            raise ConfigError(f'{sections} are none of our nodes: expected some of {list(NODES)}')
+            raise ConfigError(
+                f'{sections} match no node of lewm_ros: expected some of {list(NODES)}'
+            )
     except ConfigError as error:
         raise ConfigError(f'parameter file {path}: {error}') from error
     return path

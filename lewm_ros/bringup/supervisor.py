@@ -170,7 +170,7 @@ class _Child:
         if now - self._started > RESET_AFTER:
             self._pause = RESTART_PAUSE
         self._due = now + self._pause
-        _log(f'{self.name} {why}: starting it again in {self._pause:g} s')
+        _log(f'{self.name} {why}: restarting it in {self._pause:g} s')
         self._pause = min(2 * self._pause, LONGEST_RESTART_PAUSE)
 
     @property

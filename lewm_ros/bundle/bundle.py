@@ -68,7 +68,7 @@ class Bundle:
                 # but no file of it may come from somewhere else.
                 if (path / name).resolve().parent != real:
                     raise ModelError(
-                        f'{name} is a link out of the bundle: expected a file in the folder'
+                        f'{name} is a link to outside the bundle: expected a file in the folder'
                     )
                 bundle._check_hash(name, _digest(path / name))
             # A partial manifest left behind by a killed writer is harmless.
@@ -180,7 +180,7 @@ class Bundle:
         if digest != expected:
             raise ModelError(
                 f'{name} has SHA-256 {digest[:12]}, the manifest says {expected[:12]}: the file '
-                'was changed or is cut short; restore the bundle from its source'
+                'was modified or truncated; restore the bundle from its source'
             )
 
 
@@ -298,7 +298,7 @@ def _read_manifest(path: Path) -> Manifest:
 
 def _plain_file(path: Path, name: str) -> Path:
     if not (path / name).is_file():
-        raise ModelError(f'{name} is missing or no plain file: expected it in the folder')
+        raise ModelError(f'{name} is missing or not a regular file: expected it in the folder')
     return path / name
 
 

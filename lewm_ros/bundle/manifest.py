@@ -244,7 +244,7 @@ class Manifest:
         entries = [(c.horizon, c.alpha) for c in self.calibration]
         if len(set(entries)) != len(entries):
             raise CheckError(
-                f'calibration has an entry twice: (horizon, alpha) are {entries}; expected one '
+                f'calibration has duplicate entries: (horizon, alpha) are {entries}; expected one '
                 'for each'
             )
         object.__setattr__(self, 'calibration', tuple(self.calibration))
@@ -284,8 +284,8 @@ class Manifest:
 
         if type(self.window) is not int or not self.history <= self.window <= MAX_BLOCKS:
             raise CheckError(
-                f'history is {self.history}, architecture.history {shown(self.window)}: a context '
-                f"is at most the model's window, which is at most {MAX_BLOCKS}"
+                f'history is {self.history}, architecture.history {shown(self.window)}: expected '
+                f'history <= architecture.history <= {MAX_BLOCKS}'
             )
 
     @property

@@ -39,7 +39,7 @@ def refuse_other(path: Path) -> None:
     """Raise ModelError if ``path`` holds something other than a bundle or an empty folder."""
     empty = path.is_dir() and not any(path.iterdir())
     if path.exists() and not empty and not (path / MANIFEST).is_file():
-        raise ModelError(f'{path} exists and is no bundle: choose another path, or remove it')
+        raise ModelError(f'{path} exists and is not a bundle: choose another path, or remove it')
 
 
 def new_folder(path: Path) -> Path:

@@ -23,7 +23,7 @@ from lewm_ros.errors import ConfigError, LewmError
 COMMANDS = {
     'up': ('cli.up', 'start the nodes of the robot, or of the demo'),
     'record': ('cli.record', 'record a robot into a rosbag2 bag'),
-    'watch': ('cli.watch', 'see surprise in this terminal'),
+    'watch': ('cli.watch', 'plot the surprise score in this terminal'),
     'collect': (
         'cli.collect',
         'simulate a task, or render MuJoCo recordings (--mjcf), into a rosbag2 bag',
@@ -32,13 +32,14 @@ COMMANDS = {
     'inspect': ('cli.inspect_bags', 'what bags hold: rates, gaps, episodes, usable windows'),
     'train': ('cli.train', 'train a model from bags'),
     'tune': ('cli.tune', 'find the SIGReg weight for bags, by short trainings'),
-    'roadmap': ('cli.roadmap', 'map which goals bags connect, for goals beyond one plan'),
-    'decoder': ('cli.decoder', 'train what shows latents as images, for view/plan'),
-    'inverse': ('cli.inverse', 'train the policy that needs no search, from what bags show'),
-    'imagine': ('cli.imagine', 'train the policy that needs no search, in imagination'),
+    'roadmap': ('cli.roadmap', 'build a roadmap from bags, for goals beyond the reach of one plan'),
+    'decoder': ('cli.decoder', 'train the decoder that renders latents as images, for view/plan'),
+    'inverse': ('cli.inverse', 'train a policy that replaces the search: an inverse model of bags'),
+    'imagine': ('cli.imagine', 'train a policy that replaces the search, in imagination'),
     'evaluate': (
         'cli.evaluate',
-        'is a bundle ready for its robot (--data); success and surprise (--voe) in simulation',
+        'check a bundle on held-out bags (--data); measure success and surprise (--voe) in '
+        'simulation',
     ),
     'calibrate': ('cli.calibrate', 'compute surprise thresholds from nominal bags'),
     'export': ('cli.export', "write a bundle's ONNX graphs anew from its weights"),
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='lewm',
-        description='LeWorldModel on robots: train, plan and watch for surprises over ROS 2.',
+        description='LeWorldModel on robots: training, planning and anomaly detection over ROS 2.',
     )
     parser.add_argument('--version', action='version', version=f'lewm {__version__}')
     commands = parser.add_subparsers(title='commands', dest='command', required=True)

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--threads', type=int, default=threads, help=f'of every engine (default {threads})'
     )
     parser.add_argument(
-        '--rounds', type=int, default=30, help='most for each work (default 30; long ones get less)'
+        '--rounds', type=int, default=30, help='repetitions, at most (default 30; fewer if slow)'
     )
     parser.add_argument(
         '--engines',

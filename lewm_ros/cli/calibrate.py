@@ -91,10 +91,10 @@ def _text(metrics: dict[str, Any], window: float | None) -> str:
         )
         for alpha, threshold in row['thresholds'].items():
             drift = row['drift'][alpha]
-            mean = 'too little data for one' if drift is None else f'{drift:.2f}'
+            mean = 'insufficient data' if drift is None else f'{drift:.2f}'
             lines.append(
                 f'  alpha {alpha}: threshold {threshold:.2f}, at most '
-                f'{row["false_alarms_per_hour"][alpha]:.1f} false alarms an hour; threshold of '
-                f'the running mean: {mean}'
+                f'{row["false_alarms_per_hour"][alpha]:.1f} false alarms per hour; drift '
+                f'threshold: {mean}'
             )
     return '\n'.join(lines)

@@ -54,9 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         action='extend',
         metavar='FILE.npz',
-        help='qpos (T, nq), qvel (T, nv), command (T, A) held from time (T,) [s] on; a new episode '
-        'begins where time jumps back, or where the whole numbers of episode (T,) change. Without '
-        'command, ctrl (T, nu) is taken, with one actuator for each action dimension',
+        help='arrays qpos (T, nq), qvel (T, nv), command (T, A) and time (T,) [s]; a command is '
+        'held until the next row. A new episode begins where time decreases, or where the integers '
+        'of episode (T,) change. Without command, ctrl (T, nu) is used, with one actuator per '
+        'action dimension',
     )
     mjcf.add_argument(
         '--contract', help='names the topics; columns of command are its action dimensions'

@@ -39,6 +39,6 @@ def describe(bundle: Bundle) -> str:
     size = (bundle.path / DECODER).stat().st_size
     return (
         f'decoder: images of {entry.size} px from {entry.frames} frames, {size / 1e6:.1f} MB; '
-        f'error on held-out frames {entry.error:.1f} of 255 (root mean square), of one image for '
-        f'all {entry.spread:.1f}'
+        f'RMS error on held-out frames {entry.error:.1f} of 255 (of the mean image '
+        f'{entry.spread:.1f})'
     )

@@ -64,10 +64,10 @@ OPTIONS: dict[str, tuple[tuple[str, ...], Any]] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.description = (
-        'Measure a bundle: goals reached in simulation, random ones or those of recorded episodes '
-        '(--episodes BAG), or what surprises it (--voe); without a '
-        'simulator whether it is ready for its robot (--data HELD_OUT_BAG), or what latents '
-        'hold of the state, and how they move (--probe BAG).'
+        'Evaluate a bundle. In simulation: how many goals it reaches, random ones or those of '
+        'recorded episodes (--episodes BAG), and which perturbations it detects (--voe). Without '
+        'a simulator: whether it is ready for its robot (--data HELD_OUT_BAG), or how well its '
+        'latents encode the state and how straight their paths are (--probe BAG).'
     )
     parser.add_argument('bundle', help='bundle folder or name')
     parser.add_argument(
@@ -79,8 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--far',
         type=float,
-        help="largest error at the start, in the task's unit; inf: any goal (default: within a "
-        "plan's reach)",
+        help="largest initial distance to a goal, in the task's unit; inf: any goal (default: "
+        'within the reach of a plan)',
     )
     parser.add_argument(
         '--no-roadmap',
@@ -113,8 +113,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         type=Path,
         metavar='BAG',
-        help='held-out bags that tell whether the bundle is ready and what to change; with --voe: '
-        'to count false alarms in, none of them part of the calibration',
+        help='held-out bags to check the bundle on: whether it is ready, and what to change; with '
+        '--voe: bags not used for calibration, to count false alarms on',
     )
     parser.add_argument(
         '--probe',
@@ -134,9 +134,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         'with --episodes',
         'The protocol of the paper. An episode starts in a recorded state; its goal is the state '
-        'of the same recording some control steps later. What was recorded before the start is '
-        "the planner's history. Left out are pairs whose start is at the goal, and episodes that "
-        'the bundle was trained on.',
+        "of the same recording some control steps later. The planner's history is the recording "
+        'up to the start. Pairs whose start is already at the goal, and episodes that the bundle '
+        'was trained on, are left out.',
     )
     group.add_argument(
         '--episodes', nargs='+', type=Path, metavar='BAG', help='held-out bags of the task'
@@ -158,17 +158,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--cross',
         action='store_true',
         default=None,
-        help='another row, with goals from other episodes (its default budget is twice the largest '
-        'offset)',
+        help='add a row with goals from other episodes (default budget: twice the largest offset)',
     )
     group = parser.add_argument_group(
         'with --voe',
-        'Each trial is an episode without an event, and for each kind one that is equal up to the '
-        f'event. An alarm must begin within {voe.ABRUPT:g} s of the first frame that can show it '
-        f'({voe.SLOW:g} s for drift). AUROC is of the highest scores in that time; balanced '
-        'accuracy is the mean of the share of abrupt physical events (teleport, push) detected '
-        'and of the '
-        f'share of normal trials without an alarm in {voe.ABRUPT:g} s.',
+        'Each trial runs an episode without an event and, for each kind, one that is identical up '
+        'to the event. An event is detected if an alarm begins within '
+        f'{voe.ABRUPT:g} s ({voe.SLOW:g} s for drift) of the first frame that can show it. AUROC '
+        'compares the highest scores in that time. Balanced accuracy is the mean of two shares: '
+        'abrupt physical events (teleport, push) detected, and normal trials without an alarm in '
+        f'{voe.ABRUPT:g} s.',
     )
     group.add_argument(
         '--voe', action='store_true', help='violation of expectation: what surprises the model'
@@ -201,9 +200,9 @@ def run(args: argparse.Namespace) -> int:
     name = args.task or bundle.contract.name
     if not args.task and name not in TASKS | EXTRA_TASKS:
         raise ConfigError(
-            f'contract {name} of bundle {bundle.path} is named like no task: give --data '
-            'HELD_OUT_BAG, which needs no simulator, or --task with the one of this robot, of '
-            f'{NAMES}'
+            f'no task has the name of contract {name} of bundle {bundle.path}: give --data '
+            'HELD_OUT_BAG, which needs no simulator, or the task of this robot with --task, one '
+            f'of {NAMES}'
         )
     robot = find_task(name).robot()
     try:  # the simulated camera is that of --image-size
@@ -270,10 +269,9 @@ def _goals(args: argparse.Namespace, bundle: Bundle, task: Task, config: Planner
         )
         if f := r['forecast']:
             print(
-                f'  time to the goal by the roadmap: {f["predicted_mean"]:.2f} s, true '
-                f'{f["true_mean"]:.2f} s in the mean of {f["goals"]}, correlation '
-                f'{f["correlation"]:.2f}; over all {f["plans"]} plans on the way '
-                f'{f["countdown"]:.2f}'
+                f'  mean time to goal over {f["goals"]} goals: {f["predicted_mean"]:.2f} s by the '
+                f'roadmap, {f["true_mean"]:.2f} s true, correlation {f["correlation"]:.2f} '
+                f'({f["countdown"]:.2f} over all {f["plans"]} plans on the way)'
             )
     return 0
 

@@ -20,8 +20,7 @@ def run(args: argparse.Namespace) -> int:
     entry = train(args, Imagination)
     print(
         f'imagined policy: goals up to {entry.blocks} blocks ahead, from {entry.frames} frames; '
-        f'mean squared latent distance to goals of held-out frames, as the model imagines it: '
-        f'{entry.error:.3f}, with the recorded commands {entry.recorded:.3f}, with the mean '
-        f'command {entry.spread:.3f}'
+        f'predicted mean squared latent distance to held-out goals {entry.error:.3f}, with the '
+        f'recorded commands {entry.recorded:.3f}, with the mean command {entry.spread:.3f}'
     )
     return 0

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     manifest, made = bundle.manifest, bundle.manifest.provenance
     print(
         f'wrote {bundle.path}\n'
-        f'{made["parameters"]:,} parameters in {made["tensors"]} tensors, in the spelling of '
+        f'{made["parameters"]:,} parameters in {made["tensors"]} tensors, named as in '
         f'{made["spelling"]}\n'
         f'plans from {manifest.history} of at most {manifest.window} frames, up to '
         f'{manifest.horizon} blocks of {manifest.frameskip} ticks\n'

@@ -15,9 +15,9 @@ from lewm_ros.errors import BagError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.description = (
-        "Record the contract's topics and what the nodes say of them into a rosbag2 bag (MCAP, "
-        'zstd, CRC). In a terminal, space starts and stops an episode, q or Ctrl-C ends; the bag '
-        'is whole then. After a kill all but the last second is there: --repair.'
+        "Record the contract's topics and the outputs of the nodes into a rosbag2 bag (MCAP, zstd, "
+        'CRC). In a terminal, space starts and stops an episode; q or Ctrl-C ends the recording '
+        'and completes the bag. A kill loses the last second at most; --repair completes the bag.'
     )
     parser.add_argument(
         '--out',

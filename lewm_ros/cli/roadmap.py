@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--nodes',
         type=int,
         default=NODES,
-        help=f'most nodes; their radius grows until they suffice (default {NODES})',
+        help=f'maximum number of nodes; their radius grows to fit it (default {NODES})',
     )
     parser.add_argument(
         '--add', action='store_true', help='add the bags to the roadmap that the bundle has'
@@ -88,8 +88,9 @@ def describe(bundle: Bundle, as_json: bool = False) -> str:
         return json.dumps(figures | {'bytes': size})
     return (
         f'roadmap: {entry.nodes} nodes of radius {entry.radius:.2f} and {entry.edges} edges from '
-        f'{entry.frames} frames, {size / 1e6:.1f} MB; of frames not in it {entry.covered:.1%} are '
-        f'within two radii of a node, of pairs of them {entry.connected:.1%} are connected; images '
-        f'farther than {entry.gap_limit:.2f} from every node count as like nothing recorded'
+        f'{entry.frames} frames, {size / 1e6:.1f} MB; {entry.covered:.1%} of other frames are '
+        f'within two radii of a node, {entry.connected:.1%} of pairs of them are connected; an '
+        f'image farther than {entry.gap_limit:.2f} from every node counts as unlike anything '
+        'recorded'
         + ('' if entry.covered > COVERED else '. The recordings are too few for this robot')
     )

@@ -92,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--no-decoder',
         action='store_true',
-        help='leave out of the bundle what shows latents as images',
+        help='do not train the decoder, which renders latents as images',
     )
     parser.add_argument('--resume', action='store_true', help='continue the run folder')
 

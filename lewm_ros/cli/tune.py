@@ -45,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--out',
         type=Path,
         default=Path('runs/tune'),
-        help='folder of tune.csv, tune.png and the trainings; those begun are continued (default '
-        'runs/tune)',
+        help='folder of tune.csv, tune.png and the training runs; unfinished runs are resumed '
+        '(default runs/tune)',
     )
     threads = len(os.sched_getaffinity(0))
     parser.add_argument(

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--respawn',
         action='store_true',
-        help='start a process that died again, after a pause; needs --processes',
+        help='restart a process that died, after a delay; needs --processes',
     )
     parser.add_argument(
         '-p',

@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.description = (
         'Draw the surprise of a running robot in this terminal: score against threshold, level, '
-        'events. Listens only. Ctrl-C ends with status 0; so do --once and --seconds where '
-        'scores came, and with 1 where none did. No colour with NO_COLOR or into a file.'
+        'events. Subscribes only. Exit status 0 after Ctrl-C; with --once or --seconds, 0 if '
+        'scores arrived, else 1. No colour with NO_COLOR or if the output is a file.'
     )
     parser.add_argument('--namespace', default='lewm', help="of the nodes (default 'lewm')")
     parser.add_argument(

@@ -38,7 +38,11 @@ class Reaction:
         dynamic=True,
     )
     slow_factor: float = setting(
-        0.5, 'Of velocities and efforts while slow.', 0.0, 1.0, dynamic=True
+        0.5,
+        'Factor on velocities and efforts while an open event slows the robot.',
+        0.0,
+        1.0,
+        dynamic=True,
     )
 
     def __post_init__(self) -> None:
@@ -48,8 +52,8 @@ class Reaction:
         """Raise ConfigError if it is not possible for this kind of action."""
         if self.on_anomaly == 'slow' and action.kind == 'position':
             raise ConfigError(
-                "on_anomaly is 'slow', but action.kind is 'position': a part of a position is "
-                "another position, not a slower one; expected 'stop' or 'ignore'"
+                "on_anomaly is 'slow', but action.kind is 'position': scaling a position does "
+                "not slow the robot; expected 'stop' or 'ignore'"
             )
 
 

@@ -148,4 +148,4 @@ class ExecutionWatchdog:
             return None
         if now - self._reported > self.timeout:
             return 'the robot does not report what it executes'
-        return 'the robot executes something else than what is sent'
+        return 'the robot executes something other than what is sent'

@@ -30,8 +30,8 @@ class EngineConfig:
     engine: str = setting('onnxruntime', 'What runs the model.', choices=ENGINES)
     provider: str = setting(
         '',
-        "What computes, by the engine's own name for it (an onnxruntime execution provider, an "
-        'OpenVINO device, a torch device); empty: a GPU if the engine finds one, else the CPU.',
+        'Device, as the engine names it (an onnxruntime execution provider, an OpenVINO device, a '
+        'torch device); empty: a GPU if the engine finds one, else the CPU.',
     )
     precision: str = setting(
         'f32',

@@ -117,8 +117,8 @@ def choose_precision(asked: str, native: bool, who: str) -> str:
     """
     if asked == 'bf16' and not native:
         raise EngineError(
-            f"precision is 'bf16': {who} has no native bfloat16 here, so f32 is the faster and "
-            "the exact one; use 'f32' or 'auto'"
+            f"precision is 'bf16': {who} has no native bfloat16, so f32 is both faster and "
+            "more accurate; use 'f32' or 'auto'"
         )
     return 'f32' if asked == 'f32' or not native else 'bf16'
 

@@ -36,7 +36,7 @@ class FrameEncoder:
     def frame(self, image: np.ndarray) -> np.ndarray:
         """Return the latent (D,) float32 of a frame (H, W, 3) uint8 RGB; errors as :meth:`goal`."""
         latent = self._encode(
-            image, '; activate encoder_node anew if the camera has changed for good'
+            image, '; reactivate encoder_node if the camera has changed permanently'
         )
         self.size = image.shape[1], image.shape[0]
         return latent
@@ -53,7 +53,7 @@ class FrameEncoder:
         size, before = (image.shape[1], image.shape[0]), self.size
         cropped = self._crop is not None
         if before is not None and size != before and (cropped or _differ(size, before)):
-            what = 'size, which camera.crop is made for' if cropped else 'shape'
+            what = 'size, on which camera.crop depends' if cropped else 'aspect ratio'
             raise ObservationError(
                 f'image is {size[0]}x{size[1]} pixels, frames were {before[0]}x{before[1]}: '
                 f'expected the same {what}{advice}'

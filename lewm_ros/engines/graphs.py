@@ -111,7 +111,7 @@ def parse_graph(data: bytes, name: str) -> Any:
     try:
         model = onnx.load_from_string(data)
     except Exception as error:  # protobuf's errors have no common base
-        raise ModelError(f'{name} is no ONNX graph ({one_line(error)})') from error
+        raise ModelError(f'{name} is not an ONNX graph ({one_line(error)})') from error
     outside = [
         t.name for t in model.graph.initializer if onnx.external_data_helper.uses_external_data(t)
     ]

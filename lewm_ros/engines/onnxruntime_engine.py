@@ -86,5 +86,5 @@ def make_session(name: str, graph: bytes, threads: int, provider: str) -> Any:
         return onnxruntime.InferenceSession(graph, options, providers=providers)
     except Exception as error:  # onnxruntime's errors have no common base
         raise EngineError(
-            f'{name}: onnxruntime cannot load a graph of it: {one_line(error)}'
+            f'{name}: onnxruntime cannot load one of its graphs: {one_line(error)}'
         ) from error

@@ -87,7 +87,8 @@ class OpenVinoEngine(Engine):
             return CORE.read_model(graph)
         except RuntimeError as error:
             raise EngineError(
-                f'bundle {self._bundle.path}: OpenVINO cannot load a graph of it: {one_line(error)}'
+                f'bundle {self._bundle.path}: OpenVINO cannot load one of its graphs: '
+                f'{one_line(error)}'
             ) from error
 
     def _compiled(self, model: Any, precision: str) -> Any:

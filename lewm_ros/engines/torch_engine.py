@@ -40,7 +40,7 @@ def load_model(bundle: Bundle) -> LeWorldModel:
         found = load(data)
     except SafetensorError as error:
         raise ModelError(
-            f'bundle {bundle.path}: {WEIGHTS} is no safetensors file ({one_line(error)})'
+            f'bundle {bundle.path}: {WEIGHTS} is not a safetensors file ({one_line(error)})'
         ) from error
     try:
         with torch.device('meta'):  # shapes only: wrong sizes must not cost memory

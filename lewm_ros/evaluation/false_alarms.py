@@ -79,14 +79,14 @@ def refuse_calibrated(bundle: Bundle, bags: Sequence[Path]) -> None:
     entries = bundle.manifest.calibration
     if any(entry.data is None for entry in entries):
         log.warning(
-            '%s was calibrated before bags were remembered by their hashes: whether these bags '
-            'have part in its thresholds is not checked',
+            '%s: its calibration does not record the hashes of its bags, so it is not checked '
+            'whether these bags were used for it',
             bundle.path,
         )
     used = {digest for entry in entries for digest in entry.data or ()}
     for bag in find_bags(bags):
         if not used.isdisjoint(bag_hashes(bag)):
             raise CalibrationError(
-                f'bag {bag} has part in the calibration of {bundle.path}: expected other '
-                'episodes, of another --seed or recording'
+                f'bag {bag} was used to calibrate {bundle.path}: expected other episodes, of '
+                'another --seed or recording'
             )

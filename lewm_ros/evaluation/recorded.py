@@ -151,9 +151,9 @@ def draw_pairs(
     if len(drawn) < count:
         where = 'in two episodes' if offset is None else f'{offset:g} s apart in one episode'
         raise BagError(
-            f'{len(drawn)} pairs of states {where}, {lead:g} s after its beginning, the goal not '
-            f'reached at the start, in {len(episodes)} episodes: expected {count}; record more or '
-            'longer episodes, or lower --goals'
+            f'{len(drawn)} pairs of states {where} in {len(episodes)} episodes, with the start at '
+            f'least {lead:g} s into its episode and not yet at the goal: expected {count}; record '
+            'more or longer episodes, or lower --goals'
         )
     return drawn, solved
 

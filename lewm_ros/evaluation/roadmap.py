@@ -97,7 +97,7 @@ def build_roadmap(
         if old is None:
             raise ModelError(f'bundle {bundle.path} has no roadmap to add to: leave --add out')
         if set(hashes) & set(old.data):
-            raise BagError(f'{[str(b) for b in bags]}: the roadmap has some of that already')
+            raise BagError(f'{[str(b) for b in bags]}: the roadmap already contains some of these')
     spec, recorded = bundle.spec, [(e.episode.stamps, e.latents) for e in encoded]
     frames = sum(len(stamps) for stamps, _ in recorded)
     if not frames:

@@ -106,7 +106,7 @@ def _model(found: Planability) -> list[str]:
     error = found.prediction[0]
     if found.trained is not None and error > DIFFERS * found.trained:
         return [
-            f'the model does not know these frames (squared error one block ahead {error:.3g}, in '
+            f'these frames are out of distribution (squared error one block ahead {error:.3g}, in '
             f'training {found.trained:.3g}): camera, light, scene or clocks are not those of the '
             'training recordings; put the camera back, or record and train anew'
         ]
@@ -131,10 +131,10 @@ def _model(found: Planability) -> list[str]:
         precise = '' if d.precision is None else f', precision {d.precision:.2g} {d.unit}'
         how, why = '', 'it moves the image too little'
         if d.effect >= EFFECT and not _placed(d):
-            why = 'the image hardly tells where it is'
-            precise += f', {d.share:.0%} of what its commands vary by'
+            why = 'its position is hardly visible in the image'
+            precise += f', {d.share:.0%} of the variation of its commands'
             if d.like:
-                how, why = f' apart from {d.like}', 'the image hardly tells which of them moves'
+                how, why = f' apart from {d.like}', 'the two motions look alike in the image'
                 precise += f', {d.alone:.2g} if {d.like} were known'
         problems.append(
             f'{d.name} does not show in the latents{how} (effect / error {d.effect:.2f}{precise}): '
@@ -168,8 +168,9 @@ def _remarks(found: Planability) -> list[str]:
             '`lewm roadmap BUNDLE --data BAG...`'
         )
     remarks += [
-        f'{s.name} of the state is hardly in the latents (off by {s.error:.2g} at the nearest, by '
-        f'chance {s.chance:.2g}): do not expect it to be placed; crop or move the camera'
+        f'state {s.name} is hardly encoded in the latents (error {s.error:.2g} at the nearest '
+        f'latent, {s.chance:.2g} by chance): do not expect it to be positioned; crop or move the '
+        'camera'
         for s in found.states
         if s.error > HIDDEN * s.chance
     ]

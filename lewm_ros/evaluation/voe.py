@@ -259,7 +259,7 @@ def print_figures(figures: dict[str, Any]) -> None:
     """Print the figures for people."""
     print(
         f'threshold {figures["threshold"]:.2f} (alpha {figures["alpha"]:g}, horizon '
-        f'{figures["horizon"]}); intervals are of 95 %'
+        f'{figures["horizon"]}); 95 % intervals in parentheses'
     )
     for kind, r in figures['kinds'].items():
         about = PERTURBATIONS[kind]
@@ -270,7 +270,7 @@ def print_figures(figures: dict[str, Any]) -> None:
             f'({r["auroc_low"]:.3f} to {r["auroc_high"]:.3f}), detected {_share(r, "detected")} '
             f'of {r["n"]}'
             + ('' if delay is None else f', median delay {delay:g} frames')
-            + (f'; alarm on before in {r["alarmed_before"]}' if r['alarmed_before'] else '')
+            + (f'; alarm already active in {r["alarmed_before"]}' if r['alarmed_before'] else '')
         )
         if 'monitor' in r:
             m = r['monitor']
@@ -284,7 +284,7 @@ def print_figures(figures: dict[str, Any]) -> None:
                 )
             )
     normal = figures['normal']
-    print(f'no event: quiet {_share(normal, "quiet")} of {normal["n"]}')
+    print(f'no event: no alarm in {_share(normal, "quiet")} of {normal["n"]}')
     if figures['teleport_vs_colour_auroc'] is not None:
         print(f'teleport against colour: AUROC {figures["teleport_vs_colour_auroc"]:.3f}')
     if figures['balanced_accuracy'] is not None:
@@ -293,8 +293,8 @@ def print_figures(figures: dict[str, Any]) -> None:
         inside = r['low'] <= float(alpha) <= r['high']
         print(
             f'false alarms, alpha {alpha}: in {r["rate"]:.4f} of {r["windows"]} nominal windows '
-            f'({r["low"]:.4f} to {r["high"]:.4f}: {"holds" if inside else "does not hold"} '
-            f'alpha), {r["per_hour"]:.1f} an hour'
+            f'({r["low"]:.4f} to {r["high"]:.4f}: {"consistent" if inside else "inconsistent"} '
+            f'with alpha), {r["per_hour"]:.1f} per hour'
         )
 
 

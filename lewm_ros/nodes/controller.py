@@ -150,7 +150,7 @@ class ControllerNode(LewmNode):
             None
             if ahead is None
             else f'latents{self._where["stale"]} are stamped {ahead:.2f} s ahead of this clock: '
-            'not counted as seen',
+            'they do not count as observations',
         )
 
     def _on_executed(self, message: Any, received: int) -> None:
@@ -179,15 +179,13 @@ class ControllerNode(LewmNode):
         self.conditions.set('no latents', self._missing('latent', 'is encoder_node running?'))
         text, reaction = None, self.params['on_anomaly']
         if reaction != 'ignore':
-            blind = f"on_anomaly '{reaction}' is blind"
+            blind = f"on_anomaly '{reaction}' cannot react"
             text = self._missing('anomaly', blind)
             self._anomalies.watched &= self.count_publishers('anomaly') > 0
             if text is None and not self._anomalies.watched and self._others_started():
                 text = f'surprise_node is not active: {blind}'
         if text is not None and self._anomalies:
-            text += (
-                f', and {self._anomalies} is open: it stays so until a surprise_node starts again'
-            )
+            text += f'; open until a surprise_node starts again: {self._anomalies}'
         self.conditions.set('no anomalies', text)
         self._check_limits()
 

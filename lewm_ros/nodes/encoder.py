@@ -191,7 +191,7 @@ class EncoderNode(LewmNode):
                 return  # the planner will publish it
             if state not in (None, GoalState.NONE.value):
                 text = (
-                    'a goal of before this node was active waits, since planner_node has one: '
+                    'a goal from before activation is pending, because planner_node has one: '
                     'publish it again if it is new (clocks may differ)'
                 )
                 self.conditions.set('first goal', text, OK)

@@ -73,7 +73,7 @@ def timeout_text(goal: Goal) -> str | None:
     return (
         f'goal not reached in time (distance '
         f'{goal.distance:.3g}, goal_tolerance {goal.tolerance:g}): no plans until '
-        'another goal comes'
+        'a new goal arrives'
     )
 
 
@@ -88,7 +88,7 @@ def late_text(start: int, frame: int, began: int, published: int) -> str | None:
         return None
     remedy = 'lower samples or iterations, or free the processor'
     if began > start:
-        remedy = 'set the clock that stamps the frames, or remove what delays them'
+        remedy = 'synchronise the clock that stamps the frames, or reduce their delay'
     return (
         f'the last plan was published {(published - start) / NS_PER_S:.3f} s after its start, its '
         f'newest frame was {(began - frame) / NS_PER_S:.3f} s old when planning began: {remedy}'
@@ -109,9 +109,9 @@ def encoding_text(
     if not bare or of_goal == of_frame or {of_goal, of_frame} == {'8UC1', 'mono8'}:
         return None
     return (
-        f'goal image is {of_goal}, frames on {topic} are {of_frame}: {bare[0]} does not say what '
-        'its channels are (8UC3 is read as RGB, or as camera.order says); publish both with '
-        'encodings that do'
+        f'goal image is {of_goal}, frames on {topic} are {of_frame}: {bare[0]} does not define '
+        'its channels (8UC3 is read as RGB, or as camera.order says); publish both with encodings '
+        'that do'
     )
 
 

@@ -115,7 +115,7 @@ class ObserverNode(LewmNode):
         if not self.model_agrees:
             text = (
                 f'the encoder runs model {message.data[:12]}, this node {self.bundle.hash[:12]} '
-                f'({self.bundle.path}): no latent is used until both have the same bundle'
+                f'({self.bundle.path}): latents are ignored until both have the same bundle'
             )
         self.conditions.set('model', text)
 
@@ -145,8 +145,8 @@ class ObserverNode(LewmNode):
             if self._model is None:
                 self.conditions.set(
                     'model',
-                    f'latents come, but no model is announced on '
-                    f'{self.resolve_topic_name("model")}: none is used until it is',
+                    f'latents arrive, but no model is announced on '
+                    f'{self.resolve_topic_name("model")}: they are ignored until it is',
                 )
             return
         latent = vector(message, self.bundle.manifest.latent_size)

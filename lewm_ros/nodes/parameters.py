@@ -27,8 +27,8 @@ from lewm_ros.errors import ConfigError, LewmError
 _TYPE_NAMES = {
     bool: 'true or false',
     int: 'a whole number',
-    float: 'a number with a point, such as 2.0',
-    str: 'a text',
+    float: 'a float, such as 2.0',
+    str: 'a string',
 }
 
 

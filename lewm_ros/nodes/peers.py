@@ -89,8 +89,8 @@ class Peers:
             return None
         return (
             f'{endpoint.topic}: {_names(wrong)} {does} {wrong[0].topic_type}, we {we} '
-            f'{endpoint.type}, so nothing arrives: set its type in the contract to theirs, or '
-            'theirs to ours'
+            f'{endpoint.type}, so nothing arrives: change the type in the contract, or that of '
+            'the other node'
         )
 
     def _crowd(self, endpoint: Endpoint) -> str | None:
@@ -110,7 +110,7 @@ class Peers:
             ours = name in _LISTENERS and other.node_namespace == self._node.get_namespace()
             if not ours and not name.startswith(_TOOLS):
                 return None
-        return f'nobody listens to {endpoint.topic} ({endpoint.type}): {endpoint.heard}'
+        return f'nobody subscribes to {endpoint.topic} ({endpoint.type}): {endpoint.heard}'
 
     def _publishers(self, topic: str) -> list[Any]:
         return list(self._node.get_publishers_info_by_topic(topic))

@@ -239,7 +239,7 @@ class PlannerNode(ObserverNode):
             manifest = self.bundle.manifest
             self.conditions.set(
                 'context',
-                f'no plan for {now - self._fruitless_since:.0f} s: it needs {manifest.history} '
-                f'frames {self.bundle.block:g} s apart and the commands since the first on '
+                f'no plan for {now - self._fruitless_since:.0f} s: needs {manifest.history} frames '
+                f'{self.bundle.block:g} s apart and, since the first of them, the commands on '
                 f'{self.resolve_topic_name(self.contract.action.topic)}',
             )

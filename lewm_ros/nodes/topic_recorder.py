@@ -89,7 +89,7 @@ class TopicRecorder(LewmNode):
         owner = None if self._running is None else self._episode_owner()
         self.conditions.set(
             'episode',
-            None if owner is None else f'{owner} announces episodes too: their numbers are mixed',
+            None if owner is None else f'{owner} also publishes episodes: their numbers are mixed',
         )
 
     def _add_published(self) -> None:
@@ -101,7 +101,7 @@ class TopicRecorder(LewmNode):
                 definition(types[0])
                 self._classes[name] = message_class(types[0])
             except (BagError, ImportError, AttributeError):
-                text = f'{name} is not recorded: its type {types[0]} is not known here'
+                text = f'{name} is not recorded: its type {types[0]} is unknown'
                 self.conditions.set(f'no {name}', text)
             else:
                 self._topics[name] = Topic(name, types[0])
@@ -152,7 +152,7 @@ class TopicRecorder(LewmNode):
             recorded.flow.lost = event.total_count
             hint = ' (large images: docs/safety.md)' if topic.type in IMAGE_TYPES else ''
             self.conditions.set(
-                f'lost {name}', f'{name}: {event.total_count} messages lost on the way here{hint}'
+                f'lost {name}', f'{name}: {event.total_count} messages lost in transport{hint}'
             )
 
         self.subscribe(

@@ -119,7 +119,7 @@ class ViewNode(WatchingNode):
         head = header(self.trace.newest or self.now(), self._frame_id)
         text = None
         if self._frame_id_missing:
-            text = 'frames name no frame_id, RViz shows nothing without: set parameter frame_id'
+            text = 'frames have no frame_id, which RViz needs: set parameter frame_id'
         self.conditions.set('frame_id', text)
         draw: dict[str, Callable[[], Any]] = {
             'plot': lambda: image_message(plot(snapshot), head),

@@ -64,15 +64,15 @@ class PlannerConfig:
     )
     candidates: str = setting(
         'block',
-        'What is searched over: one command for each block, played with the limits of change, or '
-        'one for each control tick.',
+        'Search variables: one command per block, executed within the step and rate limits, or '
+        'one per control tick.',
         choices=CANDIDATES,
     )
     cost: str = setting('ramp', 'Weight of the distance to the goal over the plan.', choices=KINDS)
     policy: str = setting(
         'search',
-        'What finds a plan: a search, or at once a policy of the bundle: its inverse model '
-        '(`lewm inverse`) or that learned in imagination (`lewm imagine`).',
+        'How plans are made: by a search, or directly by a policy of the bundle: its inverse model '
+        '(`lewm inverse`) or the policy trained in imagination (`lewm imagine`).',
         choices=POLICIES,
     )
     roadmap: bool = setting(
@@ -81,7 +81,7 @@ class PlannerConfig:
     execute: int = setting(1, 'Blocks played before a new plan is asked for.', 1, 999, dynamic=True)
     deadline_fraction: float = setting(
         0.7,
-        'Part of a block that a plan may take; then the best so far is used.',
+        'Planning time limit, as a fraction of a block; then the best plan so far is used.',
         0.01,
         100.0,
         dynamic=True,
@@ -133,22 +133,22 @@ class GoalConfig:
     )
     goal_dwell: float = setting(
         0.5,
-        'A goal counts as reached after so long at or below `goal_tolerance` [s].',
+        'Time at or below `goal_tolerance` after which a goal counts as reached [s].',
         0.0,
         60.0,
         dynamic=True,
     )
     goal_timeout: float = setting(
         0.0,
-        'A goal not reached for so long is given up [s]; 0: never.',
+        'Time after which a goal that is not reached is given up [s]; 0: never.',
         0.0,
         86400.0,
         dynamic=True,
     )
     goal_timeout_factor: float = setting(
         0.0,
-        'A goal not reached within so many times the time that the roadmap predicted at its first '
-        'plan, but at least 2 s, is given up; 0: never.',
+        'Multiple of the time that the roadmap predicted at the first plan, but at least 2 s, '
+        'after which a goal that is not reached is given up; 0: never.',
         0.0,
         1000.0,
         dynamic=True,

@@ -76,7 +76,7 @@ class Outlook:
             ('the newest frame', self.frame_gap, self.frame_limit),
         ):
             if gap > limit:
-                return f'{what} looks like nothing recorded (gap {gap:.3g}, limit {limit:.3g})'
+                return f'{what} is unlike anything recorded (gap {gap:.3g}, limit {limit:.3g})'
         return None if self.connected else 'no recorded movements lead from here to the goal'
 
 

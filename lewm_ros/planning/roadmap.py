@@ -67,7 +67,9 @@ class Roadmap:
         if len(edges) and not (
             edges.min() >= 0 and edges.max() < len(nodes) and (np.diff(edges[:, 0]) >= 0).all()
         ):
-            raise ModelError(f'edges of a roadmap do not ascend within its {len(nodes)} nodes')
+            raise ModelError(
+                f'edges of a roadmap are not sorted, or not within its {len(nodes)} nodes'
+            )
         if not (np.isfinite(seconds).all() and (seconds > 0).all()):
             raise ModelError('seconds of a roadmap: expected finite numbers above 0')
         for key in ('radius', 'speed', 'gap_limit'):

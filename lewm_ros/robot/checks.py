@@ -130,7 +130,7 @@ def is_name(value: Any) -> bool:
 def text(key: str, value: Any) -> str:
     """Text that is not empty."""
     if not isinstance(value, str) or not value:
-        raise CheckError(f'{key} is {_given(value)}: expected a text')
+        raise CheckError(f'{key} is {_given(value)}: expected a non-empty string')
     return value
 
 

@@ -96,12 +96,12 @@ class Channel:
         named = [path for path in paths or () if named_joints([path])]
         found.expect(
             not named or self.type in JOINT_TYPES,
-            f"{self.key}.fields has '{', '.join(named)}', but {self.type} lists no joints by name: "
-            'expected a place, such as data[0]',
+            f"{self.key}.fields has '{', '.join(named)}', but {self.type} has no joint names: "
+            'expected an index, such as data[0]',
         )
         found.expect(
             not named or named == list(paths or ()),
-            f'{self.key}.fields {list(paths or ())} has joints by name and by place: name them all',
+            f'{self.key}.fields {list(paths or ())} mixes joint names and indices: name all joints',
         )
         found.note(checks.one_of, f'{self.key}.stamp', self.stamp, STAMPS)
         found.report()
@@ -186,7 +186,7 @@ class Action(Channel):
         size = len(self.fields)
         found.expect(
             len(set(self.names)) == len(self.names),
-            f'action.names has a name twice: {list(self.names)}',
+            f'action.names has duplicates: {list(self.names)}',
         )
         for key, value in sized.items():
             found.expect(
@@ -270,7 +270,7 @@ class Contract:
         ):
             raise CheckError(
                 f'stop.mode is zero but the limits low {list(self.action.low)}, high '
-                f'{list(self.action.high)} leave zero out: the robot could not be stopped'
+                f'{list(self.action.high)} exclude zero: the robot could not be stopped'
             )
 
         hold = self.action.hold

@@ -100,8 +100,8 @@ def decode(
 def _require_scale(encoding: str, scale: float | None) -> None:
     if encoding == '16UC1' and scale is None:
         raise ObservationError(
-            'image encoding 16UC1 says nothing about brightness: set camera.scale in the contract '
-            'to the value that is to be white, such as 4000 for depths of up to 4 m in mm'
+            'image encoding 16UC1 does not define which value is white: set camera.scale in the '
+            'contract to that value, such as 4000 for depths of up to 4 m in mm'
         )
 
 

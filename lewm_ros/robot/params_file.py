@@ -42,7 +42,7 @@ def refuse_bare(section: str, node: str) -> None:
     """Raise ConfigError for the name of a node without its namespace, which ROS ignores."""
     if section == node.rpartition('/')[2] and not matches(section, node):
         raise ConfigError(
-            f'{section} is a node without a namespace, not {node}: write /**/{section}'
+            f'{section} has no namespace and does not match {node}: write /**/{section}'
         )
 
 

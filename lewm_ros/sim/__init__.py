@@ -62,5 +62,5 @@ def _own_task(name: str) -> type[Task]:
             f"task '{name}': {error}; is the folder of {module} on PYTHONPATH?"
         ) from error
     if not (isinstance(found, type) and issubclass(found, Task)):
-        raise ConfigError(f"task '{name}': {attribute} in {module} is no class derived from Task")
+        raise ConfigError(f"task '{name}': {attribute} in {module} is not a subclass of Task")
     return found

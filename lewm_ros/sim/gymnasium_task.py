@@ -170,7 +170,9 @@ class GymnasiumTask(Task):
     ) -> np.ndarray:
         """Draw a state (X,) as the environment's resets do; the world stays as it is."""
         if far is not None and np.isfinite(far):
-            raise ConfigError(f'{self.name} has no measure of distance: leave the largest one out')
+            raise ConfigError(
+                f'far is {far}, but {self.name} has no distance measure: leave it out'
+            )
         before = self._told().get()
         self._env.reset(seed=int(rng.integers(2**31)))
         goal = self.state()
@@ -223,7 +225,7 @@ class GymnasiumTask(Task):
     def _told(self) -> StateAccess:
         if self._access is None:
             raise ConfigError(
-                f'{self.name} does not tell and take its state, so it has no goals: expected '
+                f'{self.name} cannot report and restore its state, so it has no goals: expected '
                 'methods get_state() and set_state(state) of the environment (docs/tasks.md)'
             )
         return self._access

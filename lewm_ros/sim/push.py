@@ -50,7 +50,7 @@ class Push(MujocoTask):
         reach = cls.REACH if far is None else np.inf
         far = cls.FAR if far is None else min(far, 2 * np.sqrt(2) * cls.PUCK)
         if not far > cls.NEAR:
-            raise ConfigError(f'a goal {far} m away is none: expected more than {cls.NEAR}')
+            raise ConfigError(f'far is {far} m: expected more than {cls.NEAR}')
         pusher, puck = np.split(np.asarray(pose), 2)
         out = pusher - puck
         away = np.linalg.norm(out) + 1e-9

@@ -44,7 +44,7 @@ class Reacher(MujocoTask):
         """
         far = cls.FAR if far is None else min(far, 2 * np.pi)
         if not far > cls.NEAR:
-            raise ConfigError(f'a goal {far} rad away is none: expected more than {cls.NEAR}')
+            raise ConfigError(f'far is {far} rad: expected more than {cls.NEAR}')
         while True:
             goal = np.asarray(pose) + rng.uniform(-far, far, 2)
             if abs(goal[1]) <= cls.ELBOW and cls.pose_errors(pose, goal).max() >= cls.NEAR:

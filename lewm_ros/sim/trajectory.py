@@ -145,8 +145,8 @@ def load_trajectories(
         cuts = np.flatnonzero(np.diff(numbers)) + 1
         if len(cuts) + 1 != len(np.unique(numbers)):
             raise ConfigError(
-                f'{path}: an episode number comes back after another: expected the rows of an '
-                'episode one after the other'
+                f'{path}: the rows of an episode are not contiguous: expected each episode number '
+                'in one block of rows'
             )
     else:
         cuts = np.flatnonzero(np.diff(time) < 0) + 1

@@ -46,7 +46,7 @@ class TwoRoom(MujocoTask):
         it is in the other room, is no longer than ``REACH``.
         """
         if far is not None and not far > cls.NEAR:
-            raise ConfigError(f'a goal {far} m away is none: expected more than {cls.NEAR}')
+            raise ConfigError(f'far is {far} m: expected more than {cls.NEAR}')
         while True:
             goal = cls.random_pose(rng)
             distance = cls.pose_errors(pose, goal).item()

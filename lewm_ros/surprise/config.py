@@ -31,14 +31,14 @@ class SurpriseConfig:
     )
     hold: float = setting(
         0.5,
-        'A surprise ends after so long below that, a drift below its threshold [s].',
+        'Time below `release` × threshold (drift: below threshold) after which an event ends [s].',
         0.0,
         60.0,
         dynamic=True,
     )
     frozen_seconds: float = setting(
         0.3,
-        'Equal images for longer, while commands move the robot, are a frozen camera [s].',
+        'Images equal for longer than this while commands move the robot mean a frozen camera [s].',
         0.05,
         60.0,
     )

@@ -84,7 +84,7 @@ def nominal_scale(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
     floor = FLOOR * np.median(scale)
     if not 0 < floor < np.inf:
         raise CalibrationError(
-            f'the nominal prediction error is {np.median(scale)}: the nominal data shows nothing '
-            'that moves, or the model is broken'
+            f'the nominal prediction error is {np.median(scale)}: nothing moves in the nominal '
+            'data, or the model is broken'
         )
     return np.maximum(scale, floor)

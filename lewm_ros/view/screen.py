@@ -102,12 +102,12 @@ def _curve(snapshot: Snapshot, columns: int) -> list[tuple[str, str, list[bool]]
 def _events(snapshot: Snapshot, width: int, paint: Callable[[str, str], str]) -> list[str]:
     newest = snapshot.anomalies[-EVENTS:]
     if not newest:
-        return ['no events heard']
+        return ['no events received']
     counts: dict[str, int] = {}
     for anomaly in snapshot.anomalies:
         counts[anomaly.kind] = counts.get(anomaly.kind, 0) + 1
     summary = ', '.join(f'{n} {kind}' for kind, n in sorted(counts.items()))
-    lines = [f'events heard: {summary}'[:width]]
+    lines = [f'events received: {summary}'[:width]]
     for anomaly in reversed(newest):
         text = f'  {_describe(anomaly, snapshot)}'[:width]
         lines.append(paint(text, _RED) if anomaly.end is None else text)

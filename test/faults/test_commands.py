@@ -89,7 +89,7 @@ def test_who_takes_over_stops_the_plan_until_they_let_go(servo: Robot) -> None:
     """What is executed is not what is sent: hold, by name; it goes on by itself afterwards."""
     servo.target = GO
     servo.until(GO[0], 'no motion')
-    assert servo.said('the robot executes something else') == (0, 0)
+    assert servo.said('the robot executes something other') == (0, 0)
     servo.override, taken = np.array([0.9, 0.9]), time.monotonic()
     servo.target = -GO
     servo.until(-GO[0], 'the plan goes on for the timeout')
@@ -99,13 +99,13 @@ def test_who_takes_over_stops_the_plan_until_they_let_go(servo: Robot) -> None:
     held = servo.commands[-1][1]
     servo.target = GO
     assert still(servo.live(0.8), held)
-    assert servo.said('the robot executes something else') == (1, 0)
+    assert servo.said('the robot executes something other') == (1, 0)
     servo.override = None
     let_go = time.monotonic()
     servo.until(GO[0], 'no motion after they let go')
     assert time.monotonic() - let_go > servo.timeout
     servo.live(1.3)
-    assert servo.said('the robot executes something else') == (1, 1)
+    assert servo.said('the robot executes something other') == (1, 1)
     # A robot that does not report any more is as little in our hands.
     servo.override = 'nothing'
     servo.live(servo.deadline)

@@ -243,7 +243,7 @@ def test_a_killed_surprise_node_is_named_where_it_could_stop_the_robot(robot: Ro
     """on_anomaly is stop: the controller says that it is blind; it sees again afterwards."""
     robot.processes['controller_node'].end()
     robot.start('controller_node', on_anomaly='stop')
-    blind = "nobody publishes /lewm/anomaly: on_anomaly 'stop' is blind"
+    blind = "nobody publishes /lewm/anomaly: on_anomaly 'stop' cannot react"
     robot.bench.says('controller_node', blind)
     robot.start('surprise_node')
     robot.bench.until(lambda: blind not in robot.bench.text('controller_node'), 'still named')
@@ -303,7 +303,7 @@ def test_killed_nodes_come_back_with_respawn(robot: Robot, monkeypatch: pytest.M
         assert {n for n in before if after[n] != before[n]} == killed
         assert len({environment(pid) for pid in after.values()}) == 1
         assert f'{profile_variable()}=' in environment(after['planner_node'])
-        said = re.findall(r'lewm: (\w+) ended with status -9: starting it again', bringup.output)
+        said = re.findall(r'lewm: (\w+) ended with status -9: restarting it', bringup.output)
         assert sorted(said) == sorted(killed)
         assert bringup.end() == 0
         bench.spin(0.3)

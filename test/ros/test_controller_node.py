@@ -164,7 +164,7 @@ def test_a_reaction_is_blind_while_surprise_node_is_not_active(bench, reacher_co
         bench.active('controller_node')
         robot = Robot(bench, process, reacher_contract.action)
         surprise = bench.publisher(DiagnosticArray, 'anomaly', EVENTS)
-        blind = "surprise_node is not active: on_anomaly 'stop' is blind"
+        blind = "surprise_node is not active: on_anomaly 'stop' cannot react"
 
         def says(wanted):
             bench.until(lambda: (blind in bench.text('controller_node')) == wanted, str(wanted))

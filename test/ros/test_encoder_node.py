@@ -473,7 +473,7 @@ def test_frames_may_change_their_size_but_not_what_they_show(
     cropped = write_bundle(tmp_path / 'cropped', manifest, files)
     large = np.repeat(np.repeat(image, 2, axis=0), 2, axis=1)
     for bundle, said in (
-        (tiny_bundle, 'image is 80x40 pixels, frames were 160x120: expected the same shape'),
+        (tiny_bundle, 'image is 80x40 pixels, frames were 160x120: expected the same aspect ratio'),
         (cropped, 'image is 160x120 pixels, frames were 80x60: expected the same size'),
     ):
         with bench.nodes('encoder_node', bundle=bundle.path):

@@ -71,5 +71,5 @@ def test_a_folder_that_cannot_be_is_refused_at_the_start(bench: Bench, calibrate
     folder = tmp_path / 'file' / 'evidence'
     with bench.nodes('surprise_node', bundle=calibrated.path, evidence_folder=folder) as process:
         assert process.wait() == 2
-        assert f'evidence folder {folder}: cannot be made' in process.output
+        assert f'evidence folder {folder}: cannot be created' in process.output
         assert 'Traceback' not in process.output

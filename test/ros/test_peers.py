@@ -14,16 +14,16 @@ NODES = ('encoder_node', 'planner_node', 'controller_node')
 #: A difference is reported, and is over, within this long [s].
 SOON = 5.0
 NO_DRIVER = (
-    'nobody listens to /lewm/action (std_msgs/msg/Float64MultiArray): start the driver of the '
+    'nobody subscribes to /lewm/action (std_msgs/msg/Float64MultiArray): start the driver of the '
     'robot, or correct action.topic in the contract'
 )
 WRONG_DRIVER = (
     '/lewm/action: /lewm/bench subscribes to geometry_msgs/msg/TwistStamped, we publish '
-    'std_msgs/msg/Float64MultiArray, so nothing arrives: set its type in the contract to theirs'
+    'std_msgs/msg/Float64MultiArray, so nothing arrives: change the type in the contract'
 )
 WRONG_CAMERA = (
     '/lewm/camera/image: /lewm/bench publishes sensor_msgs/msg/CompressedImage, we subscribe to '
-    'sensor_msgs/msg/Image, so nothing arrives: set its type in the contract to theirs'
+    'sensor_msgs/msg/Image, so nothing arrives: change the type in the contract'
 )
 SECONDS = {
     'planner_node': '2 publishers on /lewm/plan (/lewm/bench, /lewm/planner_node), expected one: '
@@ -79,7 +79,7 @@ def test_who_is_on_the_topic_is_said_with_the_remedy(bench: Bench, tiny_bundle):
         teleoperation = node.create_publisher(Float64MultiArray, 'action', 10)
         within_five_seconds({'controller_node': TWO_DRIVE})
         node.destroy_publisher(teleoperation)
-        for text in ('publishers on', 'nothing arrives', 'nobody listens'):
+        for text in ('publishers on', 'nothing arrives', 'nobody subscribes'):
             within_five_seconds(dict.fromkeys(NODES, text), lasting=False)
         said = (NO_DRIVER, WRONG_DRIVER, WRONG_CAMERA, TWO_CAMERAS, TWO_DRIVE, *SECONDS.values())
         for text in said:

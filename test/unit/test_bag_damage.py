@@ -221,7 +221,7 @@ def test_a_damaged_record_is_counted_without_a_crc_too(tmp_path, at, lost, reaso
     found = list(file.messages(file.topics, problems))
     lost = lost or len(chunks[1])
     assert len(found) == sum(map(len, chunks)) - lost
-    assert problems.pop('bag.mcap: message that the summary counts was not found') == lost
+    assert problems.pop('bag.mcap: message counted in the summary was not found') == lost
     assert problems == ({f'bag.mcap: {reason}': 1} if reason else {})
 
 

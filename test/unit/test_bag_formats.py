@@ -125,7 +125,7 @@ def test_a_file_that_metadata_names_must_be_there(tmp_path, plain, reacher_contr
     """Half of a split bag is not quietly taken for the whole."""
     bag = shutil.copytree(plain, tmp_path / 'bag')
     (bag / 'bag.mcap').rename(bag / 'other.mcap')
-    with pytest.raises(BagError, match=r'metadata.yaml names bag.mcap, which is not there'):
+    with pytest.raises(BagError, match=r'metadata.yaml lists bag.mcap, which is missing'):
         read(bag, reacher_contract)
 
 

@@ -167,7 +167,7 @@ def test_a_robot_is_recorded_before_there_is_a_model_of_it(tiny_bundle, contract
         ('a: [', 'line 1: not YAML'),
         (
             '/**/planer_node: {ros__parameters: {samples: 3}}',
-            r"'/\*\*/planer_node'\] are none of our nodes: expected some of .*'planner_node'",
+            r"'/\*\*/planer_node'\] match no node of lewm_ros: expected some of .*'planner_node'",
         ),
     ],
 )

@@ -189,7 +189,7 @@ def test_a_bundle_that_is_a_mount_point_is_written_in_place(bundle: Bundle, tmp_
 def test_writing_never_replaces_another_folder(tmp_path: Path, manifest: Manifest) -> None:
     """A folder that is no bundle is not deleted, whatever the command line said."""
     (tmp_path / 'thesis.txt').write_text('precious')
-    with pytest.raises(ModelError, match='is no bundle'):
+    with pytest.raises(ModelError, match='is not a bundle'):
         write_bundle(tmp_path, manifest, CONTENT)
     assert (tmp_path / 'thesis.txt').read_text() == 'precious'
 
@@ -354,7 +354,7 @@ def test_folder_in_place_of_a_file(bundle: Bundle) -> None:
     """A folder with a file's name is no file."""
     (bundle.path / 'encoder.onnx').unlink()
     (bundle.path / 'encoder.onnx').mkdir()
-    assert 'encoder.onnx is missing or no plain file' in refusal(bundle.path)
+    assert 'encoder.onnx is missing or not a regular file' in refusal(bundle.path)
 
 
 @pytest.mark.parametrize('data', [b'', b'{', b'[1]', b'\xff\xfe\x00'])
@@ -444,7 +444,7 @@ def test_wrong_calibration_is_named(bundle: Bundle, key: str, value: Any) -> Non
 def test_two_calibrations_for_one_alpha(bundle: Bundle) -> None:
     """Which of two thresholds holds is never guessed."""
     entry = calibration(bundle)
-    with pytest.raises(CheckError, match='an entry twice'):
+    with pytest.raises(CheckError, match='duplicate entries'):
         replace(bundle.manifest, calibration=(entry, replace(entry, threshold=4.0)))
 
 

@@ -81,7 +81,7 @@ def test_values_that_disagree_are_all_named(tmp_path, capsys, reacher):
     path.write_text(yaml.safe_dump(reacher))
     status, said = checked(capsys, path)
     assert (status, said.count('\n')) == (2, 5)
-    for text in ('name twice', 'action.units has 1 entries', 'low 1.0, high 0.0', 'low 2.0'):
+    for text in ('duplicates', 'action.units has 1 entries', 'low 1.0, high 0.0', 'low 2.0'):
         assert text in said
 
 

@@ -41,12 +41,12 @@ def recorded(path: Path, offset: Callable[[int], float]) -> Path:
         (lambda n: 3.0, 'clocks differ by 3.00 s: images are stamped 3.00 s ahead of their log'),
         (
             lambda n: -3.0,
-            'images are stamped 3.00 s behind their log times, commands count by their log times; '
+            'images are stamped 3.00 s behind their log times, commands use their log times; '
             'frames would',
         ),
         (
             lambda n: n / 40,
-            '0.30 s ahead of their log times at first, 2.17 s ahead of them at last',
+            '0.30 s ahead of their log times at the start, 2.17 s ahead of them at the end',
         ),
         (lambda n: 365 * 86400.0, 'clocks differ by 31536000.00 s'),
         (lambda n: 60.0 + 86400.0, '(simulated time, or time since boot?); frames would'),

@@ -167,7 +167,7 @@ def test_a_frame_of_a_clock_that_is_ahead_does_not_count(reacher_contract: Contr
 
 def test_reactions_that_make_no_sense_are_refused(reacher_contract: Contract) -> None:
     """A slower position, and an unknown word."""
-    with pytest.raises(ConfigError, match='not a slower one'):
+    with pytest.raises(ConfigError, match='does not slow the robot'):
         CommandLoop(hold(reacher_contract), Reaction('slow'))
     with pytest.raises(ConfigError, match="'ignore', 'slow', 'stop'"):
         CommandLoop(reacher_contract, Reaction('halt'))

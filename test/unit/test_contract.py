@@ -129,7 +129,7 @@ def test_shipped_contracts_load(reacher_contract):
         ('action.fields', 'data[0]', ("action.fields is 'data[0]'", 'list')),
         ('action.fields', ['data[0]'], ('action.names has 2 entries', 'action.fields has 1')),
         ('action.names', ['a'], ('action.names has 1 entries', '2')),
-        ('action.names', ['a', 'a'], ("name twice: ['a', 'a']",)),
+        ('action.names', ['a', 'a'], ("duplicates: ['a', 'a']",)),
         ('action.units', ['rad', ''], ("action.units is ['rad', '']",)),
         ('action.kind', 'torque', ("action.kind is 'torque'", 'effort')),
         ('action.low', [-1], ('action.low has 1 entries',)),
@@ -333,7 +333,7 @@ def test_written_fields_are_read_back_and_sequences_grow():
     ('kind', 'low', 'says'),
     [
         ('position', [-1.0, -2.5], 'drive to position zero instead of stopping'),
-        ('effort', [0.1, -2.5], 'leave zero out: the robot could not be stopped'),
+        ('effort', [0.1, -2.5], 'exclude zero: the robot could not be stopped'),
     ],
 )
 def test_a_stop_that_would_move_the_robot_is_refused(kind, low, says):

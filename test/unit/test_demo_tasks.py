@@ -28,9 +28,9 @@ def test_the_demo_of_a_task_has_its_bundle_and_simulator():
 
 def test_a_task_and_a_bundle_that_do_not_go_together(tiny_bundle):
     """A bundle of another robot, and a task where nothing is simulated, are refused by name."""
-    with pytest.raises(ConfigError, match='push task is driven by x, y, .* shoulder, elbow'):
+    with pytest.raises(ConfigError, match='push task has actions x, y, .* shoulder, elbow'):
         Bringup.of('demo', str(tiny_bundle.path), task='push')
-    with pytest.raises(ConfigError, match='reacher task is driven by shoulder, elbow, .* x, y'):
+    with pytest.raises(ConfigError, match='reacher task has actions shoulder, elbow, .* x, y'):
         Bringup.of('demo', 'push')
     with pytest.raises(ConfigError, match="task: only the demo has one, 'plan' is"):
         Bringup.of('plan', task='push')

@@ -300,7 +300,7 @@ def test_weights_are_checked_where_they_are_read(tiny_bundle: Bundle, tmp_path: 
         manifest = replace(tiny_bundle.manifest, files={})
         bundle = write_bundle(tmp_path / 'other', manifest, files | {WEIGHTS: data})
         load_engine(bundle)
-        says = r'bundle .*other: weights\.safetensors is no safetensors file \(.+\)$'
+        says = r'bundle .*other: weights\.safetensors is not a safetensors file \(.+\)$'
         with pytest.raises(ModelError, match=says):
             load_engine(bundle, 'torch')
 

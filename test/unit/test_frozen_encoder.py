@@ -263,7 +263,7 @@ def test_files_that_are_no_encoder_are_refused(tiny_bundle, plain, cache, tmp_pa
     """No graph, a rollout, and one that gives the same for all images."""
     path = tmp_path / 'none.onnx'
     path.write_bytes(b'no graph')
-    with pytest.raises(ModelError, match=f'encoder {path} is no ONNX graph'):
+    with pytest.raises(ModelError, match=f'encoder {path} is not an ONNX graph'):
         FrozenEncoder(path)
     with pytest.raises(ModelError, match=r"has inputs \['context', .* expected one of each"):
         FrozenEncoder(tiny_bundle.path / ROLLOUT)

@@ -15,8 +15,8 @@ from lewm_ros.time import NS_PER_S
     [
         (0.02, 0.2, None),  # a block is 0.25 s
         (0.02, 0.4, 'was 0.020 s old when planning began: lower samples or iterations'),
-        (3.0, 0.1, 'was 3.000 s old when planning began: set the clock that stamps the frames'),
-        (1795808299.0, 0.1, 'was 1795808299.000 s old when planning began: set the clock'),
+        (3.0, 0.1, 'was 3.000 s old when planning began: synchronise the clock that stamps'),
+        (1795808299.0, 0.1, 'was 1795808299.000 s old when planning began: synchronise'),
         (-3.0, 0.1, None),
     ],
 )

@@ -351,7 +351,7 @@ def test_files_that_cannot_be_used_are_named(import_files, tmp_path, capsys):
     (tmp_path / 'bundle').mkdir()  # an empty one is not in the way
     (tmp_path / 'bundle/notes.txt').write_text('')
     assert import_files({}) == 2
-    assert 'exists and is no bundle' in capsys.readouterr().err
+    assert 'exists and is not a bundle' in capsys.readouterr().err
     (tmp_path / 'bundle/notes.txt').unlink()
     (tmp_path / 'config.json').write_text('{"encoder": ')
     files = [str(tmp_path / name) for name in ('weights.pt', 'config.json', 'bundle')]

@@ -80,8 +80,8 @@ def test_places_keep_to_one_order() -> None:
 @pytest.mark.parametrize(
     ('kind', 'fields', 'text'),
     [
-        ('std_msgs/msg/Float64MultiArray', ['data[elbow]'], 'lists no joints by name'),
-        (JOINT_STATE, ['position[elbow]', 'position[0]'], 'by name and by place: name them all'),
+        ('std_msgs/msg/Float64MultiArray', ['data[elbow]'], 'has no joint names'),
+        (JOINT_STATE, ['position[elbow]', 'position[0]'], 'indices: name all joints'),
         (JOINT_STATE, ['position[my elbow]'], r"state.fields has 'position\[my elbow\]'"),
         (TRAJECTORY, ['points[elbow].positions[0]'], 'expected a path such as'),
     ],

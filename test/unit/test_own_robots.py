@@ -32,8 +32,8 @@ def test_a_task_is_found_by_module_and_class() -> None:
     assert find_task('robots:Cart').name == 'cart'
     for name, message in (
         ('robot:Cart', "task 'robot:Cart': No module named 'robot'; .* PYTHONPATH"),
-        ('robots:Car', "task 'robots:Car': Car in robots is no class derived from Task"),
-        ('robots:HERE', 'HERE in robots is no class derived from Task'),
+        ('robots:Car', "task 'robots:Car': Car in robots is not a subclass of Task"),
+        ('robots:HERE', 'HERE in robots is not a subclass of Task'),
     ):
         with pytest.raises(ConfigError, match=message):
             find_task(name)

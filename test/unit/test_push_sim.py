@@ -151,7 +151,7 @@ def test_a_goal_is_the_end_of_a_straight_push(table):
     assert np.abs(goals[:, 2:]).max() <= Push.PUCK and np.abs(goals[:, :2]).max() <= Push.PUSHER
     ways = (goals[:, 2:] - pose[2:]) / errors[:, None]
     np.testing.assert_allclose(goals[:, 2:] - goals[:, :2], Push.CONTACT * ways, atol=1e-9)
-    with pytest.raises(ConfigError, match=r'a goal 0\.05 m away is none'):
+    with pytest.raises(ConfigError, match=r'far is 0\.05 m: expected more'):
         table.sample_goal(0.05)
 
 

@@ -63,7 +63,7 @@ def test_a_map_is_built_and_grows(
     assert grown.manifest.roadmap.covered < 1  # of the bag that was added, before it was
     assert len(grown.manifest.roadmap.data) == 2
     assert cli.main(['roadmap', str(bundle), '--data', str(bags[1]), '--add']) == 2
-    assert 'the roadmap has some of that already' in capsys.readouterr().err
+    assert 'the roadmap already contains some of these' in capsys.readouterr().err
 
 
 def test_a_cap_holds(bundle: Path, bags: tuple[Path, Path], capsys) -> None:

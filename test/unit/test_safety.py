@@ -279,7 +279,7 @@ class Executor:
 
 
 SENT = [0.0, 0.0, 3.5]
-OTHERWISE = 'the robot executes something else than what is sent'
+OTHERWISE = 'the robot executes something other than what is sent'
 
 
 def test_what_is_executed_as_sent_is_right():

@@ -132,7 +132,7 @@ def test_a_process_that_died_is_started_again_as_it_was(supervisor, tmp_path):
     said = process.communicate(timeout=20)[1]
     assert process.returncode == 0, said
     assert said.splitlines()[:3] == [
-        f'lewm: planner_node ended with status {status}: starting it again in {pause} s'
+        f'lewm: planner_node ended with status {status}: restarting it in {pause} s'
         for status, pause in ((-9, 0.2), (0, 0.4), (1, 0.8))
     ]
     assert 'sleeper' not in said
@@ -148,7 +148,7 @@ def test_a_process_that_cannot_be_started_again_is_tried_again(supervisor, tmp_p
     once.write_text('#!/bin/sh\nrm "$0"; exit 1')
     once.chmod(0o755)
     process = supervisor({'planner_node': [str(once)], 'sleeper': SLEEP}, respawn=True)
-    name, again = 'lewm: planner_node', ': starting it again in'
+    name, again = 'lewm: planner_node', ': restarting it in'
     assert process.stderr.readline() == f'{name} ended with status 1{again} 0.2 s\n'
     failed = f'{name} cannot be started (No such file or directory){again}'
     assert process.stderr.readline() == f'{failed} 0.4 s\n'

@@ -262,7 +262,7 @@ def change(name, row, value):
         (lambda r: {'time': np.float64(1)}, 'time has shape (): expected (T,)'),
         (lambda r: {'episode': np.zeros(3)}, 'episode has shape (3,): expected (401,)'),
         (lambda r: {'episode': np.linspace(0, 1, 401)}, 'expected whole numbers'),
-        (lambda r: {'episode': np.arange(401) // 100 % 2}, 'an episode number comes back'),
+        (lambda r: {'episode': np.arange(401) // 100 % 2}, 'rows of an episode are not contiguous'),
         (lambda r: {'episode': np.arange(401) // 400}, 'the episode of row 400 has 1 row'),
         (change('qpos', 17, np.nan), 'qpos in row 17 is not finite'),
         (change('time', 9, np.inf), 'time in row 9 is not finite'),

@@ -167,7 +167,7 @@ def test_goals_within_reach_and_anywhere(rooms):
     limited = np.array([rooms.sample_goal(0.6) for _ in range(200)])
     assert (limited[:, 0] > 0).any()
     assert TwoRoom.pose_errors(limited, rooms.state()[:2]).max() <= 0.6
-    with pytest.raises(ConfigError, match=r'a goal 0\.2 m away is none: expected more than 0\.25'):
+    with pytest.raises(ConfigError, match=r'far is 0\.2 m: expected more than 0\.25'):
         rooms.sample_goal(0.2)
     put(rooms, -0.25, 0.4)
     assert any(rooms.sample_goal()[0] > 0 for _ in range(200))  # through the door

@@ -366,7 +366,7 @@ def test_screen_lists_events_with_kind_time_and_peak():
     trace.note(anomaly(20, 30, kind='frame_gap', name='4'))
     trace.note(anomaly(100, name='5'))
     lines = screen(trace.snapshot(10.0), 'x', ['nobody publishes /y'])
-    at = lines.index('events heard: 1 frame_gap, 1 surprise')
+    at = lines.index('events received: 1 frame_gap, 1 surprise')
     assert re.fullmatch(r'  \d\d:\d\d:\d\d  surprise +#5 +open for 5.0 s +peak 150', lines[at + 1])
     assert re.fullmatch(r'  \d\d:\d\d:\d\d  frame_gap +#4 +0.50 s +peak 150 s', lines[at + 2])
     assert lines[-1] == 'nobody publishes /y'
