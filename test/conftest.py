@@ -25,14 +25,14 @@ if TYPE_CHECKING:  # needs ROS, which unit tests do not
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Before the first context is made: nothing of the tests leaves this machine.
+# Before the first context is created: keep all test traffic on this machine.
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-# Before torch is imported, here and in child processes: its threads wait for each other in busy
-# loops, which takes many times as long where another process has one of the processors.
+# Before torch is imported, here and in child processes: its threads busy-wait for each other, which
+# takes many times as long when another process occupies one of the CPUs.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
-#: Files that take longest, by the name after test_: what is begun last decides when workers end.
-#: Of those where milliseconds count, the first three are two that compute and one that waits.
+#: Slowest files, by the name after test_: the files that start last decide when the workers end.
+#: The timing-sensitive ones begin with two that compute and one that waits.
 LONG = (
     *('train_runs', 'training', 'push_bundle', 'fast_rollout', 'install', 'engines'),
     *('distributed', 'gpu_benchmark', 'shipped_bundle', 'voe', 'comparison', 'import_official'),
@@ -48,7 +48,7 @@ _domains = iter(range(1, 10_000))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add what `make soak` and `make test-jazzy` give."""
+    """Add the options that `make soak` and `make test-jazzy` pass."""
     parser.addoption('--soak', action='store_true', help='run the fault tests at full length')
     parser.addoption(
         '--tiny-bundles',
@@ -84,8 +84,8 @@ def shared_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 def _bench(folder: Path) -> Iterator[Bench]:
     from harness import Bench
 
-    # Each of up to six workers has domains of its own, and a process id keeps two test runs at
-    # once apart, mostly; ids above 101 would meet ephemeral ports.
+    # Each of up to six workers has its own domains. The process id mostly keeps two concurrent test
+    # runs apart; ids above 101 would collide with ephemeral ports.
     worker = os.environ.get('PYTEST_XDIST_WORKER', '')
     run = os.getppid() if worker else os.getpid()
     number = int(worker.removeprefix('gw') or 0)
@@ -102,7 +102,7 @@ def reacher_contract() -> Contract:
 
 @pytest.fixture
 def contract_file(reacher_contract: Contract, tmp_path: Path) -> Callable[..., Path]:
-    """Return a function that writes that contract, with other values in some of its sections."""
+    """Return a function that writes that contract with changed values in some of its sections."""
 
     def write(**sections: dict[str, Any]) -> Path:
         data = reacher_contract.to_dict()
@@ -118,7 +118,7 @@ def contract_file(reacher_contract: Contract, tmp_path: Path) -> Callable[..., P
 
 @pytest.fixture
 def disk_of() -> Iterator[Callable[[int], None]]:
-    """Return what limits the size of files [bytes]: writing beyond fails as on a full disk."""
+    """Return a function that limits file sizes [bytes]: writing beyond fails as on a full disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -137,12 +137,12 @@ def shared_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope='session')
 def make_tiny_bundle(shared_folder: Path, reacher_contract: Contract) -> Callable[..., Bundle]:
-    """Return a maker of bundles of a very small network with random weights.
+    """Return a function that makes bundles of a very small network with random weights.
 
-    32 px, D 8, k 5; ``history`` frames of context, of a ``window`` of at least as many, plans of
-    ``horizon`` blocks. Equal arguments give the same bundle, to all workers of a run: to export
-    one takes seconds, the fewer the shorter its plans. Tests that change one work on a copy of its
-    folder.
+    Images of 32 px, latent size 8, frameskip 5; ``history`` frames of context, a ``window`` of at
+    least as many, plans of ``horizon`` blocks. Equal arguments give the same bundle in all workers
+    of a run, because an export takes seconds (fewer for shorter plans). Tests that change a bundle
+    work on a copy of its folder.
     """
 
     @cache
@@ -161,7 +161,7 @@ def make_tiny_bundle(shared_folder: Path, reacher_contract: Contract) -> Callabl
 
 @pytest.fixture(scope='session')
 def tiny_bundle(make_tiny_bundle: Callable[..., Bundle]) -> Bundle:
-    """Return the bundle of 3 frames of context."""
+    """Return the tiny bundle with 3 frames of context."""
     return make_tiny_bundle()
 
 

@@ -25,7 +25,7 @@ from lewm_ros.training.windows import load_windows
 
 #: Steps with each objective.
 STEPS = {'lewm': 20, 'pldm': 10}
-RANDOM = {'dropout': 0.5, 'jitter': 1.0}  #: of that run
+RANDOM = {'dropout': 0.5, 'jitter': 1.0}  #: with dropout and colour jitter
 EPS = 1e-3  #: of Adam
 STOP = 4  #: step at which runs are stopped
 
@@ -33,7 +33,7 @@ STOP = 4  #: step at which runs are stopped
 def make_trainer(
     folder: Path, objective: str, dropout: float = 0.0, jitter: float = 0.0
 ) -> Trainer:
-    """Return a trainer in float32, of a bag and a network that are very small."""
+    """Return a float32 trainer of a very small network on a very small bag."""
     changes = {'encoder_width': 8, 'predictor_depth': 1, 'frameskip': 2, 'dropout': dropout}
     ARCHITECTURES['small'] = lambda action_size: tiny_config(action_size, **changes)
     training.has_bfloat16 = lambda device: False
@@ -54,14 +54,14 @@ def make_trainer(
     with torch.random.fork_rng():
         torch.manual_seed(0)
         stir(trainer.model)
-    # Adam divides by the size of a gradient. Where it is zero but for rounding, as of a bias in
-    # front of a BatchNorm, that would make steps of rounding alone.
+    # Adam divides by the size of the gradient. Where the gradient is zero up to rounding, as for a
+    # bias before a BatchNorm, the steps would come from rounding errors alone.
     trainer.optimiser.param_groups[0]['eps'] = EPS
     return trainer
 
 
 def state(trainer: Trainer) -> dict[str, torch.Tensor]:
-    """Return a copy of what is learnt, and of BatchNorm's statistics."""
+    """Return a copy of the learned parameters and of BatchNorm's statistics."""
     parts = {'model': trainer.model, 'objective': trainer.objective}
     return {
         f'{name}.{key}': value.clone()
@@ -71,14 +71,14 @@ def state(trainer: Trainer) -> dict[str, torch.Tensor]:
 
 
 def results(folder: Path, objective: str) -> dict[str, Any]:
-    """Train to the end; return metrics, state and held-out figures."""
+    """Train to the end; return metrics, state and validation metrics."""
     trainer = make_trainer(folder, objective)
     rows = [{**row, 'seconds': 0} for row in trainer.run(trainer.config.steps)]
     return {'rows': rows, 'state': state(trainer), 'validation': trainer.validate()}
 
 
 def main() -> None:
-    """Train with each objective; with what is random, in one go and resumed; and stop."""
+    """Train with each objective; then with randomness, in one go and resumed; then stop a run."""
     folder = Path(sys.argv[1])
     torch.set_num_threads(1)
     begin('cpu', 16)
@@ -88,7 +88,7 @@ def main() -> None:
     whole.save(folder / 'checkpoint.pt')
     list(whole.run(2 * STOP))
     resumed = make_trainer(folder, 'lewm', **RANDOM)
-    torch.manual_seed(99)  # whatever happened in between
+    torch.manual_seed(99)  # any other random state
     resumed.load(folder / 'checkpoint.pt')
     list(resumed.run(2 * STOP))
     found['whole'], found['resumed'] = state(whole), state(resumed)

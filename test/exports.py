@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Graphs that were exported before: to export one takes seconds."""
+"""A cache of exported graphs, because one export takes seconds."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _export_graphs = export.export_graphs
 
 
 def kept_in(folder: Path, weights: bool) -> Callable[..., dict[str, bytes]]:
-    """Return ``export_graphs`` that keeps what it returns for other tests and processes.
+    """Return an ``export_graphs`` that caches its results for other tests and processes.
 
     Args:
-        folder: of the files; it exists.
-        weights: export anew for other weights. Without, graphs are those of the first network of
-            a shape, for tests that run none.
+        folder: existing folder for the files.
+        weights: whether other weights are exported anew. If not, the graphs are those of the
+            first network of a shape, which is enough for tests that do not run them.
 
     """
 
@@ -33,7 +33,7 @@ def kept_in(folder: Path, weights: bool) -> Callable[..., dict[str, bytes]]:
             made = Path(tempfile.mkdtemp(dir=folder))
             for name, data in _export_graphs(model, *sizes).items():
                 (made / name).write_bytes(data)
-            if not place.exists():  # another process has been faster
+            if not place.exists():  # another process may have been faster
                 made.rename(place)
         return {file.name: file.read_bytes() for file in place.iterdir()}
 

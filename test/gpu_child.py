@@ -18,7 +18,7 @@ from lewm_ros.model import ARCHITECTURES
 from lewm_ros.training import trainer
 from lewm_ros.training.config import CONFIGS, TrainConfig
 
-# Not below the guard: the process that reads the bag imports this file too.
+# Not under the main guard: the process that reads the bag imports this file too.
 ARCHITECTURES['small'] = partial(tiny_config, predictor_depth=1)
 CONFIGS['small'] = TrainConfig(batch=8, steps=8, lr=5e-4, num_projections=16, held_out=0.3)
 trainer.HORIZON, dino_wm.DEPTH = gpu.STEPS, 1

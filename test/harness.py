@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Real nodes in processes of their own, and a node of the test's that talks to them."""
+"""Real nodes in their own processes, and a test node that talks to them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from rclpy.node import Node
 from rclpy.time import Time
 
 ROOT = Path(__file__).resolve().parents[1]
-#: A program may end by itself for so long [s]. One that is killed while it takes a message from
-#: Fast DDS's shared memory keeps a lock, and who publishes to it waits a second for each message.
+#: Time for a program to end by itself [s]. One that is killed while it takes a message from Fast
+#: DDS's shared memory keeps a lock; its publishers then wait a second for each message.
 ENDS = 3.0
 
 
 class Process:
-    """A program under test; use as a context manager, which ends it whatever happens."""
+    """A program under test. Use it as a context manager, which always ends the program."""
 
     def __init__(self, command: list[str], domain: int, folder: Path) -> None:
         paths = [str(ROOT), os.environ.get('PYTHONPATH', '')]
@@ -49,12 +49,12 @@ class Process:
 
     @property
     def output(self) -> str:
-        """Everything it has written so far."""
+        """All output so far."""
         return self._log.read_text()
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether the program is still running."""
         return self._process.poll() is None
 
     def nodes(self) -> dict[str, int]:
@@ -71,13 +71,13 @@ class Process:
         return found
 
     def segments(self) -> set[str]:
-        """Return the shared memory of Fast DDS that it has mapped."""
+        """Return the Fast DDS shared-memory segments that the process has mapped."""
         maps = Path(f'/proc/{self._process.pid}/maps').read_text()
         return set(re.findall(r'/dev/shm/fast(?:dds|rtps)_\S+', maps))
 
     @property
     def takes_signals(self) -> bool:
-        """Whether its own handlers are in place, or will get what comes from now on."""
+        """Whether SIGTERM is handled or blocked, so that a signal sent from now on is handled."""
         try:
             status = Path(f'/proc/{self._process.pid}/status').read_text()
         except OSError:
@@ -86,7 +86,7 @@ class Process:
         return any(int(mask, 16) >> (signal.SIGTERM - 1) & 1 for mask in masks)
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal without waiting for an end."""
+        """Send a signal without waiting for the program to end."""
         self._process.send_signal(number)
 
     def end(self, *signals: signal.Signals, timeout: float = 20.0) -> int:
@@ -112,7 +112,7 @@ class Process:
         if self.running:
             try:
                 self.end(signal.SIGTERM, timeout=ENDS)
-            except subprocess.TimeoutExpired:  # stopped, say
+            except subprocess.TimeoutExpired:  # for example stopped by SIGSTOP
                 self._process.kill()
                 self._process.wait()
         self._file.close()
@@ -121,7 +121,7 @@ class Process:
 
 
 class Bench:
-    """The test's side: publishes, listens and waits. All names are relative to /lewm."""
+    """The test's own node: publishes, subscribes and waits. All names are relative to /lewm."""
 
     def __init__(self, domain: int, folder: Path) -> None:
         self.domain, self.folder = domain, folder
@@ -132,31 +132,31 @@ class Bench:
         self._executor.add_node(self.node)
         self._made: list[Node] = []
         self.diagnostics: dict[str, tuple[int, str, dict[str, str]]] = {}
-        self._reported: dict[str, int] = {}  # when each was made [ns]
+        self._reported: dict[str, int] = {}  # stamp of each newest report [ns]
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
 
     def close(self) -> None:
-        """Leave the domain."""
+        """Destroy the nodes and shut down the context."""
         self._executor.shutdown()
         for node in (*self._made, self.node):
             node.destroy_node()
         rclpy.shutdown(context=self._context)
-        if self._made:  # they refer to themselves, and are in their domain until they are collected
+        if self._made:  # reference cycles keep them in the domain until collected
             self._made.clear()
             gc.collect()
 
     def nodes(self, *names: str, **parameters: Any) -> Process:
-        """Start nodes in one process, with the same parameters for all."""
+        """Start nodes in one process, all with the same parameters."""
         given = [a for k, v in parameters.items() for a in ('-p', f'{k}:={v}')]
         ros = ['--ros-args', '-r', '__ns:=/lewm', *given]
-        if 'encoder_node' in names:  # both see the camera
+        if 'encoder_node' in names:  # both subscribe to the camera
             for name in ('encoder_node', 'view_node'):
                 ros += ['-r', f'{name}:image:=camera/image']
         command = [sys.executable, '-m', 'lewm_ros.bringup.compose', *names, *ros]
         return Process(command, self.domain, self.folder)
 
     def run(self, kind: type[Node], name: str, **options: Any) -> Any:
-        """Make a node in this process, which is handled like the bench's own."""
+        """Create a node in this process and spin it like the bench's own."""
         node = kind(name, namespace='lewm', context=self._context, **options)
         self._made.append(node)
         self._executor.add_node(node)
@@ -174,7 +174,7 @@ class Bench:
         return Process(command, self.domain, self.folder)
 
     def publisher(self, kind: type, topic: str, qos: Any = 10) -> Any:
-        """Create a publisher and wait until somebody listens."""
+        """Create a publisher and wait until it has a subscription."""
         publisher = self.node.create_publisher(kind, topic, qos)
         self.until(lambda: publisher.get_subscription_count() > 0, f'nobody listens to {topic}')
         return publisher
@@ -197,24 +197,24 @@ class Bench:
         return future.result()
 
     def change(self, node: str, *transitions: int) -> None:
-        """Take a node through transitions of its lifecycle; each must succeed."""
+        """Take a node through lifecycle transitions; each must succeed."""
         for number in transitions:
             transition = Transition(id=number)
             done = self.call(ChangeState, f'{node}/change_state', transition=transition)
             assert done.success, f'{node}: transition {number} failed'
 
     def now(self) -> int:
-        """Return the time [ns]."""
+        """Return the current time [ns]."""
         return self.node.get_clock().now().nanoseconds
 
     def spin(self, seconds: float) -> None:
-        """Handle messages for some time [s]."""
+        """Spin for some time [s]."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=min(left, 0.05))
 
     def until(self, done: Callable[[], Any], what: str, timeout: float = 40.0) -> None:
-        """Handle messages until something is so; fail the test with ``what`` if it never is."""
+        """Spin until ``done()`` is true; fail the test with ``what`` at the timeout."""
         end = time.monotonic() + timeout
         while not done():
             assert time.monotonic() < end, what() if callable(what) else what
@@ -234,7 +234,7 @@ class Bench:
         return self.diagnostics.get(f'lewm/{node}', (0, '', {}))[2]
 
     def report(self, node: str) -> dict[str, str]:
-        """Return a node's diagnostics values of a report that is younger than the call."""
+        """Return a node's diagnostics values from a report made after this call."""
         begin = self.now()
         self.until(lambda: self._reported.get(f'lewm/{node}', 0) >= begin, f'{node}: no report')
         return self.figures(node)
@@ -244,7 +244,7 @@ class Bench:
         return self.diagnostics.get(f'lewm/{node}', (0, '', {}))[1]
 
     def says(self, node: str, *texts: str, timeout: float = 40.0) -> None:
-        """Wait until the diagnostics text of a node has all these; it comes once a second."""
+        """Wait until the diagnostics text of a node contains all these; it comes once a second."""
         self.until(
             lambda: all(text in self.text(node) for text in texts),
             lambda: f'{node} does not say {texts}, but: {self.text(node)}',
@@ -252,7 +252,7 @@ class Bench:
         )
 
     def content(self, *nodes: str, timeout: float = 40.0) -> None:
-        """Wait until nodes have nothing to say."""
+        """Wait until the diagnostics text of the nodes is 'ok'."""
         self.until(
             lambda: {self.text(node) for node in nodes} == {'ok'},
             lambda: f'not content: {[self.text(node) for node in nodes]}',

@@ -12,7 +12,7 @@ from lewm_ros.model import ModelConfig
 
 
 def tiny_config(action_size: int, **changes: Any) -> ModelConfig:
-    """Return a network of 32 px and D 8 that is made and run in a moment."""
+    """Return a network of 32 px and latent size 8 that is fast to build and run."""
     values: dict[str, Any] = {
         'image_size': 32,
         'encoder': 'conv',
@@ -31,10 +31,10 @@ def tiny_config(action_size: int, **changes: Any) -> ModelConfig:
 
 
 def stir(model: torch.nn.Module) -> None:
-    """Make every part of a new model count.
+    """Make every part of a new model affect its output.
 
-    As created, actions have no effect (AdaLN starts at zero), images hardly any, and all norms do
-    nothing: a graph that dropped one of them would pass for right.
+    At initialisation, actions have no effect (AdaLN starts at zero), images have hardly any, and
+    all norms are the identity: a graph without one of these parts would pass as correct.
     """
     for name, parameter in model.named_parameters():
         if 'adaLN' in name:

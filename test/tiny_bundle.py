@@ -23,13 +23,13 @@ from lewm_ros.training.export import export_files
 def write_tiny_bundle(
     folder: Path, contract: Contract, history: int = 3, window: int = 3, horizon: int = 6
 ) -> Bundle:
-    """Write the bundle of a network of random weights: 32 px, D 8, k 5.
+    """Write the bundle of a very small network with random weights: 32 px, D 8, k 5.
 
     Args:
-        folder: of the bundle.
-        contract: of the robot.
+        folder: where to write the bundle.
+        contract: contract of the robot.
         history: frames of context.
-        window: frames of context that the model can take, at least as many.
+        window: most frames of context that the model accepts, at least ``history``.
         horizon: longest plan [blocks].
 
     """

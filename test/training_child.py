@@ -1,10 +1,10 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm` with a very small network that is validated every 10 steps, in a process of its own.
+"""`lewm` with a very small network, validated every 10 steps, in its own process.
 
-Arguments: a signal and a step, such as KILL:26, then those of `lewm`. The process sends itself
-that signal when the metrics of that step have been written; NONE:0 for none. Graphs are exported
-once for all runs, into the folder EXPORTS, and have the weights of another one.
+Arguments: a signal and a step, such as KILL:26 (NONE:0 for no signal), then those of `lewm`. The
+process sends itself that signal once the metrics of that step are written. Graphs are exported once
+for all runs, into the folder EXPORTS, with the weights of another network.
 """
 
 from __future__ import annotations

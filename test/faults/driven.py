@@ -23,21 +23,21 @@ from lewm_ros.robot.fields import read_fields
 from lewm_ros.time import NS_PER_S
 
 TICK = 0.025  #: of the test [s], half a control period
-#: What a message may need on its way through the test and a busy machine [s].
+#: Allowance for the delivery of a message on a busy machine [s].
 DELIVERY = 0.1
 
 
 class Robot:
-    """Drives a controller as the other nodes would, one part of them at a time.
+    """Stands in for the nodes around a controller; each part can be switched off.
 
     Attributes:
-        commands: heard so far: receive time (monotonic [s]) and numbers (A,).
-        camera: whether latents come.
-        seen: when the last one was sent (monotonic [s]).
+        commands: received so far: receive time (monotonic [s]) and values (A,).
+        camera: whether latents are published.
+        seen: when the last latent was sent (monotonic [s]).
         target: command that plans are made of, or None for no plans.
-        clock: the simulated time [ns], or None where the system's is used; it runs if ``runs``.
-        override: what the robot reports as executed in place of what it was sent: numbers, or
-            'nothing' for no reports; None for what it was sent.
+        clock: the simulated time [ns], or None for the system clock; it runs if ``runs``.
+        override: what the robot reports as executed instead of the command sent: values, or
+            'nothing' for no reports; None for the command itself.
 
     """
 
@@ -45,7 +45,7 @@ class Robot:
         self.bench, self.process, self.action = bench, process, contract.action
         self.period = round(contract.period * NS_PER_S)
         self.timeout = contract.stop.observation_timeout
-        #: From the last good moment to the last command that may still be another than stop [s].
+        #: Longest time from a fault to the last command that may differ from a stop [s].
         self.deadline = self.timeout + contract.period + DELIVERY
         self.commands: list[tuple[float, np.ndarray]] = []
         self.camera = self.runs = True
@@ -63,12 +63,12 @@ class Robot:
         self.connect_planner()
 
     def connect_planner(self) -> None:
-        """Publish on plan, as a planner_node that was started."""
+        """Create a publisher on plan, as a starting planner_node does."""
         self.plan = self.bench.publisher(JointTrajectory, 'plan')
 
     @property
     def now(self) -> int:
-        """The time that plans are made for [ns]."""
+        """The time on which plans are based [ns]."""
         return self.bench.now() if self.clock is None else self.clock
 
     def send(self, ahead: float = 0.0, seconds: float = 1.0) -> None:
@@ -96,17 +96,17 @@ class Robot:
         return [command for _, command in self.commands[first:]]
 
     def until(self, target: float, what: str) -> None:
-        """Live until the first number of a command is so."""
+        """Let time pass until the first value of a command is ``target``."""
         end = time.monotonic() + 5.0
         while not (heard := self.live(0.1)) or abs(heard[-1][0] - target) > 1e-9:
             assert time.monotonic() < end, what
 
     def moved_after(self, began: float) -> float:
-        """How long after ``began`` [s] the last command came that was not zero [s]."""
+        """Time from ``began`` [s] to the last non-zero command [s]."""
         return max((t - began for t, c in self.commands if c.any()), default=0.0)
 
     def said(self, text: str) -> tuple[int, int]:
-        """How often a warning was logged, and that it is over."""
+        """How often a warning was logged, and how often it was cleared."""
         lines = self.process.output.splitlines()
         began = [line for line in lines if text in line and '[WARN]' in line]
         return len(began), sum(f'cleared: {text}' in line for line in lines)
@@ -123,7 +123,7 @@ class Robot:
 def driven(
     bench: Bench, contract: Contract, folder: Path, simulated: bool = False, **action: Any
 ) -> Iterator[Robot]:
-    """Run a controller of a contract whose action is changed, and what drives it."""
+    """Run a controller with changes to its contract's action; yield the robot around it."""
     data = contract.to_dict()
     data['action'].update(action)
     data['stop']['mode'] = 'hold' if data['action']['kind'] == 'position' else 'zero'

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers that no robot and no model would say."""
+"""Numbers that no robot and no model should produce."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""A clock that stands still or jumps stops the robot, and moves it again by a new plan only."""
+"""A clock that stalls or jumps stops the robot; only a new plan moves it again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def shared(
 
 @pytest.fixture
 def robot(shared: Robot) -> Robot:
-    """Return it moving, in the first second of a plan of ten."""
+    """Return the robot in motion, in the first second of a 10 s plan."""
     shared.runs, shared.target = True, GO
     for _ in range(5):  # a busy machine may stop the clock, too
         shared.until(GO[0], 'no motion')
@@ -41,11 +41,11 @@ def robot(shared: Robot) -> Robot:
 
 
 def test_a_paused_simulation_stops_the_robot(robot: Robot) -> None:
-    """Within observation_timeout and a period, though frames come; a new plan moves it again."""
+    """It stops within observation_timeout and a period despite frames; a new plan restarts it."""
     robot.runs, paused = False, time.monotonic()
     robot.live(1.2, plans=False)
     assert robot.timeout - 0.1 < robot.moved_after(paused) < robot.deadline
-    robot.live(0.5)  # nor do plans while it stands still
+    robot.live(0.5)  # plans do not move it either while the clock stands still
     robot.runs = True
     robot.live(1.5, plans=False)
     assert robot.moved_after(paused) < robot.deadline
@@ -55,7 +55,7 @@ def test_a_paused_simulation_stops_the_robot(robot: Robot) -> None:
 
 @pytest.mark.parametrize('back', [60.0, 1.0, 0.3])
 def test_a_clock_set_back_ends_every_old_plan(robot: Robot, back: float) -> None:
-    """At once; neither the plan that played nor one still on its way is played later."""
+    """The robot stops at once; neither the active plan nor one in transit is played later."""
     before = robot.said('the clock went back by')[0]
     robot.send(seconds=10.0)
     late = robot.now + NS_PER_S // 10
@@ -70,7 +70,7 @@ def test_a_clock_set_back_ends_every_old_plan(robot: Robot, back: float) -> None
 
 
 def test_a_clock_that_leaps_ahead_drops_the_plan(robot: Robot) -> None:
-    """Even where the plan covers the new time: the robot is not where it would be by then."""
+    """This holds even if the plan covers the new time: the robot is not where it expects."""
     before = robot.said('the clock went ahead by')[0]
     robot.clock += 3 * NS_PER_S
     jumped = time.monotonic()

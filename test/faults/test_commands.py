@@ -30,7 +30,7 @@ def arm(
 
 @pytest.fixture
 def servo(bench: Bench, reacher_contract: Contract, tmp_path: Path) -> Iterator[Robot]:
-    """Return a controller of two positions that the robot reports."""
+    """Return a controller of two positions, for a robot that reports what it executes."""
     kind, fields = 'sensor_msgs/msg/JointState', ['position[0]', 'position[1]']
     executed = {'topic': 'applied', 'type': kind, 'fields': list(fields)}
     changes = {'type': kind, 'fields': fields, 'kind': 'position', 'executed': executed}
@@ -45,9 +45,9 @@ def still(commands: list[np.ndarray], command: np.ndarray) -> bool:
 
 @pytest.mark.timeout(900)
 def test_a_silent_camera_stops_a_moving_robot_every_time(arm: Robot, soak: bool) -> None:
-    """Within observation_timeout and a period, for good, with one warning each time.
+    """It stops within observation_timeout and a period, with one warning each time.
 
-    Plans that go on coming move nothing, nor do frames alone; both together do.
+    Neither plans alone nor frames alone move it again; both together do.
     """
     rng = np.random.default_rng(0)
     trials = 100 if soak else 5
@@ -68,7 +68,7 @@ def test_a_silent_camera_stops_a_moving_robot_every_time(arm: Robot, soak: bool)
 
 
 def test_a_planner_that_is_gone_is_named(arm: Robot) -> None:
-    """The plan is played to its end, the robot stops, and both are said; till it is back."""
+    """The plan is played to its end, then both facts are reported until a planner is back."""
     arm.target, arm.camera = GO, True
     arm.until(GO[0], 'no motion')
     ends = arm.said('the plan ended')
@@ -86,7 +86,7 @@ def test_a_planner_that_is_gone_is_named(arm: Robot) -> None:
 
 
 def test_who_takes_over_stops_the_plan_until_they_let_go(servo: Robot) -> None:
-    """What is executed is not what is sent: hold, by name; it goes on by itself afterwards."""
+    """If the executed commands differ, the robot holds and says so; it resumes by itself."""
     servo.target = GO
     servo.until(GO[0], 'no motion')
     assert servo.said('the robot executes something other') == (0, 0)
@@ -94,7 +94,7 @@ def test_who_takes_over_stops_the_plan_until_they_let_go(servo: Robot) -> None:
     servo.target = -GO
     servo.until(-GO[0], 'the plan goes on for the timeout')
     assert time.monotonic() - taken < servo.deadline
-    servo.target = np.array([0.1, 0.1])  # near nothing that was sent
+    servo.target = np.array([0.1, 0.1])  # unlike any command that was sent
     servo.live(servo.deadline - (time.monotonic() - taken))
     held = servo.commands[-1][1]
     servo.target = GO
@@ -106,7 +106,7 @@ def test_who_takes_over_stops_the_plan_until_they_let_go(servo: Robot) -> None:
     assert time.monotonic() - let_go > servo.timeout
     servo.live(1.3)
     assert servo.said('the robot executes something other') == (1, 1)
-    # A robot that does not report any more is as little in our hands.
+    # A robot that stops reporting is not under our control either.
     servo.override = 'nothing'
     servo.live(servo.deadline)
     held, servo.target = servo.commands[-1][1], -GO
@@ -117,7 +117,7 @@ def test_who_takes_over_stops_the_plan_until_they_let_go(servo: Robot) -> None:
 
 
 def test_positions_are_held_while_the_camera_is_silent(servo: Robot) -> None:
-    """The last command goes on at the same rate, whatever plans come."""
+    """The last command is repeated at the same rate, whatever plans arrive."""
     servo.target = GO
     servo.until(GO[0], 'no motion')
     servo.camera = False

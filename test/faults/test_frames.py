@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of the simulated arm that are lost, late, mixed up or broken on their way."""
+"""Frames of the simulated arm that are lost, delayed, reordered or corrupted in transit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lewm_ros.robot.imaging import from_message
 from lewm_ros.time import NS_PER_S
 
 OTHERS = ('planner_node', 'surprise_node', 'controller_node')
-#: What comes of a frame on its way: messages and how much later each one is sent [s].
+#: Maps a frame and its number to the messages sent for it, each with its delay [s].
 Way = Callable[[Image, int], list[tuple[float, object]]]
 
 
@@ -34,7 +34,7 @@ def whole(frame: Image, number: int) -> list[tuple[float, object]]:
 
 
 class Robot:
-    """Simulator, encoder and the rest; all frames pass the test on their way."""
+    """Simulator, encoder and the other nodes; all frames pass through the test."""
 
     def __init__(self, bench: Bench, stack: ExitStack, kind: type = Image, **parameters: object):
         self.bench, self.way = bench, whole
@@ -69,7 +69,7 @@ class Robot:
         return rate
 
     def recovered(self) -> None:
-        """Wait for plans on whole frames: within the history (0.5 s), a second, and delivery."""
+        """Wait until plans come again on unmodified frames."""
         self.way = whole
         self._waiting.clear()
         before = len(self.plans)
@@ -81,11 +81,11 @@ class Robot:
         assert all(p.running for p in self.processes)
 
     def ok(self) -> None:
-        """Wait until neither encoder nor planner complains; bad frames are said for 2 s."""
+        """Wait until encoder and planner report no problem; bad frames are reported for 2 s."""
         self.bench.content('encoder_node', 'planner_node', timeout=10.0)
 
     def bad(self) -> dict[str, int]:
-        """Return how often the encoder has refused what."""
+        """Return how many frames the encoder has refused, by reason."""
         figures = self.bench.report('encoder_node')
         return {k.removeprefix('bad: '): int(v) for k, v in figures.items() if k.startswith('bad:')}
 
@@ -134,7 +134,7 @@ def padded(frame: Image) -> Image:
     return changed(frame, step=frame.step + 20, data=rows.tobytes())
 
 
-#: What a broken frame is, and what the encoder says of it.
+#: How a frame is broken, and what the encoder reports.
 BROKEN: dict[str, tuple[Callable[[Image], Image], str]] = {
     'wrong encoding': (lambda f: changed(f, encoding='rgb12'), "encoding 'rgb12' is not supported"),
     'wrong length': (
@@ -153,7 +153,7 @@ BROKEN: dict[str, tuple[Callable[[Image], Image], str]] = {
 
 
 def test_broken_frames_are_counted_by_name_and_planning_goes_on_after_them(robot: Robot):
-    """None of them becomes a latent, of each kind every one is counted; whole frames are taken."""
+    """No broken frame becomes a latent; each kind is counted; good frames pass afterwards."""
     before = robot.bad()
     broken: dict[str, list[int]] = {}
     for kind, (breaks, _) in BROKEN.items():
@@ -177,7 +177,7 @@ def test_broken_frames_are_counted_by_name_and_planning_goes_on_after_them(robot
 
 @pytest.mark.parametrize('change', [padded, lambda f: resized(f, 128, 128)], ids=['rows', 'size'])
 def test_padded_rows_and_a_larger_image_are_as_good(robot: Robot, change):
-    """They are planned on as before, and nothing is refused."""
+    """They are planned on as before, and none is refused."""
     before = robot.bad()
     assert robot.live(2.0, lambda frame, number: [(0.0, change(frame))]) > 1.5
     assert robot.bad() == before
@@ -195,7 +195,7 @@ def test_three_frames_in_ten_may_be_lost(robot: Robot):
 
 
 def test_frames_that_come_late_keep_their_stamps(robot: Robot):
-    """Plans start a block after the frame was taken, not after it came."""
+    """Latents keep the stamps of their frames, and planning goes on."""
     robot.live(0.5, lambda frame, number: [(0.2, frame)])
     robot.latents.clear()
     assert robot.live(2.0, lambda frame, number: [(0.2, frame)]) > 2.0
@@ -216,8 +216,8 @@ def test_frames_that_come_twice_count_once(robot: Robot):
 
 
 def test_frames_that_overtake_each_other_do_not_mix_the_history_up(robot: Robot):
-    """One in five comes after its successor and is left out: no jump of the clock, no nonsense."""
-    robot.bench.spin(0.5)  # for what is under way
+    """One frame in five arrives after its successor and is dropped; no clock jump is reported."""
+    robot.bench.spin(0.5)  # for messages in transit
     scores, forgotten = len(robot.scores), robot.others.output.count('jumped back')
     rate = robot.live(3.0, lambda frame, number: [(0.07 if number % 5 == 0 else 0.0, frame)])
     assert rate > 1.0
@@ -227,7 +227,7 @@ def test_frames_that_overtake_each_other_do_not_mix_the_history_up(robot: Robot)
 
 
 def test_frames_without_a_stamp_are_taken_as_of_when_they_came(robot: Robot):
-    """Planning goes on, and it is said once."""
+    """A stamp is filled in, planning goes on, and one warning is logged."""
     zero = Time()
     first = len(robot.latents)
     rate = robot.live(2.0, lambda frame, number: [(0.0, changed(frame, header=Header(stamp=zero)))])
@@ -238,7 +238,7 @@ def test_frames_without_a_stamp_are_taken_as_of_when_they_came(robot: Robot):
 
 
 def test_a_stamp_from_another_time_is_got_over(robot: Robot):
-    """One frame of an hour ago, one of an hour ahead: the history begins anew, and plans come."""
+    """One frame an hour early or late restarts the history, and planning resumes."""
     for hours in (-1, 1):
 
         def other(frame, number, hours=hours):
@@ -251,7 +251,7 @@ def test_a_stamp_from_another_time_is_got_over(robot: Robot):
 
 
 def test_after_a_stall_the_newest_frame_is_encoded_first(robot: Robot):
-    """What waited meanwhile is skipped, but for the few that the middleware hands over at once."""
+    """Frames that waited are skipped, except the few that the middleware delivers at once."""
     robot.encoder.send(signal.SIGSTOP)
     robot.bench.spin(2.5)
     robot.latents.clear()
@@ -264,7 +264,7 @@ def test_after_a_stall_the_newest_frame_is_encoded_first(robot: Robot):
 
 
 def test_planning_is_unaffected_by_a_tenth_of_bad_frames(robot: Robot, soak: bool):
-    """All kinds in turn, at random: nearly as many plans, the robot never without one."""
+    """With bad frames of all kinds, plans are nearly as frequent, and the robot always has one."""
     seconds = 60.0 if soak else 5.0
     rng, kinds = np.random.default_rng(0), list(BROKEN.values())
 
@@ -282,7 +282,7 @@ def test_planning_is_unaffected_by_a_tenth_of_bad_frames(robot: Robot, soak: boo
 
 
 def test_a_compressed_image_that_is_cut_short_is_refused_by_name(bench: Bench, contract_file):
-    """No decoder makes an image up from the half that came; whole ones are planned on."""
+    """No latent is made from a partial image; complete images are accepted."""
     camera = {'topic': 'camera/small', 'type': 'sensor_msgs/msg/CompressedImage'}
     contract = contract_file(camera=camera)
     latents = bench.listen(Image, 'latent')

@@ -1,9 +1,9 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever comes in, what goes out is finite and within limits.
+"""Whatever the inputs, all commands are finite and within limits.
 
-A real controller_node, whose callbacks get real messages as the executor would hand them over, and
-whose clocks are the test's: 100,000 control ticks in seconds.
+A real controller_node: its callbacks get real messages as from the executor, and the test controls
+its clocks, so that 100,000 control ticks take seconds.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from lewm_ros.robot.fields import read_fields
 from lewm_ros.time import NS_PER_S
 
 CYCLES = 100_000
-#: What the contract of the arm is changed to; together they have every limit and both stops.
+#: Changes to the contract of the arm; together they have every limit and both stop modes.
 ROBOTS: dict[str, dict[str, Any]] = {
     'effort': {},
     'limited': {'max_step': [0.3, 0.2], 'max_rate': [4.0, 8.0]},
@@ -97,7 +97,7 @@ class Controller:
         self._topics[f'/lewm/{topic}'](message, {'received_timestamp': 0})
 
     def tick(self) -> None:
-        """Let the clocks reach the node, and the tick be due."""
+        """Pass the clock to the node and run a control tick."""
         self.node._time_source.clock_callback(Clock(clock=to_time(self.clock)))
         self._tick()
 
@@ -115,7 +115,7 @@ def robot(
 
 
 def plan(rng: np.random.Generator, robot: Controller) -> JointTrajectory:
-    """Return a plan: half of them such as a planner makes, the others with something odd."""
+    """Return a plan: half of them are valid, the others have a defect."""
     action = robot.contract.action
     low, high = action.bounds
     commands = rng.uniform(low - 0.2, high + 0.2, (int(rng.integers(1, 12)), action.size))
@@ -157,7 +157,7 @@ def anomaly(rng: np.random.Generator) -> DiagnosticArray:
 
 
 def happen(rng: np.random.Generator, robot: Controller) -> None:
-    """Let time pass and let anything come."""
+    """Advance time and deliver random messages."""
     before = robot.clock
     robot.cycle += 1
     passed = rng.choice([1.0, 1.0, 1.0, 0.5, 0.0, 1.5, 3.0]) * robot.contract.period
@@ -201,10 +201,10 @@ def happen(rng: np.random.Generator, robot: Controller) -> None:
 
 @pytest.mark.filterwarnings('ignore::RuntimeWarning')  # averages of 1e300 overflow
 def test_no_command_leaves_the_limits(robot: Controller) -> None:
-    """At every tick one command: finite, within bounds, near enough to the last one.
+    """Every tick sends one command: finite, within bounds, close enough to the last one.
 
-    And no plan is played while the camera is silent or just after the clock was set back, nor
-    later, unless it is a newer one.
+    No plan is played while the camera is silent or just after the clock was set back. Afterwards
+    only a newer plan is played.
     """
     rng = np.random.default_rng(0)
     action, stop, stopped = robot.contract.action, robot.contract.stop, 0
@@ -237,7 +237,7 @@ def test_no_command_leaves_the_limits(robot: Controller) -> None:
     if action.max_rate is not None:
         passed = np.minimum(np.diff(times), robot.contract.period)
         assert (changes <= np.array(action.max_rate) * passed[:, None] + 1e-9).all()
-    # It was no test if the robot stood still, or if nothing odd came through to it.
+    # The test is void if the robot stood still or no defect reached it.
     figures = robot.node.report()
     assert changes.any(axis=1).mean() > 0.1
     watchdogs = ['stale', 'clock'] + ['executed'] * (action.executed is not None)

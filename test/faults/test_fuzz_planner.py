@@ -1,9 +1,9 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever an engine, an encoder or a robot says, no plan is wild.
+"""Whatever engine, encoder and robot deliver, every plan is finite and within limits.
 
-A real planner_node, whose callbacks get real messages as the executor would hand them over, and
-whose worker works at once.
+A real planner_node: its callbacks get real messages as from the executor, and its worker runs
+synchronously.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from lewm_ros.time import NS_PER_S
 
 
 class Confused(Engine):
-    """An engine whose rollouts come out wrong now and then, in one place or all over."""
+    """An engine whose rollouts are sometimes corrupted, in some samples or in all."""
 
     def __init__(self, engine: Engine, rng: np.random.Generator) -> None:
         self._engine, self._rng = engine, rng
         self.precision = engine.precision
 
     def rollout(self, *inputs: Any) -> np.ndarray:
-        """Roll out, and spoil it."""
+        """Roll out, and corrupt the result at random."""
         rng, latents = self._rng, self._engine.rollout(*inputs).copy()
         how = rng.random()
         if how < 0.3:
@@ -52,7 +52,7 @@ class Confused(Engine):
 
 
 class Planner:
-    """A planner_node, and the encoder and robot that it lives on."""
+    """A planner_node with a stand-in for encoder and robot."""
 
     def __init__(self, bench: Bench, bundle: Bundle, **parameters: Any) -> None:
         settings = {'bundle': str(bundle.path), 'autostart': False, 'use_sim_time': True}
@@ -85,7 +85,7 @@ class Planner:
         self._topics[f'/lewm/{topic}'](message, {'received_timestamp': 0})
 
     def cycle(self, latent: np.ndarray, command: np.ndarray, goal: np.ndarray) -> None:
-        """Let a camera period pass, and what is to be planned be planned."""
+        """Advance by one camera period, and let the node plan if it is due."""
         self.clock += NS_PER_S // 20
         self.node._time_source.clock_callback(Clock(clock=to_time(self.clock)))
         self.take('action', Float64MultiArray(data=command))
@@ -94,7 +94,7 @@ class Planner:
 
 
 def assert_sound(plans: list[JointTrajectory], action: Action, clip: bool = True) -> None:
-    """Check every number of every plan."""
+    """Assert that every number is finite and, with ``clip``, within bounds."""
     low, high = action.bounds
     for message in plans:
         commands = np.array([point.effort for point in message.points])
@@ -107,7 +107,7 @@ def assert_sound(plans: list[JointTrajectory], action: Action, clip: bool = True
 def test_no_plan_is_wild_whatever_the_engine_says(
     bench: Bench, tiny_bundle: Bundle, clip: bool
 ) -> None:
-    """Latents, goals, commands and rollouts with NaN, infinities and numbers of any size."""
+    """Latents, goals, commands and rollouts contain NaN, infinities and numbers of any size."""
     rng = np.random.default_rng(0)
     planner = Planner(bench, tiny_bundle, clip=clip)
     engine = planner.node._planner._engine
@@ -138,7 +138,7 @@ def test_no_plan_is_wild_whatever_the_engine_says(
 def test_no_plan_is_wild_whatever_the_weights(
     bench: Bench, tiny_bundle: Bundle, tmp_path: Path, value: float, part: float
 ) -> None:
-    """Some or all weights of the rollout are no numbers: refused and counted, or within limits."""
+    """With some or all weights NaN, infinite or huge, plans are refused or within limits."""
     rng = np.random.default_rng(0)
     graph = onnx.load_model_from_string(tiny_bundle.read(ROLLOUT))
     for tensor in graph.graph.initializer:
@@ -163,7 +163,7 @@ def test_no_plan_is_wild_whatever_the_weights(
 def test_a_plan_begun_before_the_clock_was_set_back_is_not_published(
     bench: Bench, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its start lies ahead of the clock: it would be played when everybody has forgotten it."""
+    """Its start is ahead of the clock: it would be played when it is long outdated."""
     rng = np.random.default_rng(0)
     planner = Planner(bench, tiny_bundle)
     goal = rng.normal(size=8)

@@ -29,16 +29,16 @@ from lewm_ros.time import NS_PER_S
 
 CONTRACT = Contract.load(ROOT / 'config' / 'robots' / 'reacher.yaml')
 PERIOD = round(CONTRACT.period * NS_PER_S)
-#: From publisher to subscriber, and from a tick to its command, on a busy machine [s].
+#: Delivery of a message, or time from a tick to its command, on a busy machine [s].
 DELIVERY = 0.05
-#: Of every 100 ms a planner that is five times slower stands still for so long [s].
+#: Pause in every 100 ms that makes a planner five times slower [s].
 PAUSED = 0.08
-#: After the last latent the robot stops within so long [s].
+#: The robot stops within this time after the last latent [s].
 TIMEOUT = CONTRACT.stop.observation_timeout + CONTRACT.period + DELIVERY
-#: A plan may take so long to arrive: its planner may have been paused in the middle of it [s].
+#: Longest delivery of a plan: its planner may have been paused meanwhile [s].
 ARRIVAL = 0.4
-#: Loopback without shared memory, in which the death of one process can hold up the others
-#: (docs/safety.md): what is tested here are the nodes.
+#: Loopback without shared memory, in which a killed process can block others (docs/safety.md):
+#: this module tests the nodes.
 LOOPBACK = {
     'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SYSTEM_DEFAULT',
     **dict.fromkeys(PROFILES, str(Path(__file__).with_name('loopback.xml'))),
@@ -58,7 +58,7 @@ class Robot:
         self.latents = self._listen(Image, 'latent')
 
     def _listen(self, kind: type, topic: str) -> list[tuple[float, Any]]:
-        """Note messages with the time [s] at which they were published, however late we are."""
+        """Record messages with their source timestamps [s], however late they are received."""
         heard: list[tuple[float, Any]] = []
 
         def note(message: Any, info: Any) -> None:
@@ -82,12 +82,12 @@ class Robot:
         return time.time()
 
     def set_goal(self) -> None:
-        """Give it somewhere to go."""
+        """Set a goal pose."""
         goal = self.bench.publisher(Float64MultiArray, 'sim/goal')
         goal.publish(Float64MultiArray(data=[1.0, -1.0]))
 
     def moves(self) -> None:
-        """Wait until the last commands are all under way."""
+        """Wait until the last five commands are all non-zero."""
         began = time.time()
         self.bench.until(
             lambda: (
@@ -105,7 +105,7 @@ class Robot:
         return next(t for t, _ in self.commands if t > moved[-1])
 
     def _newest(self, seconds: float) -> list[Float64MultiArray]:
-        """Commands of the newest seconds that are no stop commands; all if there are too few."""
+        """Commands of the last ``seconds`` that are no stop; all of them if there are too few."""
         newest = since(self.commands, time.time() - seconds)
         enough = len(newest) > 0.8 * seconds / CONTRACT.period
         return [m for m in newest if any(m.data) or not enough] if newest else [None]
@@ -116,11 +116,11 @@ class Robot:
         return (len(times) - 1) / (times[-1] - times[0])
 
     def stale(self, began: float) -> list[str]:
-        """Name the commands since then that no plan asks for at their time, and that do not stop.
+        """Return the moving commands since ``began`` that no plan asks for at their time.
 
-        Plans older than the last six are over. Which plans had arrived at a tick is uncertain by
-        their delivery, for which the planner may have been paused, and when a tick was by the time
-        until its command is published.
+        Plans before the last six have ended. The delivery time of plans, in which the planner may
+        have been paused, makes it uncertain which had arrived at a tick. The time until the command
+        is published makes it uncertain when the tick was.
         """
         plans = [(t, read_plan(m, CONTRACT.action, PERIOD)) for t, m in self.plans]
         found = []
@@ -142,7 +142,7 @@ class Robot:
 def asks_for(
     command: np.ndarray, previous: np.ndarray | None, plans: list[tuple], t: float
 ) -> bool:
-    """Whether plans, laid onto one line, ask for a command (A,) that was published at ``t`` [s].
+    """Whether plans, on one timeline, ask for a command (A,) that was published at ``t`` [s].
 
     The command before, ``previous``, counts in the tick in which the first plan begins.
     """
@@ -152,7 +152,7 @@ def asks_for(
     ticks = np.arange(t - DELIVERY, t + 0.001, 0.001)
     asked = [line.command(round(tick * NS_PER_S), PERIOD, previous) for tick in ticks]
     asked = [values for values in asked if values is not None]
-    # Between two of these moments the line can go on by as much.
+    # Between two of these moments the command can change by as much.
     return bool(asked) and bool(
         (command >= np.min(asked, 0) - 0.02).all() and (command <= np.max(asked, 0) + 0.02).all()
     )
@@ -199,7 +199,7 @@ def within_five_percent(rate: float) -> bool:
 
 
 def test_a_paused_simulator_stops_the_robot(robot: Robot):
-    """No frames, no latents: stop after observation_timeout; it goes on when they come again."""
+    """Without frames it stops after observation_timeout; it moves again when they come."""
     began = time.time()
     robot.processes['sim_node'].send(signal.SIGSTOP)
     try:
@@ -214,7 +214,7 @@ def test_a_paused_simulator_stops_the_robot(robot: Robot):
 
 
 def test_a_planner_five_times_slower_costs_no_command(robot: Robot):
-    """It runs for 20 ms of each 100: commands at their rate, none without a plan for its time."""
+    """It runs for 20 ms of every 100: commands keep their rate, and each follows a plan."""
     began = time.time()
     planner = robot.processes['planner_node']
     try:
@@ -231,7 +231,7 @@ def test_a_planner_five_times_slower_costs_no_command(robot: Robot):
 
 
 def test_a_killed_surprise_node_changes_nothing(robot: Robot):
-    """on_anomaly is ignore."""
+    """With on_anomaly 'ignore' the commands go on."""
     began = robot.kill('surprise_node')
     robot.bench.spin(2.0)
     assert within_five_percent(robot.rate(began))
@@ -240,7 +240,7 @@ def test_a_killed_surprise_node_changes_nothing(robot: Robot):
 
 
 def test_a_killed_surprise_node_is_named_where_it_could_stop_the_robot(robot: Robot):
-    """on_anomaly is stop: the controller says that it is blind; it sees again afterwards."""
+    """With on_anomaly 'stop' the controller reports the missing node until it is back."""
     robot.processes['controller_node'].end()
     robot.start('controller_node', on_anomaly='stop')
     blind = "nobody publishes /lewm/anomaly: on_anomaly 'stop' cannot react"
@@ -252,7 +252,7 @@ def test_a_killed_surprise_node_is_named_where_it_could_stop_the_robot(robot: Ro
 
 
 def test_a_killed_encoder_stops_the_robot(robot: Robot):
-    """After observation_timeout, with no move until it is back; then the goal is still known."""
+    """It stops after observation_timeout and stays stopped; afterwards the goal is still known."""
     began = time.time()
     robot.kill('encoder_node')
     stopped = robot.stopped()
@@ -267,7 +267,7 @@ def test_a_killed_encoder_stops_the_robot(robot: Robot):
 
 
 def test_a_killed_planner_stops_the_robot_at_the_end_of_its_plan(robot: Robot):
-    """Until then the plan is played; the controller names what is missing."""
+    """The plan is played to its end, and the controller names the missing publisher."""
     began = time.time()
     robot.kill('planner_node')
     robot.bench.spin(DELIVERY)
@@ -282,7 +282,7 @@ def test_a_killed_planner_stops_the_robot_at_the_end_of_its_plan(robot: Robot):
 
 
 def test_killed_nodes_come_back_with_respawn(robot: Robot, monkeypatch: pytest.MonkeyPatch):
-    """Encoder, planner and controller at once: the robot moves again, the others stay."""
+    """Encoder, planner and controller are killed at once: the robot moves again, others stay."""
     monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     for name in PROFILES:  # with shared memory
         monkeypatch.delenv(name)

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""A lifecycle manager takes every node of the plan group round and round, one process each.
+"""A lifecycle manager cycles every node of the plan group through its states, one process each.
 
 In each round the nodes see frames and a goal, so that models, workers and histories are in use.
 """
@@ -21,14 +21,14 @@ from lewm_ros.bringup.groups import GROUPS
 from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.messages import header, image_message
 
-#: The commands stop first.
+#: Nodes are started in this order and ended in reverse, so that the commands stop first.
 ORDER = GROUPS['plan']
 START = (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE)
 END = (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP)
 #: Rounds in which allocators and the middleware still grow.
 WARM_UP = 5
-#: Of the resident memory, first to last rounds: of a hundred, and of the few of a short run, where
-#: one round more or less of what allocators keep shows. An engine that is not let go is above both.
+#: Allowed growth of the resident memory, for a hundred rounds and for the few of a short run, where
+#: the noise of the allocators in one round shows. An engine that is not released exceeds both.
 GROWTH, SHORT_GROWTH = 0.05, 0.15
 
 
@@ -45,7 +45,7 @@ class Robot:
         goal.publish(self.image())
 
     def image(self) -> Image:
-        """Return a frame of now."""
+        """Return a frame that is stamped now."""
         pixels = self.rng.integers(0, 256, (64, 64, 3), np.uint8)
         return image_message(pixels, header(self.bench.now(), 'camera_optical'))
 
@@ -63,7 +63,7 @@ class Robot:
             self.bench.change(node, number)
 
     def memory(self) -> list[float]:
-        """Return what the nodes say of themselves once they are unconfigured [MB]."""
+        """Return the memory that the unconfigured nodes report [MB]."""
         figures = self.bench.figures
         for node in ORDER:
             self.bench.diagnostics.pop(f'lewm/{node}', None)
@@ -75,10 +75,10 @@ class Robot:
 
 @pytest.mark.timeout(900)
 def test_rounds_do_not_fail_nor_grow_and_the_nodes_still_work(bench: Bench, soak: bool):
-    """0 failures; resident memory hardly grows; after the last round a robot would move.
+    """No transition fails, memory hardly grows, and in the end the nodes still command motion.
 
-    Memory goes up and down by some percent with what allocators give back, so the lowest figures
-    of the first and last third are compared: a leak lifts those too.
+    Memory varies by some percent as allocators return pages, so the lowest values of the first and
+    last third are compared: a leak raises those too.
     """
     rounds = 100 if soak else 9
     with ExitStack() as stack:

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""SIGINT, two of them, and SIGTERM, at any moment of a life: status 0, and the robot stands."""
+"""SIGINT, two SIGINTs, and SIGTERM at any moment: exit status 0, and the robot stops."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIGNALS = {
     'SIGTERM': [signal.SIGTERM],
 }
 LAYOUTS = {'composed': (), 'processes': ('--processes',)}
-#: Until then a start is over, even on a busy machine [s].
+#: A start takes less than this, even on a busy machine [s].
 STARTED = 2.5
 
 
@@ -45,7 +45,7 @@ def commands(bench: Bench) -> list:
 
 
 def processes_in(folder: Path) -> set[str]:
-    """Ids of the processes that work in a folder."""
+    """Ids of the processes whose working directory is this folder."""
     found = set()
     for process in Path('/proc').glob('[0-9]*'):
         try:
@@ -57,19 +57,19 @@ def processes_in(folder: Path) -> set[str]:
 
 
 def some_moment() -> float:
-    """Draw a moment of the start [s]; most happens early."""
+    """Draw a moment of the start [s]; early ones are more likely."""
     return STARTED * random.random() ** 2
 
 
 def check_end(process: Process, signals: list, when: str) -> None:
-    """Send the signals: status 0, in silence."""
+    """Send the signals; assert status 0, without a traceback or a kill."""
     assert process.end(*signals) == 0, f'{when}: {process.output}'
     assert 'Traceback' not in process.output, f'{when}: {process.output}'
     assert 'killing' not in process.output, f'{when}: {process.output}'
 
 
 def end(bench: Bench, process: Process, others: set[str], signals: list, when: str) -> None:
-    """Check the end, and that it leaves no process behind."""
+    """Check the exit, and that no process is left behind."""
     check_end(process, signals, when)
     assert processes_in(bench.folder) == others, when
     bench.spin(0.2)
@@ -79,7 +79,7 @@ def end(bench: Bench, process: Process, others: set[str], signals: list, when: s
 @pytest.mark.parametrize('signals', SIGNALS.values(), ids=SIGNALS)
 @pytest.mark.parametrize('layout', LAYOUTS.values(), ids=LAYOUTS)
 def test_lewm_up_ends_cleanly_at_any_moment(bench: Bench, commands, layout, signals, soak):
-    """At random moments of the start, and while the robot moves; the last command is zero."""
+    """Signals come at random moments of the start and in motion; the last command is zero."""
     others = processes_in(bench.folder)
     for trial in range(20 if soak else 2):
         commands.clear()
@@ -98,7 +98,7 @@ def test_lewm_up_ends_cleanly_at_any_moment(bench: Bench, commands, layout, sign
 
 
 def test_a_killed_supervisor_leaves_no_node_behind(bench: Bench, commands):
-    """Its nodes end in order by themselves: the last command is zero."""
+    """Its nodes exit by themselves in order: the last command is zero."""
     others = processes_in(bench.folder)
     commands.clear()
     with bench.lewm('up', 'plan', '--bundle', 'reacher', '--processes', '--respawn') as process:
@@ -120,7 +120,7 @@ def test_a_killed_supervisor_leaves_no_node_behind(bench: Bench, commands):
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize('signals', SIGNALS.values(), ids=SIGNALS)
 def test_nodes_end_cleanly_at_any_moment(bench: Bench, signals, soak):
-    """Single nodes as their console scripts run them, four at once."""
+    """Single nodes run as their console scripts do, four at once."""
     others = processes_in(bench.folder)
     for _ in range(20 if soak else 1):
         moment = some_moment()

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""A task of a user's own whose commands are positions: the demo finds it as own_task:Servos."""
+"""A user-defined task with position commands; the demo finds it as own_task:Servos."""
 
 from __future__ import annotations
 

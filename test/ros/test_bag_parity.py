@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""A frame of a bag means the same to training and to the robot."""
+"""A frame of a bag gives the same latent in training and on the robot."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from lewm_ros.nodes.messages import stamp_of, vector
 
 
 def test_a_bag_frame_has_one_latent(bench: Bench, tiny_bundle, tmp_path):
-    """Raw messages of a recorded bag through encoder_node; the reader's frames through torch.
+    """encoder_node on raw messages of a bag equals torch on the reader's frames, to 1e-5.
 
-    48 px frames, so that resizing is part of it; equal to 1e-5 by stamp.
+    Frames have 48 px, so that resizing is part of it.
     """
     pytest.importorskip('torch')
     bag = tmp_path / 'bag'

@@ -39,7 +39,7 @@ def robot(bench: Bench, reacher_contract):
 
 
 class Robot:
-    """The planner's, the encoder's and the motors' side of a controller."""
+    """Stands in for the planner, the encoder and the motors around a controller."""
 
     def __init__(self, bench, process, action):
         self.bench, self.process, self.action = bench, process, action
@@ -59,9 +59,9 @@ class Robot:
         self.plan.publish(message)
 
     def see(self, seconds, ahead=0.0):
-        """Let the controller see a frame every 50 ms, and return the commands heard meanwhile.
+        """Publish a latent every 50 ms, and return the commands received meanwhile.
 
-        Their stamps are ``ahead`` [s] of its clock.
+        Stamps are ``ahead`` [s] of the controller's clock.
         """
         before = len(self.commands)
         for _ in range(round(seconds / 0.05)):
@@ -71,7 +71,7 @@ class Robot:
         return [list(m.data) for _, m in self.commands[before:]]
 
     def figure(self, key):
-        """Return a diagnostics value that is younger than the call."""
+        """Return a diagnostics value from a report that is newer than the call."""
         return self.bench.report('controller_node')[key]
 
 
@@ -89,7 +89,7 @@ def test_a_plan_is_played_in_its_time_and_then_the_robot_stops(robot):
 
 
 def test_a_newer_plan_takes_over_at_its_start(robot):
-    """The plan that plays goes on until the next one begins."""
+    """The active plan continues until the next one begins."""
     robot.see(0.2)
     robot.send(0.5, ticks=40)
     robot.see(0.2)
@@ -115,7 +115,7 @@ def test_commands_stop_when_the_camera_goes_stale_and_stay_stopped(robot):
 
 
 def test_a_bad_plan_is_refused_by_name_and_never_played(robot):
-    """NaN, other names, or another time: nothing moves, and the reason is on /diagnostics."""
+    """NaN, other names or another time: nothing moves, and the reason is on /diagnostics."""
     robot.see(0.2)
     for message, reason in (
         ({'value': np.nan, 'ticks': 10}, 'not finite'),
@@ -130,7 +130,7 @@ def test_a_bad_plan_is_refused_by_name_and_never_played(robot):
 
 
 def test_latents_of_a_clock_that_is_ahead_do_not_count(robot):
-    """Plans by that clock would be played late; within observation_timeout nothing is said."""
+    """Latents ahead by more than observation_timeout stop the robot; less is tolerated."""
     robot.see(0.2)
     robot.send(0.5, ticks=100)
     assert robot.see(0.5, ahead=0.4)[-1] == [0.5, 0.5]
@@ -148,7 +148,7 @@ def test_latents_of_a_clock_that_is_ahead_do_not_count(robot):
 
 
 def test_a_message_that_rclpy_cannot_take_ends_nothing(robot):
-    """A parameter of an unknown type: an error in the log, and the stream goes on."""
+    """A parameter of an unknown type logs an error, and the commands go on."""
     client = robot.bench.node.create_client(SetParameters, 'controller_node/set_parameters')
     robot.bench.until(client.service_is_ready, 'no service')
     bad = ParameterMessage(name='slow_factor', value=ParameterValue(type=99))
@@ -159,7 +159,7 @@ def test_a_message_that_rclpy_cannot_take_ends_nothing(robot):
 
 
 def test_a_reaction_is_blind_while_surprise_node_is_not_active(bench, reacher_contract):
-    """It publishes, but does not watch; what was open stays open."""
+    """surprise_node then publishes without watching; open anomalies stay open."""
     with bench.nodes('controller_node', contract='reacher', on_anomaly='stop') as process:
         bench.active('controller_node')
         robot = Robot(bench, process, reacher_contract.action)
@@ -193,7 +193,7 @@ def test_commands_never_leave_the_limits(robot):
 
 
 def test_a_planner_that_does_not_know_the_limits_is_named(robot):
-    """While its plans are beyond them; then no more."""
+    """It is named only while its plans exceed the limits."""
     text = rf'commands of {robot.bench.node.get_name()} were beyond the limits of the contract'
     said = lambda: re.search(text, robot.bench.text('controller_node'))  # noqa: E731
     robot.see(0.2)
@@ -220,7 +220,7 @@ def test_a_new_episode_drops_the_plan(robot):
     'signals', [(signal.SIGINT,), (signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)]
 )
 def test_the_last_command_is_zero_and_the_exit_clean(robot, signals):
-    """In the middle of a plan, after one or two SIGINTs or SIGTERM: zero, then status 0."""
+    """In mid-plan, one or two SIGINTs or SIGTERM give a zero command, then status 0."""
     robot.see(0.2)
     robot.send(0.5, ticks=100)
     assert robot.see(0.3)[-1] == [0.5, 0.5]
@@ -230,7 +230,7 @@ def test_the_last_command_is_zero_and_the_exit_clean(robot, signals):
 
 
 def test_a_holding_robot_holds_the_last_position(bench, contract_file):
-    """Position joints: nothing is sent before the first plan, and its last command after it."""
+    """With positions nothing is sent before the first plan, and its last command after it."""
     fields = ['position[1]', 'position[0]']
     action = {'type': 'sensor_msgs/msg/JointState', 'fields': fields, 'kind': 'position'}
     contract = contract_file(action=action | {'max_step': [0.2, 0.2]})
@@ -274,7 +274,7 @@ def test_steps_between_commands_are_limited(bench, contract_file):
 
 
 def test_the_first_command_after_activation_is_a_step_from_zero(bench, contract_file):
-    """Though plan and latents are there within the first period."""
+    """This holds even if plan and latents arrive within the first period."""
     contract = contract_file(action={'max_step': [0.2, 0.2]})
     with bench.nodes('controller_node', contract=contract) as process:
         bench.active('controller_node')
@@ -293,7 +293,7 @@ def test_the_first_command_after_activation_is_a_step_from_zero(bench, contract_
 
 
 def test_the_stream_keeps_its_rate(robot):
-    """20 commands a second, nearly all on time, with nothing to play."""
+    """Without a plan, 20 commands per second are sent, nearly all on time."""
     first = len(robot.commands)
     robot.bench.spin(3.0)
     times = [t for t, _ in robot.commands[first:]]
@@ -318,7 +318,7 @@ def test_commands_leave_early_by_the_delay_of_the_robot(bench, contract_file):
 
 
 def test_fields_that_the_message_lacks_are_refused_at_the_start(bench, contract_file):
-    """Not at the first tick, when it would be too late to stop anything."""
+    """The contract is refused at startup; at the first tick it would be too late to stop."""
     action = {'type': 'geometry_msgs/msg/Twist', 'fields': ['linear.x', 'linear.q']}
     contract = contract_file(action=action)
     with bench.nodes('controller_node', contract=contract) as process:

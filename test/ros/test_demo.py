@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The main job, shortened: the shipped bundle drives the simulated arm in real time."""
+"""The main use case, shortened: the shipped bundle drives the simulated arm in real time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image as PILImage
 
 
 def test_the_demo_reaches_goals_and_sees_teleports(bench: Bench, tmp_path):
-    """Three goals, one random goal, two teleports: report complete, command stream on time."""
+    """Three goals, one random goal and two teleports; complete report, commands on time."""
     options = {
         'goals': 3,
         'random_goals': 1,

@@ -50,7 +50,7 @@ def send_until(bench, publisher, message, heard):
 
 
 def test_a_frame_becomes_its_latent_under_its_own_header(bench: Bench, tiny_bundle, image):
-    """Equal to the engine on the training reader's image to 1e-5, with stamp and frame_id."""
+    """The latent equals that of the training reader's image to 1e-5, with stamp and frame_id."""
     with bench.nodes('encoder_node', bundle=tiny_bundle.path):
         latents = bench.listen(Image, 'latent')
         models = bench.listen(String, 'model', LATCHED)
@@ -67,7 +67,7 @@ def test_a_frame_becomes_its_latent_under_its_own_header(bench: Bench, tiny_bund
 
 
 def test_a_goal_image_becomes_a_latched_goal_latent(bench: Bench, tiny_bundle, image):
-    """A goal published before the encoder listens, and read after it answered, arrives."""
+    """A goal published before the encoder starts is used; late subscribers get its latent."""
     goal = bench.node.create_publisher(Image, 'goal_image', LATCHED)
     goal.publish(image_message(image, header(7)))
     with bench.nodes('encoder_node', bundle=tiny_bundle.path):
@@ -80,7 +80,7 @@ def test_a_goal_image_becomes_a_latched_goal_latent(bench: Bench, tiny_bundle, i
 
 
 def goals_while_filming(bench, camera, image) -> list:
-    """Publish frames until a goal was encoded, then listen to goal_latent; what was heard."""
+    """Publish frames until a goal is encoded; return what is heard on goal_latent then."""
 
     def encoded():
         camera.publish(image_message(image, header(bench.now())))
@@ -96,7 +96,7 @@ def goals_while_filming(bench, camera, image) -> list:
 def test_bad_frames_are_named_and_counted_and_good_ones_still_encoded(
     bench: Bench, tiny_bundle, image
 ):
-    """An unknown encoding and a cut image give no latent, their reasons are on /diagnostics."""
+    """An unknown encoding and a truncated image give no latent; /diagnostics has the reasons."""
     with bench.nodes('encoder_node', bundle=tiny_bundle.path) as process:
         latents = bench.listen(Image, 'latent')
         camera = bench.publisher(Image, 'camera/image')
@@ -111,10 +111,10 @@ def test_bad_frames_are_named_and_counted_and_good_ones_still_encoded(
         bench.until(lambda: refused(unknown, "encoding 'rgb12' is not supported"), 'not named')
         bench.until(lambda: refused(cut, 'height 61 x step 240 needs'), 'not named')
         assert not latents
-        # No stamp either: the receive time stands in, said once.
+        # Without a stamp the receive time is used, with one warning.
         send_until(bench, camera, image_message(image, header(0)), latents)
         assert abs(stamp_of(latents[0][1]) - bench.now()) < 5e9
-        assert 'refused' in bench.text('encoder_node')  # it does not come and go with each frame
+        assert 'refused' in bench.text('encoder_node')  # it does not flicker with each frame
 
         def calm():
             camera.publish(image_message(image, header(bench.now())))
@@ -127,7 +127,7 @@ def test_bad_frames_are_named_and_counted_and_good_ones_still_encoded(
 
 
 def test_a_silent_camera_is_named_within_five_seconds(bench: Bench, tiny_bundle):
-    """The topic after remapping and its publishers; over with a frame, and said at each stop."""
+    """The report names the remapped topic and its publishers; each frame clears it."""
     with bench.nodes('encoder_node', bundle=tiny_bundle.path):
         bench.active('encoder_node')
         said = ('no frames on /lewm/camera/image for', '(publishers: 0)')
@@ -147,14 +147,14 @@ def test_a_silent_camera_is_named_within_five_seconds(bench: Bench, tiny_bundle)
 def test_a_camera_slower_than_in_training_is_named_with_both_rates(
     bench: Bench, tiny_bundle, image
 ):
-    """Said once while it lasts; jitter and a few lost frames are no reason."""
+    """It is logged once while it lasts; jitter and a few lost frames do not trigger it."""
     rng = np.random.default_rng(0)
     with bench.nodes('encoder_node', bundle=tiny_bundle.path) as process:
         camera = bench.publisher(Image, 'camera/image')
         stamp = 1.0
 
         def film(period: float, seconds: float) -> str:
-            """Send frames in less time than that, some are lost, then wait for diagnostics."""
+            """Send frames faster than real time, with a few lost, then wait for diagnostics."""
             nonlocal stamp
             end = stamp + seconds
             while stamp < end:
@@ -169,7 +169,7 @@ def test_a_camera_slower_than_in_training_is_named_with_both_rates(
         said = 'Hz on /lewm/camera/image, the bundle was trained at 20.0 Hz: set the camera to'
         text = film(0.05, 8.0)
         assert said not in text
-        # What is wrong is their clock.
+        # Only the clock is wrong.
         assert re.search(r'are stamped \d+\.\d\d s behind this node.s clock \(simulated', text)
         assert said in (text := film(0.1, 8.0))
         assert 8.0 <= float(text.partition('frames at ')[2].split()[0]) <= 10.0
@@ -187,7 +187,7 @@ def compressed(contract_file):
 
 
 def png(image: np.ndarray, stamp: int) -> CompressedImage:
-    """Return an image as a camera sends it that compresses."""
+    """Return an image as a CompressedImage in PNG format."""
     message = CompressedImage(header=header(stamp), format='png')
     message.data = cv2.imencode('.png', image[..., ::-1])[1].tobytes()
     return message
@@ -215,7 +215,7 @@ def test_compressed_images_are_read_where_the_contract_says_so(
 def test_frames_count_by_their_receive_time_where_the_contract_says_so(
     bench: Bench, tiny_bundle, image, contract_file
 ):
-    """Of a camera whose clock is wrong; nothing is said of it then."""
+    """With ``stamp: log`` a camera's wrong clock does not matter, and is not reported."""
     contract = contract_file(camera={'stamp': 'log'})
     with bench.nodes('encoder_node', bundle=tiny_bundle.path, contract=contract):
         latents = bench.listen(Image, 'latent')
@@ -232,7 +232,7 @@ def test_frames_count_by_their_receive_time_where_the_contract_says_so(
 def test_a_compressed_goal_is_taken_whatever_the_camera_sends(
     bench: Bench, tiny_bundle, image, compressed, kind
 ):
-    """Equal to the raw one, and replaced by it; one that is cut short is refused by name."""
+    """It gives the expected latent; a raw goal replaces it; a truncated one is refused."""
     own = {'contract': compressed} if kind is CompressedImage else {}
     with bench.nodes('encoder_node', bundle=tiny_bundle.path, **own):
         latents = bench.listen(Image, 'latent')
@@ -264,7 +264,7 @@ def test_a_compressed_goal_is_taken_whatever_the_camera_sends(
 
 @pytest.mark.parametrize('newer', ['goal_image', 'goal_image/compressed'])
 def test_of_two_latched_goals_the_newer_is_the_first(bench: Bench, tiny_bundle, image, newer):
-    """Whichever of the two topics the middleware delivers first."""
+    """The newer goal wins, whichever topic the middleware delivers first."""
     goals = {
         'goal_image': image_message(image, header(1)),
         'goal_image/compressed': png(255 - image, 2),
@@ -283,7 +283,7 @@ def test_of_two_latched_goals_the_newer_is_the_first(bench: Bench, tiny_bundle, 
 
 
 def test_set_goal_needs_a_frame_that_is_fresh_and_readable(bench: Bench, tiny_bundle, image):
-    """Without one the answer is no, with the reason, and the old goal stays."""
+    """Otherwise the service fails with the reason, and the old goal stays."""
     with bench.nodes('encoder_node', bundle=tiny_bundle.path):
         latents = bench.listen(Image, 'latent')
         goals = bench.listen(Image, 'goal_latent', LATCHED)
@@ -325,7 +325,7 @@ def test_set_goal_needs_a_frame_that_is_fresh_and_readable(bench: Bench, tiny_bu
 def test_a_goal_file_is_the_first_goal_and_a_goal_image_replaces_it(
     bench: Bench, tiny_bundle, image, tmp_path
 ):
-    """One that cannot be read is refused by name, and changes neither latent nor image."""
+    """An unreadable goal image is refused by name, and changes neither latent nor image."""
     path = tmp_path / 'goal.png'
     cv2.imwrite(str(path), image[..., ::-1])
     with bench.nodes('encoder_node', bundle=tiny_bundle.path, goal_file=path):
@@ -356,7 +356,7 @@ def test_a_goal_file_is_the_first_goal_and_a_goal_image_replaces_it(
 def test_a_goal_that_does_not_name_its_colours_is_taken_with_a_warning(
     bench: Bench, tiny_bundle, image
 ):
-    """Both encodings are said until a goal comes that names its own, in whatever order."""
+    """Both encodings are reported until a goal names its own, in any order of channels."""
     with bench.nodes('encoder_node', bundle=tiny_bundle.path):
         camera = bench.publisher(Image, 'camera/image')
         latents = bench.listen(Image, 'latent')
@@ -386,7 +386,7 @@ def test_a_goal_that_does_not_name_its_colours_is_taken_with_a_warning(
 def test_a_goal_waits_for_the_first_frame_and_has_to_agree_with_it(
     bench: Bench, tiny_bundle, image, tmp_path
 ):
-    """A file made by another camera is named, not pursued; a goal set meanwhile is."""
+    """A goal file from another camera is refused by name; a goal set meanwhile is accepted."""
     path = tmp_path / 'goal.png'
     cv2.imwrite(str(path), image[:40])
     with bench.nodes('encoder_node', bundle=tiny_bundle.path, goal_file=path):
@@ -401,7 +401,7 @@ def test_a_goal_waits_for_the_first_frame_and_has_to_agree_with_it(
             return said in bench.text('encoder_node')
 
         bench.until(named, 'not named')
-        assert 'activate' not in bench.text('encoder_node')  # which is for frames
+        assert 'activate' not in bench.text('encoder_node')  # that remedy is for frames
         assert not goals
         publisher = bench.publisher(Image, 'goal_image', LATCHED)
         publisher.publish(image_message(image, header(9)))
@@ -413,7 +413,7 @@ def test_a_goal_waits_for_the_first_frame_and_has_to_agree_with_it(
 def test_an_encoder_that_starts_again_repeats_no_goal_that_a_planner_knows(
     bench: Bench, tiny_bundle, image, tmp_path, state, repeated
 ):
-    """Neither its file nor a latched image, stamped or not; without a planner's goal it does."""
+    """If the planner has a goal, neither file nor latched image is repeated; else the image is."""
     path = tmp_path / 'goal.png'
     cv2.imwrite(str(path), image[..., ::-1])
     status = bench.node.create_publisher(DiagnosticArray, 'goal_status', LATCHED)
@@ -438,7 +438,7 @@ def test_an_encoder_that_starts_again_repeats_no_goal_that_a_planner_knows(
             assert not more
         else:
             assert not goals
-        goal.publish(image_message(image, header(0)))  # asked for now
+        goal.publish(image_message(image, header(0)))  # a new request
         bench.until(lambda: len(goals) == 1 + repeated, 'no goal')
 
 
@@ -452,7 +452,7 @@ def test_an_encoder_that_starts_again_repeats_no_goal_that_a_planner_knows(
 def test_a_goal_file_that_is_no_image_is_one_line_and_status_2(
     bench: Bench, tiny_bundle, tmp_path, content, reason
 ):
-    """The parameter, the path and what is wrong; no traceback."""
+    """The error names the parameter, the path and the cause, without a traceback."""
     path = tmp_path / 'goal.png'
     if content is not None:
         path.write_bytes(content)
@@ -465,7 +465,7 @@ def test_a_goal_file_that_is_no_image_is_one_line_and_status_2(
 def test_frames_may_change_their_size_but_not_what_they_show(
     bench: Bench, tiny_bundle, image, tmp_path
 ):
-    """Twice as large is the same image; another shape is not, nor another size with a crop."""
+    """Twice the size is accepted; another aspect ratio, or another size with a crop, is not."""
     data = tiny_bundle.contract.to_dict()
     data['camera']['crop'] = [8, 4, 40, 40]
     manifest = replace(tiny_bundle.manifest, contract=Contract.parse(data))
@@ -500,7 +500,7 @@ def test_frames_may_change_their_size_but_not_what_they_show(
 
 
 def test_a_missing_bundle_is_one_line_and_status_2(bench: Bench):
-    """The name, and the names that there are; no traceback."""
+    """The error names the bundle, without a traceback."""
     with bench.nodes('encoder_node', bundle='nowhere') as process:
         assert process.wait() == 2
         assert "bundle 'nowhere': no such path" in process.output

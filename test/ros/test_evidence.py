@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What surprise_node saves of an event, and where it stops saving."""
+"""What surprise_node saves of an event, and when it stops saving."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lewm_ros.nodes.messages import header, image_message, vector_message
 
 
 def test_an_event_leaves_a_bag_of_the_seconds_before_it(bench: Bench, calibrated, tmp_path):
-    """Frames, commands, latents and scores, as a bag that training and inspection read.
+    """The bag holds frames, commands, latents and scores; training and inspection read it.
 
-    The second event is one too many for the hour: it is said, and no bag comes.
+    The second event exceeds evidence_per_hour: it is reported, and no bag is written.
     """
     folder = tmp_path / 'evidence'
     options = {'evidence_folder': folder, 'evidence_seconds': 1.5, 'evidence_per_hour': 1}
@@ -66,7 +66,7 @@ def test_an_event_leaves_a_bag_of_the_seconds_before_it(bench: Bench, calibrated
 
 
 def test_a_folder_that_cannot_be_is_refused_at_the_start(bench: Bench, calibrated, tmp_path):
-    """Not at the first event, when it would be too late."""
+    """It is refused at startup; at the first event it would be too late."""
     (tmp_path / 'file').write_text('')
     folder = tmp_path / 'file' / 'evidence'
     with bench.nodes('surprise_node', bundle=calibrated.path, evidence_folder=folder) as process:

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Goals exchanged while the arm moves, by every way that a goal can come."""
+"""Goals changed while the arm moves, through every interface that sets a goal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_STEP, MAX_RATE = 0.1, 1.5
 
 
 def test_new_goals_in_mid_run_never_make_a_command_jump(bench: Bench, tmp_path):
-    """Twenty exchanges at random moments: every step within the limits, which the plans know."""
+    """Twenty changes at random moments: every step is within the limits, which plans respect."""
     bundle = Bundle.load(find('bundle', 'reacher'))
     data = bundle.contract.to_dict()
     data['action'] |= {'max_step': [MAX_STEP] * 2, 'max_rate': [MAX_RATE] * 2}
@@ -57,14 +57,14 @@ def test_new_goals_in_mid_run_never_make_a_command_jump(bench: Bench, tmp_path):
         assert np.abs(values).max() <= 1.0
         assert np.abs(values).max() > 3 * MAX_STEP  # it drove
         figures = bench.report('controller_node')
-        # A plan that comes late, on a busy machine, begins from another command than it expects.
+        # On a busy machine, a late plan begins from another command than it expects.
         late = int(bench.report('planner_node')['late_plans'])
         assert int(figures['exceeded']) <= 0.1 * int(figures['ticks']) + 5 * late
         assert process.end() == 0
 
 
 def test_the_status_counts_down_and_answers_a_goal_like_nothing_recorded(bench: Bench):
-    """A far pose is reached in the time said; noise is refused by gap and limit at once."""
+    """time_to_goal counts down for a far pose; noise is unreachable, with the gap as reason."""
     with bench.nodes(*NODES, bundle=find('bundle', 'reacher'), threads=1) as process:
         bench.active(*NODES)
         told = bench.listen(DiagnosticArray, 'goal_status', LATCHED)

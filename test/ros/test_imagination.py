@@ -40,7 +40,7 @@ def poses() -> list[np.ndarray]:
 
 
 class Robot:
-    """A camera and a controller; view_node has the camera under a name of its own here."""
+    """Stands in for camera and controller; view_node reads the camera from another topic here."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
@@ -63,7 +63,7 @@ def drawn(bench: Bench, name: str) -> int:
 
 
 def test_a_plan_is_drawn_only_while_somebody_looks(bench: Bench, bundle, poses):
-    """Then at most twice a second, from what the planner foresees; before that nothing is said."""
+    """Strips come at most twice a second, and only while subscribed; so do the latents."""
     names = ('view_node', 'encoder_node', 'planner_node')
     with bench.nodes(*names, bundle=bundle.path, threads=1):
         bench.active(*names)
@@ -86,7 +86,7 @@ def test_a_plan_is_drawn_only_while_somebody_looks(bench: Bench, bundle, poses):
 
 
 def test_an_anomaly_is_shown_as_expected_and_seen(bench: Bench, bundle, poses, tmp_path):
-    """As an image, also for who looks later, and beside the evidence, the camera's frame in it."""
+    """It is an image, latched for late joiners, and saved with the evidence of the event."""
     names = ('view_node', 'encoder_node', 'surprise_node')
     options = {'evidence_folder': tmp_path / 'evidence', 'evidence_seconds': 1.0}
     with bench.nodes(*names, bundle=bundle.path, threads=1, **options):
@@ -102,7 +102,7 @@ def test_an_anomaly_is_shown_as_expected_and_seen(bench: Bench, bundle, poses, t
         expected = Imagination(bundle).expected(both, poses[1])
         assert (from_message(images[0][1]) == expected).all()
         assert stamp_of(images[0][1]) == stamp_of(latents[0][1])
-        # What was seen is decoded to something like the frame, and what was expected to the other.
+        # The seen latent decodes to something like the frame, the expected one to the other pose.
         decoded = Imagination(bundle).decoder(both).astype(float)
         apart = [[np.abs(image - pose).mean() for pose in poses[:2]] for image in decoded]
         assert apart[0][0] < apart[0][1] and apart[1][1] < apart[1][0]
@@ -114,7 +114,7 @@ def test_an_anomaly_is_shown_as_expected_and_seen(bench: Bench, bundle, poses, t
 
 
 def test_without_a_decoder_the_image_says_what_to_do(bench: Bench, tiny_bundle):
-    """It is no fault: the level of the node stays."""
+    """A missing decoder is no fault: the level of the node stays OK."""
     with bench.nodes('view_node', bundle=tiny_bundle.path):
         bench.active('view_node')
         strips = bench.listen(Image, 'view/plan')
@@ -128,7 +128,7 @@ def test_without_a_decoder_the_image_says_what_to_do(bench: Bench, tiny_bundle):
 def test_a_decoder_of_another_model_costs_the_image_not_the_evidence(
     bench: Bench, bundle, poses, tmp_path
 ):
-    """The bag of the event is there, and the log names the model."""
+    """The bag of the event is saved without an image, and the log names the other model."""
     folder = tmp_path / 'bundle'
     other = replace(bundle.manifest.decoder, model_hash='a' * 64)
     files = {name: bundle.path / name for name in bundle.manifest.hashes}

@@ -38,7 +38,7 @@ time.sleep(1.0)
 
 
 def test_every_frame_of_a_vga_camera_arrives(bench: Bench):
-    """Fast DDS's own 512 KiB of shared memory would lose nearly all."""
+    """With Fast DDS's default segment of 512 KiB nearly all frames would be lost."""
     qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
     heard = bench.listen(Image, 'camera/image', qos)
     with Process([sys.executable, '-c', CAMERA], bench.domain, bench.folder) as camera:
@@ -48,8 +48,8 @@ def test_every_frame_of_a_vga_camera_arrives(bench: Bench):
 
 
 def test_who_handles_no_images_keeps_out_of_shared_memory(bench: Bench, monkeypatch):
-    """What another process leaves locked there cannot hold up a command."""
-    # Alone each: with LOCALHOST the middleware adds shared memory whatever a profile says.
+    """A process that dies with a lock in shared memory cannot block the commands then."""
+    # Each node alone: with LOCALHOST the middleware adds shared memory whatever a profile says.
     monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'OFF')
     monkeypatch.setenv(profile_variable(), str(ROOT / 'config' / 'fastdds.xml'))
     with (

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What all nodes have from their base, tried on the controller."""
+"""What all nodes inherit from their base class, tested mostly on the controller."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lewm_ros.nodes.surprise import SurpriseNode
 from lewm_ros.nodes.view import ViewNode
 from lewm_ros.robot.contract import Contract
 
-#: What a node keeps that is large, by its attributes' names.
+#: Attributes of a node that hold large objects.
 HELD = ('bundle', 'engine', 'history', 'planner', 'playback')
 
 CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE, SHUTDOWN = (
@@ -37,7 +37,7 @@ CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE, SHUTDOWN = (
 
 
 def test_a_lifecycle_manager_can_take_it_round_and_round(bench: Bench):
-    """With autostart off nothing runs; every transition works twice; SIGINT still gives 0."""
+    """Without autostart nothing runs; every transition works twice; SIGINT still gives 0."""
     arguments = ('-p', 'contract:=reacher', '-p', 'autostart:=false')
     with bench.program('controller', *arguments) as process:
         commands = bench.listen(Float64MultiArray, 'action')
@@ -58,7 +58,7 @@ def test_a_lifecycle_manager_can_take_it_round_and_round(bench: Bench):
 
 
 def test_a_failed_start_leaves_the_node_there_to_be_tried_again(bench: Bench, tmp_path):
-    """One line, an error on /diagnostics; once the file is there, configuring works."""
+    """The error is one line and on /diagnostics; once the file exists, configuring works."""
     contract = tmp_path / 'late.yaml'
     with bench.program('controller', '-p', f'contract:={contract}') as process:
         bench.says('controller_node', 'no such path')
@@ -73,7 +73,7 @@ def test_a_failed_start_leaves_the_node_there_to_be_tried_again(bench: Bench, tm
 
 
 class Unready(ViewNode):
-    """A real node whose activation fails when everything is running already."""
+    """A real node whose activation fails after everything has started."""
 
     ready = False
 
@@ -156,7 +156,7 @@ def test_a_change_is_reported_at_once_and_figures_every_second(bench: Bench):
 
 
 def test_typos_in_parameters_are_named(bench: Bench):
-    """ROS ignores a parameter that no node declares; an override of QoS is none of those."""
+    """ROS ignores undeclared parameters, so they are named; QoS overrides are not."""
     arguments = ('-p', 'contract:=reacher', '-p', 'contrat:=x')
     override = ('-p', 'qos_overrides./lewm/plan.subscription.depth:=2')
     with bench.program('controller', *arguments, *override) as process:
@@ -167,7 +167,7 @@ def test_typos_in_parameters_are_named(bench: Bench):
 def test_a_typo_in_a_parameter_file_is_an_error_where_the_file_names_the_node(
     bench: Bench, tmp_path: Path
 ):
-    """What is given to all nodes may be another's: a warning."""
+    """In a section for all nodes it is only a warning: it may belong to another node."""
     path = tmp_path / 'params.yaml'
     arguments = ('-p', 'contract:=reacher', '--params-file', str(path))
     override = '/**/controller_node: {ros__parameters: {qos_overrides: {/lewm/plan: {}}}}\n'

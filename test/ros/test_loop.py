@@ -65,7 +65,7 @@ def test_lewm_up_ends_cleanly(bench: Bench, tiny_bundle, layout):
 
 @pytest.mark.parametrize('layout', [(), ('--processes',)])
 def test_a_parameter_set_by_hand_beats_the_preset(bench: Bench, tiny_bundle, layout):
-    """A horizon that the bundle cannot do is refused by number, and everything ends, status 2."""
+    """A horizon beyond the bundle's is refused by value, and everything ends with status 2."""
     arguments = ('--bundle', str(tiny_bundle.path), '-p', 'planner_node.horizon:=77')
     with bench.lewm('up', 'plan', *arguments, *layout) as process:
         assert process.wait() == 2
@@ -74,7 +74,7 @@ def test_a_parameter_set_by_hand_beats_the_preset(bench: Bench, tiny_bundle, lay
 
 
 def test_a_teleport_stops_the_arm_until_the_model_understands_again(bench: Bench):
-    """Simulator, encoder, planner, surprise and controller: zero from the event to its end.
+    """The commands are zero from the start of the event to its end.
 
     Then the planner's commands move the arm again, with nothing restarted.
     """
@@ -105,7 +105,7 @@ def test_a_teleport_stops_the_arm_until_the_model_understands_again(bench: Bench
         bench.until(lambda: len(edges()) > before, 'no event')
         heard = len(commands)
         bench.until(lambda: not opened(), 'the event does not end', 30.0)
-        # Two may have been on their way when the event was heard here.
+        # Two commands may have been in transit when the event was received here.
         while_open = [list(m.data) for _, m in commands[heard + 2 :]]
         stopped = [c for c in while_open if c == [0.0, 0.0]]
         assert len(stopped) >= 5 and len(while_open) - len(stopped) <= 2

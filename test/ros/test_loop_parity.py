@@ -1,9 +1,9 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The nodes and the library make the same plans and commands of the same frames.
+"""The nodes and the library make the same plans and commands from the same frames.
 
-Real nodes, whose callbacks get real messages as the executor would hand them over, whose workers
-work at once, and whose clocks are the test's.
+Real nodes: their callbacks get real messages as from the executor, their workers run synchronously,
+and the test controls their clocks.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ START, TICK = 1000 * NS_PER_S, NS_PER_S // 20
 PHASE = 13_000_000  #: of the control ticks against the frames [ns]
 SECONDS = 6
 SILENT = 3.0, 3.8  #: no frames come [s]
-#: What the contract of the arm is changed to.
+#: Changes to the contract of the arm.
 ROBOTS: dict[str, dict[str, Any]] = {
     'effort': {},
     'delayed': {'delay': 0.1, 'max_step': [0.3, 0.2]},
@@ -54,7 +54,7 @@ ROBOTS: dict[str, dict[str, Any]] = {
 
 
 class Nodes:
-    """An encoder, a planner and a controller, each of whose messages reaches the others at once."""
+    """An encoder, a planner and a controller; each message reaches the others at once."""
 
     def __init__(
         self, bench: Bench, bundle: Bundle, contract: Contract, file: Path, patch: Any
@@ -108,12 +108,12 @@ class Nodes:
         node._worker.request = lambda item, slot='': work(item)
 
     def tell_time(self) -> None:
-        """Let the clock reach the nodes."""
+        """Pass the clock to the nodes."""
         for node in self._nodes:
             node._time_source.clock_callback(Clock(clock=to_time(self.clock)))
 
     def take(self, topic: str, message: Any) -> None:
-        """Hand a message over to all who listen."""
+        """Deliver a message to all subscribers."""
         for node in self._nodes:
             for subscription in node.subscriptions:
                 if subscription.topic_name == f'/lewm/{topic}':
@@ -153,7 +153,7 @@ def test_nodes_and_library_do_the_same(
     rate: int,
     robot: str,
 ) -> None:
-    """Every plan and every command, to the last bit; over a new goal and a silent camera."""
+    """Plans and commands are bitwise equal, across a new goal and a silent camera."""
     bundle = at_rate(rate)
     file = contract_file(action=ROBOTS[robot])
     contract = Contract.load(file)

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The tutorial's robot and scripts, with a model that has learned nothing: it is in no hurry."""
+"""The tutorial's robot and scripts, with an untrained model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def script(bench: Bench, name: str, *arguments: str) -> Process:
 
 @pytest.fixture
 def bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
-    """Return the tiny bundle as one of the tutorial's arm."""
+    """Return the tiny bundle with the contract of the tutorial's arm."""
     manifest = replace(tiny_bundle.manifest, contract=Contract.load(ROBOT / 'arm.yaml'))
     return write_bundle(tmp_path / 'bundle', manifest, {f: tiny_bundle.path / f for f in FILES})
 
@@ -40,7 +40,7 @@ def bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
 def test_the_arm_is_recorded_drafted_and_driven_to_goals(
     bench: Bench, bundle: Bundle, tmp_path: Path
 ):
-    """What the tutorial runs, but for the training: a bag, a contract of it, goals, pushes."""
+    """The tutorial without the training: a bag, a draft contract of it, goals, pushes."""
     frames = bench.listen(CompressedImage, '/camera/image_raw/compressed', qos_profile_sensor_data)
     states = bench.listen(JointState, '/joint_states')
     bag, contract = tmp_path / 'bag', ROBOT / 'arm.yaml'

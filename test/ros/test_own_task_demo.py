@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""A Gymnasium environment, and a task of a user's own, as the robot of the demo."""
+"""A Gymnasium environment, and a user-defined task, as the robot of the demo."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ POINT = 'gym:point_env:lewm/Point-v0'
 def test_the_demo_drives_it(
     bench: Bench, tiny_bundle: Bundle, tmp_path, monkeypatch, task: str, folders: list, unit: str
 ):
-    """Goals, random goals and a teleport, judged by its own criterion; the model knows nothing.
+    """The trial runs goals, random goals and a teleport on the task; the model is untrained.
 
     The servos are sent nothing before the first goal, so that there is no surprise score.
     """

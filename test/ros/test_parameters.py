@@ -1,8 +1,8 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters set while nodes run: what takes effect, what is refused, and that it changes nothing.
+"""Parameters set while nodes run: what takes effect, and that a refusal changes nothing.
 
-Through ROS's own parameter services, as `ros2 param set` does.
+The test uses ROS's own parameter services, as `ros2 param set` does.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _messages(values: dict[str, Any]) -> list[Any]:
 
 
 def set_each(bench: Bench, node: str, **values: Any) -> list[str]:
-    """Set one by one; return the reasons of refusal, empty where it was taken."""
+    """Set each parameter by itself; return the reasons of refusal, empty where accepted."""
     fields = {'parameters': _messages(values)}
     results = bench.call(SetParameters, f'{node}/set_parameters', **fields).results
     assert all(r.successful or r.reason for r in results)
@@ -51,7 +51,7 @@ def set_each(bench: Bench, node: str, **values: Any) -> list[str]:
 
 
 def set_all(bench: Bench, node: str, **values: Any) -> str:
-    """Set several at once; return the reason of refusal."""
+    """Set several parameters atomically; return the reason of refusal."""
     name = f'{node}/set_parameters_atomically'
     result = bench.call(SetParametersAtomically, name, parameters=_messages(values)).result
     assert result.successful or result.reason
@@ -59,7 +59,7 @@ def set_all(bench: Bench, node: str, **values: Any) -> str:
 
 
 def get(bench: Bench, node: str, *names: str) -> list[Any]:
-    """Return the values that ROS has."""
+    """Return the values of a node's parameters."""
     response = bench.call(GetParameters, f'{node}/get_parameters', names=list(names))
     return [parameter_value_to_python(v) for v in response.values]
 
@@ -68,7 +68,7 @@ NODES = ('encoder_node', 'planner_node', 'controller_node', 'surprise_node', 'vi
 
 
 def test_every_parameter_says_what_it_is_and_whether_it_can_change(bench: Bench, tiny_bundle):
-    """A description each; ROS's read-only flag is right, and those that have it say why."""
+    """Each has a description; the read-only flag is right, and fixed ones say so."""
     with bench.nodes(*NODES, bundle=tiny_bundle.path):
         bench.active(*NODES)
         changeable = set()
@@ -95,7 +95,7 @@ def test_every_parameter_says_what_it_is_and_whether_it_can_change(bench: Bench,
 
 
 def test_a_planner_searches_with_new_settings_from_the_next_plan_on(bench: Bench, tiny_bundle):
-    """The number of rollouts follows at once, in a warm search; the node is not restarted."""
+    """The next search has the new number of rollouts and stays warm, without a restart."""
     with bench.nodes('planner_node', bundle=tiny_bundle.path, threads=1):
         robot = PlannerRobot(bench, tiny_bundle)
         robot.live(1.0)
@@ -113,7 +113,7 @@ def test_a_planner_searches_with_new_settings_from_the_next_plan_on(bench: Bench
 
 
 def test_what_does_not_fit_is_refused_with_a_reason_and_changes_nothing(bench: Bench, tiny_bundle):
-    """Out of range, of a wrong type, not a number, not fitting the others: alone and in a set."""
+    """Values out of range, of a wrong type, not finite or inconsistent, alone and in a set."""
     bad = {
         'samples': (0, 'out of range'),
         'iterations': (2.5, 'Wrong parameter type'),
@@ -132,7 +132,7 @@ def test_what_does_not_fit_is_refused_with_a_reason_and_changes_nothing(bench: B
         for (name, (value, text)), reason in zip(bad.items(), reasons, strict=True):
             assert reason, f'{name} = {value} was taken'
             assert text in reason
-        # The first two are fine alone.
+        # The first two are valid alone.
         reason = set_all(bench, 'planner_node', samples=128, keep_elites=6, elites=200)
         assert 'CEM has 200 elites of 128 samples' in reason
         assert get(bench, 'planner_node', *names) == before
@@ -142,7 +142,7 @@ def test_what_does_not_fit_is_refused_with_a_reason_and_changes_nothing(bench: B
 
 
 def test_an_unconfigured_node_takes_settings_one_after_the_other(bench: Bench, tiny_bundle):
-    """What does not fit the others yet is taken, and configuring says whether all fit."""
+    """Values that do not fit together yet are accepted; configuring checks all of them."""
 
     def change(number: int) -> bool:
         transition = Transition(id=number)
@@ -176,7 +176,7 @@ def twice_calibrated(calibrated: Bundle) -> Bundle:
 def test_surprise_takes_thresholds_and_hysteresis_over_while_it_watches(
     bench: Bench, twice_calibrated
 ):
-    """Another alpha: its threshold is announced and judged by. One without a calibration: no."""
+    """A new alpha switches to its threshold; an alpha without a calibration is refused."""
     with bench.nodes('surprise_node', bundle=twice_calibrated.path, alpha=0.01, hold=60.0):
         robot = SurpriseRobot(bench, twice_calibrated)
         thresholds = bench.listen(Float32, 'surprise/threshold', LATCHED)
@@ -207,7 +207,7 @@ def test_surprise_takes_thresholds_and_hysteresis_over_while_it_watches(
 
 
 def test_surprise_can_begin_to_watch_without_a_restart(bench: Bench, calibrated):
-    """Started with an alpha that nobody calibrated for, it warns; another one ends that."""
+    """An alpha without a calibration gives a warning; a calibrated one ends it."""
     with bench.nodes('surprise_node', bundle=calibrated.path, alpha=0.02):
         robot = SurpriseRobot(bench, calibrated)
         bench.says('surprise_node', 'not calibrated')
@@ -220,7 +220,7 @@ def test_surprise_can_begin_to_watch_without_a_restart(bench: Bench, calibrated)
 
 
 def test_a_view_draws_at_the_new_rate(bench: Bench):
-    """1 Hz becomes 20 Hz."""
+    """The rate changes from 1 Hz to 20 Hz."""
     with bench.nodes('view_node', contract='reacher', rate=1.0):
         robot = ViewRobot(bench)
         images = bench.listen(MarkerArray, 'view/marker', 1)
@@ -235,7 +235,7 @@ def test_a_view_draws_at_the_new_rate(bench: Bench):
 
 
 def test_a_view_shows_the_new_span(bench: Bench):
-    """What is older is left out of the next image."""
+    """Scores older than the new span are dropped."""
     given = [Parameter('contract', value='reacher'), Parameter('autostart', value=False)]
     node = bench.run(ViewNode, 'view_node', parameter_overrides=given)
     assert node.trigger_configure() == node.trigger_activate() == SUCCESS
@@ -248,7 +248,7 @@ def test_a_view_shows_the_new_span(bench: Bench):
 
 @pytest.mark.parametrize('value', ['.nan', '.inf'])
 def test_a_start_value_that_is_no_number_ends_the_node_with_one_line(bench: Bench, value):
-    """NaN passes ROS's own range check where there is none, and every comparison after it."""
+    """NaN and infinity are refused by the node itself, with status 2."""
     with bench.program('view', '-p', 'contract:=reacher', '-p', f'rate:={value}') as process:
         assert process.wait() == 2
         assert "parameter 'rate' is" in process.output
@@ -256,7 +256,7 @@ def test_a_start_value_that_is_no_number_ends_the_node_with_one_line(bench: Benc
 
 
 def test_a_value_that_ros_cannot_read_ends_lewm_up_with_one_line(bench: Bench, tiny_bundle):
-    """rclpy has nothing but an exception for it."""
+    """rclpy only raises an exception for it."""
     arguments = ('--bundle', str(tiny_bundle.path), '-p', 'planner_node.samples:=')
     with bench.lewm('up', 'plan', *arguments) as process:
         assert process.wait() == 2

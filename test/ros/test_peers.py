@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Who else is on the topics of the nodes: said within 5 s, with the remedy, while it lasts."""
+"""Other publishers and subscribers on the nodes' topics: reported within 5 s with a remedy."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ TWO_CAMERAS = (
 
 
 def test_who_is_on_the_topic_is_said_with_the_remedy(bench: Bench, tiny_bundle):
-    """Commands that nobody or another type hears, a camera of another type, two of a kind.
+    """Commands that nobody receives, mismatched types and duplicate publishers are reported.
 
-    All of it was silence once: the middleware connects equal types only, and any number.
+    The middleware says nothing of it: it connects equal types only, and any number of publishers.
     """
 
     def within_five_seconds(texts: dict[str, str], lasting: bool = True) -> None:

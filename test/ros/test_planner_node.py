@@ -28,7 +28,7 @@ SIZE = 8
 
 
 class Robot:
-    """The encoder's and the controller's side of a planner."""
+    """Stands in for the encoder and the controller around a planner."""
 
     def __init__(
         self, bench: Bench, bundle, model: str = '', command: type = Float64MultiArray
@@ -46,7 +46,7 @@ class Robot:
         self.stamps: list[int] = []
 
     def set_goal(self, latent: np.ndarray | None = None, stamp: int = 0) -> None:
-        """Ask for a goal, a random one if none is given, set now if no stamp is."""
+        """Publish a goal latent, random if none is given, stamped now if no stamp is given."""
         latent = self.rng.normal(size=SIZE) if latent is None else latent
         self.goal.publish(vector_message(latent, header(stamp or self.bench.now())))
 
@@ -80,7 +80,7 @@ def start(bench: Bench, tiny_bundle):
 
 
 def test_plans_start_one_block_after_their_frame_and_follow_each_other(start, tiny_bundle):
-    """A plan a block, each standing on a frame, with the contract's names, within its limits."""
+    """One plan per block, each based on a frame, with the contract's names, within its limits."""
     robot, _ = start()
     assert robot.live(1.0) == []  # no goal, no plan
     robot.set_goal()
@@ -103,7 +103,7 @@ def test_plans_start_one_block_after_their_frame_and_follow_each_other(start, ti
 
 
 def test_a_clock_of_commands_that_jumps_back_is_followed(bench: Bench, tmp_path, tiny_bundle):
-    """One stamp an hour ahead, of a clock that is set: later commands count, plans go on."""
+    """After one stamp an hour ahead, later commands count again, and plans go on."""
     action = {'type': 'sensor_msgs/msg/JointState', 'fields': ['effort[0]', 'effort[1]']}
     stamped = tiny_bundle.contract.to_dict()
     stamped['action'] |= action
@@ -132,7 +132,7 @@ def test_a_clock_of_commands_that_jumps_back_is_followed(bench: Bench, tmp_path,
 
 
 def test_a_new_goal_is_planned_for_at_once(start):
-    """The plan for it does not wait for the block of the last one to end."""
+    """Its plan does not wait for the end of the blocks that are being executed."""
     robot, _ = start(execute=4)
     robot.live(0.8)
     robot.set_goal()
@@ -142,7 +142,7 @@ def test_a_new_goal_is_planned_for_at_once(start):
 
 
 def test_a_goal_is_active_reached_left_and_reached_again(start):
-    """Each change is one message with stamps, distance and time; a late joiner gets the last."""
+    """Each change is one message with stamps, distance and time; late joiners get the last."""
     robot, _ = start(goal_tolerance=0.1, goal_dwell=0.5)
     bench, target = robot.bench, np.linspace(-1, 1, SIZE)
     told = bench.listen(DiagnosticArray, 'goal_status', LATCHED)
@@ -171,7 +171,7 @@ def test_a_goal_is_active_reached_left_and_reached_again(start):
 
 
 def test_the_same_goal_asked_for_again_is_acknowledged(start):
-    """With its new stamp, at once; the plan goes on, and so does the time."""
+    """It is acknowledged at once with its new stamp; the plan and the elapsed time go on."""
     robot, _ = start()
     told = robot.bench.listen(DiagnosticArray, 'goal_status', LATCHED)
     robot.live(0.8)
@@ -186,7 +186,7 @@ def test_the_same_goal_asked_for_again_is_acknowledged(start):
 
 
 def test_after_a_timeout_nothing_is_planned_until_a_goal_is_set_again(start):
-    """The same one too."""
+    """Even the same goal has to be set again."""
     robot, _ = start(goal_timeout=1.5)
     bench, target = robot.bench, np.full(SIZE, 3.0)
     told = bench.listen(DiagnosticArray, 'goal_status', LATCHED)
@@ -206,7 +206,7 @@ def test_after_a_timeout_nothing_is_planned_until_a_goal_is_set_again(start):
 
 
 def test_a_missing_goal_is_said_and_is_no_fault(start):
-    """A robot without one stands still on purpose: the level stays OK."""
+    """A robot without a goal stands still on purpose, so the level stays OK."""
     robot, _ = start()
     robot.live(2.5)
     bench = robot.bench
@@ -218,7 +218,7 @@ def test_a_missing_goal_is_said_and_is_no_fault(start):
 
 
 def test_tolerance_and_timeout_can_be_set_while_it_plans(start):
-    """The goal that is pursued is judged by the new ones."""
+    """The active goal is judged by the new values."""
     robot, _ = start()
     bench, target = robot.bench, np.zeros(SIZE)
     told = bench.listen(DiagnosticArray, 'goal_status', LATCHED)
@@ -235,7 +235,7 @@ def test_tolerance_and_timeout_can_be_set_while_it_plans(start):
 
 
 def test_latents_of_another_model_are_not_planned_on(start, tiny_bundle):
-    """Both hashes are named, nothing is planned; with the right model it goes on."""
+    """Both hashes are named, and nothing is planned until the right model has set a goal."""
     robot, _ = start(model='f' * 64)
     robot.set_goal()
     assert robot.live(1.5) == []
@@ -263,7 +263,7 @@ def test_nothing_is_planned_across_an_episode_or_a_gap(start):
 
 
 def test_without_commands_it_says_what_is_missing(start):
-    """The commands since the first frame are unknown: no plan, and the topic is named."""
+    """Without the commands since the first frame there is no plan, and the topic is named."""
     robot, _ = start()
     robot.set_goal()
     assert robot.live(3.5, command=False) == []
@@ -271,7 +271,7 @@ def test_without_commands_it_says_what_is_missing(start):
 
 
 def test_a_holding_robot_gets_its_first_plan_without_any_command(start, contract_file):
-    """A controller that holds sends nothing before its first plan; waiting would be for ever."""
+    """A controller that holds sends nothing before its first plan, so none can be required."""
     robot, _ = start(contract=contract_file(action={'kind': 'position'}))
     robot.set_goal()
     plans = robot.live(1.5, command=False)
@@ -280,7 +280,7 @@ def test_a_holding_robot_gets_its_first_plan_without_any_command(start, contract
 
 
 def test_it_can_be_deactivated_and_activated_again(start):
-    """Inactive it is silent; active again it gets the latched goal and plans on."""
+    """Inactive it publishes no plan; active again it gets the latched goal and plans."""
     robot, _ = start()
     robot.set_goal()
     assert robot.live(1.2)
@@ -303,7 +303,7 @@ def test_a_contract_that_disagrees_is_refused_with_both_values(bench, tiny_bundl
 
 @pytest.mark.parametrize('engine', ['openvino', 'torch', 'reference'])
 def test_every_engine_plans_and_says_what_it_is(start, engine):
-    """Engine, what it computes on and its precision are in the diagnostics; plans come."""
+    """The diagnostics name engine, device and precision, and plans come."""
     pytest.importorskip({'reference': 'torch'}.get(engine, engine))
     robot, _ = start(engine=engine, precision='auto')
     robot.set_goal()
@@ -313,7 +313,7 @@ def test_every_engine_plans_and_says_what_it_is(start, engine):
 
 
 def test_provider_that_is_not_there_is_named(bench: Bench, tiny_bundle):
-    """Configuring fails with the providers that there are."""
+    """Configuring fails, and the error lists the available providers."""
     with bench.nodes('planner_node', bundle=tiny_bundle.path, provider='QNNExecutionProvider') as p:
         assert p.wait() == 2
         assert "provider is 'QNNExecutionProvider': this onnxruntime has" in p.output

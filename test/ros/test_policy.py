@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""deploy/sros2/policy.xml against what the nodes really publish, hear, serve and call."""
+"""deploy/sros2/policy.xml against what the nodes really publish, subscribe to, serve and call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS = {
     'reply': 'service',
     'request': 'client',
 }
-#: Allowed for what this test does not do: use_sim_time, and frames without a frame_id.
+#: Allowed but unused in this test: use_sim_time, and frames without a frame_id.
 UNUSED = {
     'encoder_node': {'/clock'},
     'planner_node': {'/clock'},
@@ -57,7 +57,7 @@ def policy() -> dict[str, dict[str, list[str]]]:
 
 @pytest.fixture(scope='module')
 def graph(shared_bench: Bench) -> dict[str, dict[str, set[str]]]:
-    """What each node has, by permission, all nodes running; and `lewm watch`."""
+    """Names that each node and `lewm watch` use, by permission, with all nodes running."""
     bench = shared_bench
     own = {
         'controller_node': {'on_anomaly': 'stop'},
@@ -92,14 +92,14 @@ def watch(bench: Bench) -> dict[str, str]:
 
 
 def names_of(bench: Bench, what: str, node: str) -> set[str]:
-    """Names of a node's publishers and so on."""
+    """Names of a node's publishers, subscribers, services or clients."""
     find = getattr(bench.node, f'get_{what}_names_and_types_by_node')
     return {name for name, _ in find(node, '/lewm')}
 
 
 @pytest.mark.parametrize('name', [*NODES, 'watch'])
 def test_a_node_may_do_what_it_does_and_no_more(graph, name):
-    """Everything in the graph is allowed, and nothing is allowed that nobody needs."""
+    """Everything in the graph is allowed, and nothing else, except for UNUSED."""
     for kind, patterns in policy()[name].items():
         real = graph[name][kind]
         assert real or kind == 'request'
@@ -110,7 +110,7 @@ def test_a_node_may_do_what_it_does_and_no_more(graph, name):
 
 
 def test_only_the_controller_may_publish_commands():
-    """Not the operator, by no pattern."""
+    """No pattern allows another node, or the operator, to publish them."""
     may = [
         name
         for name, allowed in policy().items()

@@ -10,7 +10,7 @@ from harness import Bench
 
 
 def test_the_push_demo_brings_the_puck_to_its_places(bench: Bench, tmp_path):
-    """`--task push`: simulator, trial, bundle, preset and contract of that task, live."""
+    """`--task push` selects the simulator, trial, bundle, preset and contract of that task."""
     options = {'goals': 3, 'random_goals': 0, 'teleports': 1, 'out': tmp_path / 'demo'}
     arguments = [a for k, v in options.items() for a in ('-p', f'trial_node.{k}:={v}')]
     with bench.lewm('up', 'demo', '--task', 'push', *arguments) as demo:

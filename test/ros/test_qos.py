@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Quality of service: what users can set, and what is said where two sides do not fit."""
+"""Quality of service: what users can set, and what is reported on a mismatch."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from lewm_ros.nodes.messages import header, image_message
 
 BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-#: A mismatch is said, and is over, within this long [s].
+#: A mismatch is reported, and cleared, within this time [s].
 SOON = 5.0
 
 
 def frames_arrive(bench: Bench, camera: Any, seconds: float = 10.0) -> bool:
-    """Publish frames until the encoder reports one, or for so long; return whether it did."""
+    """Publish frames until the encoder reports one, or time is up; return whether it did."""
     before = int(bench.figures('encoder_node')['frames'])
     image = np.zeros((64, 64, 3), np.uint8)
     for _ in range(round(20 * seconds)):
@@ -37,7 +37,7 @@ def frames_arrive(bench: Bench, camera: Any, seconds: float = 10.0) -> bool:
 
 @pytest.mark.parametrize('asked', ['best_effort', 'reliable'])
 def test_a_camera_that_offers_too_little_is_named_with_the_remedy(bench: Bench, tiny_bundle, asked):
-    """All pairs of publisher and setting: frames come, or the mismatch is said while it lasts."""
+    """For all pairs of publisher and setting, frames arrive or the mismatch is reported."""
     with bench.nodes('encoder_node', bundle=tiny_bundle.path, image_reliability=asked) as process:
         bench.active('encoder_node')
         for offered, profile in (('reliable', RELIABLE), ('best_effort', BEST_EFFORT)):
@@ -60,7 +60,7 @@ def test_a_camera_that_offers_too_little_is_named_with_the_remedy(bench: Bench, 
 
 
 def test_every_side_of_a_mismatch_is_named(bench: Bench, tiny_bundle):
-    """Our subscription, our publisher, and a durability that no parameter can mend."""
+    """Our subscription, our publisher, and a durability that no parameter can fix."""
     latents = '/lewm/latent'
     overrides = ('-p', f'qos_overrides.{latents}.publisher.reliability:=best_effort')
     with bench.program('encoder', '-p', f'bundle:={tiny_bundle.path}', *overrides):
@@ -77,7 +77,7 @@ def test_every_side_of_a_mismatch_is_named(bench: Bench, tiny_bundle):
 
 
 def test_the_remedy_that_is_named_works(bench: Bench, tiny_bundle):
-    """A planner refuses best-effort latents by name; with the override it takes them."""
+    """A planner reports best-effort latents by name; with the override it accepts them."""
     override = 'qos_overrides./lewm/latent.subscription.reliability'
     arguments = ('-p', f'bundle:={tiny_bundle.path}')
     bench.node.create_publisher(Image, 'latent', BEST_EFFORT)
@@ -102,7 +102,7 @@ def reliability(bench: Bench, topic: str) -> ReliabilityPolicy:
 
 
 def test_overrides_come_from_a_parameter_file_too(bench: Bench, tiny_bundle, tmp_path: Path):
-    """As for any ROS node. Other topics, which have the same defaults, keep them."""
+    """It works as for any ROS node, and other topics with the same defaults keep them."""
     path = tmp_path / 'qos.yaml'
     topics = {'/lewm/surprise': {'publisher': {'reliability': 'best_effort', 'depth': 3}}}
     path.write_text(yaml.safe_dump({'/**': {'ros__parameters': {'qos_overrides': topics}}}))
@@ -124,7 +124,7 @@ def test_overrides_come_from_a_parameter_file_too(bench: Bench, tiny_bundle, tmp
     ('policy', 'value'), [('reliability', 'sometimes'), ('depth', '0'), ('history', '7')]
 )
 def test_an_override_that_makes_no_sense_is_one_line(bench: Bench, tiny_bundle, policy, value):
-    """It names the topic and what would be right; the node stays unconfigured."""
+    """The error names the topic, and the node stays unconfigured."""
     name = f'qos_overrides./lewm/plan.publisher.{policy}'
     arguments = ('-p', f'bundle:={tiny_bundle.path}', '-p', f'{name}:={value}')
     with bench.program('planner', *arguments) as process:
@@ -136,7 +136,7 @@ def test_an_override_that_makes_no_sense_is_one_line(bench: Bench, tiny_bundle, 
 
 
 def test_the_command_line_takes_overrides(bench: Bench, tiny_bundle):
-    """`-p node.qos_overrides...` is no misspelt parameter, though no topic is there yet."""
+    """`-p node.qos_overrides...` is not taken for an unknown parameter."""
     name = 'planner_node.qos_overrides./lewm/plan.publisher.reliability'
     with bench.lewm(
         'up', 'plan', '--bundle', str(tiny_bundle.path), '-p', f'{name}:=best_effort'

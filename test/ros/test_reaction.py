@@ -30,7 +30,7 @@ PERIOD = NS_PER_S // 20
 
 
 class Robot:
-    """Everything around a controller that plays an endless plan of 0.8."""
+    """Stands in for the nodes around a controller, with a constant plan of 0.8."""
 
     def __init__(self, bench: Bench, contract: Contract) -> None:
         self.bench, self.action = bench, contract.action
@@ -39,12 +39,12 @@ class Robot:
         self.plan = bench.publisher(JointTrajectory, 'plan')
         self.latent = bench.publisher(Image, 'latent')
         self.anomaly = bench.node.create_publisher(DiagnosticArray, 'anomaly', EVENTS)
-        for _ in range(5):  # a plan that comes before the first one is dropped
+        for _ in range(5):  # a plan received before the first latent is dropped
             self.latent.publish(Image())
             bench.spin(0.05)
 
     def heard(self, seconds: float) -> set[float]:
-        """Play on; return the values of the first dimension in the last two thirds."""
+        """Publish the plan again; return the values of dimension 0 in the last two thirds."""
         self.plan.publish(
             plan_message(self.bench.now(), PERIOD, np.full((200, 2), 0.8), self.action)
         )
@@ -64,7 +64,7 @@ class Robot:
 
 @pytest.mark.parametrize(('reaction', 'left'), [('ignore', 0.8), ('slow', 0.2), ('stop', 0.0)])
 def test_commands_while_an_anomaly_is_open(bench: Bench, reacher_contract, reaction, left):
-    """All of it, a quarter, nothing; and all of it again when the last open one has ended."""
+    """Commands are unchanged, a quarter or zero, until the last open anomaly has ended."""
     options = {'contract': 'reacher', 'on_anomaly': reaction, 'slow_factor': 0.25}
     with bench.nodes('controller_node', **options):
         robot = Robot(bench, reacher_contract)
@@ -79,7 +79,7 @@ def test_commands_while_an_anomaly_is_open(bench: Bench, reacher_contract, react
 
 
 def test_the_reaction_may_change_while_an_anomaly_is_open(bench: Bench, reacher_contract):
-    """At once, both ways; what makes no sense changes nothing."""
+    """A new reaction takes effect at once; an invalid value changes nothing."""
     with bench.nodes('controller_node', contract='reacher'):
         robot = Robot(bench, reacher_contract)
         robot.say(1, 'surprise')
@@ -99,7 +99,7 @@ def test_the_reaction_may_change_while_an_anomaly_is_open(bench: Bench, reacher_
 
 
 def test_a_watcher_that_is_gone_leaves_the_robot_stopped(bench: Bench, reacher_contract):
-    """Nobody can say that the anomaly is over, until somebody watches anew."""
+    """The anomaly stays open until another surprise_node reports its state."""
     with bench.nodes('controller_node', contract='reacher', on_anomaly='stop'):
         robot = Robot(bench, reacher_contract)
         robot.say(1, 'frozen_camera')
@@ -125,7 +125,7 @@ def test_an_anomaly_that_was_open_before_the_controller_came(bench: Bench, reach
 
 
 def test_an_event_that_many_others_follow_reaches_a_late_joiner():
-    """The topic keeps 32 messages; the one that is open is among them after any number."""
+    """The topic keeps 32 messages; the open event is among them after any number of others."""
     sent: list[DiagnosticArray] = []
 
     class Topic:
@@ -144,7 +144,7 @@ def test_an_event_that_many_others_follow_reaches_a_late_joiner():
 
 
 def test_a_slower_position_does_not_exist(bench: Bench, contract_file):
-    """Refused at the start, by name."""
+    """The combination is refused at startup, by name."""
     fields = ['position[0]', 'position[1]']
     action = {'type': 'sensor_msgs/msg/JointState', 'fields': fields, 'kind': 'position'}
     contract = contract_file(action=action)

@@ -51,13 +51,13 @@ def recorded(bag: Path) -> dict[str, list[tuple[int, bytes]]]:
 
 
 def summary(bag: Path) -> dict[str, Any]:
-    """What the recorder itself says of a bag."""
+    """The recorder's own summary of a bag."""
     about = yaml.safe_load((bag / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
     return json.loads(about['custom_data'][SUMMARY])
 
 
 class Robot:
-    """A camera, joint states and a command, published by the test; started before a recorder."""
+    """Publishes a camera, joint states and commands from the test."""
 
     def __init__(self, bench: Bench, qos: Any = KEPT) -> None:
         self.bench, self.sent = bench, 0
@@ -66,7 +66,7 @@ class Robot:
         self.joints = bench.node.create_publisher(JointState, 'joint_states', KEPT)
 
     def wait(self) -> None:
-        """Until somebody listens to all three."""
+        """Wait until all three topics have a subscriber."""
         for publisher in (self.camera, self.action, self.joints):
             self.bench.until(
                 lambda p=publisher: p.get_subscription_count() > 0, f'{publisher.topic} unheard'
@@ -76,7 +76,7 @@ class Robot:
     def run(self, seconds: float, image: np.ndarray, rate: float = 30.0) -> None:
         """Publish frames with their number as frame_id, and the rest, at ``rate`` [Hz].
 
-        Stamps are those of a camera that keeps time, whatever else the machine does.
+        Stamps are evenly spaced, however busy the machine is.
         """
         message = image_message(image, header(1))
         began, first = time.monotonic(), self.bench.now()
@@ -101,7 +101,7 @@ def call(bench: Bench):
 
 
 def test_a_recording_has_every_message_and_its_episodes(bench: Bench, call, tmp_path):
-    """Robot, model and episodes by service; SIGINT in the middle of one leaves a whole bag."""
+    """Services start and stop episodes; SIGINT during one leaves a complete bag."""
     bag = tmp_path / 'bag'
     robot = Robot(bench)
     model = bench.node.create_publisher(String, 'model', LATCHED)
@@ -149,7 +149,7 @@ def test_a_recording_has_every_message_and_its_episodes(bench: Bench, call, tmp_
 
 
 def test_everything_that_the_nodes_say_is_recorded(bench: Bench, tiny_bundle, call, tmp_path):
-    """Beside a running simulator, whose episodes they are: the services say so."""
+    """The episodes are those of a running simulator, so the services refuse to start one."""
     bag = tmp_path / 'bag'
     nodes = ('sim_node', 'encoder_node', 'surprise_node')
     heard = bench.listen(Image, 'latent')
@@ -178,7 +178,7 @@ def test_everything_that_the_nodes_say_is_recorded(bench: Bench, tiny_bundle, ca
 
 
 def test_kill_9_at_30_hz_640x480_loses_at_most_the_last_seconds(bench: Bench, tmp_path):
-    """What was on the disk is read by mcap as it is, and by rosbags after a repair."""
+    """mcap reads what was on the disk as it is, and rosbags after a repair."""
     bag = tmp_path / 'bag'
     robot = Robot(bench)
     with bench.nodes('recorder_node', contract='reacher', out=bag) as process:
@@ -202,7 +202,7 @@ def test_kill_9_at_30_hz_640x480_loses_at_most_the_last_seconds(bench: Bench, tm
 
 
 def test_a_killed_recorder_that_is_started_again_records_beside_its_bag(bench: Bench, tmp_path):
-    """Into the next free name, which it says; both bags can be read then."""
+    """It records into the next free name, and says so; both bags can be read."""
     bags = [tmp_path / name for name in ('bag', 'bag_3')]
     (tmp_path / 'bag_2').mkdir()
     robot = Robot(bench)
@@ -224,12 +224,12 @@ def test_a_killed_recorder_that_is_started_again_records_beside_its_bag(bench: B
 
 
 def test_frames_lost_on_the_way_are_counted_and_said(bench: Bench, tmp_path):
-    """Large best-effort images do not fit Fast DDS's segment: the reason is in the diagnostics."""
+    """Large best-effort images do not fit into Fast DDS's segment: /diagnostics says so."""
     bag = tmp_path / 'bag'
     robot = Robot(bench, QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT))
     with bench.nodes('recorder_node', contract='reacher', out=bag) as process:
         robot.wait()
-        robot.run(0.5, LARGE[:48, :64])  # who never got a frame does not know what it missed
+        robot.run(0.5, LARGE[:48, :64])  # without a first frame, losses are not counted
         process.send(signal.SIGSTOP)  # far too slow a recorder
         robot.run(1.0, LARGE)
         process.send(signal.SIGCONT)
@@ -242,7 +242,7 @@ def test_frames_lost_on_the_way_are_counted_and_said(bench: Bench, tmp_path):
 
 
 def test_a_gap_is_said_once_in_an_episode_and_counted(bench: Bench, call, tmp_path):
-    """While it lasts and after it; and that nobody publishes a camera is said too."""
+    """It is reported while it lasts and after it; so is a camera without a publisher."""
     bag = tmp_path / 'bag'
     with bench.nodes('recorder_node', contract='reacher', out=bag, gap=0.3) as process:
         bench.says('recorder_node', 'nobody publishes /lewm/camera/image')
@@ -269,7 +269,7 @@ def test_a_gap_is_said_once_in_an_episode_and_counted(bench: Bench, call, tmp_pa
 
 
 def test_joints_in_two_orders_are_said_while_they_are_recorded(bench: Bench, tmp_path):
-    """Where the contract goes by place; nothing is lost, and it is over a second after the last."""
+    """A contract that reads joints by index gives a warning until the order is constant."""
     with bench.nodes('recorder_node', contract='reacher', out=tmp_path / 'bag') as process:
         robot = Robot(bench)
         robot.wait()
@@ -294,7 +294,7 @@ def test_joints_in_two_orders_are_said_while_they_are_recorded(bench: Bench, tmp
 
 
 def test_a_quiet_start_is_no_lasting_warning(bench: Bench, tmp_path):
-    """A publisher that waits with its first message is called silent until it comes."""
+    """A publisher counts as silent only until its first message."""
     silent = '/lewm/camera/image: silent for'
     with bench.nodes('recorder_node', contract='reacher', out=tmp_path / 'bag', gap=0.3) as process:
         robot = Robot(bench)
@@ -306,7 +306,7 @@ def test_a_quiet_start_is_no_lasting_warning(bench: Bench, tmp_path):
 
 
 def test_a_user_without_a_home_can_record(bench: Bench, tmp_path, monkeypatch):
-    """As systemd and containers start services: logs go to the folder for temporary files."""
+    """Recording works without HOME, as under systemd and in containers."""
     for name in ('HOME', 'ROS_HOME', 'ROS_LOG_DIR'):
         monkeypatch.delenv(name, raising=False)
     with bench.lewm('record', '--contract', 'reacher', '--out', str(tmp_path / 'bag')) as process:
@@ -325,7 +325,7 @@ def test_an_existing_folder_is_refused_in_one_line(bench: Bench, tmp_path):
 
 
 def test_a_disk_that_is_nearly_full_is_refused(bench: Bench, tmp_path):
-    """With what is free and what is asked for; no bag is begun."""
+    """The error has the free space and min_free_gb; no bag is created."""
     bag = tmp_path / 'bag'
     full = ('-p', 'min_free_gb:=100000.0')
     with bench.lewm('record', '--contract', 'reacher', '--out', str(bag), *full) as process:
@@ -336,13 +336,13 @@ def test_a_disk_that_is_nearly_full_is_refused(bench: Bench, tmp_path):
 
 
 def log_in(terminal: int) -> None:
-    """Make a child the process of a terminal; under nohup SIGHUP would stay ignored in it."""
+    """Give a child a controlling terminal; under nohup SIGHUP would stay ignored in it."""
     os.login_tty(terminal)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def test_keys_start_and_stop_episodes_and_the_terminal_is_as_before(bench: Bench, tmp_path):
-    """`lewm record` in a terminal: space, space, q; also when it ends by a signal."""
+    """Space starts and stops an episode, q ends; the terminal is restored after signals too."""
     robot = Robot(bench)
     command = [sys.executable, '-m', 'lewm_ros.cli', 'record', '--contract', 'reacher']
     for name, ending in (

@@ -28,7 +28,7 @@ def sim(bench: Bench):
 
 
 class Sim:
-    """Everything that talks to a simulator."""
+    """Publishers and subscriptions around a simulator."""
 
     def __init__(self, bench, process):
         self.bench, self.process = bench, process
@@ -52,7 +52,7 @@ class Sim:
 
 
 def test_its_contract_is_in_the_diagnostics(sim, reacher_contract):
-    """The hash, as of every node."""
+    """They have the hash of the contract, as for every node."""
     sim.bench.active('sim_node')
     assert sim.bench.figures('sim_node')['contract'] == reacher_contract.hash[:12]
 
@@ -84,7 +84,7 @@ def test_the_arm_moves_under_commands_and_stops_without(sim):
 
 
 def test_a_perturbation_is_in_the_frame_that_it_names(sim):
-    """The stamp on sim/perturbed is that of the first frame after the jump; others are named."""
+    """sim/perturbed has the stamp of the first frame after the jump; unknown names are refused."""
     perturb = sim.bench.publisher(String, 'sim/perturb')
     perturb.publish(String(data='earthquake'))
     sim.bench.spin(0.3)
@@ -103,7 +103,7 @@ def test_a_perturbation_is_in_the_frame_that_it_names(sim):
 
 
 def test_a_goal_pose_becomes_a_goal_image(sim):
-    """The image is latched, the arm itself does not move; a bad pose is named and survived."""
+    """The image is latched, and the arm does not move; an invalid pose is reported."""
     before = np.array(sim.joints[-1][1].position)
     goal = sim.bench.publisher(Float64MultiArray, 'sim/goal')
     goal.publish(Float64MultiArray(data=[float('nan'), 0.0]))
@@ -128,7 +128,7 @@ def test_a_reset_starts_the_next_episode(sim):
 
 
 def test_the_pusher_moves_under_twists(bench):
-    """The push task: its own contract, the state of pusher and puck under their names."""
+    """The push task has its own contract, and reports pusher and puck under their names."""
     with bench.nodes('sim_node', task='push'):
         joints = bench.listen(JointState, 'joint_states')
         command = bench.publisher(Twist, 'cmd_vel')
@@ -145,7 +145,7 @@ def test_the_pusher_moves_under_twists(bench):
 
 
 def test_an_unknown_task_is_refused_in_one_line(bench):
-    """The tasks that there are follow the name, status 2, no traceback."""
+    """The error lists the known tasks; status 2, no traceback."""
     with bench.nodes('sim_node', task='hexapod') as process:
         assert process.wait() == 2
         said = "task 'hexapod' is unknown: expected reacher, push, two_room, "
@@ -154,7 +154,7 @@ def test_an_unknown_task_is_refused_in_one_line(bench):
 
 
 def test_a_driver_of_positions_holds_the_last_one():
-    """However old it is; before the first there is nothing to go to, and the world stands still."""
+    """It is held however old it is; before the first command the world stands still."""
     task, step = make_task('reacher', 32), NS_PER_S // 10
     simulation = RealtimeSimulation(task, 2, 0, hold=True)
     for tick in range(1, 5):

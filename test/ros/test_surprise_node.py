@@ -27,7 +27,7 @@ COMMAND = [0.1, -0.2]
 
 
 class Robot:
-    """The encoder's and the controller's side of a surprise node."""
+    """Stands in for the encoder and the controller around a surprise node."""
 
     def __init__(self, bench: Bench, bundle: Bundle) -> None:
         self.bench = bench
@@ -46,7 +46,7 @@ class Robot:
         return [values for values in found if values['kind'] == kind]
 
     def see(self, latent: np.ndarray, frames: int, commands: tuple = (COMMAND,)) -> None:
-        """Send equal frames every 50 ms, and these commands by turns."""
+        """Send the latent every 50 ms, with these commands in turn."""
         for index in range(frames):
             self.action.publish(Float64MultiArray(data=commands[index % len(commands)]))
             stamp = self.bench.now()
@@ -58,7 +58,7 @@ class Robot:
 def test_scores_are_the_normalised_error_of_the_prediction_one_block_back(
     bench: Bench, tiny_bundle
 ):
-    """Each score is the model's, its parts sum to it and carry the frame's stamp."""
+    """Each score is the model's; the contributions sum to it and carry the frame's stamp."""
     with bench.nodes('surprise_node', bundle=tiny_bundle.path):
         robot = Robot(bench, tiny_bundle)
         latent = np.linspace(-1, 1, SIZE, dtype=np.float32)
@@ -80,7 +80,7 @@ def test_scores_are_the_normalised_error_of_the_prediction_one_block_back(
 
 
 def test_a_jump_opens_an_event_and_calm_closes_it(bench: Bench, calibrated):
-    """Two edges of one event, with its figures; a late joiner gets threshold and events."""
+    """Two edges of one event carry its values; a late joiner gets threshold and events."""
     with bench.nodes('surprise_node', bundle=calibrated.path, alpha=0.05):
         robot = Robot(bench, calibrated)
         calm = np.zeros(SIZE, dtype=np.float32)
@@ -115,7 +115,7 @@ def test_a_jump_opens_an_event_and_calm_closes_it(bench: Bench, calibrated):
 
 
 def test_without_a_calibration_scores_come_and_no_event(bench: Bench, calibrated):
-    """An alpha that the bundle has no threshold for: scores, a warning that names both."""
+    """An alpha that the bundle has no threshold for gives scores and a warning with both."""
     with bench.nodes('surprise_node', bundle=calibrated.path, alpha=0.02):
         robot = Robot(bench, calibrated)
         robot.see(np.zeros(SIZE, dtype=np.float32), 20)
@@ -126,7 +126,7 @@ def test_without_a_calibration_scores_come_and_no_event(bench: Bench, calibrated
 
 
 def test_a_missing_frame_gives_no_score(bench: Bench, tiny_bundle):
-    """A window with a hole is counted, not guessed."""
+    """A window with a missing frame is counted, and gives no score."""
     with bench.nodes('surprise_node', bundle=tiny_bundle.path):
         robot = Robot(bench, tiny_bundle)
         calm = np.zeros(SIZE, dtype=np.float32)
@@ -139,9 +139,9 @@ def test_a_missing_frame_gives_no_score(bench: Bench, tiny_bundle):
 
 
 def test_a_frozen_camera_is_caught_within_a_second(bench: Bench, calibrated):
-    """Equal frames under commands that move: an event, until the image changes again.
+    """Equal frames under moving commands open an event, until the image changes again.
 
-    Stopping the robot does not end it, nor do equal frames of a robot at rest begin it.
+    Stopping the robot does not end it, and equal frames of a robot at rest do not open one.
     """
     moving = ([0.5, 0.0], [-0.5, 0.3])
     with bench.nodes('surprise_node', bundle=calibrated.path, alpha=0.05):
@@ -166,7 +166,7 @@ def test_a_frozen_camera_is_caught_within_a_second(bench: Bench, calibrated):
 
 
 def test_missing_frames_are_an_event_of_their_own(bench: Bench, calibrated):
-    """While no frame comes, and where the frames' own stamps leave a hole."""
+    """An event opens while no frame comes, and where the stamps of the frames have a gap."""
     with bench.nodes('surprise_node', bundle=calibrated.path, alpha=0.05, gap_seconds=1.0):
         robot = Robot(bench, calibrated)
         calm = np.zeros(SIZE, dtype=np.float32)
@@ -187,7 +187,7 @@ def test_missing_frames_are_an_event_of_their_own(bench: Bench, calibrated):
 
 
 def test_a_slow_rise_of_the_score_is_drift(bench: Bench, calibrated):
-    """A running mean above its own threshold, where no single score is above the other."""
+    """The running mean exceeds its own threshold, though no single score exceeds the other one."""
     entry = replace(calibrated.calibration_for(0.05), drift=0.5)
     raised = replace(calibrated.manifest, calibration=(entry,))
     rewrite_manifest(calibrated.path, raised)

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""A recorded episode has the same surprise on the robot as offline."""
+"""A recorded episode gives the same surprise scores on the robot as offline."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lewm_ros.sim.collect import START, RandomPolicy, simulate, write_image
 
 
 def record(bag, contract: Contract) -> None:
-    """Record 5 s of the arm under random efforts, in stamped commands, a random phase apart."""
+    """Record 5 s of the arm under random efforts, in stamped commands with a phase of 13 ms."""
     task = make_task('reacher', 48, seed=1)
     policy = RandomPolicy(contract, np.random.default_rng(0))
     with BagWriter(bag, 'test') as writer:
@@ -42,7 +42,7 @@ def record(bag, contract: Contract) -> None:
 
 
 def test_a_replayed_bag_scores_as_offline(bench: Bench, tiny_bundle, tmp_path, contract_file):
-    """Raw messages of a bag through encoder_node and surprise_node, 2 blocks ahead, to 1e-5."""
+    """Raw messages of a bag through both nodes give the offline scores to 1e-5, 2 blocks ahead."""
     fields = ['effort[0]', 'effort[1]']
     action = {'topic': 'motors', 'type': 'sensor_msgs/msg/JointState', 'fields': fields}
     path = contract_file(action=action)
@@ -63,7 +63,7 @@ def test_a_replayed_bag_scores_as_offline(bench: Bench, tiny_bundle, tmp_path, c
         camera = bench.publisher(Image, 'camera/image')
         motors = bench.publisher(JointState, 'motors')
         bench.active(*nodes)
-        bench.spin(2.0)  # latents count once the model has been heard of, which no figure shows
+        bench.spin(2.0)  # latents count once the model hash is received, which is not in the report
         for topic, raw in messages:
             if topic.endswith('motors'):
                 motors.publish(raw)
@@ -71,7 +71,7 @@ def test_a_replayed_bag_scores_as_offline(bench: Bench, tiny_bundle, tmp_path, c
                 continue
             seen = len(latents)
             camera.publish(raw)
-            # The next only when this is through: the newest frame wins, and none may be lost.
+            # Wait for each latent: the encoder keeps the newest frame only, and none may be lost.
             bench.until(lambda seen=seen: len(latents) > seen, 'a frame was lost')
         bench.until(
             lambda: len(heard) >= len(expected),

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""view_node in a process of its own: what it draws, for whom, and what it leaves alone."""
+"""view_node in a process of its own: what it draws, and that it idles without subscribers."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from lewm_ros.view import canvas
 from lewm_ros.view.trace import Level
 
 FRAME_ID = 'wrist_camera_optical'
-OUTPUTS = ('image', 'plot', 'marker')  #: drawn all the time while somebody looks
+OUTPUTS = ('image', 'plot', 'marker')  #: drawn continuously while subscribed
 OTHERS = ('plan', 'expected')  #: drawn when there is something new
 GREEN = np.full((48, 64, 3), (0, 200, 0), np.uint8)
 BLUE = np.full((48, 64, 3), (0, 0, 200), np.uint8)
 
 
 class Robot:
-    """What camera, encoder and surprise node say, published by the test."""
+    """Publishes what camera, encoder and surprise_node would publish."""
 
     def __init__(self, bench: Bench, threshold: float | None = 16.0) -> None:
         node, self.bench = bench.node, bench
@@ -44,7 +44,7 @@ class Robot:
             self.threshold.publish(Float32(data=threshold))
 
     def wait(self) -> None:
-        """Until somebody listens to the scores."""
+        """Wait until the scores have a subscriber."""
         self.bench.until(lambda: self.parts.get_subscription_count(), 'nobody listens')
 
     def frame(self, score: float) -> int:
@@ -88,7 +88,7 @@ def kind_of(name: str) -> type:
 
 
 def test_nothing_is_drawn_and_no_frame_received_while_nobody_looks(bench: Bench):
-    """Without subscribers no render and no camera subscription; they come and go with one."""
+    """Without subscribers there is no rendering and no camera subscription."""
     with bench.nodes('view_node', contract='reacher'):
         robot = Robot(bench)
         bench.active('view_node')
@@ -106,7 +106,7 @@ def test_nothing_is_drawn_and_no_frame_received_while_nobody_looks(bench: Bench)
         assert counts.pop('plot') > 0
         assert set(counts.values()) == {0}
         assert robot.camera.get_subscription_count() == 0
-        # It has a past at once: what was heard before anybody looked.
+        # The first plot already shows the scores received before the subscription.
         early = from_message(heard[0])
         assert (early[..., 2].astype(int) - early[..., 0] > 40).any()
         bench.node.destroy_subscription(looking)
@@ -122,7 +122,7 @@ def test_nothing_is_drawn_and_no_frame_received_while_nobody_looks(bench: Bench)
 
 @pytest.mark.parametrize('name', OUTPUTS)
 def test_each_output_comes_in_the_frame_of_the_camera_at_a_bounded_rate(bench: Bench, name):
-    """RViz shows what is in its fixed frame without any transform: never an empty frame id."""
+    """RViz needs no transform with the camera's frame id, which is never empty."""
     with bench.nodes('view_node', contract='reacher', rate=5.0):
         robot = Robot(bench)
         robot.wait()
@@ -144,7 +144,7 @@ def test_each_output_comes_in_the_frame_of_the_camera_at_a_bounded_rate(bench: B
 
 
 def test_level_threshold_and_events_reach_image_and_marker(bench: Bench):
-    """Scores, threshold with alpha, an event of a monitor, its end, silence."""
+    """They show scores, the threshold with alpha, an event, its end, and silence."""
     with bench.nodes('view_node', contract='reacher'):
         robot = Robot(bench)
         robot.wait()
@@ -198,7 +198,7 @@ def test_level_threshold_and_events_reach_image_and_marker(bench: Bench):
 
 
 def test_scores_that_are_no_numbers_are_drawn_not_fatal(bench: Bench):
-    """NaN is no calm, and a message that is no row of numbers is named and passed over."""
+    """NaN is shown as raised; a malformed message is named and skipped."""
     with bench.nodes('view_node', contract='reacher'):
         robot = Robot(bench)
         robot.wait()
@@ -212,7 +212,7 @@ def test_scores_that_are_no_numbers_are_drawn_not_fatal(bench: Bench):
 
 
 def test_a_camera_without_a_frame_id_is_said(bench: Bench):
-    """RViz would show nothing, silently; the parameter is named, and it helps."""
+    """RViz would silently show nothing; the warning names the parameter that helps."""
     with bench.nodes('view_node', contract='reacher'):
         latent = bench.publisher(Image, 'latent')
         plots = bench.listen(Image, 'view/plot')

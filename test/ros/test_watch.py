@@ -29,7 +29,7 @@ WATCH = [sys.executable, '-m', 'lewm_ros.cli', 'watch']
 
 
 class Terminal:
-    """A program in a pseudo-terminal of 80 x 24; ends it whatever happens."""
+    """`lewm watch` in a pseudo-terminal of 80 x 24; it is killed on exit."""
 
     def __init__(self, bench: Bench, *arguments: str, **environment: str) -> None:
         self._master, slave = pty.openpty()
@@ -65,7 +65,7 @@ class Terminal:
 
 
 def test_once_prints_one_plain_frame_and_ends(bench: Bench):
-    """Goal, level, figures with alpha, curve and events, no colour: it goes into a file."""
+    """Goal, level, values with alpha, curve and events are printed without colour."""
     robot = Robot(bench)
     goal = Goal(GoalConfig(0.1, 0.0), 0.05)
     goal.set(np.zeros(3), 1, 0.0)
@@ -92,7 +92,7 @@ def test_once_prints_one_plain_frame_and_ends(bench: Bench):
 
 
 def test_silence_is_said_by_name_with_status_1(bench: Bench):
-    """Nobody publishes; then somebody does, but says nothing."""
+    """Without a publisher, and with a silent one, the topic is named."""
     with bench.lewm('watch', '--seconds', '3', '--namespace', 'arm/left/') as process:
         assert process.wait() == 1
         assert ' no scores ' in process.output
@@ -105,7 +105,7 @@ def test_silence_is_said_by_name_with_status_1(bench: Bench):
 
 
 def test_a_terminal_is_drawn_live_and_left_as_it_was(bench: Bench):
-    """Colours, the event as it opens, no line beyond 80 columns; Ctrl-C: status 0, last frame."""
+    """Colours, open events, at most 80 columns; Ctrl-C gives status 0 and leaves the last frame."""
     robot = Robot(bench)
     with Terminal(bench) as terminal:
         robot.wait()
@@ -132,7 +132,7 @@ def test_a_terminal_is_drawn_live_and_left_as_it_was(bench: Bench):
 
 
 def test_no_color_is_heeded(bench: Bench):
-    """In a terminal, too; --seconds ends by itself with the last frame on the screen."""
+    """NO_COLOR applies in a terminal too; --seconds exits and leaves the last frame."""
     robot = Robot(bench, threshold=None)
     with Terminal(bench, '--seconds', '6', NO_COLOR='1') as terminal:
         robot.wait()
@@ -146,7 +146,7 @@ def test_no_color_is_heeded(bench: Bench):
 
 
 def test_a_broken_message_is_part_of_the_screen(bench: Bench):
-    """Something else publishes on the topic: named, and no log line in the middle."""
+    """A malformed message is named on the screen, without a log line in between."""
     publisher = bench.node.create_publisher(Image, 'surprise/contributions', 10)
     bench.node.create_publisher(Float32, 'surprise/threshold', LATCHED)
     with bench.lewm('watch', '--seconds', '6') as process:
@@ -168,7 +168,7 @@ def test_a_broken_message_is_part_of_the_screen(bench: Bench):
     ],
 )
 def test_bad_input_is_one_line(bench: Bench, arguments, named):
-    """Status 2, no traceback."""
+    """The error is one line, with status 2."""
     with bench.lewm('watch', *arguments) as process:
         assert process.wait() == 2
         assert named in process.output
@@ -176,7 +176,7 @@ def test_bad_input_is_one_line(bench: Bench, arguments, named):
 
 
 def test_watching_disturbs_nobody(bench: Bench):
-    """It publishes nothing but its own diagnostics, under a name of its own."""
+    """It publishes only diagnostics and standard topics, under a unique node name."""
     robot = Robot(bench)
     heard = bench.listen(DiagnosticArray, '/diagnostics')
     with bench.lewm('watch', '--seconds', '10') as first, bench.lewm('watch', '--seconds', '10'):

@@ -31,7 +31,7 @@ def task() -> Iterator[Task]:
 
 
 def test_its_contract_is_of_relative_motions_at_20_hz() -> None:
-    """Three of place, one of yaw, one of the gripper; positions and velocities as the state."""
+    """Three for position, one for yaw, one for the gripper; 41 positions and velocities in all."""
     robot = find_task(NAME).robot()
     assert (robot.action.kind, robot.stop.mode, robot.period) == ('velocity', 'zero', 0.05)
     assert robot.action.bounds[1].tolist() == [1] * 5
@@ -39,7 +39,7 @@ def test_its_contract_is_of_relative_motions_at_20_hz() -> None:
 
 
 def test_a_state_is_all_there_is_to_it(task: Task) -> None:
-    """From the same state the same motion, and the same image of it, whatever was before."""
+    """From the same state, motion and image are the same, whatever happened before."""
 
     def go_on() -> np.ndarray:
         for _ in range(10):
@@ -56,7 +56,7 @@ def test_a_state_is_all_there_is_to_it(task: Task) -> None:
 
 
 def test_its_data_carries_the_cube_and_a_goal_is_its_place(task: Task) -> None:
-    """In 150 steps by more than 10 cm, off the ground; a goal is reached within 4 cm."""
+    """Within 150 steps the cube moves over 10 cm and is lifted; a goal counts within 4 cm."""
     policy = CubePolicy(task.robot(), np.random.default_rng(0), task)
     policy._blind, policy._std = False, 0.1
     task.set_goal(task.state())

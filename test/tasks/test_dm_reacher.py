@@ -29,7 +29,7 @@ def task() -> Iterator[MujocoTask]:
 
 
 def test_it_moves_as_in_dm_control(task: MujocoTask) -> None:
-    """The same states from the same commands, one of which is a control step there."""
+    """The same commands give the same states; a step is a control step of dm_control."""
     theirs = suite.load('reacher', 'hard', task_kwargs={'random': 0})
     theirs.reset()
     assert theirs.control_timestep() == task.timestep == find_task('dm_reacher').robot().period
@@ -43,7 +43,7 @@ def test_it_moves_as_in_dm_control(task: MujocoTask) -> None:
 
 
 def test_only_the_arm_is_seen(task: MujocoTask) -> None:
-    """The target is not: images of one pose are equal, of two poses they differ at the arm."""
+    """The target is not: images of one pose are equal, those of two poses differ by the arm."""
     image = task.render()
     assert image.shape == (64, 64, 3)
     assert np.abs(image[0].astype(int) - image[-1]).max() < 20  # walls all around
@@ -58,7 +58,7 @@ def test_only_the_arm_is_seen(task: MujocoTask) -> None:
 
 
 def test_its_recordings_are_read(tmp_path: Path) -> None:
-    """50 frames a second, states beside them."""
+    """Recordings at 50 Hz are read with their states."""
     arguments = ['--episodes', '2', '--seconds', '2', '--camera-rate', '50']
     assert main(['collect', 'dm_reacher', '--out', str(tmp_path / 'bag'), *arguments]) == 0
     for episode in read_episodes([tmp_path / 'bag'], find_task('dm_reacher').robot(), 64):
@@ -67,7 +67,7 @@ def test_its_recordings_are_read(tmp_path: Path) -> None:
 
 
 def test_frames_are_whole_steps_apart_by_default(tmp_path: Path) -> None:
-    """Three steps of 20 ms: 20 frames a second are none."""
+    """The default is three steps of 20 ms: 20 Hz would not be a whole number of steps."""
     arguments = ['--episodes', '1', '--seconds', '3']
     assert main(['collect', 'dm_reacher', '--out', str(tmp_path / 'bag'), *arguments]) == 0
     (episode,) = read_episodes([tmp_path / 'bag'], find_task('dm_reacher').robot(), 64)

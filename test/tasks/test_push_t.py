@@ -30,14 +30,14 @@ def task() -> Iterator[Task]:
 
 
 def circle(task: Task, steps: int) -> None:
-    """Lead the agent round the middle, through the T."""
+    """Move the agent in a circle through the T."""
     for step in range(steps):
         angle = step / 8
         task.step(np.array([256 + 120 * np.cos(angle), 256 + 120 * np.sin(angle)]))
 
 
 def test_its_contract_is_of_positions_at_10_hz() -> None:
-    """In pixels of 512; the whole state of both bodies."""
+    """Positions are in pixels, up to 512; the state covers both bodies."""
     robot = find_task(NAME).robot()
     assert (robot.action.kind, robot.stop.mode, robot.period) == ('position', 'hold', 0.1)
     assert robot.action.high == (512.0, 512.0)
@@ -45,7 +45,7 @@ def test_its_contract_is_of_positions_at_10_hz() -> None:
 
 
 def test_a_state_is_all_there_is_to_it(task: Task) -> None:
-    """From the same state the same motion, and the same image of it, whatever was before."""
+    """From the same state, motion and image are the same, whatever happened before."""
     circle(task, 30)
     state, image = task.state(), task.render()
     assert np.abs(state[5:]).max() > 1  # it moves
@@ -63,7 +63,7 @@ def test_a_state_is_all_there_is_to_it(task: Task) -> None:
 
 
 def test_a_goal_is_reached_by_place_and_angle(task: Task) -> None:
-    """Within 20 pixels of both together, and 20 degrees, however often the T has turned."""
+    """A goal is reached within 20 px of both bodies together and 20 degrees, modulo full turns."""
     goal = task.state()
     task.set_goal(goal)
     assert task.reached()
@@ -79,7 +79,7 @@ def test_a_goal_is_reached_by_place_and_angle(task: Task) -> None:
 
 
 def test_its_data_moves_and_turns_the_t_and_keeps_it_on_the_plane(task: Task) -> None:
-    """In 25 steps by 45 px and 20 degrees, on average of 24 episodes."""
+    """In 25 steps the T moves by 45 px and turns by 20 degrees, averaged over 24 episodes."""
     policy = PushTPolicy(task.robot(), np.random.default_rng(0), task)
     moved, turned = [], []
     for _ in range(24):

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The command line in this process: to start another and import torch takes seconds."""
+"""Runs the command line in this process: a new one would import torch for seconds."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, reacher_contract: Contract)
 
 @pytest.fixture(scope='session')
 def exports(shared_folder: Path) -> Path:
-    """Return a folder of graphs that were exported before."""
+    """Return a folder that caches exported graphs."""
     folder = shared_folder / 'exports'
     folder.mkdir(exist_ok=True)
     return folder
@@ -41,7 +41,7 @@ def exports(shared_folder: Path) -> Path:
 
 @pytest.fixture
 def hasty(tmp_path: Path) -> Path:
-    """Return a planner preset that takes little time, for where goals do not matter."""
+    """Return a fast planner preset, for tests in which reaching goals does not matter."""
     path = tmp_path / 'hasty.yaml'
     sizes = 'samples: 32, iterations: 1, cold_samples: 32, cold_iterations: 1'
     path.write_text(f'/**/planner_node: {{ros__parameters: {{{sizes}}}}}')
@@ -56,13 +56,13 @@ def engine(bundle: Bundle) -> PointMass:
 
 @pytest.fixture
 def planner(bundle: Bundle, engine: PointMass) -> RecedingHorizonPlanner:
-    """Return a planner for it."""
+    """Return a planner for the point mass."""
     return RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, CONFIG)
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Return a clock that stands still [s]: the search reads it in the place of the real one."""
+    """Return a clock [s] that only the test advances; it replaces time.perf_counter."""
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr('time.perf_counter', lambda: clock.now)
     return clock

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Small Gymnasium environments: a point that is pushed over a plane, and ones that lack something.
+"""Small Gymnasium environments: a point pushed on a plane, and variants that lack something.
 
 Their ids are ``point_env:lewm/Point-v0`` and so on.
 """
@@ -17,7 +17,7 @@ PLANE = np.full((40, 60, 3), 220, dtype=np.uint8)
 
 
 class MutePoint(gymnasium.Env):
-    """Two forces move a point; nothing tells its state."""
+    """Two forces move a point; its state is not accessible."""
 
     metadata: ClassVar = {'render_modes': ['rgb_array'], 'render_fps': 20}
     observation_space = Box(-np.inf, np.inf, (4,))
@@ -48,7 +48,7 @@ class MutePoint(gymnasium.Env):
 
 
 class Point(MutePoint):
-    """Tells and takes its state, and says when a goal is reached."""
+    """Can get and set its state, and says when a goal is reached."""
 
     def get_state(self) -> np.ndarray:
         """Return position and velocity, (4,)."""
@@ -59,12 +59,12 @@ class Point(MutePoint):
         self._x = state.copy()
 
     def achieves(self, state: np.ndarray, goal: np.ndarray) -> bool:
-        """Within a tenth of the goal."""
+        """Whether the position is within 0.1 of the goal."""
         return bool(np.linalg.norm(state[:2] - goal[:2]) < 0.1)
 
 
 class Unjudged(MutePoint):
-    """Has an attribute ``state``, as classic control, and no criterion of success."""
+    """Has an attribute ``state``, as classic control environments, and no success criterion."""
 
     @property
     def state(self) -> tuple[float, ...]:
@@ -77,7 +77,7 @@ class Unjudged(MutePoint):
 
 
 class Visible(MutePoint):
-    """Calls its last image its state, as some do."""
+    """Has its last image as the attribute ``state``, as some environments do."""
 
     @property
     def state(self) -> np.ndarray:
@@ -92,7 +92,7 @@ class Clockless(Point):
 
 
 class Buttons(Point):
-    """Is driven by buttons."""
+    """Has a discrete action space."""
 
     action_space = Discrete(4)
 

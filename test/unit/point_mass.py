@@ -21,7 +21,7 @@ CONFIG = PlannerConfig(
 )
 REST = np.zeros(LATENT, dtype=np.float32)
 GOAL = np.array([0.6, -0.4, 0.0, 0.0], dtype=np.float32)
-#: Files of a bundle whose network is another thing than they say.
+#: Placeholder files of a bundle without a network.
 NO_NETWORK: dict[str, bytes | Path] = dict.fromkeys(FILES, b'-')
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Random checkpoints in the published layout, and the published function without our modules."""
+"""Random checkpoints in the published layout, and the published model without our modules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIZES = {'nano': (16, 2, 2), 'tiny': (192, 12, 3)}
 
 
 def config(size: str = 'nano') -> dict:
-    """Return the published config.json, or that of a very small network."""
+    """Return the published config.json, or one of a very small network."""
     width, nano = SIZES[size][0], size == 'nano'
     hidden = 24 if nano else 2048
     mlp = {'input_dim': width, 'output_dim': width, 'hidden_dim': hidden}
@@ -43,7 +43,7 @@ def config(size: str = 'nano') -> dict:
 
 
 def layout(data: dict) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor of a checkpoint, in the names of transformers 5."""
+    """Shape of every tensor of a checkpoint, by its name in transformers 5."""
     width, depth, _ = SIZES[data['encoder']['size']]
     p = data['predictor']
     patch, inner, mlp = data['encoder']['patch_size'], p['heads'] * p['dim_head'], p['mlp_dim']
@@ -94,7 +94,7 @@ def layout(data: dict) -> dict[str, tuple[int, ...]]:
 
 
 def checkpoint(data: dict) -> State:
-    """Return random weights in which every tensor matters, modulation and statistics too."""
+    """Return random weights with no trivial tensor, modulation and statistics included."""
     generator = torch.Generator().manual_seed(0)
     state = {}
     for name, shape in layout(data).items():
@@ -111,7 +111,7 @@ def checkpoint(data: dict) -> State:
 
 
 def older(state: State) -> State:
-    """Return the same checkpoint in the names of transformers 4."""
+    """Return the same checkpoint with the names of transformers 4."""
     names = {
         'encoder.layers.': 'encoder.encoder.layer.',
         'attention.q_proj': 'attention.attention.query',
@@ -130,7 +130,7 @@ def older(state: State) -> State:
 
 
 class Published:
-    """The published function written straight from the layout, without our modules."""
+    """The published model, written directly from the layout, without our modules."""
 
     def __init__(self, data: dict, state: State) -> None:
         self.data, self.state = data, state

@@ -1,10 +1,10 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Reads bags in a process of its own, and prints for each how it went and what it took.
+"""Reads bags in a separate process, and prints outcome, time and memory for each.
 
 Arguments: a contract, a sound bag to warm up with, and the bags. One line of JSON for each bag:
-path, seconds, megabytes above the idle process, frames, reasons. A process that crashes or hangs
-names the bag by the lines that it did print.
+path, seconds, megabytes above the idle process, frames, reasons. If the process crashes or hangs,
+the lines printed so far identify the bag.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def memory(key: str) -> float:
 
 
 def main() -> None:
-    """Read each bag under an alarm."""
+    """Read each bag with a timeout."""
     contract = Contract.load(sys.argv[1])
     list(read_episodes([sys.argv[2]], contract, 16))
     for path in sys.argv[3:]:
         signal.alarm(30)
-        Path('/proc/self/clear_refs').write_text('5')  # begins the peak anew
+        Path('/proc/self/clear_refs').write_text('5')  # resets the peak
         idle, start, report = memory('VmRSS'), time.monotonic(), ReadReport()
         try:
             for episode in read_episodes([path], contract, 16, report):

@@ -102,7 +102,7 @@ def episode(logged: int, number: int) -> Recorded:
 
 
 def noise(index: int, size: int = SIZE) -> np.ndarray:
-    """An image (size, size, 3) uint8 that no compression makes small, and no other equals."""
+    """An incompressible image (size, size, 3) uint8, different for each index."""
     return np.random.default_rng(index).integers(0, 256, (size, size, 3), dtype=np.uint8)
 
 
@@ -151,14 +151,14 @@ def record(kind: int, body: bytes) -> bytes:
 
 
 def text(value: str) -> bytes:
-    """Text with its length before it."""
+    """A string with a length prefix."""
     return struct.pack('<I', len(value)) + value.encode()
 
 
 def chunk(
     records: bytes, compression: str = '', size: int | None = None, crc: bool = True
 ) -> bytes:
-    """A chunk record; ``size`` is what it claims to become [bytes]."""
+    """A chunk record; ``size`` is the uncompressed size that it claims [bytes]."""
     pack = {'': bytes, 'zstd': zstandard.compress, 'lz4': lz4.frame.compress}[compression]
     packed = pack(records)
     size = len(records) if size is None else size
@@ -219,7 +219,7 @@ def write_mcap(
 
 
 def assert_equal(found: list[Any], expected: list[Any]) -> None:
-    """Episodes are the same to the bit."""
+    """Assert that episodes are bitwise equal."""
     assert [len(e.stamps) for e in found] == [len(e.stamps) for e in expected]
     for one, other in zip(found, expected):
         for name in ('stamps', 'images', 'action_stamps', 'actions', 'states'):

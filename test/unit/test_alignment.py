@@ -1,11 +1,10 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Frames and commands meet at the right time: shown with images that integrate the commands.
+"""Frames and commands are time-aligned, shown with images that integrate the commands.
 
-The image of these recordings is the integral of the command that the robot held until then,
-to 16 bits. So for every training window the commands that the model is given, averaged over the
-block, must be the change that is seen between its frames. The same check has to fail for each
-way of getting the alignment wrong.
+The image of these recordings is the integral of the held command, to 16 bits. So for every training
+window, the commands given to the model, averaged over a block, must equal the change seen between
+its frames. The same check must fail for each kind of misalignment.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from lewm_ros.training import windows
 
 MS = 1_000_000
 PARTS = 5
-#: One step of the image, and what is still rounding: two frames of half a step each.
+#: One step of the image, and the rounding error of two frames, half a step each.
 STEP = 12.0 / 65535
 ROUNDING = 1.01 * STEP
 
@@ -69,10 +68,11 @@ def positions(images: np.ndarray) -> np.ndarray:
 def integrating(
     seed: int, delay: int = 0, stamped: bool = False, jitter: int = 0, latency: int = 0
 ) -> list[Recorded]:
-    """A recording of 12 s: commands at 20 Hz beside the frames' grid, frames that integrate them.
+    """A recording of 12 s: commands at 20 Hz, off the frames' grid, and frames that integrate them.
 
-    Commands take effect ``delay`` [ns] after they are logged, or at their stamps, which are
-    then logged late. Frames are taken at their stamps and logged ``latency`` [ns] later.
+    Commands take effect ``delay`` [ns] after they are logged. Stamped commands take effect at their
+    stamps and are logged late. Frames are captured at their stamps and logged ``latency`` [ns]
+    later.
     """
     rng = np.random.default_rng(seed)
     ticks = NS_PER_S + FRAME * np.arange(240) + 13 * MS
@@ -92,7 +92,7 @@ def integrating(
 
 
 def robot(contract, delay=0.0, stamped=False):
-    """The contract of such a robot."""
+    """The contract of the robot in these recordings."""
     action = replace(contract.action, delay=delay)
     if stamped:
         kind, fields = 'geometry_msgs/msg/TwistStamped', ('twist.linear.x', 'twist.angular.z')
@@ -101,9 +101,10 @@ def robot(contract, delay=0.0, stamped=False):
 
 
 def worst(folder, contract) -> float:
-    """Largest difference between what windows say was done and what is seen, as training reads.
+    """Largest difference between the motion that windows command and the motion that is seen.
 
-    Over the whole blocks of all windows, and over their parts where frames lie on the parts.
+    Windows are read as training reads them. The check covers the whole blocks of all windows, and
+    also the parts of blocks if frames lie on the part boundaries.
     """
     found = windows.load_windows([folder / 'bag'], contract, 8, 2, PARTS, folder / 'cache')
     assert len(found.frames) > 200
@@ -128,14 +129,20 @@ def worst(folder, contract) -> float:
 def test_windows_hold_what_was_done_between_their_frames(
     tmp_path, reacher_contract, storage, jitter, delay, stamped
 ):
-    """Stamped and unstamped commands, with and without delay, frames logged 40 ms late."""
+    """Window commands match the image motion, stamped or not, with and without delay.
+
+    Frames are logged 40 ms late.
+    """
     write(tmp_path / 'bag', integrating(1, delay, stamped, jitter, latency=40 * MS), storage)
     contract = robot(reacher_contract, 0.0 if stamped else delay / NS_PER_S, stamped)
     assert worst(tmp_path, contract) < ROUNDING
 
 
 def test_frames_late_doubled_and_unstamped_change_nothing(tmp_path, reacher_contract):
-    """Every fifth frame comes three frames late, every seventh twice, some have no stamp."""
+    """Late, duplicate and unstamped frames leave the alignment unchanged.
+
+    Every fifth frame is logged three periods late, every seventh twice, and some have no stamp.
+    """
     messages = integrating(2)
     for index, item in enumerate([m for m in messages if m.type.endswith('Image')]):
         if index % 5 == 0:
@@ -155,33 +162,33 @@ def test_frames_late_doubled_and_unstamped_change_nothing(tmp_path, reacher_cont
 
 
 def tick_start_hold(stamps, values, frames, parts, hold=None):
-    """Wrong: the command that is held when each part begins."""
+    """Wrong: takes the command held at the start of each part."""
     edges = block_edges(frames[..., :-1], frames[..., 1:], parts)
     index = np.clip(np.searchsorted(stamps, edges[..., :-1], side='right') - 1, 0, None)
     return values[index].reshape(*edges.shape[:-1], -1)
 
 
 def one_command_off(stamps, values, frames, parts, hold=None):
-    """Wrong: each command counts from the stamp of the next one on."""
+    """Wrong: each command takes effect at the stamp of the next one."""
     edges = block_edges(frames[..., :-1], frames[..., 1:], parts)
     return held_average(stamps[1:], values[:-1], edges).reshape(*edges.shape[:-1], -1)
 
 
 def one_tick_off(stamps, values, frames, parts, hold=None):
-    """Wrong: the blocks begin and end a tick later than the frames."""
+    """Wrong: the blocks begin and end one tick after the frames."""
     edges = block_edges(frames[..., :-1], frames[..., 1:], parts) + FRAME
     return held_average(stamps, values, edges).reshape(*edges.shape[:-1], -1)
 
 
 def one_block_off(stamps, values, frames, parts, hold=None):
-    """Wrong: the block that enters a frame stands for the one that leaves it."""
+    """Wrong: a frame gets the block before it instead of the block after it."""
     edges = block_edges(frames[..., :-1], frames[..., 1:], parts)
     edges = edges - (frames[..., 1:] - frames[..., :-1])[..., None]
     return held_average(stamps, values, edges).reshape(*edges.shape[:-1], -1)
 
 
 def parts_reversed(stamps, values, frames, parts, hold=None):
-    """Wrong: the parts of a block in the other order."""
+    """Wrong: the parts of a block are in reverse order."""
     edges = block_edges(frames[..., :-1], frames[..., 1:], parts)
     averages = held_average(stamps, values, edges)[..., ::-1, :]
     return averages.reshape(*edges.shape[:-1], -1)
@@ -192,7 +199,7 @@ WRONG = [tick_start_hold, one_command_off, one_tick_off, one_block_off, parts_re
 
 @pytest.mark.parametrize('wrong', WRONG, ids=lambda f: f.__name__)
 def test_a_wrong_alignment_would_be_noticed(tmp_path, reacher_contract, monkeypatch, wrong):
-    """The check above fails, by far, for each wrong way to cut commands into blocks."""
+    """The check above fails by a wide margin for each wrong way to cut commands into blocks."""
     write(tmp_path / 'bag', integrating(3))
     monkeypatch.setattr(bags, 'block_actions', wrong)
     assert worst(tmp_path, reacher_contract) > 30 * ROUNDING
@@ -200,7 +207,7 @@ def test_a_wrong_alignment_would_be_noticed(tmp_path, reacher_contract, monkeypa
 
 @pytest.mark.parametrize('error', [-10, 5, 20, 50])
 def test_a_delay_that_is_off_would_be_noticed(tmp_path, reacher_contract, error):
-    """By [ms], of a true delay of 30 ms: even 5 ms are seen."""
+    """The check fails if the contract's delay is off by 5 ms or more (true delay: 30 ms)."""
     write(tmp_path / 'bag', integrating(4, delay=30 * MS))
     assert worst(tmp_path, robot(reacher_contract, 0.030)) < ROUNDING
     assert worst(tmp_path, robot(reacher_contract, 0.030 + error / 1000)) > 10 * ROUNDING
@@ -210,7 +217,7 @@ def test_a_delay_that_is_off_would_be_noticed(tmp_path, reacher_contract, error)
 def test_log_times_instead_of_stamps_would_be_noticed(
     tmp_path, reacher_contract, monkeypatch, stamped
 ):
-    """Of frames that are logged 20 ms late, or of stamped commands that are."""
+    """The check fails if log times replace stamps, for late frames and late stamped commands."""
     write(tmp_path / 'bag', integrating(5, 0, stamped, latency=20 * MS))
     monkeypatch.setattr(
         bags.Stamps, 'read', lambda stamps, message, logged, topic, source, delay=0: logged + delay
@@ -222,7 +229,7 @@ def test_log_times_instead_of_stamps_would_be_noticed(
 
 
 def filmed(stamps: list[int], logged: list[int] | None = None) -> list[Recorded]:
-    """Frames of noise, their commands a millisecond before, in the order of the list."""
+    """Frames of noise in the order of the list, each with a command a millisecond earlier."""
     messages = []
     for index, stamp in enumerate(stamps):
         at = stamp if logged is None else logged[index]
@@ -232,12 +239,12 @@ def filmed(stamps: list[int], logged: list[int] | None = None) -> list[Recorded]
 
 
 def grid(count: int, start: float = 1.0) -> list[int]:
-    """Stamps [ns] of frames at 20 Hz from ``start`` [s] on."""
+    """Stamps [ns] of ``count`` frames at 20 Hz, starting at ``start`` [s]."""
     return (round(start * NS_PER_S) + FRAME * np.arange(count)).tolist()
 
 
 def lengths(folder, messages, contract) -> tuple[list[int], ReadReport]:
-    """Frames of each episode of a recording."""
+    """Number of frames in each episode of a recording, and the read report."""
     report = ReadReport()
     bag = write(folder / 'bag', messages)
     found = list(read_episodes([bag], contract, 16, report))
@@ -248,13 +255,13 @@ def lengths(folder, messages, contract) -> tuple[list[int], ReadReport]:
 
 @pytest.mark.parametrize(('pause', 'expected'), [(0.95, [12]), (1.05, [5, 7])])
 def test_a_pause_of_more_than_a_second_cuts(tmp_path, reacher_contract, pause, expected):
-    """A second of missing frames is a hole that windows avoid; more is another episode."""
+    """A gap of more than a second starts a new episode; a shorter one does not."""
     stamps = [*grid(5), *grid(7, 1.2 + pause)]
     assert lengths(tmp_path, filmed(stamps), reacher_contract)[0] == expected
 
 
 def test_a_command_is_held_over_a_pause(tmp_path, reacher_contract):
-    """A base that was told once to drive still does when frames come again."""
+    """The last command before a pause is still held in the episode after it."""
     stamps = [*grid(5), *grid(7, 5.0)]
     messages = [command(NS_PER_S - 1, 0.7, 0), *(frame(s, noise(s % 99)) for s in stamps)]
     bag = write(tmp_path / 'bag', messages)
@@ -265,7 +272,10 @@ def test_a_command_is_held_over_a_pause(tmp_path, reacher_contract):
 
 @pytest.mark.parametrize('back', [0.4, 0.425, 3.0, 60.0])
 def test_a_clock_that_is_set_back_cuts(tmp_path, reacher_contract, back):
-    """By little or much, onto old stamps or between them: no frame is mixed or lost."""
+    """A backward clock jump starts a new episode; no frame is mixed up or lost.
+
+    The jump is small or large, onto old stamps or between them.
+    """
     stamps = [*grid(20, 100.0), *grid(20, 101.0 - back)]
     logged = grid(40, 100.0)
     found, report = lengths(tmp_path, filmed(stamps, logged), reacher_contract)
@@ -274,13 +284,13 @@ def test_a_clock_that_is_set_back_cuts(tmp_path, reacher_contract, back):
 
 
 def test_a_clock_that_jumps_ahead_cuts(tmp_path, reacher_contract):
-    """Log time goes on evenly."""
+    """A forward clock jump starts a new episode, although log times advance evenly."""
     stamps = [*grid(20, 100.0), *grid(20, 160.0)]
     assert lengths(tmp_path, filmed(stamps, grid(40, 100.0)), reacher_contract)[0] == [20, 20]
 
 
 def test_the_episode_topic_cuts_and_carries_nothing_over(tmp_path, reacher_contract):
-    """A reset without a pause; the command of before it says nothing about after it."""
+    """A new episode number starts an episode and carries over no command from the last one."""
     messages = filmed(grid(12))
 
     third = NS_PER_S + 3 * FRAME
@@ -293,7 +303,10 @@ def test_the_episode_topic_cuts_and_carries_nothing_over(tmp_path, reacher_contr
 
 
 def test_what_lies_outside_of_the_episodes_is_left_out(tmp_path, reacher_contract):
-    """A recorder runs on while somebody puts things back: 0 is no episode."""
+    """Frames and commands between episodes (number 0) are left out.
+
+    The recorder keeps running while somebody resets the scene.
+    """
     starts = {2: 1, 5: 0, 7: 0, 8: 2}
     messages = [episode(NS_PER_S + i * FRAME - 2 * MS, n) for i, n in starts.items()]
     messages = sorted(messages + filmed(grid(12)), key=lambda m: m.logged)
@@ -307,7 +320,7 @@ def test_what_lies_outside_of_the_episodes_is_left_out(tmp_path, reacher_contrac
 
 
 def test_an_episode_topic_without_messages_says_nothing(tmp_path, reacher_contract):
-    """It was recorded, but nobody announced episodes."""
+    """An episode topic without messages does not split the recording."""
     bag = write(tmp_path / 'bag', [episode(1, 1), *filmed(grid(12))], SQLITE3)
     with sqlite3.connect(bag / 'bag.db3') as database:
         database.execute('DELETE FROM messages WHERE id = 1')
@@ -317,7 +330,7 @@ def test_an_episode_topic_without_messages_says_nothing(tmp_path, reacher_contra
 
 
 def test_a_frozen_stamp_is_one_frame(tmp_path, reacher_contract):
-    """A driver that repeats its last frame for two seconds."""
+    """Frames that repeat one stamp for two seconds count as one; the others are refused."""
     stamps = [*grid(5), *[NS_PER_S + 4 * FRAME] * 40, *grid(5, 3.3)]
     found, report = lengths(tmp_path, filmed(stamps, grid(50)), reacher_contract)
     assert found == [5, 5]

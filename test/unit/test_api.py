@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The public API: what it reads, what it refuses. That it is the nodes: test_loop_parity.py."""
+"""The public API: what it reads and rejects. Parity with the nodes: test_loop_parity.py."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def preset(tmp_path: Path):
     ['lewm/planner_node', '/lewm/planner_node', '/**/planner_node', '/*/planner_node', '/**'],
 )
 def test_a_preset_may_name_the_planner_as_ros_does(preset, node: str) -> None:
-    """By any pattern that matches the node."""
+    """A preset may name planner_node by any pattern that matches the node."""
     path = preset(f'{node}:\n  ros__parameters: {{samples: 32, horizon: 4}}\n')
     config = planner_config(path, seed=3)
     assert (config.samples, config.horizon, config.seed) == (32, 4, 3)
 
 
 def test_later_sections_win_and_other_nodes_do_not_count(preset) -> None:
-    """As in ROS."""
+    """Later sections override earlier ones, and other nodes' sections are ignored, as in ROS 2."""
     path = preset(
         '/**: {ros__parameters: {samples: 8, elites: 6, alpha: 0.05}}\n'
         '/*/planner_node: {ros__parameters: {samples: 32, goal_tolerance: 0.2}}\n'
@@ -73,13 +73,13 @@ def test_later_sections_win_and_other_nodes_do_not_count(preset) -> None:
     ],
 )
 def test_a_wrong_preset_is_refused_by_name(preset, text: str, says: str) -> None:
-    """A misspelt key, a value that makes no sense, no node."""
+    """A misspelt key, an invalid value or a missing node name is rejected by name."""
     with pytest.raises(ConfigError, match=says):
         planner_config(preset(text))
 
 
 def test_the_front_door_is_imported_when_it_is_used() -> None:
-    """Importing the package loads nothing; names that it lacks are an AttributeError."""
+    """Importing the package loads no numpy, torch or rclpy; unknown names are no attributes."""
     code = (
         'import sys, lewm_ros; print("numpy" in sys.modules, hasattr(lewm_ros, "Robot"),'
         'lewm_ros.Policy.__name__, lewm_ros.SurpriseMonitor.__name__, "torch" in sys.modules,'
@@ -92,7 +92,7 @@ def test_the_front_door_is_imported_when_it_is_used() -> None:
 
 
 def test_a_policy_keeps_its_deadline_with_a_clock(calibrated: Bundle) -> None:
-    """With a steady clock a plan that has no time is one iteration; without, all of them."""
+    """With a clock, a plan without time budget runs one iteration; without a clock, more."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (60, 32, 32, 3), np.uint8)
     found = []
@@ -109,7 +109,10 @@ def test_a_policy_keeps_its_deadline_with_a_clock(calibrated: Bundle) -> None:
 
 
 def test_a_goal_set_long_after_the_last_frame_moves_nothing(calibrated: Bundle) -> None:
-    """The plan on that frame lies in the past: it is not played, and the reason is kept."""
+    """A goal set long after the last frame does not move the robot.
+
+    The plan from that frame lies in the past: it is rejected, and the reason is kept.
+    """
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (20, 32, 32, 3), np.uint8)
     policy = lewm_ros.Policy.load(calibrated.path)
@@ -122,7 +125,7 @@ def test_a_goal_set_long_after_the_last_frame_moves_nothing(calibrated: Bundle) 
 
 
 def test_a_goal_is_given_up_after_its_timeout(calibrated: Bundle) -> None:
-    """As by planner_node; then there are no plans."""
+    """A goal is given up after its timeout, and no plans follow, as in planner_node."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (60, 32, 32, 3), np.uint8)
     policy = lewm_ros.Policy.load(calibrated.path)
@@ -138,7 +141,7 @@ def test_a_goal_is_given_up_after_its_timeout(calibrated: Bundle) -> None:
 
 
 def test_a_monitor_sees_a_teleport() -> None:
-    """An event opens at the first frame that shows it; no image, no event before."""
+    """A teleport opens an event within three frames, and no event is open before it."""
     monitor = lewm_ros.SurpriseMonitor.load('reacher')
     task = make_task('reacher', 64, seed=2)
     try:
@@ -160,6 +163,6 @@ def test_a_monitor_sees_a_teleport() -> None:
 
 
 def test_a_monitor_needs_thresholds(tiny_bundle: Bundle) -> None:
-    """The command that makes them is named."""
+    """A bundle without thresholds is rejected with the command that makes them."""
     with pytest.raises(CalibrationError, match='lewm calibrate'):
         lewm_ros.SurpriseMonitor.load(tiny_bundle.path)

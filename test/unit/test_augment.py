@@ -28,7 +28,7 @@ def image() -> np.ndarray:
 
 
 def test_greys_and_shapes_stay_and_every_frame_has_colours_of_its_own(image):
-    """Windows (b, F) of one image: no two frames alike where it has colours."""
+    """Jitter keeps greys and shapes, and gives every frame of windows (b, F) its own colours."""
     torch.manual_seed(0)
     pixels = torch.from_numpy(normalise(np.broadcast_to(image, (8, 4, *image.shape)).copy()))
     before, after = shown(pixels), shown(jitter_colours(pixels, 0.5))
@@ -43,7 +43,7 @@ def test_greys_and_shapes_stay_and_every_frame_has_colours_of_its_own(image):
 
 
 def test_strength_is_how_far_colours_go():
-    """Twice the strength, twice as far, as long as nothing is clipped; none, not at all."""
+    """The colour change is proportional to the strength unless clipped; at 0 there is none."""
     pixels = torch.from_numpy(normalise(np.full((64, 4, 4, 3), (140, 120, 110), np.uint8)))
 
     def change(strength: float) -> torch.Tensor:
@@ -54,6 +54,6 @@ def test_strength_is_how_far_colours_go():
     torch.testing.assert_close(change(0.4), 2 * change(0.2), rtol=1e-4, atol=1e-5)
     colour = torch.tensor([140, 120, 110]) / 255
     spread = (change(0.4)[:, :, 0, 0] * torch.from_numpy(STD)).square().mean().sqrt()
-    # Weights of standard deviation s, s uniform in [0, 0.4], without their mean over the row.
+    # Weights of standard deviation s, s uniform in [0, 0.4], minus their mean over the row.
     expected = 0.4 / np.sqrt(3) * (colour - colour.mean()).norm()
     assert 0.8 < spread / expected < 1.25

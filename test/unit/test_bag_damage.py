@@ -1,8 +1,8 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Cut, damaged and hostile bags: what is whole is read, what is not is counted or refused.
+"""Cut, damaged and hostile bags: intact data is read, the rest is counted or rejected.
 
-LEWM_DAMAGE_CASES sets how many cuts and how many damaged copies of each kind of bag are tried.
+LEWM_DAMAGE_CASES sets how many damaged copies each test tries.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ IMAGE = 'sensor_msgs/msg/Image'
 
 
 def damage(sound: bytes, rng: np.random.Generator, cut: bool) -> bytes:
-    """A copy that ends anywhere, or in which up to 20 bits, or a run of bytes, have turned."""
+    """A copy that is truncated, or has up to 20 flipped bits and perhaps a run of random bytes."""
     if cut:
         return sound[: rng.integers(len(sound))]
     data = bytearray(sound)
@@ -62,7 +62,7 @@ def damage(sound: bytes, rng: np.random.Generator, cut: bool) -> bytes:
 
 
 def read_apart(paths: list[Path], sound: Path) -> list[dict]:
-    """Read bags in one other process; how each went."""
+    """Read bags in one separate process; return a result for each."""
     contract = ROOT / 'config' / 'robots' / 'reacher.yaml'
     script = Path(__file__).with_name('reading_child.py')
     done = subprocess.run(
@@ -80,7 +80,7 @@ def read_apart(paths: list[Path], sound: Path) -> list[dict]:
 
 
 def assert_bounded(results: list[dict]) -> None:
-    """No bag takes long, or more than 64 MB plus twice itself above the idle process."""
+    """No bag takes 10 s, or more than 64 MB plus twice its size above the idle process."""
     for done in results:
         size = os.path.getsize(done['path']) / 1e6
         assert done['seconds'] < 10, done
@@ -89,7 +89,7 @@ def assert_bounded(results: list[dict]) -> None:
 
 @pytest.fixture(scope='module')
 def sound_bags(tmp_path_factory):
-    """One recording in every form, as single files."""
+    """One recording in every storage format and compression, as single files."""
     folder = tmp_path_factory.mktemp('sound')
     messages = drive(40, 3)
     write_mcap(folder / 'chunks.mcap', messages)
@@ -107,7 +107,7 @@ def sound_bags(tmp_path_factory):
 
 @pytest.mark.parametrize('cut', [True, False], ids=['cut', 'flipped'])
 def test_any_damage_is_read_or_refused_with_a_reason(tmp_path, sound_bags, cut):
-    """No crash, no hang, no flood of memory, and a reason for everything that is missing."""
+    """Damage never causes a crash, a hang or high memory use; missing data has a reason."""
     rng = np.random.default_rng(cut)
     paths = []
     for index in range(CASES):
@@ -118,7 +118,7 @@ def test_any_damage_is_read_or_refused_with_a_reason(tmp_path, sound_bags, cut):
     assert_bounded(results)
     for done in results:
         assert all(reason.strip() for reason in done['reasons'])
-        # Bits that turn in images without a CRC are seen by nobody; missing ones are.
+        # Without a CRC, flipped bits in images go unnoticed; missing frames do not.
         assert done['frames'] == 120 or done['reasons'], done
     outcomes = Counter('read' if r['frames'] == 120 else 'in part' for r in results if r['frames'])
     outcomes['refused'] = sum(not r['frames'] for r in results)
@@ -127,7 +127,7 @@ def test_any_damage_is_read_or_refused_with_a_reason(tmp_path, sound_bags, cut):
 
 
 def chunk_ends(data: bytes) -> list[tuple[int, int]]:
-    """First and last byte + 1 of each chunk of a sound MCAP file."""
+    """Start and end (exclusive) of each chunk of an intact MCAP file [bytes]."""
     found, at = [], len(MAGIC)
     while True:
         kind, length = struct.unpack_from('<BQ', data, at)
@@ -143,7 +143,7 @@ def chunk_ends(data: bytes) -> list[tuple[int, int]]:
 def test_every_whole_chunk_is_recovered_and_nothing_else(
     tmp_path, reacher_contract, compression, cut
 ):
-    """Frames of the chunks that damage spared come back to the bit; of others, none."""
+    """Frames of undamaged chunks are recovered bit for bit, and no frame of a damaged chunk."""
     path = tmp_path / 'bag.mcap'
     chunks = write_mcap(path, drive(40, 3), compression)
     sound = path.read_bytes()
@@ -153,13 +153,13 @@ def test_every_whole_chunk_is_recovered_and_nothing_else(
     for _ in range(CASES):
         damaged = damage(sound, rng, cut)
         path.write_bytes(damaged)
-        # The kind and the times of a chunk are not needed.
+        # A chunk can be read without its opcode and its times.
         whole = [
             damaged[a + 1 : a + 9] + damaged[a + 25 : b] == sound[a + 1 : a + 9] + sound[a + 25 : b]
             for a, b in places
         ]
         if not whole[0] and damaged[places[-1][1] :] != sound[places[-1][1] :]:
-            continue  # both places that describe the channels are gone
+            continue  # both copies of the channel records are damaged
         wanted = {
             m.logged for spared, part in zip(whole, chunks) if spared for m in part
             if m.type == IMAGE
@@ -186,7 +186,7 @@ def test_every_whole_chunk_is_recovered_and_nothing_else(
 
 
 def test_a_lost_head_costs_its_chunk_only(tmp_path, reacher_contract):
-    """Any byte of a chunk's head or of an index may be wrong: reading goes on behind it."""
+    """A wrong byte in a chunk header or an index costs at most that chunk; reading continues."""
     path = tmp_path / 'bag.mcap'
     chunks = write_mcap(path, drive(30, 1))
     sound = path.read_bytes()
@@ -207,7 +207,10 @@ def test_a_lost_head_costs_its_chunk_only(tmp_path, reacher_contract):
     ids=['length', 'kind'],
 )
 def test_a_damaged_record_is_counted_without_a_crc_too(tmp_path, at, lost, reason):
-    """rosbags writes no CRC. A wrong length hides the rest of a chunk, a wrong kind one message."""
+    """A damaged record is counted even without a CRC, as in bags from rosbags.
+
+    A wrong length hides the rest of the chunk, a wrong opcode one message.
+    """
     path = tmp_path / 'bag.mcap'
     chunks = write_mcap(path, drive(30, 1), '', crc=False)
     data = bytearray(path.read_bytes())
@@ -226,7 +229,7 @@ def test_a_damaged_record_is_counted_without_a_crc_too(tmp_path, at, lost, reaso
 
 
 def bombs() -> dict[str, bytes]:
-    """Files of a few kilobytes that would become hundreds of megabytes."""
+    """Files of a few kilobytes that would expand to hundreds of megabytes."""
     many = bytes(300 << 20)
     unsaid = zstandard.ZstdCompressor(write_content_size=False).compress(many)
     packed = {'zstd': zstandard.compress(many), 'lz4': lz4.frame.compress(many)}
@@ -252,7 +255,10 @@ def bombs() -> dict[str, bytes]:
 
 
 def test_what_claims_to_become_huge_is_refused_before_memory_is_taken(tmp_path, sound_bags):
-    """In chunks of either compression, in records, and in compressed messages."""
+    """Data that claims a huge size is rejected before memory is allocated.
+
+    It lies in chunks of either compression, in records, or in compressed messages.
+    """
     paths = []
     for name, data in bombs().items():
         paths.append(tmp_path / f'{name.replace(" ", "_")}.mcap')
@@ -270,7 +276,7 @@ def test_what_claims_to_become_huge_is_refused_before_memory_is_taken(tmp_path, 
 
 
 def test_a_large_image_that_compresses_well_is_no_bomb(tmp_path, reacher_contract):
-    """A black 4K frame: 25 MB out of 25 kB."""
+    """A black 4K frame, 25 MB compressed to 25 kB, is read: it is no decompression bomb."""
     black = np.zeros((2160, 3840, 3), dtype=np.uint8)
     assert black.nbytes < ROOM
     path = tmp_path / 'bag.mcap'
@@ -283,14 +289,14 @@ def test_a_large_image_that_compresses_well_is_no_bomb(tmp_path, reacher_contrac
 @pytest.mark.parametrize('name', ['bag.mcap', 'bag.db3', 'bag.mcap.zstd', 'bag.db3.zstd'])
 @pytest.mark.parametrize('data', [b'', b'x', bytes(5000), b'SQLite format 3\0', MAGIC * 20])
 def test_what_is_no_bag_is_refused_by_name(tmp_path, reacher_contract, name, data):
-    """Files of the right name with anything in them."""
+    """A file with a bag's extension but other content is rejected by name."""
     (tmp_path / name).write_bytes(data)
     with pytest.raises(BagError, match=rf'{name}: cannot be read as rosbag2 \(.+\)'):
         list(read_episodes([tmp_path / name], reacher_contract, 16))
 
 
 def test_random_bytes_are_no_message(reacher_contract, tmp_path):
-    """Damaged messages in a sound file are counted, and nothing else happens."""
+    """Undecodable messages in an intact file are counted and affect nothing else."""
     rng = np.random.default_rng(3)
     messages = drive(10, 1)
     sizes = [*accumulate(rng.integers(1, 9, 60).tolist())]

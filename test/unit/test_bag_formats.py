@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Every form that rosbag2 gives a recording holds the same episodes."""
+"""Every format in which rosbag2 stores a recording holds the same episodes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ MESSAGE, FILE = CompressionMode.MESSAGE, CompressionMode.FILE
 
 
 def read(paths, contract, size=16):
-    """Episodes of some bags, and what the reader met."""
+    """Episodes of some bags, and the read report."""
     report = ReadReport()
     paths = paths if isinstance(paths, list) else [paths]
     return list(read_episodes(paths, contract, size, report)), report
@@ -78,7 +78,7 @@ def expected(plain, reacher_contract):
 def test_every_storage_and_compression_gives_the_same(
     tmp_path, reacher_contract, expected, storage, compression, metadata
 ):
-    """Also where metadata.yaml is missing: the files themselves say what they are."""
+    """Every storage and compression holds the same episodes, with and without metadata.yaml."""
     bag = write(tmp_path / 'bag', drive(), storage, compression)
     if not metadata:
         (bag / 'metadata.yaml').unlink()
@@ -90,7 +90,7 @@ def test_every_storage_and_compression_gives_the_same(
 @pytest.mark.parametrize('storage', [MCAP, SQLITE3])
 @pytest.mark.parametrize('compression', [NONE, FILE])
 def test_a_single_file_is_a_bag(tmp_path, reacher_contract, expected, storage, compression):
-    """Named directly, away from its folder."""
+    """A single bag file can be read by its own name, outside its folder."""
     bag = write(tmp_path / 'bag', drive(), storage, compression)
     (file,) = (p for p in bag.iterdir() if p.name != 'metadata.yaml')
     alone = shutil.move(file, tmp_path / file.name)
@@ -100,9 +100,9 @@ def test_a_single_file_is_a_bag(tmp_path, reacher_contract, expected, storage, c
 @pytest.mark.parametrize('storage', [MCAP, SQLITE3])
 @pytest.mark.parametrize('order', ['metadata', 'name', 'killed'])
 def test_a_split_bag_is_one_recording(tmp_path, reacher_contract, expected, storage, order):
-    """Twelve pieces, in the order of metadata.yaml, or in that of their numbers: 10 after 9.
+    """A split bag is one recording, in the order of metadata.yaml or of the numbers (10 after 9).
 
-    A recorder that was killed has not named its last piece yet.
+    A killed recorder has not listed its last file in metadata.yaml yet.
     """
     whole, pieces, messages = tmp_path / 'bag', 12, drive()
     whole.mkdir()
@@ -112,7 +112,7 @@ def test_a_split_bag_is_one_recording(tmp_path, reacher_contract, expected, stor
         piece = write(tmp_path / f'piece_{index}', part, storage)
         (file,) = (p for p in piece.iterdir() if p.name != 'metadata.yaml')
         number = pieces - index if order == 'metadata' else index
-        names.append(f'bag/bag_{number}{file.suffix}')  # as Foxy wrote it, with the folder
+        names.append(f'bag/bag_{number}{file.suffix}')  # as Foxy wrote it, with the folder name
         file.rename(tmp_path / names[-1])
     if order != 'name':
         names = names[:-1] if order == 'killed' else names
@@ -122,7 +122,7 @@ def test_a_split_bag_is_one_recording(tmp_path, reacher_contract, expected, stor
 
 
 def test_a_file_that_metadata_names_must_be_there(tmp_path, plain, reacher_contract):
-    """Half of a split bag is not quietly taken for the whole."""
+    """A bag that lacks a file listed in metadata.yaml is rejected, not read in part."""
     bag = shutil.copytree(plain, tmp_path / 'bag')
     (bag / 'bag.mcap').rename(bag / 'other.mcap')
     with pytest.raises(BagError, match=r'metadata.yaml lists bag.mcap, which is missing'):
@@ -131,14 +131,14 @@ def test_a_file_that_metadata_names_must_be_there(tmp_path, plain, reacher_contr
 
 @pytest.mark.parametrize('text', ['', '[', 'a: b', '- 1', 'rosbag2_bagfile_information: 3'])
 def test_useless_metadata_is_as_good_as_none(tmp_path, plain, reacher_contract, expected, text):
-    """A recorder that was killed may leave anything."""
+    """A broken metadata.yaml, as a killed recorder may leave it, is ignored."""
     bag = shutil.copytree(plain, tmp_path / 'bag')
     (bag / 'metadata.yaml').write_text(text)
     assert_equal(read(bag, reacher_contract)[0], expected)
 
 
 def test_a_folder_of_bags_counts_as_its_bags(tmp_path, plain, reacher_contract, expected):
-    """Several at once, nested, in order of name; one that is named twice counts once."""
+    """Nested folders of bags are read in natural order; a bag that is named twice counts once."""
     folder = tmp_path / 'day'
     for name in ('run_10', 'run_9', 'later/run_1'):
         shutil.copytree(plain, folder / name)
@@ -157,7 +157,7 @@ def test_a_folder_of_bags_counts_as_its_bags(tmp_path, plain, reacher_contract, 
 
 
 def test_type_names_of_the_first_distributions_are_understood(tmp_path, reacher_contract, expected):
-    """sensor_msgs/Image is sensor_msgs/msg/Image."""
+    """The type name of the first ROS 2 distributions, sensor_msgs/Image, is understood."""
     bag = write(tmp_path / 'bag', drive(), SQLITE3)
     with sqlite3.connect(bag / 'bag.db3') as database:
         database.execute("UPDATE topics SET type = replace(type, '/msg/', '/')")
@@ -166,7 +166,7 @@ def test_type_names_of_the_first_distributions_are_understood(tmp_path, reacher_
 
 
 def test_a_journal_that_was_not_written_back_is_read(tmp_path, reacher_contract, expected):
-    """rosbag2's resilient profile: a recorder that was killed leaves messages in bag.db3-wal."""
+    """Messages in bag.db3-wal, left by a killed recorder with the resilient profile, are read."""
     bag = write(tmp_path / 'bag', drive(), SQLITE3)
     copy = tmp_path / 'copy'
     copy.mkdir()
@@ -178,7 +178,7 @@ def test_a_journal_that_was_not_written_back_is_read(tmp_path, reacher_contract,
     database.execute('PRAGMA wal_checkpoint(TRUNCATE)')
     database.executemany('INSERT INTO messages VALUES (?, ?, ?, ?)', rows)
     database.commit()
-    for name in ('bag.db3', 'bag.db3-wal'):  # while the recorder still has it open
+    for name in ('bag.db3', 'bag.db3-wal'):  # copied while the recorder still has it open
         shutil.copy(bag / name, copy / name)
     database.close()
     assert_equal(read(copy, reacher_contract)[0], expected)
@@ -187,7 +187,7 @@ def test_a_journal_that_was_not_written_back_is_read(tmp_path, reacher_contract,
 def test_zero_stamps_fall_back_to_log_time_and_are_mentioned_once(
     tmp_path, reacher_contract, caplog
 ):
-    """A driver that fills no stamps: one line for each topic, not for each message."""
+    """Zero stamps fall back to log time, with one warning per topic, not per message."""
     messages = []
     for index in range(10):
         logged = NS_PER_S + index * FRAME
@@ -203,7 +203,7 @@ def test_zero_stamps_fall_back_to_log_time_and_are_mentioned_once(
 
 
 def test_messages_logged_out_of_order_are_sorted_in_both_formats(tmp_path, reacher_contract):
-    """An MCAP as it was recorded and a sorted sqlite3 copy of it give identical episodes."""
+    """A bag logged out of order and a sorted sqlite3 copy of it hold identical episodes."""
     messages = drive(40, 1)
     mixed = [m for i in range(0, len(messages), 8) for m in messages[i : i + 8][::-1]]
     one = read(write(tmp_path / 'a', mixed), reacher_contract)[0]
@@ -240,7 +240,7 @@ COLOUR = np.random.default_rng(5).integers(0, 256, (8, 12, 4), dtype=np.uint8)
 def test_a_bag_of_any_encoding_gives_what_the_robot_sees(
     tmp_path, reacher_contract, encoding, pixels, padding
 ):
-    """Padded rows too: bit for bit what the runtime's converter makes of the same message."""
+    """For every encoding, padded or not, a bag gives bit for bit what the runtime sees."""
     rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(8, -1)
     rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=199)
     recorded = frame(NS_PER_S, rows, encoding, width=12)
@@ -253,7 +253,7 @@ def test_a_bag_of_any_encoding_gives_what_the_robot_sees(
 
 @pytest.mark.parametrize(('suffix', 'tolerance'), [('.png', 0), ('.jpg', 25)])
 def test_compressed_images_are_read(tmp_path, reacher_contract, suffix, tolerance):
-    """JPEG and PNG."""
+    """JPEG and PNG images are read."""
     image = np.dstack([GREY, GREY[::-1], 255 - GREY])
     data = cv2.imencode(suffix, image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
     bag = write(tmp_path / 'bag', [command(NS_PER_S, 0, 0), compressed(NS_PER_S, data)])
@@ -264,7 +264,7 @@ def test_compressed_images_are_read(tmp_path, reacher_contract, suffix, toleranc
 
 
 def test_what_disagrees_with_itself_is_refused_and_counted_by_name(tmp_path, reacher_contract):
-    """One frame, or one command, at a time; the rest of the bag is used."""
+    """An inconsistent frame or command is refused and counted by reason; the rest is used."""
     good = frame(NS_PER_S, noise(1))
     short = frame(NS_PER_S + FRAME, noise(2))
     short.message.height = 17
@@ -294,7 +294,7 @@ def test_what_disagrees_with_itself_is_refused_and_counted_by_name(tmp_path, rea
 
 
 def test_a_trajectory_of_one_point_is_a_command(tmp_path, reacher_contract):
-    """A whole motion is not: it is refused by the number of its points."""
+    """A JointTrajectory of one point is a command; other numbers of points are refused."""
     kind = 'trajectory_msgs/msg/JointTrajectory'
     duration = make('builtin_interfaces/msg/Duration')(sec=0, nanosec=50_000_000)
     none = np.empty(0)
@@ -328,7 +328,7 @@ def test_a_trajectory_of_one_point_is_a_command(tmp_path, reacher_contract):
 
 
 def test_topics_in_another_serialisation_are_named(tmp_path, reacher_contract):
-    """Protobuf in an MCAP is no ROS message, and not damage either."""
+    """A topic that is not serialised as CDR is rejected as such, not as damage."""
     bag = write(tmp_path / 'bag', [episode(1, 1)], SQLITE3)
     with sqlite3.connect(bag / 'bag.db3') as database:
         database.execute("UPDATE topics SET serialization_format = 'protobuf'")

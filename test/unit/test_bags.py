@@ -19,7 +19,7 @@ FRAME = NS_PER_S // 20
 
 
 def write_frames(bag, stamps, contract, size=8, value=None, encoding='rgb8'):
-    """Put frames of one colour, named by their index, and a command at each into a bag."""
+    """Write frames of one colour, by default their index, each with a command, into a bag."""
     layout = bag.make('std_msgs/msg/MultiArrayLayout', dim=[], data_offset=0)
     for index, stamp in enumerate(stamps):
         colour = index % 256 if value is None else value
@@ -45,7 +45,7 @@ def write_frames(bag, stamps, contract, size=8, value=None, encoding='rgb8'):
 
 
 def test_frames_and_commands_come_back_as_written(tmp_path, reacher_contract):
-    """Pixels bit for bit, stamps to the nanosecond, commands to the last digit."""
+    """Pixels, stamps and commands are read back exactly as written."""
     stamps = NS_PER_S + FRAME * np.arange(10)
     with BagWriter(tmp_path / 'bag', 'lewm collect reacher') as bag:
         write_frames(bag, stamps.tolist(), reacher_contract)
@@ -58,13 +58,13 @@ def test_frames_and_commands_come_back_as_written(tmp_path, reacher_contract):
 
 
 def test_a_gap_and_a_jump_back_start_new_episodes(tmp_path, reacher_contract):
-    """Windows must not cross either."""
+    """A gap and a backward clock jump each start a new episode, which windows must not cross."""
     first = NS_PER_S + FRAME * np.arange(5)
     second = first + 5 * NS_PER_S
-    third = first + NS_PER_S // 2  # in recorded order, but earlier
+    third = first + NS_PER_S // 2  # logged later, but stamped earlier
     with BagWriter(tmp_path / 'bag') as bag:
         write_frames(bag, [*first.tolist(), *second.tolist()], reacher_contract)
-        for stamp in third.tolist():  # a clock that was set back while log time went on
+        for stamp in third.tolist():  # the clock was set back while log time went on
             bag.write(
                 '/lewm/camera/image',
                 reacher_contract.camera.type,
@@ -79,13 +79,13 @@ def test_a_gap_and_a_jump_back_start_new_episodes(tmp_path, reacher_contract):
             )
     report = ReadReport()
     episodes = list(read_episodes([tmp_path / 'bag'], reacher_contract, 8, report))
-    # The third has no commands, so nothing can be learnt from it.
+    # The third episode has no commands, so it is left out.
     assert [len(e.stamps) for e in episodes] == [5, 5]
     assert report.frames == 15
 
 
 def test_a_refused_frame_is_counted_by_reason(tmp_path, reacher_contract):
-    """One bad encoding costs one frame, not the bag."""
+    """An unsupported encoding costs one frame, not the bag, and is counted by reason."""
     with BagWriter(tmp_path / 'bag') as bag:
         write_frames(bag, [NS_PER_S], reacher_contract, encoding='h264')
         write_frames(bag, [NS_PER_S + FRAME], reacher_contract)
@@ -96,7 +96,7 @@ def test_a_refused_frame_is_counted_by_reason(tmp_path, reacher_contract):
 
 
 def test_a_missing_topic_is_named_with_those_there_are(tmp_path, reacher_contract):
-    """The message has to be enough to fix the contract."""
+    """A missing topic is reported with the topics that the bag has."""
     with BagWriter(tmp_path / 'bag') as bag:
         bag.write('/lewm/episode', 'std_msgs/msg/UInt32', 1, data=1)
     with pytest.raises(BagError, match=r'camera/image.*it has: /lewm/episode'):
@@ -104,7 +104,7 @@ def test_a_missing_topic_is_named_with_those_there_are(tmp_path, reacher_contrac
 
 
 def test_what_is_no_bag_is_refused_by_name(tmp_path, reacher_contract):
-    """A missing path, an empty folder, and a bag that would be overwritten."""
+    """A missing path, an empty folder and an existing output path are rejected by name."""
     with pytest.raises(BagError, match='nowhere: no such file or folder'):
         list(read_episodes([tmp_path / 'nowhere'], reacher_contract, 8))
     (tmp_path / 'empty').mkdir()
@@ -115,7 +115,7 @@ def test_what_is_no_bag_is_refused_by_name(tmp_path, reacher_contract):
 
 
 def test_an_interrupted_recording_is_a_whole_bag(tmp_path, reacher_contract):
-    """Ctrl-C in the middle of a collection loses nothing that was written."""
+    """Ctrl-C during a recording loses nothing that was written, and the bag is complete."""
 
     def interrupted():
         with BagWriter(tmp_path / 'bag') as bag:
@@ -129,14 +129,14 @@ def test_an_interrupted_recording_is_a_whole_bag(tmp_path, reacher_contract):
 
 
 def test_simulated_time_ends_no_file(tmp_path, reacher_contract):
-    """Hours of episodes are one file: the recorder's minutes would make hundreds of them."""
+    """Simulated hours go into one file: bags are not split by simulated time."""
     with BagWriter(tmp_path / 'bag') as bag:
         write_frames(bag, [NS_PER_S, 3600 * NS_PER_S], reacher_contract)
     assert [p.name for p in (tmp_path / 'bag').glob('*.mcap')] == ['bag_0.mcap']
 
 
 def test_damage_within_a_collected_bag_is_noticed(tmp_path, reacher_contract):
-    """A flipped bit of a pixel is a wrong checksum: its chunk is left out, and said."""
+    """A flipped bit is detected by the chunk's CRC: the chunk is left out and reported."""
     noise = np.random.default_rng(0).integers(0, 256, 3 * 64 * 64, dtype=np.uint8)  # stored as is
     with BagWriter(tmp_path / 'bag') as bag:
         write_frames(bag, [NS_PER_S], reacher_contract, size=64, value=noise)
@@ -150,7 +150,7 @@ def test_damage_within_a_collected_bag_is_noticed(tmp_path, reacher_contract):
 
 
 def test_the_command_as_applied_is_what_counts(tmp_path, reacher_contract):
-    """Where the robot reports it, training reads the report, as planner and surprise do."""
+    """If the robot reports executed commands, training reads those, as planner and surprise do."""
     applied = Executed('applied', 'std_msgs/msg/Float64MultiArray', ('data[1]', 'data[0]'))
     action = replace(reacher_contract.action, executed=applied, delay=0.01)
     contract = replace(reacher_contract, action=action)
@@ -170,7 +170,7 @@ def test_the_command_as_applied_is_what_counts(tmp_path, reacher_contract):
 
 
 def test_each_frame_gets_the_nearest_state(tmp_path, reacher_contract):
-    """States at their own rate, one of them before and one after all frames."""
+    """Each frame gets the state nearest in time; states have their own rate."""
     stamps = (NS_PER_S + FRAME * np.arange(3)).tolist()
     with BagWriter(tmp_path / 'bag') as bag:
         write_frames(bag, stamps, reacher_contract)
@@ -191,7 +191,7 @@ def test_each_frame_gets_the_nearest_state(tmp_path, reacher_contract):
 
 
 def test_two_topics_that_fit_are_not_guessed_between(tmp_path, reacher_contract):
-    """Two robots in one bag: both names are in the message."""
+    """If two topics match, both are named and neither is chosen."""
     with BagWriter(tmp_path / 'bag') as bag:
         write_frames(bag, [NS_PER_S], reacher_contract)
         bag.write('/a/episode', 'std_msgs/msg/UInt32', 1, data=1)

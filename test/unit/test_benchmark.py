@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm benchmark`: what it reports. No time is judged."""
+"""`lewm benchmark`: the content of its report. No timing is judged."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def report(tiny_bundle: Bundle) -> dict[str, Any]:
 
 
 def test_every_engine_has_a_row_for_every_work(report: dict[str, Any]) -> None:
-    """All works, in f32 at least; frames in f32 only."""
+    """Every engine has a row for every workload, at least in f32; encoding only in f32."""
     found = {(row['work'], row['engine']) for row in report['rows'] if row['precision'] == 'f32'}
-    # OpenVINO is an extra.
+    # OpenVINO is an optional extra.
     engines = {row['engine'] for row in report['rows']}
     assert set(ENGINES) - {'openvino'} <= engines
     assert found == {(work, engine) for work in benchmark.WORKS for engine in engines}
@@ -47,7 +47,7 @@ def test_every_engine_has_a_row_for_every_work(report: dict[str, Any]) -> None:
 
 
 def test_report_has_the_promised_keys(report: dict[str, Any]) -> None:
-    """The schema that scripts read."""
+    """The report has exactly the keys that scripts rely on."""
     assert set(report) == {'rows', 'machine', 'cores', 'threads', 'bundle'}
     assert report['threads'] == 1
     for row in report['rows']:
@@ -57,7 +57,7 @@ def test_report_has_the_promised_keys(report: dict[str, Any]) -> None:
 
 
 def test_a_live_plan_goes_by_the_roadmap() -> None:
-    """From and to where something was recorded, as on the robot."""
+    """The benchmark plans between latents on the roadmap, as on the robot."""
     bundle = Bundle.load(find('bundle', 'reacher'))
     problem = benchmark.Problem.of(bundle, load_engine(bundle))
     assert problem.roadmap is not None
@@ -66,7 +66,7 @@ def test_a_live_plan_goes_by_the_roadmap() -> None:
 
 
 def test_ratios_are_of_the_times_beside_them(report: dict[str, Any]) -> None:
-    """The reference's median over the row's."""
+    """Each ratio is the reference's median time divided by the row's."""
     for row in report['rows']:
         reference = next(
             r for r in report['rows'] if (r['work'], r['engine']) == (row['work'], 'reference')
@@ -75,7 +75,7 @@ def test_ratios_are_of_the_times_beside_them(report: dict[str, Any]) -> None:
 
 
 def test_table_has_a_line_for_each_engine(report: dict[str, Any]) -> None:
-    """With milliseconds and ratio of each work."""
+    """The table has a line for each engine, with milliseconds and ratio of each workload."""
     rows = [benchmark.Row(**row) for row in report['rows']]
     _, *lines = table(rows).splitlines()
     engines = [(r.engine, r.precision) for r in rows if r.work == benchmark.COST_CALL]
@@ -87,7 +87,7 @@ def test_table_has_a_line_for_each_engine(report: dict[str, Any]) -> None:
 
 
 def test_named_engines_only(tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-    """What was asked for, and the reference, which every ratio needs."""
+    """--engines runs the named engines and the reference, which every ratio needs."""
     argv = ['benchmark', str(tiny_bundle.path), '--rounds', '1', '--json']
     assert main([*argv, '--engines', 'onnxruntime']) == 0
     rows = json.loads(capsys.readouterr().out)['rows']
@@ -105,7 +105,7 @@ def test_named_engines_only(tiny_bundle: Bundle, capsys: pytest.CaptureFixture[s
 def test_wrong_option_is_refused(
     option: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Status 2 and one line that says what would be right, before anything is built."""
+    """An invalid option gives status 2 and one line that says what is expected."""
     assert main(['benchmark', *option]) == 2
     error = capsys.readouterr().err
     assert message in error and 'expected' in error and error.count('\n') == 1
@@ -117,7 +117,7 @@ def test_named_engine_that_fails_ends_the_run(
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It is left out with a note only where nobody named it."""
+    """A named engine that fails ends the run; otherwise it is left out with a note."""
     load = benchmark.load_engine
 
     def refuse(bundle: Bundle, name: str, *others: Any) -> Any:
@@ -136,7 +136,7 @@ def test_named_engine_that_fails_ends_the_run(
 
 
 def test_random_weights_hide_nothing() -> None:
-    """No layer of the random bundle is the identity, as AdaLN and the norms are when new."""
+    """No parameter of the random bundle is 0 or 1: no AdaLN or norm is at its initial value."""
     config = ModelConfig(
         image_size=28,
         encoder='vit',
@@ -163,7 +163,10 @@ def test_random_weights_hide_nothing() -> None:
 def test_random_bundle_is_of_the_published_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It loads, and says blocks of 0.5 s and 10 numbers; its graphs take too long to make here."""
+    """The random bundle has the published size, with blocks of 0.5 s.
+
+    Exporting its graphs would take too long here, so the export is replaced.
+    """
     exported = []
 
     def files(model: LeWorldModel, horizon: int) -> dict[str, bytes]:

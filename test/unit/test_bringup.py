@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What starts together, the supervisor, and the command line."""
+"""Node groups, the supervisor and the command line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def node_class(name: str) -> type:
 
 
 def test_every_node_is_where_the_table_says_and_is_a_program():
-    """Each class exists, and its console script is there."""
+    """Every node in the table has a class and a console script."""
     from lewm_ros.bringup import programs
     from lewm_ros.nodes.base import LewmNode
 
@@ -62,7 +62,7 @@ sys.exit({node}())
     ],
 )
 def test_a_node_without_its_packages_ends_with_one_line(node, module, words):
-    """With status 2, which ends a launch; a chained traceback of 30 lines once."""
+    """A node whose packages are missing exits with status 2 and one line, not a traceback."""
     code = WITHOUT.format(node=node, module=module)
     ended = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 2
@@ -71,7 +71,7 @@ def test_a_node_without_its_packages_ends_with_one_line(node, module, words):
 
 
 def test_bringup_imports_no_node():
-    """The command line answers without ROS."""
+    """Importing the command line does not import rclpy."""
     code = 'import sys, lewm_ros.cli; print([m for m in sys.modules if m.startswith("rclpy")])'
     shown = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     assert shown.stdout.strip() == '[]'
@@ -79,7 +79,7 @@ def test_bringup_imports_no_node():
 
 @pytest.mark.parametrize('path', PRESETS, ids=lambda p: p.stem)
 def test_presets_name_only_parameters_that_exist_within_their_ranges(path):
-    """ROS ignores a key that no node declares, so a test has to find it."""
+    """Presets set only declared parameters, within range: ROS 2 ignores undeclared ones."""
     from lewm_ros.api import planner_config
 
     data = yaml.safe_load(path.read_text())
@@ -95,7 +95,7 @@ def test_presets_name_only_parameters_that_exist_within_their_ranges(path):
 
 
 def test_the_published_planner_chooses_a_command_for_each_tick():
-    """As in the paper: 5 blocks searched, no limits, not one command held over a block."""
+    """The paper preset plans one command per tick, without limits, as published: 5 free blocks."""
     from lewm_ros.api import planner_config
 
     paper = planner_config('paper')
@@ -103,7 +103,7 @@ def test_the_published_planner_chooses_a_command_for_each_tick():
 
 
 def test_the_library_knows_every_parameter_of_the_planner():
-    """It reads the same files without ROS."""
+    """The library knows every planner parameter, so it reads the same files without ROS."""
     from lewm_ros.api import PLANNER_PARAMETERS
     from lewm_ros.nodes.parameters import COMMON
 
@@ -112,7 +112,7 @@ def test_the_library_knows_every_parameter_of_the_planner():
 
 
 def test_the_live_preset_says_what_the_planner_does_by_default():
-    """A node started by hand plans like `lewm up`."""
+    """The live preset equals the planner's defaults: a node started by hand plans alike."""
     body = yaml.safe_load((ROOT / 'config/presets/live.yaml').read_text())
     given = body['/**/planner_node']['ros__parameters']
     defaults = {p.name: p.default for p in node_class('planner_node').PARAMETERS}
@@ -120,7 +120,7 @@ def test_the_live_preset_says_what_the_planner_does_by_default():
 
 
 def test_everything_is_looked_up_before_anything_starts(tiny_bundle, contract_file):
-    """Paths are absolute, the camera is remapped to the contract's topic."""
+    """Paths and remappings are resolved before any node starts."""
     contract = contract_file(camera={'topic': '/wrist/image_raw'})
     bringup = Bringup.of('plan', str(tiny_bundle.path), str(contract))
     assert bringup.parameters['bundle'] == str(tiny_bundle.path)
@@ -128,13 +128,13 @@ def test_everything_is_looked_up_before_anything_starts(tiny_bundle, contract_fi
     arguments = bringup.ros_arguments('/arm/', 'warn')
     assert '__ns:=/arm' in arguments
     assert 'encoder_node:image:=/wrist/image_raw' in arguments
-    # The loggers of the nodes: `debug` for all once gave 1000 lines a second of the middleware's.
+    # Only the nodes' loggers: `debug` for all once gave 1000 lines a second from the middleware.
     levels = [b for a, b in pairwise(arguments) if a == '--log-level']
     assert levels == [f'arm.{node}:=warn' for node in bringup.nodes]
 
 
 def test_a_compressed_camera_is_remapped_by_its_own_name(tiny_bundle, contract_file):
-    """The encoder listens to image/compressed then."""
+    """With a compressed camera, the encoder's image/compressed topic is remapped."""
     camera = {'topic': 'cam/compressed', 'type': 'sensor_msgs/msg/CompressedImage'}
     contract = contract_file(camera=camera)
     bringup = Bringup.of('plan', str(tiny_bundle.path), str(contract))
@@ -142,15 +142,15 @@ def test_a_compressed_camera_is_remapped_by_its_own_name(tiny_bundle, contract_f
 
 
 def test_a_contract_that_disagrees_starts_nothing(tiny_bundle, contract_file):
-    """The key and both values."""
+    """A contract that disagrees with the bundle is rejected before any node starts."""
     contract = contract_file(action={'high': [2.0, 1.0]})
     with pytest.raises(ConfigError, match=r'limits of shoulder are \[-1.0, 2.0\]'):
         Bringup.of('plan', str(tiny_bundle.path), str(contract))
 
 
 def test_a_robot_is_recorded_before_there_is_a_model_of_it(tiny_bundle, contract_file):
-    """With a contract, the bundle that other groups need is not even looked for."""
-    # Not what any bundle was trained for.
+    """`record` needs a contract but no bundle, so a robot can be recorded before it has a model."""
+    # This contract does not fit any bundle.
     contract = contract_file(action={'high': [2.0, 1.0]})
     bringup = Bringup.of('record', 'nowhere', str(contract))
     assert bringup.nodes == ('recorder_node',)
@@ -172,7 +172,7 @@ def test_a_robot_is_recorded_before_there_is_a_model_of_it(tiny_bundle, contract
     ],
 )
 def test_a_malformed_parameter_file_is_refused(tiny_bundle, tmp_path, text, reason):
-    """ROS would start with the defaults, or with a stack trace."""
+    """A malformed parameter file is rejected: ROS 2 would use the defaults or raise."""
     path = tmp_path / 'params.yaml'
     path.write_text(text)
     with pytest.raises(ConfigError, match=reason):
@@ -188,13 +188,13 @@ def test_a_malformed_parameter_file_is_refused(tiny_bundle, tmp_path, text, reas
     ],
 )
 def test_a_malformed_override_is_refused(text, reason):
-    """What is right follows."""
+    """A malformed override is rejected with the expected form."""
     with pytest.raises(ConfigError, match=reason):
         Override.parse(text, GROUPS['plan'])
 
 
 def test_an_override_keeps_its_value_as_it_is():
-    """Points, colons and equals signs belong to the value."""
+    """An override keeps its value verbatim: dots, colons and equals signs belong to it."""
     override = Override.parse('trial_node.out:=/tmp/a:=b.c', GROUPS['demo'])
     assert override == Override('trial_node', 'out', '/tmp/a:=b.c')
     assert override.arguments() == ['-p', 'out:=/tmp/a:=b.c']
@@ -204,7 +204,7 @@ def test_an_override_keeps_its_value_as_it_is():
 
 
 def test_supervise_is_what_lewm_up_calls(monkeypatch, tiny_bundle):
-    """--processes: one command for each node, overrides only with their own node."""
+    """`lewm up --processes` supervises one command per node, each with its own overrides only."""
     seen: dict[str, list[str]] = {}
     told = []
 
@@ -224,7 +224,7 @@ def test_supervise_is_what_lewm_up_calls(monkeypatch, tiny_bundle):
 
 
 def test_paths_reach_the_nodes_as_they_are(tiny_bundle, tmp_path):
-    """ROS reads values as YAML: an apostrophe in a folder's name, and a name that is a number."""
+    """Paths that YAML would misread, such as an apostrophe or a number, reach the nodes intact."""
     for name in ("o'brien", '5', 'a: b'):
         folder = tmp_path / name
         shutil.copytree(tiny_bundle.path, folder)
@@ -241,7 +241,7 @@ def test_paths_reach_the_nodes_as_they_are(tiny_bundle, tmp_path):
     ],
 )
 def test_a_namespace_that_is_none_is_refused(tiny_bundle, namespace, fits):
-    """Before rclpy ends in a traceback."""
+    """An invalid namespace is rejected before rclpy raises."""
     bringup = Bringup.of('plan', str(tiny_bundle.path))
     if fits:
         assert '-r' in bringup.ros_arguments(namespace, 'info')
@@ -251,7 +251,7 @@ def test_a_namespace_that_is_none_is_refused(tiny_bundle, namespace, fits):
 
 
 def test_respawn_needs_processes(capsys):
-    """In one process nobody would be left to start a node again."""
+    """--respawn needs --processes: in one process nothing is left to restart a node."""
     assert cli.main(['up', 'plan', '--respawn']) == 2
     assert capsys.readouterr().err.startswith('lewm: error: --respawn needs --processes')
 
@@ -260,7 +260,7 @@ def test_respawn_needs_processes(capsys):
 
 
 def test_lewm_record_gives_the_recorder_its_folder_and_the_keys(monkeypatch):
-    """A folder whose name looks like a number is text; parameters need no node's name."""
+    """`lewm record` passes the folder as text; its parameters need no node name."""
     seen = []
     monkeypatch.setattr(
         'lewm_ros.cli.record.run_nodes',
@@ -277,7 +277,7 @@ def test_lewm_record_gives_the_recorder_its_folder_and_the_keys(monkeypatch):
 
 
 def test_lewm_record_repairs_a_bag(tmp_path, capsys):
-    """One line for each file; a folder without any is refused."""
+    """`lewm record --repair` prints one line per file and rejects a folder without bag files."""
     from lewm_ros.bags.writer import BagFolder
 
     folder = BagFolder(tmp_path / 'bag').path  # never closed
@@ -288,7 +288,7 @@ def test_lewm_record_repairs_a_bag(tmp_path, capsys):
 
 
 def test_bad_input_is_one_line_and_status_2(capsys):
-    """No traceback; the name, and those that exist."""
+    """Bad input gives one line that names it, and status 2, without a traceback."""
     assert cli.main(['up', 'plan', '--bundle', 'nowhere']) == 2
     error = capsys.readouterr().err
     assert error.startswith("lewm: error: bundle 'nowhere': no such path")
@@ -296,7 +296,7 @@ def test_bad_input_is_one_line_and_status_2(capsys):
 
 
 def test_a_command_is_imported_only_when_it_is_chosen():
-    """`lewm --help` lists them all without torch."""
+    """`lewm --help` lists all commands and imports none of them, nor torch."""
     code = (
         'import sys, lewm_ros.cli as c\n'
         'try: c.main(["--help"])\n'
@@ -306,13 +306,13 @@ def test_a_command_is_imported_only_when_it_is_chosen():
     shown = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     for name in cli.COMMANDS:
         assert name in shown.stdout
-    assert '(--mjcf)' in shown.stdout  # what else collect is for
+    assert '(--mjcf)' in shown.stdout  # the other use of collect
     assert shown.stdout.strip().endswith('[]')
 
 
 @pytest.mark.parametrize('name', sorted(cli.COMMANDS))
 def test_every_command_explains_itself(name, capsys):
-    """Its module exists, declares its arguments and prints its help."""
+    """Every command declares its arguments and prints its help."""
     pytest.importorskip('torch')
     with pytest.raises(SystemExit) as ended:
         cli.main([name, '--help'])
@@ -321,7 +321,7 @@ def test_every_command_explains_itself(name, capsys):
 
 
 def test_an_interrupted_command_ends_with_130(monkeypatch, capsys):
-    """Ctrl-C in a training command: one line, the status that shells expect."""
+    """Ctrl-C in a command gives one line and status 130, as shells expect."""
     module = types.ModuleType('lewm_ros.cli.train')
 
     def interrupted(args) -> int:
@@ -336,14 +336,17 @@ def test_an_interrupted_command_ends_with_130(monkeypatch, capsys):
 
 @pytest.fixture
 def no_ros(monkeypatch):
-    """Take what the user may have set out of the environment."""
+    """Remove the user's ROS 2, RMW and Fast DDS settings from the environment."""
     for name in [n for n in os.environ if n.startswith(('ROS_', 'RMW_', 'FASTDDS_', 'FASTRTPS_'))]:
         monkeypatch.delenv(name)
     return monkeypatch
 
 
 def test_only_the_demo_stays_on_this_machine(no_ros):
-    """A simulated robot must not drive real ones on the network; the user has the last word."""
+    """Only the demo limits discovery to this machine, unless the user set the range.
+
+    A simulated robot must not drive real robots on the network.
+    """
     name = 'ROS_AUTOMATIC_DISCOVERY_RANGE'
     no_ros.setenv(name, 'SUBNET')
     prepare_environment('demo')
@@ -368,7 +371,10 @@ def test_only_the_demo_stays_on_this_machine(no_ros):
     ],
 )
 def test_fast_dds_gets_room_for_large_images_unless_the_user_chose(no_ros, given, name):
-    """One variable, the one that this version reads, with the path of a file that is there."""
+    """Fast DDS gets a profile for large images unless the user set one or uses another RMW.
+
+    Only the variable that this ROS 2 version reads is set.
+    """
     for key, value in (given | {'OPENBLAS_NUM_THREADS': '1'}).items():
         no_ros.setenv(key, value)
     before = dict(os.environ)
@@ -378,7 +384,7 @@ def test_fast_dds_gets_room_for_large_images_unless_the_user_chose(no_ros, given
 
 
 def test_logs_go_where_they_can_be_written(no_ros, tmp_path):
-    """A user without a home, or with one that is not theirs; what the user chose stays."""
+    """Logs get a writable folder if the default is not writable and the user set none."""
     no_ros.setenv('HOME', str(tmp_path))
     find_log_folder()
     assert 'ROS_LOG_DIR' not in os.environ
@@ -389,14 +395,14 @@ def test_logs_go_where_they_can_be_written(no_ros, tmp_path):
     find_log_folder()
     assert os.environ['ROS_LOG_DIR'] == 'mine'
     no_ros.delenv('ROS_LOG_DIR')
-    no_ros.setenv('HOME', '/proc/home')  # nobody can write there
+    no_ros.setenv('HOME', '/proc/home')  # not writable
     no_ros.setattr(os, 'access', lambda path, mode: not str(path).startswith('/proc'))
     find_log_folder()
     assert 'ROS_LOG_DIR' in os.environ
 
 
 def test_products_of_numpy_get_one_thread_unless_the_user_chose(no_ros):
-    """Several wait for each other where the engines' threads have the processors."""
+    """OpenBLAS gets one thread unless the user chose: more would contend with the engines."""
     no_ros.setenv('OPENBLAS_NUM_THREADS', '2')
     prepare_environment('plan')
     assert os.environ['OPENBLAS_NUM_THREADS'] == '2'
@@ -406,6 +412,6 @@ def test_products_of_numpy_get_one_thread_unless_the_user_chose(no_ros):
 
 
 def test_a_demo_without_a_clock_is_refused(tiny_bundle):
-    """It would wait for ever."""
+    """A demo with use_sim_time is rejected: it would wait for /clock for ever."""
     with pytest.raises(ConfigError, match='use_sim_time.*no /clock'):
         Bringup.of('demo', str(tiny_bundle.path), use_sim_time=True)

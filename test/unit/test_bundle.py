@@ -37,7 +37,7 @@ CONTENT: dict[str, bytes | Path] = {name: f'content of {name}'.encode() for name
 
 @pytest.fixture
 def manifest(reacher_contract: Contract) -> Manifest:
-    """Return a manifest of a two-dimensional action, five ticks to a block."""
+    """Return a manifest with a two-dimensional action and a frameskip of 5."""
     return Manifest(
         name='example',
         architecture={'width': 16, 'sizes': (1, 2)},
@@ -68,7 +68,7 @@ def edit(bundle: Bundle, change: Callable[[dict[str, Any]], Any]) -> None:
 
 
 def refusal(path: Path) -> str:
-    """Load and return the message of the refusal, which is one line with the path."""
+    """Load a bundle that is rejected; return the message, which is one line with the path."""
     with pytest.raises(ModelError) as caught:
         Bundle.load(path)
     message = str(caught.value)
@@ -99,14 +99,14 @@ def test_folder_holds_nothing_else(bundle: Bundle) -> None:
 
 
 def test_a_model_card_may_lie_in_the_folder(tmp_path: Path, manifest: Manifest) -> None:
-    """The card is written and allowed, and is not hashed: its text may be edited."""
+    """A model card is allowed and not hashed, so its text may be edited."""
     written = write_bundle(tmp_path / 'b', manifest, {**CONTENT, CARD: b'# Card'})
     (written.path / CARD).write_text('edited')
     assert Bundle.load(written.path).hash == written.hash
 
 
 def test_writing_replaces_the_old_bundle_as_a_whole(bundle: Bundle, manifest: Manifest) -> None:
-    """A file of the old bundle does not survive, and no old folder stays beside."""
+    """Writing replaces the whole bundle: no old file survives, and no old folder remains."""
     (bundle.path / CARD).write_text('old card')
     again = write_bundle(bundle.path, replace(manifest, name='second'), CONTENT)
     assert again.manifest.name == 'second'
@@ -124,7 +124,7 @@ def test_failed_writing_leaves_the_old_bundle(bundle: Bundle, manifest: Manifest
 
 
 def test_a_full_disk_leaves_the_old_bundle(bundle: Bundle, manifest: Manifest, disk_of) -> None:
-    """It is known before anything is computed, and named if it happens all the same."""
+    """A full disk is detected before anything is computed and while writing; the bundle stays."""
     check_writable(bundle.path)
     disk_of(5)
     for write in (
@@ -178,7 +178,7 @@ else:
     reason='no mounts here',
 )
 def test_a_bundle_that_is_a_mount_point_is_written_in_place(bundle: Bundle, tmp_path: Path) -> None:
-    """It cannot be replaced as a whole, nor the folder around it be written to."""
+    """A bundle that is a mount point in a read-only folder is written in place."""
     (tmp_path / 'models').mkdir()
     environment = {**os.environ, 'PYTHON': sys.executable, 'WRITE': WRITE, 'REFUSE': REFUSE}
     run = ['unshare', '-rm', 'sh', '-c', MOUNTED]
@@ -187,7 +187,7 @@ def test_a_bundle_that_is_a_mount_point_is_written_in_place(bundle: Bundle, tmp_
 
 
 def test_writing_never_replaces_another_folder(tmp_path: Path, manifest: Manifest) -> None:
-    """A folder that is no bundle is not deleted, whatever the command line said."""
+    """A folder that is not a bundle is never replaced, whatever the command line says."""
     (tmp_path / 'thesis.txt').write_text('precious')
     with pytest.raises(ModelError, match='is not a bundle'):
         write_bundle(tmp_path, manifest, CONTENT)
@@ -196,14 +196,14 @@ def test_writing_never_replaces_another_folder(tmp_path: Path, manifest: Manifes
 
 @pytest.mark.parametrize('name', ['../evil', 'a/b', 'code.pkl'])
 def test_only_known_files_are_written(tmp_path: Path, manifest: Manifest, name: str) -> None:
-    """A name that a bundle does not have is refused before anything is written."""
+    """A file that does not belong to a bundle is rejected before anything is written."""
     with pytest.raises(ModelError, match='given files'):
         write_bundle(tmp_path / 'b', manifest, {**CONTENT, name: b''})
     assert not list(tmp_path.iterdir())
 
 
 def test_hash_is_of_the_model_only(bundle: Bundle, manifest: Manifest) -> None:
-    """Name, provenance, calibration and scale leave the hash; statistics and files change it."""
+    """The hash covers statistics and files, not name, provenance, calibration or scale."""
     same = replace(
         bundle.manifest,
         name='other',
@@ -218,7 +218,7 @@ def test_hash_is_of_the_model_only(bundle: Bundle, manifest: Manifest) -> None:
 
 
 def test_rewriting_keeps_the_model(bundle: Bundle) -> None:
-    """A calibration can be added; a manifest of another model is refused."""
+    """A calibration can be added; a manifest of another model is rejected."""
     entry = calibration(bundle)
     written = rewrite_manifest(bundle.path, replace(bundle.manifest, calibration=(entry,)))
     assert written.calibration_for(0.1) == entry
@@ -249,13 +249,13 @@ def test_normalising_and_back(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize('shape', [(), (1,), (3,), (2, 10)])
 def test_normalising_refuses_other_sizes(bundle: Bundle, shape: tuple[int, ...]) -> None:
-    """A wrong last axis is named and never broadcast."""
+    """A wrong last axis is rejected, never broadcast."""
     with pytest.raises(ModelError, match=r'expected \(..., 2\)'):
         bundle.spec.normalise(np.zeros(shape))
 
 
 def test_missing_folder(tmp_path: Path) -> None:
-    """A path that is not there is named with what belongs there."""
+    """A missing folder is named."""
     assert 'no such folder' in refusal(tmp_path / 'absent')
 
 
@@ -268,7 +268,7 @@ def test_missing_file(bundle: Bundle, name: str) -> None:
 
 @pytest.mark.parametrize('name', FILES)
 def test_tampered_byte(bundle: Bundle, name: str) -> None:
-    """One changed byte of any file is found."""
+    """A changed byte in any file is detected."""
     data = bytearray((bundle.path / name).read_bytes())
     data[3] ^= 1
     (bundle.path / name).write_bytes(data)
@@ -276,41 +276,41 @@ def test_tampered_byte(bundle: Bundle, name: str) -> None:
 
 
 def test_change_after_loading(bundle: Bundle) -> None:
-    """A file swapped between the check and its use is found when it is read."""
+    """A file that changes after loading is detected when it is read."""
     (bundle.path / 'encoder.onnx').write_bytes(b'swapped')
     with pytest.raises(ModelError, match=r'encoder\.onnx has SHA-256'):
         bundle.read('encoder.onnx')
 
 
 def test_a_manifest_that_was_being_written_is_ignored(bundle: Bundle) -> None:
-    """The rest of a calibration that was killed does not spoil the bundle."""
+    """A partial manifest left by a killed calibration is ignored."""
     (bundle.path / f'.{MANIFEST}.1234.partial').write_text('{')
     assert Bundle.load(bundle.path).hash == bundle.hash
 
 
 @pytest.mark.parametrize('name', ['../../etc/passwd', 'sub/weights.safetensors', 'extra.onnx'])
 def test_listed_name_outside_the_folder(bundle: Bundle, name: str) -> None:
-    """A manifest cannot make anything but the known plain files be read."""
+    """A manifest that lists any file other than the known ones is rejected."""
     edit(bundle, lambda data: data['files'].update({name: '0' * 64}))
     assert name in refusal(bundle.path)
 
 
 @pytest.mark.parametrize('name', ['evil.py', 'encoder.onnx.data', '.hidden'])
 def test_unlisted_file(bundle: Bundle, name: str) -> None:
-    """A file that no hash covers is refused by name."""
+    """A file that the manifest does not list is rejected by name."""
     (bundle.path / name).write_bytes(b'')
     assert f"'{name}'" in refusal(bundle.path)
 
 
 def test_link_out_of_the_folder(bundle: Bundle, tmp_path: Path) -> None:
-    """A file that is a link to elsewhere is refused, even with the right content."""
+    """A file that is a symlink to elsewhere is rejected, even with the right content."""
     (bundle.path / 'encoder.onnx').rename(tmp_path / 'elsewhere')
     (bundle.path / 'encoder.onnx').symlink_to(tmp_path / 'elsewhere')
     assert 'encoder.onnx is a link' in refusal(bundle.path)
 
 
 def test_bundle_installed_by_links(bundle: Bundle, tmp_path: Path) -> None:
-    """A bundle of which every file is a link into one other folder loads (symlink install)."""
+    """A bundle whose files are all symlinks into one other folder loads (symlink install)."""
     linked = tmp_path / 'install'
     linked.mkdir()
     for file in bundle.path.iterdir():
@@ -324,7 +324,7 @@ def test_bundle_installed_by_links(bundle: Bundle, tmp_path: Path) -> None:
 
 
 def test_bundle_in_a_cache_of_models(bundle: Bundle, tmp_path: Path) -> None:
-    """Snapshots of links to files named by hash load; what is written leaves those files alone."""
+    """A snapshot of symlinks into a model cache loads; rewriting leaves the cached files alone."""
     blobs, snapshot = tmp_path / 'blobs', tmp_path / 'snapshots' / 'abc'
     blobs.mkdir()
     snapshot.mkdir(parents=True)
@@ -341,7 +341,7 @@ def test_bundle_in_a_cache_of_models(bundle: Bundle, tmp_path: Path) -> None:
 
 
 def test_a_changed_file_in_a_cache_of_models(bundle: Bundle, tmp_path: Path) -> None:
-    """The hashes of the manifest count there too."""
+    """A changed file is detected in a model cache too."""
     linked = tmp_path / 'snapshot'
     linked.mkdir()
     for file in bundle.path.iterdir():
@@ -351,7 +351,7 @@ def test_a_changed_file_in_a_cache_of_models(bundle: Bundle, tmp_path: Path) -> 
 
 
 def test_folder_in_place_of_a_file(bundle: Bundle) -> None:
-    """A folder with a file's name is no file."""
+    """A folder with the name of a bundle file is rejected."""
     (bundle.path / 'encoder.onnx').unlink()
     (bundle.path / 'encoder.onnx').mkdir()
     assert 'encoder.onnx is missing or not a regular file' in refusal(bundle.path)
@@ -359,13 +359,13 @@ def test_folder_in_place_of_a_file(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize('data', [b'', b'{', b'[1]', b'\xff\xfe\x00'])
 def test_manifest_that_is_no_json_object(bundle: Bundle, data: bytes) -> None:
-    """Cut, other and wrongly encoded text ends in one line."""
+    """A manifest that is truncated, not an object or not UTF-8 is rejected in one line."""
     (bundle.path / MANIFEST).write_bytes(data)
     assert MANIFEST in refusal(bundle.path)
 
 
 def test_huge_manifest(bundle: Bundle) -> None:
-    """A manifest above the limit is not even parsed."""
+    """A manifest above the size limit is not parsed."""
     with (bundle.path / MANIFEST).open('a') as file:
         file.write(' ' * (1 << 20))
     assert 'expected at most 1048576' in refusal(bundle.path)
@@ -373,7 +373,7 @@ def test_huge_manifest(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize('version', [0, 2, '1', None, True])
 def test_unknown_schema_version(bundle: Bundle, version: object) -> None:
-    """The version found and the one that is read are both named."""
+    """An unknown schema version is rejected and named."""
     edit(bundle, lambda data: data.update(schema_version=version))
     assert f'schema_version is {version!r}' in refusal(bundle.path)
 
@@ -412,14 +412,14 @@ def test_unknown_schema_version(bundle: Bundle, version: object) -> None:
     ],
 )
 def test_wrong_value_is_named(bundle: Bundle, change: dict[str, Any], words: str) -> None:
-    """Every value that cannot be right is refused with its key."""
+    """Every invalid value is rejected with its key."""
     edit(bundle, lambda data: data.update(change))
     assert words in refusal(bundle.path)
 
 
 @pytest.mark.parametrize('key', ['action_std', 'contract', 'files', 'provenance', 'calibration'])
 def test_missing_key_is_named(bundle: Bundle, key: str) -> None:
-    """No key has a default when a manifest is read."""
+    """Every key is required: a manifest has no defaults."""
     edit(bundle, lambda data: data.pop(key))
     assert f"lacks '{key}'" in refusal(bundle.path)
 
@@ -436,20 +436,20 @@ def test_missing_key_is_named(bundle: Bundle, key: str) -> None:
     ],
 )
 def test_wrong_calibration_is_named(bundle: Bundle, key: str, value: Any) -> None:
-    """A calibration checks itself."""
+    """An invalid calibration is rejected with its key."""
     with pytest.raises(CheckError, match=f'calibration.{key}'):
         replace(calibration(bundle), **{key: value})
 
 
 def test_two_calibrations_for_one_alpha(bundle: Bundle) -> None:
-    """Which of two thresholds holds is never guessed."""
+    """Two calibrations for one alpha are rejected."""
     entry = calibration(bundle)
     with pytest.raises(CheckError, match='duplicate entries'):
         replace(bundle.manifest, calibration=(entry, replace(entry, threshold=4.0)))
 
 
 def test_thresholds_and_scales_go_by_horizon(bundle: Bundle) -> None:
-    """Each horizon has its own; one that was not calibrated has ones and no threshold."""
+    """Each horizon has its own threshold and scale; an uncalibrated one has ones and none."""
     near, far = calibration(bundle), replace(calibration(bundle), horizon=3, threshold=7.0)
     scales = {1: (2.0,) * 4, 3: (5.0,) * 4}
     new = replace(bundle.manifest, surprise_scale=scales, calibration=(near, far))
@@ -463,7 +463,7 @@ def test_thresholds_and_scales_go_by_horizon(bundle: Bundle) -> None:
 
 
 def test_manifests_from_before_horizons_are_read(bundle: Bundle) -> None:
-    """One scale, and calibrations of six keys: all of horizon 1, nothing known of drift."""
+    """A manifest from before horizons loads: scale and calibrations are of horizon 1, no drift."""
     old = {
         'alpha': 0.1,
         'threshold': 3.5,
@@ -478,11 +478,11 @@ def test_manifests_from_before_horizons_are_read(bundle: Bundle) -> None:
     assert loaded.surprise_scale().tolist() == [2.0] * 4
     assert loaded.calibration_for(0.1) == calibration(bundle)
     assert loaded.calibration_for(0.1).drift is None
-    edit(bundle, lambda data: data.update(surprise_scale=None))  # was written so
+    edit(bundle, lambda data: data.update(surprise_scale=None))  # as older versions wrote it
     assert Bundle.load(bundle.path).manifest.surprise_scale == {}
 
 
 def test_copy_of_a_bundle_is_a_bundle(bundle: Bundle, tmp_path: Path) -> None:
-    """A bundle does not depend on where it lies."""
+    """A copy of a bundle loads with the same hash."""
     shutil.copytree(bundle.path, tmp_path / 'copy')
     assert Bundle.load(tmp_path / 'copy').hash == bundle.hash

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The cross-entropy method on problems whose answers are known."""
+"""The cross-entropy method on problems with known solutions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def distance(candidates: np.ndarray) -> np.ndarray:
 
 
 def solve(config: CEMConfig = CONFIG, **changes: Any) -> Solution:
-    """Solve the quadratic problem from zero, but for what is changed."""
+    """Solve the quadratic problem from zero, with the given arguments changed."""
     arguments = {
         'cost': distance,
         'low': LOW,
@@ -47,7 +47,7 @@ def solve(config: CEMConfig = CONFIG, **changes: Any) -> Solution:
 
 
 def test_finds_the_minimum_of_a_quadratic() -> None:
-    """Every number of the sequence comes within 0.05 of the known answer."""
+    """Every value of the solution is within 0.05 of the known optimum."""
     solution = solve(CEMConfig(128, 12, 20))
     assert solution.mean == pytest.approx(TARGET, abs=0.05)
     assert solution.cost == pytest.approx(distance(solution.mean[None])[0])
@@ -56,7 +56,7 @@ def test_finds_the_minimum_of_a_quadratic() -> None:
 
 
 def test_drives_a_linear_system_to_its_goal() -> None:
-    """A double integrator, 8 steps of bounded force, ends at rest at 1.0."""
+    """A double integrator reaches 1.0 at rest in 8 steps of bounded force."""
 
     def arrival(candidates: np.ndarray) -> np.ndarray:
         position = np.zeros(len(candidates))
@@ -78,7 +78,7 @@ def test_drives_a_linear_system_to_its_goal() -> None:
 
 
 def test_never_leaves_the_bounds() -> None:
-    """Candidates, elites and the answer keep within bounds that the optimum lies outside of."""
+    """Candidates, elites and solution stay within bounds that exclude the optimum."""
     seen = []
 
     def cost(candidates: np.ndarray) -> np.ndarray:
@@ -94,7 +94,7 @@ def test_never_leaves_the_bounds() -> None:
 
 
 def test_first_sample_is_the_mean() -> None:
-    """What the search starts from is itself tried."""
+    """The initial mean is the first candidate."""
     first = []
 
     def cost(candidates: np.ndarray) -> np.ndarray:
@@ -107,7 +107,7 @@ def test_first_sample_is_the_mean() -> None:
 
 
 def test_elites_by_hand() -> None:
-    """The next mean is the elites' mean: two best of five given sequences."""
+    """The next mean is the mean of the elites: the two best of five given sequences."""
     values = np.array([3.0, 1.0, 4.0, 2.0])[:, None, None]
     seen = []
 
@@ -131,7 +131,7 @@ def test_elites_by_hand() -> None:
 
 
 def test_equal_seeds_give_equal_bits() -> None:
-    """The generator handed in is the only source of randomness."""
+    """The generator passed in is the only source of randomness: equal seeds give equal bits."""
     one, two = (solve(rng=np.random.default_rng(7)) for _ in range(2))
     assert np.array_equal(one.mean, two.mean)
     assert one.cost == two.cost
@@ -140,21 +140,21 @@ def test_equal_seeds_give_equal_bits() -> None:
 
 @pytest.mark.parametrize('seed', range(10))
 def test_warm_start_never_gets_worse(seed: int) -> None:
-    """Starting from the answer with few samples returns nothing worse than the answer."""
+    """A warm start from the optimum with few samples returns nothing worse."""
     small = CEMConfig(samples=12, elites=6, iterations=1)
     solution = solve(small, mean=TARGET, std=0.5, rng=np.random.default_rng(seed))
     assert solution.cost <= distance(TARGET[None])[0]
 
 
 def test_kept_elites_pull_the_search() -> None:
-    """Good sequences from elsewhere are found although the noise alone would not find them."""
+    """Kept elites lead to an optimum that the noise alone would not find."""
     extra = TARGET + np.random.default_rng(1).normal(scale=0.01, size=(5, STEPS, SIZE))
     small = CEMConfig(samples=16, elites=5, iterations=1)
     assert solve(small, extra=extra, std=0.1).cost < 0.01 < solve(small, std=0.1).cost
 
 
 def test_more_kept_elites_than_samples() -> None:
-    """Extra sequences never push out the mean or change the number of samples."""
+    """Extra sequences neither displace the mean nor change the number of samples."""
     sizes = []
 
     def cost(candidates: np.ndarray) -> np.ndarray:
@@ -167,7 +167,7 @@ def test_more_kept_elites_than_samples() -> None:
 
 @pytest.mark.parametrize('broken', [np.nan, np.inf, -np.inf])
 def test_costs_that_are_not_finite_are_never_chosen(broken: float) -> None:
-    """Half of the space is forbidden that way; the answer lies in the other half."""
+    """Candidates without a finite cost are never chosen; the solution lies among the others."""
 
     def cost(candidates: np.ndarray) -> np.ndarray:
         return np.where(candidates[:, 0, 0] > 0.3, broken, distance(candidates))
@@ -179,7 +179,7 @@ def test_costs_that_are_not_finite_are_never_chosen(broken: float) -> None:
 
 
 def test_a_sample_is_returned_where_every_mean_is_broken() -> None:
-    """If only single samples have a cost, the best of them is the answer."""
+    """If every mean has cost NaN, the solution is the best single sample."""
 
     def cost(candidates: np.ndarray) -> np.ndarray:
         costs = distance(candidates)
@@ -192,19 +192,19 @@ def test_a_sample_is_returned_where_every_mean_is_broken() -> None:
 
 
 def test_nothing_finite_is_an_error() -> None:
-    """A broken model gives no plan, and says so."""
+    """If no candidate has a finite cost, the search fails with an error."""
     with pytest.raises(ModelError, match='none of 64 candidate plans has a finite cost'):
         solve(cost=lambda candidates: np.full(len(candidates), np.nan))
 
 
 def test_costs_of_the_wrong_shape_are_refused() -> None:
-    """Both shapes are named."""
+    """Costs of the wrong shape are rejected with both shapes."""
     with pytest.raises(ModelError, match=r'\(64, 4, 2\) for 64'):
         solve(cost=lambda candidates: candidates)
 
 
 def test_deadline_is_kept(clock: SimpleNamespace) -> None:
-    """With 50 ms a call and 420 ms: seven iterations and a check of the mean, then it is cut."""
+    """With 50 ms a call and 420 ms, seven iterations and a check of the mean run before the cut."""
 
     def slow(candidates: np.ndarray) -> np.ndarray:
         clock.now += 0.05
@@ -218,7 +218,7 @@ def test_deadline_is_kept(clock: SimpleNamespace) -> None:
 
 
 def test_cheap_check_of_the_mean_leaves_time_for_iterations(clock: SimpleNamespace) -> None:
-    """Once it is known that one sequence costs nothing, the budget goes into iterations."""
+    """Once evaluating one sequence is known to be cheap, the budget goes into iterations."""
 
     def slow(candidates: np.ndarray) -> np.ndarray:
         clock.now += 0.1 if len(candidates) > 1 else 0.0
@@ -236,14 +236,14 @@ def test_cheap_check_of_the_mean_leaves_time_for_iterations(clock: SimpleNamespa
 
 
 def test_one_iteration_runs_whatever_the_deadline() -> None:
-    """A deadline in the past still gives an answer, marked as cut."""
+    """One iteration runs even if the deadline has passed; the solution is marked as cut."""
     solution = solve(deadline=time.perf_counter() - 1)
     assert solution.iterations == 1
     assert solution.cut
 
 
 def test_search_that_ends_by_itself_is_not_cut() -> None:
-    """Cut means that iterations are missing, not that a deadline was set."""
+    """``cut`` means that iterations are missing, not that a deadline was set."""
     assert not solve(deadline=time.perf_counter() + 60).cut
     assert not solve(replace(CONFIG, iterations=1), deadline=0.0).cut
 
@@ -260,14 +260,14 @@ def test_search_that_ends_by_itself_is_not_cut() -> None:
     ],
 )
 def test_sizes_that_make_no_sense_are_refused(sizes: tuple[Any, ...]) -> None:
-    """More elites than samples, no elites, no iterations, more kept than elites."""
+    """Invalid sizes are rejected, such as more elites than samples or no iterations."""
     with pytest.raises(ConfigError, match='expected'):
         CEMConfig(*sizes)
 
 
 @pytest.mark.parametrize(('iterations', 'exact'), [(1, 0), (2, 1), (3, 1), (4, 2), (10, 2)])
 def test_last_iterations_take_the_exact_cost(iterations: int, exact: int) -> None:
-    """Two exact ones at the end, of short searches half; the check of the mean is exact."""
+    """The last two iterations (half of a short search) and the mean check use the exact cost."""
     calls = []
 
     def cost(candidates: np.ndarray, kind: str) -> np.ndarray:
@@ -283,7 +283,7 @@ def test_last_iterations_take_the_exact_cost(iterations: int, exact: int) -> Non
 
 
 def test_coarse_costs_do_not_decide() -> None:
-    """A coarse cost that flatters an early mean does not make it the answer."""
+    """A coarse cost that flatters an early mean does not make it the solution."""
 
     def flattering(candidates: np.ndarray) -> np.ndarray:
         return distance(candidates) - 1000.0

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm check`: everything that is wrong with a contract, or with a bag for it, at once."""
+"""`lewm check`: all problems of a contract, or of a bag for it, at once."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def checked(capsys, *arguments: object) -> tuple[int, str]:
 
 
 def test_every_shipped_contract_fits_its_message_types(capsys):
-    """They are examples of every action type that there is."""
+    """Every shipped contract fits its message types; together they cover all action types."""
     paths = sorted(ROBOTS.glob('*.yaml'))
     for path in paths:
         assert checked(capsys, path.stem) == (0, f'contract {path}: fits\n')
@@ -46,7 +46,7 @@ def test_every_shipped_contract_fits_its_message_types(capsys):
 
 
 def test_all_problems_of_a_contract_are_named_at_once(tmp_path, capsys, reacher):
-    """In every section, and several in one, also where a whole section is missing."""
+    """All problems of a contract are listed at once, even if a whole section is missing."""
     reacher['camera'].update(topic='has space', type='Image', croop=None, scale=0)
     reacher['action'].update(low=[1, float('nan')], kind='torque', executed={'topic': 'x'})
     reacher['action']['names'] = []
@@ -75,7 +75,7 @@ def test_all_problems_of_a_contract_are_named_at_once(tmp_path, capsys, reacher)
 
 
 def test_values_that_disagree_are_all_named(tmp_path, capsys, reacher):
-    """Each is right by itself."""
+    """Values that are valid alone but disagree with each other are all named."""
     reacher['action'].update(low=[1, 2], high=[0, 0], units=['N*m'], names=['a', 'a'])
     path = tmp_path / 'mine.yaml'
     path.write_text(yaml.safe_dump(reacher))
@@ -104,13 +104,13 @@ def test_values_that_disagree_are_all_named(tmp_path, capsys, reacher):
     ],
 )
 def test_a_field_must_be_a_number_of_the_type(kind, path, reason):
-    """Found without a bag or a robot."""
+    """A field path must lead to a number of the message type; no bag or robot is needed."""
     found = lacks_number(kind, path)
     assert found is None if reason is None else reason in found
 
 
 def test_a_field_that_the_type_lacks_is_a_problem_of_the_contract(tmp_path, reacher):
-    """The usual slip: a TwistStamped with the paths of a Twist."""
+    """A field that the type lacks is named, such as a Twist's path with a TwistStamped."""
     reacher['action'].update(
         type='geometry_msgs/msg/TwistStamped', fields=['linear.x', 'angular.z']
     )
@@ -126,7 +126,7 @@ def test_a_field_that_the_type_lacks_is_a_problem_of_the_contract(tmp_path, reac
 
 @pytest.mark.parametrize('storage', [MCAP, SQLITE3])
 def test_a_bag_that_fits_shows_what_is_taken_for_what(tmp_path, capsys, storage):
-    """With the count of every topic, those that nobody asked for too."""
+    """For a bag that fits, every topic is listed with role and count, used or not."""
     extra = replace(frame(5, noise(1)), topic='/other/image')
     bag = write(tmp_path / 'bag', [*drive(5, 2), extra], storage)
     status, said = checked(capsys, 'reacher', '--data', bag)
@@ -143,7 +143,7 @@ def test_a_bag_that_fits_shows_what_is_taken_for_what(tmp_path, capsys, storage)
 
 
 def test_what_a_bag_lacks_is_named_with_what_it_has(tmp_path, capsys):
-    """A topic of another name, one of another type, and one that is not there at all."""
+    """A missing topic is reported with those of its type, a wrong type with the bag's."""
     image = replace(frame(NS_PER_S, noise(1)), topic='/usb_cam/image_raw')
     twist = command(NS_PER_S, 0, 0)
     messages = [image, replace(twist, topic='/lewm/joint_states')]
@@ -166,7 +166,7 @@ def test_what_a_bag_lacks_is_named_with_what_it_has(tmp_path, capsys):
 
 
 def test_a_topic_in_another_serialisation_is_named_as_such(tmp_path, capsys, reacher_contract):
-    """Not as missing: the camera is there, and its messages are no ROS messages."""
+    """A topic that is not serialised as CDR is reported as such, not as missing."""
     bag = write(tmp_path / 'bag', drive(8, 1), SQLITE3)
     with closing(sqlite3.connect(bag / 'bag.db3')) as database, database:
         database.execute(
@@ -183,7 +183,7 @@ def test_a_topic_in_another_serialisation_is_named_as_such(tmp_path, capsys, rea
 
 
 def test_8uc3_needs_its_order(tmp_path, capsys, caplog, reacher):
-    """Read as RGB, with one remark; Python nodes mostly mean BGR."""
+    """8UC3 without camera.order is read as RGB with one note; Python nodes mostly mean BGR."""
     messages = drive(8, 1)
     for item in messages:
         if item.topic == '/lewm/camera/image':
@@ -204,7 +204,7 @@ def test_8uc3_needs_its_order(tmp_path, capsys, caplog, reacher):
 
 
 def test_the_first_messages_are_looked_into(tmp_path, capsys, reacher):
-    """A crop that does not fit, commands that are too short: known before training."""
+    """The first messages are checked, so a wrong crop and short commands are found early."""
     reacher['camera']['crop'] = [0, 0, 64, 64]
     path = tmp_path / 'mine.yaml'
     path.write_text(yaml.safe_dump(reacher))
@@ -220,7 +220,7 @@ def test_the_first_messages_are_looked_into(tmp_path, capsys, reacher):
 
 
 def test_every_bag_is_looked_at(tmp_path, capsys, reacher):
-    """A folder of bags, one of them cut, one that is none, and a contract that is wrong besides."""
+    """Every bag is checked, even if others are cut or missing or the contract is invalid."""
     write(tmp_path / 'day' / 'one', drive(5, 1))
     (tmp_path / 'day' / 'two').mkdir()
     cut = tmp_path / 'day' / 'two' / 'two.mcap'
@@ -245,13 +245,13 @@ def test_every_bag_is_looked_at(tmp_path, capsys, reacher):
 
 
 def test_a_contract_that_does_not_exist_is_one_line(capsys):
-    """With the names that do."""
+    """A contract that does not exist is reported with the names of those that do."""
     assert main(['check', 'nowhere']) == 2
     assert 'trajectory_arm' in capsys.readouterr().err
 
 
 def test_a_topic_of_another_namespace_is_named(tmp_path, capsys, reacher):
-    """The type is right, only the place is not: the one that is there is said, not the type."""
+    """A topic in another namespace is reported with the bag's topic of the right type."""
     bag = write(tmp_path / 'bag', drive(), MCAP)
     reacher['camera']['topic'] = '/elsewhere/camera/image'
     path = tmp_path / 'mine.yaml'
@@ -260,7 +260,7 @@ def test_a_topic_of_another_namespace_is_named(tmp_path, capsys, reacher):
     assert status == 2
     (line,) = (text for text in said.splitlines() if 'camera.topic' in text)
     assert 'not in the bag; topics of this type: /' in line
-    reacher['camera']['topic'] = '/image'  # the end of a name that the bag has
+    reacher['camera']['topic'] = '/image'  # only the end of a topic name in the bag
     path.write_text(yaml.safe_dump(reacher))
     status, said = checked(capsys, path, '--data', bag)
     assert status == 2

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The `lewm` command and the machine: the processors it may use, and Ctrl-C while it starts."""
+"""The `lewm` command and the machine: the CPUs that it may use, and Ctrl-C at startup."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ sys.exit(cli.main(['roadmap', '--help']))
 
 
 def test_a_set_of_processors_is_counted_not_the_machines():
-    """As in a container with --cpuset-cpus."""
+    """Only the CPUs of the process's affinity set count, as with docker's --cpuset-cpus."""
     processor = str(min(os.sched_getaffinity(0)))
     code = 'from lewm_ros.cli import main; main(["roadmap", "--help"])'
     run = ['taskset', '-c', processor, sys.executable, '-c', code]
@@ -34,6 +34,6 @@ def test_a_set_of_processors_is_counted_not_the_machines():
 
 
 def test_ctrl_c_while_libraries_are_imported_is_one_line():
-    """numpy made an ImportError of it, and a page of advice."""
+    """Ctrl-C during imports gives one line; numpy once turned it into an ImportError."""
     ended = subprocess.run([sys.executable, '-c', CTRL_C], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, '', 'lewm: interrupted\n')

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Bags whose images are stamped by another clock than their commands."""
+"""Bags whose images are stamped by a different clock than their commands."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def recorded(path: Path, offset: Callable[[int], float]) -> Path:
 def test_a_clock_that_differs_is_named_with_its_figure(
     tmp_path, capsys, caplog, reacher_contract: Contract, offset, says
 ):
-    """By check, by inspect and in training; log times that drift away are found as well."""
+    """A clock difference is reported with its size by check, inspect and training; so is drift."""
     bag = recorded(tmp_path / 'bag', offset)
     report = ReadReport()
     (episode,) = read_episodes([bag], reacher_contract, 16, report)
     assert says in report.clocks[0]
     assert caplog.text.count(says) == 1
     assert report.clocks[0].endswith('record again, or set camera.stamp: log in the contract')
-    for _ in range(2):  # the second time from the cache
+    for _ in range(2):  # the second time, from the cache
         caplog.clear()
         load_windows([bag], reacher_contract, 16, 3, 5, tmp_path / 'cache')
         assert caplog.text.count(says) == 1
@@ -93,7 +93,7 @@ def test_a_clock_that_differs_is_named_with_its_figure(
 
 
 def test_where_no_window_is_left_the_clocks_are_named(tmp_path, capsys, reacher_contract: Contract):
-    """All commands come long after the frames: in the error itself, not only before it."""
+    """If clocks differ so much that no window is left, the error itself says so."""
     bag = recorded(tmp_path / 'bag', lambda n: -59.0)
     with pytest.raises(BagError, match=r'commands in between; clocks differ by 59.00 s'):
         load_windows([bag], reacher_contract, 16, 3, 5, tmp_path / 'cache')
@@ -102,7 +102,7 @@ def test_where_no_window_is_left_the_clocks_are_named(tmp_path, capsys, reacher_
 
 
 def test_delays_of_messages_are_no_other_clock(tmp_path, caplog, reacher_contract: Contract):
-    """Stamps a fifth of a second before their log times; and one clock for both, such as sim's."""
+    """Message latency is not taken for another clock, nor is simulated time on all topics."""
     report = ReadReport()
     bag = recorded(tmp_path / 'bag', lambda n: -0.2 - 0.1 * (n % 3))
     assert list(read_episodes([bag], reacher_contract, 16, report))

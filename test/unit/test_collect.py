@@ -31,7 +31,7 @@ from lewm_ros.time import NS_PER_S
 
 @pytest.mark.parametrize('rate', [20.0, 30.0, 70.0])
 def test_frames_lie_at_the_physics_steps_nearest_to_their_times(rate):
-    """30 Hz is no whole number of physics steps: frames alternate, but never drift."""
+    """Frames lie at the physics steps nearest to their times and do not drift, e.g. at 30 Hz."""
     contract = Contract.load(find('contract', 'reacher'))
     task = make_task('reacher', 16)
     policy = UniformPolicy(contract, np.random.default_rng(0))
@@ -48,7 +48,7 @@ def test_frames_lie_at_the_physics_steps_nearest_to_their_times(rate):
 
 
 def test_a_wide_image_has_the_square_one_in_its_middle():
-    """The vertical field of view is fixed: what is cropped to a square is the square image."""
+    """The centre of a wide image equals the square image: the vertical field of view is fixed."""
     assert image_size('64') == 64
     wide = make_task('reacher', image_size('128x96'), seed=3)
     image = wide.render()
@@ -61,7 +61,7 @@ def test_a_wide_image_has_the_square_one_in_its_middle():
 
 
 def test_pushes_come_back_from_their_bag(tmp_path):
-    """Twists within the limits, the state of all four joints, a puck that moved; twice the same."""
+    """Pushes stay within the limits, move the puck and are recorded the same for the same seed."""
     contract = Contract.load(find('contract', 'push'))
     command = ['collect', 'push', '--episodes', '3', '--seconds', '3', '--seed', '2', '--out']
     assert cli.main([*command, str(tmp_path / 'a')]) == 0
@@ -74,7 +74,7 @@ def test_pushes_come_back_from_their_bag(tmp_path):
         assert 0.1 < np.abs(episode.actions).max() <= 0.3
         np.testing.assert_array_equal(episode.actions, twin.actions)
         np.testing.assert_array_equal(episode.images, twin.images)
-        # The velocity in the state is the command's, once the actuators have followed.
+        # Once the actuators have settled, the velocity in the state is the command's.
         late = np.searchsorted(episode.action_stamps, episode.stamps) - 1
         followed = episode.states[5:, 4:6] - episode.actions[late[5:]]
         assert np.median(np.abs(followed)) < 0.05
@@ -90,7 +90,7 @@ def test_pushes_come_back_from_their_bag(tmp_path):
     ],
 )
 def test_joints_are_named_in_the_order_of_the_message(tmp_path, kind, path):
-    """A driver finds its joints by name, also where the contract lists them in another order."""
+    """Joints are named in the message's order, even if the contract lists them differently."""
     contract = Contract.load(find('contract', 'reacher'))
     fields = (f'{path}[1]', f'{path}[0]')
     contract = replace(contract, action=replace(contract.action, type=kind, fields=fields))
@@ -106,7 +106,7 @@ def test_joints_are_named_in_the_order_of_the_message(tmp_path, kind, path):
 
 
 def test_a_delay_of_commands_is_refused():
-    """A simulated robot has none: bags and runs would be late by it."""
+    """A contract with a command delay is rejected, because a simulated robot has none."""
     contract = Contract.load(find('contract', 'reacher'))
     late = replace(contract, action=replace(contract.action, delay=0.08))
     task = make_task('reacher', 16)
@@ -117,7 +117,7 @@ def test_a_delay_of_commands_is_refused():
 
 
 def test_a_collection_that_fails_leaves_no_camera_open(tmp_path):
-    """In a notebook the next task can be made, and what was collected is a whole bag."""
+    """A failed collection releases its camera: the next one works and its bag is complete."""
     contract = Contract.load(find('contract', 'reacher'))
     taken = tmp_path / 'bag'
     taken.mkdir()
@@ -149,7 +149,7 @@ def test_a_collection_that_fails_leaves_no_camera_open(tmp_path):
     ],
 )
 def test_options_that_do_not_go_together(tmp_path, capsys, words, says):
-    """Every wrong combination is named."""
+    """Options that exclude each other are rejected by name, and no bag is written."""
     assert cli.main(['collect', '--out', str(tmp_path / 'bag'), *words.split()]) == 2
     assert says in capsys.readouterr().err
     assert not (tmp_path / 'bag').exists()

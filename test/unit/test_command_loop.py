@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""One tick in, one command out; the whole of it drives test_fuzz.py and the fault tests."""
+"""The command loop, tick by tick; test_fuzz.py and the fault tests drive it as a whole."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ GO = np.full((10, 2), 0.5)
 
 
 class Robot:
-    """A command loop whose two clocks go on together, and whose camera works."""
+    """A command loop whose two clocks advance together, and whose camera works."""
 
     def __init__(self, contract: Contract, **options: object) -> None:
         self.loop = CommandLoop(contract, Reaction(**options))  # type: ignore[arg-type]
         self.now, self.camera = NS_PER_S, True
 
     def plan(self, commands: np.ndarray = GO, ahead: int = 0) -> None:
-        """Give it a plan that starts so many ticks ahead."""
+        """Add a plan that starts ``ahead`` ticks from now."""
         start = self.now + ahead * TICK
         self.loop.add_plan(start, TICK, commands, self.now, self.now / NS_PER_S)
 
     def ticks(self, count: int, anomaly: bool = False) -> list[float]:
-        """First numbers of so many commands."""
+        """Return the first value of each of the next ``count`` commands."""
         found = []
         for _ in range(count):
             if self.camera:
@@ -44,13 +44,13 @@ class Robot:
 
 
 def hold(contract: Contract, **action: object) -> Contract:
-    """Return a contract of positions."""
+    """Return a contract of position commands."""
     made = replace(contract.action, kind='position', **action)  # type: ignore[arg-type]
     return replace(contract, action=made, stop=Stop('hold'))
 
 
 def test_a_plan_is_played_and_its_end_is_noted(reacher_contract: Contract) -> None:
-    """Zeros before and after it."""
+    """A plan is played between zero commands, and its end is recorded."""
     robot = Robot(reacher_contract)
     robot.plan(ahead=2)
     assert robot.ticks(14) == [0.0] * 2 + [0.5] * 10 + [0.0] * 2
@@ -61,7 +61,7 @@ def test_a_plan_is_played_and_its_end_is_noted(reacher_contract: Contract) -> No
 
 
 def test_a_silent_camera_drops_the_plan(reacher_contract: Contract) -> None:
-    """Once it is longer than the timeout; frames alone do not start it again."""
+    """A camera silent beyond the timeout drops the plan; new frames alone do not resume it."""
     robot = Robot(reacher_contract)
     robot.plan(np.full((100, 2), 0.5))
     assert robot.ticks(3) == [0.5] * 3
@@ -82,7 +82,7 @@ def test_a_silent_camera_drops_the_plan(reacher_contract: Contract) -> None:
 def test_an_open_anomaly(
     reacher_contract: Contract, reaction: str, left: float, state: str
 ) -> None:
-    """What it leaves of the commands, and that they come back."""
+    """While an anomaly is open, commands are sent as planned, slowed or stopped, as configured."""
     robot = Robot(reacher_contract, on_anomaly=reaction, slow_factor=0.25)
     robot.plan()
     assert robot.ticks(2, anomaly=True) == [left] * 2
@@ -92,7 +92,7 @@ def test_an_open_anomaly(
 
 
 def test_commands_leave_early_by_the_delay(reacher_contract: Contract) -> None:
-    """A plan says when commands work."""
+    """Commands are sent early by the action delay, so that they take effect as planned."""
     action = replace(reacher_contract.action, delay=0.1)
     robot = Robot(replace(reacher_contract, action=action))
     robot.plan(ahead=3)
@@ -100,7 +100,7 @@ def test_commands_leave_early_by_the_delay(reacher_contract: Contract) -> None:
 
 
 def test_a_holding_robot_is_sent_nothing_before_its_first_plan(reacher_contract: Contract) -> None:
-    """And its last position from then on, at the end too."""
+    """A position robot gets no command before its first plan, then holds its last position."""
     robot = Robot(hold(reacher_contract))
     assert np.isnan(robot.ticks(2)).all()
     assert robot.loop.stop() is None
@@ -116,8 +116,8 @@ def test_a_holding_robot_is_sent_nothing_before_its_first_plan(reacher_contract:
         ([(0.0, 0.0)], 0.1),  # a ramp from the pose
         ([(0.45, 0.5)], 0.5),
         ([(1.05, 0.5)], 0.95),  # a little beyond the limit
-        ([(0.0, 0.0), (0.3, 0.3)], 0.4),  # the newest counts
-        ([(float('nan'), 0.0)], 0.5),  # no pose: as without a report
+        ([(0.0, 0.0), (0.3, 0.3)], 0.4),  # the newest report counts
+        ([(float('nan'), 0.0)], 0.5),  # invalid: as without a report
         ([(0.0, float('inf'))], 0.5),
         ([(0.0, -1e300)], 0.5),
         ([], 0.5),
@@ -126,7 +126,7 @@ def test_a_holding_robot_is_sent_nothing_before_its_first_plan(reacher_contract:
 def test_the_first_command_of_a_holding_robot_starts_from_its_pose(
     reacher_contract: Contract, reports: list[tuple[float, float]], first: float
 ) -> None:
-    """Where it reports one; a report alone moves nothing."""
+    """The first command starts from the reported pose, if any; a report alone moves nothing."""
     robot = Robot(hold(reacher_contract, max_step=(0.1, 0.1)))
     for values in reports:
         robot.loop.executed(np.array(values), robot.now / NS_PER_S)
@@ -135,11 +135,11 @@ def test_the_first_command_of_a_holding_robot_starts_from_its_pose(
     robot.plan()
     assert robot.ticks(1) == [pytest.approx(first)]
     robot.loop.executed(np.array([-1.0, -1.0]), robot.now / NS_PER_S)
-    assert abs(robot.ticks(1)[0] - first) <= 0.1 + 1e-9  # from what was sent
+    assert abs(robot.ticks(1)[0] - first) <= 0.1 + 1e-9  # relative to the command sent
 
 
 def test_an_old_pose_does_not_count(reacher_contract: Contract) -> None:
-    """Who knows where the robot is by now."""
+    """An outdated pose report is ignored."""
     robot = Robot(hold(reacher_contract, max_step=(0.1, 0.1)))
     robot.loop.executed(np.zeros(2), robot.now / NS_PER_S)
     robot.ticks(20)
@@ -151,7 +151,7 @@ def test_an_old_pose_does_not_count(reacher_contract: Contract) -> None:
 def test_a_plan_for_another_time_is_refused(
     reacher_contract: Contract, ahead: int, says: str
 ) -> None:
-    """Wholly in the past, or too far ahead."""
+    """A plan that is wholly in the past, or too far ahead, is rejected."""
     robot = Robot(reacher_contract)
     with pytest.raises(ObservationError, match=says):
         robot.plan(ahead=ahead)
@@ -159,14 +159,14 @@ def test_a_plan_for_another_time_is_refused(
 
 
 def test_a_frame_of_a_clock_that_is_ahead_does_not_count(reacher_contract: Contract) -> None:
-    """By how much is returned."""
+    """A frame stamped in the future is ignored, and the clock difference is returned."""
     loop = CommandLoop(reacher_contract)
     assert loop.observe(4 * NS_PER_S, NS_PER_S, 1.0) == pytest.approx(3.0)
     assert loop.camera.age(1.0) == float('inf')
 
 
 def test_reactions_that_make_no_sense_are_refused(reacher_contract: Contract) -> None:
-    """A slower position, and an unknown word."""
+    """The reaction 'slow' with position commands, and an unknown reaction, are rejected."""
     with pytest.raises(ConfigError, match='does not slow the robot'):
         CommandLoop(hold(reacher_contract), Reaction('slow'))
     with pytest.raises(ConfigError, match="'ignore', 'slow', 'stop'"):
@@ -174,14 +174,17 @@ def test_reactions_that_make_no_sense_are_refused(reacher_contract: Contract) ->
 
 
 def test_commands_beyond_the_limits_are_counted(reacher_contract: Contract) -> None:
-    """Those of plans, not the ramp to a stop; no tick that is early or late by a twentieth."""
+    """Planned commands beyond the limits are counted, but not those of a ramp to a stop.
+
+    Ticks that are early or late by a twentieth of a period do not count either.
+    """
     action = replace(reacher_contract.action, max_step=(0.1, 0.1), max_rate=(2.0, 2.0))
     robot = Robot(replace(reacher_contract, action=action))
     ramp = np.repeat(np.arange(1, 11)[:, None] * RATED * 0.1, 2, axis=1)
     robot.plan(ramp)
     robot.ticks(10)
     assert (robot.loop.played, robot.loop.exceeded) == (10, 0)
-    robot.ticks(15)  # to a stop
+    robot.ticks(15)  # ramps to a stop
     assert (robot.loop.played, robot.loop.exceeded) == (10, 0)
     clipped = robot.loop.limits.clipped
     assert clipped > 0
@@ -193,20 +196,20 @@ def test_commands_beyond_the_limits_are_counted(reacher_contract: Contract) -> N
     assert (robot.loop.played, robot.loop.exceeded) == (16, 0)
     robot.loop.drop_plans()
     robot.ticks(15)
-    robot.plan()  # of 0.5 at once
+    robot.plan()  # a step to 0.5
     robot.ticks(10)
-    assert (robot.loop.played, robot.loop.exceeded) == (26, 1)  # one leap, however long it takes
+    assert (robot.loop.played, robot.loop.exceeded) == (26, 1)  # one step, however long it takes
     robot.loop.drop_plans()
     robot.ticks(15)
     robot.plan(ramp)
     robot.ticks(3)
-    robot.now += TICK  # one is missed
+    robot.now += TICK  # one tick is missed
     robot.ticks(3)
     assert (robot.loop.played, robot.loop.exceeded) == (32, 1)
 
 
 def test_late_ticks_change_by_no_more_than_punctual_ones(reacher_contract: Contract) -> None:
-    """By up to half a period; the command is that of the time when the tick was due."""
+    """Ticks up to half a period late send the commands of the times when they were due."""
     action = replace(reacher_contract.action, max_step=(0.1, 0.1))
     robot = Robot(replace(reacher_contract, action=action))
     ramp = np.repeat(np.arange(1, 11)[:, None] * 0.1, 2, axis=1)

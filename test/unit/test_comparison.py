@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""benchmarks/comparison.py: what it reports, and its arithmetic. No time is judged."""
+"""benchmarks/comparison.py: its report and its arithmetic. No timing is judged."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ CONFIGS = {
 
 
 def counted(call: Callable[..., object], *given: torch.Tensor) -> int:
-    """FLOPs of a call as torch counts them; its fused attention would not be counted."""
+    """FLOPs of a call as torch counts them, without fused attention, which it cannot count."""
     with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), FlopCounterMode(display=False) as counter:
         call(*given)
     return counter.get_total_flops()
@@ -59,7 +59,7 @@ def counted(call: Callable[..., object], *given: torch.Tensor) -> int:
 
 @pytest.fixture(scope='module', autouse=True)
 def hurried() -> Iterator[None]:
-    """Times are not looked at, so that few calls are enough."""
+    """Measure with few calls, because timings are not checked."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(machine, 'SECONDS', 0.0)
         yield
@@ -75,9 +75,9 @@ def report(tiny_bundle: Bundle) -> dict[str, Any]:
 
 
 def test_every_engine_has_a_row_for_every_work(report: dict[str, Any]) -> None:
-    """All works, in f32 at least; frames in f32 only; DINO-WM once."""
+    """Every engine has a row for every workload, at least in f32; DINO-WM has one row."""
     found = {(row['work'], row['engine']) for row in report['rows'] if row['precision'] == 'f32'}
-    # OpenVINO is an extra.
+    # OpenVINO is an optional extra.
     engines = {row['engine'] for row in report['rows']}
     assert set(ENGINES) - {'openvino'} <= engines
     expected = {(work, engine) for work in workloads.WORKS for engine in engines}
@@ -88,7 +88,7 @@ def test_every_engine_has_a_row_for_every_work(report: dict[str, Any]) -> None:
 
 
 def test_exact_is_what_the_comparison_found(report: dict[str, Any]) -> None:
-    """Every engine in f32 computes the reference's costs; the figures behind it are there."""
+    """In f32 every engine reproduces the reference's costs, and ``exact`` agrees with its data."""
     for row in report['rows']:
         if row['work'] == 'dino_wm':
             continue
@@ -101,7 +101,7 @@ def test_exact_is_what_the_comparison_found(report: dict[str, Any]) -> None:
 
 
 def test_wrong_costs_are_not_exact(tiny_bundle: Bundle) -> None:
-    """An error of 1 % in one cost is found, and so is another elite."""
+    """An error of 1 % in one cost is not exact, and a different elite is counted."""
     tested = EngineUnderTest(tiny_bundle, 'torch', 'f32', 1, '')
     problem = Problem.of(tiny_bundle, tested.engine)
     latent, costs = tested.engine.encode(problem.image), tested.costs(problem)
@@ -116,7 +116,7 @@ def test_wrong_costs_are_not_exact(tiny_bundle: Bundle) -> None:
 
 
 def test_dino_wm_is_scaled_and_compared(report: dict[str, Any]) -> None:
-    """Its row says from what it was scaled, and how much slower it is than which."""
+    """DINO-WM's row says what it is scaled from, and how much slower it is than LeWM."""
     row = next(row for row in report['rows'] if row['work'] == 'dino_wm')
     assert 'exact' not in row
     assert 'of 300 samples, windows of [3, 3, 3, 3, 3] frames' in row['scaled_from']
@@ -129,7 +129,7 @@ def test_dino_wm_is_scaled_and_compared(report: dict[str, Any]) -> None:
 
 
 def test_table_shows_every_row_and_the_load(report: dict[str, Any]) -> None:
-    """One line for each row, what the machine reaches, and a warning if others were busy."""
+    """The table has a line for each row and for foreign load, and warns if that is high."""
     text = comparison.table(report | {'foreign_load': 0.0})
     lines = text.splitlines()
     works = [line.split()[0] for line in lines if ' f32 ' in line or ' bf16 ' in line]
@@ -141,7 +141,7 @@ def test_table_shows_every_row_and_the_load(report: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize('config', CONFIGS.values(), ids=CONFIGS)
 def test_flops_are_those_that_torch_counts(config: ModelConfig) -> None:
-    """Encoder, plain and fast rollout, for every context and through a sliding window."""
+    """FLOPs equal torch's count for encoder, plain and fast rollout, for every context length."""
     model = LeWorldModel(config).eval()
     fast = FastRollout(model)
     pixels = torch.zeros(1, 1, 3, config.image_size, config.image_size)
@@ -157,7 +157,7 @@ def test_flops_are_those_that_torch_counts(config: ModelConfig) -> None:
 
 
 def test_dino_wm_has_its_published_size() -> None:
-    """Parameters and FLOPs of the shape: 6 layers over 196 patches of 404 features a frame."""
+    """DINO-WM has its published size: 6 layers over 196 patches of 404 features per frame."""
     model = dino_wm.DinoWM().eval()
     layer = 404 * 3 * 1024 + 1024 * 404 + 404 + 404 * 2048 + 2048 + 2048 * 404 + 404 + 4 * 404
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -197,13 +197,13 @@ def test_dino_wm_rolls_out_over_the_last_frames(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_busy_ticks_leave_out_idle_and_guests() -> None:
-    """User, nice, system, interrupts and stolen time; guests are within user already."""
+    """Busy ticks are user, nice, system, irq, softirq and steal; guest time is part of user."""
     stat = 'cpu  100 20 3 4000 500 6 7 80 90 10\ncpu0 1 1 1 1 1 1 1 1 1 1\n'
     assert machine.busy_ticks(stat) == 100 + 20 + 3 + 6 + 7 + 80
 
 
 def test_own_work_is_no_foreign_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 3 cores busy for 10 s, half of one by this process, others had 2.5."""
+    """Foreign load excludes this process: of 3 busy cores, half of one is its own."""
     moments = iter([(100.0, 1000.0, 7.0), (110.0, 1030.0, 12.0)])
     monkeypatch.setattr(machine.ForeignLoad, '_now', lambda self: next(moments))
     assert machine.ForeignLoad().cores() == 2.5

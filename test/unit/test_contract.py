@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The robot contract: what it accepts, how it refuses, and what a bundle binds of it."""
+"""The robot contract: what it accepts and rejects, and what a bundle binds of it."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_optional_parts_have_safe_defaults():
 
 
 def test_round_trip_through_yaml_and_json(tmp_path):
-    """A contract written as plain data and read back is equal, by file and by JSON."""
+    """A contract equals itself after a round trip through a YAML file or JSON."""
     contract = Contract.parse(ARM)
     path = tmp_path / 'arm.yaml'
     path.write_text(yaml.safe_dump(contract.to_dict()))
@@ -178,7 +178,7 @@ def test_shipped_contracts_load(reacher_contract):
     ],
 )
 def test_wrong_value_is_refused_with_key_and_value(key, value, names):
-    """Each wrong entry raises a ConfigError that names the key, the value and what is right."""
+    """Each invalid entry raises a ConfigError with the key, the value and what is expected."""
     with pytest.raises(ConfigError) as caught:
         Contract.parse(changed(key, value))
     for name in names:
@@ -188,7 +188,7 @@ def test_wrong_value_is_refused_with_key_and_value(key, value, names):
 
 @pytest.mark.parametrize('data', [None, [], 'text', 3])
 def test_contract_that_is_no_mapping_is_refused(data):
-    """A file that holds no mapping is refused as such."""
+    """A file that does not hold a mapping is rejected as such."""
     with pytest.raises(ConfigError, match='expected a mapping'):
         Contract.parse(data)
 
@@ -239,7 +239,7 @@ def test_bundle_binds_only_what_the_model_learnt_from():
     ],
 )
 def test_disagreement_with_bundle_names_both_values(key, value, names):
-    """What the bundle binds must be equal; the refusal shows our value and the trained one."""
+    """What the bundle binds must be equal; the error names the given and the trained value."""
     with pytest.raises(ConfigError) as caught:
         Contract.parse(changed(key, value)).check_against_bundle(Contract.parse(ARM))
     for name in names:
@@ -247,14 +247,14 @@ def test_disagreement_with_bundle_names_both_values(key, value, names):
 
 
 def test_a_scale_is_kept_and_without_one_a_bundles_hash_stays():
-    """Manifests from before there was a scale do not have the key."""
+    """A scale is kept; without one the key is absent, so hashes of old bundles stay valid."""
     scaled = Contract.parse(changed('camera.scale', 4000))
     assert Contract.parse(scaled.to_dict()) == scaled
     assert 'scale' not in Contract.parse(ARM).to_dict()['camera']
 
 
 def test_the_hash_is_of_what_a_contract_says():
-    """Equal for equal contracts, whatever the order of keys; another for any other value."""
+    """Equal contracts have equal hashes, whatever the order of keys; other values change it."""
     contract = Contract.parse(ARM)
     assert Contract.parse(dict(reversed(ARM.items()))).hash == contract.hash
     assert Contract.parse(contract.to_dict()).hash == contract.hash
@@ -263,7 +263,7 @@ def test_the_hash_is_of_what_a_contract_says():
 
 
 def test_a_rate_and_a_tolerance_are_kept_and_without_them_a_bundles_hash_stays():
-    """Manifests from before there were these keys do not have them."""
+    """Rates and tolerances are kept; without them the keys are absent, so old hashes stay valid."""
     for section, key in (('action', 'max_rate'), ('action.executed', 'tolerance')):
         given = Contract.parse(changed(f'{section}.{key}', [1, 2]))
         assert Contract.parse(given.to_dict()) == given
@@ -273,7 +273,7 @@ def test_a_rate_and_a_tolerance_are_kept_and_without_them_a_bundles_hash_stays()
 
 
 def test_what_stamps_and_a_hold_say_is_kept_and_without_them_a_bundles_hash_stays():
-    """Nor does it matter to a bundle."""
+    """``stamp`` and ``hold`` are kept, absent by default, and may differ from the bundle."""
     for section in ('camera', 'action', 'action.executed', 'state'):
         given = Contract.parse(changed(f'{section}.stamp', 'log'))
         assert Contract.parse(given.to_dict()) == given
@@ -311,7 +311,7 @@ def test_fields_are_read_by_path_in_contract_order():
     'path', ['twist.angular.z', 'data[3]', 'twist.linear[0]', 'twist.linear', 'data']
 )
 def test_path_without_a_number_is_named(path):
-    """A path that leads nowhere, or to no single number, is named with the message's type."""
+    """A path that does not lead to a single number is rejected with the message type."""
     with pytest.raises(ConfigError) as caught:
         read_fields(twist_stamped(), (path,))
     assert f"'{path}'" in str(caught.value)
@@ -319,7 +319,7 @@ def test_path_without_a_number_is_named(path):
 
 
 def test_written_fields_are_read_back_and_sequences_grow():
-    """write_fields fills nested fields and lengthens sequences; other entries stay."""
+    """``write_fields`` fills nested fields and extends sequences; other entries are unchanged."""
     message = twist_stamped()
     message.data = [7.0]
     paths = ('twist.linear.x', 'data[2]')
@@ -337,7 +337,7 @@ def test_written_fields_are_read_back_and_sequences_grow():
     ],
 )
 def test_a_stop_that_would_move_the_robot_is_refused(kind, low, says):
-    """Zero is a place for a position command, and no command at all outside the limits."""
+    """Zeros that would move a position robot, or lie outside the limits, are rejected as a stop."""
     data = copy.deepcopy(ARM)
     data['stop'] = {'mode': 'zero'}
     data['action'].update(kind=kind, low=low)

@@ -22,7 +22,7 @@ def test_terminal_looks_at_the_last_step_only() -> None:
 
 
 def test_unknown_cost_is_refused_by_name() -> None:
-    """The message names the choices."""
+    """An unknown cost is rejected with the choices."""
     with pytest.raises(ModelError, match=r"'mean'.*ramp.*terminal"):
         weights('mean', 3)
 
@@ -35,7 +35,7 @@ def test_cost_by_hand() -> None:
 
 
 def test_one_broken_rollout_does_not_touch_the_others() -> None:
-    """NaN stays in the sample that it came from."""
+    """NaN stays in its own sample."""
     latents = np.zeros((3, 2, 2), dtype=np.float32)
     latents[1, 0, 0] = np.nan
     cost = goal_cost(latents, np.ones(2, dtype=np.float32), np.ones(2))
@@ -46,6 +46,6 @@ def test_one_broken_rollout_does_not_touch_the_others() -> None:
     ('latents', 'goal', 'count'), [((4, 3), 3, 4), ((2, 4, 3), 2, 4), ((2, 4, 3), 3, 5)]
 )
 def test_sizes_that_disagree_are_refused(latents: tuple[int, ...], goal: int, count: int) -> None:
-    """Nothing is broadcast by accident."""
+    """Arrays of inconsistent sizes are rejected, never broadcast."""
     with pytest.raises(ModelError, match='expected'):
         goal_cost(np.zeros(latents), np.zeros(goal), np.ones(count))

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the torch engine captures on a GPU can be captured, and a replay is the call itself."""
+"""What the torch engine captures in CUDA graphs is capturable, and a replay equals a call."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def drawn(shapes: tuple[tuple[int, ...], ...], seed: int = 0) -> list[np.ndarray
 
 
 class Recorder(TorchDispatchMode):
-    """Records as a capture does; replays go wrong where a value was fixed in recording."""
+    """Records operations as a capture does; a replay is wrong if a value was baked in."""
 
-    #: Operations that a host has to wait for: numbers out of tensors, shapes out of values.
+    #: Operations that synchronise with the device: tensors to numbers, data-dependent shapes.
     WAITING = ('_local_scalar_dense', 'item', 'nonzero', 'masked_select', 'equal', 'is_nonzero')
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> torch.Tensor:
-        """Run an operation and remember it."""
+        """Run an operation and record it; fail if it waits for the device."""
         name = func.overloadpacket.__name__
         indices = args[1] if name == 'index' else ()
         if name in self.WAITING or any(index.dtype == torch.bool for index in indices):
@@ -66,7 +66,7 @@ class Recorder(TorchDispatchMode):
         return result
 
     def replay(self) -> None:
-        """Run all again into the same results."""
+        """Run all operations again, writing into the same results."""
         for func, args, kwargs, result in self.operations:
             for old, new in zip(tree_leaves(result), tree_leaves(func(*args, **kwargs))):
                 if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
@@ -74,7 +74,7 @@ class Recorder(TorchDispatchMode):
 
 
 def test_waiting_is_noticed() -> None:
-    """The check itself finds the usual ways to wait for a device."""
+    """The recorder detects the usual ways to synchronise with a device."""
     x = torch.ones(3)
     for wait in (x[0].item, lambda: x[x > 0], x.nonzero, lambda: bool(x[0])):
         with pytest.raises(AssertionError, match='waits for the device'), Recorder():
@@ -86,7 +86,7 @@ def test_waiting_is_noticed() -> None:
 def test_it_can_be_captured(
     model: LeWorldModel, make: Make, shapes: tuple[tuple[int, ...], ...]
 ) -> None:
-    """Recorded on zeros and replayed on other inputs, it waits for none and is the function."""
+    """Recorded on zeros and replayed on other inputs, a function is right and never syncs."""
     function = make(model)
     buffers = [torch.zeros(shape) for shape in shapes]
     with Recorder() as recorder:
@@ -103,7 +103,7 @@ def test_it_can_be_captured(
 @pytest.mark.parametrize('precision', [torch.float32, torch.bfloat16])
 @torch.inference_mode()
 def test_a_rollout_stays_on_its_device(model: LeWorldModel, precision: torch.dtype) -> None:
-    """On a device without values no operation meets a tensor of the host, nor makes one."""
+    """On the meta device, no operation uses or creates a tensor on the host."""
     function = BatchedRollout(copy.deepcopy(model).to('meta'), precision)
     with Recorder() as recorder:
         function(*(torch.zeros(shape, device='meta') for shape in SHAPES))
@@ -118,7 +118,7 @@ def test_a_rollout_stays_on_its_device(model: LeWorldModel, precision: torch.dty
 def test_a_replay_is_the_call(
     model: LeWorldModel, make: Make, shapes: tuple[tuple[int, ...], ...]
 ) -> None:
-    """With other inputs each time, and a graph of another size used in between."""
+    """A replay equals a call for new inputs, even after a graph of another size was used."""
     function = make(copy.deepcopy(model).cuda())
     captured = CapturedCall(function, shapes, 'cuda')
     other = CapturedCall(function, [*shapes[:-1], (7, *shapes[-1][1:])], 'cuda')
@@ -133,7 +133,7 @@ def test_a_replay_is_the_call(
 @needs_cuda
 @pytest.mark.parametrize('precision', ['f32', 'auto'])
 def test_engine_on_cuda_equals_the_reference(tiny_bundle: Bundle, precision: str) -> None:
-    """Latents and exact rollouts, for more sizes than graphs are kept."""
+    """Latents and exact rollouts equal the reference, for more sizes than graphs are cached."""
     engine = load_engine(tiny_bundle, 'torch', precision=precision, provider='cuda')
     reference = load_engine(tiny_bundle, 'reference', provider='cpu')
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)

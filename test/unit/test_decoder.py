@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Decoders: trained on frames of a simulated arm, kept in the bundle, drawn for people."""
+"""Decoders: training on simulated frames, storage in a bundle, and images for people."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lewm_ros.sim import make_task
 from lewm_ros.view.imagination import Imagination
 from lewm_ros.view.strip import THRESHOLD, difference, notice
 
-MOST_BYTES = 512 * 1024  #: of a message before Fast DDS cuts it up
+MOST_BYTES = 512 * 1024  #: of a message that Fast DDS does not fragment
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def forget(bundle: Path, *keys: str) -> None:
-    """Take optional files out of a bundle."""
+    """Remove optional files from a bundle."""
     manifest = json.loads((bundle / 'manifest.json').read_text())
     for key in keys:
         del manifest[key]
@@ -64,7 +64,7 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_bundle_that_cannot_be_written_is_refused_first(
     bundle, capsys, disk_of, command, options
 ) -> None:
-    """Before the bags are even looked for."""
+    """A bundle that cannot be written is rejected before the bags are looked for."""
     disk_of(1 << 20)
     assert cli.main([command, str(bundle), *options]) == 2
     assert capsys.readouterr().err == (
@@ -73,7 +73,7 @@ def test_a_bundle_that_cannot_be_written_is_refused_first(
 
 
 def test_a_few_steps_on_rendered_frames_reduce_the_error(bundle, bag, capsys) -> None:
-    """More steps, smaller error, below that of one image for all; all else stays as it was."""
+    """More steps reduce the error, below that of a constant image; nothing else changes."""
     forget(bundle, 'decoder')
     before = Bundle.load(bundle)
     errors = []
@@ -96,7 +96,7 @@ def test_a_few_steps_on_rendered_frames_reduce_the_error(bundle, bag, capsys) ->
 
 
 def test_a_roadmap_leaves_the_decoder_alone(bundle, bag) -> None:
-    """Each optional file is replaced without the other."""
+    """A new roadmap leaves the decoder unchanged."""
     before = Bundle.load(bundle).manifest
     assert cli.main(['roadmap', str(bundle), '--data', str(bag)]) == 0
     after = Bundle.load(bundle).manifest
@@ -105,7 +105,7 @@ def test_a_roadmap_leaves_the_decoder_alone(bundle, bag) -> None:
 
 
 def test_a_decoder_of_another_model_is_refused_by_name(bundle) -> None:
-    """Reading it says whose it is; a bundle written without its file drops the entry."""
+    """A decoder of another model is rejected by name; without its file the entry is dropped."""
     found = Bundle.load(bundle)
     other = replace(found.manifest.decoder, model_hash='a' * 64)
     files = {name: found.path / name for name in (*FILES, DECODER)}
@@ -119,7 +119,7 @@ def test_a_decoder_of_another_model_is_refused_by_name(bundle) -> None:
 
 
 def test_a_changed_or_wrong_graph_is_refused(bundle) -> None:
-    """By its hash, and where it is another graph."""
+    """A decoder file with a wrong hash, or with another graph, is rejected."""
     found = Bundle.load(bundle)
     encoder = found.path / 'encoder.onnx'
     wrong = replace(found.manifest.decoder, sha256=found.manifest.files['encoder.onnx'])
@@ -134,7 +134,7 @@ def test_a_changed_or_wrong_graph_is_refused(bundle) -> None:
 
 @pytest.mark.parametrize('name', ['reacher', 'push', 'two_room'])
 def test_the_shipped_decoders_show_what_was_seen(name: str) -> None:
-    """A decoded frame is nearer to that frame than to any of seven others."""
+    """A decoded frame is closer to its own frame than to any of seven others."""
     found = Bundle.load(find('bundle', name))
     assert found.manifest.decoder.error < found.manifest.decoder.spread / 2
     engine, decoder = load_engine(found), Decoder(found)
@@ -150,7 +150,7 @@ def test_the_shipped_decoders_show_what_was_seen(name: str) -> None:
 
 
 def test_a_plan_is_a_strip_with_its_cost_and_the_way(bundle) -> None:
-    """With the roadmap two rows, without it one; long plans and ways are thinned out."""
+    """A plan is a strip of images with its cost; a roadmap adds a row; long plans are thinned."""
     found = Bundle.load(bundle)
     nodes = read_roadmap(found).nodes
     plan = nodes[:7]
@@ -165,7 +165,7 @@ def test_a_plan_is_a_strip_with_its_cost_and_the_way(bundle) -> None:
 
 
 def test_what_differs_is_red(bundle) -> None:
-    """Nothing else is; the frame is beside it where it is at hand."""
+    """Only pixels that differ are marked; the observed frame is shown if there is one."""
     one = np.full((8, 8, 3), 200, np.uint8)
     other = one.copy()
     other[2:4, 2:4] = 0
@@ -192,7 +192,7 @@ def test_what_differs_is_red(bundle) -> None:
     ],
 )
 def test_a_wrong_entry_is_named(bundle, values, said) -> None:
-    """As every other part of a manifest."""
+    """An invalid decoder entry of a manifest is rejected with its key."""
     manifest = json.loads((bundle / 'manifest.json').read_text())
     manifest['decoder'] |= values
     (bundle / 'manifest.json').write_text(json.dumps(manifest))

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_demo_of_a_task_has_its_bundle_and_simulator():
-    """Simulator and trial are told the task, no other node is."""
+    """The demo of a task has its bundle; only the simulator and the trial get the task."""
     demo = Bringup.of('demo', task='push')
     assert Path(demo.parameters['bundle']) == ROOT / 'models/push'
     assert demo.params_file == ROOT / 'config/presets/live.yaml'
@@ -27,7 +27,7 @@ def test_the_demo_of_a_task_has_its_bundle_and_simulator():
 
 
 def test_a_task_and_a_bundle_that_do_not_go_together(tiny_bundle):
-    """A bundle of another robot, and a task where nothing is simulated, are refused by name."""
+    """A task is rejected by name if the bundle is of another robot, or nothing is simulated."""
     with pytest.raises(ConfigError, match='push task has actions x, y, .* shoulder, elbow'):
         Bringup.of('demo', str(tiny_bundle.path), task='push')
     with pytest.raises(ConfigError, match='reacher task has actions shoulder, elbow, .* x, y'):

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The deployment examples: nothing in them that does not exist. Running them is not tested."""
+"""The deployment examples refer only to things that exist. Running them is not tested."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEPLOY = ROOT / 'deploy'
 
 
 def test_the_unit_starts_a_command_that_exists():
-    """Its options are those of `lewm up`, and the status of a wrong configuration is final."""
+    """The unit starts `lewm up` with valid options and does not restart a bad configuration."""
     unit = (DEPLOY / 'lewm.service').read_text()
     (line,) = re.findall(r'^ExecStart=(.*)$', unit, re.MULTILINE)
     program, *arguments = shlex.split(line)
@@ -29,12 +29,12 @@ def test_the_unit_starts_a_command_that_exists():
     args = cli._parser(arguments).parse_args(arguments)
     assert (args.group, args.processes, args.respawn) == ('plan', True, True)
     assert f'RestartPreventExitStatus={STATUS_UNUSABLE}\n' in unit
-    assert f'TimeoutStopSec={GRACE_SECONDS + 5:g}\n' in unit  # no kill before the supervisor's own
+    assert f'TimeoutStopSec={GRACE_SECONDS + 5:g}\n' in unit  # systemd kills after the supervisor
 
 
 @pytest.mark.skipif(not shutil.which('systemd-analyze'), reason='no systemd here')
 def test_systemd_finds_no_fault_in_the_unit(tmp_path):
-    """With a program that is there."""
+    """systemd-analyze finds no fault in the unit, given a program that exists."""
     unit = (DEPLOY / 'lewm.service').read_text()
     changed = re.sub(r'(?m)^ExecStart=\S+', f'ExecStart={sys.executable}', unit)
     path = tmp_path / 'lewm.service'

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of detection, on scores that are written down."""
+"""Detection metrics, on hand-written scores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PERIOD = NS_PER_S // 20
 
 
 def trial(scores: list[float], shown: int = 20, began: int | None = None) -> Trial:
-    """Return a trial at 20 Hz; the event can be seen from one frame on. The threshold is 10."""
+    """Return a trial at 20 Hz, threshold 10; the event is visible from frame ``shown`` on."""
     stamps = NS_PER_S + PERIOD * np.arange(len(scores))
     values = np.array(scores, dtype=float)
     detector = EventDetector('surprise', 10.0)
@@ -37,7 +37,7 @@ def quiet() -> list[float]:
 
 
 def loud(*frames: int) -> list[float]:
-    """Return the same with a score of 50 in some frames."""
+    """Return the same scores with 50 in some frames."""
     return [50.0 if frame in frames else 1.0 for frame in range(60)]
 
 
@@ -52,12 +52,12 @@ def loud(*frames: int) -> list[float]:
     ],
 )
 def test_auroc_counts_pairs_and_ties_half(high: list, low: list, expected: float) -> None:
-    """By hand."""
+    """AUROC counts correctly ordered pairs, and ties as one half."""
     assert auroc(np.array(high), np.array(low)) == pytest.approx(expected)
 
 
 def test_the_interval_of_auroc_covers_the_truth() -> None:
-    """Normal scores one standard deviation apart: Φ(1/√2) = 0.760, in about 95 of 100."""
+    """The 95 % interval contains the true AUROC, Φ(1/√2) = 0.760, in about 95 of 100 cases."""
     rng = np.random.default_rng(0)
     covered = 0
     for seed in range(200):
@@ -67,9 +67,10 @@ def test_the_interval_of_auroc_covers_the_truth() -> None:
 
 
 def test_trials_are_drawn_as_pairs() -> None:
-    """Trials that are alike in pairs, each event a little above its own normal trial.
+    """The bootstrap resamples trials as pairs.
 
-    The AUROC of 3 pairs is 6/9; a bootstrap that draws the two halves apart would reach 0.
+    Each event scores a little above its own normal trial. The AUROC of 3 such pairs is 6/9; a
+    bootstrap that resampled the halves separately would reach 0.
     """
     low = np.array([1.0, 2.0, 3.0])
     assert auroc_interval(low + 0.1, low, 0)[0] >= 0.5
@@ -77,19 +78,19 @@ def test_trials_are_drawn_as_pairs() -> None:
 
 
 def test_shares_and_delays() -> None:
-    """At once, after three frames, too late, never: half of them detected, delay 0 and 3."""
+    """Of events detected at once, after three frames, too late and never, half are detected."""
     trials = [trial(loud(20)), trial(loud(23)), trial(loud(41)), trial(quiet())]
     normal = [trial(quiet()) for _ in trials]
     found = detection_figures(trials, normal, 1.0, 0)
     assert (found['detected'], found['n']) == (0.5, 4)
     assert found['delay_frames_median'] == 1.5
-    assert found['auroc'] == pytest.approx(0.75)  # the late one and the quiet one are ties
+    assert found['auroc'] == pytest.approx(0.75)  # the late and the quiet one are ties
     assert found['detected_low'] < 0.5 < found['detected_high']
     assert found['alarmed_before'] == 0
 
 
 def test_an_alarm_that_was_on_before_is_counted_and_no_detection() -> None:
-    """One that goes on, and one that is over."""
+    """An alarm still on when the event begins is no detection; one that ended before is ignored."""
     on, over = trial(loud(17, 20)), trial(loud(2, 20))
     found = detection_figures([on, over], [trial(quiet())] * 2, 1.0, 0)
     assert found['alarmed_before'] == 1
@@ -97,25 +98,25 @@ def test_an_alarm_that_was_on_before_is_counted_and_no_detection() -> None:
 
 
 def test_nothing_detected_has_no_delay() -> None:
-    """JSON knows no NaN."""
+    """Without a detection the delay is None, because JSON has no NaN."""
     found = detection_figures([trial(quiet())], [trial(quiet())], 1.0, 0)
     assert found['detected'] == 0.0 and found['delay_frames_median'] is None
     assert found['auroc'] == 0.5
 
 
 def test_a_score_that_is_no_number_is_an_alarm() -> None:
-    """As in the node."""
+    """A NaN score is an alarm, as in the node."""
     assert trial([*quiet()[:25], float('nan'), *quiet()[26:]]).events['surprise']
 
 
 def test_a_normal_trial_is_measured_at_the_times_of_its_event() -> None:
-    """A high normal score at another time does not count."""
+    """A normal trial is scored over the time of its event; high scores elsewhere do not count."""
     found = detection_figures([trial(loud(20))], [trial(loud(3, 50))], 1.0, 0)
     assert found['auroc'] == 1.0
 
 
 def test_a_monitor_is_measured_from_the_first_frame_on() -> None:
-    """In seconds, even where nothing could be seen at first."""
+    """A monitor's delay counts in seconds from the event's start, even if not visible yet."""
     late = trial(loud(20), shown=15, began=10)
     found = monitor_figures([late, trial(quiet())], 'surprise', 2.0)
     assert found['detected'] == 0.5

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Conditions of a node, with the real logger of rclpy."""
+"""Node diagnostics: conditions, rates, clocks and memory."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from lewm_ros.time import NS_PER_S
 
 
 def test_warnings_and_errors_can_take_turns():
-    """A foreign latent once ended a process with all its nodes.
+    """Warnings and errors can be logged in turn.
 
-    rclpy refuses a second severity from the same line of code, and the exception came out of the
-    handler of exceptions: a warning before it was enough.
+    rclpy rejects a second severity from the same line of code. After a warning, that exception once
+    escaped the exception handler: a latent of another model ended a process with all its nodes.
     """
     conditions = Conditions(SimpleNamespace(get_logger=lambda: rclpy.logging.get_logger('test')))
     conditions.set('a gap', 'a gap of 2 s', WARN)
@@ -36,7 +36,7 @@ def test_warnings_and_errors_can_take_turns():
 
 
 def test_a_condition_can_be_forgotten_without_a_word():
-    """One that nobody looks after any more is gone; the others stay."""
+    """A condition can be cleared alone, even if unknown; the others stay."""
     conditions = Conditions(SimpleNamespace(get_logger=lambda: rclpy.logging.get_logger('test')))
     conditions.set('a gap', 'a gap of 2 s')
     conditions.set('the disk', 'the disk is slow')
@@ -48,14 +48,17 @@ def test_a_condition_can_be_forgotten_without_a_word():
 
 
 def test_no_input_makes_more_than_one_line_a_second(monkeypatch):
-    """Good and bad messages in turn once made 154 lines a second: what flickers lasts."""
+    """An input logs at most one line a second: a flickering condition counts as lasting.
+
+    Alternating good and bad messages once logged 154 lines a second.
+    """
     clock, lines = SimpleNamespace(now=100.0), []
     monkeypatch.setattr('time.monotonic', lambda: clock.now)
     log = {kind: lambda text: lines.append((clock.now, text)) for kind in ('warning', 'info')}
     conditions = Conditions(SimpleNamespace(get_logger=lambda: SimpleNamespace(**log)))
 
     def live(bad: float, good: float, seconds: float) -> list[str]:
-        """Report at 100 Hz by turns; return what was logged."""
+        """Report at 100 Hz, bad and good in turn; return what was logged."""
         lines.clear()
         for step in range(round(100 * seconds)):
             wrong = step / 100 % (bad + good) < bad
@@ -70,14 +73,14 @@ def test_no_input_makes_more_than_one_line_a_second(monkeypatch):
     assert conditions.text == 'no position[1]'
     assert live(0.0, 1.0, 2.0) == ['cleared: no position[1]']
     assert conditions.text == 'ok'
-    # A condition that is back at once is on /diagnostics at once, and in the log a second later.
+    # A condition that returns at once is on /diagnostics at once, in the log a second later.
     assert len(live(1.3, 1.05, 20.0)) <= 20
     live(0.0, 1.0, 3.0)
     assert live(0.5, 5.0, 5.5) == ['no position[1]', 'cleared: no position[1]']
 
 
 def test_a_rate_counts_the_last_seconds_of_the_steady_clock(monkeypatch):
-    """A short past is not taken for a slow one, and what stopped goes to 0."""
+    """A rate covers recent seconds: a short past does not lower it, and after a stop it is 0."""
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr('time.monotonic', lambda: clock.now)
     rate = Rate()
@@ -92,7 +95,7 @@ def test_a_rate_counts_the_last_seconds_of_the_steady_clock(monkeypatch):
     assert rate.hz == pytest.approx(20.0, rel=0.02)
     clock.now += 2.5
     assert rate.hz == pytest.approx(10.0, rel=0.02)
-    for _ in range(6000):  # the fastest that a contract may be
+    for _ in range(6000):  # the highest rate that a contract allows
         clock.now += 0.001
         rate.add()
     assert rate.hz == pytest.approx(1000.0, rel=0.02)
@@ -102,7 +105,7 @@ def test_a_rate_counts_the_last_seconds_of_the_steady_clock(monkeypatch):
 
 
 def rate_of(*stamps: np.ndarray) -> float:
-    """Return the rate after stamps [s], one array after the other."""
+    """Return the rate after the stamps [s] of all arrays in turn."""
     rate = StampRate(window=5.0)
     for stamp in np.concatenate(stamps):
         rate.add(round(stamp * NS_PER_S))
@@ -110,7 +113,7 @@ def rate_of(*stamps: np.ndarray) -> float:
 
 
 def test_a_rate_of_stamps_is_that_of_the_camera_and_not_of_the_way():
-    """Jitter, frames that overtake each other or come twice change nothing; lost ones count."""
+    """Jitter, reordering and duplicates do not change a stamp rate; lost frames do."""
     rng, times = np.random.default_rng(0), np.arange(0, 12, 1 / 30)
     assert rate_of(times) == pytest.approx(30.0)
     assert rate_of(times + rng.uniform(-0.012, 0.012, len(times))) == pytest.approx(30.0, rel=0.01)
@@ -118,12 +121,12 @@ def test_a_rate_of_stamps_is_that_of_the_camera_and_not_of_the_way():
     assert rate_of(np.repeat(times[overtaken], 2)) == pytest.approx(30.0, rel=0.01)
     assert rate_of(times[rng.random(len(times)) > 0.1]) == pytest.approx(27.0, rel=0.05)
     assert rate_of(times[(times < 9) | (times > 10)]) == pytest.approx(24.0, rel=0.02)
-    # The frames of a slower camera before it do not count once they are 5 s old.
+    # Earlier frames of a slower camera do not count once they are 5 s old.
     assert rate_of(np.arange(-20, 0, 0.1), times) == pytest.approx(30.0, rel=0.01)
 
 
 def test_a_rate_of_stamps_is_not_known_before_they_fill_the_window():
-    """Nor after a pause, a jump of the clock, or where all stamps are the same."""
+    """A stamp rate is NaN until stamps fill the window, after a pause or jump, or if all equal."""
     times = np.arange(0, 12, 0.1)
     assert np.isnan(rate_of(times[:50]))
     assert rate_of(times[:52]) == pytest.approx(10.0)
@@ -135,7 +138,10 @@ def test_a_rate_of_stamps_is_not_known_before_they_fill_the_window():
 
 
 def test_frames_of_another_clock_are_named_as_long_as_they_come():
-    """One that is in time among late ones is enough; a look without a frame changes nothing."""
+    """Frames of another clock are reported while they arrive; one frame on time clears it.
+
+    A check without a new frame changes nothing.
+    """
     stamps, second = FrameStamps(0.05), NS_PER_S
 
     def said(*offsets: float) -> str | None:
@@ -168,9 +174,9 @@ with mmap(-1, 100_000_000) as held:  # pages of its own: malloc would take free 
 
 
 def test_resident_memory_follows_what_is_held():
-    """In MB of 10^6 bytes.
+    """Resident memory follows an allocation, in MB of 10^6 bytes.
 
-    In a process of its own: in one with large arrays the kernel may complete their huge pages.
+    It runs in its own process: in one with large arrays the kernel may complete huge pages.
     """
     done = subprocess.run([sys.executable, '-c', HOLD], capture_output=True, check=True, cwd=ROOT)
     assert float(done.stdout) == pytest.approx(100, abs=3)

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Two processes that train together equal one; they stop and continue together, and one writes."""
+"""Two processes train like one; they stop and resume together, and one of them writes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LIMIT = 100.0  #: for two processes to end [s]
 
 
 def run_two(script: str, *args: object, **environment: str) -> list[tuple[int, str]]:
-    """Run a script of the tests in two processes, as torchrun does; exit status and output."""
+    """Run a test script in two processes, as torchrun does; return exit status and output."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
@@ -66,7 +66,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module')
 def found(folder) -> list[dict[str, Any]]:
-    """Return what each of two processes found."""
+    """Return the results of each of two processes."""
     done = run_two('distributed_child.py', folder)
     assert [status for status, _ in done] == [0, 0], done
     return [torch.load(folder / f'found_{rank}.pt', weights_only=True) for rank in range(2)]
@@ -74,7 +74,7 @@ def found(folder) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def here(monkeypatch) -> Iterator[None]:
-    """Undo what the child's functions set, which are called in this process, too."""
+    """Undo the settings of the child's functions, which this process calls too."""
     monkeypatch.setitem(ARCHITECTURES, 'small', None)
     for name in ('LOG_EVERY', 'has_bfloat16'):
         monkeypatch.setattr(training, name, None)
@@ -87,7 +87,7 @@ def here(monkeypatch) -> Iterator[None]:
 @pytest.mark.parametrize('objective', distributed_child.STEPS)
 @pytest.mark.usefixtures('here')
 def test_two_processes_equal_one_of_the_same_batch(folder, found, objective):
-    """Losses and metrics of every step, then weights, BatchNorm's statistics, held-out figures."""
+    """Two processes equal one with the same batch: losses, weights, BatchNorm and validation."""
     one = distributed_child.results(folder, objective)
     two, other = (results[objective] for results in found)
     assert len(one['rows']) == len(two['rows']) == distributed_child.STEPS[objective]
@@ -97,7 +97,7 @@ def test_two_processes_equal_one_of_the_same_batch(folder, found, objective):
 
 
 def test_a_resumed_run_of_two_equals_an_uninterrupted_one(found):
-    """Dropout and colours of each process, and the directions of both, continue."""
+    """A resumed run of two equals an uninterrupted one: dropout, jitter and projections go on."""
     for results in found:
         for name, value in results['whole'].items():
             assert torch.equal(value, results['resumed'][name]), name
@@ -105,14 +105,14 @@ def test_a_resumed_run_of_two_equals_an_uninterrupted_one(found):
 
 @pytest.mark.usefixtures('found', 'here')
 def test_another_number_of_processes_does_not_continue_a_run(folder):
-    """It has not the random states that they need."""
+    """A run does not resume with another number of processes, which lacks random states."""
     trainer = distributed_child.make_trainer(folder, 'lewm', **distributed_child.RANDOM)
     with pytest.raises(ModelError, match='was made with processes 2, this run has 1'):
         trainer.load(folder / 'checkpoint.pt')
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch, tmp_path):
-    """At once, with both numbers."""
+    """A batch that the processes cannot share is rejected with both numbers."""
     for name, value in {'WORLD_SIZE': '3', 'LOCAL_RANK': '0', 'TORCHELASTIC_RUN_ID': '-'}.items():
         monkeypatch.setenv(name, value)
     args = ('--contract', 'reacher', '--out', tmp_path / 'out', '--run', tmp_path / 'run')
@@ -122,13 +122,13 @@ def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch, tmp_path):
 
 
 def test_both_stop_after_the_same_step(found):
-    """When one was told to."""
+    """Both processes stop after the same step if one is told to stop."""
     first, second = (results['stopped'] for results in found)
     assert first == second and distributed_child.STOP <= first <= distributed_child.STOP + 1
 
 
 def test_the_command_trains_in_two_processes_and_the_first_writes(folder, tmp_path, exports):
-    """Each row of the metrics once, one bundle, and nothing said by the second."""
+    """The first process writes each row of metrics once and one bundle; the second is silent."""
     train = ('train', '--data', folder / 'a', '--contract', 'reacher', '--device', 'cpu')
     train += ('--threads', 1, '--out', tmp_path / 'out', '--run', tmp_path / 'run')
     train += ('--steps', 10, '--no-decoder', '--no-roadmap')

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of parameters in the documentation are what the nodes declare."""
+"""The parameter tables in the documentation match the nodes' declarations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def tables() -> Any:
 
 
 def test_the_tables_are_up_to_date(tables: Any) -> None:
-    """Every page is what `make tables` makes of it, and every node has its table."""
+    """Every page equals the output of `make tables`, and every node has its table."""
     named: list[str] = []
     for page in tables.pages():
         text = page.read_text()
@@ -38,7 +38,7 @@ def test_the_tables_are_up_to_date(tables: Any) -> None:
 
 
 def test_another_default_makes_another_table(tables: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A change of a declaration alone leaves the page out of date."""
+    """A changed declaration alone changes the table, so the page is out of date."""
     kind = node_class('planner_node')
     changed = [replace(p, default=3) if p.name == 'samples' else p for p in kind.PARAMETERS]
     monkeypatch.setattr(kind, 'PARAMETERS', tuple(changed))

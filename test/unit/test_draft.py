@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm check --draft`: a contract from nothing but a bag."""
+"""`lewm check --draft`: a contract drafted from a bag alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROBOTS = Path(__file__).resolve().parents[2] / 'config' / 'robots'
 
 
 def driven(contract: Contract, rate: float) -> list[Recorded]:
-    """Commands of a robot at a rate [Hz], each dimension over nine tenths of its limits."""
+    """Commands of a robot at ``rate`` [Hz]; each dimension covers nine tenths of its range."""
     low, high = contract.action.bounds
     names, channel = contract.action.names, contract.action
     messages = []
@@ -45,7 +45,7 @@ def driven(contract: Contract, rate: float) -> list[Recorded]:
 
 @pytest.mark.parametrize('path', sorted(ROBOTS.glob('*.yaml')), ids=lambda path: path.stem)
 def test_commands_of_every_shipped_robot_are_found(tmp_path, path):
-    """Topic, fields, kind, rate and stop mode are its contract's; limits those of the commands."""
+    """A draft has the robot's topic, fields, kind, rate and stop mode, and limits as driven."""
     robot = Contract.load(path)
     images = [frame(NS_PER_S + n * NS_PER_S // 20, noise(n)) for n in range(5)]
     bag = write(tmp_path / 'bag', driven(robot, 25.0) + images)
@@ -59,7 +59,7 @@ def test_commands_of_every_shipped_robot_are_found(tmp_path, path):
     assert set(found.action.fields) == set(robot.action.fields)
     assert found.rates.control == 25.0
     assert found.state.topic == '/lewm/joint_states'
-    if robot.action.type != 'std_msgs/msg/Float64MultiArray':  # plain numbers do not tell
+    if robot.action.type != 'std_msgs/msg/Float64MultiArray':  # plain numbers do not tell the kind
         assert found.action.kind == robot.action.kind
         assert found.stop.mode == robot.stop.mode
         order = [found.action.fields.index(name) for name in robot.action.fields]
@@ -73,7 +73,7 @@ def test_commands_of_every_shipped_robot_are_found(tmp_path, path):
 
 
 def test_the_draft_of_a_recording_with_a_wide_compressed_camera(tmp_path, capsys):
-    """Size and square crop are named, constant dimensions left out; the bag fits its draft."""
+    """A draft names image size and centre crop, omits constant dimensions and fits its bag."""
     jpeg = cv2.imencode('.jpg', np.zeros((48, 64, 3), np.uint8))[1].tobytes()
     messages = [item for item in drive() if item.type != 'sensor_msgs/msg/Image']
     for item in messages:
@@ -92,7 +92,7 @@ def test_the_draft_of_a_recording_with_a_wide_compressed_camera(tmp_path, capsys
 
 
 def test_what_a_bag_lacks_is_named_after_its_topics(tmp_path, capsys):
-    """Status 2, and the table of what is there."""
+    """A bag that lacks what a draft needs gives status 2, its topics and what is missing."""
     bag = write(tmp_path / 'bag', [joints(NS_PER_S * n, float(n)) for n in range(1, 4)])
     assert main(['check', '--draft', str(bag)]) == 2
     output = capsys.readouterr()
@@ -107,13 +107,13 @@ def test_what_a_bag_lacks_is_named_after_its_topics(tmp_path, capsys):
 
 @pytest.mark.parametrize('arguments', [[], ['reacher', '--draft', 'bag']])
 def test_a_contract_or_a_bag_to_draft_one_from(capsys, arguments):
-    """Neither and both are refused."""
+    """`lewm check` takes a contract or --draft: neither and both are rejected."""
     assert main(['check', *arguments]) == 2
     assert 'expected a contract, or --draft with a bag' in capsys.readouterr().err
 
 
 def test_names_in_a_bag_cannot_break_the_file(tmp_path):
-    """Topics and joints are quoted, and comments stay on their line."""
+    """Names in a bag cannot break the YAML: they are quoted, and comments stay on their line."""
     messages = drive()
     for item in messages:
         if item.type == 'sensor_msgs/msg/JointState':
@@ -125,7 +125,7 @@ def test_names_in_a_bag_cannot_break_the_file(tmp_path):
 
 @pytest.mark.parametrize('data', [b'', b'\1\2\3'])
 def test_a_broken_first_depth_image_is_passed_over(tmp_path, data):
-    """The largest value of the next one is what is seen as white."""
+    """A broken first depth image is skipped: the scale is the next one's largest value."""
     messages = drive()
     images = [m.message for m in messages if m.type == 'sensor_msgs/msg/Image']
     for image in images:

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""All engines run a bundle alike, and refuse what does not fit."""
+"""All engines compute the same from a bundle, and reject what does not fit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from lewm_ros.errors import EngineError, ModelError
 from lewm_ros.model import LeWorldModel
 from lewm_ros.training.export import export_files
 
-TOLERANCE = 1e-4  # of the largest value
+TOLERANCE = 1e-4  # relative to the largest value
 AVAILABLE = [name for name in ENGINES if name != 'openvino' or find_spec('openvino')]
 
 
@@ -53,7 +53,7 @@ def error(value: np.ndarray, reference: np.ndarray) -> float:
 
 
 def with_files(bundle: Bundle, folder: Path, **graphs: bytes) -> Bundle:
-    """Return a copy of a bundle with other graphs, its hashes made to fit."""
+    """Return a copy of a bundle with other graphs and matching hashes."""
     files = {name: bundle.read(name) for name in FILES}
     for name, data in graphs.items():
         files[f'{name}.onnx'] = data
@@ -61,7 +61,7 @@ def with_files(bundle: Bundle, folder: Path, **graphs: bytes) -> Bundle:
 
 
 def test_engines_name_themselves(engines: dict[str, Engine]) -> None:
-    """Name and provider say what runs."""
+    """Engines report their name and provider."""
     assert {name: engine.name for name, engine in engines.items()} == {n: n for n in AVAILABLE}
     assert describe(engines['reference']) in ('reference (cpu, f32)', 'reference (cuda, f32)')
     assert engines['onnxruntime'].provider.endswith('ExecutionProvider')
@@ -69,7 +69,7 @@ def test_engines_name_themselves(engines: dict[str, Engine]) -> None:
 
 
 def test_latents_agree(engines: dict[str, Engine]) -> None:
-    """Images give the same latents, and different images different ones."""
+    """All engines give the same latent for an image, and different latents for different images."""
     rng = np.random.default_rng(0)
     latents = []
     for brightest in (255, 60, 5):
@@ -84,7 +84,7 @@ def test_latents_agree(engines: dict[str, Engine]) -> None:
 @pytest.mark.parametrize('samples', [1, 7, 64])
 @pytest.mark.parametrize('steps', [1, 3, 5])
 def test_rollouts_agree(engines: dict[str, Engine], samples: int, steps: int) -> None:
-    """Any number of samples and any horizon up to the graph's give the same latents."""
+    """All engines agree for any number of samples and any horizon up to the graph's."""
     arrays = inputs(samples, steps)
     expected = engines['reference'].rollout(*arrays)
     assert expected.shape == (samples, steps, 8)
@@ -94,7 +94,7 @@ def test_rollouts_agree(engines: dict[str, Engine], samples: int, steps: int) ->
 
 @pytest.mark.parametrize('name', AVAILABLE)
 def test_shorter_horizon_is_a_prefix(engines: dict[str, Engine], name: str) -> None:
-    """What comes later in a plan does not change what it leads to before."""
+    """A shorter rollout is a prefix: later actions do not change earlier latents."""
     context, past, actions = inputs(7)
     whole = engines[name].rollout(context, past, actions)
     for steps in range(1, 5):
@@ -145,7 +145,7 @@ def test_any_layout_and_float_type(engines: dict[str, Engine], name: str) -> Non
 def test_wrong_shapes_are_named(
     engines: dict[str, Engine], name: str, which: int, shape: tuple[int, ...], words: str
 ) -> None:
-    """Both shapes are in the message."""
+    """Inputs of the wrong shape are rejected with both shapes."""
     arrays = list(inputs(4))
     arrays[which] = np.zeros(shape, dtype=np.float32)
     with pytest.raises(ModelError, match=words):
@@ -159,13 +159,13 @@ def test_wrong_shapes_are_named(
 def test_wrong_image_is_named(
     engines: dict[str, Engine], name: str, shape: tuple[int, ...], kind: str
 ) -> None:
-    """A raw, transposed or already normalised image is refused."""
+    """An image of the wrong size, layout or dtype is rejected."""
     with pytest.raises(ModelError, match=r'image has shape .*the model reads \(32, 32, 3\), uint8'):
         engines[name].encode(np.zeros(shape, dtype=kind))
 
 
 def test_unknown_engine_is_refused_by_name(tiny_bundle: Bundle) -> None:
-    """The choices are named; so is a number of threads that makes no sense."""
+    """An unknown engine is rejected with the choices, and so is an invalid number of threads."""
     with pytest.raises(EngineError, match=r"'tflite'.*onnxruntime.*torch"):
         load_engine(tiny_bundle, 'tflite')
     with pytest.raises(EngineError, match='threads is 0'):
@@ -173,7 +173,7 @@ def test_unknown_engine_is_refused_by_name(tiny_bundle: Bundle) -> None:
 
 
 def test_providers_are_passed_through_or_named(tiny_bundle: Bundle) -> None:
-    """A provider that the runtime has is used and reported, any other refused with those it has."""
+    """A provider of the runtime is used and reported; any other is rejected with the choices."""
     provider = 'CPUExecutionProvider'
     engine = load_engine(tiny_bundle, provider=provider)
     assert describe(engine) == f'onnxruntime ({provider}, f32)'
@@ -200,7 +200,11 @@ sys.exit(not signals.seen)
 
 
 def test_a_stop_signal_after_engines_were_let_go(tiny_bundle: Bundle) -> None:
-    """OpenVINO left the main thread with a freed stack for signals: the process died of one."""
+    """A stop signal after engines are deleted is handled.
+
+    OpenVINO once left the main thread with a freed signal stack, and the next signal killed the
+    process.
+    """
     pytest.importorskip('openvino')
     command = [sys.executable, '-c', LET_GO, str(tiny_bundle.path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -208,14 +212,14 @@ def test_a_stop_signal_after_engines_were_let_go(tiny_bundle: Bundle) -> None:
 
 
 def test_openvino_device_that_is_not_there(tiny_bundle: Bundle) -> None:
-    """The devices found are named."""
+    """A missing OpenVINO device is rejected with the devices found."""
     pytest.importorskip('openvino')
     with pytest.raises(EngineError, match=r"provider is 'NPU7': OpenVINO finds \['CPU'"):
         load_engine(tiny_bundle, 'openvino', provider='NPU7')
 
 
 def test_precision(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Auto takes bf16 where the processor multiplies it; asked for elsewhere it is an error."""
+    """'auto' selects bf16 only where the CPU supports it; bf16 elsewhere is an error."""
     monkeypatch.setattr(torch_engine, 'cpu_has_bf16', lambda: True)
     context, past, actions = inputs(16)
     expected = load_engine(tiny_bundle, 'reference').rollout(context, past, actions)
@@ -249,7 +253,7 @@ def test_precision(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None
     ],
 )
 def test_processors_with_bf16(info: str, has: bool) -> None:
-    """Read from what Linux says about x86 and Arm processors."""
+    """bf16 support is read from /proc/cpuinfo of x86 and Arm CPUs."""
     assert cpu_has_bf16(info) is has
 
 
@@ -257,7 +261,7 @@ def test_processors_with_bf16(info: str, has: bool) -> None:
 def test_engine_of_a_shorter_horizon(
     tiny_bundle: Bundle, engines: dict[str, Engine], name: str
 ) -> None:
-    """It gives the same latents, and refuses longer rollouts than it was loaded for."""
+    """An engine loaded for a shorter horizon gives equal latents and rejects longer rollouts."""
     context, past, actions = inputs(4)
     whole = engines[name].rollout(context, past, actions)
     short = load_engine(tiny_bundle, name, horizon=3)
@@ -271,7 +275,7 @@ def test_engine_of_a_shorter_horizon(
 
 
 def test_graph_of_a_shorter_horizon_is_smaller(tiny_bundle: Bundle) -> None:
-    """Runtimes compute every node, so those of later steps have to go."""
+    """A graph of a shorter horizon lacks the later steps' nodes, which a runtime would compute."""
     nodes = [
         len(onnx.load_from_string(rollout_graph(tiny_bundle, n)).graph.node) for n in (1, 3, 6)
     ]
@@ -281,7 +285,7 @@ def test_graph_of_a_shorter_horizon_is_smaller(tiny_bundle: Bundle) -> None:
 
 
 def test_graphs_of_the_other_encoder_are_read(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    """Those of a ViT and of a single frame have ONNX's own operators only, too."""
+    """Graphs of a ViT, and of a context of one frame, run too: all operators are standard ONNX."""
     vit = {'patch_size': 16, 'encoder_depth': 2, 'encoder_heads': 2, 'encoder_mlp': 32}
     config = tiny_config(2, encoder='vit', **vit)
     files = export_files(LeWorldModel(config), 2, history=1)
@@ -294,7 +298,7 @@ def test_graphs_of_the_other_encoder_are_read(tiny_bundle: Bundle, tmp_path: Pat
 
 
 def test_weights_are_checked_where_they_are_read(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    """A runtime that never reads them needs nobody who can; the torch engine names the file."""
+    """Only the engine that reads the weights checks them; the torch engine names the file."""
     files: dict[str, bytes | Path] = {name: tiny_bundle.path / name for name in FILES}
     for data in (b'', b'PK no tensors', tiny_bundle.read(WEIGHTS)[:-8]):
         manifest = replace(tiny_bundle.manifest, files={})
@@ -308,7 +312,7 @@ def test_weights_are_checked_where_they_are_read(tiny_bundle: Bundle, tmp_path: 
 def test_graphs_written_anew_are_of_the_same_weights(
     make_tiny_bundle: Callable[..., Bundle], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`lewm export`: equal rollouts as far as they went, weights untouched, no old thresholds."""
+    """`lewm export` keeps weights and rollouts up to the old horizon, and drops thresholds."""
     path, old = tmp_path / 'tiny', make_tiny_bundle(1, 3, 2)
     shutil.copytree(old.path, path)
     assert cli.main(['export', str(path), '--horizon', '3']) == 0
@@ -327,7 +331,7 @@ def test_graphs_written_anew_are_of_the_same_weights(
 
 
 def test_onnxruntime_engine_needs_no_torch(tiny_bundle: Bundle) -> None:
-    """A fresh process that encodes and rolls out has not imported torch."""
+    """A process that encodes and rolls out with onnxruntime does not import torch."""
     code = f"""
 import sys
 import numpy as np
@@ -356,7 +360,7 @@ print([name for name in heavy if name in sys.modules])
 def test_missing_package_names_what_to_install(
     tiny_bundle: Bundle, engine: str, module: str, packages: tuple[str, ...]
 ) -> None:
-    """Where the engine's package cannot be imported, the error says what to install."""
+    """If the engine's package cannot be imported, the error says what to install."""
     code = f"""
 import sys
 sys.modules[{module!r}] = None  # Python's own way to make an import fail
@@ -375,7 +379,7 @@ except EngineError as error:
 
 
 def test_file_that_is_no_graph(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    """Noise with a right hash ends in one line naming the file."""
+    """A file that is not a graph is rejected by name in one line, even if its hash is right."""
     bundle = with_files(tiny_bundle, tmp_path, rollout=b'\x00noise')
     with pytest.raises(ModelError, match=r'rollout\.onnx') as caught:
         load_engine(bundle)
@@ -383,21 +387,21 @@ def test_file_that_is_no_graph(tiny_bundle: Bundle, tmp_path: Path) -> None:
 
 
 def test_swapped_graphs(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    """A graph with other inputs than the manifest's is refused with both."""
+    """A graph whose inputs differ from the manifest's is rejected by name."""
     bundle = with_files(tiny_bundle, tmp_path, encoder=tiny_bundle.read('rollout.onnx'))
     with pytest.raises(ModelError, match=r"encoder.onnx has .* 'pixels'"):
         load_engine(bundle)
 
 
 def external(model: onnx.ModelProto) -> None:
-    """Let the first tensor lie in another file, as exporters of large networks do."""
+    """Move the first tensor to another file, as exporters of large networks do."""
     tensor = model.graph.initializer[0]
     onnx.external_data_helper.set_external_data(tensor, 'encoder.onnx.data', offset=0, length=32)
     tensor.ClearField('raw_data')
 
 
 def custom(model: onnx.ModelProto) -> None:
-    """Add an operator that needs a library, as quantisers do."""
+    """Add an operator of a custom domain, as quantisers do."""
     node = onnx.helper.make_node('Attention', ['pixels'], ['x'], domain='com.microsoft')
     model.graph.node.insert(0, node)
 
@@ -413,7 +417,7 @@ def custom(model: onnx.ModelProto) -> None:
 def test_graphs_of_other_makers(
     tiny_bundle: Bundle, tmp_path: Path, name: str, change: Any, says: str
 ) -> None:
-    """Tensors in other files and operators of a library are named."""
+    """Graphs with external tensors or custom operators are rejected by name."""
     model = onnx.load_from_string(tiny_bundle.read('encoder.onnx'))
     change(model)
     bundle = with_files(tiny_bundle, tmp_path, encoder=model.SerializeToString())
@@ -427,7 +431,7 @@ def changed(manifest: Manifest, **values: Any) -> Manifest:
 
 
 def test_manifest_of_another_model(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    """Sizes that the files do not have are refused by both engines, with the file's name."""
+    """Both engines reject sizes that the files do not have, with the file's name."""
     files: dict[str, bytes | Path] = {name: tiny_bundle.path / name for name in FILES}
     manifest = changed(tiny_bundle.manifest, history=4)
     bundle = write_bundle(tmp_path / 'other', manifest, files)
@@ -438,7 +442,7 @@ def test_manifest_of_another_model(tiny_bundle: Bundle, tmp_path: Path) -> None:
 
 
 def test_architecture_of_another_version(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    """An unknown key of the architecture is an error of the bundle, not a crash."""
+    """An unknown architecture key raises ModelError."""
     files: dict[str, bytes | Path] = {name: tiny_bundle.path / name for name in FILES}
     architecture = {**tiny_bundle.manifest.architecture, 'gadgets': 3}
     manifest = replace(tiny_bundle.manifest, files={}, architecture=architecture)

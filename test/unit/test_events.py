@@ -10,7 +10,7 @@ from lewm_ros.errors import CalibrationError
 from lewm_ros.surprise.events import Event, EventDetector
 from lewm_ros.time import NS_PER_S
 
-STEP = NS_PER_S // 10  # of the streams below
+STEP = NS_PER_S // 10  # between two scores
 
 
 def feed(detector: EventDetector, scores: list[float], start: int = NS_PER_S) -> list[Event]:
@@ -22,7 +22,7 @@ def feed(detector: EventDetector, scores: list[float], start: int = NS_PER_S) ->
 
 
 def test_one_event_from_start_to_end() -> None:
-    """It starts above the threshold, peaks, and ends where the scores became low."""
+    """An event starts above the threshold, records its peak, and ends where scores became low."""
     detector = EventDetector('surprise', 10.0, release=0.5, hold=0.3, alpha=0.05)
     started, ended = feed(detector, [1, 11, 30, 20, 4, 4, 4, 4, 1])
     at = [NS_PER_S + i * STEP for i in range(9)]
@@ -32,19 +32,19 @@ def test_one_event_from_start_to_end() -> None:
 
 
 def test_the_threshold_itself_is_nominal() -> None:
-    """The promise is about scores above it."""
+    """A score equal to the threshold is nominal."""
     assert feed(EventDetector('surprise', 10.0), [10.0] * 5) == []
 
 
 def test_scores_between_release_and_threshold_keep_an_event() -> None:
-    """Flicker around the threshold is one event."""
+    """Scores that flicker around the threshold are one event."""
     detector = EventDetector('surprise', 10.0, release=0.5, hold=0.2)
     assert len(feed(detector, [11, 6, 6, 6, 6, 6, 11, 6, 11])) == 1
     assert detector.event is not None
 
 
 def test_low_scores_must_last() -> None:
-    """A dip shorter than the hold ends nothing, and the time starts again after it."""
+    """A dip shorter than ``hold`` does not end an event; the next dip counts from zero."""
     detector = EventDetector('surprise', 10.0, release=0.5, hold=0.3)
     edges = feed(detector, [11, 1, 1, 6, 1, 1, 1, 1])
     assert [e.end for e in edges] == [None, NS_PER_S + 4 * STEP]
@@ -61,13 +61,13 @@ def test_events_are_numbered() -> None:
 
 
 def test_no_hold_ends_at_the_first_low_score() -> None:
-    """A hold of zero is allowed."""
+    """With a hold of zero, an event ends at the first low score."""
     edges = feed(EventDetector('surprise', 10.0, hold=0.0), [11, 1])
     assert edges[1].end == NS_PER_S + STEP
 
 
 def test_a_pause_of_the_camera_ends_nothing_by_itself() -> None:
-    """The time of low scores counts from the first low score, not from the last high one."""
+    """A camera pause alone does not end an event: ``hold`` counts from the first low score."""
     detector = EventDetector('surprise', 10.0, hold=0.3)
     detector.update(NS_PER_S, 11.0)
     assert detector.update(9 * NS_PER_S, 1.0) == []
@@ -76,7 +76,7 @@ def test_a_pause_of_the_camera_ends_nothing_by_itself() -> None:
 
 
 def test_a_score_that_is_no_number_is_an_anomaly() -> None:
-    """A broken observation raises an event; a NaN in an event is not low."""
+    """A NaN score starts an event, and a NaN during an event does not count as low."""
     detector = EventDetector('surprise', 10.0, hold=0.0)
     (started,) = detector.update(NS_PER_S, float('nan'))
     assert started.peak_score == float('inf')
@@ -85,7 +85,7 @@ def test_a_score_that_is_no_number_is_an_anomaly() -> None:
 
 
 def test_reset_ends_a_lasting_event_once() -> None:
-    """A new episode ends it at the last stamp seen; ids go on."""
+    """A reset ends an open event once, at the last stamp seen; ids continue."""
     detector = EventDetector('surprise', 10.0)
     feed(detector, [11, 12])
     (ended,) = detector.reset()
@@ -96,7 +96,7 @@ def test_reset_ends_a_lasting_event_once() -> None:
 
 
 def test_a_clock_that_jumps_back_does_not_deafen() -> None:
-    """The old event ends at its last stamp and a new one can start at once."""
+    """After a backward clock jump, the old event ends at its last stamp and a new one can start."""
     detector = EventDetector('surprise', 10.0)
     detector.update(9 * NS_PER_S, 11.0)
     ended, started = detector.update(NS_PER_S, 12.0)
@@ -119,13 +119,13 @@ def test_a_clock_that_jumps_back_does_not_deafen() -> None:
 def test_settings_that_make_no_sense_are_refused(
     threshold: float, release: float, hold: float, word: str
 ) -> None:
-    """The setting is named."""
+    """An invalid setting is rejected by name."""
     with pytest.raises(CalibrationError, match=f'{word} is'):
         EventDetector('surprise', threshold, release, hold)
 
 
 def test_other_settings_hold_for_an_event_that_lasts() -> None:
-    """It goes on as the same event, and ends by the new threshold, release and hold."""
+    """New settings apply to an open event, which continues and ends by the new values."""
     detector = EventDetector('surprise', 10.0, release=0.5, hold=60.0, alpha=0.05)
     feed(detector, [1, 20, 6, 6, 6])
     detector.adopt(EventDetector('surprise', 40.0, release=0.25, hold=0.2, alpha=0.01))

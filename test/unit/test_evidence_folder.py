@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The ring of the last messages, and the folder that evidence goes to."""
+"""The ring buffer of recent messages, and the folder for evidence bags."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def score(value: float) -> bytes:
 
 
 def messages(count: int) -> list[Message]:
-    """Return a second of scores."""
+    """Return one second of scores."""
     return [(SCORE, NS_PER_S + i * NS_PER_S // count, score(i)) for i in range(count)]
 
 
 def test_the_ring_holds_the_last_seconds() -> None:
-    """What is older than the span is forgotten, whatever there was of it."""
+    """The ring drops messages older than its time span."""
     ring = Ring(2.0, 1e6)
     for i in range(100):
         ring.add(SCORE, i * NS_PER_S // 10, b'x')
@@ -39,7 +39,7 @@ def test_the_ring_holds_the_last_seconds() -> None:
 
 
 def test_the_ring_holds_no_more_bytes_than_it_may() -> None:
-    """Large frames shorten the time, not the memory of the robot."""
+    """The ring stays within its byte limit: large frames shorten the time span."""
     ring = Ring(1000.0, 1000)
     for i in range(50):
         ring.add(SCORE, i, bytes(300))
@@ -47,7 +47,7 @@ def test_the_ring_holds_no_more_bytes_than_it_may() -> None:
 
 
 def test_what_was_latched_before_is_in_every_snapshot() -> None:
-    """The episode began long ago, yet its number belongs to the bag; only the newest does."""
+    """The newest latched message is in every snapshot, however old it is."""
     ring = Ring(1.0, 1e6)
     ring.add(EPISODE, 0, b'old')
     ring.add(EPISODE, 1, b'new')
@@ -59,7 +59,7 @@ def test_what_was_latched_before_is_in_every_snapshot() -> None:
 
 
 def test_a_clock_that_goes_back_empties_the_ring() -> None:
-    """What is later than now has no place in a bag of the seconds before now."""
+    """A backward clock jump empties the ring: later stamps do not belong in the next bag."""
     ring = Ring(1.0, 1e6)
     ring.add(SCORE, 100 * NS_PER_S, b'x')
     ring.add(SCORE, 3 * NS_PER_S, b'y')
@@ -67,7 +67,7 @@ def test_a_clock_that_goes_back_empties_the_ring() -> None:
 
 
 def test_a_bag_appears_when_it_is_whole(tmp_path: Path) -> None:
-    """In order, by name, with its notes and files, and nothing of it elsewhere."""
+    """A bag appears only when complete: messages in order, metadata and files."""
     folder = EvidenceFolder(tmp_path / 'evidence', 6, 1e6)
     bag = folder.write('first', messages(20), {'about': 'a test'}, {'note.txt': b'seen'})
     assert bag == tmp_path / 'evidence' / 'first'
@@ -83,7 +83,7 @@ def test_a_bag_appears_when_it_is_whole(tmp_path: Path) -> None:
 
 
 def test_no_more_bags_than_so_many_in_an_hour(tmp_path: Path) -> None:
-    """A robot that is surprised all the time does not write all the time."""
+    """The number of bags per hour is limited, even if the robot is surprised all the time."""
     folder = EvidenceFolder(tmp_path, 2, 1e9)
     for name in ('a', 'b'):
         assert folder.refusal(messages(2)) is None
@@ -92,7 +92,7 @@ def test_no_more_bags_than_so_many_in_an_hour(tmp_path: Path) -> None:
 
 
 def test_a_full_folder_takes_nothing_and_loses_nothing(tmp_path: Path) -> None:
-    """Also what lay there before counts, and no bag is removed to make room."""
+    """A full folder accepts no bag and deletes none; bags from earlier runs count."""
     EvidenceFolder(tmp_path, 6, 1e6).write('old', messages(20), {}, {})
     used = EvidenceFolder(tmp_path, 6, 1e6).size
     needed = sum(len(data) for _, _, data in messages(10))

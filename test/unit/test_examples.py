@@ -24,21 +24,21 @@ def example(name: str) -> dict[str, Any]:
 
 
 def test_every_example_has_a_test() -> None:
-    """None is left to rot."""
+    """Every example has a test."""
     source = Path(__file__).read_text()
     for path in EXAMPLES.glob('*.py'):
         assert f"example('{path.stem}')" in source
 
 
 def test_the_arm_reaches_its_goal(capsys: pytest.CaptureFixture[str]) -> None:
-    """Within the task's tolerance, in six seconds."""
+    """The arm reaches its goal within the task's tolerance in six seconds."""
     assert example('drive_arm')['main'](['--seconds', '6', '--seed', '3']) == 0
     nearest = re.search(r'nearest: (\S+) rad', capsys.readouterr().out)
     assert nearest is not None and float(nearest[1]) < 0.1
 
 
 def test_a_bag_is_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Both of its episodes; a bag that is not there is one line."""
+    """Both episodes of a bag are scored; a missing bag is an error with its name."""
     bag = tmp_path / 'bag'
     collect = ['collect', 'reacher', '--episodes', '2', '--seconds', '2', '--seed', '7']
     assert cli.main([*collect, '--out', str(bag)]) == 0
@@ -53,7 +53,7 @@ def test_a_bag_is_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_plan_from_one_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Five free blocks of five commands for two joints, within the limits."""
+    """A plan has five free blocks of five commands for two joints, within the limits."""
     task = make_task('reacher', 64, seed=1)
     for name, image in (
         ('start', task.render()),
@@ -70,7 +70,7 @@ def test_a_plan_from_one_image(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_a_task_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is rendered and moves."""
+    """The example's own task is rendered and moves."""
     assert example('write_task')['main']([]) == 0
     moved = re.search(
         r'100 frames; the pen moved over \[(\S+)\s+(\S+)\] m', capsys.readouterr().out

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The fast rollout is the plain one: same costs, same elites, for every history and engine."""
+"""The fast rollout equals the plain one in costs and elites, for every history and engine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lewm_ros.model import ARCHITECTURES, BatchedRollout, FastRollout, LeWorldMo
 from lewm_ros.planning.costs import goal_cost, weights
 
 SAMPLES, ELITES, STEPS = 300, 30, 5
-TOLERANCE = 1e-4  # of a cost
+TOLERANCE = 1e-4  # relative to the largest cost
 
 
 def problem(
@@ -34,10 +34,10 @@ def problem(
 
 
 def check_costs(latents: np.ndarray, reference: np.ndarray, goal: np.ndarray) -> None:
-    """Compare the costs that a planner sees, after the last step and over all of them."""
+    """Compare the planner's costs and elites, terminal and over all steps."""
     for kind in ('terminal', 'ramp'):
         ours, theirs = (goal_cost(z, goal, weights(kind, z.shape[1])) for z in (latents, reference))
-        assert theirs.std() > 0.01 * theirs.mean()  # or equal elites would prove little
+        assert theirs.std() > 0.01 * theirs.mean()  # otherwise equal elites would prove little
         assert np.abs(ours - theirs).max() <= TOLERANCE * np.abs(theirs).max()
         assert set(np.argsort(ours)[:ELITES]) == set(np.argsort(theirs)[:ELITES])
 
@@ -52,7 +52,7 @@ def model(request: pytest.FixtureRequest) -> LeWorldModel:
     return model.eval().requires_grad_(False)
 
 
-#: The form for processors and graphs, and the form for GPUs.
+#: The form for CPUs and exported graphs, and the form for GPUs.
 FORMS = pytest.mark.parametrize('form', [FastRollout, BatchedRollout])
 
 
@@ -64,7 +64,7 @@ def rolled(rollout: torch.nn.Module, *arrays: np.ndarray) -> np.ndarray:
 
 
 def plain(model: LeWorldModel, *arrays: np.ndarray) -> np.ndarray:
-    """Return latents (S, N, D) of the published loop."""
+    """Return latents (S, N, D) of the plain rollout, the published loop."""
     with torch.inference_mode():
         return model.rollout(*(torch.tensor(array)[None] for array in arrays))[0].numpy()
 
@@ -74,7 +74,7 @@ def plain(model: LeWorldModel, *arrays: np.ndarray) -> np.ndarray:
 def test_costs_and_elites_are_those_of_the_plain_rollout(
     model: LeWorldModel, history: int, form: type[torch.nn.Module]
 ) -> None:
-    """For every context length up to the window, in float32."""
+    """Costs and elites equal the plain rollout's, for every context length up to the window."""
     if history > model.config.history:
         with pytest.raises(ModelError, match=f'context has {history} frames: the model reads 1 to'):
             form(model)(torch.zeros(history, 64), torch.zeros(0, 10), torch.zeros(1, 1, 10))
@@ -84,15 +84,15 @@ def test_costs_and_elites_are_those_of_the_plain_rollout(
 
 
 class SlidingCache(FastRollout):
-    """Wrong on purpose: keeps keys and values of a window that slides, as a plain KV cache does.
+    """Wrong on purpose: caches the keys and values of a sliding window, as a plain KV cache does.
 
-    The newest frame takes the last position, the frames before it keep what they had at theirs.
+    The newest frame takes the last position; earlier frames keep what they had at theirs.
     """
 
     def forward(
         self, context: torch.Tensor, past: torch.Tensor, actions: torch.Tensor
     ) -> list[torch.Tensor]:
-        """One frame at a time, never computed again."""
+        """Process one frame at a time, and recompute none."""
         keys: list[list[torch.Tensor]] = [[] for _ in self.layers]
         values: list[list[torch.Tensor]] = [[] for _ in self.layers]
         latents: list[torch.Tensor] = []
@@ -111,12 +111,12 @@ class SlidingCache(FastRollout):
 
 
 def test_a_sliding_cache_does_not_pass(model: LeWorldModel) -> None:
-    """The comparison notices it as soon as a window slides; until then it is right."""
+    """The comparison fails for a sliding KV cache, which is right only until the window slides."""
     history = model.config.history
     *arrays, goal = problem(history, 64)
     wrong, right = rolled(SlidingCache(model), *arrays), plain(model, *arrays)
     assert wrong[:, 0] == pytest.approx(right[:, 0], abs=1e-4)
-    if history == 1:  # nothing to keep
+    if history == 1:  # nothing to cache
         check_costs(wrong, right, goal)
         return
     with pytest.raises(AssertionError):
@@ -125,7 +125,7 @@ def test_a_sliding_cache_does_not_pass(model: LeWorldModel) -> None:
 
 @FORMS
 def test_bfloat16_is_close_but_not_exact(model: LeWorldModel, form: type[torch.nn.Module]) -> None:
-    """Most elites stay, some differ: what docs/planning.md calls not exact."""
+    """In bfloat16 most elites stay, but latents differ: docs/planning.md calls this not exact."""
     *arrays, goal = problem(model.config.history, 64)
     latents = rolled(form(model, torch.bfloat16), *arrays)
     reference = plain(model, *arrays)
@@ -136,7 +136,7 @@ def test_bfloat16_is_close_but_not_exact(model: LeWorldModel, form: type[torch.n
 
 @FORMS
 def test_published_network(form: type[torch.nn.Module]) -> None:
-    """The paper preset at full size, planned from one frame as published."""
+    """The full-size paper network, planned from one frame as published, gives equal costs."""
     with torch.random.fork_rng():
         torch.manual_seed(5)
         model = LeWorldModel(ARCHITECTURES['paper'](2))
@@ -151,7 +151,7 @@ def test_published_network(form: type[torch.nn.Module]) -> None:
 def test_every_engine_equals_the_reference(
     make_tiny_bundle: Callable[..., Bundle], name: str, history: int, window: int
 ) -> None:
-    """Exported or not, in float32: the costs and the elites of the plain model."""
+    """In float32 every engine gives the costs and elites of the plain model."""
     if name == 'openvino':
         pytest.importorskip('openvino')
     sizes = history, window, 2

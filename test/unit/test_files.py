@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Files are written as a whole, locked against other processes, and read up to a size."""
+"""Files are written atomically, locked across processes, and read up to a size limit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ with locked(__import__('pathlib').Path(sys.argv[1]), lambda: None):
 
 
 def test_a_file_is_replaced_when_the_block_ends(tmp_path: Path) -> None:
-    """The old content is there until then, and nothing is left beside the new."""
+    """A file is replaced only when the block ends, and no temporary file remains."""
     path = tmp_path / 'a.txt'
     path.write_text('old')
     with atomic_write(path) as partial:
@@ -33,7 +33,7 @@ def test_a_file_is_replaced_when_the_block_ends(tmp_path: Path) -> None:
 
 
 def test_a_block_that_raises_leaves_the_old_file(tmp_path: Path) -> None:
-    """And no part of the new one; a block that wrote nothing is an error."""
+    """A block that raises, or writes nothing, leaves the old file and no temporary file."""
     path = tmp_path / 'a.txt'
     path.write_text('old')
 
@@ -51,7 +51,7 @@ def test_a_block_that_raises_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, disk_of) -> None:
-    """And leaves the old one, and nothing beside it."""
+    """A full disk is an error that names the file; the old file stays."""
     path = tmp_path / 'a.txt'
     path.write_text('old')
     disk_of(1000)
@@ -69,7 +69,10 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, disk_of) ->
 
 
 def test_a_lock_keeps_another_process_out_until_it_ends(tmp_path: Path) -> None:
-    """`taken` may refuse, or let this one wait; a killed process has no lock."""
+    """A lock excludes other processes until it is released or its process is killed.
+
+    The callback may raise, or let this process wait.
+    """
     path = tmp_path / 'folder' / 'lock'
 
     def refuse() -> None:
@@ -87,7 +90,7 @@ def test_a_lock_keeps_another_process_out_until_it_ends(tmp_path: Path) -> None:
 
 
 def test_a_file_above_the_limit_is_not_read(tmp_path: Path) -> None:
-    """The error names the file and both sizes."""
+    """A file above the size limit is rejected with its name and both sizes."""
     path = tmp_path / 'a.txt'
     path.write_bytes(b'12345')
     assert read_limited(path, 5) == b'12345'

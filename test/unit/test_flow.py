@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the recorder notices of a topic: gaps, and what is missing."""
+"""What the recorder detects on a topic: gaps and missing messages."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ FRAME = NS_PER_S // 30
 
 
 def test_stamps_that_stand_still_are_survived():
-    """A driver that never fills them in anew."""
+    """Stamps that never change, as from a faulty driver, count as neither gaps nor losses."""
     flow = Flow(gap=0.5)
     assert [flow.arrived(START) for _ in range(20)] == [0.0] * 20
     assert (flow.messages, flow.missing) == (20, 0)
 
 
 def test_gaps_and_missing_frames_are_counted_by_stamps():
-    """A pause above the limit is a gap; a lost frame alone is missing, not a gap."""
+    """By their stamps, a pause above the limit is a gap, and a lost frame is only missing."""
     flow = Flow(gap=0.5)
     for index in range(20):
         assert flow.arrived(START + index * FRAME) == 0.0
@@ -29,19 +29,19 @@ def test_gaps_and_missing_frames_are_counted_by_stamps():
     flow.arrived(START + 20 * FRAME + FRAME * 2 // 3)  # only late
     flow.arrived(START + 21 * FRAME)
     assert flow.missing == 0
-    assert flow.arrived(START + 23 * FRAME) == 0.0  # one left out
+    assert flow.arrived(START + 23 * FRAME) == 0.0  # one frame is missing
     flow.arrived(START + 24 * FRAME)
     assert flow.missing == 1
     assert flow.arrived(START + 54 * FRAME) == pytest.approx(1.0)
     flow.arrived(START + 55 * FRAME)
     assert (flow.messages, flow.missing, flow.gaps) == (26, 30, 1)
     assert flow.longest == pytest.approx(1.0)
-    assert flow.arrived(START) == 0.0  # a simulation began anew
+    assert flow.arrived(START) == 0.0  # a simulation restarted
     assert flow.gaps == 1
 
 
 def test_without_stamps_nothing_is_called_missing():
-    """Messages that come in bursts were all made; a long silence is a gap all the same."""
+    """Without stamps no message counts as missing, but a long silence is a gap."""
     flow = Flow(gap=0.5, stamped=False)
     for burst in range(20):
         for index in range(5):
@@ -50,7 +50,7 @@ def test_without_stamps_nothing_is_called_missing():
 
 
 def test_a_topic_without_a_rate_has_no_gaps():
-    """An episode number every minute is as it should be."""
+    """An irregular topic, such as the episode number, has no gaps."""
     flow = Flow(gap=0.5, regular=False)
     assert [flow.arrived(START + i * 60 * NS_PER_S) for i in range(9)] == [0.0] * 9
     assert (flow.messages, flow.missing, flow.gaps) == (9, 0, 0)

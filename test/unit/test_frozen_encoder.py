@@ -81,7 +81,7 @@ def bag(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module')
 def cache(tmp_path_factory) -> Path:
-    """Return a folder of what was read and encoded."""
+    """Return a folder for cached images and latents."""
     return tmp_path_factory.mktemp('cache')
 
 
@@ -99,7 +99,7 @@ def plain(bag, cache, reacher_contract) -> Windows:
 
 @pytest.fixture
 def make_trainer(plain, cache, encoder, reacher_contract, monkeypatch) -> Callable[..., Trainer]:
-    """Return what makes a trainer of a very small network, on one thread."""
+    """Return a function that makes a trainer of a very small network, on one thread."""
     monkeypatch.setitem(ARCHITECTURES, 'small', tiny_config)
     torch.set_num_threads(1)
 
@@ -111,9 +111,9 @@ def make_trainer(plain, cache, encoder, reacher_contract, monkeypatch) -> Callab
 
 
 def test_each_frame_is_encoded_once_as_the_file_does(plain, cache, encoder, tmp_path):
-    """Vectors of the file's own graph; those of the cache the next time, from one image at a time.
+    """Each frame is encoded once, by the file's own graph, and then read from the cache.
 
-    The last has a name of its own in the cache, as any other encoder.
+    An encoder that takes one image at a time gives equal latents under its own cache name.
     """
     encoded = encoder.encoded(plain, cache)
     session = onnxruntime.InferenceSession(encoder.path)
@@ -131,7 +131,7 @@ def test_each_frame_is_encoded_once_as_the_file_does(plain, cache, encoder, tmp_
 
 
 def test_latents_are_standardised_by_one_factor(make_trainer):
-    """Mean 0 and standard deviation 1 over all dimensions; distances keep their ratios."""
+    """Latents are standardised to mean 0 and standard deviation 1; distances keep their ratios."""
     trainer = make_trainer()
     z, _ = trainer.batch(trainer.train)
     flat = z.flatten(0, 1).numpy()
@@ -144,7 +144,7 @@ def test_latents_are_standardised_by_one_factor(make_trainer):
 
 
 def test_only_the_predictor_learns(make_trainer):
-    """It soon beats copying the last latent of its windows; nothing is added to its loss."""
+    """Only the predictor learns, without a regulariser, and soon beats copying the last latent."""
     trainer = make_trainer(replace(CONFIG, steps=150))
     assert not any(name.startswith(('encoder', 'projector')) for name in trainer.model.state_dict())
     before, actions = trainer.batch(trainer.train)
@@ -160,7 +160,7 @@ def test_only_the_predictor_learns(make_trainer):
 
 
 def test_a_resumed_run_is_exact_and_another_encoder_refused(make_trainer, tmp_path):
-    """The same weights after 24 steps, stopped at 10 or not."""
+    """A resumed run reaches the same weights; resuming with another encoder is rejected."""
     trainer = make_trainer()
     list(trainer.run(10))
     trainer.save(tmp_path / 'checkpoint.pt')
@@ -176,7 +176,7 @@ def test_a_resumed_run_is_exact_and_another_encoder_refused(make_trainer, tmp_pa
 
 
 def test_the_bundle_runs_in_every_engine(tiny_bundle, encoder, tmp_path):
-    """A bundle's weights without its encoder's, and this encoder: each engine gives the same."""
+    """Every engine encodes as the frozen encoder does and rolls out as the bundle does."""
     mean, std = np.arange(LATENT, dtype=np.float32), np.float32(3)
     architecture = {**tiny_bundle.manifest.architecture, 'encoder': 'onnx'}
     manifest = replace(tiny_bundle.manifest, architecture=architecture, files={}, calibration=())
@@ -211,13 +211,13 @@ def test_the_bundle_runs_in_every_engine(tiny_bundle, encoder, tmp_path):
 
 
 def test_a_bundles_own_encoder_serves(tiny_bundle):
-    """One image at a time, its latent size and image size."""
+    """A bundle's own encoder can be used as a frozen encoder."""
     encoder = FrozenEncoder(tiny_bundle.path / ENCODER)
     assert (encoder.image_size, encoder.latent_size) == (SIZE, LATENT)
 
 
 def test_the_command_trains_and_writes_a_bundle(bag, encoder, tmp_path, monkeypatch):
-    """With the file's encoder, its hash in the provenance; graphs can be exported anew."""
+    """The command trains with the encoder, stores its hash, and its graphs can be re-exported."""
     monkeypatch.setattr(training, 'HORIZON', 1)
     monkeypatch.setitem(ARCHITECTURES, 'small', tiny_config)
     monkeypatch.setitem(CONFIGS, 'small', CONFIG)
@@ -253,14 +253,14 @@ def test_the_command_trains_and_writes_a_bundle(bag, encoder, tmp_path, monkeypa
     ],
 )
 def test_encoders_of_other_shapes_are_refused(tmp_path, wrong, says):
-    """The message names the file, its shapes and those that serve."""
+    """An encoder of another shape is rejected with the file, its shapes and the expected ones."""
     path = write_encoder(tmp_path / 'wrong.onnx', **wrong)
     with pytest.raises(ModelError, match=f'encoder {path} {says}'):
         FrozenEncoder(path)
 
 
 def test_files_that_are_no_encoder_are_refused(tiny_bundle, plain, cache, tmp_path):
-    """No graph, a rollout, and one that gives the same for all images."""
+    """A file that is no graph, a rollout, or blind to its input is rejected as an encoder."""
     path = tmp_path / 'none.onnx'
     path.write_bytes(b'no graph')
     with pytest.raises(ModelError, match=f'encoder {path} is not an ONNX graph'):

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The state of a goal: what counts as reached, left and given up, frame by frame."""
+"""The state of a goal, frame by frame: when it is reached, left and given up."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pursued(timeout: float = 0.0) -> Goal:
 
 
 def see(goal: Goal, distances: Sequence[float], first: int = 0) -> list[GoalState]:
-    """Show frames of given distances, 20 a second from number ``first`` on; the states after."""
+    """Observe frames of given distances at 20 Hz, from number ``first`` on; return the states."""
     states = []
     for number, distance in enumerate(distances, first):
         latent = TARGET + np.float32(distance**0.5)
@@ -39,7 +39,7 @@ def see(goal: Goal, distances: Sequence[float], first: int = 0) -> list[GoalStat
 
 
 def test_distance_is_the_mean_square_per_dimension():
-    """Of two latents; in float64, so that huge latents give no infinity of float32."""
+    """The distance is the mean square per dimension, in float64 so that it cannot overflow."""
     goal = pursued()
     goal.observe(3, np.array([0.5, 1.5, 0.5, 2.5], np.float32), 100.0)
     assert (goal.frame, goal.distance) == (3, (1 + 4) / 4)
@@ -48,21 +48,21 @@ def test_distance_is_the_mean_square_per_dimension():
 
 
 def test_a_goal_is_reached_after_half_a_second_of_near_frames():
-    """At the tolerance counts; ten periods are between the first and the eleventh frame."""
+    """A goal is reached after 0.5 s within the tolerance: eleven frames, ten periods."""
     goal = pursued()
     states = see(goal, [0.0999] * 20)
     assert states == [ACTIVE] * 10 + [REACHED] * 10
-    assert goal.pursued is TARGET  # and held
+    assert goal.pursued is TARGET  # and still pursued
 
 
 def test_a_robot_that_swings_through_has_not_reached_it():
-    """Near frames have to be in a row."""
+    """Frames within the tolerance must be consecutive: swinging through is not reaching."""
     goal = pursued()
     assert REACHED not in see(goal, ([0.05] * 10 + [0.11]) * 5)
 
 
 def test_a_reached_goal_is_left_only_beyond_twice_the_tolerance():
-    """Between the two limits, and for single frames beyond, nothing changes."""
+    """A reached goal is left only after 0.5 s beyond twice the tolerance."""
     goal = pursued()
     see(goal, [0.0] * 11)
     assert set(see(goal, [0.05, 0.19] * 20, 11)) == {REACHED}
@@ -71,12 +71,12 @@ def test_a_reached_goal_is_left_only_beyond_twice_the_tolerance():
 
 
 def test_a_goal_is_given_up_after_its_time():
-    """Not sooner, not once reached, and then there is nothing to plan for; its age goes on."""
+    """An unreached goal is given up at its timeout: nothing is pursued, but its age goes on."""
     goal = pursued(timeout=3.0)
     assert not goal.expire(102.99)
     assert goal.expire(103.0)
     assert (goal.state, goal.pursued, goal.latent) == (TIMEOUT, None, TARGET)
-    assert not goal.expire(104.0)  # it is no change any more
+    assert not goal.expire(104.0)  # no further change
     assert set(see(goal, [0.0] * 20, 80)) == {TIMEOUT}
     assert goal.age(104.0) == 4.0
     goal.set(TARGET, 8, 110.0)
@@ -85,23 +85,26 @@ def test_a_goal_is_given_up_after_its_time():
 
 
 def test_a_goal_that_is_left_has_its_whole_time_again():
-    """The time counts from when it was last active."""
+    """A reached goal that is left has its whole timeout again."""
     goal = pursued(timeout=3.0)
     see(goal, [0.0] * 11)
     assert not goal.expire(200.0)
-    see(goal, [1.0] * 11, 2000)  # left at 200.5 s
+    see(goal, [1.0] * 11, 2000)  # active again at 200.5 s
     assert goal.state is ACTIVE
     assert not goal.expire(203.4)
     assert goal.expire(203.5)
 
 
 def test_the_timeout_may_be_a_multiple_of_the_predicted_time():
-    """It counts from the goal, never below two seconds; without a prediction there is none."""
+    """The timeout may be a multiple of the first predicted time, but at least 2 s.
+
+    It counts from that prediction; without a prediction there is none.
+    """
     goal = Goal(GoalConfig(goal_timeout_factor=3.0), PERIOD / NS_PER_S)
     goal.set(TARGET, 1, now=100.0)
     assert not goal.expire(1e6)
     goal.foresee(1.5, now=120.0)  # the first plan came late
-    goal.foresee(9.0, now=121.0)  # later ones do not count
+    goal.foresee(9.0, now=121.0)  # later predictions do not count
     assert not goal.expire(124.4)
     assert goal.expire(124.6) and goal.state is GoalState.TIMEOUT
     goal.set(TARGET, 2, now=200.0)
@@ -115,12 +118,12 @@ def test_the_timeout_may_be_a_multiple_of_the_predicted_time():
 
 
 def test_no_timeout_is_for_ever():
-    """0 = none."""
+    """A timeout of 0 means none."""
     assert not pursued().expire(1e9)
 
 
 def test_without_a_goal_there_is_nothing():
-    """No distance, no age, no change; the same after it was cleared."""
+    """Without a goal there is no distance, age or change, and again after it is cleared."""
     goal = Goal(GoalConfig(0.1, 0.5, 1.0), PERIOD / NS_PER_S)
     for _ in range(2):
         assert set(see(goal, [0.0] * 20)) == {NONE}
@@ -132,7 +135,7 @@ def test_without_a_goal_there_is_nothing():
 
 
 def test_frames_before_a_break_do_not_count():
-    """A new episode: half a second of near frames has to come anew, whatever the stamps."""
+    """Frames before a new episode do not count, whatever their stamps."""
     goal = pursued()
     see(goal, [0.0] * 10, 100)
     goal.forget_frames()
@@ -141,7 +144,7 @@ def test_frames_before_a_break_do_not_count():
 
 
 def test_two_near_frames_with_a_silence_between_are_not_enough():
-    """What the robot did in it is not known: only frames after the silence count."""
+    """Frames before a silence do not count, because the robot's motion in it is unknown."""
     goal = pursued()
     assert see(goal, [0.0]) == [ACTIVE]
     assert see(goal, [0.0] * 11, 200) == [ACTIVE] * 10 + [REACHED]
@@ -150,14 +153,14 @@ def test_two_near_frames_with_a_silence_between_are_not_enough():
 
 
 def test_slow_frames_are_no_silence():
-    """Of a camera with two seconds between its frames."""
+    """Two seconds between the frames of a slow camera are not a silence."""
     goal = Goal(GoalConfig(0.1, 0.5), 2.0)
     goal.set(TARGET, 7, 100.0)
     assert [goal.observe(s * NS_PER_S, TARGET, 100.0 + s) for s in (2, 4)] == [False, True]
 
 
 def test_settings_can_change_under_a_goal():
-    """The next frame is judged by the new ones."""
+    """New settings apply from the next frame on."""
     goal = pursued()
     see(goal, [0.15] * 20)
     assert goal.state is ACTIVE

@@ -46,7 +46,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_tells_commands_of_episodes_that_it_has_not_seen(made: Path) -> None:
-    """A part of them, from two minutes; the model, the roadmap and the card stay."""
+    """The inverse model partly predicts held-out commands; model, roadmap and card stay."""
     bundle, shipped = Bundle.load(made), Bundle.load(find('bundle', 'reacher'))
     entry = bundle.manifest.inverse
     assert entry is not None and entry.blocks == 4 and entry.frames > 1000
@@ -56,14 +56,14 @@ def test_it_tells_commands_of_episodes_that_it_has_not_seen(made: Path) -> None:
 
 
 def test_an_imagined_policy_lies_beside_it(made: Path) -> None:
-    """With its own figures: commands as recorded lead near the goals in imagination."""
+    """An imagined policy has its own metrics: recorded commands lead near the goals."""
     entry = Bundle.load(made).manifest.imagined
     assert entry is not None and entry.blocks == 4 and entry.frames > 1000
     assert 0 < entry.recorded < 0.3 * entry.spread and entry.error > 0
 
 
 def rolled_out(bundle: Bundle, episodes: int, length: int = 20) -> Iterator[Encoded]:
-    """Episodes of random commands in which all happens as the model predicts, a frame a block."""
+    """Episodes of random commands that follow the model's predictions, one frame per block."""
     spec, engine, rng = bundle.spec, load_engine(bundle), np.random.default_rng(0)
     block = round(spec.block * NS_PER_S)
     for _ in range(episodes):
@@ -79,7 +79,7 @@ def rolled_out(bundle: Bundle, episodes: int, length: int = 20) -> Iterator[Enco
 
 
 def test_imagination_leads_to_goals_that_it_has_not_seen(tiny_bundle: Bundle) -> None:
-    """In a world that is the model, recorded commands reach them, and a few steps come near."""
+    """If the world is the model, recorded commands reach held-out goals; training comes near."""
     spec = replace(tiny_bundle.spec, camera_period=tiny_bundle.block)
     windows = find_windows(spec, rolled_out(tiny_bundle, 40), past=2)
     imagination = imagined.Imagination(tiny_bundle, windows)
@@ -90,7 +90,7 @@ def test_imagination_leads_to_goals_that_it_has_not_seen(tiny_bundle: Bundle) ->
 
 
 def test_a_bundle_of_before_is_read_as_it_was(made: Path, tmp_path: Path) -> None:
-    """Its inverse model lacks what its recorded commands' error is: none."""
+    """A bundle from before imagined policies loads with the same hash and inverse model."""
     path = tmp_path / 'reacher'
     shutil.copytree(made, path)
     data = json.loads((path / 'manifest.json').read_text())
@@ -105,7 +105,7 @@ def test_a_bundle_of_before_is_read_as_it_was(made: Path, tmp_path: Path) -> Non
 
 
 def test_imagination_is_what_a_robot_predicts() -> None:
-    """Equal latents for equal commands: the same history, past blocks and normalisation."""
+    """Imagination equals a robot's prediction: same history, past blocks and normalisation."""
     bundle = Bundle.load(find('bundle', 'reacher'))
     spec, engine, rng = bundle.spec, load_engine(bundle), np.random.default_rng(0)
     stamps = np.arange(60) * 50_000_000
@@ -115,7 +115,7 @@ def test_imagination_is_what_a_robot_predicts() -> None:
     episode = Episode(stamps, np.empty(0), sent, actions, None)
     windows = find_windows(spec, [Encoded(episode, latents, True)], past=spec.history - 1)
     assert (windows.starts == np.arange(10, 40)).all() and windows.step == 5
-    slow = replace(episode, stamps=np.arange(60) * 100_000_000)  # of a camera of half the rate
+    slow = replace(episode, stamps=np.arange(60) * 100_000_000)  # a camera of half the rate
     cut = replace(episode, stamps=np.arange(2) * 400_000_000)
     mixed = [Encoded(e, latents[: len(e.stamps)], True) for e in (slow, episode, slow, cut)]
     again = find_windows(spec, mixed, past=spec.history - 1)
@@ -138,7 +138,10 @@ def test_imagination_is_what_a_robot_predicts() -> None:
 
 @pytest.mark.parametrize('kind', ['idm', 'imagined'])
 def test_a_plan_is_its_answer_towards_the_way(made: Path, kind: str) -> None:
-    """Near the goal towards it, else towards a node of the roadmap; within the limits."""
+    """A plan is the policy's answer towards the goal, or a roadmap node if the goal is far.
+
+    It stays within the limits.
+    """
     bundle = Bundle.load(made)
     engine, policy, roadmap = load_engine(bundle), read_policy(bundle, kind), read_roadmap(bundle)
     assert roadmap is not None
@@ -160,7 +163,7 @@ def test_a_plan_is_its_answer_towards_the_way(made: Path, kind: str) -> None:
         assert (plan.iterations, plan.rollouts) == (0, 1) and np.isfinite(plan.cost)
         wanted = bundle.spec.denormalise(policy.commands(here, after, waypoint))
         np.testing.assert_allclose(plan.actions[:20:5], np.clip(wanted, -1, 1), atol=1e-5)
-        np.testing.assert_allclose(plan.actions[20:], 0, atol=1e-9)  # then it rests
+        np.testing.assert_allclose(plan.actions[20:], 0, atol=1e-9)  # then the robot rests
 
 
 @pytest.mark.parametrize(
@@ -171,7 +174,7 @@ def test_a_plan_is_its_answer_towards_the_way(made: Path, kind: str) -> None:
     ],
 )
 def test_a_bundle_without_one_says_how_to_get_it(kind: str, remedy: str) -> None:
-    """By the command."""
+    """A bundle without the policy is rejected with the command that makes it."""
     bundle = Bundle.load(find('bundle', 'reacher'))
     config = PlannerConfig(policy=kind)
     with pytest.raises(ConfigError, match=remedy):
@@ -179,7 +182,7 @@ def test_a_bundle_without_one_says_how_to_get_it(kind: str, remedy: str) -> None
 
 
 def test_one_of_another_model_or_damaged_is_refused_by_name(made: Path, tmp_path: Path) -> None:
-    """What the file holds is checked before it moves a robot."""
+    """A policy of another model, or a damaged one, is rejected before it moves a robot."""
     path = tmp_path / 'reacher'
     shutil.copytree(made, path)
     data = json.loads((path / 'manifest.json').read_text())
@@ -197,7 +200,7 @@ def test_one_of_another_model_or_damaged_is_refused_by_name(made: Path, tmp_path
 
 
 def test_too_short_episodes_are_named(made: Path, tmp_path: Path, capsys) -> None:
-    """Five blocks are needed, six with the history that imagination begins from."""
+    """Episodes shorter than five blocks (six with history, for `imagine`) are rejected."""
     bag = str(tmp_path / 'bag')
     assert cli.main(['collect', 'reacher', '--out', bag, '--episodes', '2', '--seconds', '1']) == 0
     for command, blocks in (('inverse', 5), ('imagine', 6)):
@@ -207,7 +210,7 @@ def test_too_short_episodes_are_named(made: Path, tmp_path: Path, capsys) -> Non
 
 @pytest.mark.parametrize('steps', [1, 2, 9, 10, 11])
 def test_a_few_steps_are_enough_to_descend(steps: int) -> None:
-    """Ten of them too, at which the cycle of torch's learning rate would divide by zero."""
+    """Training descends for any number of steps; at 10, OneCycleLR would divide by zero."""
     network = torch.nn.Linear(1, 1)
     before = network.bias.item()
     descend(network, lambda: network.bias.square().sum(), steps, 0.1, 'test', str)
@@ -218,7 +221,7 @@ def test_a_few_steps_are_enough_to_descend(steps: int) -> None:
 def test_no_steps_are_refused_before_the_bags_are_read(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By the name of the option."""
+    """Zero steps are rejected by option name before the bags are read."""
     with pytest.raises(SystemExit, match='2'):
         cli.main([command, 'reacher', '--data', 'nowhere', '--steps', '0'])
     assert '--steps: 0: expected at least 1' in capsys.readouterr().err

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the planner says of a late plan."""
+"""What the planner reports about a late plan."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from lewm_ros.time import NS_PER_S
     ],
 )
 def test_a_late_plan_gets_the_advice_that_helps(age, seconds, words):
-    """A camera clock behind once got `lower samples`, which changes nothing there."""
+    """The advice for a late plan fits its cause: a slow search, or a camera clock behind.
+
+    A camera clock behind once led to `lower samples`, which does not help there.
+    """
     began = 1_800_000_000 * NS_PER_S
     frame = began - round(age * NS_PER_S)
     text = late_text(frame + NS_PER_S // 4, frame, began, began + round(seconds * NS_PER_S))

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""benchmarks/gpu.py runs where there is no GPU, on a very small network, so that it stays whole."""
+"""benchmarks/gpu.py runs without a GPU, on a very small network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OPTIONS |= {'steps': 2, 'plans': 2, 'work-seconds': 0.1}
 
 
 def run(data: Path, out: Path) -> subprocess.CompletedProcess[str]:
-    """Measure with a bag, into a folder."""
+    """Run the benchmark with a bag, writing into a folder."""
     options = OPTIONS | {'data': data, 'contract': 'reacher', 'out': out}
     command = [sys.executable, str(CHILD), *(f'--{name}={v}' for name, v in options.items())]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
@@ -37,7 +37,7 @@ def bag(tmp_path: Path) -> Path:
 
 
 def test_all_parts_run_on_a_processor(bag: Path, tmp_path: Path) -> None:
-    """Each gives its figures, and the bundle that was trained is whole."""
+    """On a CPU every part reports its figures, and the trained bundle loads."""
     done = run(bag, tmp_path / 'out')
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / 'out' / 'gpu.json').read_text())
@@ -59,7 +59,7 @@ def test_all_parts_run_on_a_processor(bag: Path, tmp_path: Path) -> None:
 def test_a_part_that_fails_does_not_stop_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is reported by its error, and the others by their figures."""
+    """A part that fails is reported with its error, and the next part runs."""
     monkeypatch.syspath_prepend(str(CHILD.parent.parent / 'benchmarks'))
     gpu: Any = importlib.import_module('gpu')
 

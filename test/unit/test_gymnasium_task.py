@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Any Gymnasium environment as a task: contract, data, goals, evaluation, and what it lacks."""
+"""Any Gymnasium environment as a task: contract, data, goals, evaluation and its errors."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='module')
 def episodes(bag: Path) -> list[Episode]:
-    """Return them, at 40 px."""
+    """Return the episodes of that bag at 40 px."""
     return list(read_episodes([bag], find_task(POINT).robot(), 40))
 
 
 def test_its_contract_is_drafted_from_the_action_space(tmp_path: Path) -> None:
-    """Names, limits, rate and the full state; what `lewm check --draft` prints is the same."""
+    """The contract is drafted from the action space, and `lewm check --draft` prints the same."""
     robot = find_task(POINT).robot()
     assert (robot.action.low, robot.action.high) == ((-1.0, -0.5), (1.0, 0.5))
     assert (robot.action.kind, robot.stop.mode, robot.period) == ('effort', 'zero', 0.05)
@@ -69,13 +69,13 @@ def test_its_contract_is_drafted_from_the_action_space(tmp_path: Path) -> None:
 def test_recorded_states_are_those_of_the_images(
     bag: Path, episodes: list[Episode], task: Task
 ) -> None:
-    """Put into a recorded state, the environment renders the recorded image, whatever it did."""
+    """Set to a recorded state, the environment renders the recorded image, whatever it did."""
     assert check_bag(bag, find_task(POINT).robot()).problems == []
     assert [len(episode.stamps) for episode in episodes] == [80] * 4
     seen = make_task(POINT, (40, 60))
     for episode in episodes:
         assert episode.states is not None
-        assert np.ptp(episode.states[:, :2], axis=0).max() > 0.2  # the end of a step ends nothing
+        assert np.ptp(episode.states[:, :2], axis=0).max() > 0.2  # terminated steps end no episode
         for index in (0, 40, 79):
             seen.step(np.ones(2), 3)
             seen.set_state(episode.states[index])
@@ -87,7 +87,7 @@ def test_recorded_states_are_those_of_the_images(
 
 
 def test_goals_leave_the_world_as_it_is(task: Task) -> None:
-    """An image of the goal; equal seeds give equal episodes and goals."""
+    """Setting a goal gives its image without changing the state; equal seeds give equal goals."""
     task.step(np.array([1.0, 0.2]), 4)
     assert task.time == pytest.approx(0.2)
     before, image = task.state(), task.render()
@@ -111,7 +111,7 @@ def test_goals_leave_the_world_as_it_is(task: Task) -> None:
 def test_it_is_evaluated_by_the_paper_s_protocol(
     bag: Path, tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
-    """Starts and goals of its recordings; another robot's bundle is refused."""
+    """Starts and goals come from recordings; a bundle of another robot is rejected."""
     manifest = replace(tiny_bundle.manifest, contract=find_task(POINT).robot())
     files = {name: tiny_bundle.path / name for name in FILES}
     path = write_bundle(tmp_path / 'bundle', manifest, files).path
@@ -139,7 +139,7 @@ def test_it_is_evaluated_by_the_paper_s_protocol(
     ],
 )
 def test_what_an_environment_lacks_is_said_by_name(name: str, does, says: str) -> None:
-    """And what would be right."""
+    """What an environment lacks is named, with what is expected."""
     if does is find_task:
         with pytest.raises(ConfigError, match=says):
             find_task(f'gym:{name}').robot()
@@ -152,7 +152,10 @@ def test_what_an_environment_lacks_is_said_by_name(name: str, does, says: str) -
 
 
 def test_a_recording_without_states_has_none(tmp_path: Path) -> None:
-    """Of an environment that does not tell them; images and commands are enough to train on."""
+    """An environment that does not report its state gives recordings without states.
+
+    Images and commands are enough to train on.
+    """
     mute = 'gym:point_env:lewm/MutePoint-v0'
     out = tmp_path / 'bag'
     assert lewm('collect', mute, '--episodes', 1, '--seconds', 2, '--out', out)[0] == 0
@@ -163,14 +166,14 @@ def test_a_recording_without_states_has_none(tmp_path: Path) -> None:
 
 
 def test_a_camera_cannot_be_faster_than_the_steps(tmp_path: Path) -> None:
-    """There are 20 a second."""
+    """The camera rate is at most the environment's step rate, 20 Hz."""
     options = ('--episodes', 1, '--seconds', 1, '--out', tmp_path / 'bag')
     status, _, error = lewm('collect', POINT, '--camera-rate', 30, *options)
     assert status == 2 and '--camera-rate is 30 Hz: expected at most 20' in error
 
 
 def test_a_contract_of_one_s_own_may_be_tighter(tmp_path: Path) -> None:
-    """The draft is plain YAML."""
+    """A contract with tighter limits than the draft's, which is plain YAML, fits."""
     _, text, _ = lewm('check', '--draft', POINT)
     data = yaml.safe_load(text)
     data['action']['high'] = [0.5, 0.5]

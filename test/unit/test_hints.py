@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What is said about missing Python packages, by the kind of installation."""
+"""Installation hints for missing Python packages, by kind of installation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lewm_ros.install import how_to_install, missing_package
 
 @pytest.fixture
 def lacking(monkeypatch):
-    """Return a function that makes packages look as if they were not installed."""
+    """Return a function that makes packages appear not to be installed."""
 
     def lack(*packages: str, **versions: str) -> None:
         real = metadata.version
@@ -38,10 +38,13 @@ def system_python(monkeypatch, tmp_path):
 
 
 def test_a_virtual_environment_gets_its_own_pip_and_what_it_lacks(lacking):
-    """By name: `lewm_ros[record]` would be a second lewm_ros beside the one of a workspace."""
+    """In a virtual environment, the hint is its own pip and only the missing packages.
+
+    `lewm_ros[record]` would install a second lewm_ros beside that of a workspace.
+    """
     lacking('mcap', numpy='2.1.0')
     assert how_to_install('record') == f"{sys.executable} -m pip install 'mcap>=1.6'"
-    lacking('mujoco', numpy='1.26.4')  # one that sees the packages of ROS 2 Jazzy
+    lacking('mujoco', numpy='1.26.4')  # it sees the packages of ROS 2 Jazzy
     assert missing_package('mujoco') == (
         "Python package 'mujoco' is missing: "
         f"{sys.executable} -m pip install 'mujoco<4,>=3.17' 'numpy<2'"
@@ -49,7 +52,10 @@ def test_a_virtual_environment_gets_its_own_pip_and_what_it_lacks(lacking):
 
 
 def test_the_systems_python_gets_apt_packages_and_pip_only_for_the_others(lacking, system_python):
-    """Plain pip refuses there, and would replace the numpy that ROS was built for."""
+    """For system Python, the hint is apt packages, and pip only for the others.
+
+    Plain pip refuses there, and would replace the numpy that ROS 2 was built with.
+    """
     lacking('lz4', 'pillow', 'torch', numpy='1.26.4')
     assert how_to_install('train') == (
         'sudo apt install python3-lz4 python3-pil && '
@@ -58,7 +64,7 @@ def test_the_systems_python_gets_apt_packages_and_pip_only_for_the_others(lackin
 
 
 def test_an_unknown_package_is_named_alone(lacking):
-    """One that no extra has, and one whose module has another name."""
+    """A package that no extra lists is named alone, by its distribution name."""
     lacking(numpy='2.1.0')
     assert missing_package('xyz').endswith('pip install xyz')
     assert missing_package('yaml').endswith('pip install pyyaml')

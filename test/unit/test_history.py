@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The history of a running robot: its contexts are training's windows."""
+"""The history of a running robot: its contexts equal training windows."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_context_holds_latents_and_the_blocks_between_them():
 @pytest.mark.parametrize('hold', [None, 0.08])
 @pytest.mark.parametrize('seed', range(5))
 def test_contexts_at_run_time_are_the_windows_of_training(seed, hold):
-    """Jittered frames, dropped frames and commands off the grid: both sides agree.
+    """Contexts at run time equal training windows: jittered, with lost frames, off the grid.
 
     Frames and commands are fed in the order of their stamps; the context at each frame must
     be the training window that ends there, with equal latents and equal actions.
@@ -61,7 +61,7 @@ def test_contexts_at_run_time_are_the_windows_of_training(seed, hold):
     windows = window_indices(frames, BLOCK, 3, TICK)
     blocks = block_actions(commands, values, frames[windows], PARTS, hold)
     known = np.isfinite(blocks).all(axis=(1, 2))
-    assert known.all() == (hold is None)  # some commands are further apart than that
+    assert known.all() == (hold is None)  # some are further apart than the hold
     expected = {int(w[-1]): (w, b) for w, b in zip(windows[known], blocks[known])}
 
     kept = history(hold=hold)
@@ -84,7 +84,7 @@ def test_contexts_at_run_time_are_the_windows_of_training(seed, hold):
 
 
 def test_nothing_is_known_before_h_frames_one_block_apart():
-    """Contexts exist from the first frame that has H − 1 blocks of frames behind it."""
+    """A context exists from the first frame that has H − 1 blocks of frames before it."""
     kept = history()
     kept.append_action(-TICK, np.zeros(2))
     known = []
@@ -95,7 +95,7 @@ def test_nothing_is_known_before_h_frames_one_block_apart():
 
 
 def test_empty_history_has_no_context():
-    """Nothing received: no context, no newest frame, no actions."""
+    """An empty history has no context, no newest frame and no actions."""
     kept = history()
     assert kept.context(0) is None
     assert kept.newest is None
@@ -106,7 +106,7 @@ def test_empty_history_has_no_context():
 
 
 def test_missing_frame_gives_no_context():
-    """Where a frame of the context was never received there is none, elsewhere there is."""
+    """A context that needs a missing frame does not exist; others do."""
     kept = history()
     kept.append_action(-TICK, np.zeros(2))
     for i in range(21):
@@ -132,14 +132,14 @@ def test_unknown_action_gives_no_context():
 
 
 def test_context_far_from_any_frame_does_not_exist():
-    """The wanted time must lie within three quarters of a camera period of a frame."""
+    """A context exists only within three quarters of a camera period of a frame."""
     kept = filled(21)
     assert kept.context(20 * TICK + 75 * MS // 2).stamp == 20 * TICK
     assert kept.context(20 * TICK + 75 * MS // 2 + 1) is None
 
 
 def test_older_or_equal_stamps_are_refused():
-    """A frame or command that is not newer changes nothing."""
+    """A frame or command that is not newer than the last is refused and changes nothing."""
     kept = filled(21)
     before = kept.context(20 * TICK)
     assert not kept.append_latent(20 * TICK, np.array([99, 99], dtype=np.float32))
@@ -151,7 +151,7 @@ def test_older_or_equal_stamps_are_refused():
 
 
 def test_old_entries_are_dropped_but_the_held_command_stays():
-    """Memory is bounded, and a command sent once long ago still counts."""
+    """Old entries are dropped, but a command sent once long ago is still held."""
     kept = history()
     kept.append_action(0, np.array([0.5, -0.5]))
     for i in range(2000):
@@ -163,7 +163,7 @@ def test_old_entries_are_dropped_but_the_held_command_stays():
 
 
 def test_command_held_for_long_counts_until_the_next_one():
-    """When a new command comes after a long time, the old one still fills the block before."""
+    """A command held for a long time still fills the block before a new command."""
     kept = history(length=2)
     kept.append_action(0, np.array([0.5, -0.5]))
     for i in range(1980, 2001):
@@ -174,7 +174,7 @@ def test_command_held_for_long_counts_until_the_next_one():
 
 
 def test_contexts_reach_back_as_far_as_promised():
-    """With ``ahead`` of two blocks the context of two blocks ago is still whole."""
+    """With ``ahead`` of two blocks, the context of two blocks ago is still complete."""
     kept = history(ahead=0.5)
     for i, action in enumerate(ticks(200)[1]):
         kept.append_action(i * TICK, action)
@@ -185,7 +185,7 @@ def test_contexts_reach_back_as_far_as_promised():
 
 
 def test_cleared_history_starts_anew():
-    """After clear() older stamps are welcome again (a new episode, a clock that jumped)."""
+    """After clear(), older stamps are accepted again (a new episode, a clock jump)."""
     kept = filled(21)
     kept.clear()
     assert kept.newest is None and kept.context(20 * TICK) is None
@@ -204,7 +204,7 @@ def test_transition_is_the_context_one_block_back_and_what_was_done_since():
 
 
 def test_transition_follows_the_frames_own_stamps():
-    """With jitter the executed block spans from the context's own frame to the observed one."""
+    """With jitter, the executed block spans from the context's frame to the observed one."""
     kept = history(ahead=1.0)
     for stamp, action in zip(*ticks(21)):
         kept.append_action(int(stamp), action)
@@ -232,7 +232,7 @@ def test_transition_over_three_blocks():
 
 
 def test_incomplete_transition_does_not_exist():
-    """Without the context one block back there is nothing to predict from."""
+    """Without a context one block back there is no transition."""
     kept = history()
     kept.append_action(-TICK, np.zeros(2))
     known = []

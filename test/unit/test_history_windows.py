@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Held commands and windows, against brute force and hand-made grids."""
+"""Held commands and windows, against brute force and grids computed by hand."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def slow_average(stamps, values, start, stop):
 
 @pytest.mark.parametrize('seed', range(20))
 def test_held_average_equals_brute_force(seed):
-    """Irregular commands over irregular edges, some before the first command."""
+    """The average equals brute force for irregular commands and edges."""
     rng = np.random.default_rng(seed)
-    # A stamp of today: float seconds since 1970 would lose half of a microsecond.
+    # A present-day stamp: float seconds since 1970 would lose half a microsecond.
     origin = 1_790_000_000 * NS_PER_S
     stamps = origin + np.cumsum(rng.integers(1, 120 * MS, 40))
     values = rng.normal(size=(40, 3))
@@ -55,7 +55,7 @@ def test_held_average_equals_brute_force(seed):
 
 
 def test_held_average_takes_the_command_that_starts_at_an_edge():
-    """A command holds from its own stamp on: not a nanosecond earlier, not one later."""
+    """A command takes effect at its own stamp, to the nanosecond."""
     stamps, values = ns(0, 50, 100), np.array([[1.0], [2.0], [3.0]])
     np.testing.assert_allclose(held_average(stamps, values, ns(0, 50, 100)), [[1.0], [2.0]])
     edge = np.array([49 * MS, 50 * MS - 1, 50 * MS, 50 * MS + 1])
@@ -63,13 +63,13 @@ def test_held_average_takes_the_command_that_starts_at_an_edge():
 
 
 def test_last_command_holds_on():
-    """After the last command its value is what is held."""
+    """The last command is held for ever."""
     result = held_average(ns(0, 50), np.array([[1.0], [2.0]]), ns(25, 75, 5000))
     np.testing.assert_allclose(result, [[1.5], [2.0]])
 
 
 def test_time_before_the_first_command_is_unknown():
-    """A part that begins before the first command is NaN, also by one nanosecond."""
+    """A part that begins before the first command, even by one nanosecond, is NaN."""
     stamps, values = ns(100, 150), np.array([[1.0], [2.0]])
     edges = np.array([100 * MS - 1, 120 * MS, 140 * MS])
     result = held_average(stamps, values, edges)
@@ -79,7 +79,10 @@ def test_time_before_the_first_command_is_unknown():
 
 @pytest.mark.parametrize('seed', range(10))
 def test_a_command_that_ends_is_unknown_from_then_on(seed):
-    """As brute force has it, and to the nanosecond; the others are those of the endless hold."""
+    """With ``hold``, a command is NaN once it expires; other averages do not change.
+
+    It is compared with brute force, and is exact to the nanosecond.
+    """
     rng = np.random.default_rng(seed)
     stamps = 1_790_000_000 * NS_PER_S + np.cumsum(rng.integers(1, 120 * MS, 40))
     values = rng.normal(size=(40, 2))
@@ -101,7 +104,7 @@ def test_a_command_that_ends_is_unknown_from_then_on(seed):
 
 
 def test_without_commands_everything_is_unknown():
-    """No commands: NaN of the right shape."""
+    """Without commands the average is NaN of the right shape."""
     result = held_average(np.empty(0, dtype=np.int64), np.empty((0, 2)), np.zeros((4, 6)))
     assert result.shape == (4, 5, 2)
     assert np.isnan(result).all()
@@ -127,9 +130,9 @@ def ticks(count: int, offset: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_block_holds_its_k_commands_in_order():
-    """On one grid a block is exactly its k commands, tick by tick, dimensions together.
+    """On the tick grid a block is exactly its k commands, in order, tick by tick.
 
-    A block that were off by one tick would hold 4 or 10 where 5 to 9 belong.
+    A block off by one tick would hold 4 or 10 where 5 to 9 belong.
     """
     stamps, values = ticks(20)
     blocks = block_actions(stamps, values, np.array([BLOCK, 2 * BLOCK, 3 * BLOCK]), PARTS)
@@ -140,10 +143,10 @@ def test_block_holds_its_k_commands_in_order():
 
 @pytest.mark.parametrize(('offset', 'share'), [(1, 0.02), (10, 0.2), (25, 0.5), (49, 0.98)])
 def test_commands_beside_the_grid_are_mixed_by_time(offset, share):
-    """A command that starts late in a tick counts for the rest of the tick only.
+    """A command that starts within a tick counts for the rest of that tick only.
 
-    Sampling the hold at the start of the tick would take the previous command whole, even
-    where the new one came a millisecond later.
+    Sampling at the start of the tick would take the previous command for the whole tick, even if
+    the new one came a millisecond later.
     """
     stamps, values = ticks(20, offset * MS)
     block = block_actions(stamps, values, np.array([BLOCK, 2 * BLOCK]), PARTS)[0, ::2]
@@ -151,7 +154,7 @@ def test_commands_beside_the_grid_are_mixed_by_time(offset, share):
 
 
 def test_action_delay_shifts_what_a_block_holds():
-    """The delay that the caller adds to the stamps moves commands later, not earlier."""
+    """A delay added to the stamps shifts commands later, not earlier."""
     stamps, values = ticks(20)
     frames = np.array([BLOCK, 2 * BLOCK])
     one_tick = block_actions(stamps + TICK, values, frames, PARTS)[0, ::2]
@@ -170,7 +173,7 @@ def test_block_follows_the_frames_own_interval():
 
 
 def test_many_windows_equal_each_window_alone():
-    """A batch of windows (w, F) gives what each row gives by itself."""
+    """A batch of windows (w, F) gives the same as each row alone."""
     rng = np.random.default_rng(3)
     stamps = np.cumsum(rng.integers(20 * MS, 80 * MS, 200))
     values = rng.normal(size=(200, 2))
@@ -185,13 +188,13 @@ def test_many_windows_equal_each_window_alone():
 
 
 def test_every_frame_starts_a_window():
-    """At 20 Hz a block is five frames, and windows start at every frame that has three more."""
+    """At 20 Hz a block is five frames; every frame with three more blocks starts a window."""
     found = window_indices(np.arange(40) * TICK, BLOCK, 4, TICK)
     np.testing.assert_array_equal(found, np.arange(25)[:, None] + [0, 5, 10, 15])
 
 
 def test_gap_breaks_exactly_the_windows_that_need_the_missing_frames():
-    """Without frames 20 and 21, no window holds them and all others are there."""
+    """Only windows that need the missing frames 20 and 21 are lost."""
     kept = np.delete(np.arange(40), [20, 21])
     found = kept[window_indices(kept * TICK, BLOCK, 4, TICK)]
     expected = [
@@ -201,7 +204,7 @@ def test_gap_breaks_exactly_the_windows_that_need_the_missing_frames():
 
 
 def test_three_quarters_of_a_period_off_is_allowed_and_more_is_not():
-    """A frame may be 37.5 ms off at 20 Hz, not a nanosecond more."""
+    """A frame may be 37.5 ms off at 20 Hz, and not a nanosecond more."""
     base = ns(0, 250, 500)
     for index, sign in ((1, 1), (1, -1), (2, 1), (2, -1)):
         allowed, refused = base.copy(), base.copy()
@@ -218,7 +221,7 @@ def test_nearest_frame_is_taken():
 
 
 def test_frames_with_equal_stamps_do_not_shift_the_window():
-    """A stamp that comes twice leaves the times of every window one block apart."""
+    """With duplicate stamps, the frames of every window are still one block apart."""
     stamps = np.sort(np.concatenate([np.arange(20) * TICK, ns(250, 500, 500)]))
     found = stamps[window_indices(stamps, BLOCK, 3, TICK)]
     assert len(found) == 11
@@ -232,13 +235,16 @@ def test_too_few_frames_give_no_window(stamps):
 
 
 def test_window_of_one_frame_is_every_frame():
-    """A window of length 1 asks nothing of other frames."""
+    """Every frame is a window of length 1."""
     np.testing.assert_array_equal(window_indices(ns(0, 70, 700), BLOCK, 1, TICK), [[0], [1], [2]])
 
 
 @pytest.mark.parametrize('rate', [10, 15, 25, 30, 50])
 def test_camera_whose_period_does_not_divide_the_block_has_windows(rate):
-    """Frames halfway between two blocks' ends, 1 ms of jitter: windows start at every frame."""
+    """If the camera period does not divide the block, nearly every frame starts a window.
+
+    Frames lie halfway between block ends, with 1 ms of jitter.
+    """
     rng = np.random.default_rng(0)
     count = 60 * rate
     frames = np.arange(count) / rate + rng.normal(0, 0.001, count)

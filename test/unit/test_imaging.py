@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The image transform: every encoding against hand-made pixels, and equal bits everywhere."""
+"""The image transform: every encoding against hand-made pixels; training equals run time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lewm_ros.robot.imaging import (
 )
 
 RED, GREEN, BLUE = 200, 100, 50
-#: The repeated square of each Bayer pattern.
+#: The repeated 2 x 2 tile of each Bayer pattern.
 BAYER = {
     'rggb': [[RED, GREEN], [GREEN, BLUE]],
     'bggr': [[BLUE, GREEN], [GREEN, RED]],
@@ -67,14 +67,14 @@ def packed(pixels: np.ndarray, padding: int = 0) -> tuple[int, int, int, bytes]:
     ],
 )
 def test_plain_encodings_give_exact_rgb(encoding, pixels, expected, padding):
-    """Each plain encoding decodes to the very pixels, with and without row padding."""
+    """Each plain encoding decodes to the exact pixels, with and without row padding."""
     image = decode(encoding, *packed(pixels, padding))
     assert image.dtype == np.uint8
     np.testing.assert_array_equal(image, expected)
 
 
 def test_big_endian_mono16_is_not_byte_swapped():
-    """is_bigendian decides which byte is the high one."""
+    """``is_bigendian`` decides which byte of mono16 is the high one."""
     words = (GREY.astype(np.uint16) * 256 + 201).astype('>u2')
     image = decode('mono16', *packed(words, padding=3), big_endian=True)
     np.testing.assert_array_equal(image, np.repeat(GREY[..., None], 3, axis=2))
@@ -84,7 +84,7 @@ def test_big_endian_mono16_is_not_byte_swapped():
 
 @pytest.mark.parametrize(('pattern', 'tile'), BAYER.items())
 def test_bayer_patterns_name_their_first_row(pattern, tile):
-    """A sensor that sees one colour everywhere decodes to that colour, red in the red channel."""
+    """A uniform colour decodes to that colour from each Bayer pattern, in RGB order."""
     raw = np.tile(np.array(tile, dtype=np.uint8), (4, 5))
     image = decode(f'bayer_{pattern}8', *packed(raw, padding=2))
     assert image.shape == (8, 10, 3)
@@ -96,7 +96,7 @@ def test_bayer_patterns_name_their_first_row(pattern, tile):
     [('yuv422_yuy2', 'yuyv'), ('yuyv', 'yuyv'), ('uyvy', 'uyvy'), ('yuv422', 'uyvy')],
 )
 def test_yuv_is_red_where_v_is_high(encoding, order):
-    """BT.601 red, a grey and a blue come out as such in both byte orders."""
+    """BT.601 red, grey and blue decode correctly in both byte orders."""
     values = {'red': (81, 90, 240), 'grey': (126, 128, 128), 'blue': (41, 240, 110)}
     expected = {'red': (255, 0, 0), 'grey': (128, 128, 128), 'blue': (0, 0, 255)}
     for colour, (y, u, v) in values.items():
@@ -106,7 +106,7 @@ def test_yuv_is_red_where_v_is_high(encoding, order):
 
 
 def test_every_listed_encoding_decodes():
-    """No encoding in the table fails, and each gives (H, W, 3) uint8."""
+    """Every encoding in the table decodes to (H, W, 3) uint8."""
     sizes = {'rgb8': 3, '8UC3': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4}
     for encoding in ENCODINGS:
         two = any(part in encoding for part in ('16', 'yuy', 'yuv', 'yvy'))
@@ -117,7 +117,7 @@ def test_every_listed_encoding_decodes():
 
 @pytest.mark.parametrize('kind', [bytes, bytearray, memoryview, lambda d: array.array('B', d)])
 def test_any_byte_buffer_is_read(kind):
-    """Data may be what rclpy (array.array) or rosbags (memoryview, numpy) hands over."""
+    """Data may be any byte buffer: array.array (rclpy), memoryview or numpy (rosbags)."""
     height, width, step, data = packed(PIXELS)
     np.testing.assert_array_equal(decode('rgb8', height, width, step, kind(data)), PIXELS)
     view = np.frombuffer(data, dtype=np.uint8)
@@ -140,7 +140,7 @@ def test_any_byte_buffer_is_read(kind):
     ],
 )
 def test_image_that_disagrees_with_itself_is_refused(arguments, names):
-    """An unknown encoding or sizes that do not fit raise one line with the numbers."""
+    """An unknown encoding, or sizes that disagree, raise one line with the numbers."""
     with pytest.raises(ObservationError) as caught:
         decode(*arguments)
     for name in names:
@@ -149,7 +149,7 @@ def test_image_that_disagrees_with_itself_is_refused(arguments, names):
 
 
 def test_png_decodes_exactly_and_jpeg_closely():
-    """Compressed images arrive as RGB: PNG to the bit, JPEG within a few grey levels."""
+    """Compressed images decode to RGB: PNG exactly, JPEG within a few grey levels."""
     ramp = np.linspace(0, 255, 48, dtype=np.uint8)
     rgb = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None], np.uint8(90)), axis=-1)
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
@@ -167,7 +167,7 @@ def test_grey_png_becomes_three_equal_channels():
 
 @pytest.mark.parametrize('big_endian', [False, True])
 def test_depth_is_seen_by_the_contracts_scale(big_endian):
-    """0 is black, the scale and all beyond it white, half of it half; without one it is refused."""
+    """Depth is linear from 0 (black) to the scale and beyond (white); no scale is an error."""
     depth = np.array([[0, 1000, 2000], [3999, 4000, 65535]], dtype='>u2' if big_endian else '<u2')
     image = decode('16UC1', *packed(depth, 3), big_endian=big_endian, scale=4000)
     np.testing.assert_array_equal(image[..., 0], [[0, 63, 127], [255, 255, 255]])
@@ -178,7 +178,7 @@ def test_depth_is_seen_by_the_contracts_scale(big_endian):
 
 @pytest.mark.parametrize('big_endian', [False, True])
 def test_the_scale_makes_the_brightest_of_a_10_bit_sensor_white(big_endian):
-    """Such sensors were seen as 0 to 3 of 255; without a scale they still are."""
+    """With a scale, a 10-bit sensor covers all grey levels; without, only 0 to 3 of 255."""
     order = '>u2' if big_endian else '<u2'
     grey = np.array([[0, 4, 511], [512, 1019, 1023]], dtype=order)
     image = decode('mono16', *packed(grey, 3), big_endian=big_endian, scale=1023)
@@ -190,7 +190,7 @@ def test_the_scale_makes_the_brightest_of_a_10_bit_sensor_white(big_endian):
 
 @pytest.mark.parametrize(('pattern', 'tile'), BAYER.items())
 def test_the_scale_holds_for_bayer_patterns_of_16_bits(pattern, tile):
-    """A 12 bit sensor that sees one colour everywhere decodes to that colour."""
+    """A uniform colour from a 12-bit Bayer sensor decodes to that colour."""
     raw = np.tile(np.array(tile, dtype='<u2') * 16, (4, 5))
     image = decode(f'bayer_{pattern}16', *packed(raw, padding=2), scale=4095)
     assert (image == [RED, GREEN, BLUE]).all()
@@ -207,11 +207,11 @@ DEPTH_PNG = cv2.imencode('.png', DEPTH)[1].tobytes()
         ('png', DEPTH_PNG),
         ('mono16; png compressed ', DEPTH_PNG),
         ('16UC1; compressedDepth png', bytes(12) + DEPTH_PNG),
-        ('16UC1; compressedDepth', bytes(12) + DEPTH_PNG),  # before it could be anything else
+        ('16UC1; compressedDepth', bytes(12) + DEPTH_PNG),  # as older versions wrote it
     ],
 )
 def test_depth_in_a_png_is_the_image_of_the_raw_depth(form, data):
-    """It was read as 8 bits, almost black, whatever the scale."""
+    """Depth in a PNG gives the same image as raw depth; it was once read as 8 bits."""
     raw = decode('16UC1', *packed(DEPTH), scale=4000)
     assert raw.max() == 255
     np.testing.assert_array_equal(decode_compressed(data, form, 4000), raw)
@@ -221,7 +221,7 @@ def test_depth_in_a_png_is_the_image_of_the_raw_depth(form, data):
 
 
 def test_colours_of_16_bits_in_a_png_are_seen_by_their_high_bytes():
-    """As those of mono16, by the scale where there is one."""
+    """16-bit colours in a PNG are read by their high bytes, or by the scale if there is one."""
     words = PIXELS[..., ::-1].astype(np.uint16) * 256 + 201
     png = cv2.imencode('.png', words)[1].tobytes()
     np.testing.assert_array_equal(decode_compressed(png, 'rgb16; png compressed bgr16'), PIXELS)
@@ -230,7 +230,7 @@ def test_colours_of_16_bits_in_a_png_are_seen_by_their_high_bytes():
 
 @pytest.mark.parametrize('form', ['32FC1; compressedDepth png', '16UC1; compressedDepth rvl'])
 def test_a_form_of_compressed_depth_that_is_not_read_is_named(form):
-    """One reason for all frames, whatever their size."""
+    """An unsupported form of compressedDepth is rejected with one reason for all frames."""
     reasons = set()
     for data in bytes(12) + DEPTH_PNG, bytes(9):
         with pytest.raises(ObservationError) as caught:
@@ -242,7 +242,7 @@ def test_a_form_of_compressed_depth_that_is_not_read_is_named(form):
 
 @pytest.mark.parametrize(('pattern', 'tile'), BAYER.items())
 def test_a_bayer_pattern_compressed_as_grey_is_seen_in_colour(pattern, tile):
-    """The format still says what it was; with colours in the image it has been converted."""
+    """A Bayer image compressed as grey is debayered, but not one that has colours already."""
     raw = np.tile(np.array(tile, dtype=np.uint8), (4, 5))
     png = cv2.imencode('.png', raw)[1].tobytes()
     image = decode_compressed(png, f'bayer_{pattern}8; png compressed ')
@@ -254,7 +254,7 @@ def test_a_bayer_pattern_compressed_as_grey_is_seen_in_colour(pattern, tile):
 
 @pytest.mark.parametrize(('order', 'seen'), [(None, 1), ('rgb', 1), ('bgr', -1)])
 def test_the_contract_states_the_order_of_8uc3(order, seen):
-    """Of 8UC3 alone: other encodings state their own."""
+    """``camera.order`` applies to 8UC3 alone: other encodings state their own order."""
     camera = Camera('/camera', order=order)
     image = from_message(frame(1, PIXELS, '8UC3').message, camera)
     np.testing.assert_array_equal(image, PIXELS[..., ::seen])
@@ -264,7 +264,7 @@ def test_the_contract_states_the_order_of_8uc3(order, seen):
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg'])
 def test_a_compressed_image_cannot_claim_any_size(suffix):
-    """The head is believed before a byte is allocated: 60000 x 60000 would take 11 GB."""
+    """A huge size in a compressed header is rejected: 60000 x 60000 would take 11 GB."""
     data = bytearray(cv2.imencode(suffix, GREY)[1].tobytes())
     if suffix == '.png':
         data[16:24] = (60000).to_bytes(4) * 2
@@ -277,7 +277,10 @@ def test_a_compressed_image_cannot_claim_any_size(suffix):
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg'])
 def test_a_compressed_image_that_is_cut_is_refused(suffix):
-    """Wherever it is cut: some versions of OpenCV would fill the rest of the image with grey."""
+    """A compressed image is rejected wherever it is cut.
+
+    Some versions of OpenCV would fill the rest of the image with grey.
+    """
     image = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
     data = cv2.imencode(suffix, image)[1].tobytes()
     for end in range(len(data) - 4):  # a PNG's last four bytes are a checksum
@@ -288,7 +291,7 @@ def test_a_compressed_image_that_is_cut_is_refused(suffix):
 
 
 def test_a_jpeg_cut_after_the_image_within_it_is_refused():
-    """The end of a preview in its head is not the end of the image."""
+    """A JPEG cut after an embedded preview is rejected: the preview's end is not the image's."""
     image = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
     data = cv2.imencode('.jpg', image)[1].tobytes()
     preview = b'\xff\xe1' + (len(data) + 2).to_bytes(2) + data
@@ -300,7 +303,7 @@ def test_a_jpeg_cut_after_the_image_within_it_is_refused():
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg'])
 def test_bytes_after_the_end_of_a_compressed_image_do_no_harm(suffix):
-    """Some cameras fill their buffers up."""
+    """Bytes after the end of a compressed image are ignored; some cameras pad their buffers."""
     data = cv2.imencode(suffix, PIXELS)[1].tobytes()
     np.testing.assert_array_equal(decode_compressed(data + bytes(100)), decode_compressed(data))
 
@@ -310,7 +313,7 @@ def test_bytes_after_the_end_of_a_compressed_image_do_no_harm(suffix):
     [(2**31, 2**31, 2**32 - 1), (2**31, 1, 3), (1, 2**31, 2**32 - 1), (2**32 - 1, 2, 6)],
 )
 def test_huge_declared_sizes_are_refused_before_anything_is_allocated(height, width, step):
-    """The numbers of the message are compared with its data, and no image is made of them."""
+    """Huge declared sizes are rejected before anything is allocated."""
     tracemalloc.start()
     with pytest.raises(ObservationError, match='step|bytes'):
         decode('rgb8', height, width, step, bytes(12))
@@ -320,13 +323,13 @@ def test_huge_declared_sizes_are_refused_before_anything_is_allocated(height, wi
 
 @pytest.mark.parametrize('data', [b'', b'no image at all', bytes(300)])
 def test_undecodable_compressed_image_is_refused(data):
-    """Bytes that are no JPEG or PNG are refused with their number."""
+    """Data that is neither JPEG nor PNG is rejected."""
     with pytest.raises(ObservationError, match='cannot be decoded: expected JPEG or PNG'):
         decode_compressed(data)
 
 
 def test_crop_takes_x_before_y():
-    """The crop is (x, y, width, height), and of the right size nothing is resampled."""
+    """The crop is (x, y, width, height); an image of the model's size is not resampled."""
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     cropped = prepare(image, 16, crop=(31, 7, 16, 16))
     np.testing.assert_array_equal(cropped, image[7:23, 31:47])
@@ -335,7 +338,7 @@ def test_crop_takes_x_before_y():
 
 @pytest.mark.parametrize('crop', [(50, 0, 11, 16), (0, 30, 16, 11), (60, 40, 1, 1)])
 def test_crop_outside_the_image_is_refused(crop):
-    """A crop that leaves the image names itself and the image's size."""
+    """A crop outside the image is rejected with the crop and the image size."""
     with pytest.raises(ObservationError) as caught:
         prepare(np.zeros((40, 60, 3), dtype=np.uint8), 16, crop=crop)
     assert str(list(crop)) in str(caught.value)
@@ -345,7 +348,7 @@ def test_crop_outside_the_image_is_refused(crop):
 @pytest.mark.parametrize('shape', [(480, 640), (64, 64), (30, 40), (64, 32), (200, 64), (1, 1)])
 @pytest.mark.parametrize('size', [64, 224])
 def test_prepared_image_has_the_model_size(shape, size):
-    """Any image becomes (size, size, 3) uint8, contiguous; one colour stays that colour."""
+    """Any image becomes a contiguous (size, size, 3) uint8; a uniform colour stays the same."""
     image = np.full((*shape, 3), (10, 120, 240), dtype=np.uint8)
     ready = prepare(image, size)
     assert (ready.shape, ready.dtype) == ((size, size, 3), np.uint8)
@@ -354,7 +357,7 @@ def test_prepared_image_has_the_model_size(shape, size):
 
 
 def test_shrinking_averages_areas():
-    """Halving a checkerboard of single pixels gives its mean, not every other pixel."""
+    """Downscaling averages areas: a one-pixel checkerboard becomes its mean."""
     board = (np.indices((8, 8)).sum(axis=0) % 2 * 200).astype(np.uint8)
     assert (prepare(np.repeat(board[..., None], 3, axis=2), 4) == 100).all()
 
@@ -370,7 +373,7 @@ def test_normalise_is_the_published_formula():
 
 
 def test_normalise_gives_equal_bits_alone_and_in_a_batch():
-    """Training normalises batches, the robot single frames: the bits are the same."""
+    """Normalising a batch (training) and single frames (robot) gives equal bits."""
     images = np.random.default_rng(1).integers(0, 256, (4, 3, 20, 20, 3), dtype=np.uint8)
     batch = normalise(images)
     assert batch.shape == (4, 3, 3, 20, 20)

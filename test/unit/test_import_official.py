@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm import-official`: what it reads, what it refuses, and that it is the published function."""
+"""`lewm import-official`: what it reads and rejects, and parity with the published network."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def _nano_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
 def import_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exports: Path
 ) -> Callable[..., int]:
-    """Return a function that runs the command on a checkpoint; arguments as on its line."""
-    # Exporting is what takes the time, and longer rollouts have their own tests.
+    """Return a function that runs the command on a checkpoint, with further arguments."""
+    # Exporting dominates the time, and longer rollouts have their own tests.
     monkeypatch.setattr(import_official, 'HORIZON', 2)
     monkeypatch.setattr(export, 'export_graphs', kept_in(exports, weights=True))
 
@@ -56,7 +56,7 @@ def import_files(
 
 
 def test_the_published_checkpoint_is_the_published_network():
-    """303 tensors, 18,034,478 parameters, the paper preset, and the published function."""
+    """The published checkpoint loads as the paper preset and computes the published function."""
     data = config('tiny')
     state = checkpoint(data)
     model = load(data, older(state))
@@ -67,7 +67,7 @@ def test_the_published_checkpoint_is_the_published_network():
 
 
 def test_both_spellings_give_the_published_function():
-    """Names of transformers 4 and 5 stand for the same weights."""
+    """Parameter names of transformers 4 and 5 give the same weights."""
     state = checkpoint(config())
     new, old = load(config(), state), load(config(), older(state))
     assert (official.spelling(state), official.spelling(older(state))) == (5, 4)
@@ -94,7 +94,7 @@ def test_both_spellings_give_the_published_function():
     ],
 )
 def test_the_comparison_notices_a_part_left_out(part):
-    """The double norms above all: without one of them the numbers are others."""
+    """The comparison detects any missing part, above all one of two consecutive norms."""
     state = checkpoint(config())
     model = load(config(), state)
     model.set_submodule(part, nn.Identity())
@@ -102,7 +102,7 @@ def test_the_comparison_notices_a_part_left_out(part):
 
 
 def test_every_wrong_tensor_is_named():
-    """Missing, unexpected, of another shape or kind, not finite: all of them, in one message."""
+    """One message names all wrong tensors: missing, unexpected, wrong shape or kind, not finite."""
     state = older(checkpoint(config()))
     lost = 'encoder.encoder.layer.1.attention.attention.key.bias'
     del state[lost], state['predictor.pos_embedding']
@@ -127,7 +127,7 @@ def test_every_wrong_tensor_is_named():
     'prefix', ['_orig_mod.', 'module.', 'module._orig_mod.', '_orig_mod.module.']
 )
 def test_the_checkpoint_of_a_wrapped_model_is_read(prefix):
-    """As torch.compile, DistributedDataParallel and both save it; a prefix of some is a name."""
+    """Prefixes of torch.compile and DistributedDataParallel are removed if all names have them."""
 
     def read(state):
         file = io.BytesIO()
@@ -147,7 +147,10 @@ def test_the_checkpoint_of_a_wrapped_model_is_read(prefix):
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16, torch.float64])
 def test_other_precisions_become_float32(dtype):
-    """Mixed ones too: the BatchNorm of a half-precision checkpoint is often float32."""
+    """Other precisions become float32, even mixed ones.
+
+    The BatchNorm of a half-precision checkpoint is often float32.
+    """
     state = checkpoint(config())
     mixed = {
         k: v.to(dtype) if 'proj.' not in k and v.is_floating_point() else v
@@ -159,7 +162,7 @@ def test_other_precisions_become_float32(dtype):
 
 
 def test_a_file_that_would_run_code_is_refused_before_it_does(import_files, tmp_path, capsys):
-    """Nothing of it runs; the message says what it would have called."""
+    """A checkpoint that would run code is rejected before it does, with what it would call."""
 
     class Trap:
         def __reduce__(self) -> tuple:
@@ -187,14 +190,14 @@ def test_a_file_that_would_run_code_is_refused_before_it_does(import_files, tmp_
     ],
 )
 def test_other_contents_are_refused_by_what_they_are(content, says, tmp_path):
-    """Nested dictionaries, other values, whole modules."""
+    """Nested dictionaries, other values and whole modules are rejected by what they are."""
     torch.save(content, tmp_path / 'weights.pt')
     with pytest.raises(ModelError, match=says):
         official.read_tensors((tmp_path / 'weights.pt').read_bytes())
 
 
 def test_a_file_that_unpacks_to_much_more_is_refused():
-    """torch would unpack it: 300 kB that hold 64 MB."""
+    """A file that unpacks to far more than its size is rejected: 300 kB that hold 64 MB."""
     plain, packed = io.BytesIO(), io.BytesIO()
     torch.save({'a': torch.zeros(1 << 24)}, plain)
     source = zipfile.ZipFile(plain)
@@ -207,7 +210,7 @@ def test_a_file_that_unpacks_to_much_more_is_refused():
 
 
 def test_an_old_torch_reads_no_foreign_file(monkeypatch):
-    """What weights_only promises it does not keep there."""
+    """An old torch is rejected, because its ``weights_only`` does not stop foreign code."""
     for version in ('2.9.1', '2.5.0a0+872d972e41.nv24.8', '1.13'):
         monkeypatch.setattr(torch, '__version__', version)
         with pytest.raises(ModelError, match='install torch 2.10 or newer'):
@@ -216,7 +219,7 @@ def test_an_old_torch_reads_no_foreign_file(monkeypatch):
 
 @pytest.mark.parametrize('data', [b'', b'no checkpoint', b'PK\x03\x04 cut short'])
 def test_bytes_that_are_no_checkpoint_are_refused(data):
-    """Empty, foreign or cut short."""
+    """Empty, foreign or truncated files are rejected as a checkpoint."""
     with pytest.raises(ModelError, match='torch cannot read it as tensors'):
         official.read_tensors(data)
 
@@ -238,7 +241,7 @@ def test_bytes_that_are_no_checkpoint_are_refused(data):
     ],
 )
 def test_a_wrong_config_is_refused_by_key(block, key, value, says):
-    """The message names the key, the value and what would be right."""
+    """A wrong config is rejected with the key, the value and what is expected."""
     data = config()
     data[block] = value if key is None else data[block] | {key: value}
     with pytest.raises(ModelError, match=says):
@@ -246,7 +249,7 @@ def test_a_wrong_config_is_refused_by_key(block, key, value, says):
 
 
 def test_all_missing_keys_of_a_config_are_named():
-    """In one message, whole blocks too; keys of Hydra and of training do not matter."""
+    """One message names all missing config keys; keys of Hydra and of training are ignored."""
     data = config() | {'_target_': 'os.system'}
     del data['projector'], data['predictor']['heads'], data['predictor']['dropout']
     data['encoder'] = {'patch_size': 4, 'pretrained': False}
@@ -259,7 +262,7 @@ def test_all_missing_keys_of_a_config_are_named():
 
 
 def test_the_action_block_is_divided_by_contract_or_by_five(reacher_contract):
-    """Action size comes from the contract, or the frameskip is the published 5."""
+    """The action size comes from the contract; without one, the frameskip is the published 5."""
     assert choose_contract(10, 'reacher') == (reacher_contract, 5)
     assert choose_contract(6, 'reacher')[1] == 3
     placeholder, frameskip = choose_contract(15, None)
@@ -282,7 +285,7 @@ def test_the_action_block_is_divided_by_contract_or_by_five(reacher_contract):
     ],
 )
 def test_wrong_action_statistics_are_refused(text, says, tmp_path):
-    """The message names the file, the key, the dimension and what would be right."""
+    """Wrong action statistics are rejected with the key, the dimension and what is expected."""
     (tmp_path / 'stats').write_text(text)
     with pytest.raises(ModelError, match=says):
         read_action_stats(tmp_path / 'stats', ('x', 'y'))
@@ -290,7 +293,7 @@ def test_wrong_action_statistics_are_refused(text, says, tmp_path):
 
 @pytest.mark.parametrize('history', [1, 2, 3])
 def test_an_imported_bundle_runs_in_every_history(history, import_files, tmp_path, capsys, caplog):
-    """The graphs that are written compute what the published function does."""
+    """The exported graphs compute the published function, for every history."""
     state = checkpoint(config())
     caplog.set_level('INFO', 'lewm')
     (tmp_path / 'stats.json').write_text('{"mean": [0.5, 1e-05], "std": [2, 3]}')
@@ -319,9 +322,9 @@ def test_an_imported_bundle_runs_in_every_history(history, import_files, tmp_pat
 
 
 def test_what_was_assumed_is_said_and_what_was_read_is_kept(import_files, tmp_path, caplog):
-    """Without contract and statistics: two notes, a placeholder, and the provenance."""
+    """Without contract and statistics, notes state the assumptions; provenance is stored."""
     state = checkpoint(config())
-    # Views of one tensor, as some tools save them, are written as tensors of their own.
+    # Views of one tensor, as some tools save them, are written as separate tensors.
     joint = torch.stack([state['encoder.layernorm.weight'], state['encoder.layernorm.bias']])
     state['encoder.layernorm.weight'], state['encoder.layernorm.bias'] = joint
     caplog.set_level('INFO', 'lewm')
@@ -339,7 +342,7 @@ def test_what_was_assumed_is_said_and_what_was_read_is_kept(import_files, tmp_pa
 
 @pytest.mark.parametrize('history', ['0', '4'])
 def test_a_history_beyond_the_window_is_refused(history, import_files, capsys):
-    """One line, and exit status 2."""
+    """A history beyond the window gives one line and status 2."""
     assert import_files(checkpoint(config()), '--history', history) == 2
     assert capsys.readouterr().err == (
         f'lewm: error: --history is {history}: expected 1 to 3, num_frames of the config\n'
@@ -347,8 +350,8 @@ def test_a_history_beyond_the_window_is_refused(history, import_files, capsys):
 
 
 def test_files_that_cannot_be_used_are_named(import_files, tmp_path, capsys):
-    """A config that is no JSON, a weights file that is not there, a folder in the way."""
-    (tmp_path / 'bundle').mkdir()  # an empty one is not in the way
+    """An invalid config, a missing weights file and a folder in the way are named."""
+    (tmp_path / 'bundle').mkdir()  # an empty folder is not in the way
     (tmp_path / 'bundle/notes.txt').write_text('')
     assert import_files({}) == 2
     assert 'exists and is not a bundle' in capsys.readouterr().err

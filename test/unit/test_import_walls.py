@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Who may import whom (setup.cfg), and what every source file has (ruff.toml)."""
+"""The import contracts (setup.cfg) and the rules for every source file (ruff.toml)."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_imports_keep_their_direction() -> None:
-    """Every contract of setup.cfg holds, in functions too."""
+    """Every import contract of setup.cfg is kept, even by imports in functions."""
     done = run(BIN / 'lint-imports', '--no-cache')
     assert done.returncode == 0, done.stdout
     assert '7 kept, 0 broken' in done.stdout
 
 
 def test_sources_are_clean() -> None:
-    """Ruff finds nothing: licence, docstrings and types of arguments among others."""
+    """Ruff reports nothing; its rules cover licence, docstrings and annotations."""
     done = run(BIN / 'ruff', 'check', '--no-cache', '.')
     assert done.returncode == 0, done.stdout
 
 
 def test_runtime_core_loads_without_torch() -> None:
-    """Planning, surprise, control, bundles and the engines' front import no torch at run time."""
+    """Planning, surprise, control, bundles and the engines' front end import no torch."""
     parts = ('planning', 'surprise', 'control.limits', 'control.watchdogs', 'bundle', 'engines')
     modules = ', '.join(f'lewm_ros.{part}' for part in parts)
     done = run(sys.executable, '-c', f'import {modules}, sys; sys.exit("torch" in sys.modules)')

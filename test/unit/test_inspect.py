@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm inspect`: what was put into a recording is what it says of it."""
+"""`lewm inspect` reports what was put into a recording."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PERIOD = FRAME / NS_PER_S
 def following(
     delay: int, frames: int = 120, seed: int = 0, states: bool = False, move: int = 3
 ) -> list[Recorded]:
-    """The brightness (or the shoulder) is the first command of ``delay`` frames before."""
+    """A recording whose brightness (or shoulder) is the first command ``delay`` frames earlier."""
     generator = np.random.default_rng(seed)
     values = np.repeat(generator.uniform(-0.9, 0.9, frames // move + 1), move)
     messages = []
@@ -49,7 +49,7 @@ def following(
 
 
 def contract_file(folder: Path, **action: object) -> Path:
-    """The contract of the simulated arm, changed."""
+    """Write the contract of the simulated arm with changed action keys; return its path."""
     source = Path(__file__).resolve().parents[2] / 'config' / 'robots' / 'reacher.yaml'
     data = yaml.safe_load(source.read_text())
     data['action'].update(action)
@@ -62,7 +62,10 @@ def contract_file(folder: Path, **action: object) -> Path:
 
 @pytest.fixture
 def inspected(tmp_path):
-    """Return what runs the command with --json: status, report, stderr. A sheet takes a second."""
+    """Return a function that runs the command with --json: status, report, stderr.
+
+    It draws no sheet by default, because a sheet takes a second.
+    """
 
     def run(
         *arguments: object, contract: object = 'reacher', sheet: bool = False
@@ -76,7 +79,7 @@ def inspected(tmp_path):
 
 
 def test_rates_gaps_episodes_and_windows(tmp_path, inspected):
-    """A hole of half a second in the second episode; the pause between episodes is none."""
+    """Rates, gaps and episodes are reported; a pause between episodes is not a gap."""
     messages = drive(frames=60)
     hole = range(20 * NS_PER_S + 30 * FRAME, 20 * NS_PER_S + 40 * FRAME)
     messages = [m for m in messages if 'image' not in m.topic or m.logged not in hole]
@@ -102,7 +105,7 @@ def test_rates_gaps_episodes_and_windows(tmp_path, inspected):
 
 @pytest.mark.parametrize(('history', 'frameskip'), [(3, 5), (2, 3)])
 def test_windows_are_those_of_training(tmp_path, inspected, history, frameskip):
-    """The same bag, the same number."""
+    """The number of windows equals that of training."""
     bag = write(tmp_path / 'bag', drive(frames=40))
     status, report, _ = inspected(bag, '--history', history, '--frameskip', frameskip)
     contract = Contract.load(contract_file(tmp_path))
@@ -112,7 +115,7 @@ def test_windows_are_those_of_training(tmp_path, inspected, history, frameskip):
 
 
 def test_jitter_is_the_spread_of_the_intervals(tmp_path, inspected):
-    """Every second frame comes 5 ms late: intervals of 55 and 45 ms."""
+    """Jitter is the spread of the intervals: 55 and 45 ms give 10 ms."""
     messages = [episode(NS_PER_S - 2, 1)]
     for index in range(60):
         stamp = NS_PER_S + index * FRAME + index % 2 * 5_000_000
@@ -125,7 +128,7 @@ def test_jitter_is_the_spread_of_the_intervals(tmp_path, inspected):
 def keys(rounds: int = 6, seconds: float = 7.0) -> list[Recorded]:
     """A key held for a second: 0.5 at 10 Hz, nothing for 5 s, then 0; the base moves for 1.5 s.
 
-    The image shows how far it is: its brightness.
+    The brightness of the image shows the position of the base.
     """
     messages, place = [], 0.0
     for number in range(round(rounds * seconds * 20)):
@@ -139,7 +142,10 @@ def keys(rounds: int = 6, seconds: float = 7.0) -> list[Recorded]:
 
 
 def test_commands_of_a_key_that_was_let_go_end(tmp_path, inspected):
-    """Held for ever they say that the base drives while it stands; inspect asks."""
+    """With action.hold, commands of a released key expire; without it, inspect asks for it.
+
+    Held for ever, they would say that the base drives while it stands.
+    """
     bag = write(tmp_path / 'bag', keys())
     _, endless, _ = inspected(bag)
     note = 'commands pause for up to 5.1 s: is the last one held? If not, set action.hold to how'
@@ -163,7 +169,10 @@ def test_commands_of_a_key_that_was_let_go_end(tmp_path, inspected):
 
 
 def test_where_no_window_is_left_the_hold_is_named(tmp_path):
-    """By inspect and in training; a position at zero is no stop: whether it is held is asked."""
+    """If the hold leaves no window, inspect and training name it.
+
+    For a position command zero is not a stop, so inspect asks whether it is held.
+    """
     messages = [m for n, m in enumerate(drive(60, 1)) if 'action' not in m.topic or n < 12]
     bag = write(tmp_path / 'bag', messages)
     path = contract_file(tmp_path, hold=0.1)
@@ -179,7 +188,10 @@ def test_where_no_window_is_left_the_hold_is_named(tmp_path):
 
 
 def test_ranges_saturation_and_constant_dimensions(tmp_path, inspected):
-    """A quarter of the ticks at the upper limit, one command in ten beyond the lower one."""
+    """Ranges, saturation and constant dimensions are reported.
+
+    A quarter of the commands are at the upper limit, one in twenty beyond the lower one.
+    """
     messages = []
     for index in range(80):
         stamp = NS_PER_S + index * FRAME
@@ -196,7 +208,7 @@ def test_ranges_saturation_and_constant_dimensions(tmp_path, inspected):
 
 
 def test_a_dimension_that_hardly_ever_moves_is_named(tmp_path, capsys):
-    """One command in 200 is not what a model learns from; it was taken without a word."""
+    """A dimension that moves in only one command of 200 is named as hard to learn."""
     messages = []
     for index in range(400):
         stamp = NS_PER_S + index * FRAME
@@ -216,7 +228,7 @@ def test_a_dimension_that_hardly_ever_moves_is_named(tmp_path, capsys):
 
 
 def test_a_sensor_of_10_bits_without_a_scale_is_named(tmp_path, capsys):
-    """Its images are almost black; with the scale nothing is said."""
+    """Almost black images of a 10-bit sensor are reported, unless the contract has a scale."""
     ramp = np.linspace(0, 1023, 256, dtype='<u2').reshape(16, 16)
     messages = []
     for index in range(20):
@@ -241,7 +253,7 @@ def test_a_sensor_of_10_bits_without_a_scale_is_named(tmp_path, capsys):
 @pytest.mark.parametrize('move', [1, 3])
 @pytest.mark.parametrize('delay', [0, 4, 9])
 def test_delay_is_found_in_the_images(tmp_path, delay, move, kind):
-    """Within a camera period."""
+    """The delay is found in the images, within a camera period."""
     contract = Contract.load(contract_file(tmp_path, kind=kind))
     estimate = DelayEstimate(contract)
     for part in read_episodes([write(tmp_path / 'bag', following(delay, move=move))], contract, 16):
@@ -253,7 +265,7 @@ def test_delay_is_found_in_the_images(tmp_path, delay, move, kind):
 
 
 def test_delay_is_found_in_the_state(tmp_path, inspected):
-    """Nothing is to be seen in the images."""
+    """The delay is found in the state if the images show no motion."""
     bag = write(tmp_path / 'bag', following(4, states=True))
     _, report, _ = inspected(bag, contract=contract_file(tmp_path, kind='position'))
     found = report['delay']
@@ -263,7 +275,7 @@ def test_delay_is_found_in_the_state(tmp_path, inspected):
 
 @pytest.mark.parametrize(('kind', 'field'), [('velocity', 'position'), ('effort', 'velocity')])
 def test_delay_of_a_command_that_is_integrated(tmp_path, kind, field):
-    """A velocity moves a position, an effort changes a velocity."""
+    """The delay is found if a velocity moves a position, or an effort changes a velocity."""
     contract = Contract.load(contract_file(tmp_path, kind=kind))
     column = contract.state.fields.index(f'{field}[0]')
     (read,) = read_episodes([write(tmp_path / 'bag', following(0))], contract, 16)
@@ -277,7 +289,7 @@ def test_delay_of_a_command_that_is_integrated(tmp_path, kind, field):
 
 
 def test_the_contracts_delay_is_taken_off(tmp_path, inspected):
-    """What is left is what the contract does not say."""
+    """The contract's delay is subtracted: only the rest is reported."""
     bag = write(tmp_path / 'bag', following(4))
     path = contract_file(tmp_path, kind='position', delay=0.1)
     _, report, _ = inspected(bag, contract=path)
@@ -285,7 +297,7 @@ def test_the_contracts_delay_is_taken_off(tmp_path, inspected):
 
 
 def test_no_delay_is_made_up(tmp_path, inspected):
-    """Noise has nothing to do with the commands; a robot at rest neither."""
+    """No delay is reported for noise, or for a robot at rest."""
     messages = [m for m in drive(frames=80) if 'joint' not in m.topic]
     _, report, _ = inspected(write(tmp_path / 'noise', messages))
     assert report['delay']['seconds'] is None
@@ -296,7 +308,10 @@ def test_no_delay_is_made_up(tmp_path, inspected):
 
 
 def test_recordings_that_differ_do_not_make_a_delay(tmp_path, inspected):
-    """One has large commands and a lively image, the other neither."""
+    """Recordings with different activity do not produce a delay.
+
+    One has large commands and a lively image, the other neither.
+    """
     generator = np.random.default_rng(1)
     for name, size in (('lively', 0.9), ('calm', 0.1)):
         messages = []
@@ -311,7 +326,7 @@ def test_recordings_that_differ_do_not_make_a_delay(tmp_path, inspected):
 
 
 def test_the_contact_sheet_is_drawn(tmp_path, inspected):
-    """It has the colours of episodes, of gaps and of the images."""
+    """The contact sheet has the colours of episodes, of gaps and of the images."""
     messages = [m for m in following(0) if not 2.5e9 < m.logged < 3.2e9 or 'image' not in m.topic]
     _, report, _ = inspected(write(tmp_path / 'bag', messages), sheet=True)
     sheet = np.array(Image.open(report['sheet']).convert('RGB')).astype(int)
@@ -323,7 +338,7 @@ def test_the_contact_sheet_is_drawn(tmp_path, inspected):
 
 
 def test_few_of_many_are_kept_evenly():
-    """From the first to near the last, in equal steps."""
+    """The items kept are evenly spaced, from the first to near the last."""
     thinned: Thinned[int] = Thinned(24)
     for number in range(10_000):
         thinned.add(number)
@@ -333,7 +348,7 @@ def test_few_of_many_are_kept_evenly():
 
 
 def test_several_bags_and_text(tmp_path, capsys):
-    """A bag that does not fit is named, the others are inspected."""
+    """A bag that does not fit is named, and the others are inspected."""
     good = write(tmp_path / 'bags' / 'good', following(4))
     write(tmp_path / 'bags' / 'poor', [command(1, 0.0, 0.0)])
     out = tmp_path / 'sheet.png'
@@ -347,7 +362,7 @@ def test_several_bags_and_text(tmp_path, capsys):
 
 
 def test_nothing_usable_is_said_in_one_line(tmp_path, inspected):
-    """Too short, and a frame that was refused; the report is there all the same."""
+    """Without a usable window, the last line says why, and the report is still printed."""
     messages = following(0, frames=10)
     messages.append(frame(2 * NS_PER_S, np.zeros((16, 16, 3), np.uint8), encoding='yuv'))
     bag = write(tmp_path / 'bag', messages)
@@ -363,7 +378,10 @@ def test_nothing_usable_is_said_in_one_line(tmp_path, inspected):
 
 
 def test_messages_that_are_wrong_alike_are_one_reason(tmp_path, inspected):
-    """However their numbers differ: the dimensions that are not finite are named."""
+    """Messages with the same fault share one reason, whatever their numbers.
+
+    Dimensions that are not finite are named.
+    """
     messages = drive()
     told = [item for item in messages if item.type == 'std_msgs/msg/Float64MultiArray']
     for item in told[10:30]:
@@ -379,7 +397,7 @@ def test_messages_that_are_wrong_alike_are_one_reason(tmp_path, inspected):
 
 
 def test_a_bag_without_the_topics_is_not_usable(tmp_path, inspected):
-    """The reason is that of `lewm check`; no sheet is drawn of nothing."""
+    """A bag without the contract's topics is rejected as by `lewm check`, without a sheet."""
     bag = write(tmp_path / 'bag', [command(1, 0.0, 0.0)])
     status, report, error = inspected(bag, sheet=True)
     assert (status, report['sheet']) == (2, None)
@@ -389,14 +407,17 @@ def test_a_bag_without_the_topics_is_not_usable(tmp_path, inspected):
 
 @pytest.mark.parametrize('option', ['--image-size', '--history', '--frameskip'])
 def test_sizes_below_one_are_refused(tmp_path, capsys, option):
-    """By name."""
+    """Sizes below one are rejected by option name."""
     bag = write(tmp_path / 'bag', following(0, frames=10))
     assert main(['inspect', str(bag), '--contract', 'reacher', option, '0']) == 2
     assert f'{option} is 0: expected 1 or more' in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written_costs_the_sheet_alone(tmp_path, monkeypatch, disk_of):
-    """Unless the sheet was asked for: then that is said before the bag is read."""
+    """A folder that is not writable costs only the sheet, unless --out asks for it.
+
+    Then it is an error before the bag is read.
+    """
     bag = write(tmp_path / 'bag', following(0))
     monkeypatch.chdir(tmp_path)
     disk_of(1000)
@@ -417,7 +438,7 @@ def test_a_folder_that_cannot_be_written_costs_the_sheet_alone(tmp_path, monkeyp
 
 
 def test_json_needs_no_matplotlib(tmp_path):
-    """Figures only: nothing is drawn unless --out says where."""
+    """--json needs no matplotlib: a sheet is drawn only if --out is given."""
     bag = write(tmp_path / 'bag', following(0))
     code = (
         'import sys; sys.modules.update(matplotlib=None, PIL=None); '

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Installing for real: pip, pip -e, colcon, colcon --symlink-install, and the Makefile's set-up."""
+"""Real installations: pip, pip -e, colcon, colcon --symlink-install and the Makefile."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def source(tmp_path: Path) -> Path:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The environment without what would lead to this tree or to a make around the tests."""
+    """The environment without variables that lead to this tree or to an outer make."""
     dropped = ('PYTHONPATH', 'AMENT_PREFIX_PATH', 'COLCON_PREFIX_PATH', 'MAKEFLAGS', 'MAKELEVEL')
     kept = {k: v for k, v in os.environ.items() if k not in dropped}
     return {**kept, **changes}
 
 
 def run(*command: str | Path, cwd: Path, **changes: str) -> str:
-    """Run a command to its end and return its output; show it where it fails."""
+    """Run a command and return its output; show the output if it fails."""
     done = subprocess.run(
         command, cwd=cwd, env=environment(**changes), capture_output=True, text=True, timeout=100
     )
@@ -74,7 +74,7 @@ def located(output: str) -> list[Path]:
 
 @pytest.mark.parametrize('mode', ['plain', 'symlink'])
 def test_colcon_build_installs_a_package_that_works(source, mode):
-    """Both ways of building give the files, the executables and importable modules."""
+    """Both kinds of colcon build install the files, executables and importable modules."""
     if shutil.which('colcon', path=str(Path(sys.executable).parent)) is None:
         pytest.skip("colcon is not installed (pip install 'lewm_ros[test]')")
     workspace = source.parent
@@ -102,7 +102,7 @@ def test_colcon_build_installs_a_package_that_works(source, mode):
         assert path.is_relative_to(workspace)
     assert (package.resolve() == source / 'lewm_ros/__init__.py') == (mode == 'symlink')
     assert (contract.resolve() == source / 'config/robots/reacher.yaml') == (mode == 'symlink')
-    # `lewm` is on the PATH, as README and docs write it, in front of another installation's.
+    # `lewm` is on the PATH, as README and docs say, before that of another installation.
     lewm = ('bash', '-c', sourced + 'type -p lewm && exec "$0" "$(type -p lewm)" --version')
     path, version = run(*lewm, sys.executable, cwd=workspace).splitlines()
     assert Path(path) == prefix / 'lib' / 'lewm_ros' / 'lewm'
@@ -111,12 +111,12 @@ def test_colcon_build_installs_a_package_that_works(source, mode):
 
 @pytest.mark.parametrize('mode', ['plain', 'editable'])
 def test_pip_installs_a_package_that_works(source, tmp_path, mode):
-    """With pip the commands are in bin/, and the data files are found in both modes."""
+    """pip puts the commands into bin/, and the data files are found in both modes."""
     venv = tmp_path / 'venv'
     run(sys.executable, '-m', 'venv', '--without-pip', venv, cwd=tmp_path)
     python = venv / 'bin' / 'python'
     version = f'python{sys.version_info.major}.{sys.version_info.minor}'
-    # The dependencies, pip and setuptools are those of the environment that runs this test.
+    # Dependencies, pip and setuptools come from the environment that runs this test.
     borrowed = '\n'.join(site.getsitepackages())
     (venv / 'lib' / version / 'site-packages' / 'borrowed.pth').write_text(borrowed)
     run(
@@ -146,7 +146,7 @@ def make(source: Path, *arguments: str, **changes: str) -> subprocess.CompletedP
 
 
 def test_make_lists_its_targets():
-    """Plain `make` changes nothing and names every target that users call."""
+    """Plain `make` names every target that users call."""
     text = make(ROOT).stdout
     targets = re.search(r'^\.PHONY:(.*)$', (ROOT / 'Makefile').read_text(), re.MULTILINE)[1]
     for target in set(targets.split()) - {'help', 'stale'}:
@@ -178,7 +178,10 @@ def test_finished_set_up_is_not_repeated(source, target, folder, constraints):
 
 
 def test_without_python_312_one_line_says_what_is_not_tested(source, tmp_path):
-    """pyenv's shim for a version that is not chosen is found, but does not run."""
+    """Without Python 3.12, one line says that the Jazzy tests do not run.
+
+    pyenv's shim for a version that is not selected is found, but does not run.
+    """
     shim = tmp_path / 'bin' / 'python3.12'
     shim.parent.mkdir()
     shim.write_text('#!/bin/sh\necho "pyenv: python3.12: command not found" >&2\nexit 127\n')
@@ -188,7 +191,7 @@ def test_without_python_312_one_line_says_what_is_not_tested(source, tmp_path):
     assert done.returncode == 0 and not done.stderr
     assert done.stdout.startswith('test-jazzy: tests on ROS 2 Jazzy NOT run: no Python 3.12')
     assert done.stdout.count('\n') == 1
-    # The real one, where pyenv keeps it.
+    # The real interpreter, where pyenv keeps it.
     version = tmp_path / 'versions' / '3.12.1' / 'bin' / 'python3.12'
     version.parent.mkdir(parents=True)
     version.write_text('#!/bin/sh\nexit 0\n')
@@ -198,7 +201,10 @@ def test_without_python_312_one_line_says_what_is_not_tested(source, tmp_path):
 
 
 def test_old_python_is_refused_in_one_line(source, tmp_path):
-    """A Python that is too old, or none, is named with what would be right; nothing is made."""
+    """A Python that is too old, or missing, is named with the required version.
+
+    Nothing is created.
+    """
     old = tmp_path / 'python3.9'
     old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2 && exit\nexit 1\n')
     old.chmod(0o755)
@@ -211,7 +217,7 @@ def test_old_python_is_refused_in_one_line(source, tmp_path):
 
 
 def test_failed_set_up_leaves_no_stamp(source):
-    """Where pip cannot fetch anything, make fails, and the next run tries again."""
+    """If pip cannot fetch a package, make fails, and the next run tries again."""
     done = make(
         source,
         'setup',

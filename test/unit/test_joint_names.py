@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Joints by name: read and written wherever a message lists them, by place only in one order."""
+"""Joints are read and written by name in any order, by index only in one order."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def state(names: list[str], positions: list[float]) -> object:
 
 
 def test_joints_are_read_by_name_in_any_order() -> None:
-    """Whatever else the message lists."""
+    """Joints are read by name in any order, whatever else the message lists."""
     for names, values in ((['shoulder', 'elbow'], [1, 2]), (['elbow', 'x', 'shoulder'], [2, 9, 1])):
         assert read_fields(state(names, values), BY_NAME).tolist() == [1.0, 2.0]
     with pytest.raises(
@@ -50,7 +50,7 @@ def test_joints_are_read_by_name_in_any_order() -> None:
 
 @pytest.mark.parametrize('kind', [JOINT_STATE, TRAJECTORY])
 def test_joints_are_written_by_name(kind: str) -> None:
-    """A command names them in the contract's order; a message that lists them keeps its own."""
+    """A command names its joints in the contract's order; a given message keeps its own order."""
     prefix = '' if kind == JOINT_STATE else 'points[0].'
     array = 'position' if kind == JOINT_STATE else 'positions'
     paths = tuple(f'{prefix}{array}[{joint}]' for joint in ('elbow', 'shoulder'))
@@ -64,7 +64,7 @@ def test_joints_are_written_by_name(kind: str) -> None:
 
 
 def test_places_keep_to_one_order() -> None:
-    """By place a message in another order is refused, with what to write; by name it is not."""
+    """By index, a message in another order is rejected; by name, any order is accepted."""
     order = JointOrder(BY_PLACE)
     order.check(state(['shoulder', 'elbow'], [1, 2]))
     with pytest.raises(
@@ -87,13 +87,13 @@ def test_places_keep_to_one_order() -> None:
     ],
 )
 def test_names_where_there_are_none_are_refused(kind: str, fields: list[str], text: str) -> None:
-    """With the path, and what would be right."""
+    """Joint names in a field of a message without names are rejected with what is expected."""
     with pytest.raises(ConfigError, match=text):
         Channel('topic', kind, tuple(fields))
 
 
 def shuffled() -> list[Recorded]:
-    """A recording whose second episode lists the joints the other way round."""
+    """A recording whose second episode lists the joints in reverse order."""
     messages = drive()
     for item in messages:
         if item.type == JOINT_STATE and item.logged > 15 * NS_PER_S:
@@ -104,13 +104,13 @@ def shuffled() -> list[Recorded]:
 
 @pytest.fixture
 def robot(reacher_contract: Contract) -> Contract:
-    """The arm, whose state has positions alone."""
+    """The arm, whose state is positions only."""
     assert reacher_contract.state is not None
     return replace(reacher_contract, state=replace(reacher_contract.state, fields=BY_PLACE))
 
 
 def test_a_bag_of_two_orders(tmp_path: Path, robot: Contract) -> None:
-    """By name every state is right; by place the other order is left out and said."""
+    """By name, states in both orders are right; by index, the second order is left out."""
     bag = write(tmp_path / 'bag', shuffled())
     report = ReadReport()
     _, second = read_episodes([bag], robot, 16, report)
@@ -130,7 +130,10 @@ def test_a_bag_of_two_orders(tmp_path: Path, robot: Contract) -> None:
 
 
 def test_two_bags_of_two_orders_are_not_trained_on(tmp_path: Path, robot: Contract) -> None:
-    """Each is right by itself; together their states would mean two things. By name they do not."""
+    """Bags with different joint orders can be trained on by name, but not by index.
+
+    Each is right by itself; together their states would mean two things.
+    """
     messages = drive()
     first = write(tmp_path / 'first', messages)
     for item in messages:
@@ -155,7 +158,7 @@ def test_two_bags_of_two_orders_are_not_trained_on(tmp_path: Path, robot: Contra
 
 
 def test_a_draft_leaves_out_messages_of_other_joints(tmp_path: Path) -> None:
-    """Such as those of a gripper that shares the topic."""
+    """A draft ignores messages of other joints, such as a gripper's on the same topic."""
     messages = drive()
     for item in messages[40:]:
         if item.type == JOINT_STATE:
@@ -166,7 +169,7 @@ def test_a_draft_leaves_out_messages_of_other_joints(tmp_path: Path) -> None:
 
 
 def test_a_state_that_is_never_finite_is_said_and_left_out(tmp_path: Path, robot: Contract) -> None:
-    """The delay is that of the other one; figures of states have the other alone."""
+    """A state that is never finite is reported, and left out of the delay and of metrics."""
     period = NS_PER_S // 20
     messages = drive(frames=200, episodes=1)
     rng = np.random.default_rng(0)

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The launch files, with stand-ins that record: `launch` comes with a ROS installation only."""
+"""The launch files, with recording stand-ins, because `launch` comes only with ROS 2."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Recorded:
-    """Stands for any class of launch: keeps its arguments."""
+    """Stands in for any class of launch: keeps its arguments."""
 
     def __init__(self, *args, **kwargs) -> None:
         self.args, self.kwargs = args, kwargs
 
 
 class Context(dict):
-    """Stands for LaunchContext."""
+    """Stands in for LaunchContext."""
 
     @property
     def launch_configurations(self):
-        """Return the arguments and what launch itself keeps there."""
+        """Return the launch configurations: the arguments, and what launch itself adds."""
         return self
 
 
 class Configuration(Recorded):
-    """Stands for LaunchConfiguration."""
+    """Stands in for LaunchConfiguration."""
 
     def perform(self, context):
-        """Return what the user gave."""
+        """Return the value that the user gave."""
         return context[self.args[0]]
 
 
 def put_executable(prefix: Path, package: str, name: str) -> Path:
-    """Install a program as colcon and apt do, and return its path."""
+    """Install an executable as colcon and apt do, and return its path."""
     marker = prefix / 'share' / 'ament_index' / 'resource_index' / 'packages' / package
     marker.parent.mkdir(parents=True, exist_ok=True)
     marker.touch()
@@ -56,7 +56,7 @@ def put_executable(prefix: Path, package: str, name: str) -> Path:
 
 @pytest.fixture
 def prefix(monkeypatch, tmp_path):
-    """Put an installation of ROS in place that has this package, but no rviz2."""
+    """Set up a ROS 2 installation that has this package but no rviz2."""
     prefix = tmp_path / 'ros'
     (prefix / 'share' / 'lewm_ros').mkdir(parents=True)
     for name in NODES:
@@ -68,7 +68,7 @@ def prefix(monkeypatch, tmp_path):
 
 @pytest.fixture
 def stand_ins(monkeypatch, prefix):
-    """Put recording stand-ins for launch and launch_ros in place, of a real launch too."""
+    """Replace launch and launch_ros with recording stand-ins, even if they are installed."""
     names = {
         'launch': {'LaunchContext': Context, 'LaunchDescription': Recorded},
         'launch.action': {'Action': object},
@@ -99,7 +99,7 @@ def stand_ins(monkeypatch, prefix):
 
 
 def start(group: str, **given: str) -> list[Recorded]:
-    """Return what a launch file starts with these arguments, and the defaults of the others."""
+    """Return the actions of a launch file for these arguments, with defaults for the others."""
     script = runpy.run_path(str(ROOT / 'launch' / f'{group}.launch.py'))
     *declared, started = script['generate_launch_description']().args[0]
     context = Context({d.args[0]: d.kwargs['default_value'] for d in declared} | given)
@@ -112,10 +112,10 @@ def kinds(actions: list[Recorded]) -> list[str]:
 
 
 def raised(actions: list[Recorded]) -> Exception:
-    """Return the error with which the actions end a launch; nothing has been started before.
+    """Return the error with which the actions end a launch, before anything is started.
 
-    The first one ends every process. The others raise the error in an event of its own, while
-    the processes are ending: launch returns 1.
+    The first action ends every process. The others raise the error in a custom event while the
+    processes shut down, so that launch returns 1.
     """
     assert kinds(actions) == ['Shutdown', 'RegisterEventHandler', 'EmitEvent']
     shutdown, registered, emitted = actions
@@ -132,19 +132,22 @@ def raised(actions: list[Recorded]) -> Exception:
 
 @pytest.mark.parametrize('group', GROUPS)
 def test_a_launch_file_starts_what_lewm_up_starts(stand_ins, prefix, tiny_bundle, group):
-    """Same nodes, names, parameters and remappings; every argument has default and text."""
+    """A launch file starts the nodes, parameters and remappings of `lewm up`.
+
+    Every argument has a default and a description.
+    """
     put_executable(prefix, 'rviz2', 'rviz2')
     script = runpy.run_path(str(ROOT / 'launch' / f'{group}.launch.py'))
     *declared, _ = script['generate_launch_description']().args[0]
     assert [d.args[0] for d in declared] == [a.name for a in ARGUMENTS if group in a.groups]
     assert all(d.kwargs['description'] for d in declared)
     assert all(isinstance(d.kwargs['default_value'], str) for d in declared)
-    # launch would raise at a wrong one, and leave behind what it has started before.
+    # launch would raise for a wrong choice and leave running what it has started before.
     assert not any('choices' in d.kwargs for d in declared)
     choices = {a.name: a.choices for a in ARGUMENTS}
     assert all(c in d.kwargs['description'] for d in declared for c in choices[d.args[0]])
 
-    # rviz2 comes first: should launch not find it after all, nothing else has been started.
+    # rviz2 comes first: if launch does not find it after all, nothing else has been started.
     given = {'bundle': str(tiny_bundle.path), 'rviz': 'true', 'autostart': 'false'}
     rviz, *nodes = start(group, **given)
     assert rviz.kwargs['package'] == rviz.kwargs['executable'] == 'rviz2'
@@ -168,7 +171,7 @@ def test_a_launch_file_starts_what_lewm_up_starts(stand_ins, prefix, tiny_bundle
 
 @pytest.mark.parametrize('group', GROUPS)
 def test_launch_starts_a_node_again_where_lewm_up_does(stand_ins, tiny_bundle, group):
-    """`respawn:=true`; the ends that end everything end the launch."""
+    """With `respawn:=true`, launch restarts a node where `lewm up` does, and ends where it ends."""
     for node in start(group, bundle=str(tiny_bundle.path), respawn='true'):
         assert node.kwargs['respawn'] is True
         assert node.kwargs['respawn_delay'] > 0
@@ -179,12 +182,12 @@ def test_launch_starts_a_node_again_where_lewm_up_does(stand_ins, tiny_bundle, g
             assert (actions is not None) is ends_all(node.kwargs['name'], status)
             if actions and status == 0:
                 assert kinds(actions) == ['Shutdown']
-            elif actions:  # `ros2 launch` fails too
+            elif actions:  # then `ros2 launch` fails too
                 assert str(raised(actions)) == f'{node.kwargs["name"]} ended with status {status}'
 
 
 def test_record_launch_takes_the_folder_of_the_bag(stand_ins, monkeypatch, tmp_path):
-    """`out:=run1` is text below the working folder; without it the node chooses a name."""
+    """`out:=5` is text, a folder in the working directory; by default the node chooses a name."""
     monkeypatch.chdir(tmp_path)
     for given, expected in (('5', str(tmp_path / '5')), ('', None)):
         (node,) = start('record', contract='reacher', out=given)
@@ -192,14 +195,17 @@ def test_record_launch_takes_the_folder_of_the_bag(stand_ins, monkeypatch, tmp_p
 
 
 def test_switches_may_be_spelt_as_in_python(stand_ins, tiny_bundle):
-    """`use_sim_time:=True`, as ROS tutorials write it."""
+    """Booleans may be spelt as in Python (`use_sim_time:=True`), as in ROS 2 tutorials."""
     for given, expected in (('True', True), ('true', True), ('False', False)):
         node, *_ = start('plan', bundle=str(tiny_bundle.path), use_sim_time=given)
         assert node.kwargs['parameters'][0]['use_sim_time'] is expected
 
 
 def test_a_pushed_namespace_holds_for_everything_that_is_named(stand_ins, prefix, tiny_bundle):
-    """Enclaves, loggers and what RViz shows; once they stayed those of /lewm."""
+    """A pushed namespace applies to enclaves, loggers and what RViz shows.
+
+    They once kept the names of /lewm.
+    """
     put_executable(prefix, 'rviz2', 'rviz2')
     given = {'bundle': str(tiny_bundle.path), 'rviz': 'true', 'log_level': 'debug'}
     rviz, *nodes = start('surprise', **given, ros_namespace='/robot1')
@@ -224,7 +230,10 @@ def test_a_pushed_namespace_holds_for_everything_that_is_named(stand_ins, prefix
 def test_a_misspelt_argument_is_named_and_those_of_other_launch_files_are_not(
     stand_ins, tiny_bundle
 ):
-    """launch ignores both: `bundel:=...` once started the reacher bundle without a word."""
+    """A misspelt launch argument is named, but not one of another launch file.
+
+    launch ignores both: `bundel:=...` once started the reacher bundle silently.
+    """
     given = {'bundle': str(tiny_bundle.path), 'robot_namespace': 'r', 'ros_namespace': '/a'}
     logged, also, *nodes = start('plan', **given, bundel='mine', task='push')
     assert kinds([logged, also]) == ['LogInfo'] * 2 and set(kinds(nodes)) == {'Node'}
@@ -234,7 +243,10 @@ def test_a_misspelt_argument_is_named_and_those_of_other_launch_files_are_not(
 
 
 def test_rviz_that_is_not_installed_starts_nothing(stand_ins, prefix):
-    """Once, launch found it out after the nodes, ended, and left them running: two controllers."""
+    """If rviz2 is not installed, nothing starts.
+
+    launch once noticed only after it had started the nodes, and left them running: two controllers.
+    """
     error = raised(start('plan', rviz='true'))
     assert isinstance(error, ConfigError)
     assert 'ros-jazzy-rviz2' in str(error) and '\n' not in str(error)
@@ -264,13 +276,19 @@ def test_rviz_that_is_not_installed_starts_nothing(stand_ins, prefix):
     ],
 )
 def test_a_mistake_ends_what_a_launch_has_started_before(stand_ins, group, given, kind, text):
-    """An exception here would leave processes of the including launch file running for ever."""
+    """A wrong argument shuts down the launch, including what was started before.
+
+    An exception would leave the processes of an including launch file running for ever.
+    """
     error = raised(start(group, **given))
     assert isinstance(error, kind) and re.search(text, str(error))
 
 
 def test_an_installation_with_a_node_missing_starts_none(stand_ins, prefix, monkeypatch):
-    """launch would find it out node by node."""
+    """An installation that lacks one node starts none.
+
+    launch would notice it only node by node.
+    """
     program = prefix / 'lib' / 'lewm_ros' / 'controller_node'
     program.chmod(0o644)
     assert f"package 'lewm_ros' lacks {program}" in str(raised(start('plan')))
@@ -280,7 +298,7 @@ def test_an_installation_with_a_node_missing_starts_none(stand_ins, prefix, monk
 
 
 def test_an_error_that_nobody_expected_ends_a_launch_too(stand_ins, monkeypatch):
-    """Such as a disk that fails."""
+    """An unexpected error, such as a disk failure, also ends a launch."""
     failure = OSError(5, 'Input/output error')
 
     def fail(*_: object) -> None:

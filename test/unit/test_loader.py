@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Batches are read ahead, in order, and images normalised as the runtime does it."""
+"""Batches are read ahead, in order, and images are normalised as at run time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lewm_ros.training.loader import READ_AHEAD, READER_THREADS, normalised, rea
 
 
 def test_batches_come_in_order_and_are_read_before_they_are_asked_for() -> None:
-    """The next ones are read while the consumer is busy, but no more than announced."""
+    """Batches come in order and are read ahead, but no more of them than READ_AHEAD allows."""
     begun: list[int] = []
     ready = threading.Event()
 
@@ -34,7 +34,7 @@ def test_batches_come_in_order_and_are_read_before_they_are_asked_for() -> None:
 
 
 def test_a_failed_read_is_raised_where_its_batch_would_have_come() -> None:
-    """Batches before it are whole."""
+    """A failed read raises where its batch would have come; batches before it are complete."""
 
     def read(key: int) -> int:
         if key == 7:
@@ -48,7 +48,7 @@ def test_a_failed_read_is_raised_where_its_batch_would_have_come() -> None:
 
 
 def test_images_are_normalised_as_by_the_runtime() -> None:
-    """All 256 values of each channel, up to the rounding of float32."""
+    """Training normalises all 256 values of each channel as the runtime does, to rounding."""
     frames = np.random.default_rng(0).permutation(np.arange(2 * 3 * 16 * 16 * 3) % 256)
     frames = frames.astype(np.uint8).reshape(2, 3, 16, 16, 3)
     found = normalised(torch.from_numpy(frames))

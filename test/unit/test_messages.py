@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""ROS messages to numpy and back."""
+"""Conversion between ROS messages and NumPy arrays."""
 
 from __future__ import annotations
 
@@ -49,24 +49,24 @@ ACTION = Action(
 
 
 def sent(message):
-    """The message as it arrives at the other end."""
+    """Return the message after serialization and deserialization."""
     return deserialize_message(serialize_message(message), type(message))
 
 
 @pytest.mark.parametrize('stamp', [0, 1, NS_PER_S - 1, 1_795_000_000_123_456_789])
 def test_stamps_keep_every_nanosecond(stamp):
-    """[ns] → Time → [ns]."""
+    """The round trip from [ns] to builtin_interfaces/Time and back is exact."""
     assert to_ns(to_time(stamp)) == stamp
 
 
 def test_a_message_without_a_header_has_no_stamp():
-    """0 stands for "use the receive time"."""
+    """Its stamp is 0, which means that the receive time is used."""
     assert stamp_of(message_class('std_msgs/msg/Float64MultiArray')()) == 0
     assert stamp_of(Image(header=header(5))) == 5
 
 
 def test_rows_of_latents_come_back_and_others_are_refused():
-    """Any number of rows of the model's size, finite; one row is read as such too."""
+    """Any number of finite rows of the latent size is read; a single vector is read as one row."""
     rows = np.arange(12, dtype=np.float32).reshape(3, 4)
     message = sent(vector_message(rows, header(1)))
     assert (message.height, message.width, message.step) == (3, 4, 16)
@@ -79,7 +79,7 @@ def test_rows_of_latents_come_back_and_others_are_refused():
 
 
 def test_a_latent_keeps_every_bit():
-    """(D,) → Image 32FC1 of one row → (D,), over the wire."""
+    """A latent (D,) survives serialization as a one-row 32FC1 Image bit by bit."""
     values = np.random.default_rng(0).normal(size=192).astype(np.float32)
     message = sent(vector_message(values, header(3, 'camera')))
     assert (message.height, message.width, message.encoding) == (1, 192, '32FC1')
@@ -98,7 +98,7 @@ def test_a_latent_keeps_every_bit():
     ],
 )
 def test_a_latent_of_another_shape_or_not_finite_is_refused(change, reason):
-    """Another bundle's latent never reaches the planner."""
+    """A latent of another bundle, a truncated one and one with NaN are each refused."""
     message = vector_message(np.zeros(8), header(1))
     for key, value in change.items():
         setattr(message, key, value)
@@ -107,7 +107,7 @@ def test_a_latent_of_another_shape_or_not_finite_is_refused(change, reason):
 
 
 def test_an_image_keeps_every_bit():
-    """RGB → Image → RGB, over the wire."""
+    """An RGB image survives the conversion to a serialized Image and back."""
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     np.testing.assert_array_equal(from_message(sent(image_message(image, header(1)))), image)
 
@@ -117,7 +117,7 @@ def test_an_image_keeps_every_bit():
     [('position', 'positions'), ('velocity', 'velocities'), ('effort', 'effort')],
 )
 def test_a_plan_survives_the_wire(kind, field):
-    """Start, tick and commands come back; each kind in its own field of the points."""
+    """Start, period and commands survive; each action kind uses its own field of the points."""
     action = replace(ACTION, kind=kind)
     commands = np.random.default_rng(0).uniform(-1, 1, (30, 2))
     message = sent(plan_message(5 * NS_PER_S, PERIOD, commands, action))
@@ -128,7 +128,7 @@ def test_a_plan_survives_the_wire(kind, field):
 
 
 def test_a_single_command_lasts_a_control_period():
-    """One point has no spacing of its own."""
+    """A plan of one point has no spacing, so the control period is used."""
     message = plan_message(5, 1, np.zeros((1, 2)), ACTION)
     assert read_plan(message, ACTION, PERIOD)[1] == PERIOD
 
@@ -152,13 +152,13 @@ def spoilt(spoil) -> JointTrajectory:
     ],
 )
 def test_a_malformed_plan_is_refused_with_the_reason(spoil, reason):
-    """Names, sizes, numbers and times are checked before anything is played."""
+    """Joint names, sizes, values and times are checked when a plan is read."""
     with pytest.raises(ObservationError, match=reason):
         read_plan(spoilt(spoil), ACTION, PERIOD)
 
 
 def test_commands_go_where_the_contract_says():
-    """Fields may lie in any order; reading gives the contract's order back, delay added."""
+    """Fields may be in any order; reading restores the contract's order and adds the delay."""
     message = sent(action_message(np.array([0.1, 0.2]), ACTION, 7))
     assert list(message.data) == [0.2, 0.1]
     stamp, values = read_action(message, ACTION, received=1000)
@@ -167,7 +167,7 @@ def test_commands_go_where_the_contract_says():
 
 
 def test_a_stamped_command_counts_from_its_stamp():
-    """The header is filled on the way out and used on the way in."""
+    """The header stamp is set when writing and used when reading, unless ``stamp`` is 'log'."""
     action = replace(
         ACTION, type='geometry_msgs/msg/TwistStamped', fields=('twist.linear.x', 'twist.angular.z')
     )
@@ -181,7 +181,7 @@ def test_a_stamped_command_counts_from_its_stamp():
 
 
 def test_joint_commands_carry_the_names_in_the_order_of_the_message():
-    """A driver reads JointState by name."""
+    """A JointState names its joints in the order of its fields, as drivers read it by name."""
     action = replace(ACTION, type='sensor_msgs/msg/JointState', fields=('effort[1]', 'effort[0]'))
     message = action_message(np.array([0.1, 0.2]), action, 7)
     assert isinstance(message, JointState)
@@ -190,7 +190,7 @@ def test_joint_commands_carry_the_names_in_the_order_of_the_message():
 
 
 def test_a_command_to_a_trajectory_controller_is_one_point_a_period_ahead():
-    """Named joints, any order of the fields; what was sent is what is read."""
+    """Joints are named in field order; the command reads back equal; two points are refused."""
     fields = ('points[0].positions[1]', 'points[0].positions[0]')
     kind = 'trajectory_msgs/msg/JointTrajectory'
     action = replace(ACTION, type=kind, fields=fields, kind='position')
@@ -208,7 +208,7 @@ def test_a_command_to_a_trajectory_controller_is_one_point_a_period_ahead():
 
 
 def test_the_command_as_applied_is_read_from_the_robots_own_report():
-    """``executed`` has its own fields."""
+    """It is read from the fields of ``executed``; another order of joints is refused."""
     report = Executed('applied', 'sensor_msgs/msg/JointState', ('effort[0]', 'effort[1]'))
     action = replace(ACTION, executed=report)
     message = JointState(header=header(7), effort=[0.3, 0.4])
@@ -222,7 +222,7 @@ def test_the_command_as_applied_is_read_from_the_robots_own_report():
 
 
 def test_a_command_that_is_not_finite_is_no_history():
-    """NaN in a recorded command would spoil every later context."""
+    """A NaN in a recorded command is refused: it would corrupt every later context."""
     message = action_message(np.array([np.nan, 0.0]), ACTION, 7)
     with pytest.raises(ObservationError, match='not finite'):
         read_action(message, ACTION, 1)

@@ -22,7 +22,7 @@ from lewm_ros.robot.checks import CheckError
 
 
 def awake(config: ModelConfig) -> LeWorldModel:
-    """Return a model in eval mode whose actions matter: AdaLN starts at zero."""
+    """Return a model in eval mode with random AdaLN weights, as zero ones ignore the actions."""
     torch.manual_seed(0)
     model = LeWorldModel(config).eval()
     with torch.no_grad():
@@ -39,7 +39,7 @@ def model() -> LeWorldModel:
 
 
 def test_the_paper_preset_has_the_published_size():
-    """As the official checkpoints for two action dimensions: 303 tensors."""
+    """It has the size of the official checkpoints for two action dimensions: 303 tensors."""
     paper = LeWorldModel(ARCHITECTURES['paper'](2))
     assert sum(p.numel() for p in paper.parameters()) == 18_034_478
     assert len(paper.state_dict()) == 303
@@ -47,14 +47,14 @@ def test_the_paper_preset_has_the_published_size():
 
 @pytest.mark.parametrize(('std', 'value'), [(1.0, 1.05), (0.5, 19.8), (2.0, 31.9)])
 def test_sigreg_has_the_official_values(std, value):
-    """Health figures of the official code for batches of 128, within sampling noise."""
+    """The values match those of the official code for batches of 128, within sampling noise."""
     torch.manual_seed(0)
     z = std * torch.randn(4, 128, 192)
     assert sigreg(z, random_directions(192, 1024)).item() == pytest.approx(value, rel=0.05)
 
 
 def test_sigreg_punishes_collapse_and_has_a_gradient_there():
-    """A collapsed batch scores about 51.5 and nearly collapsed ones are pushed apart."""
+    """A collapsed batch scores about 51.5; the gradient spreads a nearly collapsed one."""
     directions = random_directions(192, 1024, torch.Generator().manual_seed(0))
     assert sigreg(torch.zeros(4, 128, 192), directions).item() == pytest.approx(51.5, abs=0.1)
     z = (0.1 * torch.randn(4, 128, 192)).requires_grad_()
@@ -78,7 +78,7 @@ def test_a_new_predictor_ignores_the_action_and_a_trained_one_does_not(model):
 
 
 def test_prediction_is_causal(model):
-    """What leaves frame 0 does not depend on later frames or actions."""
+    """The output at frame 0 does not depend on later frames or actions."""
     z, actions = torch.randn(1, 3, 64), torch.randn(1, 3, 10)
     later_z, later_actions = z.clone(), actions.clone()
     later_z[:, 1:] += 1
@@ -90,7 +90,7 @@ def test_prediction_is_causal(model):
 
 @pytest.mark.parametrize('history', [1, 2, 3])
 def test_rollout_is_prediction_over_a_sliding_window(model, history):
-    """Step by step with `predict`, one sample at a time, gives the same latents."""
+    """Calling `predict` step by step for one sample at a time gives the same latents."""
     torch.manual_seed(1)
     context, past = torch.randn(1, history, 64), torch.randn(1, history - 1, 10)
     plans = torch.randn(1, 4, 5, 10)
@@ -127,7 +127,7 @@ def test_a_wrong_architecture_is_refused_by_key(change, says):
 
 
 def test_an_architecture_survives_plain_data():
-    """As a manifest stores it; an unknown key is refused."""
+    """A round trip through the manifest's dict is lossless; an unknown key is refused."""
     config = ARCHITECTURES['paper'](3)
     assert ModelConfig.parse(config.to_dict()) == config
     with pytest.raises(ModelError, match=r"unknown key '_target_': expected \['action_hidden'"):

@@ -28,7 +28,7 @@ def frames(count: int, start: int = 1) -> np.ndarray:
 
 
 def test_running_mean_is_of_the_last_span() -> None:
-    """Nothing before a span is full; then the mean of exactly the frames in it."""
+    """There is no mean until one span has passed; then it covers exactly the frames of a span."""
     scores = np.arange(2.0 * SPAN)
     means = running_means(frames(2 * SPAN), scores)
     assert np.isnan(means[:SPAN]).all()
@@ -38,7 +38,7 @@ def test_running_mean_is_of_the_last_span() -> None:
 
 @pytest.mark.parametrize('jump', [2 * NS_PER_S, -100 * NS_PER_S])
 def test_running_mean_begins_anew_after_a_pause_or_a_jump(jump: int) -> None:
-    """What was before says nothing about the mean of what is now."""
+    """The mean contains no score from before the pause or the jump."""
     stamps = frames(2 * SPAN + 1)
     stamps[SPAN:] += jump
     means = running_means(stamps, np.arange(2.0 * SPAN + 1))
@@ -47,7 +47,7 @@ def test_running_mean_begins_anew_after_a_pause_or_a_jump(jump: int) -> None:
 
 
 def test_one_infinite_score_leaves_the_mean_after_a_span() -> None:
-    """A broken frame counts, but not for ever."""
+    """An infinite score makes the mean infinite only while it is within the span."""
     scores = np.ones(3 * SPAN)
     scores[SPAN] = np.inf
     means = running_means(frames(3 * SPAN), scores)
@@ -56,7 +56,7 @@ def test_one_infinite_score_leaves_the_mean_after_a_span() -> None:
 
 
 def test_slow_growth_moves_the_mean_and_no_single_score() -> None:
-    """A third more on every noisy frame: far below the largest nominal score, yet seen."""
+    """Scores 1.7 times as large push the running mean above its nominal maximum."""
     rng = np.random.default_rng(0)
     nominal = rng.exponential(size=20 * SPAN)
     limit = np.nanmax(running_means(frames(len(nominal)), nominal))
@@ -67,36 +67,36 @@ def test_slow_growth_moves_the_mean_and_no_single_score() -> None:
 
 
 def freeze(moving: list[bool], latents: list[np.ndarray] | None = None) -> list[float]:
-    """Feed a monitor with a limit of 0.5 s; equal latents unless given."""
+    """Feed a FrozenCamera with a limit of 0.5 s; latents are equal unless given."""
     camera = FrozenCamera(0.5)
     shown = latents or [STILL] * len(moving)
     return [camera.update(int(s), z, m) for s, z, m in zip(frames(len(moving)), shown, moving)]
 
 
 def test_equal_frames_count_while_the_robot_should_move() -> None:
-    """Each adds the time since the one before."""
+    """Each equal frame adds the time since the previous one."""
     assert freeze([True] * 8) == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
 
 
 def test_a_robot_at_rest_is_no_frozen_camera() -> None:
-    """Minutes of equal frames, and a twitch that shows nothing now and then."""
+    """Equal frames for 100 s with an occasional moving command stay below 0.2 s."""
     assert max(freeze([i % 20 == 0 for i in range(1000)])) < 0.2
 
 
 def test_commands_that_change_from_block_to_block_add_up() -> None:
-    """Half of the time they should move the robot: later than if always, but it is found."""
+    """If commands should move the robot half of the time, the freeze is detected later."""
     found = freeze([True, True, False, False] * 4)
     assert found[4:6] == pytest.approx([0.15, 0.25])
     assert max(found[:12]) < 0.5 < found[13]
 
 
 def test_the_smallest_change_ends_it() -> None:
-    """Latents are compared bit by bit."""
+    """A change of one latent by 1e-9 ends the freeze: latents are compared bit by bit."""
     assert freeze([True] * 5, [STILL, STILL, STILL, OTHER, OTHER])[3:] == [0.0, 0.1]
 
 
 def test_a_robot_that_was_stopped_for_it_does_not_end_it() -> None:
-    """Once above the limit it lasts until the image changes."""
+    """Once above the limit, the value holds until the image changes, robot moving or not."""
     latents = [STILL] * 20 + [OTHER]
     found = freeze([True] * 8 + [False] * 13, latents)
     assert min(found[7:20]) == pytest.approx(0.7)
@@ -113,16 +113,16 @@ def test_a_robot_that_was_stopped_for_it_does_not_end_it() -> None:
         ([[0.0, 0.01]] * 5, 'velocity', False),
         ([[0.0, 0.0]] * 4 + [[0.0, 0.3]], 'effort', True),
         ([[0.5, 0.0]] * 4 + [[0.6, 0.0]], 'position', True),
-        ([[0.5, 0.0]] * 4 + [[0.5, 0.1]], 'position', False),  # of a joint with std 1
+        ([[0.5, 0.0]] * 4 + [[0.5, 0.1]], 'position', False),  # the std of this joint is 1
     ],
 )
 def test_which_commands_move(commands: list[list[float]], kind: str, moves: bool) -> None:
-    """A change against the standard deviation; velocities by their size too."""
+    """A change is compared with the standard deviation; for velocities, so is the magnitude."""
     assert commands_move(np.array(commands), np.array([0.4, 1.0]), kind) is moves
 
 
 def test_gaps_by_arrival_and_by_stamp() -> None:
-    """The longer of both; duplicates in time or a late arrival are no longer than they are."""
+    """The gap is the longer of the arrival gap and the stamp gap; a reset clears both."""
     gap = FrameGap()
     assert gap.silence(100.0) == 0.0
     assert gap.frame(NS_PER_S, 5.0) == 0.0

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""PLDM's terms against numpy."""
+"""The terms of PLDM compared with a NumPy reference."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ B, F, D, BLOCK = 7, 4, 3, 10
 
 @pytest.fixture
 def pldm() -> PLDM:
-    """Return the objective with another weight for each term."""
+    """Return the objective with a different weight for each term."""
     torch.manual_seed(0)
     config = replace(CONFIGS['small'], objective='pldm', pldm=PLDMWeights(2, 3, 5, 7, 11, 13))
     objective = make_objective(config, replace(ARCHITECTURES['small'](2), latent_size=D))
@@ -30,13 +30,13 @@ def pldm() -> PLDM:
 
 @pytest.fixture
 def latents() -> np.ndarray:
-    """Return latents some of whose standard deviations are above 1, and some below."""
+    """Return latents (B, F, D) with standard deviations above and below 1."""
     scale = [0.2, 0.9, 3.0] * np.random.default_rng(1).uniform(0.5, 2, (1, F, 1))
     return (4 + scale * np.random.default_rng(2).normal(size=(B, F, D))).astype(np.float32)
 
 
 def by_hand(z: np.ndarray) -> dict[str, float]:
-    """Terms that need no network, one number after the other."""
+    """Compute the terms that need no network, element by element."""
     centred = z - z.mean(axis=0)
     found: dict[str, list[float]] = {name: [] for name in asdict(PLDMWeights())}
     for group, suffix in (
@@ -55,7 +55,7 @@ def by_hand(z: np.ndarray) -> dict[str, float]:
 
 
 def test_each_term_has_its_value(pldm, latents):
-    """Over the batch, over the frames of a window, from frame to frame, and of the block."""
+    """Each term and their weighted sum match a NumPy reference."""
     actions = np.random.default_rng(3).normal(size=(B, F - 1, BLOCK)).astype(np.float32)
     terms = pldm.terms(torch.from_numpy(latents), torch.from_numpy(actions))
     assert list(terms) == list(asdict(PLDMWeights()))
@@ -80,14 +80,14 @@ def test_each_term_has_its_value(pldm, latents):
 
 
 def test_collapsed_latents_are_pulled_apart(pldm):
-    """The hinge has a gradient where all latents are nearly one point."""
+    """The hinge loss has a gradient where all latents are nearly equal."""
     z = (1e-3 * torch.randn(B, F, D)).requires_grad_()
     pldm.terms(z, torch.zeros(B, F - 1, BLOCK))['variance'].backward()
     assert z.grad.abs().max() > 1e-3
 
 
 def test_an_unknown_objective_is_refused():
-    """The message lists those that exist."""
+    """The message lists the known objectives."""
     config = replace(CONFIGS['small'], objective='dino')
     with pytest.raises(ModelError, match="objective is 'dino': expected one of .*pldm"):
         make_objective(config, ARCHITECTURES['small'](2))

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Tasks of a user's own, by MODULE:CLASS, and robots whose commands are positions."""
+"""User-defined tasks, named MODULE:CLASS, and robots with position commands."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ EXAMPLES = BENCHMARKS.with_name('examples')
 
 @pytest.fixture(autouse=True)
 def on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its folder is on PYTHONPATH, as a user sets it."""
+    """Put the folder of the tasks on the module search path, as users do with PYTHONPATH."""
     monkeypatch.syspath_prepend(BENCHMARKS)
 
 
 def test_a_task_is_found_by_module_and_class() -> None:
-    """What is no module, no task or not on the path is said by name."""
+    """An unknown module, and a name that is not a Task, are refused by name."""
     assert find_task('robots:Cart').name == 'cart'
     for name, message in (
         ('robot:Cart', "task 'robot:Cart': No module named 'robot'; .* PYTHONPATH"),
@@ -40,7 +40,7 @@ def test_a_task_is_found_by_module_and_class() -> None:
 
 
 def test_the_demo_starts_its_simulator_with_the_same_name(tiny_bundle, monkeypatch) -> None:
-    """Its nodes find the class as `lewm up demo` did."""
+    """The simulator and trial nodes get the task name that `lewm up demo` was given."""
     monkeypatch.syspath_prepend(EXAMPLES)
     demo = Bringup.of('demo', str(tiny_bundle.path), task='write_task:Plotter')
     assert [str(o) for o in demo.own] == [
@@ -51,7 +51,7 @@ def test_the_demo_starts_its_simulator_with_the_same_name(tiny_bundle, monkeypat
 
 @pytest.mark.parametrize('name', ['Arm3', 'Arm6'])
 def test_positions_wander_from_where_the_robot_is(tmp_path: Path, name: str) -> None:
-    """No jump at the start, no step above the largest, and every joint moves a good way."""
+    """Positions start at the pose, respect step and value limits, and move every joint by 0.4."""
     task = find_task(f'robots:{name}')
     contract = task.robot()
     command = ['collect', f'robots:{name}', '--episodes', '4', '--seconds', '5', '--seed', '3']
@@ -67,7 +67,7 @@ def test_positions_wander_from_where_the_robot_is(tmp_path: Path, name: str) -> 
 
 
 def test_an_arm_rests_where_it_is() -> None:
-    """Under its resting command, which is also in force before the first one."""
+    """The resting command holds the pose; it also applies before the first command."""
     with closing(make_task('robots:Arm3', 32, seed=4)) as task:
         pose = task.state()[:3]
         assert np.abs(pose).max() > 0.3
@@ -89,7 +89,7 @@ def test_an_arm_rests_where_it_is() -> None:
 
 
 def test_random_commands_stay_within_every_limit() -> None:
-    """Those of training data and of the baseline: the cart's largest step is a quarter."""
+    """The policies of the training data and of the baseline both respect the largest step."""
     contract = find_task('robots:Cart').robot()
     for kind in (RandomPolicy, UniformPolicy):
         policy = kind(contract, np.random.default_rng(0))
@@ -99,7 +99,7 @@ def test_random_commands_stay_within_every_limit() -> None:
 
 
 def test_ways_to_spoil_the_data() -> None:
-    """A deaf cart does not do what it is told, a late one does it 0.4 s later."""
+    """DeafCart does not follow its commands; LateCart follows them 0.4 s later."""
     times = {}
     for name in ('Cart', 'LateCart', 'DeafCart'):
         with closing(make_task(f'robots:{name}', 16, seed=1)) as task:
@@ -109,6 +109,6 @@ def test_ways_to_spoil_the_data() -> None:
                 task.step(np.array([0.6]), 25)
                 went.append(task.state()[0])
             times[name] = np.array(went)
-    assert times['Cart'][-1] == pytest.approx(0.53, abs=0.05)  # its motor is a soft one
+    assert times['Cart'][-1] == pytest.approx(0.53, abs=0.05)  # its motor is soft
     np.testing.assert_allclose(times['LateCart'][8:], times['Cart'][:12], atol=0.01)
     assert abs(times['DeafCart'][-1] - times['Cart'][-1]) > 0.1

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The package's own description: versions, dependencies, entry points, files and pins agree."""
+"""Package metadata: versions, dependencies, entry points, files and pins are consistent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ON_PYPI = {'PIL': 'pillow', 'cv2': 'opencv-python-headless', 'yaml': 'pyyaml'}
 #: What `make test-jazzy` installs of this package.
 JAZZY_EXTRAS = ('cpu', 'sim', 'record', 'ros')
-#: Import name → rosdep key of what the runtime needs and every distribution has.
+#: Import name → rosdep key of the runtime dependencies that every distribution packages.
 ROSDEP = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy', 'yaml': 'python3-yaml'}
 
 
@@ -33,7 +33,7 @@ def plain(requirement: str) -> str:
 
 
 def requirements(setup_py: SimpleNamespace) -> list[str]:
-    """Everything that setup.py names, the extras too."""
+    """All requirements of setup.py, extras included."""
     return [r for group in setup_py.extras_require.values() for r in group] + (
         setup_py.install_requires
     )
@@ -41,7 +41,7 @@ def requirements(setup_py: SimpleNamespace) -> list[str]:
 
 @pytest.fixture(scope='module')
 def setup_py() -> SimpleNamespace:
-    """What setup.py hands to setuptools, by running it up to there."""
+    """Return the arguments that setup.py passes to setuptools."""
     code = (
         'import setuptools, sys; from distutils.core import run_setup;'
         'd = run_setup("setup.py", stop_after="init");'
@@ -80,7 +80,7 @@ def imported_packages(*folders: str) -> set[str]:
 
 
 def ros_packages() -> set[str]:
-    """ROS packages that the nodes import or that a contract may name a message type of."""
+    """ROS packages that the nodes import, or whose message types a contract may name."""
     types = {*contract.IMAGE_TYPES, *contract.ACTION_TYPES, *contract.STATE_TYPES}
     named = {name.split('/')[0] for name in types}
     ros = re.compile(r'.*_msgs|std_srvs|rclpy|(rcl|builtin)_interfaces|ament_index_python')
@@ -88,7 +88,7 @@ def ros_packages() -> set[str]:
 
 
 def test_versions_and_licence_agree(setup_py, package_xml):
-    """package.xml, setup.py and the package itself give one version and one licence."""
+    """package.xml, setup.py and the package itself state the same version and licence."""
     assert package_xml.version == setup_py.version == lewm_ros.__version__
     assert package_xml.licenses == [setup_py.license] == ['Apache-2.0']
     assert package_xml.licenses[0].file == 'LICENSE'
@@ -98,7 +98,7 @@ def test_versions_and_licence_agree(setup_py, package_xml):
 
 
 def test_package_xml_is_an_ament_python_package(package_xml):
-    """Format 3, the right build type and a maintainer that can be written to."""
+    """It has format 3, the build type ament_python and a maintainer with an e-mail address."""
     assert package_xml.package_format == 3
     assert package_xml.get_build_type() == 'ament_python'
     assert all(re.fullmatch(r'[^@ ]+@[^@ ]+\.\w+', m.email) for m in package_xml.maintainers)
@@ -113,7 +113,7 @@ def test_changelog_knows_the_version_or_what_is_forthcoming():
 
 
 def test_ros_dependencies_are_declared_for_both_ways_to_install(setup_py, package_xml):
-    """What is imported of ROS is in package.xml (rosdep) and in the [ros] extra (PyPI)."""
+    """Every imported ROS package is in package.xml (rosdep) and in the [ros] extra (PyPI)."""
     keys = {d.name for d in package_xml.exec_depends}
     wheels = {plain(r) for r in setup_py.extras_require['ros']}
     for name in ros_packages():
@@ -123,14 +123,14 @@ def test_ros_dependencies_are_declared_for_both_ways_to_install(setup_py, packag
 
 
 def test_launch_comes_with_ros_only(setup_py, package_xml):
-    """What `ros2 launch` and `ros2 run` need is in package.xml and never a pip requirement."""
+    """Dependencies of `ros2 launch` and `ros2 run` are in package.xml, never pip requirements."""
     needed = {'launch', 'launch_ros', 'ros2launch', 'ros2run'}
     assert needed <= {d.name for d in package_xml.exec_depends}
     assert not [r for r in requirements(setup_py) if 'launch' in plain(r)]
 
 
 def test_every_import_has_a_requirement(setup_py, package_xml):
-    """Whatever the package and training import can be installed from what setup.py names."""
+    """Every import of the package and of training is covered by a requirement in setup.py."""
     known = {plain(r) for r in requirements(setup_py)}
     names = imported_packages('lewm_ros', 'training') - ros_packages() - {'launch', 'launch_ros'}
     missing = {n for n in names if ON_PYPI.get(n, n.replace('_', '-')) not in known}
@@ -147,7 +147,7 @@ def test_onnxruntime_is_chosen_by_extra(setup_py):
 
 
 def test_entry_points_name_functions_that_exist(setup_py):
-    """Each console script can be called; there is one for each node that bringup starts."""
+    """Each console script is callable, and each node that bringup starts has one."""
     scripts = dict(s.split(' = ') for s in setup_py.entry_points['console_scripts'])
     for target in scripts.values():
         module, function = target.split(':')
@@ -157,7 +157,7 @@ def test_entry_points_name_functions_that_exist(setup_py):
 
 
 def test_every_module_is_in_a_package_that_is_installed(setup_py):
-    """No folder with Python files is left out, for example for want of an __init__.py."""
+    """No folder with Python files is left out, for example because __init__.py is missing."""
     places = {'lewm_ros': 'lewm_ros', 'training': 'lewm_ros.training'}
     for top, name in places.items():
         for path in (ROOT / top).rglob('*.py'):
@@ -167,7 +167,7 @@ def test_every_module_is_in_a_package_that_is_installed(setup_py):
 
 
 def test_every_data_file_is_installed(setup_py):
-    """Contracts, presets, launch files, models, MJCF and the type marker all travel."""
+    """Contracts, presets, launch files, models, MJCF and py.typed are all installed."""
     share = 'share/lewm_ros'
     installed = {
         f'{folder}/{Path(file).name}' for folder, files in setup_py.data_files for file in files
@@ -199,14 +199,14 @@ def pins(name: str) -> dict[str, str]:
 
 
 def test_constraints_pin_every_direct_requirement(setup_py):
-    """Each requirement has one exact pin that it allows, and no pin is left over."""
+    """Each requirement has an exact pin, and no pin is left over."""
     build_tools = {'setuptools', 'colcon-core'}
     wanted = {plain(r) for r in requirements(setup_py)} | build_tools
     assert set(pins('constraints.txt')) == wanted
 
 
 def test_jazzy_has_the_versions_of_ubuntu_2404_and_otherwise_the_same(setup_py):
-    """Each package that `make test-jazzy` asks for is pinned; ROS and Ubuntu's alone differ."""
+    """Each package that `make test-jazzy` installs is pinned; only ROS and Ubuntu pins differ."""
     extras = setup_py.extras_require
     wanted = [*setup_py.install_requires, *(r for e in JAZZY_EXTRAS for r in extras[e])]
     jazzy, kilted = pins('constraints-jazzy.txt'), pins('constraints.txt')
@@ -221,7 +221,7 @@ def test_jazzy_has_the_versions_of_ubuntu_2404_and_otherwise_the_same(setup_py):
 
 
 def test_installed_versions_are_the_pinned_ones():
-    """The environment of this test is the one that the constraints describe."""
+    """The installed versions are the ones pinned in the constraints file."""
     if not Path(sys.prefix, '.lewm_ros').exists():
         pytest.skip('not an environment that `make` builds')
     from importlib.metadata import PackageNotFoundError, version
@@ -239,7 +239,7 @@ def test_installed_versions_are_the_pinned_ones():
 
 @pytest.mark.parametrize('name', ['reacher', 'push', 'two_room', 'tiny'])
 def test_bundles_tell_nothing_of_the_machine_they_were_made_on(name, tiny_bundle):
-    """No source paths in exported graphs; the commands of shipped bundles have relative ones."""
+    """Exported graphs contain no source paths; commands of shipped bundles use relative paths."""
     folder = tiny_bundle.path if name == 'tiny' else ROOT / 'models' / name
     for file in folder.iterdir():
         data = file.read_bytes()

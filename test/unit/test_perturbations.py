@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Perturbations do to every task what their table says, and end when it says."""
+"""Perturbations act on every task, and end, as PERTURBATIONS specifies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FRAME = 10  #: physics steps between frames
 
 @pytest.fixture(scope='module', params=list(TASKS))
 def shared_task(request: pytest.FixtureRequest) -> Iterator[Task]:
-    """Each task once: a process may hold one camera at a time."""
+    """Return each task, created once: a process may have only one open camera."""
     task = make_task(request.param, image_size=64)
     yield task
     task.close()
@@ -25,14 +25,14 @@ def shared_task(request: pytest.FixtureRequest) -> Iterator[Task]:
 
 @pytest.fixture
 def task(shared_task: Task) -> Task:
-    """The task at rest in a pose that depends on the test only."""
+    """Return the task after a reset with a fixed seed."""
     shared_task.rng = np.random.default_rng(5)
     shared_task.reset()
     return shared_task
 
 
 def rest(task: Task, frames: int) -> list[np.ndarray]:
-    """Images of a robot at rest, one before each 0.05 s."""
+    """Return images of a robot at rest, one every 0.05 s."""
     images = []
     for _ in range(frames):
         images.append(task.render())
@@ -47,7 +47,7 @@ def changed(image: np.ndarray, before: np.ndarray, by: int = 10) -> int:
 
 @pytest.mark.parametrize('kind', PERTURBATIONS)
 def test_physical_ones_change_the_state_and_the_others_only_the_image(task, kind):
-    """By the table; the goal's image shows the world as it should be all the while."""
+    """Only physical perturbations change the state; none changes the goal image."""
     goal = task.set_goal(task.sample_goal())
     before = task.state()
     task.perturb(kind)
@@ -58,7 +58,7 @@ def test_physical_ones_change_the_state_and_the_others_only_the_image(task, kind
 
 @pytest.mark.parametrize('kind', ['teleport', 'colour', 'occlusion', 'camera_shift', 'light'])
 def test_abrupt_ones_are_whole_in_the_next_frame(task, kind):
-    """At least 50 pixels of 4096 change at once."""
+    """More than 50 of 4096 pixels change in the next frame."""
     before = task.render()
     task.perturb(kind)
     assert PERTURBATIONS[kind].abrupt
@@ -67,7 +67,7 @@ def test_abrupt_ones_are_whole_in_the_next_frame(task, kind):
 
 @pytest.mark.parametrize('kind', [k for k, p in PERTURBATIONS.items() if not p.physical])
 def test_a_reset_ends_them(task, kind):
-    """The same pose looks as it did before."""
+    """After a reset the same pose renders the same images as before."""
     before = rest(task, 20)
     task.perturb(kind)
     rest(task, 20)
@@ -78,7 +78,7 @@ def test_a_reset_ends_them(task, kind):
 
 
 def test_an_occlusion_hides_a_square_for_a_second(task):
-    """45 % of the side of the image, gone after 20 frames."""
+    """The square covers 45 % of the image's side and disappears after 20 frames."""
     before = rest(task, 1)[0]
     task.perturb('occlusion')
     images = rest(task, 25)
@@ -91,7 +91,7 @@ def test_an_occlusion_hides_a_square_for_a_second(task):
 
 
 def test_a_frozen_camera_repeats_one_image_while_the_world_goes_on(task):
-    """For two seconds; then the image jumps to where the world is."""
+    """The image is repeated for 2 s; then it shows the current state."""
     push = np.array(task.model.actuator_ctrlrange[:, 1])
     task.perturb('freeze')
     first = task.render()
@@ -103,7 +103,7 @@ def test_a_frozen_camera_repeats_one_image_while_the_world_goes_on(task):
 
 
 def test_light_dims_everything(task):
-    """To between a half and three quarters, in every pixel."""
+    """Every bright pixel is scaled by the same factor, between 0.5 and 0.75."""
     before = task.render().astype(float)
     task.perturb('light')
     share = task.render()[before.min(axis=2) > 150] / before[before.min(axis=2) > 150]
@@ -112,7 +112,7 @@ def test_light_dims_everything(task):
 
 
 def test_a_camera_shift_moves_the_image_and_stays(task):
-    """8 % of 64 px is 5 px: the image moved back fits the old one far better."""
+    """The image shifts by 8 % of 64 px, which is 5 px, and stays shifted."""
     before = task.render().astype(int)
     task.perturb('camera_shift')
     image = rest(task, 30)[-1]
@@ -127,7 +127,7 @@ def test_a_camera_shift_moves_the_image_and_stays(task):
 
 
 def test_a_drift_is_slow_and_comes_back(task):
-    """No frame differs much from the one before; a quarter of 20 s later it is 8 px away."""
+    """Consecutive frames differ little; the shift is large after 5 s and gone after 20 s."""
     before = task.render()
     task.perturb('drift')
     images = rest(task, 401)
@@ -138,7 +138,7 @@ def test_a_drift_is_slow_and_comes_back(task):
 
 
 def test_perturbations_add_up(task):
-    """A light that was turned down stays so under an occlusion, and after it."""
+    """A dimmed light stays dimmed after an occlusion ends."""
     before = task.render()
     task.perturb('light')
     dim = task.render()

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the planner asks of its engine: the committed block once, f32 at the end."""
+"""What the planner requests of its engine: the committed block once, exact rollouts at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lewm_ros.robot.contract import Stop
 def test_committed_block_is_rolled_out_once(
     planner: RecedingHorizonPlanner, engine: PointMass, bundle: Bundle
 ) -> None:
-    """What is already being executed is not searched over, and not computed for each candidate."""
+    """The block being executed is not searched over, and not rolled out for each candidate."""
     committed = np.linspace(-0.5, 0.5, TICKS * SIZE).reshape(TICKS, SIZE)
     planner.plan(at(REST), committed, GOAL)
     expected = bundle.spec.normalise(committed).reshape(1, 1, -1).astype(np.float32)
@@ -31,7 +31,7 @@ def test_committed_block_is_rolled_out_once(
 
 
 def test_context_shorter_than_the_window(bundle: Bundle, tmp_path: Path) -> None:
-    """Then the window still grows, so each candidate begins with the block; plans are equal."""
+    """The window still grows: each candidate begins with the committed block; plans are equal."""
     manifest = replace(bundle.manifest, architecture={'history': 3}, files={})
     short = write_bundle(tmp_path / 'short', manifest, NO_NETWORK)
     committed = np.linspace(-0.5, 0.5, TICKS * SIZE).reshape(TICKS, SIZE)
@@ -51,7 +51,7 @@ def test_context_shorter_than_the_window(bundle: Bundle, tmp_path: Path) -> None
 
 
 def test_bf16_searches_in_f32_at_the_end(bundle: Bundle) -> None:
-    """An engine of less precision is asked for exact rollouts in the last two iterations."""
+    """A bf16 engine does exact rollouts in the last two iterations and for the final mean."""
 
     class Coarse(PointMass):
         precision = 'bf16'
@@ -73,7 +73,7 @@ def test_bf16_searches_in_f32_at_the_end(bundle: Bundle) -> None:
 def test_candidates_have_one_command_for_each_block_or_tick(
     bundle: Bundle, engine: PointMass, candidates: str
 ) -> None:
-    """A command is held over its block; without limits of change all ticks of it are equal."""
+    """With 'block' all ticks of a block hold one command; with 'tick' they differ."""
     config = replace(CONFIG, candidates=candidates)
     RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, config).plan(
         at(REST), idle(), GOAL
@@ -86,7 +86,7 @@ def test_candidates_have_one_command_for_each_block_or_tick(
 
 @pytest.mark.parametrize('candidates', ['block', 'tick'])
 def test_candidates_are_what_the_controller_makes_of_them(bundle: Bundle, candidates: str) -> None:
-    """The model is asked about commands within the limits of change, the committed ones too."""
+    """All candidates and the committed block passed to the model respect max_step and max_rate."""
     action = replace(bundle.contract.action, max_step=(0.3, 0.2), max_rate=(4.0, 40.0))
     contract = replace(bundle.contract, action=action)
     engine, config = PointMass(bundle), replace(CONFIG, candidates=candidates)
@@ -95,7 +95,7 @@ def test_candidates_are_what_the_controller_makes_of_them(bundle: Bundle, candid
     first, *others = (bundle.spec.denormalise_block(call) for call in engine.calls)
     committed = first.reshape(TICKS, SIZE)
     step = np.array([0.2, 0.2])  # the smaller of step and rate at 20 Hz
-    planned = np.array([0.18, 0.2])  # of a rate, for ticks that come early by a tenth
+    planned = np.array([0.18, 0.2])  # max_rate, less 10 % for ticks that come early
     np.testing.assert_allclose(committed[0], step, atol=1e-6)
     np.testing.assert_allclose(committed[-1], [0.9, 0.9], atol=1e-6)
     for commands in (*others, plan.actions[None]):
@@ -107,7 +107,7 @@ def test_candidates_are_what_the_controller_makes_of_them(bundle: Bundle, candid
 
 
 def test_doing_nothing_is_a_candidate(bundle: Bundle) -> None:
-    """A position is held, other commands are zero: in the first iteration of every search."""
+    """Holding the position, or zero for other kinds, is in the first iteration of every search."""
     for kind, wanted in (('effort', 0.0), ('position', 0.4)):
         stop = Stop('hold' if kind == 'position' else 'zero')
         action = replace(bundle.contract.action, kind=kind)

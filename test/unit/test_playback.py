@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Plans on one time line: who plays when, and nothing where nothing is planned."""
+"""Playback of overlapping plans on one timeline: which plan is active, and gaps."""
 
 import numpy as np
 
@@ -27,12 +27,12 @@ def test_a_plan_is_played_by_time_and_ends():
 
 
 def test_off_the_grid_the_command_is_the_average_so_nothing_is_delayed():
-    """A player a quarter tick late mixes two commands; at the end only what is planned counts."""
+    """A tick off by a quarter averages two commands; past the end only planned time counts."""
     assert played(line((10, [1, 2, 3])), 10.25, 12.5) == [1.25, 3]
 
 
 def test_a_plan_that_begins_within_a_tick_is_mixed_with_what_was_before():
-    """The change from nothing to a plan is no larger than those within it."""
+    """A tick that overlaps the plan's start averages the previous command with the plan's."""
     playback, before = line((10, [1, 2, 3])), np.array([0.0])
     mixed = [playback.command(round(t * TICK), TICK, before) for t in (9.25, 10.25)]
     np.testing.assert_allclose(np.ravel(mixed), [0.25, 1.25])
@@ -41,25 +41,25 @@ def test_a_plan_that_begins_within_a_tick_is_mixed_with_what_was_before():
 
 
 def test_a_newer_plan_takes_over_at_its_start_and_not_before():
-    """Plans overlap all the time: the newer one is for later."""
+    """Where plans overlap, the newer one is played from its start on."""
     playback = line((10, [1, 1, 1, 1]), (12, [5, 5, 5]))
     assert played(playback, 11, 12, 14, 15) == [1, 5, 5, None]
 
 
 def test_nothing_is_played_between_two_plans():
-    """A gap is a stop, not the last command for ever."""
+    """In a gap there is no command; the last one is not repeated."""
     assert played(line((10, [1]), (12, [5])), 10, 11, 12) == [1, None, 5]
 
 
 def test_forgetting_keeps_the_tick_that_is_playing():
-    """Only what has ended is dropped."""
+    """Only ticks that have ended are dropped."""
     playback = line((10, [1, 2, 3]))
     playback.forget(11 * TICK + 1)
     assert played(playback, 10, 11, 12) == [None, 2, 3]
 
 
 def test_the_expected_block_joins_executed_commands_and_the_plan():
-    """10.0 to 10.5 the command 7, 10.5 to 11 the command 8, then the plan's 2."""
+    """Command 7 holds from tick 10.0 to 10.5, command 8 to 11.0; then the plan's 2 follows."""
     playback = line((10, [1, 2, 3]))
     executed = np.array([9, 10]) * TICK + TICK // 2
     edges = np.array([10, 11, 12]) * TICK
@@ -68,7 +68,7 @@ def test_the_expected_block_joins_executed_commands_and_the_plan():
 
 
 def test_a_tick_that_begins_now_is_expected_of_the_plan():
-    """The command before it was executed up to now, not for a tick longer."""
+    """The previous command counts as executed until now, not for a tick longer."""
     playback = line((10, [1, 2, 3]))
     executed, edges = np.array([9 * TICK + TICK // 4]), np.array([10, 11, 12]) * TICK
     block = playback.expected(executed, np.array([[7.0]]), 10 * TICK, edges)
@@ -76,7 +76,7 @@ def test_a_tick_that_begins_now_is_expected_of_the_plan():
 
 
 def test_after_the_plan_a_stop_is_expected():
-    """Zero where the player sends zero, the last command where it holds."""
+    """Zero is expected where the robot stops with zero, the last command where it holds."""
     edges = np.array([12, 13, 14]) * TICK
     nothing = np.empty(0, dtype=np.int64), np.empty((0, 1))
     for hold, last in ((False, 0.0), (True, 3.0)):

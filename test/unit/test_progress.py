@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Progress is a bar on a terminal, and lines that are rare in a file."""
+"""Progress is a bar in a terminal, and an occasional line in a file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ with progress.progress(total=40, desc='count', unit='step') as bar:
 
 
 def test_a_file_gets_a_line_in_an_interval(tmp_path):
-    """Whole lines without carriage returns, however often the bar is asked to be drawn."""
+    """A log file gets whole lines without carriage returns, however often the bar is updated."""
     with (tmp_path / 'log').open('w') as log:
         subprocess.run([sys.executable, '-c', COUNT, '0.5'], stderr=log, check=True, timeout=60)
     text = (tmp_path / 'log').read_bytes().decode()
@@ -39,7 +39,7 @@ def test_a_file_gets_a_line_in_an_interval(tmp_path):
 
 
 def test_collecting_into_a_log_leaves_no_wall_of_text(tmp_path):
-    """Of a command that takes less than the interval nothing is said."""
+    """A command shorter than the interval writes less than 500 bytes to the log."""
     command = [*COLLECT, '--episodes', '20', '--out', str(tmp_path / 'bag')]
     with (tmp_path / 'log').open('w') as log:
         subprocess.run(command, stderr=log, check=True, timeout=100)
@@ -47,14 +47,14 @@ def test_collecting_into_a_log_leaves_no_wall_of_text(tmp_path):
 
 
 def test_a_terminal_shows_a_bar(tmp_path):
-    """It is redrawn in place, from nothing to the whole."""
+    """The bar is redrawn in place, up to 100 %."""
     shown = read_terminal([*COLLECT, '--episodes', '3', '--out', str(tmp_path / 'bag')])
     assert '\rcollect:' in shown
     assert '100%' in shown and '3/3' in shown
 
 
 def read_terminal(command: list[str]) -> str:
-    """What a command writes to stderr where that is a terminal."""
+    """Return what a command writes to stderr when that is a terminal."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
     with subprocess.Popen(command, stderr=theirs, cwd=Path.cwd()) as process:
@@ -63,7 +63,7 @@ def read_terminal(command: list[str]) -> str:
         try:
             while block := os.read(ours, 4096):
                 data += block
-        except OSError:  # so a terminal ends on Linux
+        except OSError:  # on Linux, the end of a terminal
             pass
         assert process.wait(60) == 0
     os.close(ours)

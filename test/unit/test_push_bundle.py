@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The shipped bundle of the push task: where it comes from, and that it pushes."""
+"""The shipped bundle of the push task: its provenance, and that it pushes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def bundle() -> Bundle:
 
 
 def test_it_is_small_calibrated_and_says_where_it_comes_from(bundle):
-    """Under 25 MB, thresholds for this very model, the commands in card, the task's contract."""
+    """Under 25 MB, calibrated, with its commands in the card and the task's contract."""
     assert sum(f.stat().st_size for f in bundle.path.iterdir()) < 25e6
     for alpha, horizon in product((0.05, 0.01), (1, 3)):
         calibration = bundle.calibration_for(alpha, horizon)
@@ -41,7 +41,7 @@ def test_it_is_small_calibrated_and_says_where_it_comes_from(bundle):
 
 
 def test_it_reaches_goals_that_random_commands_do_not(capsys):
-    """At least 5 of 6 with the task's own preset, found by the contract's name; random none."""
+    """With the task's preset at least 5 of 6 goals are reached, by random commands at most 1."""
     arguments = ['evaluate', 'push', '--goals', '6', '--seconds', '5', '--seed', '3', '--json']
     assert cli.main(arguments) == 0
     figures = json.loads(capsys.readouterr().out)
@@ -52,7 +52,7 @@ def test_it_reaches_goals_that_random_commands_do_not(capsys):
 
 
 def test_a_puck_that_is_elsewhere_surprises_and_new_colours_hardly(hasty, capsys):
-    """Every jump of the puck is seen, and scores above every coat of paint but a few."""
+    """Every teleport is detected and scores above nearly all colour changes (AUROC ≥ 0.9)."""
     arguments = ('evaluate', 'push', '--voe', '--trials', '4', '--kinds', 'teleport', 'colour')
     assert cli.main([*arguments, '--seed', '5', '--preset', str(hasty), '--json']) == 0
     figures = json.loads(capsys.readouterr().out)
@@ -61,7 +61,7 @@ def test_a_puck_that_is_elsewhere_surprises_and_new_colours_hardly(hasty, capsys
 
 
 def test_latents_tell_how_far_the_puck_is_from_its_goal(bundle):
-    """The squared distance grows with every 2 cm that a push falls short: what CEM goes by."""
+    """The squared latent distance, which CEM minimises, grows with every 2 cm short of the goal."""
     task = make_task('push', bundle.manifest.image_size)
     engine = load_engine(bundle)
 
@@ -82,7 +82,7 @@ def test_latents_tell_how_far_the_puck_is_from_its_goal(bundle):
 
 
 def test_a_contract_that_is_named_like_no_task_needs_the_task(tiny_bundle, tmp_path, capsys):
-    """The contract and the tasks that there are, status 2."""
+    """The error names the contract and the known tasks, status 2; with --task it works."""
     manifest = replace(
         tiny_bundle.manifest, contract=replace(tiny_bundle.contract, name='forklift')
     )

@@ -28,7 +28,7 @@ def contract() -> Contract:
 
 @pytest.fixture(scope='module')
 def shared_table() -> Iterator[Push]:
-    """One table for this file: a process may hold one camera at a time."""
+    """Return one table for this module: a process may have only one open camera."""
     table = make_task('push', image_size=64, seed=7)
     assert isinstance(table, Push)
     yield table
@@ -51,7 +51,7 @@ def put(table: Push, *pose: float) -> None:
 
 
 def seen(image: np.ndarray, red: bool) -> np.ndarray:
-    """Centre (2,) [m] of what is red (the puck), or blue (the pusher), in an image."""
+    """Centre (2,) [m] of the red pixels (the puck), or the blue ones (the pusher), in an image."""
     high, low = (0, 2) if red else (2, 0)
     mask = (image[..., high] > 110) & (image[..., low] < 90)
     assert mask.sum() > 20
@@ -62,7 +62,7 @@ def seen(image: np.ndarray, red: bool) -> np.ndarray:
 
 
 def test_task_and_contract_agree(table, contract):
-    """Two velocities with the range of the actuators, the state of all joints."""
+    """The action is two velocities with the actuators' range; the state covers all joints."""
     low, high = contract.action.bounds
     np.testing.assert_array_equal(table.model.actuator_ctrlrange, np.stack([low, high], axis=1))
     assert contract.action.kind == 'velocity'
@@ -71,7 +71,7 @@ def test_task_and_contract_agree(table, contract):
 
 
 def test_the_pusher_follows_the_commanded_velocity(table):
-    """Within a tenth of a second, in both directions, and stops as quickly."""
+    """It reaches the commanded velocity within 0.1 s on both axes, and stops as quickly."""
     put(table, -0.2, -0.25, 0.1, 0.1)
     table.step(np.array([0.2, 0.1]), 20)
     np.testing.assert_allclose(table.state()[4:6], [0.2, 0.1], atol=0.01)
@@ -80,7 +80,7 @@ def test_the_pusher_follows_the_commanded_velocity(table):
 
 
 def test_the_puck_moves_only_when_it_is_pushed(table):
-    """It stays while the pusher passes by, and goes ahead of the pusher that runs into it."""
+    """It stays when the pusher passes by, and moves ahead of a pusher that hits it."""
     put(table, -0.2, 0.2, 0.0, 0.0)
     table.step(RIGHT, 4 * BLOCK_STEPS)
     np.testing.assert_array_equal(table.state()[2:4], [0.0, 0.0])
@@ -102,7 +102,7 @@ def test_a_puck_that_is_let_go_stops(table):
 
 
 def test_nothing_leaves_the_image(table, contract):
-    """However it is driven, both stay within their limits and are seen nearly whole."""
+    """However the pusher is driven, both keep their limits, and the pusher stays visible."""
     policy = UniformPolicy(contract, np.random.default_rng(1))
     sizes = []
     for way in ([0.3, 0.3], [-0.3, 0.3], [-0.3, -0.3], [0.3, -0.3]):
@@ -119,7 +119,7 @@ def test_nothing_leaves_the_image(table, contract):
 
 
 def test_an_image_shows_where_both_are(table):
-    """Centres of red and blue, read from 64 px, are the pose within a pixel, 1.1 cm."""
+    """At 64 px, the centres of red and blue give the pose to within one pixel, 1.1 cm."""
     for pose in ((-0.2, 0.1, 0.05, -0.1), (0.25, -0.25, 0.0, 0.15), (0.0, 0.0, -0.16, -0.16)):
         put(table, *pose)
         image = table.render()
@@ -129,7 +129,7 @@ def test_an_image_shows_where_both_are(table):
 
 
 def test_resets_do_not_overlap(table):
-    """Pusher and puck begin apart and at rest, all over the table."""
+    """Pusher and puck start apart and at rest, all over the table."""
     poses = []
     for _ in range(200):
         table.reset()
@@ -141,7 +141,7 @@ def test_resets_do_not_overlap(table):
 
 
 def test_a_goal_is_the_end_of_a_straight_push(table):
-    """Not reached yet, near enough, on the table; the pusher touches the puck from behind."""
+    """Goals are unreached, in range, on the table; the pusher touches the puck from behind."""
     pose = np.array([-0.15, 0.0, 0.0, 0.05])
     put(table, *pose)
     goals = np.array([table.sample_goal() for _ in range(300)])
@@ -156,7 +156,7 @@ def test_a_goal_is_the_end_of_a_straight_push(table):
 
 
 def test_goals_are_within_the_pusher_s_reach(table):
-    """No push back towards a pusher that stands beside the puck; far away, the shortest way."""
+    """Goals need no push towards the pusher; from far away only nearly straight pushes remain."""
     rng = np.random.default_rng(0)
     for pusher in ((-0.15, 0.0), (0.0, 0.12), (0.28, 0.28)):
         pose = np.array([*pusher, 0.0, 0.0])
@@ -170,7 +170,7 @@ def test_goals_are_within_the_pusher_s_reach(table):
 
 
 def test_a_goal_can_be_reached_by_pushing(table):
-    """Driving along the line to the goal's pusher ends at the goal, as its image shows."""
+    """Driving in a straight line to the goal's pusher position reaches the goal and its image."""
     put(table, -0.2, 0.0, 0.0, 0.0)
     goal = np.array([0.1 - Push.CONTACT, 0.0, 0.1, 0.0])
     image = table.set_goal(goal)
@@ -183,7 +183,7 @@ def test_a_goal_can_be_reached_by_pushing(table):
 
 
 def test_success_is_the_puck_within_3_cm(table):
-    """Wherever the pusher is."""
+    """Success does not depend on where the pusher is."""
     assert not table.reached()
     table.set_goal(np.array([0.1, 0.0, 0.0, 0.1]))
     put(table, -0.25, -0.25, 0.02, 0.1 - 0.022)
@@ -194,7 +194,7 @@ def test_success_is_the_puck_within_3_cm(table):
 
 
 def test_the_goal_s_image_is_the_image_at_the_goal(table):
-    """Byte for byte, even while the camera is disturbed; the world does not move."""
+    """The goal image is exact even under camera perturbations, and setting it moves nothing."""
     goal = np.array([-0.1, -0.1, 0.05, 0.0])
     before = table.state()
     table.perturb('colour')
@@ -208,7 +208,7 @@ def test_the_goal_s_image_is_the_image_at_the_goal(table):
 
 
 def test_teleport_and_push_move_the_puck_alone(table):
-    """Teleports of 8 to 20 cm onto free places; a blow lets it slide 6 to 10 cm and stop."""
+    """A teleport jumps 8 to 20 cm clear of the pusher; a push slides the puck by 5 to 11 cm."""
     jumps, slides = [], []
     for _ in range(100):
         table.reset()
@@ -230,7 +230,7 @@ def test_teleport_and_push_move_the_puck_alone(table):
 
 
 def test_a_cornered_puck_can_be_teleported_and_struck(table):
-    """Where the pusher stands before the corner, too; a blow may then hit the pusher."""
+    """Both also work if the pusher blocks the corner; the puck may then hit the pusher."""
     for _ in range(30):
         put(table, 0.085, 0.085, 0.169, 0.169)
         table.perturb('teleport')
@@ -242,7 +242,7 @@ def test_a_cornered_puck_can_be_teleported_and_struck(table):
 
 
 def test_the_data_is_rich_in_contact(table, contract):
-    """The scripted policy moves the puck in more than 35 % of blocks; random commands do not."""
+    """The scripted policy moves the puck in over 35 % of blocks, random commands in under 15 %."""
 
     def moving(policy, episodes):
         shares = []

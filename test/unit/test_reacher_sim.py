@@ -21,7 +21,7 @@ BLOCK_STEPS = 50  #: physics steps in a block of 0.25 s
 
 @pytest.fixture(scope='module')
 def shared_arm() -> Iterator[Reacher]:
-    """One arm for this file: a process may hold one camera at a time."""
+    """Return one arm for this module: a process may have only one open camera."""
     arm = make_task('reacher', image_size=64, seed=7)
     yield arm
     arm.close()
@@ -37,13 +37,13 @@ def arm(shared_arm: Reacher) -> Reacher:
 
 
 def put(arm: Reacher, shoulder: float, elbow: float) -> None:
-    """Put the arm at rest in a pose [rad]; mj_step brings the rest up to date."""
+    """Put the arm at rest in a pose [rad]; the next mj_step updates all derived quantities."""
     arm.data.qpos[:] = shoulder, elbow
     arm.data.qvel[:] = 0
 
 
 def test_reset_is_at_rest_in_a_random_pose(arm):
-    """Every reset stops the arm and puts it elsewhere, elbow within its limit."""
+    """Every reset stops the arm in a new random pose, with the elbow within its limit."""
     poses = []
     for _ in range(50):
         arm.step(np.array([1.0, -1.0]), 10)
@@ -66,7 +66,7 @@ def test_time_is_what_the_physics_advanced(arm):
 
 @pytest.mark.parametrize('torque', [(1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (0, 1)])
 def test_full_torque_block_turns_a_joint_by_about_half_a_radian(arm, torque):
-    """From rest and at full speed a block turns each joint by at most 0.55 rad, and it moves."""
+    """One block turns no joint by more than 0.55 rad, and each driven joint by over 0.15 rad."""
     for pose in ((0.0, 0.0), (1.0, 1.2), (-2.0, -1.2)):
         put(arm, *pose)
         turned = []
@@ -91,7 +91,7 @@ def test_torque_beyond_the_contract_has_no_more_effect(arm):
 
 
 def test_task_and_contract_agree(arm, reacher_contract: Contract):
-    """The contract that the task names has its two actions and its motor range."""
+    """The task's contract names the actuators and has their range."""
     assert f'{reacher_contract.name}.yaml' == arm.contract
     low, high = reacher_contract.action.bounds
     np.testing.assert_array_equal(arm.model.actuator_ctrlrange, np.stack([low, high], axis=1))
@@ -118,7 +118,7 @@ def test_image_depends_on_the_state_only(arm):
 
 
 def test_image_shows_the_pose(arm):
-    """Half a tenth of a radian in either joint changes the image; the table stays."""
+    """A change of 0.05 rad in either joint changes some pixels, but fewer than 800."""
     put(arm, 0.3, 0.8)
     arm.step(np.zeros(2))
     image = arm.render().astype(int)
@@ -148,7 +148,7 @@ def test_upper_arm_is_where_the_pose_says(arm):
 
 
 def test_goal_image_is_the_image_at_the_goal(arm):
-    """set_goal shows what the camera will see there, and does not move the arm."""
+    """set_goal returns what the camera sees at the goal and does not move the arm."""
     before = arm.state()
     goal = np.array([-1.0, 0.7])
     image = arm.set_goal(goal)
@@ -172,7 +172,7 @@ def test_success_needs_both_joints_within_the_tolerance(arm):
 
 
 def test_angles_wrap_around(arm):
-    """A turn more is the same pose; the largest distance is half a turn."""
+    """Poses a full turn apart are equal; the largest distance is half a turn."""
     arm.set_goal(np.array([3.1, 0.0]))
     put(arm, -3.1, 0.0)
     assert arm.errors(arm.goal)[0] == pytest.approx(2 * np.pi - 6.2)
@@ -184,7 +184,7 @@ def test_angles_wrap_around(arm):
 
 
 def test_goals_are_away_from_the_arm_and_within_a_plan_s_reach(arm):
-    """500 goals: none reached already, none too far, both ways, elbow within its limit."""
+    """500 goals: none reached yet, none too far, in both directions, elbow within its limit."""
     pose = arm.state()[:2]
     goals = np.array([arm.sample_goal() for _ in range(500)])
     errors = Reacher.pose_errors(goals, pose)
@@ -197,7 +197,7 @@ def test_goals_are_away_from_the_arm_and_within_a_plan_s_reach(arm):
 
 @pytest.mark.parametrize('elbow', [-2.6, 2.6])
 def test_goals_exist_even_at_the_elbow_s_stop(elbow):
-    """With the elbow pressed against its stop there are goals within its limit."""
+    """With the elbow at its stop, there are still goals within its limit."""
     rng = np.random.default_rng(0)
     goals = np.array([Reacher.goal_near(np.array([3.0, elbow]), rng) for _ in range(50)])
     assert np.abs(goals[:, 1]).max() <= Reacher.ELBOW
@@ -213,7 +213,7 @@ def test_impossible_goal_is_refused(arm, goal):
 
 
 def test_teleport_moves_both_joints_at_once(arm):
-    """100 teleports: each joint jumps by 0.6 to 1.5 rad, both ways, elbow within its limit."""
+    """100 teleports: both joints jump by 0.6 to 1.5 rad either way, the elbow within its limit."""
     jumps = []
     for _ in range(100):
         before = arm.state()
@@ -234,7 +234,7 @@ def test_teleport_is_seen(arm):
 
 
 def test_push_turns_both_joints_without_a_command(arm):
-    """Each joint goes on by 0.1 to 1.1 rad, both ways."""
+    """Each joint turns on by 0.1 to 1.1 rad, in either direction."""
     turned = []
     for _ in range(30):
         put(arm, 0.0, 0.0)
@@ -247,7 +247,7 @@ def test_push_turns_both_joints_without_a_command(arm):
 
 
 def test_unknown_names_are_refused_with_the_known_ones(arm):
-    """An unknown task or perturbation names itself and what exists."""
+    """The error names the unknown task or perturbation and the known ones."""
     with pytest.raises(ConfigError, match=r"'fetch' is unknown.*reacher"):
         make_task('fetch')
     with pytest.raises(ConfigError, match=r"'shove' is unknown.*teleport"):
@@ -256,7 +256,7 @@ def test_unknown_names_are_refused_with_the_known_ones(arm):
 
 
 def test_second_camera_in_a_process_is_refused(arm):
-    """A second arm while one is open is refused, and the first still draws right."""
+    """A second arm while one is open is refused, and the first still renders correctly."""
     before = arm.render()
     with pytest.raises(ConfigError, match='close it first'):
         make_task('reacher')

@@ -29,7 +29,7 @@ PERIOD = NS_PER_S // 20
 
 
 def same(one: Plan, two: Plan) -> bool:
-    """Whether two plans hold equal bits."""
+    """Whether two plans are bitwise equal."""
     return np.array_equal(one.actions, two.actions) and one.cost == two.cost
 
 
@@ -50,7 +50,7 @@ def test_plan_has_the_promised_form(planner: RecedingHorizonPlanner) -> None:
 def test_reaches_the_goal_in_closed_loop(
     planner: RecedingHorizonPlanner, engine: PointMass, bundle: Bundle
 ) -> None:
-    """Replanning every block from the newest state, one block late, it arrives and stays."""
+    """With replanning every block, one block late, the state reaches the goal and comes to rest."""
     state, committed, stamp = REST, idle(), NS_PER_S
     for step in range(24):
         plan = planner.plan(at(state, stamp), committed, GOAL)
@@ -63,7 +63,7 @@ def test_reaches_the_goal_in_closed_loop(
 
 
 def test_tighter_limits_of_the_robot_hold(bundle: Bundle, engine: PointMass) -> None:
-    """The robot's own limits bound the plan exactly, not those of the training data."""
+    """The robot's own limits bound the plan exactly; those of the training data do not."""
     action = replace(bundle.contract.action, low=(-0.2, -0.1), high=(0.3, 0.1))
     contract = replace(bundle.contract, action=action)
     planner = RecedingHorizonPlanner(bundle.spec, contract, engine, CONFIG)
@@ -74,12 +74,12 @@ def test_tighter_limits_of_the_robot_hold(bundle: Bundle, engine: PointMass) -> 
 
 
 def test_rounding_does_not_pass_a_limit(bundle: Bundle, engine: PointMass) -> None:
-    """Limits whose way to normalised actions and back rounds upwards are kept to the last bit."""
+    """A limit that rounds up when normalised and denormalised is still never exceeded."""
     high = np.array([0.95, 0.08])
     assert (bundle.spec.denormalise(bundle.spec.normalise(high)) > high).all()
     action = replace(bundle.contract.action, kind='position', low=(0.94, 0.07), high=(0.95, 0.08))
     contract = replace(bundle.contract, action=action, stop=Stop('hold'))
-    # One elite: the plan is a single clipped sample, mostly of limits.
+    # With one elite the plan is a single clipped sample, mostly at the limits.
     config = replace(CONFIG, elites=1, keep_elites=0, cold_iterations=1)
     planner = RecedingHorizonPlanner(bundle.spec, contract, engine, config)
     actions = planner.plan(at(REST), idle(), np.array([9, 9, 0, 0], dtype=np.float32)).actions
@@ -88,7 +88,7 @@ def test_rounding_does_not_pass_a_limit(bundle: Bundle, engine: PointMass) -> No
 
 
 def test_without_clipping_a_plan_may_leave_the_limits(bundle: Bundle, engine: PointMass) -> None:
-    """clip=False is the published planner; the controller clips then."""
+    """clip=False gives the published planner; then the controller clips."""
     planner = RecedingHorizonPlanner(
         bundle.spec, bundle.contract, engine, replace(CONFIG, clip=False)
     )
@@ -98,7 +98,7 @@ def test_without_clipping_a_plan_may_leave_the_limits(bundle: Bundle, engine: Po
 def test_a_plan_is_foreseen_as_it_is_rolled_out(
     planner: RecedingHorizonPlanner, engine: PointMass, bundle: Bundle
 ) -> None:
-    """One latent for each block, the committed one first, and the last is where the cost is."""
+    """foresee() returns one latent per block, as rolled out, the committed block first."""
     context = at(REST)
     plan = planner.plan(context, idle(), GOAL)
     ahead = planner.foresee(context, idle(), plan)
@@ -110,7 +110,7 @@ def test_a_plan_is_foreseen_as_it_is_rolled_out(
 
 
 def test_equal_seeds_give_equal_plans(bundle: Bundle, engine: PointMass) -> None:
-    """Two planners, and one planner after a reset, repeat themselves; another seed differs."""
+    """A second planner, and the same one after a reset, repeat the plans; another seed differs."""
 
     def plans(planner: RecedingHorizonPlanner) -> list[Plan]:
         return [planner.plan(at(REST, NS_PER_S + i * BLOCK), idle(), GOAL) for i in range(3)]
@@ -127,7 +127,7 @@ def test_equal_seeds_give_equal_plans(bundle: Bundle, engine: PointMass) -> None
 
 
 def test_warm_start_is_not_worse_than_keeping_the_plan(bundle: Bundle, engine: PointMass) -> None:
-    """With hardly any search, replanning at the same stamp never raises the cost."""
+    """With a minimal search, replanning at the same stamp never raises the cost."""
     config = replace(CONFIG, samples=8, elites=5, iterations=1)
     planner = RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, config)
     costs = [planner.plan(at(REST), idle(), GOAL).cost for _ in range(10)]
@@ -137,7 +137,7 @@ def test_warm_start_is_not_worse_than_keeping_the_plan(bundle: Bundle, engine: P
 def test_other_settings_hold_from_the_next_plan_on(
     planner: RecedingHorizonPlanner, engine: PointMass, bundle: Bundle
 ) -> None:
-    """Sizes and budget are the new ones, and the search still starts from the last plan."""
+    """The next plan uses the new sizes and budget, and still starts from the last plan."""
     old = planner.plan(at(REST), idle(), GOAL)
     engine.calls.clear()
     planner.adopt(replace(CONFIG, samples=20, iterations=2, deadline_fraction=0.3))
@@ -150,7 +150,7 @@ def test_other_settings_hold_from_the_next_plan_on(
 
 
 def averaged(commands: np.ndarray, step: int) -> np.ndarray:
-    """Average commands (n, A) over steps of so many ticks, which hold the average."""
+    """Replace commands (n, A) by their average over each ``step`` ticks."""
     steps = commands.reshape(-1, step, SIZE).mean(axis=1)
     return np.repeat(steps, step, axis=0)
 
@@ -160,7 +160,7 @@ def averaged(commands: np.ndarray, step: int) -> np.ndarray:
 def test_warm_start_shifts_by_the_time_that_passed(
     bundle: Bundle, engine: PointMass, candidates: str, step: int, ticks: int
 ) -> None:
-    """The first candidate is the old plan from now on, then nothing."""
+    """The first candidate is the rest of the old plan, followed by zeros."""
     config = replace(CONFIG, candidates=candidates)
     planner = RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, config)
     old = planner.plan(at(REST), idle(), GOAL)
@@ -173,7 +173,7 @@ def test_warm_start_shifts_by_the_time_that_passed(
 
 
 def test_warm_start_of_positions_holds_the_last(bundle: Bundle, engine: PointMass) -> None:
-    """A robot that holds is not sent elsewhere beyond the end of its plan."""
+    """Beyond the end of the old plan, the first candidate repeats its last position."""
     action = replace(bundle.contract.action, kind='position')
     contract = replace(bundle.contract, action=action, stop=Stop('hold'))
     planner = RecedingHorizonPlanner(bundle.spec, contract, engine, CONFIG)
@@ -186,7 +186,7 @@ def test_warm_start_of_positions_holds_the_last(bundle: Bundle, engine: PointMas
 
 
 def test_warm_start_between_ticks(bundle: Bundle, engine: PointMass) -> None:
-    """A shift by half a tick averages the held commands of both."""
+    """A shift by half a tick averages each two consecutive commands."""
     config = replace(CONFIG, candidates='tick')
     planner = RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, config)
     old = planner.plan(at(REST), idle(), GOAL)
@@ -218,14 +218,14 @@ def test_kept_elites_are_tried(planner: RecedingHorizonPlanner, engine: PointMas
     last = engine.searches[-2]
     engine.calls.clear()
     planner.plan(at(REST), idle(), GOAL)
-    kept = engine.searches[0][2 : 2 + CONFIG.keep_elites]  # after the mean, and nothing
+    kept = engine.searches[0][2 : 2 + CONFIG.keep_elites]  # after the mean and the resting command
     for sequence in kept:
         assert np.abs(last - sequence).max(axis=(1, 2)).min() < 1e-5
 
 
 @pytest.mark.parametrize('stamp', [NS_PER_S - 1, NS_PER_S + 4 * BLOCK])
 def test_plan_of_another_time_is_no_warm_start(planner: RecedingHorizonPlanner, stamp: int) -> None:
-    """A clock that went back, and a plan that has run out, start cold."""
+    """After a clock jump back, or once the plan has ended, the search starts cold."""
     planner.plan(at(REST), idle(), GOAL)
     assert not planner.plan(at(REST, stamp), idle(), GOAL).warm
 
@@ -248,7 +248,7 @@ def test_goal_is_not_shared_with_the_caller(planner: RecedingHorizonPlanner) -> 
 
 
 def test_budget_cuts_the_search(bundle: Bundle, clock: SimpleNamespace) -> None:
-    """A model of 50 ms a call and a budget of 0.3 s: a plan in time, marked as cut."""
+    """At 50 ms per rollout and a budget of 0.3 s, the plan is in time, with deadline_missed set."""
 
     class Slow(PointMass):
         def rollout(self, *arguments: Any) -> np.ndarray:
@@ -265,7 +265,7 @@ def test_budget_cuts_the_search(bundle: Bundle, clock: SimpleNamespace) -> None:
 
 @pytest.mark.parametrize('share', [0.5, 1.0])
 def test_model_that_returns_nan(bundle: Bundle, share: float) -> None:
-    """Half broken rollouts still give a clean plan; all broken ones an error, then no state."""
+    """Half NaN rollouts still give a finite plan; all NaN raise an error and leave no state."""
 
     class Broken(PointMass):
         share = 0.0
@@ -286,14 +286,14 @@ def test_model_that_returns_nan(bundle: Bundle, share: float) -> None:
 
 
 def test_committed_block_of_the_wrong_shape(planner: RecedingHorizonPlanner) -> None:
-    """A flattened block is refused with both shapes."""
+    """A flattened block is refused; the error has both shapes."""
     with pytest.raises(ModelError, match=r'\(10,\): expected \(5, 2\)'):
         planner.plan(at(REST), idle().reshape(-1), GOAL)
 
 
 @pytest.mark.parametrize('broken', ['committed', 'goal'])
 def test_inputs_that_are_not_finite(planner: RecedingHorizonPlanner, broken: str) -> None:
-    """An unknown command or a broken goal is refused before the model runs."""
+    """NaN in the committed block or in the goal is refused."""
     committed, goal = idle(), GOAL.copy()
     (committed if broken == 'committed' else goal)[0] = np.nan
     with pytest.raises(ModelError, match='NaN'):
@@ -308,7 +308,7 @@ def test_robot_of_another_kind_is_refused(bundle: Bundle, engine: PointMass) -> 
 
 
 def test_horizon_beyond_the_bundle_is_refused(bundle: Bundle, engine: PointMass) -> None:
-    """Both horizons are named."""
+    """The error names both horizons."""
     with pytest.raises(ModelError, match=r'horizon is 7 blocks.*has 6'):
         RecedingHorizonPlanner(bundle.spec, bundle.contract, engine, replace(CONFIG, horizon=7))
 
@@ -332,13 +332,13 @@ def test_horizon_beyond_the_bundle_is_refused(bundle: Bundle, engine: PointMass)
     ],
 )
 def test_settings_that_make_no_sense_are_refused(change: dict[str, object]) -> None:
-    """The settings check themselves."""
+    """PlannerConfig rejects values out of range."""
     with pytest.raises(ConfigError, match='expected'):
         replace(CONFIG, **change)  # type: ignore[arg-type]
 
 
 def test_plans_with_a_real_bundle(tiny_bundle: Bundle) -> None:
-    """Through onnxruntime, a search beats the average command for a goal it can reach."""
+    """With onnxruntime, a plan costs less than half of the average command for a reachable goal."""
     engine = load_engine(tiny_bundle)
     manifest = tiny_bundle.manifest
     rng = np.random.default_rng(0)
@@ -374,7 +374,7 @@ def test_planning_needs_no_engine() -> None:
 def test_a_holding_robot_may_wait_for_its_goal_as_long_as_it_likes(
     planner: RecedingHorizonPlanner, bundle: Bundle, hold: float | None
 ) -> None:
-    """It is sent nothing before its first plan; commands that end later leave none to plan on."""
+    """A context exists before the first command; later, a finite ``hold`` requires commands."""
     contract = bundle.contract
     made = replace(contract.action, kind='position', hold=hold)
     contract = replace(contract, action=made, stop=Stop('hold'))
@@ -383,7 +383,7 @@ def test_a_holding_robot_may_wait_for_its_goal_as_long_as_it_likes(
     agent.set_goal(GOAL, 1, 0.0)
 
     def film(start: int, frames: int) -> bool:
-        """Return whether there is a context to plan on after so many frames."""
+        """Return whether there is a context to plan on after this many frames."""
         for stamp in range(start, start + frames * PERIOD, PERIOD):
             agent.history.append_latent(stamp, REST)
             agent.observe(stamp, REST, 0.0)

@@ -33,7 +33,7 @@ LEAD = 0.5  #: [s]
 
 @pytest.fixture(scope='module')
 def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three episodes of 4 s of the arm that no bundle was trained on."""
+    """Return a bag of three 4 s episodes of the arm that no bundle was trained on."""
     out = tmp_path_factory.mktemp('recorded') / 'bag'
     collect_task('reacher', out, episodes=3, seconds=4.0, seed=77)
     return out
@@ -57,7 +57,7 @@ def turning(speed: float, frames: int = 52) -> Episode:
 
 @pytest.mark.parametrize('name', TASKS)
 def test_a_task_goes_on_from_a_recorded_state(name):
-    """Positions and velocities: the same commands lead to the same states and images."""
+    """Restoring positions and velocities reproduces the states and images that follow."""
     with closing(make_task(name, 64, seed=3)) as task:
         command = np.array(task.model.actuator_ctrlrange[:, 1])
         task.step(0.7 * command, 100)
@@ -81,7 +81,7 @@ def test_a_task_goes_on_from_a_recorded_state(name):
 
 
 def test_states_come_back_from_the_bag(bag, reacher):
-    """To the last bit, for every frame."""
+    """Every frame has a state; the velocity is zero in the first frame and not in the middle."""
     with closing(make_task('reacher', 16)) as arm:
         episodes = read_recorded(reacher, [bag], arm)
     assert [e.states.shape for e in episodes] == [(80, 4)] * 3
@@ -90,7 +90,7 @@ def test_states_come_back_from_the_bag(bag, reacher):
 
 
 def test_what_was_recorded_before_a_start_is_repeated(bag, reacher):
-    """Commands and motion up to the start; then a planner has its history and plans at once."""
+    """The recorded commands and motion are replayed up to the start; then the planner acts."""
     with closing(make_task('reacher', 64)) as arm:
         recorded = read_recorded(reacher, [bag], arm)
         (pair, other), _ = draw_pairs(recorded, Reacher, 1.0, 0.55, 2, 0)
@@ -127,7 +127,7 @@ def test_what_was_recorded_before_a_start_is_repeated(bag, reacher):
 
 
 def test_a_goal_lies_its_offset_after_the_start():
-    """In the same episode, each episode as often; no start twice; the draw is the seed's."""
+    """Both are in one episode, equally often in each; no start repeats; the seed decides."""
     episodes = [turning(speed) for speed in (0.5, 1.0, 2.0)]
     pairs, solved = draw_pairs(episodes, Reacher, 1.25, LEAD, 48, seed=0)
     assert solved == 0
@@ -143,7 +143,7 @@ def test_a_goal_lies_its_offset_after_the_start():
 
 
 def test_the_repeated_commands_are_those_of_the_lead():
-    """One in each control period, with its phase, and the one in force at the beginning."""
+    """There is one per control period, at its phase, plus the one in force at the beginning."""
     for pair in draw_pairs([turning(1.0)], Reacher, 1.25, LEAD, 16, seed=0)[0]:
         begin = round(pair.state[0] * 20)
         np.testing.assert_array_equal(pair.commands[:, 0], np.arange(begin, begin + 10))
@@ -152,7 +152,7 @@ def test_the_repeated_commands_are_those_of_the_lead():
 
 
 def test_a_start_at_its_goal_is_left_out_and_counted():
-    """Of an arm that hardly moves no pair is taken."""
+    """No pair is taken from an arm that hardly moves."""
     pairs, solved = draw_pairs([turning(0.01), turning(1.0)], Reacher, 1.25, LEAD, 10, seed=0)
     assert {p.state[2] for p in pairs} == {1.0}
     assert 8 <= solved <= 11
@@ -170,7 +170,7 @@ def test_no_goal_lies_across_a_gap():
 
 
 def test_a_goal_of_another_episode():
-    """Never of the same one."""
+    """Start and goal are never from the same episode."""
     episodes = [turning(speed) for speed in (0.5, 1.0, 2.0)]
     pairs, _ = draw_pairs(episodes, Reacher, None, LEAD, 60, seed=0)
     assert all(p.state[2] != p.goal[1] for p in pairs)
@@ -180,7 +180,7 @@ def test_a_goal_of_another_episode():
 
 
 def test_a_table_with_a_row_for_each_offset(bag, tmp_path):
-    """Success of planner and random policy in the budget; JSON has the same numbers."""
+    """Each row holds offset, budget and successes, in the table and in the JSON output."""
     words = ('evaluate', 'reacher', '--episodes', bag)
     status, out, err = lewm(*words, '--cross', '--goals', '2', '--json')
     assert status == 0, err
@@ -201,7 +201,7 @@ def test_a_table_with_a_row_for_each_offset(bag, tmp_path):
 
 
 def test_only_episodes_that_the_bundle_has_not_seen(bag, reacher, monkeypatch):
-    """Of a bag that it was trained on, those held out."""
+    """Of a bag that the bundle was trained on, only held-out episodes are read."""
     from lewm_ros.bags.hashes import bag_hashes
     from lewm_ros.evaluation import roadmap
 
@@ -227,14 +227,14 @@ def test_only_episodes_that_the_bundle_has_not_seen(bag, reacher, monkeypatch):
     ],
 )
 def test_what_cannot_be_is_refused(bag, words, said):
-    """One clear line, status 2."""
+    """The error says what is wrong, with status 2."""
     status, _, err = lewm('evaluate', 'reacher', '--episodes', bag, *words.split())
     assert status == 2
     assert re.search(said, err)
 
 
 def test_offset_without_episodes_and_a_bag_of_another_robot(bag):
-    """The option that is missing; what the bag lacks."""
+    """The error names the missing option, or the topic that the bag lacks."""
     status, _, err = lewm('evaluate', 'reacher', '--offset', '25')
     assert status == 2 and '--offset only has a meaning with --episodes' in err
     status, _, err = lewm('evaluate', 'push', '--episodes', bag)

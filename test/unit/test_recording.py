@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The recorder's queue and bag: bounds, counts, roll-over, other readers, kill -9."""
+"""The recorder's queue and bag: bounds, counts, splitting, other readers, kill -9."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NO_MINIMUM = RecorderConfig(min_free_gb=0.0)
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
-    """`lewm record --out` below a file, or on a disk that is read-only."""
+    """`lewm record --out` below a file is refused with the reason."""
     (tmp_path / 'file').write_bytes(b'')
     with pytest.raises(BagError, match=r'file/bag: cannot be created \(Not a directory\)$'):
         Session(tmp_path / 'file' / 'bag', NO_MINIMUM, {})
@@ -80,7 +80,7 @@ def write(bag: BagFolder, count: int, first: int = 0) -> None:
 
 
 def test_a_bag_reads_back_in_rosbags_and_in_mcap(tmp_path):
-    """Bytes, receive stamps, types, hashes, QoS and metadata; every chunk has a CRC."""
+    """Data, receive stamps, types, hashes, QoS and metadata survive; every chunk has a CRC."""
     bag = BagFolder(tmp_path / 'bag', {'lewm_command': 'lewm record'})
     write(bag, 60)
     bag.close()
@@ -118,7 +118,7 @@ def test_a_bag_reads_back_in_rosbags_and_in_mcap(tmp_path):
 
 
 def test_files_roll_over_by_time_and_by_size_and_by_a_jump_back(tmp_path):
-    """Each closed file is whole and in metadata.yaml at once; all together are one bag."""
+    """Each closed file is complete and listed in metadata.yaml at once; all files form one bag."""
     bag = BagFolder(tmp_path / 'long', split_seconds=0.999)
     write(bag, 75)
     early = yaml.safe_load((bag.path / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
@@ -147,7 +147,7 @@ def test_files_roll_over_by_time_and_by_size_and_by_a_jump_back(tmp_path):
 
 
 def test_an_empty_recording_is_a_whole_bag(tmp_path):
-    """A robot that was silent is not a broken file."""
+    """A recording without messages is a valid bag."""
     bag = BagFolder(tmp_path / 'bag')
     bag.close()
     bag.close()
@@ -167,7 +167,7 @@ def test_an_existing_folder_and_an_unknown_type_are_refused(tmp_path):
 
 
 class SlowBag(BagFolder):
-    """A bag on a disk that stands still until it is let go."""
+    """A bag on a disk that blocks until it is released."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -181,14 +181,14 @@ class SlowBag(BagFolder):
 
 @pytest.mark.parametrize('bound', ['bytes', 'messages'])
 def test_a_full_queue_drops_the_newest_and_counts_by_topic(tmp_path, monkeypatch, bound):
-    """Bounded by bytes and by count; everything that was queued is written."""
+    """The queue is bounded by bytes and by count; everything that was queued is written."""
     bag = SlowBag(tmp_path / 'bag')
     if bound == 'messages':
         monkeypatch.setattr('lewm_ros.bags.recorder.QUEUE_MESSAGES', 10)
     recorder = BagRecorder(bag, replace(NO_MINIMUM, queue_mb=1.0))
     assert recorder.put(EPISODE, START, number(1))
     assert bag.busy.wait(10)
-    # The one being written holds its bytes until it is.
+    # The message being written counts towards the bytes until it is written.
     size = 1_000 if bound == 'messages' else 100_000
     room = 10 if bound == 'messages' else (1_000_000 - len(number(1))) // size
     taken = [recorder.put(IMAGE, START + i, bytes(size)) for i in range(room + 5)]
@@ -204,7 +204,7 @@ def test_a_full_queue_drops_the_newest_and_counts_by_topic(tmp_path, monkeypatch
 
 
 def test_what_is_queued_is_on_the_disk_within_the_flush_period(tmp_path):
-    """Read by mcap while the recorder is still writing, also when nothing more comes."""
+    """The mcap package reads it while the recorder runs, even if no further message comes."""
     bag = BagFolder(tmp_path / 'bag')
     recorder = BagRecorder(bag, replace(NO_MINIMUM, flush_seconds=0.2))
     for index in range(10):
@@ -216,7 +216,7 @@ def test_what_is_queued_is_on_the_disk_within_the_flush_period(tmp_path):
 
 
 def test_too_little_free_disk_is_refused_and_ends_a_recording(tmp_path, monkeypatch):
-    """Before the disk is full, with both figures; the bag is whole all the same."""
+    """Recording stops before the disk is full, with both figures; the bag is still complete."""
     with pytest.raises(BagError, match=r': not recording: only .* min_free_gb is 100000$'):
         Session(tmp_path / 'a' / 'b', RecorderConfig(min_free_gb=1e5), {})
     assert not (tmp_path / 'a').exists()
@@ -238,7 +238,7 @@ def test_too_little_free_disk_is_refused_and_ends_a_recording(tmp_path, monkeypa
 
 
 def test_a_disk_that_fails_ends_the_recording_with_the_reason(tmp_path):
-    """An exception on the thread is kept, not swallowed."""
+    """An exception in the writer thread is kept in ``error``, not swallowed."""
     bag = BagFolder(tmp_path / 'bag')
     recorder = BagRecorder(bag, NO_MINIMUM)
     recorder.put(Channel('/odd', 'my_msgs/msg/Odd'), START, b'')
@@ -247,7 +247,7 @@ def test_a_disk_that_fails_ends_the_recording_with_the_reason(tmp_path):
 
 
 def test_a_session_sums_up_what_became_of_every_topic(tmp_path):
-    """As text for the user and as JSON in the metadata: nothing lost goes unsaid."""
+    """Text and JSON metadata count the messages, losses and gaps of every topic."""
     session = Session(tmp_path / 'bag', NO_MINIMUM, {'lewm_command': 'x'})
     camera = session.add(IMAGE, regular=True, stamped=True)
     episode = session.add(EPISODE, regular=False, stamped=False)
@@ -298,22 +298,22 @@ for index in range(10_000):
 
 
 def readable(path: Path) -> list[Message]:
-    """Messages that the mcap package reads from a file without an index, one after the other."""
+    """Messages that the mcap package reads sequentially from a file without an index."""
     found = []
     with path.open('rb') as stream:
         try:
             for record in StreamReader(stream, validate_crcs=True).records:
                 if isinstance(record, Message):
                     found.append(record)
-        except Exception:  # where it was cut
+        except Exception:  # where the file is cut
             pass
     return found
 
 
 def test_kill_9_at_30_hz_640x480_costs_no_more_than_the_last_seconds(tmp_path):
-    """All but the tail by mcap as it is, and by rosbags after a repair; a second changes nothing.
+    """mcap reads all but the last seconds as is, rosbags after a repair; repair is idempotent.
 
-    Split into files of 2 s: those that were closed are in metadata.yaml without a repair.
+    The bag is split every 2 s; files that were closed are in metadata.yaml without a repair.
     """
     folder = tmp_path / 'bag'
     command = [sys.executable, '-c', KILLED, str(folder), '2.0']
@@ -343,7 +343,7 @@ def test_kill_9_at_30_hz_640x480_costs_no_more_than_the_last_seconds(tmp_path):
 
 
 def test_repair_leaves_out_a_damaged_chunk_and_keeps_the_rest(tmp_path):
-    """A flipped byte costs its chunk; quality of service, types and order stay."""
+    """A flipped byte loses only its chunk; the QoS of the topics is kept."""
     bag = BagFolder(tmp_path / 'bag')
     for second in range(3):
         write(bag, 30, first=30 * second)
@@ -365,7 +365,7 @@ def test_repair_leaves_out_a_damaged_chunk_and_keeps_the_rest(tmp_path):
 
 
 def test_repair_goes_on_behind_a_hole(tmp_path):
-    """Overwritten heads of chunks, as a bad sector leaves them, cost their chunk only."""
+    """An overwritten chunk header, as left by a bad sector, loses only its chunk."""
     bag = BagFolder(tmp_path / 'bag')
     ends = []
     for second in range(4):
@@ -384,7 +384,7 @@ def test_repair_goes_on_behind_a_hole(tmp_path):
 
 @pytest.mark.parametrize('old', [b'cut: {', b'a: 1'])
 def test_repair_keeps_metadata_that_it_cannot_read(tmp_path, old):
-    """Beside the new ones; custom data that can be read are taken over."""
+    """The unreadable file is kept next to the new one; readable custom data are carried over."""
     bag = BagFolder(tmp_path / 'bag', {'lewm_command': 'lewm record'})
     write(bag, 30)
     bag.close()
@@ -396,17 +396,17 @@ def test_repair_keeps_metadata_that_it_cannot_read(tmp_path, old):
     repair(bag.path)
     assert damaged.read_bytes() == old
     with AnyReader([bag.path]) as reader:
-        assert reader.message_count == 31  # and an episode
+        assert reader.message_count == 31  # 30 frames and an episode
 
 
 def test_repair_of_something_else_is_refused(tmp_path):
-    """A folder without MCAP files."""
+    """A folder without MCAP files is refused."""
     with pytest.raises(BagError, match='no .mcap file in it'):
         repair(tmp_path)
 
 
 def test_topics_are_those_of_the_contract_and_of_the_nodes(reacher_contract):
-    """Camera and command are required; no name twice."""
+    """Only camera and command are required; every topic type has a RIHS01 hash."""
     topics = {t.name: t for t in topics_of(reacher_contract)}
     assert {n for n, t in topics.items() if t.required} == {'camera/image', 'action'}
     assert {'joint_states', 'latent', 'surprise', 'anomaly', 'model', 'episode'} <= set(topics)

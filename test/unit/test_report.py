@@ -29,7 +29,7 @@ from lewm_ros.time import NS_PER_S
     [(19, 20, 0.764, 0.991), (0, 20, 0.0, 0.161), (20, 20, 0.839, 1.0), (0, 0, 0.0, 1.0)],
 )
 def test_wilson_intervals_are_the_textbook_ones(successes, trials, low, high):
-    """Values of the closed formula, stable at the ends."""
+    """The values match the closed formula, also at 0 and 100 %."""
     assert wilson(successes, trials) == pytest.approx((low, high), abs=1e-3)
 
 
@@ -60,7 +60,7 @@ def record() -> TrialRecord:
 
 
 def test_the_summary_counts_what_was_measured(tmp_path):
-    """Every figure by its definition, in a file that another program can read."""
+    """Every metric follows its definition; summary.json holds the same values."""
     summary = write_report(tmp_path / 'out', record())
     assert json.loads((tmp_path / 'out' / 'summary.json').read_text()) == json.loads(
         json.dumps(summary)
@@ -84,19 +84,19 @@ def test_images_and_film_are_there(tmp_path):
     write_report(tmp_path, record())
     with Image.open(tmp_path / 'film.gif') as film:
         assert film.n_frames == 2 and film.size == (64, 32)
-        assert film.info['duration'] == 100  # as the camera's stamps
+        assert film.info['duration'] == 100  # as between the camera's stamps
         first = np.asarray(film.convert('L')).copy()
         film.seek(1)
         second = np.asarray(film.convert('L'))
     assert first[:, :32].std() > 20  # the time to the goal is written on it
-    assert second[:, :32].std() == 0  # and is not where it is unknown
+    assert second[:, :32].std() == 0  # but not while it is unknown
     with Image.open(tmp_path / 'summary.png') as figure:
         assert min(figure.size) > 500
         assert np.asarray(figure.convert('L')).std() > 5
 
 
 def test_an_empty_trial_has_no_figures_instead_of_wrong_ones(tmp_path):
-    """Nothing measured is None, not zero."""
+    """A metric that was not measured is None, not zero."""
     record = TrialRecord('push', 'm')
     record.plan_figures = {'plan_ms_p50': np.nan, 'plan_ms_p95': np.nan}  # as a node without plans
     summary = write_report(tmp_path, record)
@@ -108,7 +108,7 @@ def test_an_empty_trial_has_no_figures_instead_of_wrong_ones(tmp_path):
 
 
 def test_a_report_that_cannot_be_written_is_refused_before_the_trial(tmp_path):
-    """Six minutes of trial are not for nothing."""
+    """prepare_report() fails before the trial, not after its six minutes."""
     (tmp_path / 'file').write_text('')
     with pytest.raises(ConfigError, match='file/demo'):
         prepare_report(tmp_path / 'file' / 'demo')

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The roadmap: times that recordings show, ways that they connect, and plans that follow them."""
+"""The roadmap: travel times from recordings, paths through them, and plans that follow them."""
 
 from __future__ import annotations
 
@@ -66,22 +66,22 @@ def spot(x: float, y: float) -> np.ndarray:
 
 
 def make(*ways: list[tuple[float, float]], cap: int = 1000, times: int = 3) -> Roadmap:
-    """Build a roadmap of ways, each driven several times."""
+    """Build a roadmap of routes, each driven several times."""
     return build([drive(way, seed) for way in ways for seed in range(times)], BLOCK, 5, cap)[0]
 
 
-#: Round a wall that stands between (0, 0) and (1, 0).
+#: A route around a wall between (0, 0) and (1, 0).
 ROUND = [(0.0, 0.0), (0.0, 0.6), (1.0, 0.6), (1.0, 0.0)]
 
 
 @pytest.fixture(scope='module')
 def detour() -> Roadmap:
-    """Return the map of a robot that went round a wall, there and back."""
+    """Return the roadmap of a robot that drove around a wall, there and back."""
     return make(ROUND, ROUND[::-1])
 
 
 def test_times_are_those_of_the_recordings(detour: Roadmap) -> None:
-    """Along the way the time is the way's length by its speed, though the goal is near."""
+    """The time is the route's length divided by the speed, even where the goal is close by."""
     field = detour.field(spot(1, 0))
     assert field.value(spot(1, 0)) == pytest.approx(0, abs=0.02)
     assert field.value(spot(1, 0.3)) == pytest.approx(0.3, rel=0.2)
@@ -91,7 +91,7 @@ def test_times_are_those_of_the_recordings(detour: Roadmap) -> None:
 
 
 def test_edges_have_a_direction() -> None:
-    """What was never recorded backwards is not driven backwards."""
+    """A route recorded in one direction does not connect its ends in the other."""
     one_way = make([(0, 0), (1, 0)])
     there, back = one_way.field(spot(1, 0)), one_way.field(spot(0, 0))
     assert there.locate(spot(0, 0))[1]
@@ -100,7 +100,7 @@ def test_edges_have_a_direction() -> None:
 
 
 def test_recordings_join_where_they_meet() -> None:
-    """Two episodes that cross give a way that neither of them went."""
+    """Two episodes that cross give a route that neither of them took."""
     crossing = make([(0, 0), (1, 0)], [(0.5, -0.5), (0.5, 0.5)])
     field = crossing.field(spot(0.5, 0.5))
     assert field.locate(spot(0, 0))[1]
@@ -108,7 +108,7 @@ def test_recordings_join_where_they_meet() -> None:
 
 
 def test_the_path_follows_the_recordings(detour: Roadmap) -> None:
-    """Its times fall to the goal, and it goes round the wall."""
+    """Times decrease along the path to the goal, and the path goes around the wall."""
     path = detour.field(spot(1, 0)).path(spot(0, 0))
     times = [seconds for _, seconds in path]
     assert times == sorted(times, reverse=True)
@@ -119,21 +119,21 @@ def test_the_path_follows_the_recordings(detour: Roadmap) -> None:
 
 
 def test_what_was_never_seen_is_beyond_the_limit(detour: Roadmap) -> None:
-    """A latent beside the way is, held-out ones are not."""
+    """A latent off the route exceeds the gap limit; held-out latents on the route do not."""
     _, unseen = drive(ROUND, seed=99)
     assert (detour.gaps(unseen) <= detour.gap_limit).all()
     assert detour.gaps(spot(0.5, 0.2)[None])[0] > detour.gap_limit
 
 
 def test_a_wide_gap_costs_more_than_a_way_round(detour: Roadmap) -> None:
-    """Small gaps cost a fast robot's time; eight times one as wide as a node, over 16 times."""
+    """A small gap costs its travel time; a gap of 8 node radii costs over 16 times that of one."""
     narrow, wide = detour.price(detour.radius / 10), detour.price(8 * detour.radius)
     assert narrow == pytest.approx(detour.radius / 10 / detour.speed, rel=0.01)
     assert wide > 16 * detour.price(detour.radius)
 
 
 def test_a_cap_makes_nodes_wider() -> None:
-    """All is covered by fewer and larger nodes."""
+    """With a cap, fewer and larger nodes still cover all latents."""
     fine, coarse = make(ROUND), make(ROUND, cap=10)
     assert len(fine.nodes) > 20 > 10 >= len(coarse.nodes)
     assert coarse.radius > fine.radius
@@ -143,7 +143,7 @@ def test_a_cap_makes_nodes_wider() -> None:
 
 
 def test_added_recordings_connect_what_was_apart() -> None:
-    """The nodes that were there keep their numbers; the new way is used."""
+    """Existing nodes keep their indices, and the new route is used; too many nodes are refused."""
     before = make([(0, 0), (0.4, 0)], [(0.6, 0), (1, 0)])
     assert not before.field(spot(1, 0)).locate(spot(0, 0))[1]
     bridge = [drive([(0.3, 0), (0.7, 0)], seed) for seed in range(2)]
@@ -159,16 +159,16 @@ def test_added_recordings_connect_what_was_apart() -> None:
 
 
 def test_held_out_figures_tell_a_map_that_is_too_small() -> None:
-    """Episodes of ways that no other covers; pairs that the recordings connect one way only."""
+    """Routes that no other episode covers count as 0; one-way routes connect half of the pairs."""
     rng = np.random.default_rng(0)
     same = [drive(ROUND, seed) for seed in range(20)]
     islands = [drive([(10 * i, 0), (10 * i + 1, rng.uniform())]) for i in range(20)]
     good, bad = (build(episodes, BLOCK, 5, 1000)[1] for episodes in (same, islands))
     assert good['covered'] >= 0.99
-    assert 0.3 < good['connected'] < 0.7  # half of all pairs, for the way has a direction
+    assert 0.3 < good['connected'] < 0.7  # about half of the pairs: the route has a direction
     assert bad['covered'] == 0
     lost = build(islands, BLOCK, 5, 1000)[0]
-    assert lost.gap_limit <= 4 * lost.radius  # holes in a map do not make every image known
+    assert lost.gap_limit <= 4 * lost.radius  # a sparse map does not accept every image
     assert lost.gaps(spot(5, 5)[None])[0] > lost.gap_limit
     assert build(same + [drive(ROUND[::-1], s) for s in range(20)], BLOCK, 5, 999)[1][
         'connected'
@@ -176,7 +176,7 @@ def test_held_out_figures_tell_a_map_that_is_too_small() -> None:
 
 
 def test_the_cost_is_the_cheapest_gap_and_the_time_from_there(detour: Roadmap) -> None:
-    """The fast formula agrees with the plain one, in numpy and in torch, to rounding."""
+    """The fast formula equals the plain one to rounding, in NumPy and in PyTorch."""
     torch = pytest.importorskip('torch')
     goal = spot(1, 0.1)
     field = detour.field(goal)
@@ -195,7 +195,7 @@ def test_the_cost_is_the_cheapest_gap_and_the_time_from_there(detour: Roadmap) -
 
 
 def test_points_farther_from_the_goal_than_a_plan_leads_are_left_out(detour: Roadmap) -> None:
-    """Times up to the bound stay the same with a part of the map, longer ones get longer."""
+    """With part of the map, times up to the bound are unchanged; longer ones stay above it."""
     field = detour.field(spot(1, 0.1))
     rng = np.random.default_rng(0)
     latents = rng.choice(detour.nodes, 200) + rng.normal(0, 0.02, (200, 4)).astype(np.float32)
@@ -212,7 +212,7 @@ def test_points_farther_from_the_goal_than_a_plan_leads_are_left_out(detour: Roa
 
 
 def test_recordings_that_make_no_map_are_refused() -> None:
-    """One episode, and a robot that stands still."""
+    """A single episode and a robot at rest are refused."""
     with pytest.raises(ModelError, match='at least 2'):
         build([drive(ROUND)], BLOCK, 5, 100)
     still = drive(ROUND)[0], np.zeros((44, 4), np.float32)
@@ -244,7 +244,7 @@ def engine(tmp_path: Path, reacher_contract: Contract) -> Kinematic:
 def reach(
     engine: Kinematic, roadmap: Roadmap | None, goal: np.ndarray, blocks: int = 16
 ) -> tuple[np.ndarray, list]:
-    """Drive from rest, one block late; the places (n, 4) and the plans."""
+    """Drive from rest, one block late; return the places (n, 4) and the plans."""
     spec = engine.bundle.spec
     planner = RecedingHorizonPlanner(spec, spec.contract, engine, CONFIG, roadmap)
     place, committed, stamp, places, plans = REST, idle(), NS_PER_S, [REST], []
@@ -258,7 +258,7 @@ def reach(
 
 
 def test_plans_follow_the_recordings_round_a_wall(engine: Kinematic, detour: Roadmap) -> None:
-    """The squared distance leads straight through it; the roadmap round it, and to the goal."""
+    """The squared distance leads straight through the wall, the roadmap around it."""
     goal = spot(1, 0)
     straight, _ = reach(engine, None, goal)
     assert np.abs(straight[-1] - goal).max() < 0.1
@@ -277,7 +277,7 @@ def test_plans_follow_the_recordings_round_a_wall(engine: Kinematic, detour: Roa
 def test_plans_need_only_the_map_up_to_here(
     engine: Kinematic, detour: Roadmap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same plans as by the whole map, from a part that gets smaller on the way."""
+    """A part of the roadmap, shrinking on the way, gives the same plans as the whole."""
     sizes, costs = [], engine.costs
 
     def counted(*args: Any) -> np.ndarray:
@@ -294,7 +294,7 @@ def test_plans_need_only_the_map_up_to_here(
 
 
 def test_a_goal_like_nothing_recorded_is_named(engine: Kinematic, detour: Roadmap) -> None:
-    """The first plan says so, with the gap; it goes to where the recordings come nearest."""
+    """The first plan reports the goal as unreachable, with the gap and its limit."""
     goal = spot(0.5, 0.2)
     _, plans = reach(engine, detour, goal, blocks=1)
     outlook = plans[0].outlook
@@ -305,7 +305,7 @@ def test_a_goal_like_nothing_recorded_is_named(engine: Kinematic, detour: Roadma
 
 
 def test_a_goal_that_recordings_do_not_connect_is_named(engine: Kinematic) -> None:
-    """Both ends are recorded, no way between them is."""
+    """Both ends are recorded, but no route between them."""
     apart = make([(-0.2, 0), (0.2, 0)], [(2, 0), (3, 0)])
     _, plans = reach(engine, apart, spot(2.5, 0), blocks=1)
     assert plans[0].outlook.reachable is False
@@ -313,7 +313,7 @@ def test_a_goal_that_recordings_do_not_connect_is_named(engine: Kinematic) -> No
 
 
 def test_a_frame_off_the_map_says_nothing_of_the_goal(engine: Kinematic, detour: Roadmap) -> None:
-    """Whether the goal can be reached is unknown, and the reason names the frame."""
+    """Reachability is unknown, the reason names the frame, and the plan ignores the roadmap."""
     spec = engine.bundle.spec
     planner = RecedingHorizonPlanner(spec, spec.contract, engine, CONFIG, detour)
     plan = planner.plan(at(spot(0.5, -3)), idle(), spot(1, 0))
@@ -328,7 +328,7 @@ def test_a_frame_off_the_map_says_nothing_of_the_goal(engine: Kinematic, detour:
 def test_a_frame_just_beyond_the_limit_does_not_change_the_cost(
     engine: Kinematic, detour: Roadmap
 ) -> None:
-    """On the map until 2 limits away, off it until within the limit again."""
+    """Hysteresis: a frame is off the map beyond 2 limits, and on it again within 1."""
     spec, limit = engine.bundle.spec, detour.gap_limit
     planner = RecedingHorizonPlanner(spec, spec.contract, engine, CONFIG, detour)
     seen = []
@@ -342,7 +342,7 @@ def test_a_frame_just_beyond_the_limit_does_not_change_the_cost(
 def test_the_agent_keeps_the_outlook_of_the_goal_that_it_pursues(
     engine: Kinematic, detour: Roadmap
 ) -> None:
-    """Not of the last goal, of a past episode or of none; the first forecast stays."""
+    """An outlook belongs to its goal: it is dropped on timeout and when the goal changes."""
     spec = engine.bundle.spec
     planner = RecedingHorizonPlanner(spec, spec.contract, engine, CONFIG, detour)
     goal = Goal(GoalConfig(goal_timeout_factor=3.0), spec.camera_period)
@@ -387,12 +387,12 @@ def forge(path: Path, **entry: str) -> Bundle:
 
 @pytest.fixture
 def bundle(tmp_path: Path, reacher_contract: Contract) -> Bundle:
-    """Return a bundle of latents of 4."""
+    """Return a bundle with latents of size 4."""
     return point_mass_bundle(tmp_path, reacher_contract)
 
 
 def test_a_bundle_keeps_its_roadmap_and_its_hash(bundle: Bundle, detour: Roadmap) -> None:
-    """What is read is what was written, twice alike; card and model stay."""
+    """It reads back equal and is written deterministically; card and model hash are unchanged."""
     assert read_roadmap(bundle) is None
     (bundle.path / CARD).write_text('of an arm')
     written = store(bundle, detour)
@@ -410,14 +410,14 @@ def test_a_bundle_keeps_its_roadmap_and_its_hash(bundle: Bundle, detour: Roadmap
 
 
 def test_the_roadmap_of_another_model_is_refused_by_name(bundle: Bundle, detour: Roadmap) -> None:
-    """A retrained model has other latents."""
+    """A retrained model has other latents, so an old roadmap is refused."""
     store(bundle, detour)
     with pytest.raises(ModelError, match=r'roadmap.npz is of model aaaaaaaaaaaa, .* `lewm roadmap'):
         read_roadmap(forge(bundle.path, model_hash='a' * 64))
 
 
 def test_a_changed_roadmap_is_refused(bundle: Bundle, detour: Roadmap) -> None:
-    """By its hash, as every file; a file without an entry is no part of a bundle."""
+    """A wrong hash and a missing file are refused; rewriting the manifest keeps the roadmap."""
     written = store(bundle, detour)
     whole = written.read(ROADMAP)
     (bundle.path / ROADMAP).write_bytes(whole[:-1] + b'?')
@@ -429,7 +429,7 @@ def test_a_changed_roadmap_is_refused(bundle: Bundle, detour: Roadmap) -> None:
     (bundle.path / ROADMAP).write_bytes(whole)
     rewritten = rewrite_manifest(bundle.path, replace(written.manifest, provenance={'a': 1}))
     assert read_roadmap(rewritten) is not None
-    stale = replace(written.manifest, roadmap=None)  # of a program that began before the map came
+    stale = replace(written.manifest, roadmap=None)  # as read before the roadmap was added
     assert read_roadmap(rewrite_manifest(bundle.path, stale)) is not None
 
 
@@ -449,7 +449,7 @@ def test_a_changed_roadmap_is_refused(bundle: Bundle, detour: Roadmap) -> None:
 def test_a_roadmap_that_cannot_be_is_refused(
     bundle: Bundle, detour: Roadmap, arrays: dict, reason: str
 ) -> None:
-    """Though its hash is right: types, sizes, numbers, and nothing that holds code."""
+    """Wrong dtypes, sizes and values, and pickled objects, are refused despite a valid hash."""
     good = {
         'nodes': np.zeros((3, 4), np.float16),
         'edges': np.array([[0, 1]], np.int32),
@@ -465,7 +465,7 @@ def test_a_roadmap_that_cannot_be_is_refused(
 
 
 def test_new_graphs_drop_the_map(tiny_bundle: Bundle, tmp_path: Path, capsys) -> None:
-    """They are another model; `lewm export` says what to do."""
+    """New graphs are another model; `lewm export` says to rebuild the roadmap."""
     path = tmp_path / 'tiny'
     shutil.copytree(tiny_bundle.path, path)
     nodes = np.zeros((1, tiny_bundle.manifest.latent_size), np.float32)
@@ -478,7 +478,7 @@ def test_new_graphs_drop_the_map(tiny_bundle: Bundle, tmp_path: Path, capsys) ->
 
 
 def test_bundles_without_a_map_say_nothing_of_one(bundle: Bundle) -> None:
-    """As those written before there were maps."""
+    """The manifest has no roadmap key, as in bundles from before roadmaps."""
     assert 'roadmap' not in json.loads((bundle.path / MANIFEST).read_text())
     assert Bundle.load(bundle.path).manifest.roadmap is None
 
@@ -486,7 +486,7 @@ def test_bundles_without_a_map_say_nothing_of_one(bundle: Bundle) -> None:
 def test_a_model_that_was_replaced_meanwhile_gets_no_map(
     bundle: Bundle, detour: Roadmap, reacher_contract: Contract
 ) -> None:
-    """Encoding takes minutes; a calibration written meanwhile stays."""
+    """Encoding takes minutes: a calibration written meanwhile is kept, a new model is an error."""
     calibration = Calibration(0.05, 50.0, 10.0, 200, 'planner', bundle.hash)
     rewrite_manifest(bundle.path, replace(bundle.manifest, calibration=(calibration,)))
     assert store(bundle, detour).manifest.calibration

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm roadmap` on simulated bags, and what `lewm evaluate` makes of it."""
+"""`lewm roadmap` on simulated bags, and its use by `lewm evaluate`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def bundle(tmp_path: Path) -> Path:
 def test_a_map_is_built_and_grows(
     bundle: Path, bags: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is in the bundle with what it came from; the model and the card stay; bags are added."""
+    """The bundle records the roadmap's sources; model and card are unchanged; --add extends it."""
     model, card = Bundle.load(bundle).hash, (bundle / CARD).read_text()
     assert cli.main(['roadmap', str(bundle), '--data', str(bags[0]), '--json']) == 0
     figures = json.loads(capsys.readouterr().out)
@@ -60,14 +60,14 @@ def test_a_map_is_built_and_grows(
     assert second is not None and grown.manifest.roadmap is not None
     assert len(second.nodes) > len(first.nodes)
     assert grown.manifest.roadmap.frames == 8 * 80
-    assert grown.manifest.roadmap.covered < 1  # of the bag that was added, before it was
+    assert grown.manifest.roadmap.covered < 1  # of the added bag, before it was added
     assert len(grown.manifest.roadmap.data) == 2
     assert cli.main(['roadmap', str(bundle), '--data', str(bags[1]), '--add']) == 2
     assert 'the roadmap already contains some of these' in capsys.readouterr().err
 
 
 def test_a_cap_holds(bundle: Path, bags: tuple[Path, Path], capsys) -> None:
-    """Fewer nodes of a larger radius; too few recordings are named."""
+    """--nodes caps the number of nodes; too few recordings are reported."""
     assert cli.main(['roadmap', str(bundle), '--data', str(bags[0]), '--nodes', '20']) == 0
     said = capsys.readouterr().out
     found = read_roadmap(Bundle.load(bundle))
@@ -86,7 +86,7 @@ def test_a_cap_holds(bundle: Path, bags: tuple[Path, Path], capsys) -> None:
     ],
 )
 def test_what_cannot_be_is_refused(bundle, bags, capsys, arguments, said) -> None:
-    """One clear line, status 2, the bundle untouched."""
+    """The error says what is wrong, with status 2, and the bundle is unchanged."""
     before = (bundle / 'manifest.json').read_bytes()
     assert cli.main(['roadmap', str(bundle), '--data', str(bags[0]), *arguments]) == 2
     assert said in capsys.readouterr().err
@@ -95,7 +95,7 @@ def test_what_cannot_be_is_refused(bundle, bags, capsys, arguments, said) -> Non
 
 @pytest.mark.parametrize('name', ['reacher', 'push', 'two_room'])
 def test_shipped_bundles_have_maps_of_their_bags(name: str) -> None:
-    """Nearly all held-out frames are covered and connected."""
+    """Over 85 % of the held-out frames are covered, and of their pairs connected."""
     bundle = Bundle.load(find('bundle', name))
     entry, roadmap = bundle.manifest.roadmap, read_roadmap(bundle)
     assert entry is not None and roadmap is not None
@@ -104,7 +104,7 @@ def test_shipped_bundles_have_maps_of_their_bags(name: str) -> None:
 
 
 def test_evaluation_goes_by_the_map_and_without_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """Far goals with a forecast, and --no-roadmap without one."""
+    """Far goals are reached with a forecast; --no-roadmap gives no forecast."""
     given = ['evaluate', 'reacher', '--far', 'inf', '--json']
     results = []
     for arguments in (

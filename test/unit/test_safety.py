@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Limits that nothing non-finite passes, and the watchdogs."""
+"""Command limits, which reject non-finite values, and the watchdogs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ INSIDE = np.array([0.0, 0.0, 3.5])
 
 
 def test_command_within_limits_passes_unchanged():
-    """What is allowed is neither changed nor counted."""
+    """A command within the limits is neither changed nor counted."""
     limits = Limits(ACTION, PERIOD)
     command = np.array([-1.0, 0.5, 3.25])
     np.testing.assert_array_equal(limits.apply(command, INSIDE, PERIOD), command)
@@ -48,7 +48,7 @@ def test_command_beyond_limits_is_clipped_and_counted():
 
 
 def test_clipping_leaves_the_caller_s_array_alone():
-    """The command handed in is not written to."""
+    """The caller's array is not modified."""
     command = np.array([5.0, -5.0, 0.0])
     Limits(STEPPED, PERIOD).apply(command, INSIDE, PERIOD)
     np.testing.assert_array_equal(command, [5.0, -5.0, 0.0])
@@ -78,7 +78,7 @@ def test_command_of_another_size_is_rejected(command):
 
 
 def test_step_is_limited_from_the_last_command():
-    """max_step bounds the change per tick, each dimension for itself, both ways."""
+    """max_step bounds the change per tick, per dimension, in both directions."""
     limits = Limits(STEPPED, PERIOD)
     up = limits.apply(np.array([1.0, 0.5, 4.0]), INSIDE, PERIOD)
     np.testing.assert_allclose(up, [0.1, 0.05, 4.0])
@@ -88,20 +88,20 @@ def test_step_is_limited_from_the_last_command():
 
 
 def test_first_command_has_no_step_to_limit():
-    """Without a previous command only the value limits count."""
+    """Without a previous command only the value limits apply."""
     np.testing.assert_array_equal(
         Limits(STEPPED, PERIOD).apply(np.array([1.0, 0.5, 3.0]), None, PERIOD), [1.0, 0.5, 3.0]
     )
 
 
 def test_value_limits_win_over_the_step_limit():
-    """From outside the bounds the way back is at once, not step by step."""
+    """From outside the bounds the command returns at once, not step by step."""
     limited = Limits(STEPPED, PERIOD).apply(INSIDE, np.array([9.0, -9.0, 0.0]), PERIOD)
     np.testing.assert_array_equal(limited, [1.0, -0.2, 3.0])
 
 
 def test_the_rate_counts_over_the_time_that_passed():
-    """Two ticks close together share what one tick may change, and a late one gains nothing."""
+    """The allowed change scales with the elapsed time, up to that of one period."""
     limits = Limits(RATED, PERIOD)
     far = np.array([1.0, 0.5, 4.0])
     for elapsed, step in ((PERIOD, 0.1), (PERIOD / 10, 0.01), (0.0, 0.0), (50 * PERIOD, 0.1)):
@@ -110,7 +110,7 @@ def test_the_rate_counts_over_the_time_that_passed():
 
 
 def test_the_smaller_of_step_and_rate_limits_counts():
-    """Dimension by dimension."""
+    """The smaller limit applies per dimension."""
     action = replace(ACTION, max_step=(0.05, 0.05, 0.5), max_rate=(1.0, 0.1, 1.0))
     sent = Limits(action, PERIOD).apply(np.array([1.0, 0.5, 4.0]), INSIDE, PERIOD)
     np.testing.assert_allclose(sent - INSIDE, [0.05, 0.01, 0.1])
@@ -120,7 +120,7 @@ def test_the_smaller_of_step_and_rate_limits_counts():
     'action', [ACTION, STEPPED, RATED, replace(STEPPED, max_rate=(0.5, 1.0, 1.0))]
 )
 def test_a_projected_plan_passes_unchanged(action):
-    """One definition: what the limits make of a plan is what they make of it tick by tick."""
+    """project() changes a plan as apply() does tick by tick."""
     plans = np.random.default_rng(0).normal(size=(6, 20, 3)) * 2 + INSIDE
     limits = Limits(action, PERIOD)
     projected = limits.project(plans, INSIDE)
@@ -137,14 +137,14 @@ def test_a_projected_plan_passes_unchanged(action):
 
 
 def test_a_plan_between_ticks_keeps_its_distance_from_all_commands_before():
-    """A tick that two commands share lies within a step of both."""
+    """A tick that overlaps two previous commands stays within a step of both."""
     before = np.array([[0.0, 0.0, 3.5], [0.1, 0.0, 3.5]])
     projected = Limits(STEPPED, PERIOD).project(np.array([[1.0, 0.0, 3.5]] * 2), before)
     np.testing.assert_allclose(projected[:, 0], [0.1, 0.2])
 
 
 def test_what_was_clipped_is_counted_by_dimension():
-    """A command counts once, each of its dimensions that was changed for itself."""
+    """A command counts once; each of its clipped dimensions counts separately."""
     limits = Limits(ACTION, PERIOD)
     limits.apply(np.array([5.0, 0.0, 9.0]), None, PERIOD)
     limits.apply(np.array([5.0, 0.0, 3.5]), None, PERIOD)
@@ -155,7 +155,7 @@ def test_what_was_clipped_is_counted_by_dimension():
 @pytest.mark.parametrize('key', ['low', 'high', 'max_step', 'max_rate'])
 @pytest.mark.parametrize('bad', [np.nan, np.inf])
 def test_a_limit_that_is_not_finite_is_an_error(key, bad):
-    """It would switch the clamp off without a word; also where the contract was got round."""
+    """It would silently disable clipping; it is refused even past the contract's check."""
     action = replace(ACTION)
     object.__setattr__(action, key, (1.0, bad, 1.0))
     with pytest.raises(ConfigError, match=f'action.{key} is '):
@@ -198,7 +198,7 @@ def test_the_camera_is_stale_until_its_first_frame():
 
 
 def test_the_camera_is_stale_by_its_last_frame():
-    """Fresh up to the timeout, stale beyond it, fresh again when fed."""
+    """The camera is fresh up to the timeout, stale beyond it, and fresh again when fed."""
     camera = CameraWatchdog(timeout=0.5)
     camera.feed(100.0)
     assert camera.age(100.25) == pytest.approx(0.25)
@@ -209,31 +209,31 @@ def test_the_camera_is_stale_by_its_last_frame():
 
 
 def readings(watchdog, *pairs):
-    """What a clock watchdog says of readings (clock [s], steady [s])."""
+    """Results of a clock watchdog for readings (clock [s], steady [s])."""
     return [watchdog.wrong(round(clock * SECOND), steady) for clock, steady in pairs]
 
 
 def test_an_even_clock_is_right():
-    """Also one that is slow, or fast within the timeout."""
+    """A slow clock, and one that is ahead by less than the timeout, are accepted too."""
     watchdog = ClockWatchdog(0.5, PERIOD)
     said = readings(watchdog, (1e9, 0), (1e9 + 0.1, 0.1), (1e9 + 0.11, 0.2), (1e9 + 0.6, 0.3))
     assert said + readings(watchdog, (1e9 + 1.1, 0.8)) == [None] * 5
 
 
 def test_a_controller_that_stood_still_trusts_nothing_for_the_timeout():
-    """What it hears next has waited in queues: how long, nobody knows."""
+    """After a stall, queued messages have an unknown age."""
     said = readings(ClockWatchdog(0.5, PERIOD), (100, 0), (102, 2), (102.4, 2.4), (102.6, 2.6))
     assert said == [None, *['no control tick for 2 s'] * 2, None]
 
 
 def test_a_period_as_long_as_the_timeout_is_no_standstill():
-    """A tick may be late by the timeout."""
+    """A tick may be late by up to the timeout."""
     said = readings(ClockWatchdog(0.5, 1.0), (100, 0), (101, 1), (102.4, 2.4), (104, 4))
     assert said == [None, None, None, 'no control tick for 1.6 s']
 
 
 def test_a_clock_set_back_is_wrong_for_the_timeout():
-    """By a millisecond or a minute; old plans may come for a while."""
+    """A jump back of any size trips the watchdog for the timeout: old plans may still arrive."""
     for back in (0.001, 60.0):
         watchdog = ClockWatchdog(0.5, PERIOD)
         first, *said, last = readings(
@@ -244,13 +244,13 @@ def test_a_clock_set_back_is_wrong_for_the_timeout():
 
 
 def test_a_clock_that_leaps_ahead_is_wrong():
-    """By more than the timeout beyond the time that really passed."""
+    """The jump must exceed the elapsed steady time by more than the timeout."""
     said = readings(ClockWatchdog(0.5, PERIOD), (100, 0), (100.7, 0.05), (100.8, 0.5), (101, 0.6))
     assert said == [None, *['the clock went ahead by 0.7 s'] * 2, None]
 
 
 def test_a_clock_that_stands_still_is_wrong_until_it_moves():
-    """A paused simulation, and one that has not started."""
+    """The watchdog trips after the timeout, as in a simulation that has not started."""
     said = readings(ClockWatchdog(0.5, PERIOD), (0, 0), (0, 0.5), (0, 0.6), (0, 1.0), (0.01, 1.1))
     assert said[:2] == [None, None]
     assert said[2:4] == [f'the clock has stood still for {s:.2f} s' for s in (0.6, 1)]
@@ -283,14 +283,14 @@ OTHERWISE = 'the robot executes something other than what is sent'
 
 
 def test_what_is_executed_as_sent_is_right():
-    """Within 5 % of the range by default, and whatever comes while nothing was sent."""
+    """Deviations within 5 % of the range are accepted, and any report before the first command."""
     robot = Executor()
     assert robot.run(8, None, [1.0, 0.0, 3.0]) == [None] * 8
     assert robot.run(8, SENT, [0.09, -0.03, 3.54]) == [None] * 8
 
 
 def test_what_is_executed_otherwise_is_wrong_until_it_is_right_again():
-    """After the timeout; somebody who lets go gives the robot back after as long."""
+    """The watchdog trips after the timeout, and clears as long after reports match again."""
     robot = Executor()
     robot.run(8, SENT, SENT)
     assert robot.run(8, SENT, [0.0, 0.0, 3.6]) == [None] * 4 + [OTHERWISE] * 4
@@ -298,7 +298,7 @@ def test_what_is_executed_otherwise_is_wrong_until_it_is_right_again():
 
 
 def test_one_match_amid_others_does_not_end_a_doubt():
-    """A joystick passes through what is sent, too."""
+    """A joystick may briefly match the commands; that does not clear the watchdog."""
     robot = Executor()
     robot.run(8, SENT, [1.0, 0.0, 3.5])
     for _ in range(5):
@@ -306,21 +306,21 @@ def test_one_match_amid_others_does_not_end_a_doubt():
 
 
 def test_a_report_may_be_of_any_recent_command():
-    """Up to the timeout and the delay of the robot ago, and no older one."""
+    """A report may match any command no older than the timeout plus the robot's delay."""
     robot = Executor(delay=0.25)
     robot.run(1, [1.0, 0.0, 3.5], [1.0, 0.0, 3.5])
     said = robot.run(20, SENT, [1.0, 0.0, 3.5])
-    assert said.index(OTHERWISE) == 10  # ticks of 0.75 s in which it matches, and of 0.5 s
+    assert said.index(OTHERWISE) == 10  # it matches for 0.75 s, then trips after 0.5 s
 
 
 def test_a_robot_that_does_not_report_is_not_trusted():
-    """From the first command on."""
+    """Missing reports count from the first command on."""
     said = Executor().run(8, SENT, None)
     assert said == [None] * 5 + ['the robot does not report what it executes'] * 3
 
 
 def test_the_tolerance_is_the_contract_s():
-    """One per dimension in contract units."""
+    """The tolerance is per dimension, in contract units."""
     robot = Executor(tolerance=(0.5, 0.01, 0.01))
     assert robot.run(8, SENT, [0.4, 0.0, 3.5]) == [None] * 8
     assert robot.run(8, SENT, [0.0, 0.02, 3.5])[-1] == OTHERWISE

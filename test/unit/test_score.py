@@ -12,7 +12,7 @@ from lewm_ros.surprise.score import FLOOR, contributions, nominal_scale, score
 
 
 def test_contributions_by_hand() -> None:
-    """Squared difference over scale, shared out over the dimensions."""
+    """Squared difference over scale, divided by the number of dimensions."""
     parts = contributions(
         np.array([1.0, 2.0], dtype=np.float32), np.array([2.0, 0.0]), np.array([0.5, 8.0])
     )
@@ -21,7 +21,7 @@ def test_contributions_by_hand() -> None:
 
 
 def test_score_is_the_sum_of_the_contributions() -> None:
-    """Any leading axes are kept."""
+    """Leading axes are kept."""
     rng = np.random.default_rng(0)
     predicted, observed = rng.normal(size=(2, 3, 5, 8))
     scale = rng.uniform(0.1, 2, 8)
@@ -32,7 +32,7 @@ def test_score_is_the_sum_of_the_contributions() -> None:
 
 
 def test_nominal_score_is_one_on_average() -> None:
-    """With normal errors, and their own scale, frames score 1 in the mean."""
+    """Normally distributed errors with their own scale score 1 on average."""
     rng = np.random.default_rng(0)
     difference = rng.normal(size=(20_000, 16)) * rng.uniform(0.5, 1.5, 16)
     zeros = np.zeros_like(difference)
@@ -42,7 +42,7 @@ def test_nominal_score_is_one_on_average() -> None:
 
 
 def test_a_handful_of_outliers_does_not_move_the_scale() -> None:
-    """Twenty teleports among 1,000 nominal frames; the mean square would grow hundredfold."""
+    """Twenty teleports in 1,000 frames change it by under 10 %, the mean square a hundredfold."""
     rng = np.random.default_rng(0)
     difference = rng.normal(size=(1000, 8))
     spoilt = difference.copy()
@@ -54,7 +54,7 @@ def test_a_handful_of_outliers_does_not_move_the_scale() -> None:
 
 
 def test_a_dead_dimension_gets_the_floor() -> None:
-    """What never errs in nominal data must not decide the score by a rounding error."""
+    """A dimension that never errs in nominal data must not dominate by rounding errors."""
     difference = np.random.default_rng(0).normal(size=(500, 5))
     difference[:, 2] = 0.0
     scale = nominal_scale(difference, np.zeros_like(difference))
@@ -74,7 +74,7 @@ def test_perfect_prediction_is_no_surprise() -> None:
 
 
 def test_nan_is_not_hidden() -> None:
-    """A broken latent gives a broken score, which the detector treats as an anomaly."""
+    """A NaN latent gives a NaN score, which the detector treats as an anomaly."""
     assert np.isnan(score(np.array([np.nan, 0.0]), np.zeros(2), np.ones(2)))
 
 

@@ -26,7 +26,7 @@ PERIOD = NS_PER_S // 20
 
 
 class Seeing(PointMass):
-    """A point mass whose image holds its state."""
+    """A point mass whose images encode its state."""
 
     def encode(self, image: np.ndarray) -> np.ndarray:
         """Return the state that is written into the image."""
@@ -34,7 +34,7 @@ class Seeing(PointMass):
 
 
 def drive(jump: int | None = None, frames: int = 60) -> tuple[Episode, np.ndarray]:
-    """Return an episode of the point mass at rest, moved by hand at one frame; and its states."""
+    """Return an episode at rest, displaced from frame ``jump`` on, and its states."""
     states = np.zeros((frames, 4))
     if jump is not None:
         states[jump:, 0] = 0.5
@@ -55,7 +55,7 @@ def mass(tmp_path: Path, reacher_contract) -> Bundle:
 
 @pytest.mark.parametrize(('horizon', 'scale'), [(1, 0.25), (3, 0.5)])
 def test_a_jump_is_surprising_for_a_horizon(mass: Bundle, horizon: int, scale: float) -> None:
-    """The exact model errs by the jump from its frame on, for as long as it is not context."""
+    """The exact model is wrong by the jump from its first frame until the context contains it."""
     episode, _ = drive(jump=40)
     found = score_episode(mass, Seeing(mass), episode, horizon)
     first = (mass.manifest.history - 1 + horizon) * TICKS
@@ -69,20 +69,20 @@ def test_a_jump_is_surprising_for_a_horizon(mass: Bundle, horizon: int, scale: f
 
 
 def test_a_horizon_without_a_scale_has_ones(mass: Bundle) -> None:
-    """Not calibrated: the plain mean squared error."""
+    """Without a calibration the score is the plain mean squared error."""
     episode, _ = drive(jump=40)
     assert score_episode(mass, Seeing(mass), episode, 2).scores.max() == pytest.approx(0.25 / 4)
 
 
 def test_an_episode_that_is_too_short_has_no_score(mass: Bundle) -> None:
-    """Nothing, in the right shapes."""
+    """The result is empty, with the right shapes."""
     episode, _ = drive(frames=8)
     found = score_episode(mass, Seeing(mass), episode)
     assert found.scores.shape == (0,) and found.contributions.shape == (0, 4)
 
 
 def nominal(count: int, rng: np.random.Generator, outliers: int = 0) -> list[Forecast]:
-    """Return episodes of 30 s with normal errors; so many teleported frames in the first."""
+    """Return 30 s episodes with normal errors; the first has ``outliers`` teleported frames."""
     stamps = NS_PER_S + PERIOD * np.arange(600)
     forecasts = [
         Forecast(stamps, np.zeros((600, 8)), rng.normal(size=(600, 8))) for _ in range(count)
@@ -95,7 +95,7 @@ TEMPLATE = Calibration(0.5, 1.0, None, 1, 'test', 'a' * 64)
 
 
 def test_outliers_in_nominal_data_do_not_move_a_threshold() -> None:
-    """Five frames of a teleport among those of the scale."""
+    """Five teleported frames change scale and threshold by at most 2 %."""
     clean = calibrate(nominal(20, np.random.default_rng(0)), [0.1], 10.0, TEMPLATE, 1.0)
     spoilt = calibrate(nominal(20, np.random.default_rng(0), 5), [0.1], 10.0, TEMPLATE, 1.0)
     assert spoilt[1][0].threshold == pytest.approx(clean[1][0].threshold, rel=0.02)
@@ -103,7 +103,7 @@ def test_outliers_in_nominal_data_do_not_move_a_threshold() -> None:
 
 
 def test_false_alarms_of_score_and_drift_keep_to_alpha() -> None:
-    """New nominal episodes cross either threshold about as often as was promised."""
+    """New nominal episodes cross each threshold at about the rate alpha."""
     from lewm_ros.surprise.monitors import running_means
     from lewm_ros.surprise.score import score
 
@@ -116,13 +116,13 @@ def test_false_alarms_of_score_and_drift_keep_to_alpha() -> None:
         above.append(scores.max() > entry.threshold)
         means = running_means(forecast.stamps, scores)
         drifting.append(np.nanmax(means) > entry.drift)
-    # One calibration's own rate varies about 0.2 by 0.07 (beta distribution), the count by 0.02.
+    # One calibration's rate varies around 0.2 by 0.07 (beta distribution), the estimate by 0.02.
     assert 0.02 < np.mean(above) < 0.45
     assert 0.02 < np.mean(drifting) < 0.45
 
 
 def test_runs_too_short_for_a_running_mean_give_no_drift_threshold() -> None:
-    """Never a guess: the score's own threshold stands alone."""
+    """The drift threshold is None then; the threshold of the score is set."""
     short = [
         Forecast(f.stamps[:150], f.predicted[:150], f.observed[:150])
         for f in nominal(20, np.random.default_rng(0))
@@ -132,7 +132,7 @@ def test_runs_too_short_for_a_running_mean_give_no_drift_threshold() -> None:
 
 
 def test_too_few_windows_are_refused_with_the_number() -> None:
-    """Four episodes of 30 s are no ground for one per cent, of windows or of episodes."""
+    """The error names the available and the required windows, also for whole episodes."""
     four = nominal(4, np.random.default_rng(0))
     says = '9 nominal windows.*at least 99; 2.1 min were given, 20.7 min without interruption'
     with pytest.raises(CalibrationError, match=says):
@@ -150,7 +150,7 @@ def long_run(frames: int) -> Forecast:
 
 
 def test_one_recording_as_long_as_is_said_suffices() -> None:
-    """With the rates and windows of the command line; a second less does not."""
+    """A recording of the length that seconds_needed() gives suffices; one second less does not."""
     context = 1.0
     frames = round((seconds_needed(0.01, 10.0, context) - context) / PERIOD * NS_PER_S)
     _, entries, _ = calibrate([long_run(frames)], [0.05, 0.01], 10.0, TEMPLATE, context)
@@ -162,7 +162,7 @@ def test_one_recording_as_long_as_is_said_suffices() -> None:
 
 
 def test_scale_and_thresholds_of_one_recording_share_no_frame() -> None:
-    """Outliers in the context after the first fifth are in neither, later ones in thresholds."""
+    """Outliers in the context after the first fifth affect neither, later ones the thresholds."""
     plain, cut = calibrate([long_run(4000)], [0.1], 10.0, TEMPLATE, 1.0)[:2]
     for first, end, in_scale, in_threshold in ((0, 800, 1, 0), (800, 820, 0, 0), (820, 840, 0, 1)):
         run = long_run(4000)
@@ -192,7 +192,7 @@ def bag(tmp_path_factory) -> Path:
 
 
 def test_calibrate_from_the_command_line(bag: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
-    """Both ways to write several alphas; horizons side by side; what the manifest keeps."""
+    """Both ways to list alphas work; the manifest keeps calibrations of all horizons."""
     path = tmp_path / 'tiny'
     shutil.copytree(tiny_bundle.path, path)
     common = ('calibrate', path, '--data', bag, '--json')
@@ -213,11 +213,11 @@ def test_calibrate_from_the_command_line(bag: Path, tiny_bundle: Bundle, tmp_pat
     second = Bundle.load(path)
     assert second.calibration_for(0.25).window is None
     assert second.calibration_for(0.25).windows == 6
-    assert second.calibration_for(0.25, horizon=3) == entry  # stays
+    assert second.calibration_for(0.25, horizon=3) == entry  # is kept
 
 
 def test_one_long_recording_is_enough(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    """20 s without an interruption; whole episodes still need two, and too little is refused."""
+    """20 uninterrupted seconds suffice; whole episodes need two; too little data is refused."""
     bag, path = tmp_path / 'bag', tmp_path / 'tiny'
     shutil.copytree(tiny_bundle.path, path)
     options = ('--episodes', 1, '--seconds', 20, '--image-size', 32)
@@ -225,7 +225,7 @@ def test_one_long_recording_is_enough(tiny_bundle: Bundle, tmp_path: Path) -> No
     common = ('calibrate', path, '--data', bag)
     assert lewm(*common, '--alpha', 0.1, '--window', 1, '--horizon', 1, 3)[0] == 0
     bundle = Bundle.load(path)
-    # Of 20 s, 16 less the context before the first score and the one after the cut.
+    # 16 of the 20 s, less the context before the first score and the one after the cut.
     assert 12 <= bundle.calibration_for(0.1, horizon=3).windows <= 15
     before = (path / 'manifest.json').read_bytes()
     status, _, error = lewm(*common)
@@ -236,7 +236,7 @@ def test_one_long_recording_is_enough(tiny_bundle: Bundle, tmp_path: Path) -> No
 
 
 def test_help_says_how_much_to_record() -> None:
-    """19 and 99 windows of 10 s, a fifth of the whole beside them."""
+    """The minutes hold 19 and 99 windows of 10 s, plus a fifth of the recording for the scale."""
     status, out, _ = lewm('calibrate', '--help')
     assert status == 0
     assert 'at least 4 min for 0.05, 21 min for 0.01' in ' '.join(out.split())
@@ -255,6 +255,6 @@ def test_help_says_how_much_to_record() -> None:
 def test_bad_options_are_one_line(
     bag: Path, tiny_bundle: Bundle, option: str, value: str, says: str
 ) -> None:
-    """Refused before any bag is read."""
+    """The last line of the error names the option or its value; status 2."""
     status, _, error = lewm('calibrate', tiny_bundle.path, '--data', bag, option, value)
     assert status == 2 and says in error.splitlines()[-1]

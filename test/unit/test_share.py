@@ -24,7 +24,7 @@ SHOW = (
 
 @pytest.fixture
 def installed(tmp_path: Path):
-    """Return a function that asks a copy of the package, away from its source tree."""
+    """Return a function that calls share_dir() in a copy of the package outside the source tree."""
     site = tmp_path / 'site'
     shutil.copytree(
         ROOT / 'lewm_ros', site / 'lewm_ros', ignore=shutil.ignore_patterns('__pycache__')
@@ -51,18 +51,18 @@ def share_of(prefix: Path) -> Path:
 
 
 def test_in_a_source_tree_its_own_files_are_used():
-    """An editable install sees the files being edited."""
+    """An editable install uses the files being edited."""
     assert share_dir() == ROOT
 
 
 def test_installed_with_pip_the_prefix_is_used(installed, tmp_path):
-    """sys.prefix/share/lewm_ros, where pip puts data files."""
+    """Data files come from sys.prefix/share/lewm_ros, where pip puts them."""
     folder = share_of(tmp_path / 'venv')
     assert installed(tmp_path / 'venv').stdout.strip() == str(folder)
 
 
 def test_built_with_colcon_the_ament_index_comes_before_the_prefix(installed, tmp_path):
-    """A sourced workspace wins over what pip once left in the prefix."""
+    """A sourced workspace takes precedence over files that pip left in the prefix."""
     share_of(tmp_path / 'venv')
     folder = share_of(tmp_path / 'install')
     marker = tmp_path / 'install' / 'share' / 'ament_index' / 'resource_index' / 'packages'
@@ -73,14 +73,14 @@ def test_built_with_colcon_the_ament_index_comes_before_the_prefix(installed, tm
 
 
 def test_without_data_files_the_error_lists_where_it_looked(installed, tmp_path):
-    """Not a silent wrong folder."""
+    """The command fails and names the folders; no wrong folder is returned."""
     asked = installed(tmp_path / 'venv')
     assert asked.returncode != 0
     assert str(tmp_path / 'venv' / 'share' / 'lewm_ros') in asked.stderr
 
 
 def test_a_name_is_found_with_and_without_suffix_and_a_path_as_it_is(tmp_path):
-    """The three ways to name a contract."""
+    """These are the three ways to name a contract."""
     expected = ROOT / 'config' / 'robots' / 'reacher.yaml'
     assert find('contract', 'reacher') == find('contract', 'reacher.yaml') == expected
     own = tmp_path / 'mine.yaml'
@@ -107,14 +107,14 @@ def test_a_bag_does_not_hide_the_bundle_of_its_name(tmp_path, monkeypatch):
     (tmp_path / 'reacher' / 'metadata.yaml').touch()
     assert find('bundle', 'reacher') == ROOT / 'models' / 'reacher'
     assert find('contract', 'reacher') == ROOT / 'config' / 'robots' / 'reacher.yaml'
-    # A path that can be no name, and a name that is none, lead to what is there.
+    # An explicit path, and a name that is not shipped, resolve to the existing folder.
     assert find('bundle', './reacher') == tmp_path / 'reacher'
     (tmp_path / 'mine').mkdir()
     assert find('bundle', 'mine') == tmp_path / 'mine'
 
 
 def test_a_bundle_of_ones_own_comes_before_the_shipped_one(tmp_path, monkeypatch):
-    """A folder with a manifest, or a contract file, is what was meant."""
+    """A local folder with a manifest, or a local contract file, takes precedence."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'reacher').mkdir()
     (tmp_path / 'reacher' / 'manifest.json').touch()

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The bundle that is shipped: it reaches goals, and is surprised by what it should be."""
+"""The shipped bundle reaches goals, and its surprise score detects teleports."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def task(bundle):
 
 
 def test_it_is_small_calibrated_and_says_where_it_comes_from(bundle):
-    """Under 25 MB, thresholds for this very model, the commands in manifest and card."""
+    """Under 25 MB, calibrated for this model, with its commands in manifest and card."""
     assert sum(f.stat().st_size for f in bundle.path.iterdir()) < 25e6
     for alpha in (0.05, 0.01):
         calibration = bundle.calibration_for(alpha)
@@ -51,7 +51,7 @@ def test_it_is_small_calibrated_and_says_where_it_comes_from(bundle):
 
 @pytest.mark.parametrize('name', ['onnxruntime', 'torch'])
 def test_both_engines_agree_on_trained_weights(bundle, name):
-    """Latents and rollouts to 1e-4 of their size."""
+    """Latents agree to 1e-4, rollouts to 1e-4 of their magnitude."""
     rng = np.random.default_rng(0)
     ours, other = load_engine(bundle, name), load_engine(bundle, 'torch')
     size = bundle.manifest.image_size
@@ -67,7 +67,7 @@ def test_both_engines_agree_on_trained_weights(bundle, name):
 
 
 def test_it_reaches_goals_that_random_commands_do_not(bundle, task):
-    """At least 8 of 10 goals with the live preset, the simulator waiting; random at most 2."""
+    """At least 8 of 10 goals with the live preset, not in real time; random commands at most 2."""
     planner = PlannerPolicy(
         bundle,
         bundle.contract,
@@ -83,7 +83,7 @@ def test_it_reaches_goals_that_random_commands_do_not(bundle, task):
 
 
 def scores(bundle, task, kind):
-    """Score 2 s of random motion around a perturbation in its middle; (before, after)."""
+    """Score 3 s of random motion, perturbed after 2 s; return the top scores (before, after)."""
     engine = load_engine(bundle)
     policy = UniformPolicy(bundle.contract, np.random.default_rng(1))
     task.reset()
@@ -107,7 +107,7 @@ def scores(bundle, task, kind):
 
 
 def test_teleports_stand_out_from_everything_nominal(bundle, task):
-    """Every one of ten teleports crosses the 1 % threshold and tops all frames before it."""
+    """Each of ten teleports exceeds the 1 % threshold and every score before the teleports."""
     threshold = bundle.calibration_for(0.01).threshold
     before, after = zip(*(scores(bundle, task, 'teleport') for _ in range(10)))
     assert min(after) > threshold

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Chance in the simulated tasks comes from their seed alone."""
+"""Randomness in the simulated tasks depends on their seed alone."""
 
 from __future__ import annotations
 

@@ -52,12 +52,12 @@ def program(code: str) -> list[str]:
 
 
 def children(process: subprocess.Popen[str]) -> list[str]:
-    """Ids of the processes that it started, and has not waited for."""
+    """Ids of its child processes that it has not reaped."""
     return Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
 
 
 def alive(number: str) -> bool:
-    """Whether a process runs; one that nobody waits for is over too."""
+    """Whether a process runs; a zombie counts as ended."""
     try:
         return Path(f'/proc/{number}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
     except OSError:
@@ -66,7 +66,7 @@ def alive(number: str) -> bool:
 
 @pytest.fixture
 def supervisor() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Return what starts a supervisor over commands by name; it is killed if it stays."""
+    """Return a function that starts a supervisor of named commands; it is killed at teardown."""
     started = []
 
     def start(commands: dict[str, list[str]], respawn: bool = False) -> subprocess.Popen[str]:
@@ -87,7 +87,7 @@ def supervisor() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 def test_when_one_process_ends_all_end_with_its_status(supervisor):
-    """The others get SIGINT, which waits until they can take it; nobody is left behind."""
+    """The others get SIGINT once they can handle it, and no process is left behind."""
     process = supervisor({'sleeper': SLEEP, 'leaver': program('import sys; sys.exit(3)')})
     output = process.communicate(timeout=20)
     assert process.returncode == 3, output
@@ -95,7 +95,7 @@ def test_when_one_process_ends_all_end_with_its_status(supervisor):
 
 
 def test_a_process_that_ignores_sigint_is_killed_after_the_grace_time(supervisor):
-    """And the supervisor itself still ends with 0 after a signal, or two."""
+    """The supervisor itself still exits with 0 after two signals."""
     process = supervisor({'stubborn': STUBBORN})
     assert process.stdout.readline() == 'ready\n'
     process.send_signal(signal.SIGINT)
@@ -107,14 +107,14 @@ def test_a_process_that_ignores_sigint_is_killed_after_the_grace_time(supervisor
 
 
 def test_a_process_killed_by_a_signal_is_a_failure(supervisor):
-    """As a shell would say it: 128 plus the signal."""
+    """The status is 128 plus the signal number, as in a shell."""
     process = supervisor({'crasher': program('import os, signal; os.kill(os.getpid(), 9)')})
     process.communicate(timeout=20)
     assert process.returncode == 128 + signal.SIGKILL
 
 
 def test_a_process_that_died_is_started_again_as_it_was(supervisor, tmp_path):
-    """By a signal, with an error or without: same command and environment; pauses grow."""
+    """After a signal, an error or a normal exit it restarts unchanged, with growing pauses."""
     lives = tmp_path / 'lives'
     code = (
         'import os, sys, time; life = open(sys.argv[1], "a+"); life.seek(0);'
@@ -143,7 +143,7 @@ def test_a_process_that_died_is_started_again_as_it_was(supervisor, tmp_path):
 
 
 def test_a_process_that_cannot_be_started_again_is_tried_again(supervisor, tmp_path):
-    """For want of memory, say; here its program is missing for a moment. The others go on."""
+    """Here its program is missing for a while; the other processes go on."""
     once = tmp_path / 'once'
     once.write_text('#!/bin/sh\nrm "$0"; exit 1')
     once.chmod(0o755)
@@ -163,7 +163,7 @@ def test_a_process_that_cannot_be_started_again_is_tried_again(supervisor, tmp_p
 
 
 def test_a_process_that_cannot_be_started_is_not_a_wrong_parameter(supervisor, tmp_path):
-    """Status 1: systemd may try again, unlike after 2. What was started ends."""
+    """The status is 1, so that systemd may retry, unlike after 2; started processes end."""
     process = supervisor({'stayer': SLEEP, 'missing': [str(tmp_path / 'missing')]}, respawn=True)
     said = process.communicate(timeout=20)[1]
     assert process.returncode == 1, said
@@ -171,7 +171,7 @@ def test_a_process_that_cannot_be_started_is_not_a_wrong_parameter(supervisor, t
 
 
 def test_nobody_survives_where_nobody_reads_what_is_said(supervisor):
-    """`lewm up ... 2>&1 | tee log` with tee gone: starting again, and the kill, go on."""
+    """`lewm up ... 2>&1 | tee log` without tee: restarts and the final kill still work."""
     dying = program('print("died", flush=True); raise SystemExit(1)')
     process = supervisor({'planner_node': dying, 'stubborn': STUBBORN}, respawn=True)
     process.stderr.close()
@@ -187,7 +187,7 @@ def test_nobody_survives_where_nobody_reads_what_is_said(supervisor):
 
 
 def test_a_killed_supervisor_takes_all_with_it(supervisor, tmp_path):
-    """They end by themselves, in order; one that is still starting has its signal wait."""
+    """The children exit by themselves, even one that is still starting."""
     said = tmp_path / 'said'
     code = SLEEP[2] + f'\nopen({str(said)!r}, "a").write("x")'
     process = supervisor({'one': program(code), 'two': program(code)})
@@ -209,7 +209,7 @@ def test_a_killed_supervisor_takes_all_with_it(supervisor, tmp_path):
     ('name', 'status'), [('planner_node', 2), ('trial_node', 0), ('recorder_node', 3)]
 )
 def test_some_ends_are_not_for_starting_again(supervisor, name, status):
-    """A node that cannot be configured, and the end of a trial or a recording: all end."""
+    """All processes end if a node cannot be configured, or when a trial or a recording ends."""
     commands = {name: program(f'import sys; sys.exit({status})'), 'sleeper': SLEEP}
     process = supervisor(commands, respawn=True)
     said = process.communicate(timeout=20)[1]
@@ -218,7 +218,7 @@ def test_some_ends_are_not_for_starting_again(supervisor, name, status):
 
 
 def test_a_killed_recorder_is_started_again():
-    """Killed is not ended: what was recorded is repaired, and the rest is recorded."""
+    """A recorder killed by a signal has not ended its recording, so it is restarted."""
     assert not ends_all('recorder_node', -9)
     assert not ends_all('encoder_node', 1)
     assert 0 < RESTART_PAUSE < LONGEST_RESTART_PAUSE
@@ -226,7 +226,7 @@ def test_a_killed_recorder_is_started_again():
 
 @pytest.mark.parametrize('kind', ['fastdds', 'fastrtps'])
 def test_only_memory_without_an_owner_is_removed(tmp_path, kind):
-    """Not that of a live process, which holds a lock, nor of one that is about to take it."""
+    """Memory of a live process, which holds a lock, and new memory without a lock are kept."""
     old = time.time() - 10.0
     for name in ('dead', 'live', 'young', 'port7'):
         for path in (tmp_path / f'{kind}_{name}', tmp_path / f'{kind}_{name}_el'):
@@ -242,7 +242,7 @@ def test_only_memory_without_an_owner_is_removed(tmp_path, kind):
 
 
 def test_a_signal_before_the_handlers_is_seen_by_them():
-    """Whichever thread the system gives it to; the old handlers come back."""
+    """The signal is seen whichever thread receives it; the old handlers are restored."""
     before = signal.getsignal(signal.SIGINT)
     other = threading.Event()
     thread = threading.Thread(target=other.wait)

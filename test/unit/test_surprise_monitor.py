@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""All detectors together, on a model that predicts that nothing changes."""
+"""All detectors together, with a model that predicts no change."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ THRESHOLDS = Thresholds(surprise=4.0, alpha=0.05, drift=1.0, config=SurpriseConf
 
 
 class Still:
-    """An engine that foresees the newest latent for ever."""
+    """An engine that predicts the newest latent for every step."""
 
     def rollout(self, context: np.ndarray, past: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """(H, D) → (S, N, D)."""
@@ -30,7 +30,7 @@ class Still:
 
 @pytest.fixture
 def monitor(reacher_contract: Contract) -> SurpriseMonitor:
-    """Return a monitor of two frames of context, latents of four numbers, nominal error 1."""
+    """Return a monitor with two frames of context, latents of size 4 and nominal error 1."""
     spec = ModelSpec(
         name='still',
         contract=reacher_contract,
@@ -49,7 +49,7 @@ def monitor(reacher_contract: Contract) -> SurpriseMonitor:
 
 
 def drive(monitor: SurpriseMonitor, latents: np.ndarray, first: int = 0) -> list[Edge]:
-    """Let it see latents (n, D), a frame a tick, under commands that move; return the edges."""
+    """Feed latents (n, D), one frame per tick, under moving commands; return the edges."""
     edges = []
     for number, latent in enumerate(latents, first):
         stamp = NS_PER_S + number * TICK
@@ -64,7 +64,7 @@ def noise(frames: int, scale: float = 0.1) -> np.ndarray:
 
 
 def test_a_jump_opens_and_closes_one_event(monitor: SurpriseMonitor) -> None:
-    """At its first frame, until the jump is context and the hold is over."""
+    """It opens at the jump's first frame, and closes when the jump is context and the hold ends."""
     latents = noise(60)
     latents[30:] += 5
     edges = drive(monitor, latents)
@@ -75,7 +75,7 @@ def test_a_jump_opens_and_closes_one_event(monitor: SurpriseMonitor) -> None:
 
 
 def test_a_frozen_camera_and_a_gap_have_events_of_their_own(monitor: SurpriseMonitor) -> None:
-    """Equal frames under commands that move; then none at all."""
+    """Equal frames under moving commands open one event; missing frames open another."""
     latents = noise(40)
     latents[20:] = latents[20]
     edges = drive(monitor, latents)
@@ -87,7 +87,7 @@ def test_a_frozen_camera_and_a_gap_have_events_of_their_own(monitor: SurpriseMon
 
 
 def test_a_new_episode_ends_what_is_open_and_needs_a_new_context(monitor: SurpriseMonitor) -> None:
-    """No score goes from one episode to the next."""
+    """No score spans two episodes, and the open event is closed."""
     latents = noise(32)
     latents[30:] += 5
     drive(monitor, latents)
@@ -99,7 +99,7 @@ def test_a_new_episode_ends_what_is_open_and_needs_a_new_context(monitor: Surpri
 
 
 def test_without_thresholds_there_are_scores_only(monitor: SurpriseMonitor) -> None:
-    """And what was open has ended."""
+    """Removing the thresholds closes open events, and no new ones open."""
     latents = noise(34)
     latents[30:] += 5
     drive(monitor, latents[:32])
@@ -112,7 +112,7 @@ def test_without_thresholds_there_are_scores_only(monitor: SurpriseMonitor) -> N
 def test_frames_scores_and_new_thresholds_may_come_from_any_thread(
     monitor: SurpriseMonitor,
 ) -> None:
-    """Every event that opens closes once, and nothing else does."""
+    """Every opened event closes exactly once, and no other event closes."""
     edges: list[Edge] = []
 
     def frames() -> None:

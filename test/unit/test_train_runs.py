@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm train` on several bags: the run folder, killed and resumed runs, the bundle's place."""
+"""`lewm train` on several bags: run folder, killed and resumed runs, bundle replacement."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(400)
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory, exports) -> Path:
-    """Return a folder of two bags, three episodes and one, and of what is exported."""
+    """Return a folder with two bags, of three episodes and one, and a link to cached exports."""
     folder = tmp_path_factory.mktemp('data')
     write(folder / 'a', drive(30, 3))
     write(folder / 'b', drive(30, 4)[3 * 91 :])
@@ -48,7 +48,7 @@ def train(data: Path, folder: Path, *options: str, event: str = 'NONE:0', bags=T
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
-    """Metrics without the time."""
+    """Rows of metrics.csv without the time column."""
     with (folder / 'run' / 'metrics.csv').open(newline='') as file:
         found = list(csv.DictReader(file))
     for row in found:
@@ -63,7 +63,7 @@ def weights(folder: Path) -> str:
 
 @pytest.fixture(scope='module')
 def whole(data, tiny_bundle, tmp_path_factory) -> Path:
-    """Return the folder of a run that nothing interrupted, over a bundle with a card."""
+    """Return the folder of an uninterrupted run that replaced a bundle with a card."""
     folder = tmp_path_factory.mktemp('whole')
     shutil.copytree(tiny_bundle.path, folder / 'out')
     (folder / 'out' / 'README.md').write_text('by hand')
@@ -74,7 +74,7 @@ def whole(data, tiny_bundle, tmp_path_factory) -> Path:
 
 
 def test_a_run_leaves_its_configuration_metrics_curves_and_bundle(whole, data):
-    """Everything needed to run it again, rows in order, and a bundle that says how it was made."""
+    """config.yaml allows a rerun, rows are in order, and the bundle records its provenance."""
     config = yaml.safe_load((whole / 'run' / 'config.yaml').read_text())
     assert [Path(bag['path']) for bag in config['bags']] == [data / 'a', data / 'b']
     assert [(bag['episodes'], bag['held_out']) for bag in config['bags']] == [(3, 1), (1, 0)]
@@ -102,14 +102,14 @@ def test_a_run_leaves_its_configuration_metrics_curves_and_bundle(whole, data):
 
 
 def test_a_card_written_by_hand_survives_training_anew(whole):
-    """The model is another one, the card the same."""
+    """Training replaces the model and keeps the card."""
     assert (whole / 'out' / 'README.md').read_text() == 'by hand'
     assert Bundle.load(whole / 'out').manifest.provenance['metrics']['step'] == 30
 
 
 @pytest.mark.parametrize('event', ['KILL:16', 'INT:26'])
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(whole, data, tmp_path, event):
-    """The same metrics, each row once, and the same weights; a Ctrl-C loses no step."""
+    """Resuming gives the same weights and metrics, each row once; Ctrl-C loses no step."""
     stopped = train(data, tmp_path, event=event)
     assert not (tmp_path / 'out').exists()  # replaced at the end only
     exported = Bundle.load(tmp_path / 'run' / 'bundle').manifest.provenance['metrics']['step']
@@ -120,7 +120,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(whole, data, tmp_path
     else:
         assert stopped.returncode == -9
         with (tmp_path / 'run' / 'metrics.csv').open('a') as file:
-            file.write('18,0.1,0.2')  # a row that was being written
+            file.write('18,0.1,0.2')  # a partially written row
     done = train(data, tmp_path, '--resume')
     assert done.returncode == 0, done.stderr
     assert rows(tmp_path) == rows(whole)
@@ -128,7 +128,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(whole, data, tmp_path
 
 
 def test_a_run_killed_after_its_last_step_is_completed(whole, data, tmp_path):
-    """--resume then has the bundle left to write."""
+    """--resume then only writes the bundle."""
     (tmp_path / 'run').mkdir()
     for name in ('config.yaml', 'metrics.csv', 'checkpoint.pt'):
         (tmp_path / 'run' / name).write_bytes((whole / 'run' / name).read_bytes())
@@ -140,7 +140,7 @@ def test_a_run_killed_after_its_last_step_is_completed(whole, data, tmp_path):
 
 
 def test_resuming_with_other_bags_is_refused(whole, data, tmp_path):
-    """They would be other windows in another order."""
+    """Bags in another order give windows in another order."""
     (tmp_path / 'run').mkdir()
     for name in ('config.yaml', 'metrics.csv', 'checkpoint.pt'):
         (tmp_path / 'run' / name).write_bytes((whole / 'run' / name).read_bytes())
@@ -150,7 +150,7 @@ def test_resuming_with_other_bags_is_refused(whole, data, tmp_path):
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path):
-    """The second is refused by name while the first is there, and what a killed one left goes."""
+    """A second run is refused while the first is active; leftovers of a killed run are removed."""
     folder = tmp_path / 'run'
     (folder / '.bundle.left').mkdir(parents=True)
     with RunFolder(folder).claimed():
@@ -177,7 +177,7 @@ for number in range(100_000):
 
 
 def test_a_bundle_is_whole_at_any_moment(tiny_bundle, tmp_path):
-    """While one replaces another it is never missing, and after a kill it is the old or the new."""
+    """During replacement the bundle always exists; after a kill it is the old or the new one."""
     path = tmp_path / 'bundle'
     rng = np.random.default_rng(0)
     for _ in range(3):

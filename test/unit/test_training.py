@@ -54,7 +54,7 @@ def windows(bag, tmp_path_factory, reacher_contract) -> Windows:
 
 @pytest.fixture(autouse=True)
 def threads():
-    """Restore what `lewm train` and the trainer set."""
+    """Restore the number of threads, which `lewm train` and the trainer set."""
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -62,14 +62,14 @@ def threads():
 
 @pytest.fixture
 def trainer(windows, reacher_contract) -> Trainer:
-    """Return a fresh trainer on one thread, so that sums have one order."""
+    """Return a fresh trainer on one thread, so that sums are deterministic."""
     torch.set_num_threads(1)
     keep_memory()
     return Trainer(windows, reacher_contract, 'small', CONFIG, 'cpu', seed=1)
 
 
 def test_every_frame_with_a_future_starts_a_window(windows):
-    """40 frames an episode, the last 15 start none; blocks hold what was commanded."""
+    """40 frames per episode: the last 15 start no window; blocks hold the recorded commands."""
     assert len(windows.frames) == 8 * 25
     assert (np.diff(windows.frames, axis=1) == 5).all()
     assert np.abs(windows.blocks).max() <= 1 and windows.blocks.std() > 0.2
@@ -77,7 +77,7 @@ def test_every_frame_with_a_future_starts_a_window(windows):
 
 
 def test_the_cache_is_read_the_second_time(bag, tmp_path, reacher_contract):
-    """Same content, same folder, same windows; other settings, another folder."""
+    """Equal content and settings reuse the cached folder; other settings use another folder."""
     first = load_windows([bag], reacher_contract, 64, 3, 5, tmp_path)
     (images,) = tmp_path.glob('*/images.u8')
     built = images.stat().st_mtime_ns
@@ -95,7 +95,7 @@ def test_nothing_usable_is_said_with_the_reason(bag, tmp_path, reacher_contract)
 
 
 def test_held_out_episodes_are_whole(windows):
-    """No episode is on both sides."""
+    """No episode is in both the training set and the held-out set."""
     train, held_out = windows.split(0.2, seed=0)
     assert not set(windows.episodes[train]) & set(windows.episodes[held_out])
     assert len(train) + len(held_out) == len(windows.frames)
@@ -103,7 +103,7 @@ def test_held_out_episodes_are_whole(windows):
 
 
 def test_batches_continue_where_they_stopped():
-    """Batch i depends on the seed and i alone, over the end of an epoch too."""
+    """Batch i depends only on the seed and i, also across epochs."""
     source = batches(np.arange(20), 6, seed=4)
     whole = [next(source) for _ in range(8)]
     resumed = batches(np.arange(20), 6, seed=4, start=5)
@@ -113,7 +113,7 @@ def test_batches_continue_where_they_stopped():
 
 
 def test_images_of_another_size_are_trained_on(bag, tmp_path, reacher_contract):
-    """The encoder grows with them; a size that it cannot have is named."""
+    """The encoder adapts to the image size; an unsupported size is named."""
     config = replace(CONFIG, image_size=96)
     windows = load_windows([bag], reacher_contract, 96, 3, 5, tmp_path)
     trainer = Trainer(windows, reacher_contract, 'small', config, 'cpu', seed=1)
@@ -124,7 +124,7 @@ def test_images_of_another_size_are_trained_on(bag, tmp_path, reacher_contract):
 
 
 def test_training_lowers_the_losses_and_keeps_the_latents_alive(trainer):
-    """A short run moves both losses the right way."""
+    """A short run halves the prediction loss and keeps the latents from collapsing."""
     first, *_ = trainer.losses(*trainer.batch(trainer.train[:64]))
     trainer.config = replace(CONFIG, steps=60, batch=16)
     rows = list(trainer.run(60))
@@ -170,7 +170,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(windows, reacher_contract, tm
 
 
 def test_colours_are_jittered_in_training_and_nowhere_else(trainer, monkeypatch):
-    """The encoder is trained on other colours; BatchNorm and the held-out losses see the bag's."""
+    """Training batches are jittered; the held-out losses use the recorded colours."""
     seen = []
     monkeypatch.setattr(trainer, 'losses', lambda pixels, actions: seen.append(pixels) or 1 / 0)
     for jitter in (0.0, 1.0):
@@ -196,7 +196,7 @@ def test_a_checkpoint_of_other_settings_is_refused(trainer, windows, reacher_con
 
 
 def test_a_checkpoint_from_before_processes_were_counted_is_continued(trainer, tmp_path):
-    """It is of one process."""
+    """A checkpoint without a process count counts as one of a single process."""
     path = tmp_path / 'checkpoint.pt'
     trainer.save(path)
     state = torch.load(path, weights_only=True)
@@ -208,7 +208,10 @@ def test_a_checkpoint_from_before_processes_were_counted_is_continued(trainer, t
 
 
 def test_a_disk_full_at_a_checkpoint_names_it_and_keeps_the_last(trainer, tmp_path, disk_of):
-    """There is no part of a new one; the cause was lost in two tracebacks."""
+    """The error names the file, the last checkpoint is kept, and no partial file remains.
+
+    The cause used to be lost in two tracebacks.
+    """
     path = tmp_path / 'checkpoint.pt'
     trainer.save(path)
     before = path.read_bytes()
@@ -221,7 +224,7 @@ def test_a_disk_full_at_a_checkpoint_names_it_and_keeps_the_last(trainer, tmp_pa
 
 
 def test_a_checkpoint_that_is_none_is_refused(trainer, tmp_path):
-    """Cut short, of other contents, and one that would run code, which does not run."""
+    """A truncated file, other contents, and a pickle that would run code are refused."""
 
     class Trap:
         def __reduce__(self) -> tuple:
@@ -242,7 +245,7 @@ def test_a_checkpoint_that_is_none_is_refused(trainer, tmp_path):
 
 
 def test_collapse_stops_the_run(trainer):
-    """An encoder that maps everything to one point is noticed after the first steps."""
+    """An encoder that maps everything to one point is detected at step 250."""
     trainer.step = 249
     with torch.no_grad():
         trainer.model.projector.net[-1].weight.zero_()
@@ -252,7 +255,7 @@ def test_collapse_stops_the_run(trainer):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(trainer):
-    """The message names the first such step, though several are looked at together."""
+    """The message names the first such step, though several are checked together."""
     steps = iter(range(10))
     update = trainer.update
 
@@ -278,7 +281,7 @@ def test_a_command_that_never_changes_is_refused(windows, reacher_contract):
 
 
 def test_batchnorm_statistics_are_estimated_anew(trainer):
-    """Running averages that lie are replaced, and the weights stay as they are."""
+    """Wrong running statistics are replaced, and the weights are unchanged."""
     list(trainer.run(2))
     norm = trainer.model.projector.net[1]
     weights = norm.weight.clone()
@@ -295,7 +298,7 @@ def test_batchnorm_statistics_are_estimated_anew(trainer):
 
 
 def test_health_metrics_tell_alive_from_collapsed(monkeypatch):
-    """Rank counts directions, spread counts scale, a probe finds what is linear."""
+    """Effective rank, std, straightness and both probes match known cases."""
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(4000, 16, generator=generator).numpy()
     assert effective_rank(z) == pytest.approx(16, rel=0.05)
@@ -313,7 +316,7 @@ def test_health_metrics_tell_alive_from_collapsed(monkeypatch):
 
 
 def test_the_command_line_trains_and_writes_a_bundle(bag, tmp_path, monkeypatch, exports):
-    """lewm train on a real bag: metrics, checkpoint, a bundle that loads, and exact refusals."""
+    """It writes metrics, a decoder and a loadable bundle; an existing run folder needs --resume."""
     # Exporting is what takes the time: longer rollouts have their own tests, and the same weights
     # are exported once.
     monkeypatch.setattr(training, 'HORIZON', 1)
@@ -333,7 +336,7 @@ def test_the_command_line_trains_and_writes_a_bundle(bag, tmp_path, monkeypatch,
     ours, reference = (load_engine(bundle, name) for name in ('onnxruntime', 'reference'))
     image = np.full((64, 64, 3), 100, np.uint8)
     np.testing.assert_allclose(ours.encode(image), reference.encode(image), atol=1e-4)
-    # Written anew without them, it has none of the old ones.
+    # Rewritten without a decoder, the bundle keeps no old one.
     assert lewm(*args, '--threads', 1, '--lr', 0.0003, '--resume', '--no-decoder')[0] == 0
     assert Bundle.load(out).manifest.decoder is None
     assert not (out / DECODER).exists()
@@ -344,7 +347,7 @@ def test_the_command_line_trains_and_writes_a_bundle(bag, tmp_path, monkeypatch,
 
 
 def test_bad_input_is_one_line_and_nothing_is_written(tmp_path):
-    """A missing bag, settings out of range and a missing bundle."""
+    """A missing bag, settings out of range and a missing bundle are refused with status 2."""
     train = ('train', '--data', tmp_path / 'none', '--out', tmp_path / 'b', '--run', tmp_path / 'r')
     status, _, error = lewm(*train, '--contract', 'reacher')
     assert status == 2 and 'no such file or folder' in error.splitlines()[-1]
@@ -362,7 +365,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path):
 
 
 def test_evaluate_and_calibrate_work_on_a_fresh_bundle(bag, tiny_bundle, tmp_path, monkeypatch):
-    """Figures as JSON, thresholds in the manifest; too little data is refused with the need."""
+    """Metrics are JSON, thresholds are stored in the manifest; too little data is refused."""
     path = tmp_path / 'tiny'
     shutil.copytree(tiny_bundle.path, path)
     status, out, _ = lewm('evaluate', path, '--goals', 1, '--seconds', 1, '--json')
@@ -383,7 +386,7 @@ def test_evaluate_and_calibrate_work_on_a_fresh_bundle(bag, tiny_bundle, tmp_pat
     monkeypatch.setattr(probe, 'read_episodes', still)
     status, out, _ = lewm('evaluate', path, '--probe', bag, '--json')
     assert status == 0 and 'NaN' not in out
-    assert list(json.loads(out)['probe_r2']) == [fields[0], *fields[2:]]  # one does not move
+    assert list(json.loads(out)['probe_r2']) == [fields[0], *fields[2:]]  # constant: left out
     calibrate = ('calibrate', path, '--data', bag, '--window', 1, '--alpha')
     assert lewm(*calibrate, 0.25, '--json')[0] == 0
     bundle = Bundle.load(path)
@@ -406,7 +409,7 @@ def test_evaluate_and_calibrate_work_on_a_fresh_bundle(bag, tiny_bundle, tmp_pat
     ],
 )
 def test_a_collection_that_cannot_be_is_refused(tmp_path, option, value, says):
-    """One line that names the option, and no bag."""
+    """The error names the option, and no bag is written."""
     status, _, error = lewm('collect', 'reacher', '--out', tmp_path / 'bag', option, value)
     assert status == 2 and says in error.splitlines()[-1]
     assert not (tmp_path / 'bag').exists()

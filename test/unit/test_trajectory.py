@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Recorded MuJoCo trajectories become the same bags as everything else."""
+"""Conversion of recorded MuJoCo trajectories into bags."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(out, *files, contract='reacher', **changes):
 
 @pytest.fixture(scope='module')
 def rows() -> dict[str, np.ndarray]:
-    """Return 2 s of the arm under changing torques: each row is a state and what is done in it."""
+    """Return 2 s of the arm under random torques; each row holds a state and its control."""
     mujoco = load_mujoco()
     model = mujoco.MjModel.from_xml_path(str(MODEL))
     data = mujoco.MjData(model)
@@ -56,7 +56,7 @@ def rows() -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def save(tmp_path, rows):
-    """Return a maker of .npz files: the rows, some of them changed, None for left out."""
+    """Return a function that writes .npz files of the rows with changes; None omits an array."""
 
     def save(name='a.npz', **changes) -> Path:
         arrays = {k: v for k, v in (rows | changes).items() if v is not None}
@@ -73,7 +73,7 @@ def write_contract(path: Path, contract: Contract) -> Path:
 
 
 def test_a_trajectory_comes_back_as_it_was(tmp_path, save, rows, reacher_contract):
-    """Commands and states to the last digit, frames as the task itself draws those states."""
+    """Commands and states are exact; frames equal the task's own renderings of those states."""
     assert run(tmp_path / 'bag', save()) == 0
     report = ReadReport()
     (episode,) = read_episodes([tmp_path / 'bag'], reacher_contract, SIZE, report)
@@ -99,7 +99,7 @@ def test_a_trajectory_comes_back_as_it_was(tmp_path, save, rows, reacher_contrac
 
 
 def test_a_frame_shows_the_newest_row_at_or_before_it(tmp_path, save, rows, reacher_contract):
-    """Rows off the frames' grid: never one of the future, and never one in between."""
+    """With rows off the frame grid, a frame shows no future row and no interpolated one."""
     off = slice(3, None, 7)  # 35 ms apart
     part = {name: values[off] for name, values in rows.items()}
     assert run(tmp_path / 'bag', save(**part)) == 0
@@ -112,7 +112,7 @@ def test_a_frame_shows_the_newest_row_at_or_before_it(tmp_path, save, rows, reac
 
 
 def test_coarse_times_do_not_make_frames_late(tmp_path, save, rows, reacher_contract):
-    """float32 seconds at the camera rate: each frame shows its own row, not the one before."""
+    """With float32 times at the camera rate, each frame shows its own row, not the previous one."""
     part = {name: values[::10] for name, values in rows.items()}
     part['time'] = (part['time'] + 300).astype(np.float32)
     assert run(tmp_path / 'bag', save(**part)) == 0
@@ -123,7 +123,7 @@ def test_coarse_times_do_not_make_frames_late(tmp_path, save, rows, reacher_cont
 
 
 def test_episodes_within_and_across_files(tmp_path, save, rows, reacher_contract):
-    """By number, by time that jumps back, by file: six episodes, none runs into another."""
+    """Episodes are split by number, by a time jump back and by file; none runs into another."""
     short = {name: values[:101] for name, values in rows.items()}
     twice = {name: np.concatenate([v, v]) for name, v in short.items()}
     jumps = save('jumps.npz', **twice)
@@ -157,7 +157,7 @@ JOINTS = ('position[0]', 'velocity[1]')
     ],
 )
 def test_every_type_of_command(tmp_path, save, rows, reacher_contract, kind, fields):
-    """Whatever a contract sends, when it takes effect is when the row was, delay or not."""
+    """For every command type, the command takes effect at its row's time, whatever the delay."""
     contract = replace(
         reacher_contract,
         camera=replace(
@@ -184,7 +184,7 @@ def test_every_type_of_command(tmp_path, save, rows, reacher_contract, kind, fie
 
 @pytest.mark.parametrize('kind', ['sensor_msgs/msg/JointState', 'nav_msgs/msg/Odometry'])
 def test_the_command_as_applied_beside_the_state(tmp_path, save, rows, reacher_contract, kind):
-    """Where a robot reports what it applied, that topic is filled, the state's own one too."""
+    """The topic of the executed command is filled too, even if the state shares it."""
     fields = ('effort[0]', 'effort[1]')
     if kind == 'nav_msgs/msg/Odometry':
         fields = ('twist.twist.linear.x', 'twist.twist.angular.z')
@@ -211,7 +211,7 @@ def test_the_command_as_applied_beside_the_state(tmp_path, save, rows, reacher_c
 def test_a_state_that_does_not_fit_is_left_out(
     tmp_path, save, rows, reacher_contract, caplog, kind, fields, says
 ):
-    """Training needs no states: a warning, and the rest is there."""
+    """A warning is logged and the bag has no states, which training does not need."""
     contract = replace(reacher_contract, state=Channel('other', kind, fields))
     short = save(**{name: values[:11] for name, values in rows.items()})
     path = write_contract(tmp_path / 'c.yaml', contract)
@@ -225,7 +225,7 @@ def test_a_state_that_does_not_fit_is_left_out(
 def test_commands_beyond_the_limits_are_said_and_kept(
     tmp_path, save, rows, reacher_contract, caplog
 ):
-    """Once for each dimension, over all files; a limit itself is within."""
+    """One warning per dimension covers all files; a value at the limit is within it."""
     short = {name: values[:11].copy() for name, values in rows.items()}
     short['ctrl'][:5, 0] = 1.0, -1.0, 1.5, -1.25, 2.0
     assert run(tmp_path / 'bag', save(**short), save('b.npz', **short)) == 0
@@ -239,7 +239,7 @@ def test_commands_beyond_the_limits_are_said_and_kept(
 
 
 def change(name, row, value):
-    """Return a function that gives a copy of an array with one row changed."""
+    """Return a function that copies an array with one row changed."""
 
     def changed(rows):
         values = rows[name].copy()
@@ -281,7 +281,7 @@ def change(name, row, value):
     ],
 )
 def test_wrong_arrays_are_named(tmp_path, save, rows, capsys, changes, says):
-    """One line with the file, the array and what would be right, and no bag."""
+    """The last error line names the file and the array; no bag is written."""
     path = save('wrong.npz', **changes(rows))
     assert run(tmp_path / 'bag', path) == 2
     line = capsys.readouterr().err.splitlines()[-1]
@@ -290,7 +290,7 @@ def test_wrong_arrays_are_named(tmp_path, save, rows, capsys, changes, says):
 
 
 class Bomb:
-    """Leaves a trace when it is unpickled."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, trace: Path) -> None:
         self._trace = trace
@@ -301,7 +301,7 @@ class Bomb:
 
 @pytest.mark.parametrize('form', ['pickle', 'object array', 'text', 'npy', 'cut', 'absent'])
 def test_what_is_no_npz_of_plain_arrays_is_refused(tmp_path, save, rows, capsys, form):
-    """Nothing that can execute is ever loaded, and other files are named."""
+    """No pickle is ever loaded; any other file is refused by name."""
     path, trace = save(), tmp_path / 'executed'
     if form == 'pickle':
         path.write_bytes(pickle.dumps(Bomb(trace)))
@@ -322,7 +322,7 @@ def test_what_is_no_npz_of_plain_arrays_is_refused(tmp_path, save, rows, capsys,
 
 
 def test_what_does_not_fit_the_model_is_named(tmp_path, save, reacher_contract, capsys):
-    """Camera, model, contract and size; the bag that is there is kept."""
+    """A wrong camera, model, contract or size is named; an existing folder is refused."""
     path = save()
 
     def refused(says, contract='reacher', **changes):
@@ -376,7 +376,7 @@ FLYER = """
 
 
 def test_commands_that_are_no_actuators(tmp_path, save, rows, reacher_contract):
-    """A base with two wheels takes a Twist: command counts, whatever the columns of ctrl."""
+    """If ``command`` is given it is recorded, whatever ``ctrl`` holds."""
     command = rows['ctrl'] / 2
     path = save(command=command, ctrl=np.ones((401, 3)))
     assert run(tmp_path / 'bag', path) == 0
@@ -387,7 +387,7 @@ def test_commands_that_are_no_actuators(tmp_path, save, rows, reacher_contract):
 
 
 def test_any_model_and_a_camera_that_follows(tmp_path, save, reacher_contract):
-    """A body that flies freely (nq is not nv) stays in the middle of the tracking camera."""
+    """A free body (nq != nv) works, and a tracking camera keeps it centred."""
     (tmp_path / 'flyer.xml').write_text(FLYER)
     time = np.arange(101) / 100
     pose = np.tile([0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0], (101, 1))

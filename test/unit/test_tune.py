@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm tune`: the search on known figures, and the command on a small bag."""
+"""`lewm tune`: the search on a known function, and the command on a small bag."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def tiny(action_size: int) -> ModelConfig:
 
 
 def explained(weight: float, top: float) -> float:
-    """Return a figure that is flat within a factor of 2 of the top, and falls on both sides."""
+    """Return a metric that is flat within a factor of 2 of ``top`` and falls on both sides."""
     away = abs(math.log10(weight / top)) - math.log10(2)
     return 2 - 4 * max(0.0, away) ** 2
 
@@ -46,7 +46,7 @@ def explained(weight: float, top: float) -> float:
 @pytest.mark.parametrize('top', [0.012, 0.02, 0.05, 0.09, 0.2, 0.5])
 @pytest.mark.parametrize('seed', range(5))
 def test_four_evaluations_find_what_a_grid_of_six_finds(top, seed):
-    """Wherever the top is, the figure chosen is the best within noise."""
+    """Wherever the optimum is, the chosen weight is as good as the grid's best, within noise."""
     rng = np.random.default_rng(seed)
     trials = search(lambda w: (explained(w, top) + rng.normal(0, NOISE), NOISE), START)
     chosen = choose(trials, START).sigreg_weight
@@ -55,7 +55,7 @@ def test_four_evaluations_find_what_a_grid_of_six_finds(top, seed):
 
 
 def test_a_flat_figure_ends_the_search_and_keeps_the_default():
-    """Three weights that differ by less than the noise are enough, whichever is best."""
+    """If three weights differ by less than the noise, the search ends and keeps the default."""
     flat = {0.09: 1.99, 0.03: 2.02, 0.3: 1.97}
     trials = search(lambda w: (flat[w], NOISE), START)
     assert [trial.sigreg_weight for trial in trials] == [0.09, 0.03, 0.3]
@@ -79,12 +79,12 @@ def test_the_bracket_closes_on_the_best(figures, fourth, chosen):
 
 
 class Brightness:
-    """A world model whose latent (1,) is the image's brightness, which dimension 0 changes.
+    """A world model whose latent (1,) is the image's brightness, which action 0 changes.
 
     Args:
-        trainer: whose actions it reads.
-        sees: whether it tells bright images from dark ones.
-        heeds: whether it heeds the commands.
+        trainer: provides the statistics of the actions.
+        sees: whether latents depend on the image.
+        heeds: whether predictions depend on the commands.
 
     """
 
@@ -108,7 +108,7 @@ class Brightness:
 
 
 def test_the_share_explained_is_of_what_the_prediction_shows(reacher_contract, monkeypatch):
-    """An exact model finds the image, one that heeds no command finds the last, a blind one any."""
+    """The exact model explains nearly all, one that ignores commands less, a blind one least."""
     rng = np.random.default_rng(0)
     levels = rng.integers(40, 215, (20, 1)) + rng.integers(-25, 26, (20, 24)).cumsum(1)
     levels = levels.clip(0, 255)
@@ -134,7 +134,7 @@ def test_the_share_explained_is_of_what_the_prediction_shows(reacher_contract, m
 
 @pytest.fixture
 def data(tmp_path, monkeypatch) -> Path:
-    """Return a bag of eight short episodes, and make the small model one that trains in no time."""
+    """Return a bag of eight short episodes, and make the small model one that trains quickly."""
     monkeypatch.setitem(ARCHITECTURES, 'small', tiny)
     monkeypatch.setitem(CONFIGS, 'small', CONFIG)
     monkeypatch.setattr(train, 'VALIDATE_EVERY', 10)
@@ -151,7 +151,7 @@ def tune(data: Path, out: Path, *options: object) -> tuple[int, str, str]:
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, name: str, step: int) -> None:
-    """Let a Ctrl-C come when a run folder has that step's row."""
+    """Send SIGINT once the run folder ``name`` has a row for ``step``."""
     add = RunFolder.add
 
     def add_and_interrupt(self: RunFolder, row: dict[str, float]) -> None:
@@ -165,7 +165,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, name: str, step: int) -> None:
 def test_the_command_compares_weights_and_continues_after_an_interruption(
     data, tmp_path, monkeypatch, caplog
 ):
-    """Stopped in its second training, it repeats no step, and ends as if nothing had happened."""
+    """Interrupted in its second training, it repeats no step and ends with the same result."""
     status, said, errors = tune(data, tmp_path / 'whole')
     assert status == 0, errors
     assert (tmp_path / 'whole' / 'tune.png').read_bytes().startswith(b'\x89PNG')
@@ -186,7 +186,7 @@ def test_the_command_compares_weights_and_continues_after_an_interruption(
     metrics = tmp_path / 'part' / 'sigreg_0.09' / 'metrics.csv'
     before = metrics.read_text()
     status, said, _ = tune(data, tmp_path / 'part', '--json')
-    assert status == 0 and metrics.read_text() == before  # with the seconds that it took
+    assert status == 0 and metrics.read_text() == before  # times included
     for name in ('tune.csv', 'tune.png'):
         assert (tmp_path / 'part' / name).read_bytes() == (tmp_path / 'whole' / name).read_bytes()
     found = json.loads(said)
@@ -197,7 +197,7 @@ def test_the_command_compares_weights_and_continues_after_an_interruption(
 
 
 def test_where_every_training_fails_it_is_an_error(data, tmp_path, monkeypatch, caplog):
-    """One that diverges does not end the search, but there is nothing to choose without another."""
+    """A diverging training does not end the search; if all diverge, the command fails."""
     monkeypatch.setitem(CONFIGS, 'small', replace(CONFIGS['small'], lr=1e30))
     status, _, errors = tune(data, tmp_path / 'all')
     assert status == 2 and 'SIGReg weight 0.3: the loss is nan at step' in caplog.text
@@ -205,7 +205,7 @@ def test_where_every_training_fails_it_is_an_error(data, tmp_path, monkeypatch, 
 
 
 def test_bad_input_is_one_line(data, tmp_path):
-    """It names what is wrong, and comes before any training."""
+    """The last line names what is wrong, and no training starts."""
     few = write(tmp_path / 'few', drive(20, 4))
     for options, text in (
         (('--steps', 0), 'steps is 0'),

@@ -19,7 +19,7 @@ LINES = [line.split(' & ')[0] for line in ''.join(BLOCKS).replace('\\\n', '').sp
 
 
 def test_it_is_a_script() -> None:
-    """Without errors of syntax; what goes on in the background is ended."""
+    """The script has no syntax errors, and it kills and awaits every background process."""
     script = ''.join(BLOCKS)
     subprocess.run(['bash', '-n'], input=script, text=True, check=True)
     for name in re.findall(r'& (\w+)=\$!', script):
@@ -28,7 +28,7 @@ def test_it_is_a_script() -> None:
 
 @pytest.mark.parametrize(('command', 'status'), [('true', 0), ('sleep 9 & false', 1)])
 def test_what_ends_the_background_leaves_the_status(command: str, status: int) -> None:
-    """Of `make tutorial`: with nothing left to end, too."""
+    """The trap of `make tutorial` keeps the exit status, with or without background processes."""
     (trap,) = re.findall(r"echo '(trap .*)'", (ROOT / 'Makefile').read_text())
     script = trap.replace('$$', '$').replace('\\$', '$') + f'\n{command}\n'
     assert subprocess.run(['bash', '-c', script], check=False, timeout=5).returncode == status
@@ -36,12 +36,12 @@ def test_what_ends_the_background_leaves_the_status(command: str, status: int) -
 
 @pytest.mark.parametrize('line', [line for line in LINES if line.startswith('lewm ')])
 def test_every_command_is_one_of_lewm(line: str) -> None:
-    """Names and options."""
+    """Every `lewm` command and option in the tutorial exists."""
     words = shlex.split(line)[1:]
     assert cli._parser(words).parse_args(words).command == words[0]
 
 
 def test_every_script_is_there() -> None:
-    """And every file that a command names."""
+    """Every file under examples/ that the tutorial names exists."""
     for path in re.findall(r'\bexamples/\S+', ' '.join(LINES)):
         assert (ROOT / path).is_file()

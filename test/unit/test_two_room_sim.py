@@ -31,7 +31,7 @@ def contract() -> Contract:
 
 @pytest.fixture(scope='module')
 def shared_rooms() -> Iterator[TwoRoom]:
-    """One pair of rooms for this file: a process may hold one camera at a time."""
+    """Return one pair of rooms for this module: a process may have only one open camera."""
     rooms = make_task('two_room', image_size=64, seed=7)
     assert isinstance(rooms, TwoRoom)
     yield rooms
@@ -54,7 +54,7 @@ def put(rooms: TwoRoom, *pose: float) -> None:
 
 
 def seen(image: np.ndarray) -> np.ndarray:
-    """Centre (2,) [m] of what is blue, the base, in an image."""
+    """Centre (2,) [m] of the blue pixels, the base, in an image."""
     mask = (image[..., 2] > 110) & (image[..., 0] < 90)
     assert mask.sum() > 40
     row, column = np.argwhere(mask).mean(axis=0)
@@ -64,7 +64,7 @@ def seen(image: np.ndarray) -> np.ndarray:
 
 
 def test_task_and_contract_agree(rooms, contract):
-    """Two velocities with the range of the actuators, the state of both joints."""
+    """The action is two velocities with the actuators' range; the state covers both joints."""
     low, high = contract.action.bounds
     np.testing.assert_array_equal(rooms.model.actuator_ctrlrange, np.stack([low, high], axis=1))
     assert contract.action.kind == 'velocity'
@@ -74,7 +74,7 @@ def test_task_and_contract_agree(rooms, contract):
 
 
 def test_the_base_follows_the_commanded_velocity(rooms):
-    """Within a block, in both directions, and stops as quickly."""
+    """It reaches the velocity within a block on both axes, and stops as quickly."""
     put(rooms, -0.7, -0.5)
     rooms.step(np.array([0.4, 0.3]), SECOND // 4)
     np.testing.assert_allclose(rooms.state()[2:], [0.4, 0.3], atol=0.01)
@@ -102,7 +102,7 @@ def test_walls_stop_the_base_and_the_door_lets_it_through(rooms, start, command,
 
 
 def test_the_base_slides_along_a_wall_into_the_door(rooms):
-    """Pressed against it, without friction."""
+    """Pressed against the wall, it slides without friction until it gets through the door."""
     put(rooms, -0.3, -0.5)
     rooms.step(np.array([0.4, 0.2]), 4 * SECOND)
     assert rooms.state()[0] < 0 and rooms.state()[1] > 0.1
@@ -111,7 +111,7 @@ def test_the_base_slides_along_a_wall_into_the_door(rooms):
 
 
 def test_nothing_gets_through_a_wall(rooms, contract):
-    """However it is driven and struck, the base stays inside, and changes rooms in the door."""
+    """However it is driven and pushed, the base stays inside and changes rooms only in the door."""
     policy = UniformPolicy(contract, np.random.default_rng(1))
     way = [rooms.state()[:2]]
     for number in range(2000):
@@ -143,7 +143,7 @@ def test_an_image_shows_base_walls_and_door(rooms):
 
 
 def test_resets_are_all_over_both_rooms(rooms):
-    """At rest and clear of the walls."""
+    """The base is at rest, clear of the walls, and equally often in both rooms."""
     poses = []
     for _ in range(300):
         rooms.reset()
@@ -155,7 +155,7 @@ def test_resets_are_all_over_both_rooms(rooms):
 
 
 def test_goals_within_reach_and_anywhere(rooms):
-    """By the way through the door; with inf in both rooms, with a limit not beyond it."""
+    """Distance is measured through the door; ``inf`` allows both rooms, a limit is respected."""
     put(rooms, -0.25, -0.7)
     near = np.array([rooms.sample_goal() for _ in range(200)])
     assert (near[:, 0] < 0).all()  # what is close behind the wall is not within reach
@@ -174,13 +174,13 @@ def test_goals_within_reach_and_anywhere(rooms):
 
 
 def test_the_way_between_two_places():
-    """Straight in a room, through the middle of the door between rooms."""
+    """It is straight within a room, and through the middle of the door between rooms."""
     assert TwoRoom.way([-0.5, -0.3], [-0.5, 0.3]) == pytest.approx(0.6)
     assert TwoRoom.way([-0.3, 0.0], [0.3, 0.0]) == pytest.approx(1.0)
 
 
 def test_success_is_the_base_within_10_cm(rooms):
-    """In whichever room."""
+    """Within 10 cm of the goal the base has reached it; 10.5 cm away it has not."""
     assert not rooms.reached()
     rooms.set_goal(np.array([0.5, 0.1]))
     put(rooms, 0.56, 0.02 + 0.005)
@@ -191,7 +191,7 @@ def test_success_is_the_base_within_10_cm(rooms):
 
 
 def test_the_goal_s_image_is_the_image_at_the_goal(rooms):
-    """Byte for byte, even while the camera is disturbed; the world does not move."""
+    """The goal image is exact even under camera perturbations, and setting it moves nothing."""
     goal, before = np.array([0.6, -0.4]), rooms.state()
     for kind in ('colour', 'light', 'camera_shift'):
         rooms.perturb(kind)
@@ -203,7 +203,7 @@ def test_the_goal_s_image_is_the_image_at_the_goal(rooms):
 
 
 def test_teleport_and_blow(rooms):
-    """Jumps of 0.4 to 1.2 m onto free places; a blow in the open is a slip of 15 to 25 cm."""
+    """A teleport jumps 0.4 to 1.2 m to a free place; a push in the open moves by 14 to 26 cm."""
     jumps, slips = [], []
     for _ in range(100):
         rooms.reset()
@@ -220,7 +220,7 @@ def test_teleport_and_blow(rooms):
 
 
 def test_the_data_goes_through_the_door(rooms, contract):
-    """The scripted policy changes rooms, fills both, and is noise alone in about one of four."""
+    """The scripted policy changes rooms and fills both; about one episode in four is pure noise."""
     policy = TwoRoomPolicy(contract, np.random.default_rng(0), rooms)
     crossings, ways, blind = 0, [], 0
     for _ in range(16):
@@ -237,7 +237,7 @@ def test_the_data_goes_through_the_door(rooms, contract):
 
 
 def test_drives_come_back_from_their_bag(tmp_path, contract, shared_rooms):
-    """Twists within the limits and the state of both joints; twice the same bytes."""
+    """Commands within the limits and the state of both joints are recorded; a rerun is equal."""
     shared_rooms.close()
     command = ['collect', 'two_room', '--episodes', '2', '--seconds', '3', '--seed', '2', '--out']
     read = []

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm evaluate BUNDLE --data BAG`: the figures, and what they say."""
+"""`lewm evaluate BUNDLE --data BAG`: the metrics and the verdict."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ GOOD = Planability(
 )
 BLIND = Dimension('j3', 0.9, 2.0, 0.5, 0.5, 0.7, '', 'rad', 0.3)
 STILL = Dimension('j3', 5, 30, None, None, None, '', 'rad', 0)
-#: Visible, but not apart from joint 2.
+#: Visible, but not distinguishable from joint 2.
 ALIKE = Dimension('j3', 1.8, 6.0, 0.275, 0.8, 0.97, 'j2', 'rad', 0.3)
 
 
@@ -80,7 +80,7 @@ def arm(kind: str, bundle: Bundle) -> Bundle:
 
 
 def drive(bundle: Bundle, number: int, heavy: float = 1.0, noise: float = 0.02) -> Encoded:
-    """Return 6 s of the point mass under random commands; what moves y is ``heavy``."""
+    """Return 6 s of the point mass under random commands; forces on y are scaled by ``heavy``."""
     rng = np.random.default_rng(number)
     ticks = np.arange(120)
     commands = np.repeat(rng.uniform(-1, 1, (24, 2)), 5, axis=0)
@@ -113,7 +113,7 @@ def drive(bundle: Bundle, number: int, heavy: float = 1.0, noise: float = 0.02) 
     ],
 )
 def test_each_problem_is_named_with_its_remedy(changes: dict[str, Any], says: str) -> None:
-    """One problem, no other."""
+    """Each defect gives exactly one problem."""
     verdict = judge(replace(GOOD, **changes))
     assert not verdict.ready and len(verdict.problems) == 1
     assert says in verdict.problems[0]
@@ -135,7 +135,7 @@ def test_each_problem_is_named_with_its_remedy(changes: dict[str, Any], says: st
     ],
 )
 def test_what_only_costs_is_a_warning(changes: dict[str, Any], says: str) -> None:
-    """The bundle is ready all the same."""
+    """A warning leaves the bundle ready."""
     verdict = judge(replace(GOOD, **changes))
     assert verdict.ready and len(verdict.warnings) == 1
     assert says in verdict.warnings[0]
@@ -143,7 +143,7 @@ def test_what_only_costs_is_a_warning(changes: dict[str, Any], says: str) -> Non
 
 
 def dimensions(bundle: Bundle, engine: PointMass, heavy: float) -> list[Dimension]:
-    """Describe both commands by three episodes."""
+    """Describe both commands from three episodes."""
     episodes = [drive(bundle, n, heavy) for n in range(3)]
     windows = HeldOutWindows(
         bundle, [(e.episode, e.latents) for e in episodes], np.random.default_rng(0)
@@ -153,7 +153,7 @@ def dimensions(bundle: Bundle, engine: PointMass, heavy: float) -> list[Dimensio
 
 
 def test_a_command_that_moves_nothing_is_found(bundle: Bundle, engine: PointMass) -> None:
-    """The exact model is right about x; what it believes of y is not in the recordings."""
+    """The model predicts an effect on y that the recordings do not show, so y's ratio is low."""
     bundle = arm('velocity', bundle)
 
     x, y = dimensions(bundle, engine, 1.0)
@@ -172,7 +172,7 @@ class Coupled(PointMass):
     def rollout(
         self, context: np.ndarray, past: np.ndarray, actions: np.ndarray, exact: bool = True
     ) -> np.ndarray:
-        """As the point mass, of mixed commands."""
+        """Roll out the point mass with mixed commands."""
         spec = self.bundle.spec
         forces = spec.denormalise_block(actions).reshape(*actions.shape[:2], TICKS, SIZE)
         mixed = forces @ [[1.0, 0.0], [1.0, 0.01]]
@@ -181,7 +181,7 @@ class Coupled(PointMass):
 
 
 def test_commands_that_show_only_together_are_found(bundle: Bundle, engine: PointMass) -> None:
-    """Each alone moves the image much; which of them did, it does not tell."""
+    """Each command alone moves the image, but which one it was cannot be told from the image."""
     bundle = arm('velocity', bundle)
     apart = dimensions(bundle, engine, 1.0)
     together = dimensions(bundle, Coupled(bundle), 1.0)
@@ -194,7 +194,7 @@ def test_commands_that_show_only_together_are_found(bundle: Bundle, engine: Poin
 
 
 def test_positions_are_swapped_as_movements(bundle: Bundle, engine: PointMass) -> None:
-    """From the last command on, within the limits; the other dimension keeps its own."""
+    """A swap applies another window's movement to the last command, within the limits."""
     bundle = arm('position', bundle)
     episodes = [drive(bundle, n) for n in range(2)]
     windows = HeldOutWindows(
@@ -215,7 +215,7 @@ def test_positions_are_swapped_as_movements(bundle: Bundle, engine: PointMass) -
 
 
 def test_the_shipped_bundle_is_ready(bag: Path, tmp_path: Path, capsys) -> None:
-    """Figures as JSON and as an image; position shows in its latents, velocity does not."""
+    """Metrics are JSON and a figure; positions show in the latents, velocities do not."""
     figure = tmp_path / 'new' / 'verdict.png'
     command = ['evaluate', 'reacher', '--data', str(bag), '--figure', str(figure)]
     assert cli.main([*command, '--json']) == 0
@@ -234,7 +234,7 @@ def test_the_shipped_bundle_is_ready(bag: Path, tmp_path: Path, capsys) -> None:
 
 
 def test_an_untrained_network_is_not(bag: Path, tiny_bundle: Bundle, capsys) -> None:
-    """Status 0 all the same: the bag was read and judged."""
+    """The verdict is not ready; the status is 0, as the bag could be judged."""
     assert cli.main(['evaluate', str(tiny_bundle.path), '--data', str(bag)]) == 0
     said = capsys.readouterr().out
     assert 'not ready:\n  - ' in said and 'no command shows in the latents' in said
@@ -256,7 +256,7 @@ def test_a_contract_delay_that_is_too_long_is_found(bag: Path) -> None:
 def test_only_held_out_episodes_of_a_training_bag_count(
     bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Those that the manifest names; where it names none, the bag is refused."""
+    """Only episodes that the manifest lists count; if it lists none, the bag is refused."""
     path = tmp_path / 'reacher'
     shutil.copytree(find('bundle', 'reacher'), path)
     bundle = Bundle.load(path)
@@ -273,7 +273,7 @@ def test_only_held_out_episodes_of_a_training_bag_count(
 def test_without_a_roadmap_one_of_the_recordings_is_tried(
     bundle: Bundle, engine: PointMass
 ) -> None:
-    """It tells the order, and that goals beyond a plan need a roadmap."""
+    """A temporary roadmap is built from the recordings to measure coverage."""
     assert not (bundle.path / ROADMAP).exists()
     bundle = arm('effort', bundle)
     recordings = Recordings(bundle)
@@ -282,5 +282,5 @@ def test_without_a_roadmap_one_of_the_recordings_is_tried(
     engine.encode = lambda image: np.zeros(4, dtype=np.float32)
     found = examine(bundle, engine, recordings, PlannerConfig(iterations=1, cold_iterations=1))
     assert not found.roadmap and found.covered is not None
-    assert found.actions[0].precision is None  # of a force there is none
+    assert found.actions[0].precision is None  # forces have no precision
     assert [s.name for s in found.states] == ['position[0]', 'position[1]']

@@ -32,12 +32,12 @@ def traced(scores: list[float], threshold: float | None = 16.0, span: float = 60
 
 
 def snapped(scores: list[float], threshold: float | None = 16.0, later: float = 0.0, **options):
-    """What is seen of such a trace, some time [s] after its last score."""
+    """Snapshot of such a trace, ``later`` [s] after its last score."""
     return traced(scores, threshold, **options).snapshot((len(scores) - 1) / RATE + later)
 
 
 def anomaly(index: int, end: int | None = None, kind: str = 'surprise', name: str = '1') -> Anomaly:
-    """An event that starts, and ends, at scores of these numbers."""
+    """An event that starts at score ``index`` and ends at score ``end``."""
     stamps = [None if i is None else START + i * NS_PER_S // RATE for i in (index, end)]
     return Anomaly(kind, name, stamps[0], stamps[1], 150.0)
 
@@ -57,12 +57,12 @@ def anomaly(index: int, end: int | None = None, kind: str = 'surprise', name: st
     ],
 )
 def test_level_follows_the_newest_score(score, threshold, later, level):
-    """Half of the threshold is raised, silence is no normal state, no threshold no judgement."""
+    """Half of the threshold is raised; silence and a missing threshold have levels of their own."""
     assert snapped([1.0, 1.0, score], threshold, later).level is level
 
 
 def test_nothing_heard_is_silence():
-    """Before the first score there is no time either, and everything can still be drawn."""
+    """Before the first score the level is SILENT, and everything can still be drawn."""
     empty = Trace(60.0).snapshot(5.0)
     assert empty.level is Level.SILENT
     assert empty.silent == math.inf
@@ -75,7 +75,7 @@ def test_nothing_heard_is_silence():
 
 
 def test_an_open_anomaly_is_the_level_whatever_the_scores_say():
-    """A frozen camera has low scores; a gap has none."""
+    """An open anomaly sets the level even if scores are low or missing."""
     trace = traced([1.0] * 40)
     trace.note(anomaly(10, kind='frozen_camera'))
     assert trace.snapshot(2.0).level is Level.ANOMALY
@@ -87,14 +87,14 @@ def test_an_open_anomaly_is_the_level_whatever_the_scores_say():
 
 
 def test_an_open_anomaly_before_the_first_score_has_no_duration():
-    """The camera died before anybody looked: how long ago is not known."""
+    """If it opened before the first score, its duration is unknown and not shown."""
     trace = Trace(60.0)
     trace.note(anomaly(0, kind='frame_gap'))
     assert trace.snapshot(5.0).headline() == 'surprise --   open: frame_gap'
 
 
 def test_anomalies_of_a_node_that_died_end_where_the_next_one_begins():
-    """Their closing edges never come; what had ended keeps its end."""
+    """Their closing edges never arrive; anomalies that had ended keep their end."""
     trace = traced([1.0] * 40)
     trace.note(anomaly(5, name='7'))
     trace.note(anomaly(10, kind='drift'))
@@ -108,7 +108,7 @@ def test_anomalies_of_a_node_that_died_end_where_the_next_one_begins():
 
 
 def test_time_goes_on_after_the_last_score():
-    """Scores age by the steady clock, whatever clock stamps them, and leave the span."""
+    """Scores age by the steady clock, whatever clock stamps them, and drop out of the span."""
     trace = traced([1.0] * 41, span=5.0)
     now = trace.snapshot(2.0)
     assert now.times[[0, -1]] == pytest.approx([-2.0, 0.0])
@@ -120,7 +120,7 @@ def test_time_goes_on_after_the_last_score():
 
 
 def test_a_stamp_that_goes_back_clears_the_trace():
-    """A bag that starts again: its scores are not drawn over those of the last pass."""
+    """When a bag restarts, the scores of the previous pass are cleared."""
     trace = traced([1.0] * 10)
     trace.note(anomaly(5))
     trace.add(START, 3.0, 1.0)
@@ -129,7 +129,7 @@ def test_a_stamp_that_goes_back_clears_the_trace():
 
 
 def test_a_trace_is_bounded():
-    """Hours of scores leave those of the span, hours of events the newest."""
+    """Only scores within the span and the newest events are kept."""
     trace = traced([1.0] * 1000, span=5.0)
     assert len(trace._scores) == 5 * RATE + 1
     for index in range(MAX_ANOMALIES + 5):
@@ -143,7 +143,7 @@ def test_a_trace_is_bounded():
 
 
 def test_decades_hold_threshold_and_scores():
-    """Whole decades, six at most, from the top; nothing that is no number counts."""
+    """The axis has whole decades, at most six from the top; non-finite values are ignored."""
     assert decades(np.array([1.0, 5.0]), 16.0) == (-1, 2)
     assert decades(np.array([0.02, 5.0]), 16.0) == (-2, 2)
     assert decades(np.array([1.0]), 1600.0) == (-1, 4)
@@ -152,7 +152,7 @@ def test_decades_hold_threshold_and_scores():
 
 
 def test_a_score_that_is_no_number_is_at_the_top():
-    """And one of zero at the bottom."""
+    """NaN and infinite scores are at the top, zero at the bottom."""
     scores = np.array([0.0, 0.1, 1.0, 100.0, math.inf, math.nan])
     assert height(scores, -1, 2) == pytest.approx([0, 0, 1 / 3, 1, 1, 1])
 
@@ -161,18 +161,18 @@ def test_a_score_that_is_no_number_is_at_the_top():
 
 
 def has(image: np.ndarray, colour: canvas.Colour) -> np.ndarray:
-    """Where an image (H, W, 3) has a colour, nearly."""
+    """Mask of the pixels of an image (H, W, 3) that nearly have a colour."""
     return (np.abs(image.astype(int) - colour) <= 12).all(axis=-1)
 
 
 def curve(image: np.ndarray) -> np.ndarray:
-    """Where an image (H, W, 3) is blue, however thin the line is there."""
+    """Mask of the blue pixels of an image (H, W, 3), thin lines included."""
     return image[..., 2].astype(int) - image[..., 0] > 40
 
 
 @pytest.mark.parametrize('threshold', [1.0, 16.0, 70.0])
 def test_plot_draws_the_threshold_where_it_is(threshold):
-    """A dashed red line across, in the row of its value, with its alpha; none without one."""
+    """A dashed red line is in the row of the threshold, with its alpha; without one, no line."""
     trace = traced([0.5] * 40, threshold)
     trace.alpha = 0.05
     image = plot.plot(trace.snapshot(2.0))
@@ -180,7 +180,7 @@ def test_plot_draws_the_threshold_where_it_is(threshold):
     red = has(image, canvas.THRESHOLD)[:, plot.LEFT + 1 : plot.RIGHT]
     assert red[row].mean() > 0.5
     others = np.delete(red[plot.TOP : plot.BOTTOM], row - plot.TOP, axis=0)
-    assert others.mean(axis=1).max() < 0.2  # the letters
+    assert others.mean(axis=1).max() < 0.2  # only the text
     assert trace.snapshot(2.0).threshold_text() == f'threshold {threshold:g} (alpha 0.05)'
     trace.threshold = None
     assert not has(plot.plot(trace.snapshot(2.0)), canvas.THRESHOLD)[plot.TOP :].any()
@@ -188,7 +188,7 @@ def test_plot_draws_the_threshold_where_it_is(threshold):
 
 @pytest.mark.parametrize('score', [0.3, 3.0, 90.0])
 def test_plot_draws_the_scores_where_they_are(score):
-    """At the row of the score, over the columns of its time, and nowhere left of that."""
+    """The curve is in the row of the score, over the columns of its time span only."""
     image = plot.plot(snapped([score] * 601))  # 30 of 60 s
     row = round(float(plot.y_of(np.array([score]), -1, 2)[0]))
     blue = curve(image)
@@ -199,7 +199,7 @@ def test_plot_draws_the_scores_where_they_are(score):
 
 
 def test_plot_leaves_gaps_open_and_marks_what_is_no_number():
-    """No line where no score was; red at the top where one was NaN."""
+    """There is no line where no score was received, and a red mark at the top for NaN."""
     trace = traced([2.0] * 200, span=60.0)
     for index in range(600, 801):
         score = math.nan if index == 700 else 2.0
@@ -214,7 +214,7 @@ def test_plot_leaves_gaps_open_and_marks_what_is_no_number():
 
 
 def test_plot_shows_a_single_score_between_gaps():
-    """The peak may be all that came through."""
+    """A single score between two gaps is drawn: it may be the peak."""
     trace = traced([1.0] * 200)
     trace.add(START + 400 * NS_PER_S // RATE, 60.0, 20.0)
     for index in range(600, 700):
@@ -226,7 +226,7 @@ def test_plot_shows_a_single_score_between_gaps():
 
 
 def test_plot_shades_events_over_their_time():
-    """From start to end, an open one to now, one that is over and gone not at all."""
+    """Shading runs from start to end, or to now if open; events outside the span have none."""
     trace = traced([2.0] * 1201)
     trace.note(anomaly(300, 600))
     trace.note(anomaly(900, kind='frame_gap'))
@@ -234,14 +234,14 @@ def test_plot_shades_events_over_their_time():
     line = plot.plot(trace.snapshot(60.0))[plot.TOP + 3]
     surprise, gap = has(line, plot.SHADES['surprise']), has(line, plot.OTHER_SHADE)
     columns = {s: round(float(plot.x_of(np.array([s - 60.0]), 60.0)[0])) for s in (15, 30, 45)}
-    assert surprise[columns[15] + 1 : columns[30] - 1].mean() > 0.95  # less the grid
+    assert surprise[columns[15] + 1 : columns[30] - 1].mean() > 0.95  # except the grid
     assert gap[columns[45] + 1 : plot.RIGHT - 1].mean() > 0.95
     assert not surprise[: columns[15] - 1].any()
     assert not surprise[columns[30] + 2 :].any()
 
 
 def test_images_fit_into_one_segment_of_shared_memory():
-    """Fast DDS as it comes cuts what is larger than 512 KiB."""
+    """Messages larger than 512 KiB do not fit into a segment of Fast DDS by default."""
     seen = snapped([2.0] * 10)
     frame = np.zeros((1080, 1920, 3), np.uint8)
     for image in (
@@ -254,7 +254,7 @@ def test_images_fit_into_one_segment_of_shared_memory():
 
 @pytest.mark.parametrize('level', list(Level))
 def test_headline_has_the_colour_and_the_word_of_the_level(level):
-    """Colour alone would leave some operators out, and the word needs to be the right one."""
+    """Word and colour both show the level, so that colour-blind operators can read it."""
     scores = {Level.RAISED: 9.0}.get(level, 1.0)
     threshold = None if level is Level.UNCALIBRATED else 16.0
     trace = traced([scores] * 5, threshold)
@@ -267,7 +267,7 @@ def test_headline_has_the_colour_and_the_word_of_the_level(level):
 
 
 def test_camera_and_goal_stand_side_by_side_whole():
-    """Aspect ratios are kept; the crop is outlined; the frame has the colour of the level."""
+    """Aspect ratios are kept; the crop is outlined; the border has the colour of the level."""
     wide = np.full((100, 400, 3), (0, 200, 0), np.uint8)
     tall = np.full((400, 100, 3), (0, 0, 200), np.uint8)
     trace = traced([1.0] * 5)
@@ -295,7 +295,7 @@ def boxes(seen) -> dict[str, object]:
 
 
 def test_marker_bar_reaches_its_mark_at_the_threshold():
-    """A hundredth of it is nothing, ten times it is all; colour and word follow the level."""
+    """The bar spans a hundredth to ten times the threshold; colour and word follow the level."""
     lengths = {}
     for score in (0.16, 1.6, 16.0, 160.0, 1e6):
         found = boxes(snapped([score] * 3))
@@ -312,7 +312,7 @@ def test_marker_bar_reaches_its_mark_at_the_threshold():
 
 
 def test_marker_can_be_shown_without_any_transform_and_vanishes_by_itself():
-    """Frame and stamp are the ones given, the pose is a valid one, and so are the scales."""
+    """Frame id, pose and scales are valid, so RViz needs no transform; a lifetime is set."""
     for marker in boxes(snapped([1.0] * 3)).values():
         assert marker.header.frame_id == 'camera_optical'
         assert marker.lifetime.sec > 0
@@ -361,7 +361,7 @@ def test_curve_is_as_high_as_the_score_and_dashed_at_the_threshold():
 
 
 def test_screen_lists_events_with_kind_time_and_peak():
-    """The newest first; one that lasts says so."""
+    """The newest event is first; an open one is marked as open."""
     trace = traced([2.0] * 200)
     trace.note(anomaly(20, 30, kind='frame_gap', name='4'))
     trace.note(anomaly(100, name='5'))
@@ -373,6 +373,6 @@ def test_screen_lists_events_with_kind_time_and_peak():
 
 
 def test_not_calibrated_is_said():
-    """The operator must not take the absence of events for calm."""
+    """The screen says so, so that a lack of events is not taken for normal operation."""
     lines = screen(snapped([500.0] * 20, None), 'x', [])
     assert lines[2].startswith(' not calibrated   surprise 500   no threshold, no events')

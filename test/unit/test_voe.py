@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""`lewm evaluate --voe`: trials that are equal up to an event, and what is made of them."""
+"""`lewm evaluate --voe`: paired trials, equal up to an event, and their statistics."""
 
 from __future__ import annotations
 
@@ -39,25 +39,26 @@ def calibrated(bundle: Bundle, folder: Path, data: tuple[str, ...] | None = None
 
 @pytest.fixture
 def protocol(tiny_bundle: Bundle):
-    """Return trials of a random network, and whatever they need."""
+    """Return the trials of a network with random weights."""
     task = make_task('reacher', tiny_bundle.manifest.image_size)
     calibration = Calibration(0.01, 1e9, 1.0, 99, COLLECTED, tiny_bundle.hash, drift=1e9)
     engine = load_engine(tiny_bundle)
-    # By the tick, a random network's commands always move.
+    # With one command per tick, a random network always commands motion.
     config = PlannerConfig(candidates='tick')
     yield Trials(tiny_bundle, task, engine, config, calibration)
     task.close()
 
 
 def before(trial: Trial, stamp: int) -> np.ndarray:
-    """Scores until a stamp."""
+    """Scores before a stamp."""
     return trial.scores[trial.stamps < stamp]
 
 
 def test_trials_are_equal_up_to_the_event(protocol: Trials) -> None:
-    """Same start, goals, commands and scores; other ones from the first frame that shows it.
+    """Start, goals, commands and scores are equal up to the first frame that shows the event.
 
-    A teleport is in the first frame after it; the first frozen image is a new one.
+    A teleport shows in the first frame after it. The first frozen image is a new one, so a freeze
+    shows later.
     """
     with tqdm(disable=True) as bar:
         normal, trials = protocol.run(['teleport', 'freeze'], (7, 0), bar)
@@ -88,7 +89,7 @@ def made(score: float, alarm: bool = False) -> Trial:
 
 
 def test_balanced_accuracy_is_of_abrupt_physical_events() -> None:
-    """Teleports 3/4, pushes 1/4, normal trials quiet in 3/4; what is only seen does not count."""
+    """Teleports 3/4, pushes 1/4, quiet normal trials 3/4; purely visual events do not count."""
     normal = [made(1.0, n == 0) for n in range(4)]
     trials = {
         'teleport': [made(50.0, n != 0) for n in range(4)],
@@ -109,7 +110,7 @@ def test_balanced_accuracy_is_of_abrupt_physical_events() -> None:
 def test_the_shipped_bundle_tells_teleports_from_colours(
     tmp_path: Path, hasty: Path, capsys
 ) -> None:
-    """Three trials of each: all teleports detected at once and above all colours; JSON, figure."""
+    """Three trials each: all teleports are detected within 3 frames; AUROC over colours ≥ 0.8."""
     image = tmp_path / 'voe.png'
     command = ['evaluate', 'reacher', '--voe', '--trials', '3', '--kinds', 'teleport', 'colour']
     assert cli.main([*command, '--preset', str(hasty), '--json', '--figure', str(image)]) == 0
@@ -129,7 +130,7 @@ def test_the_shipped_bundle_tells_teleports_from_colours(
 
 
 def test_false_alarms_of_a_bag(tiny_bundle: Bundle, tmp_path: Path, capsys) -> None:
-    """No window above a threshold out of reach, all above one near zero; never the same bag."""
+    """No window exceeds an unreachable threshold; every window exceeds one near zero."""
     bag = tmp_path / 'nominal'
     collect = ['collect', 'reacher', '--image-size', '32', '--episodes', '2', '--seconds', '4']
     assert cli.main([*collect, '--seed', '5', '--out', str(bag)]) == 0
@@ -152,7 +153,7 @@ def test_false_alarms_of_a_bag(tiny_bundle: Bundle, tmp_path: Path, capsys) -> N
 
 
 def test_bags_of_the_calibration_are_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    """By their content: a renamed copy is refused, another recording of the same name is not."""
+    """Content decides: a renamed copy is refused, another recording of the same name is not."""
     first, other = tmp_path / 'run1', tmp_path / 'another_day' / 'run1'
     other.parent.mkdir()
     for folder in (first, other):
@@ -169,7 +170,7 @@ def test_bags_of_the_calibration_are_refused(tiny_bundle: Bundle, tmp_path: Path
 
 
 def test_a_calibration_without_hashes_is_said(tiny_bundle: Bundle, tmp_path: Path, caplog) -> None:
-    """Older bundles have none: nothing can be checked."""
+    """Older bundles have no hashes; a warning says that nothing is checked."""
     with BagWriter(tmp_path / 'bag', 'lewm record --contract reacher'):
         pass
     refuse_calibrated(calibrated(tiny_bundle, tmp_path / 'a'), [tmp_path / 'bag'])
@@ -193,7 +194,7 @@ def test_a_calibration_without_hashes_is_said(tiny_bundle: Bundle, tmp_path: Pat
 def test_what_cannot_be_evaluated_is_one_line(
     tiny_bundle: Bundle, capsys, options: list[str], says: str
 ) -> None:
-    """A bundle without thresholds, options of the other evaluation."""
+    """A bundle without thresholds and options of another mode are refused."""
     assert cli.main(['evaluate', str(tiny_bundle.path), *options]) == 2
     error = capsys.readouterr().err.strip()
     assert says in error and len(error.splitlines()) == 1

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Windows of several bags: shares held out, copies and other rates refused, little memory."""
+"""Windows of several bags: held-out shares, refused copies and rates, memory use."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OF_EPISODE = 1 + 3 * 30  # messages that drive() makes
 
 @pytest.fixture(scope='module')
 def bags(tmp_path_factory) -> list[Path]:
-    """Return three bags of noise: five episodes, two, and one; no image is there twice."""
+    """Return three bags of noise: five episodes, two, and one; all images differ."""
     folder = tmp_path_factory.mktemp('bags')
     messages = drive(30, 8)
     cuts = [0, 5 * OF_EPISODE, 7 * OF_EPISODE, 8 * OF_EPISODE]
@@ -50,7 +50,7 @@ def load(reacher_contract, tmp_path):
 
 
 def test_several_bags_are_one_after_the_other(bags, load, reacher_contract):
-    """Images, blocks and episodes of each are those that it has alone."""
+    """Images, blocks and episodes of each bag are the same as when it is loaded alone."""
     together = load(*bags)
     assert [b.summary.episodes for b in together.bags] == [5, 2, 1]
     assert np.unique(together.episodes).tolist() == list(range(8))
@@ -68,7 +68,7 @@ def test_several_bags_are_one_after_the_other(bags, load, reacher_contract):
 
 
 def test_each_bag_gives_its_share_of_held_out_episodes(bags, load):
-    """At least one where it has two, none of a single one; other bags change nothing."""
+    """Two or more episodes hold out at least one, a single one none; other bags do not matter."""
     windows = load(*bags)
     train, held_out = windows.split(0.4, seed=3)
     assert sorted([*train, *held_out]) == list(range(len(windows.frames)))
@@ -83,7 +83,7 @@ def test_each_bag_gives_its_share_of_held_out_episodes(bags, load):
 
 
 def test_of_bags_with_one_episode_whole_bags_are_held_out(load, tmp_path):
-    """And a single episode is refused."""
+    """Whole bags are held out then; a single episode is refused."""
     messages = drive(30, 3)
     single = [
         write(tmp_path / str(i), messages[i * OF_EPISODE : (i + 1) * OF_EPISODE]) for i in range(3)
@@ -97,7 +97,7 @@ def test_of_bags_with_one_episode_whole_bags_are_held_out(load, tmp_path):
 
 @pytest.mark.parametrize('again', ['a', 'copy', 'folder'])
 def test_a_recording_given_twice_is_refused(load, tmp_path, again):
-    """By its name, by its content under another name, or as part of a folder."""
+    """A recording is recognised by its path, by its content, and as part of a folder."""
     shutil.copytree(write(tmp_path / 'folder' / 'a', drive(30, 2)), tmp_path / 'copy')
     second = {'a': tmp_path / 'folder' / 'a'}.get(again, tmp_path / again)
     with pytest.raises(BagError, match=r'bag .* has the content of .*folder/a, given before'):
@@ -105,7 +105,7 @@ def test_a_recording_given_twice_is_refused(load, tmp_path, again):
 
 
 def test_bags_of_other_camera_rates_are_refused(load, tmp_path):
-    """20 and 10 frames a second; a tenth more or less is one rate, and the longer bag's is kept."""
+    """20 and 10 Hz do not mix; rates within 10 % do, and the longer bag's is kept."""
     fast = write(tmp_path / 'fast', drive(60, 2))
     messages = drive(60, 2)
     frames = [m for m in messages if m.topic.endswith('image')]
@@ -121,7 +121,7 @@ def test_bags_of_other_camera_rates_are_refused(load, tmp_path):
 
 
 def test_a_bag_without_windows_is_named_and_left_out(load, bags, tmp_path, caplog):
-    """A recording that was broken off does not stop the training."""
+    """A recording that was cut short is skipped with a warning."""
     short = write(tmp_path / 'short', drive(3, 1))
     with caplog.at_level(logging.WARNING, logger='lewm'):
         assert len(load(short, bags[0]).bags) == 1
@@ -129,7 +129,7 @@ def test_a_bag_without_windows_is_named_and_left_out(load, bags, tmp_path, caplo
 
 
 def test_only_a_bag_that_is_new_is_read(bags, load, tmp_path, monkeypatch):
-    """Adding a bag reads that one; a change of the content, under the same name, is noticed."""
+    """Adding a bag reads only that bag; changed content under the same name is noticed."""
     read = []
 
     def counted(paths, *args, **options):
@@ -152,7 +152,7 @@ def test_only_a_bag_that_is_new_is_read(bags, load, tmp_path, monkeypatch):
 
 
 def test_files_are_hashed_once(bags, load, tmp_path, monkeypatch):
-    """Gigabytes are not read at every start."""
+    """Hashes are cached; a damaged cache is recomputed."""
     hashed = []
     digest = bag_cache.hashlib.file_digest
 
@@ -170,7 +170,7 @@ def test_files_are_hashed_once(bags, load, tmp_path, monkeypatch):
 
 
 def test_what_a_killed_run_left_in_the_cache_is_removed(bags, load, tmp_path):
-    """Half a cache may have tens of gigabytes."""
+    """Half a cache may take tens of gigabytes."""
     left = tmp_path / 'cache' / 'partial-123'
     left.mkdir(parents=True)
     (left / 'images.u8').write_bytes(b'half')
@@ -179,12 +179,12 @@ def test_what_a_killed_run_left_in_the_cache_is_removed(bags, load, tmp_path):
 
 
 def test_spilled_episodes_equal_those_in_memory(reacher_contract, tmp_path):
-    """With frames that come late, twice, and too early to belong to an episode."""
+    """This holds with frames that are late, duplicate, or too early to belong to an episode."""
     messages = drive(40, 3)
     frames = [i for i, m in enumerate(messages) if m.topic.endswith('image')]
     for one in (frames[3], frames[50], frames[51], frames[90]):
         messages[one], messages[one + 6] = messages[one + 6], messages[one]
-    messages.insert(frames[20], messages[frames[18]])  # its stamp was there: stored, then dropped
+    messages.insert(frames[20], messages[frames[18]])  # duplicate stamp: stored, then dropped
     bag = write(tmp_path / 'bag', messages)
     expected = list(read_episodes([bag], reacher_contract, SIZE))
     with (tmp_path / 'spill').open('w+b', buffering=0) as file:
@@ -197,7 +197,7 @@ def test_spilled_episodes_equal_those_in_memory(reacher_contract, tmp_path):
 
 @pytest.mark.parametrize('kind', ['memory', 'file'])
 def test_images_are_brought_into_any_order(tmp_path, kind):
-    """Some left out; and again, behind those given out."""
+    """Any subset can be taken in any order, repeatedly."""
     rng = np.random.default_rng(2)
     with (tmp_path / 'images').open('w+b', buffering=0) as file:
         subject = ImageBuffer() if kind == 'memory' else ImageFile(file)
@@ -213,7 +213,7 @@ def test_images_are_brought_into_any_order(tmp_path, kind):
 
 
 def test_an_image_left_out_costs_no_memory(tmp_path):
-    """All that follow move up by one, and few are held meanwhile."""
+    """The images that follow move up by one, and few are held in memory meanwhile."""
     with (tmp_path / 'images').open('w+b', buffering=0) as file:
         subject = ImageFile(file)
         for index in range(300):
@@ -227,7 +227,7 @@ def test_an_image_left_out_costs_no_memory(tmp_path):
 
 
 def test_a_full_disk_is_said(reacher_contract, bags, tmp_path):
-    """One line that names the file, whether an image fits in part or not at all."""
+    """The error names the file, whether an image fits partly or not at all."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     for room in (5000, 5 * SIZE * SIZE * 3):
         with (tmp_path / 'spill').open('w+b', buffering=0) as file:
@@ -272,7 +272,7 @@ print(json.dumps(train(large)))
 
 
 def test_a_bag_larger_than_the_memory_trains(tmp_path, reacher_contract):
-    """Read into the cache and trained from, with half of the memory that one episode would take."""
+    """A bag over twice as large as the memory limit is cached and trained on."""
     size, limit = 128, 64_000_000
     numbers = (str(size), str(limit))
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The thread behind the callbacks."""
+"""The worker thread behind the callbacks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lewm_ros.nodes.worker import Worker
 
 
 class Gate:
-    """Work that waits until it is let through, and notes what it did."""
+    """A worker whose items wait until they are released, and are recorded when done."""
 
     def __init__(self, capacity: int = 1) -> None:
         self.done: list = []
@@ -62,7 +62,7 @@ def gate(request):
 
 
 def test_while_busy_only_the_newest_request_waits(gate):
-    """What it pushed out is counted."""
+    """Replaced requests are counted as skipped."""
     for item in (1, 2, 3):
         gate.worker.request(item)
     gate.let(2)
@@ -99,7 +99,7 @@ def test_an_exception_is_reported_and_the_thread_goes_on(gate):
 
 
 def test_stopping_drops_what_waits_and_says_if_it_is_busy():
-    """A worker that hangs is reported, not waited for without end."""
+    """A busy worker makes stop() return False after the timeout."""
     gate = Gate()
     gate.worker.request(0)
     gate.begun()
@@ -111,7 +111,7 @@ def test_stopping_drops_what_waits_and_says_if_it_is_busy():
 
 
 def test_reasons_are_counted_and_bounded():
-    """A text that differs every time (a length in it) cannot grow a report without end."""
+    """A reason that differs every time, such as one with a length, cannot grow a report forever."""
     reasons = Reasons()
     for index in range(100):
         reasons.add('always the same' if index % 2 else f'{index} bytes')

@@ -1,8 +1,8 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Bundles that are cut, swapped, mixed or of another model: one line by every way in.
+"""Truncated, swapped, mixed or incompatible bundles: a one-line error from every entry point.
 
-Hashes are right unless the case is about them.
+Hashes are valid unless the case is about them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ALL = ('load', 'onnxruntime', 'torch', *COMMANDS)
 
 
 def change(**values: Any) -> Callable[[Path], None]:
-    """Return a change of top-level keys of the manifest."""
+    """Return a function that changes top-level keys of the manifest."""
 
     def spoil(folder: Path) -> None:
         data = json.loads((folder / MANIFEST).read_text())
@@ -52,7 +52,7 @@ def change(**values: Any) -> Callable[[Path], None]:
 
 
 def architecture(**values: Any) -> Callable[[Path], None]:
-    """Return a change of the architecture."""
+    """Return a function that changes the architecture."""
 
     def spoil(folder: Path) -> None:
         data = json.loads((folder / MANIFEST).read_text())
@@ -63,7 +63,7 @@ def architecture(**values: Any) -> Callable[[Path], None]:
 
 
 def content(name: str, make: Callable[[bytes], bytes]) -> Callable[[Path], None]:
-    """Return a change of a file's content, with the hash that it then has."""
+    """Return a function that changes a file's content and updates its hash."""
 
     def spoil(folder: Path) -> None:
         data = make((folder / name).read_bytes())
@@ -76,7 +76,7 @@ def content(name: str, make: Callable[[bytes], bytes]) -> Callable[[Path], None]
 
 
 def weights(edit: Callable[[dict[str, np.ndarray]], Any]) -> Callable[[Path], None]:
-    """Return a change of the arrays."""
+    """Return a function that changes the weights."""
 
     def changed(data: bytes) -> bytes:
         arrays = load(data)
@@ -87,7 +87,7 @@ def weights(edit: Callable[[dict[str, np.ndarray]], Any]) -> Callable[[Path], No
 
 
 def graph(edit: Callable[[onnx.ModelProto], Any]) -> Callable[[Path], None]:
-    """Return a change of the encoder's graph."""
+    """Return a function that changes the encoder's graph."""
 
     def changed(data: bytes) -> bytes:
         model = onnx.load_from_string(data)
@@ -105,24 +105,24 @@ def checkpoint(_: bytes) -> bytes:
 
 
 def link(folder: Path) -> None:
-    """Put a file's content elsewhere."""
+    """Replace a file by a symlink to outside the bundle."""
     (folder / WEIGHTS).rename(folder.with_name('elsewhere'))
     (folder / WEIGHTS).symlink_to(folder.with_name('elsewhere'))
 
 
 def huge(path: Path) -> None:
-    """Make a file of a terabyte that takes no room on the disk."""
+    """Make a sparse file of 1 TiB."""
     with path.open('wb') as file:
         file.truncate(1 << 40)
 
 
 def cut(name: str) -> Callable[[Path], None]:
-    """Return a change that loses a file's end, as a full disk or a broken copy does."""
+    """Return a function that cuts off a file's end, as a full disk or a broken copy does."""
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-100])
 
 
 def resized(model: onnx.ModelProto) -> None:
-    """Let the encoder read another image size."""
+    """Change the input size of the encoder."""
     model.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 64
 
 
@@ -187,7 +187,7 @@ def folders(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> di
 def test_wrong_bundle_is_refused(
     folders: dict[str, Path], name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By every way in with one line that names the bundle and what is wrong."""
+    """Every entry point refuses it in one line that names the bundle and what is wrong."""
     path, (_, ways, says) = folders[name], CASES[name]
     for way in ways:
         if way in COMMANDS:

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Wrong YAML is refused by whatever reads it, with one error naming file and key."""
+"""Invalid YAML is refused by every reader with one error that names file and key."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ READERS: dict[str, tuple[Callable[[Path], Any], type[Exception]]] = {
 
 
 def big(path: Path) -> None:
-    """Write 100 MB of lines that are YAML."""
+    """Write a file of 100 MiB that begins as valid YAML."""
     with path.open('wb') as file:
         file.write(b'a: 1\n')
         file.truncate(100 << 20)
 
 
-#: Content, or what makes the file: refused as YAML, whatever it is read as.
+#: Content, or a function that makes the file; refused by every reader.
 ANYWHERE: dict[str, tuple[bytes | Callable[[Path], Any], str]] = {
     'python call': (b'name: !!python/object/apply:os.system ["false"]', 'line 1: not YAML'),
     'not UTF-8': (b'name: \xff\xfe', "'utf-8' codec can't decode byte 0xff"),
@@ -149,7 +149,7 @@ CASES = {
 
 @pytest.mark.parametrize('name', CASES)
 def test_yaml_is_refused(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """By every way in: one short error that names the file."""
+    """Every entry point gives one short error that names the file."""
     content, ways, says = CASES[name]
     path = tmp_path / 'given.yaml'
     if isinstance(content, bytes):

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""YAML is read as plain data, as ROS reads it; what is wrong is named with its line."""
+"""YAML is read as plain data, as in ROS; errors name the line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILES = sorted((ROOT / 'config').rglob('*.yaml'))
 
 @pytest.mark.parametrize('path', FILES, ids=lambda p: p.name)
 def test_shipped_files_read_as_with_the_safe_loader(path: Path) -> None:
-    """Nothing of an ordinary file is read otherwise."""
+    """Shipped files parse as with yaml.safe_load."""
     assert read_yaml(path) == yaml.safe_load(path.read_text())
 
 
@@ -49,7 +49,7 @@ def test_there_are_shipped_files() -> None:
     ],
 )
 def test_values(text: str, value: object) -> None:
-    """Numbers as ROS and JSON have them; a date is text."""
+    """Numbers are parsed as in ROS and JSON; a date stays a string."""
     found = parse_yaml(text)
     assert found == value
     assert type(found) is type(value)
@@ -71,14 +71,14 @@ def test_values(text: str, value: object) -> None:
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(data: bytes, says: str) -> None:
-    """Duplicate keys, broken files, other encodings, and tags that would run code."""
+    """Duplicate keys, malformed files, other encodings and tags that run code are refused."""
     with pytest.raises(ConfigError, match=says) as caught:
         parse_yaml(data)
     assert str(caught.value).isprintable()
 
 
 def test_file_at_the_limit(tmp_path: Path) -> None:
-    """The limit is the largest that is read; a byte more names both."""
+    """A file of exactly the limit is read; one byte more is refused with both sizes."""
     path = tmp_path / 'a.yaml'
     path.write_text('a: 1 #' + ' ' * (LIMIT - 6))
     assert read_yaml(path) == {'a': 1}
@@ -92,7 +92,7 @@ def test_file_at_the_limit(tmp_path: Path) -> None:
 
 
 def test_what_a_message_quotes_is_one_short_printable_line() -> None:
-    """A file cannot fill a terminal, nor move its cursor, by what is quoted from it."""
+    """Text quoted from a file can neither fill a terminal nor move its cursor."""
     assert one_line('a\n b\t\x1b[2Jc') == 'a b ?[2Jc'
     assert shown('a\n\x1b') == r"'a\n\x1b'"
     assert len(shown('a' * 10**6)) < 300
