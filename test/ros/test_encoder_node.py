@@ -363,7 +363,7 @@ def test_a_goal_that_does_not_name_its_colours_is_taken_with_a_warning(
         goals = bench.listen(Image, 'goal_latent', LATCHED)
         send_until(bench, camera, image_message(image, header(1)), latents)
         publisher = bench.publisher(Image, 'goal_image', LATCHED)
-        said = 'goal image is 8UC3, frames on /lewm/camera/image are rgb8: 8UC3 does not say'
+        said = 'goal image is 8UC3, frames on /lewm/camera/image are rgb8: 8UC3 does not define'
         bare, swapped = image_message(image, header(2)), image_message(image, header(3))
         bare.encoding, swapped.encoding = '8UC3', 'bgr8'
         publisher.publish(bare)

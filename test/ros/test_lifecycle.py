@@ -178,7 +178,7 @@ def test_a_typo_in_a_parameter_file_is_an_error_where_the_file_names_the_node(
     path.write_text('controller_node: {ros__parameters: {on_anomaly: stop}}\n')  # ROS ignores it
     with bench.program('controller', *arguments) as process:
         assert process.wait() == 2
-        assert 'not /lewm/controller_node: write /**/controller_node' in process.output
+        assert 'does not match /lewm/controller_node: write /**/controller_node' in process.output
     path.write_text('/**/controller_node: {ros__parameters: {on_anomally: stop}}\n')
     with bench.program('controller', *arguments) as process:
         assert process.wait() == 2

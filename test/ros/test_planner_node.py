@@ -267,7 +267,7 @@ def test_without_commands_it_says_what_is_missing(start):
     robot, _ = start()
     robot.set_goal()
     assert robot.live(3.5, command=False) == []
-    robot.bench.says('planner_node', 'the commands since the first on /lewm/action')
+    robot.bench.says('planner_node', 'since the first of them, the commands on /lewm/action')
 
 
 def test_a_holding_robot_gets_its_first_plan_without_any_command(start, contract_file):
