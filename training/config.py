@@ -85,7 +85,14 @@ class TrainConfig:
                     f'{frozen.image_size} px'
                 )
             sizes = {'image_size': frozen.image_size, 'latent_size': frozen.latent_size}
-            return replace(config, encoder='onnx', **sizes)
+            config = replace(config, encoder='onnx', **sizes)
+            if frozen.model is not None and replace(frozen.model, encoder='onnx') != config:
+                raise ModelError(
+                    f'encoder {frozen.path}: the architecture of its bundle is not that of model '
+                    f'{architecture} with {action_size} action dimensions; to take its encoder '
+                    'alone, give the file'
+                )
+            return config
         if self.image_size is None:
             return config
         try:

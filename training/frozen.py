@@ -1,6 +1,9 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""An encoder that is not trained, from an ONNX file: only the predictor learns, as in DINO-WM."""
+"""An encoder that is not trained, an ONNX file or a bundle's: only the predictor learns.
+
+The first is DINO-WM's idea; the second refines a bundle with more recordings.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from lewm_ros.bundle import ENCODER, Bundle
 from lewm_ros.bundle.bundle import FILE_LIMIT
 from lewm_ros.engines.graphs import parse_graph
+from lewm_ros.engines.torch_engine import load_model
 from lewm_ros.errors import ModelError, one_line
 from lewm_ros.files import atomic_write, read_limited
+from lewm_ros.model import LeWorldModel, ModelConfig
 from lewm_ros.progress import progress
 from lewm_ros.robot.imaging import normalise
 from lewm_ros.training.cache import CachedBag
@@ -35,6 +41,7 @@ class FrozenEncoder:
         sha256: of its content.
         image_size: S [px].
         latent_size: D.
+        model: of a bundle, whose architecture the new model has; None for a file.
 
     Raises ModelError naming the file and what is wrong in it, EngineError without onnxruntime.
 
@@ -43,6 +50,7 @@ class FrozenEncoder:
     def __init__(self, path: Path, threads: int = 1) -> None:
         from lewm_ros.engines.onnxruntime_engine import make_session
 
+        self.model: ModelConfig | None = None
         content = read_limited(path, FILE_LIMIT)
         self.path, self.sha256 = path, hashlib.sha256(content).hexdigest()
         self._model = parse_graph(content, f'encoder {path}')
@@ -129,6 +137,10 @@ class FrozenEncoder:
         )
         return model.SerializeToString(deterministic=True)
 
+    def whole(self, trained: LeWorldModel) -> LeWorldModel:
+        """Return a trained model as the bundle's weights hold it: without the file's encoder."""
+        return trained
+
     def _latents(self, bag: CachedBag, cache: Path) -> np.ndarray:
         path = cache / bag.key / f'latents-{self.sha256[:24]}.f32'
         if not path.exists():
@@ -149,3 +161,41 @@ class FrozenEncoder:
             raise ModelError(
                 f'encoder {self.path} fails on {len(images)} images: {one_line(error)}'
             ) from error
+
+
+class BundleEncoder(FrozenEncoder):
+    """The encoder of a bundle: the new bundle has the same latents, and the encoder's weights.
+
+    Args:
+        bundle: whose architecture the new model has, too.
+        threads: of the processor.
+
+    """
+
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        super().__init__(bundle.path / ENCODER, threads)
+        self.bundle, self.model = bundle, ModelConfig.parse(bundle.manifest.architecture)
+
+    def statistics(self, windows: Windows, chosen: np.ndarray) -> tuple[np.ndarray, np.float32]:
+        """Return mean 0 and standard deviation 1: the latents stay as they are."""
+        return np.zeros(self.latent_size, np.float32), np.float32(1)
+
+    def graph(self, mean: np.ndarray, std: np.float32) -> bytes:
+        """Return the bundle's graph, unchanged."""
+        return self.bundle.read(ENCODER)
+
+    def whole(self, trained: LeWorldModel) -> LeWorldModel:
+        """Return the bundle's encoder and projector together with what was trained."""
+        model = load_model(self.bundle)
+        model.load_state_dict({**model.state_dict(), **trained.state_dict()})
+        return model
+
+
+def load_encoder(path: Path, threads: int = 1) -> FrozenEncoder:
+    """Load an encoder that is not trained: that of a bundle folder, or an ONNX file.
+
+    Raises ModelError naming the file and what is wrong in it, EngineError without onnxruntime.
+    """
+    return (
+        BundleEncoder(Bundle.load(path), threads) if path.is_dir() else FrozenEncoder(path, threads)
+    )

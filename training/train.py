@@ -27,7 +27,7 @@ from lewm_ros.robot.contract import Contract
 from lewm_ros.training.config import TrainConfig
 from lewm_ros.training.device import choose_device, keep_memory
 from lewm_ros.training.distributed import begin, end, first_rank_first, rank, world_size
-from lewm_ros.training.frozen import FrozenEncoder
+from lewm_ros.training.frozen import load_encoder
 from lewm_ros.training.run_folder import RunFolder
 from lewm_ros.training.trainer import Trainer
 from lewm_ros.training.windows import load_windows
@@ -66,8 +66,8 @@ def train(
         threads: of the processor.
         seed: of weights, batches, dropout and projections.
         resume: continue the run in the folder.
-        frozen_encoder: ONNX file of an encoder that is not trained; see
-            :class:`lewm_ros.training.frozen.FrozenEncoder`.
+        frozen_encoder: ONNX file of an encoder that is not trained, or a bundle whose encoder is
+            kept with its weights; see :mod:`lewm_ros.training.frozen`.
 
     Returns:
         The bundle; None in the processes that do not write it.
@@ -90,7 +90,7 @@ def train(
     torch.set_num_threads(threads)
     begin(device, config.batch)
     writes = rank() == 0
-    frozen = None if frozen_encoder is None else FrozenEncoder(frozen_encoder, threads)
+    frozen = None if frozen_encoder is None else load_encoder(frozen_encoder, threads)
     sizes = config.model(architecture, contract.action.size, frozen)
     cache = folder.path.parent / 'cache'
     with first_rank_first():

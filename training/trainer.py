@@ -378,6 +378,8 @@ class Trainer:
     def manifest(self, name: str, provenance: dict[str, Any]) -> Manifest:
         """Describe the model for a bundle."""
         config = self.model.config
+        if self.frozen is not None and self.frozen.model is not None:
+            config = self.frozen.model
         return Manifest(
             name=name,
             architecture=config.to_dict(),
@@ -395,8 +397,9 @@ class Trainer:
 
     def files(self) -> dict[str, bytes | Path]:
         """Weights and graphs of a bundle; call after :meth:`validate`."""
+        model = self.model if self.frozen is None else self.frozen.whole(self.model)
         with torch.random.fork_rng(devices=[]):  # exporting must not change the run
-            files = dict[str, bytes | Path](export_files(self.model, HORIZON))
+            files = dict[str, bytes | Path](export_files(model, HORIZON))
         if self.frozen is not None:
             files[ENCODER] = self.frozen.graph(self.latent_mean, self.latent_std)
         return files

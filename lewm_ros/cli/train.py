@@ -58,8 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     collapse.add_argument(
         '--frozen-encoder',
         type=Path,
-        metavar='FILE.onnx',
-        help='train only the predictor, on the latents of this encoder',
+        metavar='ENCODER',
+        help='train only the predictor, on the latents of this encoder: FILE.onnx, or a bundle '
+        'folder, whose encoder the new bundle then has',
     )
     parser.add_argument(
         '--sigreg-weight',

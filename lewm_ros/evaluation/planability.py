@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
 import time
@@ -331,21 +331,30 @@ def _states(
     for episode in np.unique(of[chosen]):
         ours, others = of[chosen] == episode, np.flatnonzero(of != episode)
         nearest[ours] = others[assign(z[chosen[ours]], z[others])[0]]
-    off = np.abs(x[chosen] - x[nearest])
-    gap = np.maximum(_distance(z[chosen], z[nearest]), 1e-9)
-    error, fine, chance = (
-        np.median(values, axis=0)
-        for values in (
-            off,
-            off * np.minimum(1, floor / gap)[:, None],
-            np.abs(x[chosen] - x[rng.integers(len(x), size=len(chosen))]),
-        )
-    )
-    return [
-        Field(name, *map(float, figures))
-        for name, *figures in zip(contract.state.fields, error, chance, fine)
-        if not derivative(name) and np.isfinite(figures).all()  # one frame shows no velocity
-    ]
+    off = x[chosen] - x[nearest]
+    random = x[chosen] - x[rng.integers(len(x), size=len(chosen))]
+    share = np.minimum(1, floor / np.maximum(_distance(z[chosen], z[nearest]), 1e-9))
+    found = []
+    for name, error, chance in zip(contract.state.fields, off.T, random.T):
+        # An angle may count whole turns, which no image shows: the better of two readings.
+        read = [
+            Field(
+                name,
+                float(np.median(np.abs(errors))),
+                float(np.median(np.abs(chances))),
+                float(np.median(np.abs(errors) * share)),
+            )
+            for errors, chances in ((error, chance), (_turned(error), _turned(chance)))
+        ]
+        best = min(read, key=lambda field: field.error / max(field.chance, 1e-9))
+        if not derivative(name) and np.isfinite(astuple(best)[1:]).all():
+            found.append(best)  # without velocities, which one frame does not show
+    return found
+
+
+def _turned(angles: np.ndarray) -> np.ndarray:
+    """Differences of angles [rad] without whole turns, in [−π, π)."""
+    return (angles + np.pi) % (2 * np.pi) - np.pi
 
 
 def _times(

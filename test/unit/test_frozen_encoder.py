@@ -210,12 +210,6 @@ def test_the_bundle_runs_in_every_engine(tiny_bundle, encoder, tmp_path):
         assert np.array_equal(weights[f'frozen/{tensor.name}'], numpy_helper.to_array(tensor))
 
 
-def test_a_bundles_own_encoder_serves(tiny_bundle):
-    """A bundle's own encoder can be used as a frozen encoder."""
-    encoder = FrozenEncoder(tiny_bundle.path / ENCODER)
-    assert (encoder.image_size, encoder.latent_size) == (SIZE, LATENT)
-
-
 def test_the_command_trains_and_writes_a_bundle(bag, encoder, tmp_path, monkeypatch):
     """The command trains with the encoder, stores its hash, and its graphs can be re-exported."""
     monkeypatch.setattr(training, 'HORIZON', 1)
@@ -242,6 +236,38 @@ def test_the_command_trains_and_writes_a_bundle(bag, encoder, tmp_path, monkeypa
     np.testing.assert_allclose(load_engine(bundle, 'torch').encode(image), latent, atol=1e-5)
     again = export_bundle(bundle)
     np.testing.assert_allclose(load_engine(again).encode(image), latent, atol=1e-5)
+
+
+def test_a_bundle_keeps_its_encoder_and_its_weights(bag, tiny_bundle, tmp_path, monkeypatch):
+    """With a bundle as the encoder, the new bundle has its encoder, latents and weights.
+
+    A bundle of another architecture is rejected; the encoder file alone is taken.
+    """
+    monkeypatch.setattr(training, 'HORIZON', 1)
+    monkeypatch.setitem(CONFIGS, 'small', CONFIG)
+    args = ['train', '--data', bag, '--contract', 'reacher', '--device', 'cpu', '--threads', 1]
+    args += ['--run', tmp_path / 'run', '--no-decoder', '--steps', 4]
+    args += ['--frozen-encoder', tiny_bundle.path, '--out', tmp_path / 'bundle']
+    status, _, error = lewm(*args)
+    path = tiny_bundle.path / ENCODER
+    assert status == 2
+    assert f'encoder {path}: the architecture of its bundle is not that of model small' in error
+    monkeypatch.setitem(ARCHITECTURES, 'small', tiny_config)
+    status, _, error = lewm(*args)
+    assert status == 0, error
+    bundle = Bundle.load(tmp_path / 'bundle')
+    assert bundle.manifest.architecture == tiny_bundle.manifest.architecture
+    assert bundle.read(ENCODER) == tiny_bundle.read(ENCODER)
+    before, after = (load(b.read(WEIGHTS)) for b in (tiny_bundle, bundle))
+    assert before.keys() == after.keys()
+    for name, tensor in before.items():
+        kept = name.startswith(('encoder.', 'projector.'))
+        assert torch.equal(after[name], tensor) == kept or tensor.dtype == torch.int64, name
+    image = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+    latent = load_engine(tiny_bundle).encode(image)
+    assert np.array_equal(load_engine(bundle).encode(image), latent)
+    np.testing.assert_allclose(load_engine(bundle, 'torch').encode(image), latent, atol=1e-5)
+    assert bundle.manifest.roadmap is not None
 
 
 @pytest.mark.parametrize(

@@ -284,3 +284,25 @@ def test_without_a_roadmap_one_of_the_recordings_is_tried(
     assert not found.roadmap and found.covered is not None
     assert found.actions[0].precision is None  # forces have no precision
     assert [s.name for s in found.states] == ['position[0]', 'position[1]']
+
+
+def test_whole_turns_of_an_angle_do_not_count(bundle: Bundle, engine: PointMass) -> None:
+    """A state that counts whole turns, which no image shows, is as well encoded as without them."""
+    bundle = arm('effort', bundle)
+    engine.encode = lambda image: np.zeros(4, dtype=np.float32)
+    found = []
+    for turns in (0, 1):
+        recordings = Recordings(bundle)
+        for number in range(4):
+            encoded = drive(bundle, number)
+            states = encoded.episode.states * [0.2, 1, 1, 1]  # x: less than half a turn
+            states[:, 0] += 2 * np.pi * turns * number
+            episode = replace(encoded.episode, states=states)
+            recordings.add(encoded._replace(episode=episode))
+        config = PlannerConfig(iterations=1, cold_iterations=1)
+        found.append(examine(bundle, engine, recordings, config).states)
+    straight, turned = found
+    assert straight[0].error < 0.5 * straight[0].chance
+    assert turned[0].error == pytest.approx(straight[0].error)
+    assert turned[0].precision == pytest.approx(straight[0].precision)
+    assert turned[1] == straight[1]
