@@ -25,6 +25,7 @@ from lewm_ros.model.folding import (
     Product,
     after_norm,
     check_context,
+    fold_input,
     fold_projector,
     lower_precision,
     normalise,
@@ -109,7 +110,7 @@ class BatchedRollout(nn.Module):
         with torch.no_grad():
             self.condition = ActionCondition(model.action_encoder)
             transformer: Any = model.predictor.transformer
-            self.input_proj = transformer.input_proj
+            self.input_proj = fold_input(transformer.input_proj)
             self.register_buffer('positions', model.predictor.pos_embedding[0].clone())
             self.step = _Step(model)
             parts = [block.adaLN_modulation[1] for block in transformer.layers]

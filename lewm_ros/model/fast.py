@@ -30,6 +30,7 @@ from lewm_ros.model.folding import (
     Product,
     after_norm,
     check_context,
+    fold_input,
     fold_projector,
     lower_precision,
     normalise,
@@ -134,12 +135,7 @@ class FastRollout(nn.Module):
         with torch.no_grad():
             self.condition = ActionCondition(model.action_encoder)
             transformer: Any = model.predictor.transformer
-            project: Any = transformer.input_proj
-            self.input_proj = (
-                Product(project.weight, project.bias)
-                if isinstance(project, nn.Linear)
-                else nn.Identity()
-            )
+            self.input_proj = fold_input(transformer.input_proj)
             self.register_buffer('positions', model.predictor.pos_embedding[0].clone())
             self.layers = nn.ModuleList(_Layer(block) for block in transformer.layers)
             self.final_eps = transformer.norm.eps

@@ -35,6 +35,13 @@ class Product(nn.Module):
         return functional.linear(x.to(self.weight.dtype), self.weight, self.bias).to(x.dtype)
 
 
+def fold_input(project: nn.Module) -> nn.Module:
+    """Return a transformer's input projection as a product; none where it has none."""
+    if not isinstance(project, nn.Linear):
+        return nn.Identity()
+    return Product(project.weight, project.bias)
+
+
 def normalise(x: torch.Tensor, eps: float) -> torch.Tensor:
     """LayerNorm over the last dimension, without an affine part."""
     return functional.layer_norm(x, x.shape[-1:], eps=eps)

@@ -83,6 +83,14 @@ def test_costs_and_elites_are_those_of_the_plain_rollout(
     check_costs(rolled(form(model), *arrays), plain(model, *arrays), goal)
 
 
+@FORMS
+def test_the_model_can_still_be_trained(form: type[torch.nn.Module]) -> None:
+    """Building a rollout does not freeze any weight of the model."""
+    model = LeWorldModel(ARCHITECTURES['small'](2))
+    form(model)
+    assert all(weight.requires_grad for weight in model.parameters())
+
+
 class SlidingCache(FastRollout):
     """Wrong on purpose: caches the keys and values of a sliding window, as a plain KV cache does.
 
