@@ -379,7 +379,7 @@ class Trainer:
         """Describe the model for a bundle."""
         config = self.model.config
         if self.frozen is not None and self.frozen.model is not None:
-            config = self.frozen.model
+            config = replace(self.frozen.model, dropout=config.dropout)
         return Manifest(
             name=name,
             architecture=config.to_dict(),

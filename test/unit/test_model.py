@@ -43,6 +43,7 @@ def test_the_paper_preset_has_the_published_size():
     paper = LeWorldModel(ARCHITECTURES['paper'](2))
     assert sum(p.numel() for p in paper.parameters()) == 18_034_478
     assert len(paper.state_dict()) == 303
+    assert (paper.config.dropout, ARCHITECTURES['small'](2).dropout) == (0.1, 0)
 
 
 @pytest.mark.parametrize(('std', 'value'), [(1.0, 1.05), (0.5, 19.8), (2.0, 31.9)])
