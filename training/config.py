@@ -86,9 +86,7 @@ class TrainConfig:
                 )
             sizes = {'image_size': frozen.image_size, 'latent_size': frozen.latent_size}
             config = replace(config, encoder='onnx', **sizes)
-            if frozen.model is not None and config != replace(
-                frozen.model, encoder='onnx', dropout=config.dropout
-            ):
+            if replace(frozen.architecture(config), encoder='onnx') != config:
                 raise ModelError(
                     f'encoder {frozen.path}: the architecture of its bundle is not that of model '
                     f'{architecture} with {action_size} action dimensions; to take its encoder '

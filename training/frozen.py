@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lewm_ros.bundle import ENCODER, Bundle
+from lewm_ros.bundle import ENCODER, WEIGHTS, Bundle
 from lewm_ros.bundle.bundle import FILE_LIMIT
 from lewm_ros.engines.graphs import parse_graph
 from lewm_ros.engines.torch_engine import load_model
@@ -23,6 +23,7 @@ from lewm_ros.model import LeWorldModel, ModelConfig
 from lewm_ros.progress import progress
 from lewm_ros.robot.imaging import normalise
 from lewm_ros.training.cache import CachedBag
+from lewm_ros.training.export import export_weights
 from lewm_ros.training.windows import Images, Windows
 
 BATCH = 64  #: images encoded at once, where the graph takes more than one
@@ -41,7 +42,6 @@ class FrozenEncoder:
         sha256: of its content.
         image_size: S [px].
         latent_size: D.
-        model: of a bundle, whose architecture the new model has; None for a file.
 
     Raises ModelError naming the file and what is wrong in it, EngineError without onnxruntime.
 
@@ -50,7 +50,6 @@ class FrozenEncoder:
     def __init__(self, path: Path, threads: int = 1) -> None:
         from lewm_ros.engines.onnxruntime_engine import make_session
 
-        self.model: ModelConfig | None = None
         content = read_limited(path, FILE_LIMIT)
         self.path, self.sha256 = path, hashlib.sha256(content).hexdigest()
         self._model = parse_graph(content, f'encoder {path}')
@@ -137,9 +136,13 @@ class FrozenEncoder:
         )
         return model.SerializeToString(deterministic=True)
 
-    def whole(self, trained: LeWorldModel) -> LeWorldModel:
-        """Return a trained model as the bundle's weights hold it: without the file's encoder."""
+    def architecture(self, trained: ModelConfig) -> ModelConfig:
+        """Return that of a bundle with this encoder and a trained model of ``trained``."""
         return trained
+
+    def files(self, trained: LeWorldModel, mean: np.ndarray, std: np.float32) -> dict[str, bytes]:
+        """Files of a bundle, by name, that are not exported from the trained model alone."""
+        return {ENCODER: self.graph(mean, std)}
 
     def _latents(self, bag: CachedBag, cache: Path) -> np.ndarray:
         path = cache / bag.key / f'latents-{self.sha256[:24]}.f32'
@@ -174,21 +177,20 @@ class BundleEncoder(FrozenEncoder):
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         super().__init__(bundle.path / ENCODER, threads)
-        self.bundle, self.model = bundle, ModelConfig.parse(bundle.manifest.architecture)
+        self._encoder, self._whole = bundle.read(ENCODER), load_model(bundle)
 
     def statistics(self, windows: Windows, chosen: np.ndarray) -> tuple[np.ndarray, np.float32]:
         """Return mean 0 and standard deviation 1: the latents stay as they are."""
         return np.zeros(self.latent_size, np.float32), np.float32(1)
 
-    def graph(self, mean: np.ndarray, std: np.float32) -> bytes:
-        """Return the bundle's graph, unchanged."""
-        return self.bundle.read(ENCODER)
+    def architecture(self, trained: ModelConfig) -> ModelConfig:
+        """Return the bundle's, with the dropout of the training."""
+        return replace(self._whole.config, dropout=trained.dropout)
 
-    def whole(self, trained: LeWorldModel) -> LeWorldModel:
-        """Return the bundle's encoder and projector together with what was trained."""
-        model = load_model(self.bundle)
-        model.load_state_dict({**model.state_dict(), **trained.state_dict()})
-        return model
+    def files(self, trained: LeWorldModel, mean: np.ndarray, std: np.float32) -> dict[str, bytes]:
+        """Return the bundle's graph, unchanged, and its encoder's weights beside the trained."""
+        self._whole.load_state_dict({**self._whole.state_dict(), **trained.state_dict()})
+        return {ENCODER: self._encoder, WEIGHTS: export_weights(self._whole)}
 
 
 def load_encoder(path: Path, threads: int = 1) -> FrozenEncoder:

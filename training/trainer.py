@@ -20,7 +20,6 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lewm_ros.bundle import Manifest
-from lewm_ros.bundle.manifest import ENCODER
 from lewm_ros.errors import ModelError
 from lewm_ros.evaluation.latents import effective_rank, latent_std, straightness
 from lewm_ros.files import atomic_write
@@ -378,8 +377,8 @@ class Trainer:
     def manifest(self, name: str, provenance: dict[str, Any]) -> Manifest:
         """Describe the model for a bundle."""
         config = self.model.config
-        if self.frozen is not None and self.frozen.model is not None:
-            config = replace(self.frozen.model, dropout=config.dropout)
+        if self.frozen is not None:
+            config = self.frozen.architecture(config)
         return Manifest(
             name=name,
             architecture=config.to_dict(),
@@ -397,11 +396,10 @@ class Trainer:
 
     def files(self) -> dict[str, bytes | Path]:
         """Weights and graphs of a bundle; call after :meth:`validate`."""
-        model = self.model if self.frozen is None else self.frozen.whole(self.model)
         with torch.random.fork_rng(devices=[]):  # exporting must not change the run
-            files = dict[str, bytes | Path](export_files(model, HORIZON))
+            files = dict[str, bytes | Path](export_files(self.model, HORIZON))
         if self.frozen is not None:
-            files[ENCODER] = self.frozen.graph(self.latent_mean, self.latent_std)
+            files |= self.frozen.files(self.model, self.latent_mean, self.latent_std)
         return files
 
 

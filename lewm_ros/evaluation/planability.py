@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 import time
@@ -334,22 +334,19 @@ def _states(
     off = x[chosen] - x[nearest]
     random = x[chosen] - x[rng.integers(len(x), size=len(chosen))]
     share = np.minimum(1, floor / np.maximum(_distance(z[chosen], z[nearest]), 1e-9))
-    found = []
-    for name, error, chance in zip(contract.state.fields, off.T, random.T):
-        # An angle may count whole turns, which no image shows: the better of two readings.
-        read = [
-            Field(
-                name,
-                float(np.median(np.abs(errors))),
-                float(np.median(np.abs(chances))),
-                float(np.median(np.abs(errors) * share)),
-            )
-            for errors, chances in ((error, chance), (_turned(error), _turned(chance)))
+    # An angle may count whole turns, which no image shows: the better of two readings.
+    read = np.array(
+        [
+            [np.median(np.abs(v), axis=0) for v in (errors, chances, errors * share[:, None])]
+            for errors, chances in ((off, random), (_turned(off), _turned(random)))
         ]
-        best = min(read, key=lambda field: field.error / max(field.chance, 1e-9))
-        if not derivative(name) and np.isfinite(astuple(best)[1:]).all():
-            found.append(best)  # without velocities, which one frame does not show
-    return found
+    )
+    better = (read[:, 0] / np.maximum(read[:, 1], 1e-9)).argmin(axis=0)
+    return [
+        Field(name, *map(float, figures))
+        for name, figures in zip(contract.state.fields, read[better, :, range(len(better))])
+        if not derivative(name) and np.isfinite(figures).all()  # one frame shows no velocity
+    ]
 
 
 def _turned(angles: np.ndarray) -> np.ndarray:

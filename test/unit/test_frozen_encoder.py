@@ -211,6 +211,12 @@ def test_the_bundle_runs_in_every_engine(tiny_bundle, encoder, tmp_path):
         assert np.array_equal(weights[f'frozen/{tensor.name}'], numpy_helper.to_array(tensor))
 
 
+def test_a_bundles_own_encoder_serves(tiny_bundle):
+    """A bundle's own encoder can be used as a frozen encoder."""
+    encoder = FrozenEncoder(tiny_bundle.path / ENCODER)
+    assert (encoder.image_size, encoder.latent_size) == (SIZE, LATENT)
+
+
 def test_the_command_trains_and_writes_a_bundle(bag, encoder, tmp_path, monkeypatch):
     """The command trains with the encoder, stores its hash, and its graphs can be re-exported."""
     monkeypatch.setattr(training, 'HORIZON', 1)
