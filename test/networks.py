@@ -15,7 +15,7 @@ def tiny_config(action_size: int, **changes: Any) -> ModelConfig:
     """Return a network of 32 px and latent size 8 that is fast to build and run."""
     values: dict[str, Any] = {
         'image_size': 32,
-        'encoder': 'conv',
+        'encoder': 'conv_bn',
         'encoder_width': 16,
         'latent_size': 8,
         'projector_hidden': 16,

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lewm_ros.errors import ConfigError
-from lewm_ros.sim import MujocoTask
+from lewm_ros.sim import MujocoTask, Reacher
 from lewm_ros.sim.collect import RandomPolicy
 
 HERE = Path(__file__).parent
@@ -124,3 +124,11 @@ class MovedCart(Cart):
     """The camera has been moved by 15 cm since training."""
 
     mjcf = Cart.mjcf.replace('pos="0 -1.4 .3"', 'pos=".15 -1.4 .3"')
+
+
+class Glide(Reacher):
+    """The arm of `reacher` with a tenth of its damping: it coasts for more than a second."""
+
+    def __init__(self, image_size: int | tuple[int, int] = 64, seed: int = 0) -> None:
+        super().__init__(image_size, seed)
+        self.model.dof_damping[:] *= 0.1

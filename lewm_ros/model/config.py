@@ -16,7 +16,9 @@ class ModelConfig:
     """Architecture of a LeWorldModel. Sizes are in elements, ``image_size`` in [px]."""
 
     image_size: int
-    encoder: str  #: 'vit' (published), 'conv' (small CPUs) or 'onnx' (a graph, not in the weights)
+    #: 'vit' (published), 'conv_bn' (small CPUs), 'conv' (the same without BatchNorm, of older
+    #: bundles) or 'onnx' (a graph, not in the weights).
+    encoder: str
     encoder_width: int
     latent_size: int
     projector_hidden: int
@@ -37,13 +39,13 @@ class ModelConfig:
     encoder_mlp: int = 768  #: ViT only
 
     def __post_init__(self) -> None:
-        checks.one_of('encoder', self.encoder, ('vit', 'conv', 'onnx'))
+        checks.one_of('encoder', self.encoder, ('vit', 'conv_bn', 'conv', 'onnx'))
         checks.number('dropout', self.dropout, low=0, high=1, below=True)
         for key, value in asdict(self).items():
             if key not in ('encoder', 'dropout'):
                 most = 64 if key in ('predictor_depth', 'encoder_depth') else 65536
                 checks.whole(key, value, low=1, high=most)
-        step = {'vit': self.patch_size, 'conv': 16, 'onnx': 1}[self.encoder]
+        step = {'vit': self.patch_size, 'onnx': 1}.get(self.encoder, 16)
         if self.image_size % step:
             raise checks.CheckError(
                 f'image_size is {self.image_size}: expected a multiple of {step} for the '
@@ -92,7 +94,7 @@ def small(action_size: int) -> ModelConfig:
     """Return a network that trains on two CPU cores in well under an hour (64 px)."""
     return ModelConfig(
         image_size=64,
-        encoder='conv',
+        encoder='conv_bn',  # without BatchNorm the angle of an object is not learned
         encoder_width=192,
         latent_size=64,
         projector_hidden=512,

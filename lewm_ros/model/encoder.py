@@ -114,16 +114,20 @@ class ViTEncoder(nn.Module):
 
 
 class ConvEncoder(nn.Sequential):
-    """Four stride-2 convolutions and a linear layer: (B, 3, S, S) to (B, W).
+    """Four stride-2 convolutions with BatchNorm, and a linear layer: (B, 3, S, S) to (B, W).
 
     Our replacement for the ViT when training on a CPU; in the paper's ablation, a
-    convolutional encoder performs on par (App G, ResNet-18).
+    convolutional encoder performs on par (App G, ResNet-18). Encoder 'conv' has no BatchNorm.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         layers: list[nn.Module] = []
         channels = (3, 32, 64, 128, 256)
         for before, after in zip(channels, channels[1:]):
-            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.GELU()]
+            bare = config.encoder == 'conv'
+            layers.append(nn.Conv2d(before, after, 4, stride=2, padding=1, bias=bare))
+            if not bare:
+                layers.append(nn.BatchNorm2d(after))
+            layers.append(nn.GELU())
         features = channels[-1] * (config.image_size // 16) ** 2
         super().__init__(*layers, nn.Flatten(), nn.Linear(features, config.encoder_width))

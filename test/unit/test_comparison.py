@@ -42,11 +42,10 @@ SIZES = {
     'action_hidden': 18,
 }
 VIT = {'encoder': 'vit', 'encoder_depth': 2, 'encoder_mlp': 16, 'predictor_width': 10}
+CONV = {'image_size': 32, 'encoder': 'conv_bn', 'predictor_width': SIZES['latent_size']}
 CONFIGS = {
     'vit': ModelConfig(**(SIZES | VIT)),
-    'conv': ModelConfig(
-        **(SIZES | {'image_size': 32, 'encoder': 'conv', 'predictor_width': SIZES['latent_size']})
-    ),
+    'conv_bn': ModelConfig(**(SIZES | CONV)),
 }
 
 

@@ -112,3 +112,15 @@ def test_ways_to_spoil_the_data() -> None:
     assert times['Cart'][-1] == pytest.approx(0.53, abs=0.05)  # its motor is soft
     np.testing.assert_allclose(times['LateCart'][8:], times['Cart'][:12], atol=0.01)
     assert abs(times['DeafCart'][-1] - times['Cart'][-1]) > 0.1
+
+
+def test_glide_coasts() -> None:
+    """With a tenth of the damping the arm turns on for more than a second."""
+    after = {}
+    for name in ('reacher', 'robots:Glide'):
+        with closing(make_task(name, 16, seed=1)) as task:
+            task.set_state(np.array([0.0, 0.0, 1.0, 0.0]))
+            task.step(np.zeros(2), round(1 / task.timestep))
+            after[name] = abs(task.state()[2])
+    assert after['reacher'] < 0.05
+    assert after['robots:Glide'] > 0.5

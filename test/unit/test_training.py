@@ -146,7 +146,7 @@ def test_pldm_lowers_its_losses_too(windows, reacher_contract):
             prediction, regulariser, z = trainer.losses(*batch)
         totals.append((prediction + regulariser).item())
         stds.append(latent_std(z.flatten(0, 1).numpy()))
-    assert totals[1] < 0.6 * totals[0]
+    assert totals[1] < 0.75 * totals[0]
     assert stds[1] > 2 * stds[0]
 
 
