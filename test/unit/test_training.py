@@ -286,8 +286,12 @@ def test_batchnorm_statistics_are_estimated_anew(trainer):
     norm = trainer.model.projector.net[1]
     weights = norm.weight.clone()
     norm.running_mean.fill_(1000.0)
+    convolution, first, *_ = trainer.model.encoder
+    first.running_mean.fill_(1000.0)
     batch = trainer.batch(trainer.train[:64])
     reestimate_batchnorm(trainer.model, [batch])
+    planes = convolution(batch[0].flatten(0, 1))
+    torch.testing.assert_close(first.running_mean, planes.mean(dim=(0, 2, 3)), atol=1e-4, rtol=0)
     features = trainer.model.encoder(batch[0][:, :-1].flatten(0, 1))
     hidden = trainer.model.projector.net[0](features)
     # The encoder sees all frames of the batch, one more than the predictor.
