@@ -94,7 +94,7 @@ def small(action_size: int) -> ModelConfig:
     """Return a network that trains on two CPU cores in well under an hour (64 px)."""
     return ModelConfig(
         image_size=64,
-        encoder='conv_bn',  # without BatchNorm the angle of an object is not learned
+        encoder='conv_bn',  # without BatchNorm it learns slowly: docs/results.md
         encoder_width=192,
         latent_size=64,
         projector_hidden=512,
