@@ -49,7 +49,7 @@ def main() -> None:
     episodes = [(e.stamps, z) for e, z, _ in encode_bags(bundle, engine, args.data)]
     parts = bundle.spec, bundle.contract, engine, config
     latents = _build(bundle, episodes)
-    pairs = _build(bundle, in_pairs(bundle, episodes))
+    pairs = PairMap(**vars(_build(bundle, in_pairs(bundle, episodes))))
     planners = {
         'squared distance': lambda: RecedingHorizonPlanner(*parts),
         f'{len(latents.nodes)} latents': lambda: RecedingHorizonPlanner(*parts, latents),
@@ -80,27 +80,26 @@ def in_pairs(bundle: Bundle, episodes: Sequence[Recorded]) -> list[Recorded]:
     return [(stamps[lag:], pair(z[:-lag], z[lag:])) for stamps, z in episodes if len(z) > lag]
 
 
+class PairMap(Roadmap):
+    """A map of pairs, to goal latents (D,) at rest."""
+
+    def field(self, goal: np.ndarray) -> Field:
+        """Return the time to a goal latent (D,), at rest."""
+        return super().field(pair(goal, goal))
+
+
 class Pairs(RecedingHorizonPlanner):
     """Plans with a map of pairs: the velocity of a predicted latent counts too."""
 
     def plan(self, context: Context, committed: np.ndarray, goal: np.ndarray, *args: Any) -> Plan:
-        """Plan to a goal latent (D,), at rest."""
-        if self._goal is None or not np.array_equal(goal, self._goal):
-            self._goal, self._last = np.array(goal), None
-            self._field = self._roadmap.field(pair(goal, goal))
+        """Remember the latent (D,) a block before the newest, and plan."""
         self._before = context.latents[-2]
         return super().plan(context, committed, goal, *args)
 
     def _look(self, field: Field, latent: np.ndarray) -> Outlook:
         return super()._look(field, pair(self._before, latent))
 
-    def _search(
-        self,
-        config: CEMConfig,
-        begun: tuple[np.ndarray, ...],
-        last: np.ndarray,
-        by: tuple[Any, tuple[np.ndarray, ...]],
-    ) -> Search:
+    def _search(self, config: CEMConfig, begun: Any, last: np.ndarray, by: Any) -> Search:
         newest = begun[0][-1]
 
         def cost(latents: np.ndarray, weights: np.ndarray, *field: np.ndarray) -> np.ndarray:
