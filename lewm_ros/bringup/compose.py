@@ -29,7 +29,13 @@ from lewm_ros.bringup.supervisor import StopSignals
 from lewm_ros.errors import ConfigError, LewmError
 from lewm_ros.nodes.base import LewmNode
 from lewm_ros.nodes.parameters import takes
-from lewm_ros.robot.params_file import is_shared, matches, read_params_file, refuse_bare
+from lewm_ros.robot.params_file import (
+    is_shared,
+    matches,
+    namesakes,
+    read_params_file,
+    refuse_bare,
+)
 
 #: Longest wait for a callback before signals are checked [s].
 _POLL_PERIOD = 0.1
@@ -158,7 +164,10 @@ def _check_declared(node: LewmNode, name: str, overrides: Sequence[Override]) ->
 
 
 def _check_params_files(node: LewmNode, args: Sequence[str]) -> None:
-    """Refuse unknown parameters in sections for this node; shared sections may have others."""
+    """Refuse unknown parameters in sections for this node; shared sections may have others.
+
+    Parameters for a node of this name in another namespace only are reported.
+    """
     for option, path in pairwise(args):
         sections: dict[str, dict[str, Any]] = {}
         if option == '--params-file':
@@ -176,6 +185,10 @@ def _check_params_files(node: LewmNode, args: Sequence[str]) -> None:
                     f'parameter file {path}: {section} has {unknown}: expected some of '
                     f'{sorted(node.params)}'
                 )
+        if others := namesakes(sections, name):
+            node.get_logger().warning(
+                f'parameter file {path} has parameters for {", ".join(others)} and none for {name}'
+            )
 
 
 if __name__ == '__main__':

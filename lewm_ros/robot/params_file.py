@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 import re
 from typing import Any
@@ -49,3 +50,12 @@ def refuse_bare(section: str, node: str) -> None:
 def is_shared(section: str) -> bool:
     """Return whether a section has a node-name wildcard, so that it may serve several nodes."""
     return '*' in section.rsplit('/', 1)[-1]
+
+
+def namesakes(sections: Iterable[str], node: str) -> list[str]:
+    """Return the sections for nodes of this name in other namespaces, if none matches the node."""
+    sections = list(sections)
+    if any(matches(section, node) for section in sections):
+        return []
+    base = node.rpartition('/')[2]
+    return [section for section in sections if section.rpartition('/')[2] == base]

@@ -179,6 +179,10 @@ def test_a_typo_in_a_parameter_file_is_an_error_where_the_file_names_the_node(
     with bench.program('controller', *arguments) as process:
         assert process.wait() == 2
         assert 'does not match /lewm/controller_node: write /**/controller_node' in process.output
+    path.write_text('/arm/controller_node: {ros__parameters: {on_anomaly: stop}}\n')
+    with bench.program('controller', *arguments) as process:
+        text = 'for /arm/controller_node and none for /lewm/controller_node'
+        bench.until(lambda: text in process.output, 'no warning')
     path.write_text('/**/controller_node: {ros__parameters: {on_anomally: stop}}\n')
     with bench.program('controller', *arguments) as process:
         assert process.wait() == 2

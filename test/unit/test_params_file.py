@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from lewm_ros.robot.params_file import is_shared, matches
+from lewm_ros.robot.params_file import is_shared, matches, namesakes
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,17 @@ def test_a_section_for_any_node_is_shared() -> None:
     """A section whose node name is a wildcard may hold parameters of other nodes."""
     assert is_shared('/**') and is_shared('/lewm/*')
     assert not is_shared('/**/planner_node')
+
+
+@pytest.mark.parametrize(
+    ('sections', 'found'),
+    [
+        (['/arm/planner_node', '/arm/controller_node'], ['/arm/planner_node']),
+        (['/arm/planner_node', '/lewm/planner_node'], []),
+        (['/arm/planner_node', '/**'], []),
+        (['/arm/controller_node'], []),
+    ],
+)
+def test_sections_in_another_namespace_are_found(sections: list[str], found: list[str]) -> None:
+    """They are reported only where no section is for the node."""
+    assert namesakes(sections, '/lewm/planner_node') == found
