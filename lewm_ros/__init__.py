@@ -8,6 +8,8 @@ The public Python API, imported on first use::
     policy.set_goal(image)
     command = policy.act(image, stamp)
     monitor = lewm_ros.SurpriseMonitor.load('reacher')
+    monitor.add_action(stamp, command)
+    reading = monitor.see(image, stamp)
 """
 
 from __future__ import annotations

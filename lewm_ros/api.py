@@ -56,6 +56,10 @@ class Policy:
     frame and :meth:`command` at every control tick where the two have different rates. Images are
     RGB, (H, W, 3) uint8; stamps are int [ns] of one clock; commands are in contract units.
 
+    It is not thread-safe. A plan that is due is computed in the calling thread: :meth:`act`,
+    :meth:`observe` and :meth:`set_goal` may take ``config.deadline_fraction`` of a block, which is
+    longer than a tick. Where every tick must be on time, use the nodes.
+
     Args:
         bundle: the model.
         contract: the robot.
@@ -221,6 +225,14 @@ class SurpriseMonitor(monitor.SurpriseMonitor):
         threads: int = 1,
     ) -> SurpriseMonitor:
         """Load a monitor with the thresholds that a bundle has for ``alpha`` and ``horizon``.
+
+        Args:
+            bundle: a folder, or a name under ``models/``.
+            contract: a file, or a name under ``config/robots``; None: the bundle's own.
+            alpha: probability of a false alarm in a window of the calibration.
+            horizon: how far ahead frames are predicted [blocks].
+            engine: see :func:`lewm_ros.engines.load_engine`.
+            threads: see :func:`lewm_ros.engines.load_engine`.
 
         Raises CalibrationError if it has none, LewmError if something is missing or does not fit.
         """

@@ -77,8 +77,8 @@ ARGUMENTS = (
     Argument(
         'bundle',
         '',
-        'Trained bundle: a folder, or a name under models/. Empty: the name of the task, or '
-        "'reacher' without a task.",
+        'Trained bundle: a folder, or a name under models/. Empty: that of the task (demo), else '
+        "the shipped 'reacher'.",
     ),
     Argument(
         'contract',

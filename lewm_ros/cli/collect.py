@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     task.add_argument(
         '--policy',
         choices=('random', 'planner'),
-        help="random torques or pushes, or the planner reaching random goals (default 'random')",
+        help="random: the task's own for training data (scripted, or random commands); planner: "
+        "the planner reaching random goals (default 'random')",
     )
     task.add_argument('--bundle', help='bundle of the planner (default: named like the task)')
     task.add_argument('--seed', type=int, help='(default 0)')

@@ -107,7 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=EngineConfig.precision,
         help=help_of(EngineConfig, 'precision'),
     )
-    parser.add_argument('--seed', type=int, default=1000)
+    parser.add_argument('--seed', type=int, default=1000, help='of goals and search (default 1000)')
     parser.add_argument(
         '--data',
         nargs='+',
@@ -127,10 +127,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--figure',
         type=Path,
         metavar='FILE.png',
-        help='draw the figures of the verdict; with --voe: surprise over time around the events; '
+        help='plot the metrics of the verdict; with --voe: surprise over time around the events; '
         'with --episodes: success against the offset',
     )
-    parser.add_argument('--json', action='store_true', help='figures as JSON on standard output')
+    parser.add_argument('--json', action='store_true', help='metrics as JSON on standard output')
     group = parser.add_argument_group(
         'with --episodes',
         'The protocol of the paper. An episode starts in a recorded state; its goal is the state '

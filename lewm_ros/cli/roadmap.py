@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--threads', type=int, default=threads, help=f'of an encoding (default {threads})'
     )
-    parser.add_argument('--json', action='store_true', help='figures as JSON on standard output')
+    parser.add_argument('--json', action='store_true', help='metrics as JSON on standard output')
 
 
 def add_steps(parser: argparse.ArgumentParser, default: int) -> None:

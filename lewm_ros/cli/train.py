@@ -86,7 +86,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--threads', type=int, default=threads, help=f'CPU threads (default {threads})'
     )
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--seed', type=int, default=0, help='of weights, batches and projections (default 0)'
+    )
     parser.add_argument(
         '--no-roadmap', action='store_true', help='leave the roadmap of the bags out of the bundle'
     )

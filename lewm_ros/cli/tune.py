@@ -52,8 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--threads', type=int, default=threads, help=f'CPU threads (default {threads})'
     )
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--json', action='store_true', help='figures as JSON on standard output')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='of weights, batches and projections (default 0)'
+    )
+    parser.add_argument('--json', action='store_true', help='metrics as JSON on standard output')
 
 
 def run(args: argparse.Namespace) -> int:

@@ -91,7 +91,7 @@ def paper(action_size: int) -> ModelConfig:
 
 
 def small(action_size: int) -> ModelConfig:
-    """Return a network that trains on two CPU cores in well under an hour (64 px)."""
+    """Return a network that trains on one CPU core in an hour or two (64 px)."""
     return ModelConfig(
         image_size=64,
         encoder='conv_bn',  # without BatchNorm it learns slowly: docs/results.md
@@ -105,7 +105,7 @@ def small(action_size: int) -> ModelConfig:
         predictor_mlp=512,
         action_size=action_size,
         action_hidden=256,
-        dropout=0.0,  # with 0.1, predictions are less than half as good: docs/results.md
+        dropout=0.0,  # 0.1 doubles the prediction error: docs/results.md
     )
 
 
