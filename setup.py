@@ -63,7 +63,7 @@ setup(
         'cpu': ['onnxruntime', 'onnx'],
         'gpu': ['onnxruntime-gpu', 'onnx'],
         'openvino': ['openvino', 'onnx'],
-        'sim': ['mujoco>=3.17,<4'],
+        'sim': ['mujoco>=3.17,<4', 'matplotlib', 'pillow'],
         'gym': ['gymnasium>=1'],
         'cube': ['mujoco>=3.17,<4', 'ogbench'],
         'dmc': ['mujoco>=3.17,<4', 'dm-control'],

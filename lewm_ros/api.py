@@ -27,7 +27,7 @@ from lewm_ros.planning.config import GoalConfig
 from lewm_ros.planning.goal import TOLERANCE, Goal
 from lewm_ros.planning.policy import PlanningAgent
 from lewm_ros.robot.contract import Contract
-from lewm_ros.robot.params_file import is_shared, matches, read_params_file, refuse_bare
+from lewm_ros.robot.params_file import for_node, is_qos_override, read_params_file
 from lewm_ros.robot.settings import from_values
 from lewm_ros.surprise import config as surprise_config
 from lewm_ros.surprise import monitor
@@ -94,6 +94,7 @@ class Policy:
         self._contract = contract
         self._encoder = FrameEncoder(bundle.spec, contract.camera, engine)
         self._clock, self._reaction = clock, Reaction(on_anomaly, slow_factor)
+        self._untimed = False
         planner = make_planner(bundle, contract, engine, config)
         if clock is not None:  # first calls are slow
             size = bundle.spec.image_size
@@ -148,13 +149,18 @@ class Policy:
         If there are enough frames, a plan is made at once, on the newest one. ``stamp`` is the
         current time; None: that of the newest frame.
         """
-        now = (self.agent.history.newest or 0) if stamp is None else stamp
+        newest = self.agent.history.newest
+        self._untimed = newest is None and stamp is None and self._clock is None
+        now = (newest or 0) if stamp is None else stamp
         self.agent.set_goal(self._encoder.goal(image), now, self._steady(now))
         self._plan(now)
 
     def observe(self, image: np.ndarray, stamp: int) -> Plan | None:
         """Process the frame taken at ``stamp``; return the plan made on it, if one was due."""
         latent, steady = self._encoder.frame(image), self._steady(stamp)
+        if self._untimed:  # the goal was set before any time was known
+            self.agent.goal.start(steady)
+            self._untimed = False
         self.loop.observe(stamp, stamp, steady)
         if not self.agent.history.append_latent(stamp, latent):
             return None
@@ -334,16 +340,13 @@ def read_preset(preset: str | Path, seed: int = 0) -> tuple[PlannerConfig, GoalC
     as in ROS. Raises ConfigError if the file is invalid, or sets a parameter that does not exist.
     """
     path = find('preset', str(preset))
-    settings: dict[str, Any] = {}
+
+    def takes(name: str) -> bool:
+        return name in PLANNER_PARAMETERS or is_qos_override(name)
+
     try:
-        for section, given in read_params_file(path).items():
-            refuse_bare(section, _PLANNER)
-            if not matches(section, _PLANNER):
-                continue
-            unknown = sorted(set(given) - set(PLANNER_PARAMETERS))
-            if unknown and not is_shared(section):  # there they may be another node's
-                raise ConfigError(f'{section} has {unknown}: expected some of {PLANNER_PARAMETERS}')
-            settings |= {key: given[key] for key in given if key in PLANNER_PARAMETERS}
+        sections = read_params_file(path)
+        settings = for_node(sections, _PLANNER, takes, PLANNER_PARAMETERS)
         if not settings:
             raise ConfigError('no parameters of planner_node')
         config = from_values(PlannerConfig, settings | {'seed': seed})

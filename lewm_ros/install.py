@@ -30,8 +30,9 @@ def missing_package(module: str) -> str:
     package = _PACKAGES.get(module, module)
     extras = {extra: _requirements(extra) for extra in ('train', 'sim', 'record', 'cpu', 'gym')}
     found = [e for e, lines in extras.items() if package in map(_name, lines)]
+    smallest = min(found, key=lambda extra: len(_lacking(extra)), default=None)
     return f"Python package '{module}' is missing: " + (
-        how_to_install(found[0]) if found else _command([package])
+        _command([package]) if smallest is None else how_to_install(smallest)
     )
 
 
@@ -40,10 +41,12 @@ def how_to_install(extra: str) -> str:
 
     It names the packages: in a colcon workspace ``lewm_ros[extra]`` would install another lewm_ros.
     """
-    requirements = _requirements(extra)
-    lacking = [line for line in requirements if not _installed(_name(line))]
     checkout = Path(__file__).parent.parent  # if this package is not installed
-    return _command(lacking or requirements or [f'{checkout}[{extra}]'])
+    return _command(_lacking(extra) or _requirements(extra) or [f'{checkout}[{extra}]'])
+
+
+def _lacking(extra: str) -> list[str]:
+    return [line for line in _requirements(extra) if not _installed(_name(line))]
 
 
 def _command(requirements: list[str]) -> str:

@@ -70,6 +70,11 @@ class TrainConfig:
             raise ModelError(f'lr is {self.lr}: expected more than 0')
         if not 0 <= self.sigreg_weight < math.inf:
             raise ModelError(f'sigreg_weight is {self.sigreg_weight}: expected 0 or more')
+        if self.objective != 'lewm' and self.sigreg_weight != TrainConfig.sigreg_weight:
+            raise ModelError(
+                f'sigreg_weight is {self.sigreg_weight}: there is no SIGReg with objective '
+                f'{self.objective}, as with a frozen encoder'
+            )
         if not 0 <= self.colour_jitter < math.inf:
             raise ModelError(f'colour_jitter is {self.colour_jitter}: expected 0 or more')
 

@@ -144,7 +144,7 @@ def _encoded(
     spec, rng = bundle.spec, np.random.default_rng(0)
     latents = np.empty((FRAMES, spec.latent_size), np.float32)
     images = np.empty((FRAMES, SIZE, SIZE, 3), np.uint8)
-    held_out = np.zeros(FRAMES, bool)
+    held_out, numbers = np.zeros(FRAMES, bool), np.zeros(FRAMES, int)
     count = 0
     source = read_episodes(bags, bundle.contract, spec.image_size)
     for number, episode in enumerate(progress(source, desc='encode', unit='episode')):
@@ -155,11 +155,13 @@ def _encoded(
                 latents[place] = engine.encode(image)
                 images[place] = prepare(image, SIZE)
                 held_out[place] = number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
+                numbers[place] = count
     kept = slice(min(count, FRAMES))
     if not count:
         raise BagError(f'{[str(b) for b in bags]}: no frames that the contract can read')
     if not held_out[kept].any():  # few episodes: hold out the last frames
-        held_out[kept][-max(1, len(held_out[kept]) // HELD_OUT_EVERY) :] = True
+        last = max(1, len(numbers[kept]) // HELD_OUT_EVERY)
+        held_out[np.argsort(numbers[kept])[-last:]] = True
     return latents[kept], images[kept], held_out[kept]
 
 

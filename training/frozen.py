@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +19,11 @@ from lewm_ros.bundle.bundle import FILE_LIMIT
 from lewm_ros.engines.graphs import parse_graph
 from lewm_ros.engines.torch_engine import load_model
 from lewm_ros.errors import ModelError, one_line
+from lewm_ros.evaluation.roadmap import seen_bags
 from lewm_ros.files import atomic_write, read_limited
 from lewm_ros.model import LeWorldModel, ModelConfig
 from lewm_ros.progress import progress
+from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.imaging import normalise
 from lewm_ros.training.cache import CachedBag
 from lewm_ros.training.export import export_weights
@@ -136,6 +139,14 @@ class FrozenEncoder:
         )
         return model.SerializeToString(deterministic=True)
 
+    def check(self, contract: Contract) -> None:
+        """Raise ConfigError if the encoder is not for the images of this robot."""
+
+    @property
+    def bags(self) -> list[dict[str, Any]]:
+        """What the encoder was trained on, as far as it is known."""
+        return []
+
     def architecture(self, trained: ModelConfig) -> ModelConfig:
         """Return that of a bundle with this encoder and a trained model of ``trained``."""
         return trained
@@ -178,6 +189,18 @@ class BundleEncoder(FrozenEncoder):
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         super().__init__(bundle.path / ENCODER, threads)
         self._encoder, self._whole = bundle.read(ENCODER), load_model(bundle)
+        self._bundle = bundle
+
+    def check(self, contract: Contract) -> None:
+        """Compare crop and scale of the camera with those that the encoder was trained under."""
+        trained = self._bundle.contract
+        replace(trained, camera=contract.camera).check_against_bundle(trained)
+
+    @property
+    def bags(self) -> list[dict[str, Any]]:
+        """The bags of the bundle and of its own encoder."""
+        keys = 'name', 'sha256', 'held_out_episodes'
+        return [{k: bag[k] for k in keys if k in bag} for bag in seen_bags(self._bundle)]
 
     def statistics(self, windows: Windows, chosen: np.ndarray) -> tuple[np.ndarray, np.float32]:
         """Return mean 0 and standard deviation 1: the latents stay as they are."""

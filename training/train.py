@@ -91,6 +91,8 @@ def train(
     begin(device, config.batch)
     writes = rank() == 0
     frozen = None if frozen_encoder is None else load_encoder(frozen_encoder, threads)
+    if frozen is not None:
+        frozen.check(contract)
     sizes = config.model(architecture, contract.action.size, frozen)
     cache = folder.path.parent / 'cache'
     with first_rank_first():
@@ -299,6 +301,7 @@ def _provenance(
             }
             for bag, found in zip(config['bags'], losses)
         ],
+        **({} if trainer.frozen is None else {'encoder_bags': trainer.frozen.bags}),
         'minutes': round(trainer.seconds / 60, 1),
         'frames': len(trainer.windows.images),
         'metrics': folder.last(),

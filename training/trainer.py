@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from lewm_ros.bundle import Manifest
 from lewm_ros.errors import ModelError
 from lewm_ros.evaluation.latents import effective_rank, latent_std, straightness
+from lewm_ros.evaluation.roadmap import FULL_CONTEXT, HELD_OUT_WINDOWS
 from lewm_ros.files import atomic_write
 from lewm_ros.model import LeWorldModel, prediction_loss
 from lewm_ros.robot.contract import Contract
@@ -274,7 +275,7 @@ class Trainer:
         Called once in many steps: checking each step would make a GPU wait for the host.
         """
         found = mean_over_ranks(torch.stack(losses)).tolist()
-        for step, (loss, prediction, regulariser) in enumerate(found, self.step - len(found)):
+        for step, (loss, prediction, regulariser) in enumerate(found, self.step - len(found) + 1):
             if not math.isfinite(loss):
                 raise ModelError(
                     f'the loss is {loss} at step {step} (prediction {prediction:g}, regulariser '
@@ -288,8 +289,9 @@ class Trainer:
 
         Every process measures alone, with the same result.
 
-        Returns the figures over all bags, and the two losses of each bag (none where nothing of
-        a bag is held out).
+        Returns the metrics over all bags, and of each bag (none where nothing of it is held out)
+        the two losses, the prediction loss with a full context alone, as in planning, and the
+        number of held-out windows.
         """
         rng = np.random.default_rng(self.seed)
         size = self.config.batch
@@ -304,19 +306,22 @@ class Trainer:
             windows = self.held_out[sources == number]
             share = len(windows) / len(self.held_out)
             chosen = rng.permutation(windows)[: max(MIN_OF_EACH_BAG, round(share * MAX_VALIDATED))]
-            errors = [np.empty((0, 2))]
+            errors = [np.empty((0, 3))]
             for i in range(0, len(chosen), size):
                 pixels, actions = self.batch(chosen[i : i + size])
                 z = self.model.encode(pixels)
                 predicted = self.model.predict(z[:, :-1], actions)
                 both = torch.stack([predicted, z[:, :-1]]) - z[:, 1:]
-                errors.append(both.square().mean(dim=(2, 3)).T.double().cpu().numpy())
+                squares = both.square().mean(dim=3)
+                squares = torch.stack([*squares.mean(dim=2), squares[0, :, -1]], dim=1)
+                errors.append(squares.double().cpu().numpy())
                 latents.append(z)
             bags.append({})
             if len(chosen):
                 mean = np.concatenate(errors).mean(axis=0)
-                bags[-1] = dict(zip(LOSSES, mean.tolist()))
-                totals += share * mean
+                bags[-1] = dict(zip((*LOSSES, FULL_CONTEXT), mean.tolist()))
+                bags[-1][HELD_OUT_WINDOWS] = len(windows)
+                totals += share * mean[:2]
         every = torch.cat(latents).float().cpu().numpy()
         flat = every.reshape(-1, every.shape[-1])
         return {

@@ -59,7 +59,7 @@ class McapFile(RawFile):
             if file.read(len(MAGIC)) != MAGIC:
                 problems[f'{path.name} does not begin with the MCAP magic'] += 1
         summary = read_summary(path)
-        if summary is not None and summary.statistics is not None:
+        if summary is not None and summary.statistics is not None and describes_all(summary):
             self._counts.update(summary.statistics.channel_message_counts)
             for channel in summary.channels.values():
                 self._add_channel(channel, summary.schemas)
@@ -106,6 +106,15 @@ class McapFile(RawFile):
         schema = schemas.get(channel.schema_id)
         kind = '' if schema is None else schema.name
         self.add_topic(channel.id, channel.topic, kind, channel.message_encoding)
+
+
+def describes_all(summary: Summary) -> bool:
+    """Whether a summary repeats the channels and schemas of all messages, which is optional."""
+    channels = summary.channels
+    counted = () if summary.statistics is None else summary.statistics.channel_message_counts
+    return channels.keys() >= set(counted) and all(
+        channel.schema_id in summary.schemas for channel in channels.values()
+    )
 
 
 def read_summary(path: Path) -> Summary | None:

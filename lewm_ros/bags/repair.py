@@ -9,6 +9,7 @@ as long as their topics have standard types.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 import fcntl
 from pathlib import Path
@@ -17,7 +18,7 @@ from mcap.records import Channel as ChannelRecord
 from mcap.records import Message, Schema
 
 from lewm_ros.bags.layout import METADATA, natural
-from lewm_ros.bags.mcap_reader import NO_END, read_records, read_summary
+from lewm_ros.bags.mcap_reader import NO_END, describes_all, read_records, read_summary
 from lewm_ros.bags.writer import Channel, Part, PartWriter, write_metadata
 from lewm_ros.errors import BagError, ConfigError
 from lewm_ros.files import atomic_write
@@ -59,6 +60,8 @@ def repair(folder: Path) -> list[Repaired]:
             part, damaged = _rewrite(path)
         parts.append(part)
         report.append(Repaired(path, whole, part.messages, damaged))
+    if all(found.whole for found in report) and _listed(folder) == [path.name for path in files]:
+        return report
     metadata = _custom_data(folder)
     if metadata is None:
         (folder / METADATA).rename(folder / f'{METADATA}.damaged')
@@ -71,12 +74,32 @@ def _read_index(path: Path) -> Part | None:
     summary = read_summary(path)
     if summary is None or summary.statistics is None:
         return None
+    channels, schemas = summary.channels, summary.schemas
+    if not describes_all(summary):
+        records = list(_definitions(path))
+        channels = {r.id: r for r in records if isinstance(r, ChannelRecord)}
+        schemas = {r.id: r for r in records if isinstance(r, Schema)}
     statistics = summary.statistics
     part = Part(path.name, statistics.message_start_time, statistics.message_end_time)
     for number, count in statistics.channel_message_counts.items():
-        record = summary.channels[number]
-        part.counts[_channel(record, summary.schemas[record.schema_id])] += count
+        record = channels[number]
+        part.counts[_channel(record, schemas[record.schema_id])] += count
     return part
+
+
+def _definitions(path: Path) -> Iterator[ChannelRecord | Schema]:
+    for record in read_records(path, Counter()):
+        if isinstance(record, ChannelRecord | Schema):
+            yield record
+
+
+def _listed(folder: Path) -> list[str] | None:
+    """Return the files that a bag's metadata lists; None where it cannot be read."""
+    try:
+        data = read_yaml(folder / METADATA)['rosbag2_bagfile_information']
+        return sorted(map(str, data['relative_file_paths']), key=lambda n: natural(Path(n)))
+    except (OSError, KeyError, TypeError, ConfigError):
+        return None
 
 
 def _rewrite(path: Path) -> tuple[Part, int]:

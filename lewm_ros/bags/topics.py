@@ -17,8 +17,10 @@ class Topic:
     type: str
     regular: bool = False  #: has a steady rate: a pause is a gap
     required: bool = False  #: a recording without it cannot be trained on
+    stamp: str = 'header'  #: what the contract takes as its time: 'header' or 'log'
 
 
+EPISODE = Topic('episode', 'std_msgs/msg/UInt32')
 #: Topics of the nodes of this package.
 OWN = (
     Topic('latent', 'sensor_msgs/msg/Image', regular=True),
@@ -31,20 +33,21 @@ OWN = (
     Topic('surprise/threshold', 'std_msgs/msg/Float32'),
     Topic('anomaly', 'diagnostic_msgs/msg/DiagnosticArray'),
     Topic('model', 'std_msgs/msg/String'),
-    Topic('episode', 'std_msgs/msg/UInt32'),
+    EPISODE,
 )
 
 
 def topics_of(contract: Contract) -> tuple[Topic, ...]:
     """Return the topics of a robot and of the nodes around it, each name once."""
-    action = contract.action
+    camera, action, applied = contract.camera, contract.action, contract.action.applied
     robot = [
-        Topic(contract.camera.topic, contract.camera.type, regular=True, required=True),
-        Topic(action.applied.topic, action.applied.type, regular=True, required=True),
-        Topic(action.topic, action.type, regular=True),
+        Topic(camera.topic, camera.type, regular=True, required=True, stamp=camera.stamp),
+        Topic(applied.topic, applied.type, regular=True, required=True, stamp=applied.stamp),
+        Topic(action.topic, action.type, regular=True, stamp=action.stamp),
     ]
     if contract.state is not None:
-        robot.append(Topic(contract.state.topic, contract.state.type, regular=True))
+        state = contract.state
+        robot.append(Topic(state.topic, state.type, regular=True, stamp=state.stamp))
     by_name: dict[str, Topic] = {}
     for topic in (*robot, *OWN):
         by_name.setdefault(topic.name, topic)

@@ -11,10 +11,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 import sys
+import time
 import traceback
 from typing import Any
 
@@ -25,22 +27,18 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args, try_shutdown
 
 from lewm_ros.bringup.groups import NODES, Override, find_log_folder, leave_shared_memory
-from lewm_ros.bringup.supervisor import StopSignals
+from lewm_ros.bringup.supervisor import STATUS_UNUSABLE, StopSignals
 from lewm_ros.errors import ConfigError, LewmError
 from lewm_ros.nodes.base import LewmNode
 from lewm_ros.nodes.parameters import takes
-from lewm_ros.robot.params_file import (
-    is_shared,
-    matches,
-    namesakes,
-    read_params_file,
-    refuse_bare,
-)
+from lewm_ros.robot.params_file import for_node, namesakes, read_params_file
 
 #: Longest wait for a callback before signals are checked [s].
 _POLL_PERIOD = 0.1
 #: Consecutive errors of the executor that end the process.
 _MAX_FAILURES = 10
+#: Longest wait at the end for work that is to be finished, such as evidence bags [s].
+FINISH_SECONDS = 20.0
 
 
 def run(
@@ -100,13 +98,17 @@ def run(
             if asked:
                 status = max(asked)
                 break
-            if exit_on_failure and any(n.failure is not None for n in running):
-                status = 2
+            failed = [n for n in running if n.failure is not None]
+            if exit_on_failure and failed:
+                status = STATUS_UNUSABLE if any(n.unusable for n in failed) else 1
                 break
     finally:
         signals.ignore()
         for node in reversed(running):
             node.close()
+        until = time.monotonic() + FINISH_SECONDS
+        for node in reversed(running):
+            node.finish_work(until - time.monotonic())
         for node in reversed(running):
             node.destroy_node()
         # Not rclpy.try_shutdown: since Kilted it also restores the default signal handlers, unless
@@ -174,17 +176,10 @@ def _check_params_files(node: LewmNode, args: Sequence[str]) -> None:
             with suppress(ConfigError):  # ROS has read it, and accepts more, such as nested names
                 sections = read_params_file(Path(path))
         name = node.get_fully_qualified_name()
-        for section, given in sections.items():
-            try:
-                refuse_bare(section, name)
-            except ConfigError as error:
-                raise ConfigError(f'parameter file {path}: {error}') from error
-            unknown = [key for key in given if not takes(node, key)]
-            if unknown and matches(section, name) and not is_shared(section):
-                raise ConfigError(
-                    f'parameter file {path}: {section} has {unknown}: expected some of '
-                    f'{sorted(node.params)}'
-                )
+        try:
+            for_node(sections, name, partial(takes, node), node.params)
+        except ConfigError as error:
+            raise ConfigError(f'parameter file {path}: {error}') from error
         if others := namesakes(sections, name):
             node.get_logger().warning(
                 f'parameter file {path} has parameters for {", ".join(others)} and none for {name}'

@@ -58,6 +58,9 @@ OPTIONS: dict[str, tuple[tuple[str, ...], Any]] = {
     'figure': (('voe', 'data', 'episodes'), None),
     'task': (('goals', 'voe', 'episodes'), None),
     'image_size': (('goals', 'voe', 'episodes'), None),
+    'preset': (('goals', 'voe', 'episodes', 'data'), 'live'),
+    'precision': (('goals', 'voe', 'episodes', 'data'), EngineConfig.precision),
+    'seed': (('goals', 'voe', 'episodes'), 1000),
 }
 
 
@@ -94,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='PX',
         help="of the simulated camera, such as 640x480 (default: the bundle's)",
     )
-    parser.add_argument('--preset', default='live', help='planner preset (default live)')
+    parser.add_argument('--preset', help='planner preset (default live)')
     parser.add_argument(
         '--engine',
         choices=ENGINES,
@@ -104,10 +107,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--precision',
         choices=PRECISIONS,
-        default=EngineConfig.precision,
         help=help_of(EngineConfig, 'precision'),
     )
-    parser.add_argument('--seed', type=int, default=1000, help='of goals and search (default 1000)')
+    parser.add_argument('--seed', type=int, help='of goals and search (default 1000)')
     parser.add_argument(
         '--data',
         nargs='+',
@@ -218,7 +220,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _verdict(args: argparse.Namespace, bundle: Bundle) -> int:
     """Print whether the bundle is ready, by bags that it was not trained on."""
-    config = planner_config(args.preset, args.seed)
+    config = planner_config(args.preset, 0)
     blocks = min(max(AHEAD, config.rollout_blocks(bundle.spec)), bundle.spec.horizon)
     engine = load_engine(bundle, args.engine, precision=args.precision, horizon=blocks)
     report = ReadReport()

@@ -220,10 +220,11 @@ class CommandLoop:
                 self.warnings.pop(key, None)
                 if self.state == key:
                     self.state = 'idle'
-            elif moving:
+            elif moving or key in self.warnings:
                 self.stops[key] += key not in self.warnings
                 self.warnings[key] = wrong
-                self.state = key
+                if moving:
+                    self.state = key
         return any(wrong is not None for wrong in found.values())
 
     def _apply_anomaly_policy(self, command: np.ndarray) -> np.ndarray | None:

@@ -6,20 +6,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+import logging
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lewm_ros.bags.episodes import read_episodes, recording_command
+from lewm_ros.bags.episodes import recording_command
 from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bags.reader import find_bags
 from lewm_ros.bundle import Bundle, Calibration, check_writable, rewrite_manifest
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import CalibrationError
+from lewm_ros.evaluation.roadmap import read_marked
 from lewm_ros.evaluation.scoring import Forecast, forecast_episode
-from lewm_ros.progress import progress
 from lewm_ros.surprise.calibration import conformal_threshold, window_maxima, windows_needed
 from lewm_ros.surprise.monitors import running_means
 from lewm_ros.surprise.score import nominal_scale, score
@@ -27,6 +28,7 @@ from lewm_ros.time import NS_PER_S
 
 #: Share of the data that the per-dimension scale comes from; the rest gives thresholds.
 SCALE_SHARE = 0.2
+log = logging.getLogger('lewm')
 
 
 def seconds_needed(alpha: float, window: float, context: float = 0.0) -> float:
@@ -184,8 +186,9 @@ def calibrate_bundle(
     engine = load_engine(bundle, horizon=horizons[-1])
     forecasts: dict[int, list[Forecast]] = {h: [] for h in horizons}
     spans, periods = [], []
-    source = read_episodes(data, bundle.contract, manifest.image_size)
-    for episode in progress(source, desc='score', unit='episode'):
+    trained_on = 0
+    for episode, fresh in read_marked(bundle, data):
+        trained_on += not fresh
         found = forecast_episode(bundle, engine, episode, horizons)
         if not all(len(forecast.stamps) for forecast in found.values()):
             continue
@@ -198,6 +201,12 @@ def calibrate_bundle(
         raise CalibrationError(
             f'{len(spans)} episodes with usable frames in {[str(b) for b in data]}: '
             f'calibration needs at least {fewest}'
+        )
+    if trained_on:
+        log.warning(
+            '%d episodes were used to train this bundle: their errors are smaller than those of '
+            'new recordings, which will raise more false alarms than alpha; record others',
+            trained_on,
         )
     bags = find_bags(data)
     template = Calibration(

@@ -63,6 +63,8 @@ def run_goals(
         ):
             if at is None and kind == 'state' and stamp >= began and task.reached():
                 at = stamp
+        if at is None and task.reached():  # after the last frame
+            at = START + round(lasts * NS_PER_S)
         if at is not None:
             times.append((at - began) / NS_PER_S)
             told = () if planner is None else planner.forecasts

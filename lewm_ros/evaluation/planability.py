@@ -24,7 +24,14 @@ from lewm_ros.bundle.roadmap_file import read_roadmap
 from lewm_ros.engines import Engine
 from lewm_ros.errors import BagError, ModelError
 from lewm_ros.evaluation.held_out import Dimension, HeldOutWindows
-from lewm_ros.evaluation.roadmap import NODES, Encoded, encode_bags, trained_bags
+from lewm_ros.evaluation.roadmap import (
+    FULL_CONTEXT,
+    HELD_OUT_WINDOWS,
+    NODES,
+    Encoded,
+    encode_bags,
+    trained_bags,
+)
 from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner
 from lewm_ros.planning.roadmap import Recorded, Roadmap, assign, build
 from lewm_ros.robot.contract import Contract
@@ -235,11 +242,14 @@ def _lost(bundle: Bundle, episode: Episode) -> dict[str, int]:
 
 
 def _trained(bundle: Bundle) -> float | None:
-    """Validation error one block ahead on the training bags, weighted by held-out episodes."""
+    """Validation error one block ahead on all held-out windows of the training bags.
+
+    None for the bundles of earlier versions, which have only a mean that includes short contexts.
+    """
     losses = [
-        (float(bag['validation_prediction']), int(bag['held_out']))
+        (float(bag[FULL_CONTEXT]), int(bag[HELD_OUT_WINDOWS]))
         for bag in trained_bags(bundle)
-        if bag.get('held_out') and 'validation_prediction' in bag
+        if bag.get(HELD_OUT_WINDOWS) and FULL_CONTEXT in bag
     ]
     return sum(e * n for e, n in losses) / sum(n for _, n in losses) if losses else None
 
@@ -372,7 +382,7 @@ def _times(
     planner.warm_up()
     ticks, goal, calls = spec.frameskip, windows.future[0, -1], []
     for number in range(min(PLANS, len(windows.now))):
-        past = windows.past[number].reshape(spec.history - 1, -1)
+        past = windows.past[number].reshape(spec.history - 1, ticks * bundle.contract.action.size)
         stamp = round(number * spec.block * NS_PER_S)
         context = Context(stamp, windows.context[number], past)
         calls.append(partial(planner.plan, context, windows.plans[number, :ticks], goal))

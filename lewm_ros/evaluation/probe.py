@@ -87,9 +87,10 @@ def probe_bags(bundle: Bundle, engine: Engine, bags: list[Path]) -> dict[str, An
         if episode.states is not None:
             latents.append(np.stack([engine.encode(image) for image in episode.images]))
             states.append(episode.states)
-            step = frames_in(bundle.block, episode.stamps)
-            starts = np.arange(max(0, len(latents[-1]) - 2 * step))
-            paths.append(latents[-1][starts[:, None] + step * np.arange(3)])
+            if len(episode.stamps) > 1:
+                step = frames_in(bundle.block, episode.stamps)
+                starts = np.arange(max(0, len(latents[-1]) - 2 * step))
+                paths.append(latents[-1][starts[:, None] + step * np.arange(3)])
     if len(latents) < 5 or bundle.contract.state is None:
         raise BagError(
             f'{len(latents)} episodes with the state of the contract in '

@@ -14,7 +14,7 @@ import numpy as np
 from lewm_ros.errors import ConfigError
 from lewm_ros.evaluation.intervals import wilson
 from lewm_ros.files import atomic_write, check_room
-from lewm_ros.install import how_to_install
+from lewm_ros.install import missing_package
 from lewm_ros.time import NS_PER_S
 
 REPORT = 4 << 20  #: what a report may take [bytes]
@@ -137,9 +137,8 @@ def prepare_report(folder: Path) -> None:
         import matplotlib
         import PIL  # noqa: F401
     except ImportError as error:
-        raise ConfigError(
-            f'the report cannot be drawn ({error}): {how_to_install("train")}'
-        ) from error
+        module = (error.name or 'matplotlib').partition('.')[0]
+        raise ConfigError(f'the report cannot be drawn: {missing_package(module)}') from error
     matplotlib.use('Agg')
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,9 @@ from lewm_ros.errors import BagError, ModelError
 from lewm_ros.planning.roadmap import build, extend, measure
 from lewm_ros.progress import progress
 
+#: Keys of a bag in a manifest: prediction loss on its held-out windows with a full context, as in
+#: planning, and their number.
+FULL_CONTEXT, HELD_OUT_WINDOWS = 'validation_prediction_full_context', 'held_out_windows'
 #: Largest number of nodes; a plan compares each predicted latent with all of them.
 NODES = 10_000
 
@@ -34,7 +37,16 @@ class Encoded(NamedTuple):
 
 def trained_bags(bundle: Bundle) -> list[dict[str, Any]]:
     """Return what the manifest says of each bag that the model was trained on."""
-    bags = bundle.manifest.provenance.get('bags')
+    return _bags(bundle, 'bags')
+
+
+def seen_bags(bundle: Bundle) -> list[dict[str, Any]]:
+    """Return these, and likewise the bags that its frozen encoder had been trained on."""
+    return trained_bags(bundle) + _bags(bundle, 'encoder_bags')
+
+
+def _bags(bundle: Bundle, key: str) -> list[dict[str, Any]]:
+    bags = bundle.manifest.provenance.get(key)
     return [bag for bag in bags if isinstance(bag, dict)] if isinstance(bags, list) else []
 
 
@@ -58,9 +70,11 @@ def read_marked(
     """Read the episodes of some bags, each with whether the bundle was not trained on it."""
     for bag in find_bags(bags):
         hashes, unseen = bag_hashes(bag), None
-        for used in trained_bags(bundle):
+        for used in seen_bags(bundle):
             if not set(hashes).isdisjoint(used.get('sha256', ())):
-                unseen = used.get('held_out_episodes', ()) if used['sha256'] == hashes else ()
+                same = used['sha256'] == hashes
+                held_out = set(used.get('held_out_episodes', ()) if same else ())
+                unseen = held_out if unseen is None else unseen & held_out
         source = read_episodes([bag], bundle.contract, bundle.spec.image_size, report)
         source = progress(source, desc=f'read {bag.name}', unit='episode')
         for number, episode in enumerate(source):

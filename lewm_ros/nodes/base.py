@@ -18,7 +18,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from lewm_ros.api import load_bundle
 from lewm_ros.bundle import Bundle
-from lewm_ros.errors import LewmError, ModelError
+from lewm_ros.errors import ConfigError, LewmError, ModelError
 from lewm_ros.files import find
 from lewm_ros.nodes.diagnostics import ERROR, status_message
 from lewm_ros.nodes.figures import resident_mb
@@ -40,6 +40,7 @@ class LewmNode(ResourceNode):
 
     Attributes:
         failure: why configuring or activating failed last, or None.
+        unusable: whether that was a LewmError, which starting the node again would not mend.
         finished: exit status that the node asks the process to end with, or None.
 
     """
@@ -49,6 +50,7 @@ class LewmNode(ResourceNode):
     def __init__(self, name: str, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         self.failure: str | None = None
+        self.unusable = False
         self.finished: int | None = None
         self._configured = self._active = self._finalized = False
         self._loaded: dict[str, str] = {}  # hashes by kind: for /diagnostics
@@ -105,8 +107,13 @@ class LewmNode(ResourceNode):
 
     def load_contract(self) -> Contract:
         """Load only the contract; the bundle is read only if it supplies the contract."""
-        if self.params['bundle'] or not self.params['contract']:
+        if self.params['bundle']:
             return self.load_bundle()[1]
+        if not self.params['contract']:
+            raise ConfigError(
+                "parameter 'contract' is empty, and so is 'bundle': expected a contract file or "
+                'name, or a bundle, which has one'
+            )
         contract = Contract.load(find('contract', self.params['contract']))
         self.note_loaded(contract)
         return contract
@@ -188,9 +195,11 @@ class LewmNode(ResourceNode):
             hook()
         except LewmError as error:
             self.get_logger().error(str(error))
+            self.unusable = True
             return str(error)
         except Exception as error:
             self.get_logger().error(traceback.format_exc())
+            self.unusable = False
             return f'{type(error).__name__}: {error}'
         return None
 

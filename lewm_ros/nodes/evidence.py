@@ -58,7 +58,7 @@ class Evidence:
             config.evidence_mb * 1e6,
         )
         self._ring = Ring(config.evidence_seconds, RING)
-        self._worker = node.worker('evidence', self._write, WAITING)
+        self._worker = node.worker('evidence', self._write, WAITING, finish=True)
         frames = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         applied = contract.action.applied
         image, number = 'sensor_msgs/msg/Image', 'std_msgs/msg/Float32'

@@ -77,20 +77,24 @@ def timeout_text(goal: Goal) -> str | None:
     )
 
 
-def late_text(start: int, frame: int, began: int, published: int) -> str | None:
-    """Explain why a plan was published after its start, and the remedy; None if it was in time.
+def late_text(due: int, frame: int, began: int, published: int, policy: str) -> str | None:
+    """Explain why a plan was late, and the remedy; None if it was in time.
 
-    All times [ns]: start of the plan, stamp of its newest frame, start of the search, publication.
-    If the search began after the plan's start, no search is fast enough: the frames are delayed, or
-    the camera's clock is behind.
+    All times [ns]: when its first command is sent, stamp of its newest frame, start of the search,
+    publication. ``policy`` is that of the planner. If the search began after the first command, no
+    search is fast enough: the frames are delayed, or the camera's clock is behind.
     """
-    if published <= start:
+    if published <= due:
         return None
-    remedy = 'lower samples or iterations, or free the processor'
-    if began > start:
-        remedy = 'synchronise the clock that stamps the frames, or reduce their delay'
+    remedy = 'free the processor'
+    if policy == 'cem':
+        remedy = f'lower samples or iterations, or {remedy}'
+    if began > due:
+        remedy = (
+            'synchronise the clock that stamps the frames, or reduce their delay or action.delay'
+        )
     return (
-        f'the last plan was published {(published - start) / NS_PER_S:.3f} s after its start, its '
+        f'the last plan was published {(published - due) / NS_PER_S:.3f} s too late, its '
         f'newest frame was {(began - frame) / NS_PER_S:.3f} s old when planning began: {remedy}'
     )
 

@@ -23,6 +23,7 @@ from rclpy.node import Node
 import rclpy.parameter
 
 from lewm_ros.errors import ConfigError, LewmError
+from lewm_ros.robot.params_file import is_qos_override
 
 _TYPE_NAMES = {
     bool: 'true or false',
@@ -100,7 +101,7 @@ def parameters_of(config: type) -> tuple[Parameter, ...]:
 
 def takes(node: Node, name: str) -> bool:
     """Whether a node has a parameter, or may declare it once its topics exist."""
-    return node.has_parameter(name) or name.split('.')[0] == 'qos_overrides'
+    return node.has_parameter(name) or is_qos_override(name)
 
 
 class Parameters:

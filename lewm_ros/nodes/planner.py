@@ -160,6 +160,7 @@ class PlannerNode(ObserverNode):
         self._agent.reset()
         if self.model_differs:
             self._agent.goal.clear()
+            self._forget_problems()
             self._publish_goal_status()
 
     def _work(self, item: None) -> None:
@@ -175,7 +176,7 @@ class PlannerNode(ObserverNode):
         with self.lock:
             if not agent.commit(plan, request, self.now(), time.monotonic()):
                 return
-        self._plan.publish(message)
+            self._plan.publish(message)  # before a new episode can be taken in
         self._note(plan, request.context, 1000 * (time.perf_counter() - started))
         if self._latents.get_subscription_count():
             self._publish_latents(request, plan)
@@ -199,11 +200,14 @@ class PlannerNode(ObserverNode):
             text = f'no goal on {topic} (publishers: {self.count_publishers(topic)})'
         self.conditions.set('goal', text, OK)  # a robot without a goal stands still on purpose
         if expired:
-            # What planning lacked does not matter without a goal.
-            self._fruitless_since = None
-            self.conditions.set('context', None)
-            self.conditions.set('late', None)
+            self._forget_problems()
             self._publish_goal_status()
+
+    def _forget_problems(self) -> None:
+        """Drop what planning lacked: it does not matter without a goal."""
+        self._fruitless_since = None
+        self.conditions.set('context', None)
+        self.conditions.set('late', None)
 
     def _publish_goal_status(self) -> None:
         goal = self._agent.goal
@@ -221,14 +225,14 @@ class PlannerNode(ObserverNode):
         self._missed += plan.deadline_missed
         self._plan_ms.add(milliseconds)
         self._age_ms.add((now - context.stamp) * 1000 / NS_PER_S)
-        late = now > plan.start
-        self._late += late
+        due = plan.start - round(self.contract.action.delay * NS_PER_S)
+        self._late += now > due
         self._fruitless_since = None
         if plan.outlook is not None:
             self._publish_goal_status()
         self.conditions.set('context', None)
         began = now - round(milliseconds * 1e6)
-        self.conditions.set('late', late_text(plan.start, context.stamp, began, now))
+        self.conditions.set('late', late_text(due, context.stamp, began, now, self._config.policy))
 
     def _note_fruitless(self) -> None:
         self._windows_missing += 1
@@ -241,5 +245,5 @@ class PlannerNode(ObserverNode):
                 'context',
                 f'no plan for {now - self._fruitless_since:.0f} s: needs {manifest.history} frames '
                 f'{self.bundle.block:g} s apart and, since the first of them, the commands on '
-                f'{self.resolve_topic_name(self.contract.action.topic)}',
+                f'{self.resolve_topic_name(self.contract.action.applied.topic)}',
             )

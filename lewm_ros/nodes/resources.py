@@ -63,6 +63,7 @@ class ResourceNode(LifecycleNode):
         self._subscriptions_made: list[Any] = []
         self._timers_made: list[Any] = []
         self._workers: list[Worker] = []
+        self._finishing: list[Worker] = []
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
 
     @property
@@ -150,8 +151,13 @@ class ResourceNode(LifecycleNode):
         self._timers_made.append(timer)
         return timer
 
-    def worker(self, name: str, work: Callable[[Any], None], capacity: int = 1) -> Worker:
-        """Start a worker that is stopped at deactivation."""
+    def worker(
+        self, name: str, work: Callable[[Any], None], capacity: int = 1, finish: bool = False
+    ) -> Worker:
+        """Start a worker that is stopped at deactivation.
+
+        With ``finish`` it goes on with what was requested until then; see :meth:`finish_work`.
+        """
 
         def failed(error: Exception) -> None:
             self._note_error(f'{name} failed', error)
@@ -160,7 +166,7 @@ class ResourceNode(LifecycleNode):
             work(item)
             self.conditions.set(f'{name} failed', None)
 
-        worker: Worker = Worker(f'{self.get_name()}.{name}', guarded, failed, capacity)
+        worker: Worker = Worker(f'{self.get_name()}.{name}', guarded, failed, capacity, finish)
         self._workers.append(worker)
         return worker
 
@@ -179,9 +185,18 @@ class ResourceNode(LifecycleNode):
         for subscription in list(self._subscriptions_made):
             self.unsubscribe(subscription)
         for worker in self._workers:
-            if not worker.stop():
+            # A wait would hold up the other nodes of the process.
+            if not worker.stop(0.0 if worker.finish else 2.0) and not worker.finish:
                 self.get_logger().warning('a worker is still busy: left to end by itself')
+        self._finishing += [worker for worker in self._workers if worker.finish]
         self._timers_made, self._workers = [], []
+
+    def finish_work(self, timeout: float) -> None:
+        """Wait up to ``timeout`` [s] for workers that finish; log if the process ends before."""
+        until = time.monotonic() + timeout
+        for worker in self._finishing:
+            if not worker.stop(max(0.0, until - time.monotonic())):
+                self.get_logger().error(f'{worker.name} was not finished: the process ends')
 
     def _destroy_publishers(self) -> None:
         for publisher in self._publishers_made:

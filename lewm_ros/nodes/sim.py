@@ -141,10 +141,10 @@ class SimNode(LewmNode):
         self._simulation = RealtimeSimulation(self._task, action.size, self.now(), hold)
         self._perturbations: list[str] = []
         self._frames = 0
+        self._reset_service = self.create_service(Trigger, 'sim/reset', self._on_reset)
         self.subscribe(message_class(action.type), action.topic, self._on_action, NEWEST)
         self.subscribe(Float64MultiArray, 'sim/goal', self._on_goal, STREAM)
         self.subscribe(String, 'sim/perturb', self._on_perturb, STREAM)
-        self._reset_service = self.create_service(Trigger, 'sim/reset', self._on_reset)
         self._begin_episode()
         self.every(max(1 / self.params['camera_rate'], self._task.timestep), self._tick)
 

@@ -11,7 +11,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 
 from lewm_ros.bags.session import Recorded, Session
-from lewm_ros.bags.topics import Topic, topics_of
+from lewm_ros.bags.topics import EPISODE, Topic, topics_of
 from lewm_ros.bags.writer import Channel, definition
 from lewm_ros.errors import BagError, ObservationError
 from lewm_ros.nodes.base import LewmNode
@@ -44,6 +44,8 @@ class TopicRecorder(LewmNode):
         self._topics: dict[str, Topic] = {}
         self._orders: dict[str, JointOrder] = {}  # of topics whose joints are read by index
         self._source = '--all'  # as on the command line
+        if self.params['all']:  # this node's own publisher: not one of those found later
+            self._topics = {self.resolve_topic_name('episode'): EPISODE}
         if not self.params['all']:
             contract = self.load_contract()
             self._source = f'--contract {contract.name}'
@@ -127,11 +129,12 @@ class TopicRecorder(LewmNode):
         recorded = session.add(
             Channel(name, topic.type, reliable, latched),
             topic.regular,
-            stamped='header' in kind.get_fields_and_field_types(),
+            stamped=topic.stamp == 'header' and 'header' in kind.get_fields_and_field_types(),
         )
         asked = self.params['image_reliability']
         remedy = 'begin to record when all of its publishers are there'
-        if topic.type in IMAGE_TYPES and topic.required and asked != 'publisher':
+        camera = topic.required or self.params['all']
+        if topic.type in IMAGE_TYPES and camera and asked != 'publisher':
             reliable = asked == 'reliable'
             remedy = 'set parameter image_reliability to publisher'
 

@@ -72,10 +72,10 @@ class TrialNode(TrialListener):
 
     def activate(self) -> None:
         """Listen to everything and begin."""
+        self._planner: Client = self.create_client(ChangeState, 'planner_node/change_state')
         super().activate()
         self._rng = np.random.default_rng(self.params['seed'])
         self._random_until = 0  # end of the last random plan [ns]
-        self._planner: Client = self.create_client(ChangeState, 'planner_node/change_state')
         self._course = self._trial()
         self.every(TICK, self._advance)
 

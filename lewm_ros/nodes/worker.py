@@ -24,6 +24,7 @@ class Worker(Generic[T]):
         work: called with each request, on the thread.
         on_error: called with the exception, on the thread.
         capacity: requests kept per slot.
+        finish: whether :meth:`stop` leaves what is pending to be worked on.
 
     """
 
@@ -33,8 +34,10 @@ class Worker(Generic[T]):
         work: Callable[[T], None],
         on_error: Callable[[Exception], None],
         capacity: int = 1,
+        finish: bool = False,
     ) -> None:
         self.skipped = 0
+        self.name, self.finish = name, finish
         self._work = work
         self._on_error = on_error
         self._capacity = capacity
@@ -55,10 +58,14 @@ class Worker(Generic[T]):
             self._wake.notify()
 
     def stop(self, timeout: float = 2.0) -> bool:
-        """Drop what is pending and end the thread. False if it is still busy after [s]."""
+        """End the thread, without what is pending. False if it is still busy after [s].
+
+        With ``finish`` it ends after what is pending.
+        """
         with self._wake:
             self._stopping = True
-            self._pending.clear()
+            if not self.finish:
+                self._pending.clear()
             self._wake.notify()
         self._thread.join(timeout)
         return not self._thread.is_alive()
@@ -68,7 +75,7 @@ class Worker(Generic[T]):
             with self._wake:
                 while not self._pending and not self._stopping:
                     self._wake.wait()
-                if self._stopping:
+                if not self._pending:
                     return
                 # Slots take turns: the one served goes to the end of the line.
                 slot = next(iter(self._pending))

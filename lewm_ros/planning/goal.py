@@ -75,8 +75,12 @@ class Goal:
         """Set a goal latent (D,) with its ``stamp`` [ns]; it is active from ``now`` [s, steady]."""
         self.clear()
         self.latent, self.stamp = latent, stamp
-        self._set_at = self._active_since = now
+        self.start(now)
         self.state = GoalState.ACTIVE
+
+    def start(self, now: float) -> None:
+        """Count its age and its time to a timeout from ``now`` [s, steady] on."""
+        self._set_at = self._active_since = now
 
     def clear(self) -> None:
         """Clear the goal."""

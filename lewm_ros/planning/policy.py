@@ -174,8 +174,9 @@ class PlanningAgent:
             self._searched = request.episode
         budget = None
         if live:
-            # The block begins with the frame: the time since it was taken is spent already.
-            age = (request.asked - request.context.stamp) / NS_PER_S
+            # The block begins with the frame: the time since it was taken is spent already. The
+            # first command is due action.delay before it takes effect.
+            age = (request.asked + self._delay - request.context.stamp) / NS_PER_S
             budget = max(planner.budget - age, 0.0)
         return planner.plan(
             request.context,

@@ -247,7 +247,8 @@ class RecedingHorizonPlanner:
         now = np.inf if outlook is None else outlook.time_to_goal
         search = self._search(cem.config, begun, last, self._cost(goal, field, now))
         if self._policy is not None:
-            mean = self._ask(self._policy, begun, goal, field, rest)
+            before = np.asarray(context.latents[-1], dtype=np.float32)
+            mean = self._ask(self._policy, before, begun, goal, field, rest)
             solution = Solution.given(mean, search.cost(mean))
         else:
             solution = cem.solve(
@@ -359,6 +360,7 @@ class RecedingHorizonPlanner:
     def _ask(
         self,
         policy: GoalPolicy,
+        before: np.ndarray,
         begun: tuple[np.ndarray, ...],
         goal: np.ndarray,
         field: Field | None,
@@ -366,7 +368,8 @@ class RecedingHorizonPlanner:
     ) -> np.ndarray:
         """Return the normalised commands (T, A) of a policy, continued by ``rest``.
 
-        With a field, a goal farther than in training becomes the point that far along the path.
+        ``before`` (D,) is the latent one block earlier than the plan's free part. With a field, a
+        goal farther than in training becomes the point that far along the path.
         """
         latents, past, first = begun
         if len(first):
@@ -375,7 +378,7 @@ class RecedingHorizonPlanner:
         latent = latents[-1]
         if field is not None:
             goal = field.ahead(latent, policy.blocks * self._spec.block)
-        commands = policy.commands(latents[-2], latent, goal)
+        commands = policy.commands(before, latent, goal)
         steps = np.repeat(commands, self._ticks // self._step, axis=0)[: len(rest)]
         commands = np.concatenate([steps, rest[len(steps) :]])
         return np.clip(commands, self._low, self._high)

@@ -406,4 +406,5 @@ def _plain(value: Any) -> Any:
 
 
 def _show(value: Any) -> str:
-    return str(_plain(value))
+    """Show a value as in the file."""
+    return 'null' if value is None else str(_plain(value))

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 import re
 from typing import Any
@@ -39,12 +39,41 @@ def matches(section: str, node: str) -> bool:
     return re.fullmatch(''.join(names), node) is not None
 
 
-def refuse_bare(section: str, node: str) -> None:
-    """Raise ConfigError for the name of a node without its namespace, which ROS ignores."""
-    if section == node.rpartition('/')[2] and not matches(section, node):
-        raise ConfigError(
-            f'{section} has no namespace and does not match {node}: write /**/{section}'
-        )
+def is_qos_override(name: str) -> bool:
+    """Whether a parameter is one of those that nodes declare for their topics' QoS."""
+    return name.split('.')[0] == 'qos_overrides'
+
+
+def for_node(
+    sections: Mapping[str, dict[str, Any]],
+    node: str,
+    takes: Callable[[str], bool],
+    names: Iterable[str],
+) -> dict[str, Any]:
+    """Return the parameters of a node; later sections take precedence, as in ROS.
+
+    Args:
+        sections: of :func:`read_params_file`.
+        node: full name.
+        takes: whether the node has a parameter of this name.
+        names: of its parameters, for messages.
+
+    Raises ConfigError for the name of a node without its namespace, which ROS ignores, and for
+    parameters that the node does not have, unless the section may serve several nodes.
+    """
+    found: dict[str, Any] = {}
+    for section, given in sections.items():
+        if not matches(section, node):
+            if section == node.rpartition('/')[2]:
+                raise ConfigError(
+                    f'{section} has no namespace and does not match {node}: write /**/{section}'
+                )
+            continue
+        unknown = sorted(key for key in given if not takes(key))
+        if unknown and not is_shared(section):
+            raise ConfigError(f'{section} has {unknown}: expected some of {sorted(names)}')
+        found |= {key: value for key, value in given.items() if key not in unknown}
+    return found
 
 
 def is_shared(section: str) -> bool:

@@ -45,12 +45,12 @@ class Policy(Protocol):
         """Return the command (A,), contract units, held from ``stamp`` [ns] on."""
 
 
-#: Policies of training data, by task; the others have random commands.
+#: Policies of training data, by task or Gymnasium environment; the others have random commands.
 SCRIPTED: dict[str, Callable[[Contract, np.random.Generator, Task], Policy]] = {
     'push': PushPolicy,
     'two_room': TwoRoomPolicy,
-    'gym:gym_pusht/PushT-v0': PushTPolicy,
-    'gym:ogbench:visual-cube-single-v0': CubePolicy,
+    'gym_pusht/PushT-v0': PushTPolicy,
+    'visual-cube-single-v0': CubePolicy,
 }
 
 
@@ -255,8 +255,8 @@ def collect_task(
             from lewm_ros.evaluation.closed_loop import PlannerPolicy
 
             policy = PlannerPolicy.from_bundle(bundle or task.name, task, contract, seed=seed)
-        elif name in SCRIPTED:
-            policy = SCRIPTED[name](contract, rng, task)
+        elif (known := name.rpartition(':')[2]) in SCRIPTED:
+            policy = SCRIPTED[known](contract, rng, task)
         elif contract.action.kind == 'position':
             policy = WanderPolicy(contract, rng, task)
         else:

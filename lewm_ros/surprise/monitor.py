@@ -245,6 +245,7 @@ class SurpriseMonitor:
         """Begin a new episode at ``stamp`` [ns] for :meth:`score`."""
         with self._lock:
             self._mean.reset()
+            self._frozen.reset()
             self.mean = None
             return self._end(('surprise', 'drift', 'frozen_camera'), stamp, float('nan'))
 

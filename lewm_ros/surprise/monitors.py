@@ -98,16 +98,21 @@ class FrozenCamera:
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
+        self.reset()
+
+    def reset(self) -> None:
+        """Start over (new episode)."""
         self._last: tuple[int, np.ndarray] | None = None
         self._seconds = 0.0
 
     def update(self, stamp: int, latent: np.ndarray, moving: bool) -> float:
         """Update with the latent (D,) of the frame at ``stamp`` [ns] and :func:`commands_move`."""
         last, self._last = self._last, (stamp, latent)
-        if last is None or stamp <= last[0] or not np.array_equal(latent, last[1]):
+        elapsed = 0.0 if last is None else (stamp - last[0]) / NS_PER_S
+        # After a pause nothing is known of the frames between.
+        if last is None or not 0 < elapsed <= PAUSE or not np.array_equal(latent, last[1]):
             self._seconds = 0.0
             return 0.0
-        elapsed = (stamp - last[0]) / NS_PER_S
         if moving:
             self._seconds += elapsed
         elif self._seconds <= self.limit:

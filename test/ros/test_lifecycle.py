@@ -7,12 +7,15 @@ from __future__ import annotations
 import gc
 from pathlib import Path
 import shutil
+import sys
 import threading
+import time
 import weakref
 
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import ROOT, Bench
+from harness import ROOT, Bench, Process
 from lifecycle_msgs.msg import Transition
+import pytest
 from rclpy.parameter import Parameter
 from std_msgs.msg import Float64MultiArray
 
@@ -123,6 +126,49 @@ def test_a_loaded_model_is_let_go_at_cleanup(bench: Bench, tiny_bundle):
         gc.collect()
         assert [r() for r in held] == [None] * len(held)
         node.close()
+
+
+@pytest.mark.parametrize(('error', 'status'), [('ConfigError', 2), ('RuntimeError', 1)])
+def test_only_what_the_user_can_mend_ends_a_process_for_good(bench: Bench, error, status):
+    """Status 2 is never restarted; another error may pass, such as a lack of memory."""
+    code = (
+        'import sys\n'
+        'from lewm_ros.bringup import compose\n'
+        'from lewm_ros.errors import ConfigError\n'
+        'from lewm_ros.nodes.view import ViewNode\n'
+        'class Broken(ViewNode):\n'
+        f'    def configure(self): raise {error}("for a moment")\n'
+        'given = ["--ros-args", "-p", "contract:=reacher"]\n'
+        'nodes = [("view_node", Broken)]\n'
+        'sys.exit(compose.run(nodes, given, exit_on_failure=True))\n'
+    )
+    with Process([sys.executable, '-c', code], bench.domain, bench.folder) as process:
+        assert process.wait() == status
+        assert 'for a moment' in process.output
+
+
+def test_work_to_be_finished_does_not_hold_up_a_deactivation(bench: Bench):
+    """Evidence is written on; the process waits for it at its end, not the lifecycle."""
+    done = []
+
+    class Writing(ViewNode):
+        """A node with work that takes a while."""
+
+        def activate(self) -> None:
+            """Ask for it at once."""
+            super().activate()
+            work = self.worker('slow', lambda n: (time.sleep(0.5), done.append(n)), 3, finish=True)
+            for number in range(3):
+                work.request(number)
+
+    given = [Parameter('contract', value='reacher')]
+    node = bench.run(Writing, 'writing', parameter_overrides=given)
+    bench.active('writing')
+    began = time.monotonic()
+    assert node.trigger_deactivate() == SUCCESS
+    assert time.monotonic() - began < 0.5 and len(done) < 3
+    node.finish_work(20.0)
+    assert done == [0, 1, 2]
 
 
 def test_a_change_is_reported_at_once_and_figures_every_second(bench: Bench):

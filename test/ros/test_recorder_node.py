@@ -148,6 +148,29 @@ def test_a_recording_has_every_message_and_its_episodes(bench: Bench, call, tmp_
         assert not (figures['dropped'] or figures['lost'])
 
 
+def test_a_recording_of_all_topics_has_its_episodes(bench: Bench, call, tmp_path):
+    """With --all the recorder's own topic is recorded too; images are asked for as it says."""
+    bag = tmp_path / 'bag'
+    with bench.nodes(
+        'recorder_node', all=True, out=bag, image_reliability='best_effort'
+    ) as process:
+        bench.active('recorder_node')
+        robot = Robot(bench)
+        robot.wait()
+        (offer,) = bench.node.get_subscriptions_info_by_topic('/lewm/camera/image')
+        assert offer.qos_profile.reliability.name == 'BEST_EFFORT'
+        assert call('start_episode') == (True, 'episode 1 started')
+        robot.run(0.5, LARGE[:48, :64])
+        assert call('stop_episode') == (True, 'episode 1 stopped')
+        bench.until(
+            lambda: bench.figures('recorder_node').get('messages: /lewm/episode') == '2',
+            lambda: str(bench.figures('recorder_node')),
+        )
+        assert process.end(signal.SIGINT) == 0
+    numbers = [deserialize_message(m, UInt32).data for _, m in recorded(bag)['/lewm/episode']]
+    assert numbers == [1, 0]
+
+
 def test_everything_that_the_nodes_say_is_recorded(bench: Bench, tiny_bundle, call, tmp_path):
     """The episodes are those of a running simulator, so the services refuse to start one."""
     bag = tmp_path / 'bag'

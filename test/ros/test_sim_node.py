@@ -57,6 +57,14 @@ def test_its_contract_is_in_the_diagnostics(sim, reacher_contract):
     assert sim.bench.figures('sim_node')['contract'] == reacher_contract.hash[:12]
 
 
+def test_a_wrong_override_is_one_error(bench: Bench):
+    """The failed activation ends cleanly: its reason is not followed by another one."""
+    wrong = 'qos_overrides./lewm/sim/goal.subscription.depth:=0'
+    with bench.program('sim', '-p', 'task:=reacher', '-p', wrong) as process:
+        bench.says('sim_node', 'qos_overrides of /lewm/sim/goal are wrong')
+        assert 'Traceback' not in process.output
+
+
 def test_frames_come_at_the_camera_rate_with_the_simulated_time(sim):
     """20 frames a second of 64 x 48 px, rgb8, stamps in step with the clock, first episode 1."""
     first = len(sim.images)

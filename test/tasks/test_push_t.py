@@ -36,6 +36,16 @@ def circle(task: Task, steps: int) -> None:
         task.step(np.array([256 + 120 * np.cos(angle), 256 + 120 * np.sin(angle)]))
 
 
+def test_the_data_is_scripted_by_any_name(tmp_path: Path) -> None:
+    """`gym:MODULE:ID` imports the module, and is the same environment."""
+    bags = [tmp_path / 'short', tmp_path / 'long']
+    for bag, name in zip(bags, (NAME, 'gym:gym_pusht:gym_pusht/PushT-v0')):
+        assert main(['collect', name, '--out', str(bag), '--episodes', '1', '--seconds', '3']) == 0
+    robot = find_task(NAME).robot()
+    short, long = (next(read_episodes([bag], robot, 64)) for bag in bags)
+    np.testing.assert_array_equal(short.actions, long.actions)
+
+
 def test_its_contract_is_of_positions_at_10_hz() -> None:
     """Positions are in pixels, up to 512; the state covers both bodies."""
     robot = find_task(NAME).robot()

@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import yaml
 
 import lewm_ros
 from lewm_ros.api import planner_config, read_preset
@@ -52,6 +53,7 @@ def test_later_sections_win_and_other_nodes_do_not_count(preset) -> None:
         '/**: {ros__parameters: {samples: 8, elites: 6, alpha: 0.05}}\n'
         '/*/planner_node: {ros__parameters: {samples: 32, goal_tolerance: 0.2}}\n'
         '/other/planner_node: {ros__parameters: {samples: 128}}\n'
+        '/lewm/planner_node: {ros__parameters: {qos_overrides: {}}}\n'
         'surprise_node: {ros__parameters: {alpha: 0.05}}\n'
     )
     expected = PlannerConfig(samples=32, elites=6, seed=3), GoalConfig(goal_tolerance=0.2)
@@ -108,6 +110,34 @@ def test_a_policy_keeps_its_deadline_with_a_clock(calibrated: Bundle) -> None:
     assert found[0] > 1 and found[1] == 1
 
 
+def test_the_delay_of_commands_is_part_of_the_time_that_a_plan_has(
+    calibrated: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan is stamped by its effect: its first command is due `action.delay` earlier."""
+    budgets = []
+    for delay in (0.0, 0.1):
+        contract = calibrated.contract.to_dict()
+        contract['action']['delay'] = delay
+        path = tmp_path / f'{delay}.yaml'
+        path.write_text(yaml.safe_dump(contract))
+        policy = lewm_ros.Policy.load(calibrated.path, path, clock=lambda: 1.0)
+        planner, given = policy.agent.planner, []
+        search = planner.plan
+
+        def plan(context, committed, goal, budget, *others, search=search, given=given):
+            given.append(budget)
+            return search(context, committed, goal, budget, *others)
+
+        monkeypatch.setattr(planner, 'plan', plan)
+        image = np.zeros((32, 32, 3), np.uint8)
+        policy.set_goal(image)
+        for tick in range(20):
+            policy.act(image, NS_PER_S + tick * NS_PER_S // 20)
+        assert len(set(given)) == 1
+        budgets.append(given[0])
+    assert budgets == pytest.approx([planner.budget, planner.budget - 0.1])
+
+
 def test_a_goal_set_long_after_the_last_frame_moves_nothing(calibrated: Bundle) -> None:
     """A goal set long after the last frame does not move the robot.
 
@@ -137,6 +167,21 @@ def test_a_goal_is_given_up_after_its_timeout(calibrated: Bundle) -> None:
         policy.act(image, NS_PER_S + tick * NS_PER_S // 20)
         plans.append(policy.plan is not before)
     assert any(plans[:30]) and not any(plans[30:])
+    assert policy.agent.goal.state is GoalState.TIMEOUT
+
+
+def test_a_goal_set_before_the_first_frame_counts_from_it(calibrated: Bundle) -> None:
+    """Without a clock no time is known before the first frame, whose stamp may be of any epoch."""
+    images = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), np.uint8)
+    policy = lewm_ros.Policy.load(calibrated.path)
+    policy.agent.goal.config = GoalConfig(0.0, 0.5, 1.0)
+    policy.set_goal(images[0])
+    began = 1_800_000_000 * NS_PER_S
+    for tick, image in enumerate(images[:19]):
+        policy.act(image, began + tick * NS_PER_S // 20)
+    assert policy.agent.goal.state is GoalState.ACTIVE and policy.plan is not None
+    for tick, image in enumerate(images[19:], 19):
+        policy.act(image, began + tick * NS_PER_S // 20)
     assert policy.agent.goal.state is GoalState.TIMEOUT
 
 

@@ -12,7 +12,7 @@ from lewm_ros.planning.costs import goal_cost, weights
 
 
 def test_ramp_rises_to_one() -> None:
-    """The ramp goes linearly from 0.3 to 1."""
+    """The ramp is the square of the time, up to 1."""
     assert weights('ramp', 3) == pytest.approx([1 / 9, 4 / 9, 1.0])
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from lewm_ros import cli
+from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.bundle import CARD, DECODER, ROADMAP, Bundle, write_bundle
 from lewm_ros.bundle.manifest import FILES
 from lewm_ros.bundle.roadmap_file import read_roadmap
@@ -21,6 +22,8 @@ from lewm_ros.engines.decoder import Decoder
 from lewm_ros.errors import ModelError
 from lewm_ros.files import find
 from lewm_ros.sim import make_task
+from lewm_ros.time import NS_PER_S
+from lewm_ros.training import decoder as decoding
 from lewm_ros.view.imagination import Imagination
 from lewm_ros.view.strip import THRESHOLD, difference, notice
 
@@ -93,6 +96,25 @@ def test_a_few_steps_on_rendered_frames_reduce_the_error(bundle, bag, capsys) ->
     assert (bundle / CARD).read_bytes() == (find('bundle', 'reacher') / CARD).read_bytes()
     images = Decoder(made)(np.zeros((3, 64), np.float32))
     assert images.shape == (3, entry.size, entry.size, 3) and images.dtype == np.uint8
+
+
+def test_the_end_of_one_long_recording_is_held_out(bundle, bag, monkeypatch) -> None:
+    """Frames drawn at random keep their places in time: training has none of the last tenth."""
+    monkeypatch.setattr(decoding, 'FRAMES', 40)
+    whole = list(read_episodes([bag], Bundle.load(bundle).contract, 64))
+    images = np.concatenate([episode.images for episode in whole])
+    stamps = np.arange(len(images)) * (NS_PER_S // 20)
+    one = replace(whole[0], images=images, stamps=stamps)
+    monkeypatch.setattr(decoding, 'read_episodes', lambda *args: [one])
+
+    class Counting:
+        frames = 0
+
+        def encode(self, image: np.ndarray) -> np.ndarray:
+            return np.full(64, next(n for n, i in enumerate(images) if np.array_equal(i, image)))
+
+    latents, _, held_out = decoding._encoded(Bundle.load(bundle), Counting(), [bag])
+    assert held_out.sum() == 4 and latents[~held_out, 0].max() < latents[held_out, 0].min()
 
 
 def test_a_roadmap_leaves_the_decoder_alone(bundle, bag) -> None:

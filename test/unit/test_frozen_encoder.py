@@ -18,16 +18,19 @@ import onnxruntime
 import pytest
 from safetensors.torch import load, save
 import torch
+import yaml
 
+from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bundle import ENCODER, ROLLOUT, WEIGHTS, Bundle, write_bundle
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import ModelError
+from lewm_ros.evaluation.roadmap import read_marked
 from lewm_ros.model import ARCHITECTURES
 from lewm_ros.robot.imaging import normalise
 from lewm_ros.training import trainer as training
 from lewm_ros.training.config import CONFIGS, TrainConfig
 from lewm_ros.training.export import export_bundle
-from lewm_ros.training.frozen import FrozenEncoder
+from lewm_ros.training.frozen import BundleEncoder, FrozenEncoder
 from lewm_ros.training.trainer import Trainer
 from lewm_ros.training.windows import Windows, load_windows
 
@@ -275,6 +278,41 @@ def test_a_bundle_keeps_its_encoder_and_its_weights(bag, tiny_bundle, tmp_path, 
     assert np.array_equal(load_engine(bundle).encode(image), latent)
     np.testing.assert_allclose(load_engine(bundle, 'torch').encode(image), latent, atol=1e-5)
     assert bundle.manifest.roadmap is not None
+    (used,) = bundle.manifest.provenance['bags']
+    assert bundle.manifest.provenance['encoder_bags'] == []  # a random model has none
+    again = BundleEncoder(bundle)
+    assert again.bags == [{k: used[k] for k in ('name', 'sha256', 'held_out_episodes')}]
+
+
+def test_an_encoder_for_other_images_is_refused(bag, tiny_bundle, tmp_path):
+    """The crop of the camera is that of the encoder's own training."""
+    contract = tiny_bundle.contract.to_dict()
+    contract['camera']['crop'] = [0, 0, 16, 16]
+    path = tmp_path / 'cropped.yaml'
+    path.write_text(yaml.safe_dump(contract))
+    args = ['train', '--data', bag, '--contract', path, '--out', tmp_path / 'bundle']
+    status, _, error = lewm(*args, '--frozen-encoder', tiny_bundle.path)
+    assert status == 2 and 'camera.crop is [0, 0, 16, 16] in the contract but null' in error
+
+
+def test_episodes_that_the_encoder_knows_are_not_fresh(bag, tiny_bundle):
+    """Held out counts only what neither the predictor nor its encoder was trained on."""
+    used = {'sha256': bag_hashes(bag)}
+    provenance = {
+        'bags': [used | {'held_out_episodes': [0, 1]}],
+        'encoder_bags': [used | {'held_out_episodes': [1, 2]}],
+    }
+    bundle = Bundle(tiny_bundle.path, replace(tiny_bundle.manifest, provenance=provenance))
+    assert [fresh for _, fresh in read_marked(bundle, [bag])][:4] == [False, True, False, False]
+
+
+def test_a_weight_of_sigreg_is_refused_where_there_is_none(bag, tiny_bundle, tmp_path, monkeypatch):
+    """It would have no effect with a frozen encoder, or with the terms of PLDM."""
+    monkeypatch.setitem(ARCHITECTURES, 'small', tiny_config)
+    args = ['train', '--data', bag, '--contract', 'reacher', '--out', tmp_path / 'bundle']
+    for option in (('--objective', 'pldm'), ('--frozen-encoder', tiny_bundle.path)):
+        status, _, error = lewm(*args, *option, '--sigreg-weight', 0.5)
+        assert status == 2 and 'sigreg_weight is 0.5: there is no SIGReg' in error
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from lewm_ros.engines import load_engine
 from lewm_ros.errors import ConfigError, ModelError
 from lewm_ros.evaluation.roadmap import Encoded
 from lewm_ros.files import find
-from lewm_ros.planning import PlannerConfig
+from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner
 from lewm_ros.planning.goal_policy import GoalPolicy
 from lewm_ros.robot.history import Context, History
 from lewm_ros.time import NS_PER_S
@@ -166,6 +166,35 @@ def test_a_plan_is_its_answer_towards_the_way(made: Path, kind: str) -> None:
         np.testing.assert_allclose(plan.actions[20:], 0, atol=1e-9)  # then the robot rests
 
 
+def test_one_frame_of_context_is_enough_for_a_policy(make_tiny_bundle) -> None:
+    """The latent before the plan is that of the newest frame, in any window."""
+    commands = []
+    for window in (1, 3):
+        bundle = make_tiny_bundle(history=1, window=window)
+        spec, rng = bundle.spec, np.random.default_rng(0)
+        sizes = np.array([3 * spec.latent_size, 16, 16, 16, 4 * 2])
+        shapes = list(zip(sizes[:-1], sizes[1:]))
+        weights = tuple(rng.normal(size=s).astype(np.float32) / 4 for s in shapes)
+        biases = tuple(np.zeros(s[1], np.float32) for s in shapes)
+        policy = GoalPolicy(weights, biases, 4, 3 * spec.latent_size, 8)
+        planner = RecedingHorizonPlanner(
+            spec,
+            bundle.contract,
+            load_engine(bundle),
+            PlannerConfig(policy='idm'),
+            policy=policy,
+        )
+        z = rng.normal(size=(2, spec.latent_size))
+        context = Context(0, z[:1].astype(np.float32), np.zeros((0, 10)))
+        committed = np.full((5, 2), 0.3)
+        plan = planner.plan(context, committed, z[1])
+        after = planner.foresee(context, committed, plan)[0]
+        wanted = spec.denormalise(policy.commands(context.latents[0], after, z[1]))
+        np.testing.assert_allclose(plan.actions[:20:5], np.clip(wanted, -1, 1), atol=1e-5)
+        commands.append(plan.actions)
+    assert np.abs(commands[0]).max() > 0
+
+
 @pytest.mark.parametrize(
     ('kind', 'remedy'),
     [
@@ -206,6 +235,29 @@ def test_too_short_episodes_are_named(made: Path, tmp_path: Path, capsys) -> Non
     for command, blocks in (('inverse', 5), ('imagine', 6)):
         assert cli.main([command, str(made), '--data', bag]) == 2
         assert f'no episode has {blocks} blocks of 0.25 s' in capsys.readouterr().err
+
+
+def test_windows_leave_out_blocks_with_missing_frames(tiny_bundle: Bundle) -> None:
+    """Frames are paired by their stamps: a pause or a lost frame makes no longer block."""
+    spec = tiny_bundle.spec
+    step = round(spec.block / spec.camera_period)
+    period = round(spec.camera_period * NS_PER_S)
+    ticks = np.arange(12 * step)
+    commands = np.random.default_rng(0).uniform(-1, 1, (20 * step, 2))
+
+    def starts(stamps: np.ndarray) -> np.ndarray:
+        sent = np.arange(len(commands)) * period
+        images = np.zeros((len(stamps), 2, 2, 3), np.uint8)
+        latents = np.zeros((len(stamps), spec.latent_size), np.float32)
+        episode = Episode(stamps, images, sent, commands, None)
+        return find_windows(spec, [Encoded(episode, latents, False)], 0).starts
+
+    whole = starts(ticks * period)
+    assert whole.tolist() == list(range(step, 8 * step))
+    paused = ticks * period + np.where(ticks >= 9 * step, 3 * period, 0)
+    assert starts(paused).tolist() == list(range(step, 5 * step))
+    lost = np.delete(ticks, 9 * step) * period  # every frame is a period late from there on
+    assert starts(lost).tolist() == list(range(step, 5 * step))
 
 
 @pytest.mark.parametrize('steps', [1, 2, 9, 10, 11])

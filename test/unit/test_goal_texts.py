@@ -27,5 +27,11 @@ def test_a_late_plan_gets_the_advice_that_helps(age, seconds, words):
     """
     began = 1_800_000_000 * NS_PER_S
     frame = began - round(age * NS_PER_S)
-    text = late_text(frame + NS_PER_S // 4, frame, began, began + round(seconds * NS_PER_S))
+    text = late_text(frame + NS_PER_S // 4, frame, began, began + round(seconds * NS_PER_S), 'cem')
     assert text is None if words is None else words in text
+
+
+def test_a_policy_without_a_search_gets_other_advice():
+    """Samples and iterations do not slow down a plan of `policy: idm`."""
+    text = late_text(0, -NS_PER_S // 4, -NS_PER_S // 5, NS_PER_S // 10, 'idm')
+    assert text is not None and text.endswith('when planning began: free the processor')

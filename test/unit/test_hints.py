@@ -68,3 +68,10 @@ def test_an_unknown_package_is_named_alone(lacking):
     lacking(numpy='2.1.0')
     assert missing_package('xyz').endswith('pip install xyz')
     assert missing_package('yaml').endswith('pip install pyyaml')
+
+
+def test_the_smallest_extra_that_brings_a_package_is_named(lacking):
+    """Reading bags needs no torch, though training brings the same packages."""
+    lacking('torch', 'rosbags', 'matplotlib')
+    assert 'torch' not in missing_package('rosbags') and 'rosbags' in missing_package('rosbags')
+    assert 'torch' not in missing_package('matplotlib')

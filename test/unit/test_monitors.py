@@ -95,6 +95,15 @@ def test_the_smallest_change_ends_it() -> None:
     assert freeze([True] * 5, [STILL, STILL, STILL, OTHER, OTHER])[3:] == [0.0, 0.1]
 
 
+def test_a_pause_between_frames_is_no_frozen_time() -> None:
+    """Frames without a score say nothing; equal latents 5 s apart do not count, nor a new start."""
+    camera = FrozenCamera(0.5)
+    seconds = NS_PER_S * np.array([0, 5, 6, 7])
+    assert [camera.update(int(s), STILL, True) for s in seconds] == [0.0, 0.0, 1.0, 2.0]
+    camera.reset()
+    assert camera.update(int(seconds[-1]) + NS_PER_S // 10, STILL, True) == 0.0
+
+
 def test_a_robot_that_was_stopped_for_it_does_not_end_it() -> None:
     """Once above the limit, the value holds until the image changes, robot moving or not."""
     latents = [STILL] * 20 + [OTHER]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 import json
 from pathlib import Path
@@ -17,12 +18,14 @@ import time
 from mcap.reader import make_reader
 from mcap.records import Chunk, Message
 from mcap.stream_reader import StreamReader
+from mcap.writer import Writer
 import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
 import yaml
 
 from lewm_ros.bags.config import RecorderConfig
+from lewm_ros.bags.mcap_reader import McapFile
 from lewm_ros.bags.recorder import BagRecorder
 from lewm_ros.bags.repair import repair
 from lewm_ros.bags.session import SUMMARY, Session
@@ -399,6 +402,44 @@ def test_repair_keeps_metadata_that_it_cannot_read(tmp_path, old):
         assert reader.message_count == 31  # 30 frames and an episode
 
 
+def test_repair_leaves_an_intact_bag_as_it_is(tmp_path):
+    """Metadata of other recorders has what ours has not, such as compression and custom types."""
+    bag = BagFolder(tmp_path / 'bag')
+    write(bag, 30)
+    bag.close()
+    about = bag.path / 'metadata.yaml'
+    about.write_text(about.read_text().replace("compression_mode: ''", 'compression_mode: MESSAGE'))
+    before = about.read_bytes()
+    assert b'MESSAGE' in before
+    (report,) = repair(bag.path)
+    assert report.whole and about.read_bytes() == before
+    about.unlink()
+    repair(bag.path)
+    assert about.exists()
+
+
+@pytest.mark.parametrize('repeated', [{'repeat_schemas': False}, {'repeat_channels': False}])
+def test_definitions_need_not_be_repeated_at_the_end(tmp_path, repeated, monkeypatch):
+    """Summaries without schemas or channels are valid MCAP: reading and repair find them."""
+
+    def plain(stream, *args, **kwargs):
+        return Writer(stream, *args, **kwargs, **repeated)
+
+    monkeypatch.setattr('lewm_ros.bags.writer.Writer', plain)
+    bag = BagFolder(tmp_path / 'bag')
+    write(bag, 30)
+    bag.close()
+    path = bag.path / 'bag_0.mcap'
+    found = McapFile(path, Counter())
+    assert {t.type for t in found.topics.values()} == {IMAGE.type, EPISODE.type}
+    assert found.counts().total() == 31
+    (bag.path / 'metadata.yaml').unlink()
+    (report,) = repair(bag.path)
+    assert report.whole and report.messages == 31
+    about = yaml.safe_load((bag.path / 'metadata.yaml').read_text())
+    assert about['rosbag2_bagfile_information']['message_count'] == 31
+
+
 def test_repair_of_something_else_is_refused(tmp_path):
     """A folder without MCAP files is refused."""
     with pytest.raises(BagError, match='no .mcap file in it'):
@@ -412,3 +453,6 @@ def test_topics_are_those_of_the_contract_and_of_the_nodes(reacher_contract):
     assert {'joint_states', 'latent', 'surprise', 'anomaly', 'model', 'episode'} <= set(topics)
     for topic in topics.values():
         assert definition(topic.type)[1].startswith('RIHS01_')
+    camera = replace(reacher_contract.camera, stamp='log')
+    other = {t.name: t.stamp for t in topics_of(replace(reacher_contract, camera=camera))}
+    assert (other['camera/image'], other['action']) == ('log', 'header')  # as inspect counts

@@ -14,7 +14,7 @@ import numpy as np
 from point_mass import SIZE, TICKS, PointMass, point_mass_bundle
 import pytest
 
-from lewm_ros.bags.episodes import Episode
+from lewm_ros.bags.episodes import Episode, read_episodes
 from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bundle import Bundle, Calibration, rewrite_manifest
 from lewm_ros.errors import CalibrationError
@@ -214,6 +214,20 @@ def test_calibrate_from_the_command_line(bag: Path, tiny_bundle: Bundle, tmp_pat
     assert second.calibration_for(0.25).window is None
     assert second.calibration_for(0.25).windows == 6
     assert second.calibration_for(0.25, horizon=3) == entry  # is kept
+
+
+def test_calibrating_on_training_episodes_is_reported(
+    bag: Path, tiny_bundle: Bundle, tmp_path: Path, caplog
+) -> None:
+    """Their errors are smaller than those of new recordings."""
+    path = tmp_path / 'tiny'
+    shutil.copytree(tiny_bundle.path, path)
+    used = {'sha256': bag_hashes(bag), 'held_out_episodes': [0]}
+    rewrite_manifest(path, replace(tiny_bundle.manifest, provenance={'bags': [used]}))
+    command = ('calibrate', path, '--data', bag, '--alpha', '0.5', '--window', 1)
+    assert lewm(*command)[0] == 0
+    count = len(list(read_episodes([bag], tiny_bundle.contract, 32)))
+    assert f'{count - 1} episodes were used to train this bundle' in caplog.text
 
 
 def test_one_long_recording_is_enough(tiny_bundle: Bundle, tmp_path: Path) -> None:

@@ -267,7 +267,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(trainer):
 
     trainer.update = poisoned
     rows = trainer.run(6)
-    with pytest.raises(ModelError, match='the loss is nan at step 3 .*lower the learning rate'):
+    with pytest.raises(ModelError, match='the loss is nan at step 4 .*lower the learning rate'):
         next(rows)
 
 
@@ -387,6 +387,16 @@ def test_evaluate_and_calibrate_work_on_a_fresh_bundle(bag, tiny_bundle, tmp_pat
             episode.states[:, 1] = 0.5
             yield episode
 
+    def short(*args):
+        *others, last = still(*args)
+        one = {key: getattr(last, key)[:1] for key in ('stamps', 'images', 'states')}
+        yield from (*others, replace(last, **one))
+
+    monkeypatch.setattr(probe, 'read_episodes', short)
+    status, out, _ = lewm('evaluate', path, '--probe', bag, '--json')
+    assert status == 0 and 'NaN' not in out
+    status, _, error = lewm('evaluate', path, '--probe', bag, '--preset', 'paper')
+    assert status == 2 and '--preset only has a meaning' in error
     monkeypatch.setattr(probe, 'read_episodes', still)
     status, out, _ = lewm('evaluate', path, '--probe', bag, '--json')
     assert status == 0 and 'NaN' not in out

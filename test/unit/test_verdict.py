@@ -19,8 +19,8 @@ from lewm_ros.bags.episodes import Episode
 from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bundle import ROADMAP, Bundle, rewrite_manifest
 from lewm_ros.evaluation.held_out import Dimension, HeldOutWindows
-from lewm_ros.evaluation.planability import Field, Planability, Recordings, examine
-from lewm_ros.evaluation.roadmap import Encoded, encode_bags
+from lewm_ros.evaluation.planability import Field, Planability, Recordings, _trained, examine
+from lewm_ros.evaluation.roadmap import FULL_CONTEXT, HELD_OUT_WINDOWS, Encoded, encode_bags
 from lewm_ros.evaluation.verdict import describe, judge
 from lewm_ros.files import find
 from lewm_ros.planning import PlannerConfig
@@ -240,6 +240,13 @@ def test_an_untrained_network_is_not(bag: Path, tiny_bundle: Bundle, capsys) -> 
     assert 'not ready:\n  - ' in said and 'no command shows in the latents' in said
 
 
+def test_a_history_of_one_frame_is_judged_too(bag: Path, make_tiny_bundle, capsys) -> None:
+    """Such a context has no past commands."""
+    path = make_tiny_bundle(history=1, window=1).path
+    assert cli.main(['evaluate', str(path), '--data', str(bag), '--json']) == 0
+    assert json.loads(capsys.readouterr().out)['plan_ms'] > 0
+
+
 def test_a_contract_delay_that_is_too_long_is_found(bag: Path) -> None:
     """The recorded commands have no stamps, so the reader delays them."""
     bundle = Bundle.load(find('bundle', 'reacher'))
@@ -268,6 +275,20 @@ def test_only_held_out_episodes_of_a_training_bag_count(
     rewrite_manifest(path, replace(bundle.manifest, provenance={'bags': [used]}))
     assert cli.main(['evaluate', str(path), '--data', str(bag)]) == 2
     assert 'that the model was not trained on' in capsys.readouterr().err
+
+
+def test_training_is_compared_with_a_full_context(tiny_bundle: Bundle) -> None:
+    """Errors after a context of one frame, which planning never has, are not in the figure."""
+    bags = [
+        {'validation_prediction': 9.0, FULL_CONTEXT: 0.2, HELD_OUT_WINDOWS: 30},
+        {'validation_prediction': 9.0, FULL_CONTEXT: 0.4, HELD_OUT_WINDOWS: 10},
+        {'validation_prediction': 9.0, 'held_out': 3},  # of an earlier version
+        {HELD_OUT_WINDOWS: 0},
+    ]
+    manifest = replace(tiny_bundle.manifest, provenance={'bags': bags})
+    assert _trained(Bundle(tiny_bundle.path, manifest)) == pytest.approx(0.25)
+    manifest = replace(tiny_bundle.manifest, provenance={'bags': bags[2:]})
+    assert _trained(Bundle(tiny_bundle.path, manifest)) is None
 
 
 def test_without_a_roadmap_one_of_the_recordings_is_tried(

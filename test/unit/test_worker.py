@@ -16,12 +16,12 @@ from lewm_ros.nodes.worker import Worker
 class Gate:
     """A worker whose items wait until they are released, and are recorded when done."""
 
-    def __init__(self, capacity: int = 1) -> None:
+    def __init__(self, capacity: int = 1, finish: bool = False) -> None:
         self.done: list = []
         self.errors: list[Exception] = []
         self._begun = threading.Semaphore(0)
         self._open = threading.Semaphore(0)
-        self.worker: Worker = Worker('test', self._work, self.errors.append, capacity)
+        self.worker: Worker = Worker('test', self._work, self.errors.append, capacity, finish)
 
     def _work(self, item) -> None:
         self._begun.release()
@@ -108,6 +108,19 @@ def test_stopping_drops_what_waits_and_says_if_it_is_busy():
     gate.let(1)
     assert gate.worker.stop(timeout=5.0) is True
     assert gate.done == [0]
+
+
+def test_stopping_may_leave_what_waits_to_be_finished():
+    """With `finish`, requests that wait are worked on after stop(), in order."""
+    gate = Gate(3, finish=True)
+    gate.worker.request(0)
+    gate.begun()
+    gate.worker.request(1)
+    gate.worker.request(2)
+    assert gate.worker.stop(timeout=0.0) is False
+    gate.let(3)
+    assert gate.worker.stop(timeout=5.0) is True
+    assert gate.done == [0, 1, 2] and gate.worker.skipped == 0
 
 
 def test_reasons_are_counted_and_bounded():
