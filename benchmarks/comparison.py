@@ -96,7 +96,7 @@ def measure(
     }
 
 
-def compare(dino: DinoWMCall, times: np.ndarray, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def compare(dino: Any, times: np.ndarray, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Scale DINO-WM's times, the last of ``times``, to 300 samples; compare with LeWM's."""
     found = asdict(summarise('dino_wm', dino, times[-1] * SAMPLES / dino.samples, times[0]))
     fastest = min(r['ms_p50'] for r in rows if r['work'] == COST_CALL)
@@ -115,7 +115,7 @@ def table(report: dict[str, Any]) -> str:
         warning = ': times are longer than on a quiet machine' if load > BUSY else ''
         lines.append(f'others kept {load:.2f} cores busy{warning}')
     head = ('work', 'engine', 'prec.', 'p50 [ms]', 'p95 [ms]', 'ratio', 'of peak', 'exact')
-    cells = [(*head, 'elites')]
+    cells = [[*head, 'elites']]
     for found in report['rows']:
         texts = [found['work'], found['engine'], found['precision']]
         texts += [f'{found[key]:.2f}' for key in ('ms_p50', 'ms_p95')]
@@ -123,7 +123,7 @@ def table(report: dict[str, Any]) -> str:
         texts.append(f'{found["of_peak"]:.0%}' if 'of_peak' in found else '')
         texts.append({True: 'yes', False: 'no', None: ''}[found.get('exact')])
         texts.append(f'{found["elites_kept"]}/{ELITES}' if 'elites_kept' in found else '')
-        cells.append(tuple(texts))
+        cells.append(texts)
     widths = [max(map(len, column)) for column in zip(*cells)]
     for texts in cells:
         padded = [text.rjust(width) for text, width in zip(texts[3:], widths[3:])]

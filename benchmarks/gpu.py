@@ -258,7 +258,7 @@ def throughput(job: Job) -> dict[str, Any]:
         trainer.update(*batch)
         synchronize(job.device)
         first = time.perf_counter() - began
-        device = rate((finished(trainer, batch, job.device) for _ in range(8)), 8 * count, skip=2)
+        device = rate(repeated(trainer, batch, job.device), 8 * count, skip=2)
         source = read_ahead(trainer.read, islice(keys, steps + 8))
         trained = (trainer.update(*trainer.placed(batch)) for batch in source)
         row = {
@@ -273,11 +273,15 @@ def throughput(job: Job) -> dict[str, Any]:
     return found
 
 
-def finished(trainer: Trainer, batch: tuple[torch.Tensor, torch.Tensor], device: str) -> None:
-    """Eight optimiser steps on one batch that is on the device."""
+def repeated(
+    trainer: Trainer, batch: tuple[torch.Tensor, torch.Tensor], device: str
+) -> Iterator[None]:
+    """Optimiser steps on one batch that is on the device, eight at a time."""
     for _ in range(8):
-        trainer.update(*batch)
-    synchronize(device)
+        for _ in range(8):
+            trainer.update(*batch)
+        synchronize(device)
+        yield
 
 
 def synchronized(steps: Iterator[object], device: str) -> Iterator[None]:

@@ -67,7 +67,7 @@ def drive(contract: Contract, namespace: str, episodes: int, seed: int) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     publisher = node.create_publisher(JointTrajectory, 'plan', NEWEST)
-    reset = node.create_client(Trigger, 'sim/reset')
+    reset: Any = node.create_client(Trigger, 'sim/reset')
     policy = RandomPolicy(contract, np.random.default_rng(seed))
     period = round(contract.period * NS_PER_S)
     if not reset.wait_for_service(60.0):
@@ -165,7 +165,7 @@ def recorded(bag: Path, contract: Contract) -> Iterator[tuple[np.ndarray, int, l
 def again(args: argparse.Namespace, live: Path, bag: Path) -> None:
     """Play the recorded commands into a waiting simulator."""
     contract = Contract.load(find('contract', 'reacher'))
-    task = make_task('reacher', args.size)
+    task: Any = make_task('reacher', args.size)
     from mujoco import mj_forward  # after the task chose how to render
 
     step = round(task.timestep * NS_PER_S)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 from verdict import row
@@ -42,7 +43,8 @@ def main() -> None:
     verdict = row(args.bundle, args.bag)['verdict']
     print('ready' if verdict.ready else 'not ready:', *verdict.problems, sep='\n  ')
     bundle = Bundle.load(find('bundle', args.bundle))
-    with closing(make_task(args.task, bundle.manifest.image_size, args.seed)) as task:
+    made: Any = make_task(args.task, bundle.manifest.image_size, args.seed)
+    with closing(made) as task:
         config = planner_config('live', args.seed)
         engine = load_engine(bundle, horizon=config.rollout_blocks(bundle.spec))
         measured = evaluate(

@@ -147,11 +147,13 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def look(bag: Path) -> dict[str, Any]:
     """Count what a bag holds; frames by their own numbers."""
-    numbers, waits, others = set(), [], {}
+    numbers: set[int] = set()
+    waits: list[float] = []
+    others: dict[str, int] = {}
     with AnyReader([bag]) as reader:
         for connection, stamp, data in reader.messages():
             if connection.topic == TOPIC:
-                message = reader.deserialize(data, connection.msgtype)
+                message: Any = reader.deserialize(data, connection.msgtype)
                 numbers.add(int(message.header.frame_id))
                 waits.append((stamp - header_stamp(bytes(data[:12]))) / 1e6)
             else:

@@ -82,7 +82,7 @@ def build_for(bundle: Bundle, episodes: Sequence[Recorded]) -> tuple[Roadmap, di
 
 
 def refusals(
-    roadmap: Roadmap, task: Task, engine: Engine, others: list[np.ndarray], fresh: np.ndarray
+    roadmap: Roadmap, task: Any, engine: Engine, others: list[np.ndarray], fresh: np.ndarray
 ) -> dict[str, list[float]]:
     """Refused of how many, and the smallest gap, by kind of image; for fresh frames the largest."""
     rng = np.random.default_rng(0)

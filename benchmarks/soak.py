@@ -36,7 +36,8 @@ from lewm_ros.files import find
 from lewm_ros.nodes.base import NEWEST, STREAM
 from lewm_ros.nodes.messages import message_class
 from lewm_ros.robot.contract import Contract
-from lewm_ros.sim import TASKS, Task
+from lewm_ros.sim import TASKS
+from lewm_ros.sim.task import Judge
 
 #: Bounds: growth of each process [MB/h], command rate of the slowest minute (of the contract's),
 #: plans published after their start (of all).
@@ -54,14 +55,14 @@ COUNTERS = {
 class Listener(Node):
     """Sets goals, and notes commands, diagnostics and the memory of the processes."""
 
-    def __init__(self, task: type[Task], contract: Contract, goal_seconds: float) -> None:
+    def __init__(self, judge: Judge, contract: Contract, goal_seconds: float) -> None:
         super().__init__('soak', namespace='lewm')
         self.commands: list[float] = []
         self.figures: dict[str, dict[str, str]] = {}
         self.said: dict[str, int] = {}
         self.errors = 0
         self.goals = 0
-        self._task = task
+        self._judge = judge
         self._pose = np.empty(0)
         self._rng = np.random.default_rng(0)
         self._goal = self.create_publisher(Float64MultiArray, 'sim/goal', STREAM)
@@ -72,6 +73,7 @@ class Listener(Node):
             lambda _: self.commands.append(time.monotonic()),
             NEWEST,
         )
+        assert contract.state is not None  # noqa: S101 - as of every task
         self.create_subscription(JointState, contract.state.topic, self._on_state, NEWEST)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, STREAM)
         self.create_timer(goal_seconds, self._set_goal)
@@ -95,7 +97,7 @@ class Listener(Node):
 
     def _set_goal(self) -> None:
         if self._pose.size:
-            goal = self._task.goal_near(self._pose, self._rng)
+            goal = self._judge.goal_near(self._pose, self._rng)
             self._goal.publish(Float64MultiArray(data=goal.tolist()))
             self.goals += 1
 
@@ -140,7 +142,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
     with running(commands) as processes:
         rclpy.init()
-        listener = Listener(task, contract, args.goal_seconds)
+        listener = Listener(task.judge(), contract, args.goal_seconds)
         executor = SingleThreadedExecutor()
         executor.add_node(listener)
         patience = time.monotonic() + 60

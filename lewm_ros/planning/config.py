@@ -81,7 +81,8 @@ class PlannerConfig:
     execute: int = setting(1, 'Blocks played before a new plan is asked for.', 1, 999, dynamic=True)
     deadline_fraction: float = setting(
         0.7,
-        'Planning time limit, as a fraction of a block; then the best plan so far is used.',
+        'Planning time limit, as a fraction of a block, from the frame on and less `action.delay`; '
+        'then the best plan so far is used.',
         0.01,
         100.0,
         dynamic=True,
