@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 import json
 from pathlib import Path
@@ -15,9 +16,10 @@ from point_mass import SIZE, TICKS, PointMass
 import pytest
 
 from lewm_ros import cli
-from lewm_ros.bags.episodes import Episode
+from lewm_ros.bags.episodes import Episode, read_episodes
 from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bundle import ROADMAP, Bundle, rewrite_manifest
+from lewm_ros.evaluation import roadmap
 from lewm_ros.evaluation.held_out import Dimension, HeldOutWindows
 from lewm_ros.evaluation.planability import Field, Planability, Recordings, _trained, examine
 from lewm_ros.evaluation.roadmap import FULL_CONTEXT, HELD_OUT_WINDOWS, Encoded, encode_bags
@@ -231,6 +233,18 @@ def test_the_shipped_bundle_is_ready(bag: Path, tmp_path: Path, capsys) -> None:
     assert figure.read_bytes().startswith(b'\x89PNG')
     assert cli.main(command[:4]) == 0
     assert capsys.readouterr().out.endswith('\nready\n')
+
+
+def test_less_light_than_in_training_is_found(bag: Path, monkeypatch, capsys) -> None:
+    """At 80% of the light, predictions are worse by far more than on other new recordings."""
+
+    def dimmed(*args: Any) -> Iterator[Episode]:
+        for episode in read_episodes(*args):
+            yield replace(episode, images=(0.8 * episode.images).astype(np.uint8))
+
+    monkeypatch.setattr(roadmap, 'read_episodes', dimmed)
+    assert cli.main(['evaluate', 'reacher', '--data', str(bag)]) == 0
+    assert 'these frames are out of distribution' in capsys.readouterr().out
 
 
 def test_an_untrained_network_is_not(bag: Path, tiny_bundle: Bundle, capsys) -> None:
