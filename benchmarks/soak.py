@@ -40,7 +40,7 @@ from lewm_ros.sim import TASKS
 from lewm_ros.sim.task import Judge
 
 #: Bounds: growth of each process [MB/h], command rate of the slowest minute (of the contract's),
-#: plans published after their start (of all).
+#: late plans (of all).
 GROWTH, RATE, LATE = 10.0, 0.99, 0.001
 #: Reported as they stand at the end.
 COUNTERS = {

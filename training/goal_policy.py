@@ -25,7 +25,6 @@ from lewm_ros.evaluation.roadmap import Encoded
 from lewm_ros.planning.goal_policy import LAYERS, GoalPolicy
 from lewm_ros.robot.history import block_actions, frames_in
 from lewm_ros.robot.spec import ModelSpec
-from lewm_ros.time import NS_PER_S
 from lewm_ros.training.descent import descend
 
 BLOCKS = 4  #: n: largest distance of hindsight goals, and length of the predicted commands
@@ -77,9 +76,9 @@ def find_windows(spec: ModelSpec, encoded: Iterable[Encoded], past: int) -> Wind
         each[:-step] = spec.normalise_block(known)
         rows = np.arange(before * step, len(stamps) - BLOCKS * step)
         frames = stamps[rows[:, None] + step * np.arange(-before, BLOCKS + 1)]
-        wanted = spec.block * NS_PER_S * np.arange(-before, BLOCKS + 1)
-        off = np.abs(frames - stamps[rows][:, None] - wanted)
-        rows = rows[(off <= 0.75 * spec.camera_period * NS_PER_S).all(axis=1)]  # none is missing
+        period = np.median(np.diff(stamps))
+        off = frames - stamps[rows][:, None] - period * step * np.arange(-before, BLOCKS + 1)
+        rows = rows[(np.abs(off) <= 0.75 * period).all(axis=1)]  # no frame is missing
         needed = rows[:, None] + step * np.arange(-past, BLOCKS)
         rows = rows[~np.isnan(each[needed]).any(axis=(1, 2))]
         latents.append(z)

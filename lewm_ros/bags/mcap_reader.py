@@ -113,7 +113,8 @@ def describes_all(summary: Summary) -> bool:
     channels = summary.channels
     counted = () if summary.statistics is None else summary.statistics.channel_message_counts
     return channels.keys() >= set(counted) and all(
-        channel.schema_id in summary.schemas for channel in channels.values()
+        channel.schema_id in (0, *summary.schemas)  # 0: without a schema, such as JSON
+        for channel in channels.values()
     )
 
 

@@ -83,7 +83,7 @@ def _read_index(path: Path) -> Part | None:
     part = Part(path.name, statistics.message_start_time, statistics.message_end_time)
     for number, count in statistics.channel_message_counts.items():
         record = channels[number]
-        part.counts[_channel(record, schemas[record.schema_id])] += count
+        part.counts[_channel(record, schemas.get(record.schema_id))] += count
     return part
 
 
@@ -136,14 +136,14 @@ def _check_abandoned(path: Path) -> None:
             pass  # a file system without locks
 
 
-def _channel(record: ChannelRecord, schema: Schema) -> Channel:
+def _channel(record: ChannelRecord, schema: Schema | None) -> Channel:
     try:
         first = dict(parse_yaml(record.metadata.get('offered_qos_profiles', ''))[0])
     except (ConfigError, LookupError, TypeError, ValueError):  # missing or unknown
         first = {}
     return Channel(
         record.topic,
-        schema.name,
+        '' if schema is None else schema.name,
         # As names, or as numbers of older recorders.
         reliable=first.get('reliability', 'reliable') in ('reliable', 1),
         latched=first.get('durability', 'volatile') in ('transient_local', 1),

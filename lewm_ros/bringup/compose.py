@@ -53,11 +53,12 @@ def run(
         nodes: (name, class) in the order of start; they end in reverse.
         args: command line for rclpy, with ``--ros-args``.
         overrides: parameter values for single nodes.
-        exit_on_failure: end with status 2 when a node cannot be configured or activated;
-            otherwise it stays unconfigured and can be tried again.
+        exit_on_failure: end when a node cannot be configured or activated; otherwise it stays
+            unconfigured and can be tried again.
 
     Returns:
-        The exit status: 0 after a signal, what a node finished with, or 2.
+        The exit status: 0 after a signal, what a node finished with, 2 after a LewmError of a
+        node, 1 after another error.
 
     Raises:
         LewmError: a node's parameters are wrong.

@@ -93,6 +93,7 @@ class Planability:
     connected: float | None
     delay: float | None  #: from command to motion, beyond the contract's [s]; None: unknown
     encode_ms: float
+    budget_ms: float  #: that a plan may take
     plan_ms: float | None  #: with the frame's encoding; None where the planner's horizon is longer
 
 
@@ -221,6 +222,7 @@ def examine(
         connected=None if way is None else way.connected,
         delay=recordings.delay(),
         encode_ms=encode_ms,
+        budget_ms=1000 * (config.deadline_fraction * spec.block - bundle.contract.action.delay),
         plan_ms=plan_ms,
     )
 
@@ -244,13 +246,15 @@ def _lost(bundle: Bundle, episode: Episode) -> dict[str, int]:
 def _trained(bundle: Bundle) -> float | None:
     """Validation error one block ahead on all held-out windows of the training bags.
 
-    None for the bundles of earlier versions, which have only a mean that includes short contexts.
+    Bundles of earlier versions only have a mean that includes short contexts, which is larger, and
+    the number of held-out episodes.
     """
-    losses = [
-        (float(bag[FULL_CONTEXT]), int(bag[HELD_OUT_WINDOWS]))
-        for bag in trained_bags(bundle)
-        if bag.get(HELD_OUT_WINDOWS) and FULL_CONTEXT in bag
-    ]
+    losses = []
+    for bag in trained_bags(bundle):
+        if bag.get(HELD_OUT_WINDOWS):
+            losses.append((float(bag[FULL_CONTEXT]), int(bag[HELD_OUT_WINDOWS])))
+        elif bag.get('held_out') and 'validation_prediction' in bag:
+            losses.append((float(bag['validation_prediction']), int(bag['held_out'])))
     return sum(e * n for e, n in losses) / sum(n for _, n in losses) if losses else None
 
 

@@ -40,8 +40,6 @@ VARIES = 0.01
 #: Longest delay beyond the contract's [blocks]: 0.00 to 0.37 where it is right, up to 0.5 for an
 #: inert robot whose motion is told from images alone.
 DELAY = 0.8
-#: Share of a block that a plan may take: the search ends there.
-PLAN = 0.7
 #: Largest share of frames at which no window starts because frames or commands are missing, and
 #: largest ratio of the camera's period to that in training.
 LOST, SLOWER = 0.2, 1.2
@@ -186,11 +184,10 @@ def _remarks(found: Planability) -> list[str]:
             f'{1 / found.trained_period:.1f} Hz: set the camera to that rate'
         )
     remarks += [f'left out: {n} x {reason}' for reason, n in found.refused.items()]
-    block = 1000 * found.block
-    if found.plan_ms is not None and found.plan_ms > PLAN * block:
+    if found.plan_ms is not None and found.plan_ms > found.budget_ms:
         remarks.append(
-            f'a plan takes {found.plan_ms:.0f} ms of the {PLAN * block:.0f} ms that it may: it is '
-            'cut short; lower samples or iterations, or choose a faster engine'
+            f'a plan takes {found.plan_ms:.0f} ms of the {found.budget_ms:.0f} ms that it may: it '
+            'is cut short; lower samples or iterations, or choose a faster engine'
         )
     if found.encode_ms > 1000 * found.camera_period:
         remarks.append(

@@ -141,7 +141,7 @@ class LewmNode(ResourceNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load everything; on an error log one line, release all and stay unconfigured."""
-        self.failure = self._try(self.configure)
+        self._note_failure(self._try(self.configure))
         if self.failure is not None:
             self._release()
             return FAILURE
@@ -152,7 +152,7 @@ class LewmNode(ResourceNode):
         """Enable the publishers, then start."""
         result = super().on_activate(state)
         self._active = True
-        self.failure = self._try(self.activate)
+        self._note_failure(self._try(self.activate))
         if self.failure is not None:
             self._end_activity()
             super().on_deactivate(state)
@@ -189,19 +189,19 @@ class LewmNode(ResourceNode):
         if self.trigger_configure() == SUCCESS:
             self.trigger_activate()
 
-    def _try(self, hook: Callable[[], None]) -> str | None:
-        """Run a hook and return its error text; rclpy would swallow the error silently."""
+    def _try(self, hook: Callable[[], None]) -> Exception | None:
+        """Run a hook and return its error; rclpy would swallow it silently."""
         try:
             hook()
-        except LewmError as error:
-            self.get_logger().error(str(error))
-            self.unusable = True
-            return str(error)
         except Exception as error:
-            self.get_logger().error(traceback.format_exc())
-            self.unusable = False
-            return f'{type(error).__name__}: {error}'
+            known = isinstance(error, LewmError)
+            self.get_logger().error(str(error) if known else traceback.format_exc())
+            return error
         return None
+
+    def _note_failure(self, error: Exception | None) -> None:
+        self.failure = None if error is None else _text(error)
+        self.unusable = isinstance(error, LewmError)
 
     def _end_activity(self) -> None:
         if not self._active:
@@ -210,7 +210,11 @@ class LewmNode(ResourceNode):
         self._destroy_activity()
         failure = self._try(self.deactivate)
         self.conditions.clear()
-        self.conditions.set('deactivate', failure and f'deactivating failed: {failure}', ERROR)
+        self.conditions.set(
+            'deactivate',
+            None if failure is None else f'deactivating failed: {_text(failure)}',
+            ERROR,
+        )
 
     def _release(self) -> None:
         self._configured, self._loaded = False, {}
@@ -257,3 +261,7 @@ class LewmNode(ResourceNode):
         if self._active:
             values |= {'callback_errors': self.callback_errors, **self.report()}
         self._diagnostics.publish(status_message(self, level, text, self._hardware, values))
+
+
+def _text(error: Exception) -> str:
+    return str(error) if isinstance(error, LewmError) else f'{type(error).__name__}: {error}'

@@ -184,11 +184,12 @@ class ResourceNode(LifecycleNode):
             self.destroy_timer(timer)
         for subscription in list(self._subscriptions_made):
             self.unsubscribe(subscription)
-        for worker in self._workers:
+        for worker in reversed(self._workers):  # the later ones may ask the earlier ones
             # A wait would hold up the other nodes of the process.
             if not worker.stop(0.0 if worker.finish else 2.0) and not worker.finish:
                 self.get_logger().warning('a worker is still busy: left to end by itself')
-        self._finishing += [worker for worker in self._workers if worker.finish]
+        finishing = (*self._finishing, *(w for w in self._workers if w.finish))
+        self._finishing = [worker for worker in finishing if worker.alive]
         self._timers_made, self._workers = [], []
 
     def finish_work(self, timeout: float) -> None:

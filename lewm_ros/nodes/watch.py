@@ -41,8 +41,8 @@ class WatchNode(WatchingNode):
 
     def activate(self) -> None:
         """Begin to draw."""
+        self._goal, self._live = '', False
         super().activate()
-        self._goal = ''
         self.subscribe(DiagnosticArray, 'goal_status', self._on_goal_status, LATCHED)
         self._terminal = sys.stdout.isatty()
         self._live = self._terminal and not self.params['once']

@@ -70,12 +70,19 @@ class Worker(Generic[T]):
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread still runs."""
+        return self._thread.is_alive()
+
     def _run(self) -> None:
         while True:
             with self._wake:
                 while not self._pending and not self._stopping:
                     self._wake.wait()
-                if not self._pending:
+                if not self._pending:  # let go of what they hold, such as a buffer of images
+                    self._work = lambda item: None
+                    self._on_error = lambda error: None
                     return
                 # Slots take turns: the one served goes to the end of the line.
                 slot = next(iter(self._pending))

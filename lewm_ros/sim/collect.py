@@ -20,6 +20,7 @@ from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import Task, make_task
 from lewm_ros.sim.cube_policy import CubePolicy
+from lewm_ros.sim.gymnasium_task import PREFIX
 from lewm_ros.sim.push_policy import PushPolicy
 from lewm_ros.sim.push_t_policy import PushTPolicy
 from lewm_ros.sim.two_room_policy import TwoRoomPolicy
@@ -52,6 +53,11 @@ SCRIPTED: dict[str, Callable[[Contract, np.random.Generator, Task], Policy]] = {
     'gym_pusht/PushT-v0': PushTPolicy,
     'visual-cube-single-v0': CubePolicy,
 }
+
+
+def scripted_name(task: str) -> str:
+    """Return the key of a task in :data:`SCRIPTED`: ``gym:MODULE:ID`` is the environment ID."""
+    return task.rpartition(':')[2] if task.startswith(PREFIX) else task
 
 
 class RandomPolicy:
@@ -255,7 +261,7 @@ def collect_task(
             from lewm_ros.evaluation.closed_loop import PlannerPolicy
 
             policy = PlannerPolicy.from_bundle(bundle or task.name, task, contract, seed=seed)
-        elif (known := name.rpartition(':')[2]) in SCRIPTED:
+        elif (known := scripted_name(name)) in SCRIPTED:
             policy = SCRIPTED[known](contract, rng, task)
         elif contract.action.kind == 'position':
             policy = WanderPolicy(contract, rng, task)

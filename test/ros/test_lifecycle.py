@@ -9,7 +9,6 @@ from pathlib import Path
 import shutil
 import sys
 import threading
-import time
 import weakref
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -149,7 +148,7 @@ def test_only_what_the_user_can_mend_ends_a_process_for_good(bench: Bench, error
 
 def test_work_to_be_finished_does_not_hold_up_a_deactivation(bench: Bench):
     """Evidence is written on; the process waits for it at its end, not the lifecycle."""
-    done = []
+    done, go = [], threading.Event()
 
     class Writing(ViewNode):
         """A node with work that takes a while."""
@@ -157,18 +156,21 @@ def test_work_to_be_finished_does_not_hold_up_a_deactivation(bench: Bench):
         def activate(self) -> None:
             """Ask for it at once."""
             super().activate()
-            work = self.worker('slow', lambda n: (time.sleep(0.5), done.append(n)), 3, finish=True)
+            work = self.worker('slow', lambda n: (go.wait(), done.append(n)), 4, finish=True)
             for number in range(3):
                 work.request(number)
 
     given = [Parameter('contract', value='reacher')]
     node = bench.run(Writing, 'writing', parameter_overrides=given)
     bench.active('writing')
-    began = time.monotonic()
     assert node.trigger_deactivate() == SUCCESS
-    assert time.monotonic() - began < 0.5 and len(done) < 3
+    assert done == []
+    go.set()
     node.finish_work(20.0)
     assert done == [0, 1, 2]
+    assert node.trigger_activate() == node.trigger_deactivate() == SUCCESS
+    node.finish_work(20.0)
+    assert len(node._finishing) <= 1  # those of before are let go
 
 
 def test_a_change_is_reported_at_once_and_figures_every_second(bench: Bench):

@@ -27,6 +27,7 @@ from lewm_ros.files import find
 from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner
 from lewm_ros.planning.goal_policy import GoalPolicy
 from lewm_ros.robot.history import Context, History
+from lewm_ros.robot.spec import ModelSpec
 from lewm_ros.time import NS_PER_S
 from lewm_ros.training import imagined
 from lewm_ros.training.descent import descend
@@ -245,7 +246,7 @@ def test_windows_leave_out_blocks_with_missing_frames(tiny_bundle: Bundle) -> No
     ticks = np.arange(12 * step)
     commands = np.random.default_rng(0).uniform(-1, 1, (20 * step, 2))
 
-    def starts(stamps: np.ndarray) -> np.ndarray:
+    def starts(stamps: np.ndarray, spec: ModelSpec = spec) -> np.ndarray:
         sent = np.arange(len(commands)) * period
         images = np.zeros((len(stamps), 2, 2, 3), np.uint8)
         latents = np.zeros((len(stamps), spec.latent_size), np.float32)
@@ -256,6 +257,9 @@ def test_windows_leave_out_blocks_with_missing_frames(tiny_bundle: Bundle) -> No
     assert whole.tolist() == list(range(step, 8 * step))
     paused = ticks * period + np.where(ticks >= 9 * step, 3 * period, 0)
     assert starts(paused).tolist() == list(range(step, 5 * step))
+    slow = ticks * round(NS_PER_S / 30)  # 7.5 frames in a block of 0.25 s
+    other = replace(spec, camera_period=1 / 30)
+    assert starts(slow, other).tolist() == list(range(8, len(ticks) - 4 * 8))
     lost = np.delete(ticks, 9 * step) * period  # every frame is a period late from there on
     assert starts(lost).tolist() == list(range(step, 5 * step))
 

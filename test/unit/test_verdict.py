@@ -55,6 +55,7 @@ GOOD = Planability(
     connected=0.9,
     delay=0.0,
     encode_ms=1.0,
+    budget_ms=175.0,
     plan_ms=50.0,
 )
 BLIND = Dimension('j3', 0.9, 2.0, 0.5, 0.5, 0.7, '', 'rad', 0.3)
@@ -296,12 +297,15 @@ def test_training_is_compared_with_a_full_context(tiny_bundle: Bundle) -> None:
     bags = [
         {'validation_prediction': 9.0, FULL_CONTEXT: 0.2, HELD_OUT_WINDOWS: 30},
         {'validation_prediction': 9.0, FULL_CONTEXT: 0.4, HELD_OUT_WINDOWS: 10},
+        {HELD_OUT_WINDOWS: 0},
         {'validation_prediction': 9.0, 'held_out': 3},  # of an earlier version
         {HELD_OUT_WINDOWS: 0},
     ]
-    manifest = replace(tiny_bundle.manifest, provenance={'bags': bags})
+    manifest = replace(tiny_bundle.manifest, provenance={'bags': bags[:3]})
     assert _trained(Bundle(tiny_bundle.path, manifest)) == pytest.approx(0.25)
-    manifest = replace(tiny_bundle.manifest, provenance={'bags': bags[2:]})
+    manifest = replace(tiny_bundle.manifest, provenance={'bags': bags[2:4]})
+    assert _trained(Bundle(tiny_bundle.path, manifest)) == pytest.approx(9.0)
+    manifest = replace(tiny_bundle.manifest, provenance={'bags': bags[4:]})
     assert _trained(Bundle(tiny_bundle.path, manifest)) is None
 
 
