@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 import errno
 import fcntl
 import os
@@ -60,7 +60,9 @@ def find(kind: str, name: str) -> Path:
 
     """
     folder, suffix, error = _KINDS[kind]
-    given = Path(name).expanduser()
+    given = Path(name)
+    with suppress(RuntimeError):  # ~ of an unknown user
+        given = given.expanduser()
     if (given / MANIFEST if kind == 'bundle' else given).is_file():
         return given.resolve()
     root = share_dir() / folder

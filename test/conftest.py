@@ -40,7 +40,7 @@ LONG = (
     *('benchmark', 'inspect', 'tune', 'recorded_goals', 'roadmap', 'windows', 'scoring'),
     *('planner_node', 'encoder_node', 'controller_node', 'fuzz', 'signals', 'recorder_node'),
     *('lifecycle_loops', 'surprise_node', 'view_node', 'parameters', 'watch', 'reaction', 'qos'),
-    *('sim_node', 'own_robot', 'imagination', 'gymnasium_demo', 'goals', 'fuzz_planner'),
+    *('sim_node', 'own_robot', 'imagination', 'own_task_demo', 'goals', 'fuzz_planner'),
     *('lifecycle', 'large_images', 'peers', 'evidence'),
     *('push_demo', 'demo', 'commands', 'clock', 'frames', 'kills', 'loop'),
 )

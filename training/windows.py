@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lewm_ros.bags.episodes import slow_camera
 from lewm_ros.bags.reader import find_bags
 from lewm_ros.errors import BagError
 from lewm_ros.robot.contract import Contract
@@ -161,12 +162,15 @@ def load_windows(
     if not usable:
         reasons = '; '.join(f'{n} x {r}' for b in read for r, n in b.summary.refused.items())
         hold = contract.action.hold
+        periods = [b.summary.camera_period for b in read if b.summary.camera_period]
+        slow = slow_camera(periods, frameskip * contract.period)
         raise BagError(
             f'no usable window in {[str(b.path) for b in read]}: '
             f'{sum(b.summary.frames for b in read)} frames read; a window needs {history + 1} '
             f'frames {frameskip * contract.period:g} s apart with commands in between'
             + ('' if hold is None else f', none older than action.hold ({hold:g} s)')
             + (f'; refused: {reasons}' if reasons else '')
+            + (f'; {slow}' if slow else '')
             + ''.join(f'; {text}' for bag in read for text in bag.summary.clocks)
         )
     _refuse_other_orders(usable)

@@ -133,7 +133,8 @@ def main() -> None:
     low, high = wilson(reached, args.goals)
     print(f'goals reached and held: {reached}/{args.goals} ({low:.2f}–{high:.2f})')
     figures = operator.controller
-    print(f'commands changed by the limits: {figures["clipped"]} of {figures["ticks"]}')
+    changed, ticks = (figures.get(key, 'unknown') for key in ('clipped', 'ticks'))
+    print(f'commands changed by the limits: {changed} of {ticks}')
     if args.push:
         print(f'pushes noticed within {NOTICED:g} s: {noticed}/{args.goals}')
     else:

@@ -34,6 +34,8 @@ _COMMANDED = re.compile(
 )
 #: A joint follows a command if the mean difference is at most this share of the command's range.
 FOLLOWS = 0.15
+#: Numbers that differ by less than this share of the largest are equal.
+SAME = 1e-6
 #: Words in a topic's name that tell what quantity plain numbers are.
 _WORDS = {'position': 'pos', 'velocity': 'vel|speed', 'effort': 'effort|torque|force'}
 _UNITS = {'position': 'rad', 'velocity': 'rad/s', 'effort': 'N*m'}
@@ -57,6 +59,7 @@ class _Numbers:
     units: list[str]
     kind: str = 'velocity'
     rows: list[np.ndarray] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)  #: log times of the rows [ns]
 
 
 def draft(path: Path) -> tuple[str, list[str]]:
@@ -99,12 +102,12 @@ def draft(path: Path) -> tuple[str, list[str]]:
         lacking.append(f'no commands: no message of {", ".join(ACTION_TYPES)} with numbers')
     else:
         values = np.array(commands.rows)
-        if not np.ptp(values, axis=0).any():
+        if not len(_moving(values)):
             lacking.append(f'no commands: all messages on {action.name} are equal')
         else:
             plain = action.type.endswith('Float64MultiArray')
-            if plain and state is not None and measured is not None:
-                _follow(commands, logged[action], measured, logged[state])
+            if plain and measured is not None:
+                _follow(commands, measured)
             lines += _action(action, commands, values)
     if state is not None and measured is not None:
         channel = {'topic': state.name, 'type': state.type, 'fields': measured.fields}
@@ -112,6 +115,7 @@ def draft(path: Path) -> tuple[str, list[str]]:
 
     if action is not None and commands is not None:
         rate = _rate(logged[action])
+        rate = min(max(rate, 0.1), 1000.0)  # what a contract takes
         lines.append(f'rates: {{control: {float(f"{rate:.2g}" if rate < 10 else round(rate))}}}')
         mode = 'hold' if commands.kind == 'position' else 'zero'
         lines.append(f'stop: {{mode: {mode}, observation_timeout: 0.5}}')
@@ -157,10 +161,11 @@ def _choose(
     )
 
 
-def _messages(bag: Bag, topic: Topic) -> Iterable[Any]:
-    for _, (_, _, data) in zip(range(_MOST), bag.messages([topic])):
+def _messages(bag: Bag, topic: Topic) -> Iterable[tuple[int, Any]]:
+    """Yield log times [ns] and messages."""
+    for _, (_, logged, data) in zip(range(_MOST), bag.messages([topic])):
         try:
-            yield TYPES.deserialize_cdr(data, topic.type)
+            yield logged, TYPES.deserialize_cdr(data, topic.type)
         except SerdeError:  # `lewm check` counts these
             continue
 
@@ -168,7 +173,7 @@ def _messages(bag: Bag, topic: Topic) -> Iterable[Any]:
 def _camera(bag: Bag, topic: Topic) -> list[str]:
     camera: dict[str, Any] = {'topic': topic.name, 'type': topic.type, 'crop': None}
     remark = ''
-    for message in _messages(bag, topic):
+    for _, message in _messages(bag, topic):
         encoding = getattr(message, 'encoding', '')
         try:
             if encoding == '16UC1':
@@ -192,7 +197,7 @@ def _camera(bag: Bag, topic: Topic) -> list[str]:
 def _numbers(bag: Bag, topic: Topic, command: bool) -> _Numbers | None:
     """Read the numbers of a topic; None if it has none. Commands are all of one kind."""
     found: _Numbers | None = None
-    for message in _messages(bag, topic):
+    for logged, message in _messages(bag, topic):
         if found is None:
             found = _described(topic, message, command)
             if not found.fields:
@@ -202,9 +207,23 @@ def _numbers(bag: Bag, topic: Topic, command: bool) -> _Numbers | None:
             row = read_fields(message, tuple(found.fields))
         except (ConfigError, ObservationError):  # shorter than the first, or of other joints
             continue
-        if np.isfinite(row).all():
-            found.rows.append(row)
-    return found if found is not None and found.rows else None
+        found.rows.append(row)
+        found.times.append(logged)
+    return None if found is None or not found.rows else _finite(found)
+
+
+def _finite(numbers: _Numbers) -> _Numbers | None:
+    """Leave out numbers that are never finite, then messages in which others are not."""
+    rows = np.array(numbers.rows)
+    kept = np.flatnonzero(np.isfinite(rows).any(axis=0))
+    whole = np.isfinite(rows[:, kept]).all(axis=1)
+    if not len(kept) or not whole.any():
+        return None
+    for key in ('fields', 'names', 'units'):
+        setattr(numbers, key, [getattr(numbers, key)[n] for n in kept])
+    numbers.rows = list(rows[whole][:, kept])
+    numbers.times = [time for time, keep in zip(numbers.times, whole) if keep]
+    return numbers
 
 
 def _described(topic: Topic, message: Any, command: bool) -> _Numbers:
@@ -245,16 +264,13 @@ def _described(topic: Topic, message: Any, command: bool) -> _Numbers:
     return numbers
 
 
-def _follow(commands: _Numbers, commanded: np.ndarray, state: _Numbers, seen: np.ndarray) -> None:
-    """Treat plain numbers as positions if joint positions follow all of them.
-
-    ``commanded`` and ``seen`` are the log times [ns].
-    """
+def _follow(commands: _Numbers, state: _Numbers) -> None:
+    """Treat plain numbers as positions if joint positions follow all of them."""
     x, y = np.array(commands.rows), np.array(state.rows)
     places = [n for n, path in enumerate(state.fields) if path.startswith('position[')]
-    if len(x) != len(commanded) or len(y) != len(seen) or not places:
-        return  # some were left out
-    held = np.searchsorted(commanded, seen, side='right') - 1
+    if not places:
+        return
+    held = np.searchsorted(commands.times, state.times, side='right') - 1
     x, y = x[held[held >= 0]], y[held >= 0][:, places]
     if not len(x):
         return
@@ -266,9 +282,14 @@ def _follow(commands: _Numbers, commanded: np.ndarray, state: _Numbers, seen: np
         commands.units = [state.units[n] for n in joints]
 
 
+def _moving(values: np.ndarray) -> np.ndarray:
+    """Return which dimensions of (n, A) vary by more than rounding errors."""
+    return np.flatnonzero(np.ptp(values, axis=0) > SAME * np.abs(values).max())
+
+
 def _action(topic: Topic, commands: _Numbers, values: np.ndarray) -> list[str]:
     """Lines of the section; ``values`` (n, A)."""
-    moving = np.flatnonzero(np.ptp(values, axis=0)).tolist()
+    moving = _moving(values).tolist()
     low, high = values.min(axis=0), values.max(axis=0)
     if commands.kind != 'position':  # zero, the stop command, must be allowed
         low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)

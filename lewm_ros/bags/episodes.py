@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 import logging
 from operator import itemgetter
@@ -25,7 +25,7 @@ from lewm_ros.bags.timeline import Timeline
 from lewm_ros.errors import BagError, ConfigError, ObservationError
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.fields import JointOrder, read_command, read_fields
-from lewm_ros.robot.history import block_actions, nearest, window_indices
+from lewm_ros.robot.history import SLOWEST, block_actions, nearest, window_indices
 from lewm_ros.robot.imaging import from_message, prepare, unstated_order
 from lewm_ros.robot.yaml_reader import read_yaml
 from lewm_ros.time import NS_PER_S
@@ -46,7 +46,8 @@ class Episode:
     images: np.ndarray  #: (n, S, S, 3) uint8, as imaging.prepare makes them
     action_stamps: np.ndarray  #: (m,) when each command takes effect, ascending
     actions: np.ndarray  #: (m, A) float64, contract units
-    states: np.ndarray | None  #: (n, X) float64, the state nearest to each frame
+    #: (n, X) float64, the state nearest to each frame; NaN where that is further than GAP away
+    states: np.ndarray | None
 
 
 @dataclass
@@ -122,6 +123,20 @@ def episode_windows(
     return found[known], actions[known]
 
 
+def slow_camera(periods: Sequence[float], block: float) -> str | None:
+    """Explain that a camera is too slow for the block [s]; None if it is not.
+
+    ``periods`` are times between its frames [s].
+    """
+    period = float(np.median(periods)) if len(periods) else 0.0
+    if period <= SLOWEST * block:
+        return None
+    return (
+        f'frames come every {period:.3g} s, a block lasts {block:g} s: lower rates.control, or '
+        'raise the rate of the camera'
+    )
+
+
 class _EpisodeSplitter:
     """Collects frames, commands and states, and splits them into episodes."""
 
@@ -129,6 +144,7 @@ class _EpisodeSplitter:
         self._action_size = action_size
         self._report = report
         self._images = images
+        self._logged = self.heard = 0  #: log times of the last frame and of other messages
         self._begin()
 
     def _begin(self) -> None:
@@ -136,13 +152,15 @@ class _EpisodeSplitter:
         self._actions: Timeline[np.ndarray] = Timeline()
         self._states: list[tuple[int, np.ndarray]] = []
 
-    def frame(self, stamp: int, image: np.ndarray) -> Iterator[Episode]:
-        """Add a frame (S, S, 3); yields the episode that it ends."""
-        newest = self._frames.newest
+    def frame(self, stamp: int, image: np.ndarray, logged: int) -> Iterator[Episode]:
+        """Add a frame (S, S, 3) logged at [ns]; yields the episode that it ends."""
+        newest, before, self._logged = self._frames.newest, self._logged, logged
         if newest is not None and stamp - newest > GAP * NS_PER_S:
-            held = self._actions.entries[-1:]
+            # The robot still holds its command when only frames stop. When nothing is recorded,
+            # as in a pause of the recorder, it may have got others.
+            held = self._actions.entries[-1:] if self.heard > before else []
             yield from self.split()
-            for command in held:  # the robot still holds it when frames stop
+            for command in held:
                 self._actions.add(*command)
         while not self._frames.add(stamp, len(self._images)):
             yield from self._restart()
@@ -203,7 +221,13 @@ class _EpisodeSplitter:
         if states:
             states = sorted(states, key=itemgetter(0))
             state_stamps = np.array([s for s, _ in states], dtype=np.int64)
-            nearby = np.array([v for _, v in states])[nearest(state_stamps, stamps)]
+            index = nearest(state_stamps, stamps)
+            nearby = np.array([v for _, v in states], dtype=float)[index]
+            old = np.abs(state_stamps[index] - stamps) > GAP * NS_PER_S
+            nearby[old] = np.nan
+            if old.any():
+                reason = f'frame without a state within {GAP:g} s, whose state is unknown'
+                self._report.refused[reason] += int(old.sum())
         return Episode(stamps, images, actions.stamps(), commands, nearby)
 
 
@@ -249,7 +273,9 @@ def _read_bag(
                 stamp = stamps.read(message, logged, topic, camera)
                 order = order or _warn(topic, unstated_order(message, camera))
                 image = prepare(from_message(message, camera), size, camera.crop)
-                yield from splitter.frame(stamp, image)
+                yield from splitter.frame(stamp, image, logged)
+            else:
+                splitter.heard = logged
             if topic == commands:
                 stamp = stamps.read(message, logged, topic, applied, delay)
                 orders[applied.key].check(message)

@@ -21,6 +21,7 @@ from lewm_ros.bags.episodes import (
     ReadReport,
     episode_windows,
     read_episodes,
+    slow_camera,
 )
 from lewm_ros.bags.layout import header_stamp
 from lewm_ros.bags.raw import Topic
@@ -97,6 +98,10 @@ class Report:
         lapsed = sum(episode.lapsed for episode in episodes)
         if lapsed:
             reasons.append(f'{lapsed} windows left out: commands older than action.hold')
+        if slow := slow_camera(
+            [e.seconds / (e.frames - 1) for e in episodes if e.frames > 1], self.block_s
+        ):
+            reasons.append(slow)
         longest = max((episode.seconds for episode in episodes), default=0.0)
         span = (self.window_frames - 1) * self.block_s
         text = (

@@ -76,6 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LewmError as error:
         print(f'lewm: error: {error}', file=sys.stderr)
         return 2
+    except BrokenPipeError:  # such as of `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         where = f'{error.filename}: ' if error.filename else ''
         print(f'lewm: error: {where}{error.strerror or error}', file=sys.stderr)

@@ -54,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     """Check and print."""
     if (args.contract is None) == (args.draft is None):
         raise ConfigError('expected a contract, or --draft with a bag')
+    if args.draft is not None and (args.data or args.json):
+        raise ConfigError('--data and --json only have a meaning without --draft: leave them out')
     if args.draft is not None and args.draft.startswith(PREFIX):
         robot = find_task(args.draft).robot().to_dict()
         print(yaml.safe_dump(robot, sort_keys=False, default_flow_style=None), end='')
@@ -85,7 +87,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _draft(given: Path) -> int:
-    text, lacking = draft(find_bags([given])[0])
+    bag, *others = find_bags([given])
+    if others:
+        raise ConfigError(f'{given} has {1 + len(others)} bags: give --draft one of them')
+    text, lacking = draft(bag)
     print(text)
     for reason in lacking:
         print(f'lewm: error: bag {given}: {reason}', file=sys.stderr)

@@ -106,6 +106,8 @@ def _check_options(args: argparse.Namespace) -> None:
     if wrong:
         where = 'with --mjcf' if args.mjcf is None else 'with a task'
         raise ConfigError(f'--{wrong[0]} only has a meaning {where}: leave it out')
+    if args.bundle and args.policy != 'planner':
+        raise ConfigError('--bundle only has a meaning with --policy planner: leave it out')
     if needed:
         raise ConfigError(f'--mjcf needs --{" and --".join(needed)} as well')
     for name, default in TASK_ONLY.items():

@@ -177,6 +177,13 @@ def calibrate_bundle(
     """
     manifest = bundle.manifest
     alphas = list(dict.fromkeys(alphas))
+    if not alphas:
+        raise CalibrationError('no alpha is given: expected at least one')
+    shortest = bundle.manifest.camera_period
+    if window is not None and not shortest <= window < math.inf:
+        raise CalibrationError(
+            f'--window is {window}: expected at least a camera period ({shortest:g} s), or episode'
+        )
     for alpha in alphas:
         windows_needed(alpha)  # raises before the data is read
     horizons = sorted(set(horizons))

@@ -340,6 +340,10 @@ def _states(
         return []
     x, z = np.concatenate(states), np.concatenate([latents for _, latents in episodes])
     of = np.repeat(np.arange(len(episodes)), [len(latents) for _, latents in episodes])
+    known = np.isfinite(x).any(axis=1)  # the state was recorded at that time
+    x, z, of = x[known], z[known], of[known]
+    if len(np.unique(of)) < 2:
+        return []
     chosen = rng.permutation(len(z))[:PROBED]
     nearest = np.empty(len(chosen), dtype=np.int64)
     for episode in np.unique(of[chosen]):

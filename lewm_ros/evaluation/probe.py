@@ -85,30 +85,32 @@ def probe_bags(bundle: Bundle, engine: Engine, bags: list[Path]) -> dict[str, An
     source = read_episodes(bags, bundle.contract, bundle.manifest.image_size)
     for episode in progress(source, desc='probe', unit='episode'):
         if episode.states is not None:
-            latents.append(np.stack([engine.encode(image) for image in episode.images]))
-            states.append(episode.states)
+            z = np.stack([engine.encode(image) for image in episode.images])
+            known = np.isfinite(episode.states).any(axis=1)  # recorded at that time
+            latents.append(z[known])
+            states.append(episode.states[known])
             if len(episode.stamps) > 1:
                 step = frames_in(bundle.block, episode.stamps)
-                starts = np.arange(max(0, len(latents[-1]) - 2 * step))
-                paths.append(latents[-1][starts[:, None] + step * np.arange(3)])
+                starts = np.arange(max(0, len(z) - 2 * step))
+                paths.append(z[starts[:, None] + step * np.arange(3)])
     if len(latents) < 5 or bundle.contract.state is None:
         raise BagError(
             f'{len(latents)} episodes with the state of the contract in '
             f'{[str(b) for b in bags]}: probes need at least 5'
         )
     cut = len(latents) * 4 // 5
-    z = np.concatenate(latents[:cut]), np.concatenate(latents[cut:])
+    halves = np.concatenate(latents[:cut]), np.concatenate(latents[cut:])
     x = np.concatenate(states[:cut]), np.concatenate(states[cut:])
-    known = np.isfinite(np.concatenate(x)).all(axis=0) & (np.ptp(x[1], axis=0) > 0)
-    x = x[0][:, known], x[1][:, known]
-    fields = [name for name, finite in zip(bundle.contract.state.fields, known) if finite]
+    usable = np.isfinite(np.concatenate(x)).all(axis=0) & (np.ptp(x[1], axis=0) > 0)
+    x = x[0][:, usable], x[1][:, usable]
+    fields = [name for name, use in zip(bundle.contract.state.fields, usable) if use]
     probes: dict[str, Callable[..., np.ndarray]] = {'linear': linear_probe}
     if find_spec('torch'):
         probes['mlp'] = mlp_probe
     found: dict[str, dict[str, float]] = {name: {} for name in fields}
     for probe, fit in probes.items():
         targets = [np.concatenate([v, np.sin(v), np.cos(v)], axis=1) for v in x]
-        number, sine, cosine = np.split(fit(z[0], targets[0], z[1], targets[1]), 3)
+        number, sine, cosine = np.split(fit(halves[0], targets[0], halves[1], targets[1]), 3)
         for name, a, b, c in zip(fields, number, sine, cosine):
             found[name] |= {probe: float(a), f'{probe}_sin_cos': float((b + c) / 2)}
     return {

@@ -20,7 +20,7 @@ import numpy as np
 from lewm_ros.errors import ConfigError, shown
 from lewm_ros.robot import checks
 from lewm_ros.robot.checks import LARGEST, CheckError, Findings
-from lewm_ros.robot.fields import JOINT_TYPES, named_joints
+from lewm_ros.robot.fields import JOINT_TYPES, POINT_FIELD, named_joints
 from lewm_ros.robot.yaml_reader import read_yaml
 
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
@@ -103,6 +103,10 @@ class Channel:
             not named or named == list(paths or ()),
             f'{self.key}.fields {list(paths or ())} mixes joint names and indices: name all joints',
         )
+        found.expect(
+            len(set(paths or ())) == len(paths or ()),
+            f'{self.key}.fields has duplicates: {list(paths or ())}',
+        )
         found.note(checks.one_of, f'{self.key}.stamp', self.stamp, STAMPS)
         found.report()
 
@@ -155,6 +159,8 @@ class Action(Channel):
         found.note(super().__post_init__)
         found.note(checks.one_of, 'action.type', self.type, ACTION_TYPES)
         found.note(checks.one_of, 'action.kind', self.kind, KINDS)
+        if self.type in JOINT_TYPES:
+            self._compare_kind(found)
         sized: dict[str, Any] = {'fields': self.fields}
         for key, check in (
             ('names', checks.strings),
@@ -180,6 +186,16 @@ class Action(Channel):
         if all(value is not None for value in sized.values()):
             self._compare(sized, found)
         found.report()
+
+    def _compare_kind(self, found: Findings) -> None:
+        """Check that the numbers are what ``kind`` says, by the array they are in."""
+        for path in self.fields or ():
+            array = str(path).rpartition('.')[2].partition('[')[0]
+            meant = next((k for k, name in POINT_FIELD.items() if array in (k, name)), array)
+            found.expect(
+                meant == self.kind,
+                f'action.kind is {self.kind}, but {path} is of kind {meant}: they must agree',
+            )
 
     def _compare(self, sized: dict[str, tuple[Any, ...]], found: Findings) -> None:
         """Check the consistency of values that are each valid by themselves."""

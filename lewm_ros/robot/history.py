@@ -22,6 +22,9 @@ from lewm_ros.robot.contract import Action
 from lewm_ros.robot.spec import ModelSpec
 from lewm_ros.time import NS_PER_S
 
+#: Longest camera period, in blocks, at which windows have one frame for each block.
+SLOWEST = 1.05
+
 
 def nearest(stamps: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Return the indices of the stamps (n ≥ 1,) int64, ascending, nearest to the wanted times.
@@ -127,13 +130,14 @@ def window_indices(stamps: np.ndarray, block: int, length: int, period: int) -> 
         stamps: (n,) int64 [ns], ascending.
         block: duration of a block [ns].
         length: frames in a window.
-        period: camera period [ns]; frames may be off by three quarters of it.
+        period: camera period [ns]; frames may be off by three quarters of it. If it is longer than
+            a block, there is no window.
 
     Returns:
         (w, length) indices into ``stamps``, one row for each frame that starts a window.
 
     """
-    if len(stamps) == 0:
+    if len(stamps) == 0 or period > SLOWEST * block:
         return np.empty((0, length), dtype=np.int64)
     wanted = stamps[:, None] + block * np.arange(length)
     index = nearest(stamps, wanted)

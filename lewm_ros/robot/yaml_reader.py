@@ -32,7 +32,7 @@ def read_yaml(path: Path) -> Any:
 def parse_yaml(data: bytes | str) -> Any:
     """Parse YAML into None, bool, int, float, str, list and dict.
 
-    Raises ConfigError for a duplicate key, and for data that is not YAML in UTF-8.
+    Raises ConfigError for a duplicate key, an alias, and data that is not YAML in UTF-8.
     """
     try:
         return _Loader(data.decode() if isinstance(data, bytes) else data).get_single_data()
@@ -40,6 +40,8 @@ def parse_yaml(data: bytes | str) -> Any:
         where = error.problem_mark or error.context_mark
         line = f'line {where.line + 1}: ' if where else ''
         raise ConfigError(f'{line}not YAML ({one_line(error.problem)})') from error
+    except RecursionError as error:
+        raise ConfigError('not YAML that can be read (nested too deeply)') from error
     except (yaml.YAMLError, ValueError) as error:  # the latter of text that is not UTF-8
         raise ConfigError(f'not YAML ({one_line(error)})') from error
 
@@ -49,6 +51,12 @@ class _Loader(yaml.SafeLoader):
         start: [(tag, pattern) for tag, pattern in rules if tag != f'{_PREFIX}timestamp']
         for start, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            line = self.peek_event().start_mark.line + 1
+            raise ConfigError(f'line {line}: an alias: write the value instead')
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()

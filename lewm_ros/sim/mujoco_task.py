@@ -43,7 +43,7 @@ class MujocoTask(Task):
         self.data = self._mujoco.MjData(self.model)
         self._goal_data = self._mujoco.MjData(self.model)
         self._camera = Camera(self.model, self.camera, image_size)
-        self._appearance = Appearance(self.model, self.painted)
+        self._appearance = Appearance(self.model, self.camera, self.painted)
         self.rng = np.random.default_rng(seed)
         self.goal = None
         self.reset()

@@ -59,19 +59,21 @@ class Appearance:
     """What the camera shows of a model: as it is, or perturbed.
 
     Args:
-        model: an MjModel with one camera, which looks straight down.
+        model: an MjModel.
+        camera: name of the camera, which looks straight down.
         painted: geoms that a change of colour repaints.
 
     """
 
-    def __init__(self, model: Any, painted: tuple[str, ...]) -> None:
-        self._model = model
+    def __init__(self, model: Any, camera: str, painted: tuple[str, ...]) -> None:
+        self._model, self._camera = model, model.camera(camera).id
         self._painted = [model.geom(name).id for name in painted]
         self._light = model.vis.headlight
         self._rgba = model.geom_rgba.copy()
         self._place = model.cam_pos.copy()
         self._ambient, self._diffuse = self._light.ambient.copy(), self._light.diffuse.copy()
-        self._height = 2 * self._place[0, 2] * np.tan(np.radians(model.cam_fovy[0]) / 2)
+        above, angle = self._place[self._camera, 2], np.radians(model.cam_fovy[self._camera])
+        self._height = 2 * above * np.tan(angle / 2)
         self._active: dict[str, tuple[float, Any]] = {}  # kind → start [s], parameter
 
     def begin(self, kind: str, time: float, rng: np.random.Generator) -> None:
@@ -112,11 +114,11 @@ class Appearance:
             self._light.ambient[:] *= self._active['light'][1]
             self._light.diffuse[:] *= self._active['light'][1]
         if 'camera_shift' in self._active:
-            self._model.cam_pos[0] += SHIFT * self._active['camera_shift'][1]
+            self._model.cam_pos[self._camera] += SHIFT * self._active['camera_shift'][1]
         if 'drift' in self._active:
             since, way = self._active['drift']
             swing = np.sin(2 * np.pi * (time - since) / DRIFT_PERIOD)
-            self._model.cam_pos[0] += DRIFT * swing * way
+            self._model.cam_pos[self._camera] += DRIFT * swing * way
 
     def finish(self, image: np.ndarray) -> np.ndarray:
         """Return the image (H, W, 3) uint8 as the camera delivers it."""

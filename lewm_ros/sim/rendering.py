@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from lewm_ros.errors import ConfigError
+from lewm_ros.errors import ConfigError, one_line
 from lewm_ros.install import how_to_install
+
+_LIBRARIES = 'install libosmesa6 (MUJOCO_GL=osmesa) or libegl1 and libgl1-mesa-dri (MUJOCO_GL=egl)'
 
 _open_renderer: Any = None
 
@@ -54,6 +56,11 @@ def load_mujoco() -> ModuleType:
         raise ConfigError(
             f'mujoco cannot be imported ({error}): {how_to_install("sim")}'
         ) from error
+    except (AttributeError, RuntimeError) as error:  # of the library that MUJOCO_GL names
+        raise ConfigError(
+            f'mujoco cannot render with MUJOCO_GL={os.environ["MUJOCO_GL"]} ({one_line(error)}): '
+            f'{_LIBRARIES}'
+        ) from error
     return mujoco
 
 
@@ -86,8 +93,7 @@ class Camera:
         except Exception as error:  # mujoco raises plain and GL-specific types here
             raise ConfigError(
                 f'cannot open an offscreen renderer with MUJOCO_GL={os.environ["MUJOCO_GL"]} '
-                f'({error}): install libosmesa6 (MUJOCO_GL=osmesa) '
-                'or libegl1 and libgl1-mesa-dri (MUJOCO_GL=egl)'
+                f'({error}): {_LIBRARIES}'
             ) from error
         _open_renderer = self._renderer
         flags = self._renderer.scene.flags

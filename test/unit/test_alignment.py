@@ -23,6 +23,7 @@ from recordings import (
     episode,
     frame,
     header,
+    joints,
     make,
     noise,
     write,
@@ -30,9 +31,12 @@ from recordings import (
 
 from lewm_ros.bags import episodes as bags
 from lewm_ros.bags.episodes import ReadReport, read_episodes
+from lewm_ros.errors import BagError
+from lewm_ros.robot.contract import Rates
 from lewm_ros.robot.history import block_edges, held_average
 from lewm_ros.time import NS_PER_S
 from lewm_ros.training import windows
+from lewm_ros.training.windows import load_windows
 
 MS = 1_000_000
 PARTS = 5
@@ -260,14 +264,41 @@ def test_a_pause_of_more_than_a_second_cuts(tmp_path, reacher_contract, pause, e
     assert lengths(tmp_path, filmed(stamps), reacher_contract)[0] == expected
 
 
-def test_a_command_is_held_over_a_pause(tmp_path, reacher_contract):
-    """The last command before a pause is still held in the episode after it."""
+def test_a_command_is_held_over_a_pause_of_the_camera(tmp_path, reacher_contract):
+    """The last command is still held in the episode after it, if anything was recorded since.
+
+    Otherwise the recorder may have paused, and the robot may have got others.
+    """
     stamps = [*grid(5), *grid(7, 5.0)]
     messages = [command(NS_PER_S - 1, 0.7, 0), *(frame(s, noise(s % 99)) for s in stamps)]
-    bag = write(tmp_path / 'bag', messages)
+    paused = write(tmp_path / 'paused', messages)
+    (only,) = read_episodes([paused], reacher_contract, 16)
+    assert len(only.stamps) == 5
+    state = joints(3 * NS_PER_S, 0.1, 0.2)
+    bag = write(tmp_path / 'bag', sorted([*messages, state], key=lambda m: m.logged))
     first, second = read_episodes([bag], reacher_contract, 16)
     assert (len(first.stamps), len(second.stamps)) == (5, 7)
     np.testing.assert_array_equal(second.actions, [[0.7, 0]])
+
+
+def test_a_state_that_ends_is_unknown_after_that(tmp_path, reacher_contract):
+    """The last one does not stand for frames of much later."""
+    stamps = grid(80)
+    messages = [*filmed(stamps), *(joints(s, 0.1, 0.2) for s in stamps[:20])]
+    bag = write(tmp_path / 'bag', sorted(messages, key=lambda m: m.logged))
+    report = ReadReport()
+    (episode,) = read_episodes([bag], reacher_contract, 16, report)
+    known = np.isfinite(episode.states).all(axis=1)
+    assert known[:39].all() and not known[41:].any()
+    assert report.refused['frame without a state within 1 s, whose state is unknown'] >= 39
+
+
+def test_a_camera_slower_than_a_block_is_named(tmp_path, reacher_contract):
+    """One frame cannot stand for two steps of the model."""
+    contract = replace(reacher_contract, rates=Rates(50.0))  # a block of 0.1 s
+    bag = write(tmp_path / 'bag', filmed([NS_PER_S + n * NS_PER_S // 7 for n in range(60)]))
+    with pytest.raises(BagError, match='frames come every 0.143 s, a block lasts 0.1 s: lower'):
+        load_windows([bag], contract, 16, 3, 5, tmp_path / 'cache')
 
 
 @pytest.mark.parametrize('back', [0.4, 0.425, 3.0, 60.0])

@@ -36,7 +36,7 @@ import yaml
 from lewm_ros.bags.episodes import ReadReport, read_episodes
 from lewm_ros.bags.reader import Bag, find_bags
 from lewm_ros.errors import BagError
-from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.contract import Contract, Stop
 from lewm_ros.robot.imaging import decode, prepare
 from lewm_ros.time import NS_PER_S
 
@@ -315,7 +315,9 @@ def test_a_trajectory_of_one_point_is_a_command(tmp_path, reacher_contract):
 
     fields = ('points[0].positions[1]', 'points[0].positions[0]')
     contract = replace(
-        reacher_contract, action=replace(reacher_contract.action, type=kind, fields=fields)
+        reacher_contract,
+        action=replace(reacher_contract.action, type=kind, fields=fields, kind='position'),
+        stop=Stop('hold'),
     )
     messages = [trajectory(NS_PER_S, [1.0, 2.0]), frame(NS_PER_S, noise(1))]
     messages += [trajectory(NS_PER_S + 5, [1.0, 2.0], [3.0, 4.0]), trajectory(NS_PER_S + 6)]

@@ -86,7 +86,7 @@ def test_pushes_come_back_from_their_bag(tmp_path):
     ('kind', 'path'),
     [
         ('sensor_msgs/msg/JointState', 'effort'),
-        ('trajectory_msgs/msg/JointTrajectory', 'points[0].positions'),
+        ('trajectory_msgs/msg/JointTrajectory', 'points[0].effort'),
     ],
 )
 def test_joints_are_named_in_the_order_of_the_message(tmp_path, kind, path):

@@ -128,6 +128,7 @@ def test_shipped_contracts_load(reacher_contract):
         ('action.fields', [], ('action.fields is []',)),
         ('action.fields', 'data[0]', ("action.fields is 'data[0]'", 'list')),
         ('action.fields', ['data[0]'], ('action.names has 2 entries', 'action.fields has 1')),
+        ('action.fields', ['data[0]', 'data[0]'], ('action.fields has duplicates',)),
         ('action.names', ['a'], ('action.names has 1 entries', '2')),
         ('action.names', ['a', 'a'], ("duplicates: ['a', 'a']",)),
         ('action.units', ['rad', ''], ("action.units is ['rad', '']",)),
@@ -228,9 +229,9 @@ def test_bundle_binds_only_what_the_model_learnt_from():
 @pytest.mark.parametrize(
     ('key', 'value', 'names'),
     [
-        ('camera.crop', None, ('camera.crop is None', '[2, 4, 60, 60]')),
+        ('camera.crop', None, ('camera.crop is null', '[2, 4, 60, 60]')),
         ('camera.crop', [0, 0, 60, 60], ('camera.crop is [0, 0, 60, 60]', '[2, 4, 60, 60]')),
-        ('camera.scale', 4000, ('camera.scale is 4000.0 in the contract', 'None in the bundle')),
+        ('camera.scale', 4000, ('camera.scale is 4000.0 in the contract', 'null in the bundle')),
         ('action.names', ['elbow', 'shoulder'], ("['elbow', 'shoulder']", "['shoulder', 'elbow']")),
         ('action.units', ['deg', 'rad'], ("action.units is ['deg', 'rad']", "['rad', 'rad']")),
         ('rates.control', 10, ('rates.control is 10.0', '20.0')),
@@ -244,6 +245,30 @@ def test_disagreement_with_bundle_names_both_values(key, value, names):
         Contract.parse(changed(key, value)).check_against_bundle(Contract.parse(ARM))
     for name in names:
         assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('type_name', 'path', 'kind'),
+    [
+        ('trajectory_msgs/msg/JointTrajectory', 'points[0].positions', 'position'),
+        ('trajectory_msgs/msg/JointTrajectory', 'points[0].velocities', 'velocity'),
+        ('sensor_msgs/msg/JointState', 'position', 'position'),
+        ('sensor_msgs/msg/JointState', 'effort', 'effort'),
+    ],
+)
+def test_the_kind_is_that_of_the_array(type_name, path, kind):
+    """Positions of kind effort would be stopped by the command zero, a pose."""
+    data = copy.deepcopy(ARM)
+    fields = [f'{path}[shoulder]', f'{path}[elbow]']
+    data['action'] |= {'type': type_name, 'fields': fields, 'max_step': None}
+    for given in ('position', 'velocity', 'effort'):
+        data['action']['kind'] = given
+        data['stop'] = {'mode': 'hold' if given == 'position' else 'zero'}
+        if given == kind:
+            assert Contract.parse(data).action.kind == kind
+        else:
+            with pytest.raises(ConfigError, match=f'kind is {given}, but .* is of kind {kind}'):
+                Contract.parse(data)
 
 
 def test_a_scale_is_kept_and_without_one_a_bundles_hash_stays():

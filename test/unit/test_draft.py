@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from recordings import Recorded, compressed, drive, frame, header, joints, noise, write
+from recordings import Recorded, command, compressed, drive, frame, header, joints, noise, write
 import yaml
 
 from lewm_ros.bags.check import check_bag, check_contract
@@ -70,6 +70,28 @@ def test_commands_of_every_shipped_robot_are_found(tmp_path, path):
         assert (low >= robot.action.bounds[0] - 0.01 * span).all()
         assert (high <= robot.action.bounds[1] + 0.01 * span).all()
         assert (high - low >= 0.85 * span).all()
+
+
+def test_positions_are_found_beside_what_is_missing(tmp_path):
+    """Efforts that are NaN, and a gripper on the same topic, leave a position arm one."""
+    messages = [frame(NS_PER_S + n * NS_PER_S // 20, noise(n)) for n in range(5)]
+    for n in range(200):
+        stamp = NS_PER_S + n * NS_PER_S // 20
+        pose = np.sin(0.1 * n), np.cos(0.07 * n)
+        messages += [command(stamp, *pose), joints(stamp + 1000, *pose)]
+        messages[-1].message.effort = np.full(2, np.nan)
+        if n % 10 == 0:
+            gripper = joints(stamp + 2000, 0.5)
+            gripper.message.name = ['finger']
+            gripper.message.velocity = gripper.message.effort = np.zeros(1)
+            messages.append(gripper)
+    text, lacking = draft(write(tmp_path / 'bag', sorted(messages, key=lambda m: m.logged)))
+    assert lacking == []
+    robot = Contract.parse(yaml.safe_load(text))
+    assert (robot.action.kind, robot.stop.mode) == ('position', 'hold')
+    assert robot.action.names == ('shoulder', 'elbow')
+    assert robot.state is not None
+    assert not any(path.startswith('effort') for path in robot.state.fields)
 
 
 def test_the_draft_of_a_recording_with_a_wide_compressed_camera(tmp_path, capsys):
