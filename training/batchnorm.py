@@ -61,13 +61,6 @@ def share_batchnorm(model: nn.Module) -> None:
             module.__class__ = SharedBatchNorm
 
 
-def fix_batchnorm(model: nn.Module) -> None:
-    """Let BatchNorm use its running statistics, in training too; weight and bias still learn."""
-    for module in model.modules():
-        if isinstance(module, NORMS):
-            module.eval()
-
-
 @torch.no_grad()
 def reestimate_batchnorm(
     model: LeWorldModel, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]

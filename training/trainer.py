@@ -27,7 +27,7 @@ from lewm_ros.files import atomic_write
 from lewm_ros.model import LeWorldModel, prediction_loss
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.augment import jitter_colours
-from lewm_ros.training.batchnorm import fix_batchnorm, reestimate_batchnorm, share_batchnorm
+from lewm_ros.training.batchnorm import reestimate_batchnorm, share_batchnorm
 from lewm_ros.training.config import TrainConfig
 from lewm_ros.training.device import has_bfloat16
 from lewm_ros.training.distributed import (
@@ -53,9 +53,6 @@ LOG_EVERY = 50
 MAX_VALIDATED, MIN_OF_EACH_BAG = 2048, 64
 #: Steps from which compiling the networks for a GPU, a minute or two, pays off.
 COMPILE_FROM = 10_000
-#: Share of the steps after which the statistics of BatchNorm are fixed. Those of a batch vary,
-#: which acts on the predictor like noise of the latents: docs/results.md.
-SETTLED = 0.75
 #: Below this mean latent standard deviation, after the first steps, the encoder has collapsed.
 COLLAPSED = 0.1
 
@@ -224,7 +221,7 @@ class Trainer:
         detached and stay on the device, so the host does not wait for it. If there are several
         processes, each returns those of its part of the batch.
         """
-        self._set_modes()
+        self.model.train()
         if self.config.colour_jitter:
             pixels = jitter_colours(pixels, self.config.colour_jitter)
         prediction, regulariser, z = self.losses(pixels, actions)
@@ -237,26 +234,6 @@ class Trainer:
         self.optimiser.step()
         self.step += 1
         return torch.stack([loss, prediction, regulariser]).detach(), z.detach()
-
-    def _set_modes(self) -> None:
-        """Put the model into training mode, BatchNorm only as long as its statistics vary."""
-        settled = self.step >= SETTLED * self.config.steps
-        if settled and self._varies():
-            self._reestimate()
-        self.model.train()
-        if settled:
-            fix_batchnorm(self.model)
-
-    def _varies(self) -> bool:
-        """Whether no step with fixed statistics has been made yet."""
-        return self.step - 1 < SETTLED * self.config.steps
-
-    def _reestimate(self) -> None:
-        """Measure the statistics of BatchNorm on some training windows; leaves eval mode on."""
-        size = self.config.batch
-        fit = np.random.default_rng(self.seed).permutation(self.train)[: 20 * size]
-        parts = (part(fit[i : i + size]) for i in range(0, len(fit), size))
-        reestimate_batchnorm(self.model, map(self.batch, parts))
 
     def run(self, until: int) -> Iterator[dict[str, float]]:
         """Train up to a step, yielding the metrics of every LOG_EVERY-th and of the last."""
@@ -308,7 +285,7 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> tuple[dict[str, float], list[dict[str, float]]]:
-        """Measure on held-out episodes, with BatchNorm re-estimated. Leaves eval mode on.
+        """Re-estimate BatchNorm, then measure on held-out episodes. Leaves eval mode on.
 
         Every process measures alone, with the same result.
 
@@ -318,9 +295,10 @@ class Trainer:
         """
         rng = np.random.default_rng(self.seed)
         size = self.config.batch
-        self.model.eval()
-        if self._varies():
-            self._reestimate()
+        fit = rng.permutation(self.train)[: 20 * size]
+        reestimate_batchnorm(
+            self.model, (self.batch(part(fit[i : i + size])) for i in range(0, len(fit), size))
+        )
         sources = self.windows.sources[self.held_out]
         totals, latents = np.zeros(2), []
         bags: list[dict[str, float]] = []

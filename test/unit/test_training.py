@@ -25,7 +25,7 @@ from lewm_ros.evaluation.latents import effective_rank, latent_std, straightness
 from lewm_ros.evaluation.probe import linear_probe, mlp_probe
 from lewm_ros.training import export
 from lewm_ros.training import trainer as training
-from lewm_ros.training.batchnorm import NORMS, reestimate_batchnorm
+from lewm_ros.training.batchnorm import reestimate_batchnorm
 from lewm_ros.training.config import PLDMWeights, TrainConfig
 from lewm_ros.training.device import keep_memory
 from lewm_ros.training.trainer import Trainer
@@ -167,27 +167,6 @@ def test_a_resumed_run_equals_an_uninterrupted_one(windows, reacher_contract, tm
         found = getattr(other, part).state_dict()
         for name, value in getattr(trainer, part).state_dict().items():
             torch.testing.assert_close(found[name], value, atol=1e-6, rtol=0)
-
-
-def test_the_statistics_of_batchnorm_are_fixed_at_the_end(trainer):
-    """For the last quarter they are measured once; the weights learn on, its own too."""
-    norms = [m for m in trainer.model.modules() if isinstance(m, NORMS)]
-    assert len(norms) > 2
-
-    def statistics() -> list[torch.Tensor]:
-        return [v.clone() for n in norms for v in (n.running_mean, n.running_var)]
-
-    list(trainer.run(18))
-    varying = statistics()
-    list(trainer.run(19))  # measured before this step
-    fixed, weights = statistics(), [n.weight.clone() for n in norms]
-    assert not any(map(torch.equal, fixed, varying))
-    trainer.validate()
-    list(trainer.run(24))
-    assert all(map(torch.equal, fixed, statistics()))
-    assert not any(map(torch.equal, weights, [n.weight for n in norms]))
-    trainer.validate()
-    assert all(map(torch.equal, fixed, statistics()))
 
 
 def test_colours_are_jittered_in_training_and_nowhere_else(trainer, monkeypatch):
