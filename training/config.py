@@ -47,6 +47,7 @@ class TrainConfig:
         objective: what is added to the prediction loss, of
             :data:`lewm_ros.training.objectives.OBJECTIVES`.
         pldm: weights of the objective 'pldm'.
+        refine: train the predictor for as many steps more, on the latents of the finished encoder.
 
     """
 
@@ -62,6 +63,7 @@ class TrainConfig:
     image_size: int | None = None
     objective: str = 'lewm'
     pldm: PLDMWeights = PLDMWeights()
+    refine: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -109,5 +111,5 @@ class TrainConfig:
 CONFIGS = {
     # le-wm config/train/lewm.yaml; steps stand for 10 epochs of about 1.9 M clips.
     'paper': TrainConfig(batch=128, steps=150_000, lr=5e-5, num_projections=1024),
-    'small': TrainConfig(batch=64, steps=12_000, lr=5e-4, num_projections=256),
+    'small': TrainConfig(batch=64, steps=12_000, lr=5e-4, num_projections=256, refine=True),
 }

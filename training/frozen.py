@@ -143,9 +143,9 @@ class FrozenEncoder:
         """Raise ConfigError if the encoder is not for the images of this robot."""
 
     @property
-    def bags(self) -> list[dict[str, Any]]:
-        """What the encoder was trained on, as far as it is known."""
-        return []
+    def provenance(self) -> dict[str, Any]:
+        """What is known of the encoder's own training, for the manifest."""
+        return {}
 
     def architecture(self, trained: ModelConfig) -> ModelConfig:
         """Return that of a bundle with this encoder and a trained model of ``trained``."""
@@ -197,10 +197,12 @@ class BundleEncoder(FrozenEncoder):
         replace(trained, camera=contract.camera).check_against_bundle(trained)
 
     @property
-    def bags(self) -> list[dict[str, Any]]:
-        """The bags of the bundle and of its own encoder."""
-        keys = 'name', 'sha256', 'held_out_episodes'
-        return [{k: bag[k] for k in keys if k in bag} for bag in seen_bags(self._bundle)]
+    def provenance(self) -> dict[str, Any]:
+        """The bags of the bundle and of its own encoder, and how the bundle was trained."""
+        of_bag, of_run = ('name', 'sha256', 'held_out_episodes'), ('command', 'config', 'minutes')
+        made = self._bundle.manifest.provenance
+        bags = [{k: bag[k] for k in of_bag if k in bag} for bag in seen_bags(self._bundle)]
+        return {'encoder_bags': bags, 'encoder': {k: made[k] for k in of_run if k in made}}
 
     def statistics(self, windows: Windows, chosen: np.ndarray) -> tuple[np.ndarray, np.float32]:
         """Return mean 0 and standard deviation 1: the latents stay as they are."""

@@ -162,9 +162,11 @@ class Trainer:
 
     def settings(self) -> dict[str, Any]:
         """Settings that must be equal to continue from a checkpoint."""
+        config = asdict(self.config)
+        del config['refine']  # what comes after
         return {
             'model': self.architecture,
-            'config': asdict(self.config),
+            'config': config,
             'seed': self.seed,
             'data': [bag.key for bag in self.windows.bags],
             'frozen_encoder': None if self.frozen is None else self.frozen.sha256,

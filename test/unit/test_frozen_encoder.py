@@ -279,9 +279,36 @@ def test_a_bundle_keeps_its_encoder_and_its_weights(bag, tiny_bundle, tmp_path, 
     np.testing.assert_allclose(load_engine(bundle, 'torch').encode(image), latent, atol=1e-5)
     assert bundle.manifest.roadmap is not None
     (used,) = bundle.manifest.provenance['bags']
-    assert bundle.manifest.provenance['encoder_bags'] == []  # a random model has none
-    again = BundleEncoder(bundle)
-    assert again.bags == [{k: used[k] for k in ('name', 'sha256', 'held_out_episodes')}]
+    made = bundle.manifest.provenance
+    assert (made['encoder_bags'], made['encoder']) == ([], {})  # a random model has none
+    again = BundleEncoder(bundle).provenance
+    assert again['encoder_bags'] == [{k: used[k] for k in ('name', 'sha256', 'held_out_episodes')}]
+    assert again['encoder'] == {k: made[k] for k in ('command', 'config', 'minutes')}
+
+
+def test_a_training_ends_with_the_predictor_alone(bag, tmp_path, monkeypatch):
+    """The encoder stays that of the joint training, whose settings are kept; a resume is exact."""
+    monkeypatch.setattr(training, 'HORIZON', 1)
+    monkeypatch.setitem(CONFIGS, 'small', replace(CONFIG, refine=True))
+    monkeypatch.setitem(ARCHITECTURES, 'small', tiny_config)
+    run, out = tmp_path / 'run', tmp_path / 'bundle'
+    args = ['train', '--data', bag, '--contract', 'reacher', '--device', 'cpu', '--threads', 1]
+    args += ['--run', run, '--no-decoder', '--no-roadmap', '--steps', 6, '--colour-jitter', 1]
+    status, _, error = lewm(*args, '--out', out)
+    assert status == 0, error
+    joint, refined = Bundle.load(run / 'bundle'), Bundle.load(out)
+    before, after = (load(b.read(WEIGHTS)) for b in (joint, refined))
+    for name, tensor in before.items():
+        kept = name.startswith(('encoder.', 'projector.'))
+        assert torch.equal(after[name], tensor) == kept or tensor.dtype == torch.int64, name
+    made = refined.manifest.provenance
+    assert made['encoder']['config']['colour_jitter'] == 1 and made['config']['colour_jitter'] == 0
+    assert made['bags'][0]['held_out_episodes'] == made['encoder_bags'][0]['held_out_episodes']
+    assert (tmp_path / 'run-predictor' / 'curves.png').is_file()
+    status, _, error = lewm(*args, '--out', out, '--resume')
+    assert status == 0, error
+    for name, tensor in load(Bundle.load(out).read(WEIGHTS)).items():
+        assert torch.equal(after[name], tensor), name
 
 
 def test_an_encoder_for_other_images_is_refused(bag, tiny_bundle, tmp_path):
