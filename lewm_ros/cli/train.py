@@ -47,7 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--run', dest='folder', type=Path, help='run folder (default runs/NAME of the bundle)'
     )
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
-    parser.add_argument('--steps', type=int, help="optimiser steps (default: the model's)")
+    parser.add_argument(
+        '--steps',
+        type=int,
+        help="optimiser steps (default: the model's); model small then makes as many of the "
+        'predictor alone, which are fast',
+    )
     parser.add_argument('--lr', type=float, help="peak learning rate (default: the model's)")
     collapse = parser.add_mutually_exclusive_group()
     collapse.add_argument(

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import json
 from pathlib import Path
 
 import numpy as np
@@ -72,3 +73,10 @@ def test_frames_are_whole_steps_apart_by_default(tmp_path: Path) -> None:
     assert main(['collect', 'dm_reacher', '--out', str(tmp_path / 'bag'), *arguments]) == 0
     (episode,) = read_episodes([tmp_path / 'bag'], find_task('dm_reacher').robot(), 64)
     assert set(np.diff(episode.stamps).tolist()) == {60_000_000}
+
+
+def test_the_bundle_reaches_goals(capsys: pytest.CaptureFixture[str]) -> None:
+    """Within 0.05 rad of both joints, after 3 s at most; random commands do not."""
+    assert main(['evaluate', 'dm_reacher', '--goals', '6', '--seconds', '3', '--json']) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found['planner']['successes'] >= 5 and found['random']['successes'] <= 2
