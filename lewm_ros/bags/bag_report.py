@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lewm_ros.bags.episodes import find_topic, foreign
+from lewm_ros.bags.episodes import find_episodes, find_topic, foreign
 from lewm_ros.bags.raw import Topic
 from lewm_ros.bags.reader import Bag
 from lewm_ros.errors import BagError
@@ -88,7 +88,11 @@ def match_topics(bag: Bag, contract: Contract | None, report: BagReport) -> dict
         else:
             there = _there_instead(bag, name, kind)
             report.problems.append(f'{role}.topic {name} ({kind}): {there}')
-    number = find_topic(bag, 'episode', 'std_msgs/msg/UInt32')
+    try:
+        number = find_episodes(bag, [found[r] for r in ('camera', applied.key) if r in found])
+    except BagError as error:
+        report.problems.append(f'episode: {error}')
+        number = None
     if number is not None:
         found['episode'] = number
     else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from math import ceil, floor, log10
 from pathlib import Path
 import re
@@ -34,6 +35,8 @@ _COMMANDED = re.compile(
 )
 #: A joint follows a command if the mean difference is at most this share of the command's range.
 FOLLOWS = 0.15
+#: Images of a topic that are tried.
+TRIED = 100
 #: Numbers that differ by less than this share of the largest are equal.
 SAME = 1e-6
 #: Words in a topic's name that tell what quantity plain numbers are.
@@ -77,11 +80,14 @@ def draft(path: Path) -> tuple[str, list[str]]:
     name = re.sub('[^a-z0-9_]+', '_', path.stem.lower()).strip('_')
     lines += ['# Every key is explained in docs/contract.md.', f'name: {name or "my_robot"}']
 
-    camera = _choose(counts, IMAGE_TYPES, lambda topic: 'depth' not in topic.name)
-    if camera is None:
-        lacking.append(f'no camera: no message of {" or ".join(IMAGE_TYPES)}')
+    images = _ranked(counts, IMAGE_TYPES, lambda topic: 'depth' not in topic.name)
+    cameras = (line for topic in images if (line := _camera(bag, topic)))
+    if (camera := next(cameras, None)) is not None:
+        lines.append(camera)
+    elif images:
+        lacking.append(f'no camera: none of {[t.name for t in images]} has images that can be read')
     else:
-        lines += _camera(bag, camera)
+        lacking.append(f'no camera: no message of {" or ".join(IMAGE_TYPES)}')
 
     action = _choose(
         counts,
@@ -154,11 +160,20 @@ def _table(counts: Counter[Topic], logged: dict[Topic, np.ndarray]) -> list[str]
 def _choose(
     counts: dict[Topic, int], types: Iterable[str], *signs: Callable[[Topic], bool]
 ) -> Topic | None:
-    """Return the topic of these types that ranks first by the signs, in order, then by count."""
+    """Return the topic that :func:`_ranked` puts first, or None."""
+    return next(iter(_ranked(counts, types, *signs)), None)
+
+
+def _ranked(
+    counts: dict[Topic, int], types: Iterable[str], *signs: Callable[[Topic], bool]
+) -> list[Topic]:
+    """Return the topics of these types, ranked by the signs, in order, then by count."""
     found = [topic for topic, count in counts.items() if count and topic.type in types]
-    return max(
-        found, key=lambda topic: (*(sign(topic) for sign in signs), counts[topic]), default=None
-    )
+
+    def rank(topic: Topic) -> tuple[int, ...]:
+        return (*(sign(topic) for sign in signs), counts[topic])
+
+    return sorted(found, key=rank, reverse=True)
 
 
 def _messages(bag: Bag, topic: Topic) -> Iterable[tuple[int, Any]]:
@@ -170,10 +185,10 @@ def _messages(bag: Bag, topic: Topic) -> Iterable[tuple[int, Any]]:
             continue
 
 
-def _camera(bag: Bag, topic: Topic) -> list[str]:
+def _camera(bag: Bag, topic: Topic) -> str | None:
+    """Return the line of a camera; None if none of its first images can be read."""
     camera: dict[str, Any] = {'topic': topic.name, 'type': topic.type, 'crop': None}
-    remark = ''
-    for _, message in _messages(bag, topic):
+    for _, message in islice(_messages(bag, topic), TRIED):
         encoding = getattr(message, 'encoding', '')
         try:
             if encoding == '16UC1':
@@ -190,8 +205,8 @@ def _camera(bag: Bag, topic: Topic) -> list[str]:
             remark += '; scale: the value seen as white, here the largest of the first image'
         elif encoding == '8UC3':
             remark += '; 8UC3 does not state the order of its colours: add order: rgb or order: bgr'
-        break
-    return [f'camera: {_flow(camera)}{remark}']
+        return f'camera: {_flow(camera)}{remark}'
+    return None
 
 
 def _numbers(bag: Bag, topic: Topic, command: bool) -> _Numbers | None:

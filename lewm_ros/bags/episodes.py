@@ -32,6 +32,8 @@ from lewm_ros.time import NS_PER_S
 
 #: A pause between frames longer than this [s] starts a new episode.
 GAP = 1.0
+#: Type of the topic of episode numbers.
+EPISODE = 'std_msgs/msg/UInt32'
 #: All types that a contract may name. They are standard messages, the same in every
 #: distribution, so the definitions stored in a bag are not needed.
 TYPES = get_typestore(Stores.ROS2_JAZZY)
@@ -242,7 +244,7 @@ def _read_bag(
     camera, applied = contract.camera, contract.action.applied
     images = _required(bag, camera.topic, camera.type)
     commands = _required(bag, applied.topic, applied.type)
-    numbers = find_topic(bag, 'episode', 'std_msgs/msg/UInt32')
+    numbers = find_episodes(bag, (images, commands))
     states = None
     if contract.state is not None:
         states = find_topic(bag, contract.state.topic, contract.state.type)
@@ -319,6 +321,31 @@ def find_topic(bag: Bag, name: str, kind: str) -> Topic | None:
             'full name in the contract, or record one robot'
         )
     return found[0] if found else None
+
+
+def find_episodes(bag: Bag, beside: Sequence[Topic]) -> Topic | None:
+    """Find the topic of episode numbers; of several, the one in the namespace of some topics.
+
+    Raises BagError where that does not tell which.
+    """
+    found = [t for t in bag.topics if t.type == EPISODE and _is_named(t.name, 'episode')]
+    if len(found) > 1:
+        spaces = [topic.name.rpartition('/')[0] + '/' for topic in beside]
+        near = [
+            t for t in found if all(s.startswith(t.name.rpartition('/')[0] + '/') for s in spaces)
+        ]
+        longest = max((len(topic.name) for topic in near), default=0)
+        found = [topic for topic in near if len(topic.name) == longest]
+        if len(found) != 1:
+            raise BagError(
+                f'{[t.name for t in bag.topics if t.type == EPISODE]} number episodes, and no one '
+                'of them is in the namespace of camera and commands: record one robot'
+            )
+    return found[0] if found else None
+
+
+def _space(topic: str) -> str:
+    return topic.rpartition('/')[0] + '/'
 
 
 def foreign(bag: Bag, name: str) -> str | None:

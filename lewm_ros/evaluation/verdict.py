@@ -70,7 +70,8 @@ def judge(found: Planability) -> Verdict:
     if found.delay is not None and abs(found.delay) > DELAY * found.block:
         problems.append(
             f'commands act {abs(found.delay):.2f} s {"later" if found.delay > 0 else "earlier"} '
-            'than the contract says: correct action.delay or the clocks, and train again'
+            'than the contract says: correct action.delay (for commands that have stamps, set '
+            'action.stamp: log too) or the clocks, and train again'
         )
     problems += _model(found)
     if found.roadmap and (found.covered or 0) < COVERED:

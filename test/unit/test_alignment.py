@@ -293,6 +293,19 @@ def test_a_state_that_ends_is_unknown_after_that(tmp_path, reacher_contract):
     assert report.refused['frame without a state within 1 s, whose state is unknown'] >= 39
 
 
+def test_the_episodes_of_two_robots_are_told_apart(tmp_path, reacher_contract):
+    """Those in the namespace of camera and commands count; otherwise it is an error."""
+    other = replace(episode(2 * NS_PER_S, 5), topic='/other/episode')
+    messages = [episode(1, 7), *filmed(grid(40)), other]
+    bag = write(tmp_path / 'bag', sorted(messages, key=lambda m: m.logged))
+    (found,) = read_episodes([bag], reacher_contract, 16)
+    assert len(found.stamps) == 40
+    third = replace(episode(1, 7), topic='/third/episode')
+    bag = write(tmp_path / 'both', sorted([other, third, *filmed(grid(5))], key=lambda m: m.logged))
+    with pytest.raises(BagError, match='number episodes, and no one of them is in the namespace'):
+        list(read_episodes([bag], reacher_contract, 16))
+
+
 def test_a_camera_slower_than_a_block_is_named(tmp_path, reacher_contract):
     """One frame cannot stand for two steps of the model."""
     contract = replace(reacher_contract, rates=Rates(50.0))  # a block of 0.1 s

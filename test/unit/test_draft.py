@@ -72,6 +72,25 @@ def test_commands_of_every_shipped_robot_are_found(tmp_path, path):
         assert (high - low >= 0.85 * span).all()
 
 
+def test_a_camera_is_one_that_can_be_read(tmp_path):
+    """The latents of running nodes are images too, at a higher rate than the camera."""
+    messages = []
+    for n in range(100):
+        stamp = NS_PER_S + n * NS_PER_S // 20
+        messages.append(command(stamp, np.sin(0.1 * n), np.cos(0.1 * n)))
+        latent = frame(stamp, np.zeros((1, 12), np.uint8), '32FC1', width=3, topic='/lewm/latent')
+        messages.append(latent)
+        if n % 4 == 0:
+            messages.append(frame(stamp + 1, noise(n)))
+    path = write(tmp_path / 'bag', sorted(messages, key=lambda m: m.logged))
+    text, lacking = draft(path)
+    assert lacking == []
+    assert yaml.safe_load(text)['camera']['topic'] == '/lewm/camera/image'
+    only = [m for m in messages if m.topic != '/lewm/camera/image']
+    text, lacking = draft(write(tmp_path / 'only', sorted(only, key=lambda m: m.logged)))
+    assert lacking == ["no camera: none of ['/lewm/latent'] has images that can be read"]
+
+
 def test_positions_are_found_beside_what_is_missing(tmp_path):
     """Efforts that are NaN, and a gripper on the same topic, leave a position arm one."""
     messages = [frame(NS_PER_S + n * NS_PER_S // 20, noise(n)) for n in range(5)]
