@@ -25,7 +25,7 @@ from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.fields import read_fields, write_fields
 from lewm_ros.sim import NAMES, make_task
-from lewm_ros.sim.collect import refuse_delay
+from lewm_ros.sim.collect import refuse_delay, refuse_reports
 from lewm_ros.time import NS_PER_S
 
 FRAME_ID = 'camera_optical'
@@ -176,6 +176,7 @@ class SimNode(LewmNode):
                 'sensor_msgs/msg/Image'
             )
         refuse_delay(contract)
+        refuse_reports(contract)
         state, told = contract.state, len(self._task.state())
         if state is not None and state.type != JOINT_STATE and len(state.fields) != told:
             raise ConfigError(

@@ -199,6 +199,15 @@ def refuse_delay(contract: Contract) -> None:
         )
 
 
+def refuse_reports(contract: Contract) -> None:
+    """Raise ConfigError for reports of applied commands, which a simulated robot does not send."""
+    if contract.action.executed is not None:
+        raise ConfigError(
+            f'contract {contract.name}: action.executed is {contract.action.executed.topic}: the '
+            'simulator reports no applied commands, expected null'
+        )
+
+
 def _whole(steps: float, name: str) -> int:
     if abs(steps - round(steps)) > 1e-6 or round(steps) < 1:
         raise ConfigError(f'{name} is {steps:g} physics steps: it must be a whole number')
@@ -256,6 +265,7 @@ def collect_task(
     rng = np.random.default_rng(seed)
     with closing(make_task(name, size, seed)) as task:
         contract = task.robot()
+        refuse_reports(contract)
         policy: Policy
         if policy_name == 'planner':
             from lewm_ros.evaluation.closed_loop import PlannerPolicy

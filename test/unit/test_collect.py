@@ -16,8 +16,8 @@ from lewm_ros.bags.episodes import TYPES, read_episodes
 from lewm_ros.bags.reader import Bag
 from lewm_ros.errors import BagError, ConfigError
 from lewm_ros.files import find
-from lewm_ros.robot.contract import Contract
-from lewm_ros.sim import make_task
+from lewm_ros.robot.contract import Contract, Executed
+from lewm_ros.sim import Reacher, make_task
 from lewm_ros.sim.collect import (
     START,
     UniformPolicy,
@@ -103,6 +103,17 @@ def test_joints_are_named_in_the_order_of_the_message(tmp_path, kind, path):
     values = getattr(point, path.rpartition('.')[2])
     assert list(names) == ['elbow', 'shoulder'] == list(contract.action.names)[::-1]
     assert list(values) == [0.2, 0.1]
+
+
+def test_reports_of_applied_commands_are_refused(monkeypatch, tmp_path):
+    """Nothing would send them, and training would find no commands."""
+    contract = Contract.load(find('contract', 'reacher'))
+    executed = Executed('applied', 'std_msgs/msg/Float64MultiArray', contract.action.fields)
+    robot = replace(contract, action=replace(contract.action, executed=executed))
+    monkeypatch.setattr(Reacher, 'robot', classmethod(lambda cls: robot))
+    with pytest.raises(ConfigError, match='action.executed is applied: the simulator reports no'):
+        collect_task('reacher', tmp_path / 'bag', episodes=1, seconds=1.0)
+    assert not (tmp_path / 'bag').exists()
 
 
 def test_a_delay_of_commands_is_refused():
