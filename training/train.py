@@ -21,7 +21,7 @@ import yaml
 from lewm_ros import __version__
 from lewm_ros.bags.episodes import recording_command
 from lewm_ros.bundle import CARD, Bundle, check_writable, refuse_other, write_bundle
-from lewm_ros.errors import ModelError
+from lewm_ros.errors import LewmError, ModelError
 from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
 from lewm_ros.training.config import TrainConfig
@@ -50,11 +50,16 @@ def train(
     seed: int = 0,
     resume: bool = False,
     frozen_encoder: Path | None = None,
+    cache: Path | None = None,
     shared: bool = True,
 ) -> Bundle | None:
     """Train, validate, write checkpoints and the bundle.
 
     Under ``torchrun`` several processes do, and the first of them writes.
+
+    With ``config.refine`` the first process then trains the predictor for as many steps more, on
+    the latents of the finished encoder: before, it follows latents that still change. These steps
+    are fast, since each frame is encoded once. Where they fail, the bundle is that of before.
 
     Args:
         data: bags.
@@ -62,13 +67,14 @@ def train(
         architecture: name of one in ``lewm_ros.model.ARCHITECTURES``.
         config: how to train it.
         out: bundle folder, written or replaced at the end.
-        folder: of the run; bags that were read are cached beside it.
+        folder: of the run.
         device: 'auto', 'cpu' or 'cuda'.
         threads: of the processor.
         seed: of weights, batches, dropout and projections.
         resume: continue the run in the folder.
         frozen_encoder: ONNX file of an encoder that is not trained, or a bundle whose encoder is
             kept with its weights; see :mod:`lewm_ros.training.frozen`.
+        cache: folder of bags that were read; None: ``cache`` beside the run folder.
         shared: whether the processes of torchrun train together, rather than this one alone.
 
     Returns:
@@ -96,8 +102,9 @@ def train(
     frozen = None if frozen_encoder is None else load_encoder(frozen_encoder, threads)
     if frozen is not None:
         frozen.check(contract)
+        config = replace(config, refine=False)
     sizes = config.model(architecture, contract.action.size, frozen)
-    cache = folder.path.parent / 'cache'
+    cache = cache or folder.path.parent / 'cache'
     with first_rank_first():
         windows = load_windows(
             list(data),
@@ -127,57 +134,31 @@ def train(
         manifest = trainer.manifest(out.name, _provenance(trainer, folder, losses))
         files = trainer.files()
         write_bundle(folder.bundle, manifest, files)
+        if config.refine:
+            plain = {key: getattr(TrainConfig, key) for key in ('objective', 'sigreg_weight')}
+            alone = RunFolder(folder.path / 'predictor')
+            log.info('%d steps of the predictor alone', config.steps)
+            try:
+                return train(
+                    data,
+                    contract,
+                    architecture,
+                    replace(config, colour_jitter=0.0, image_size=None, **plain),
+                    out,
+                    alone,
+                    device,
+                    threads,
+                    seed,
+                    resume and alone.checkpoint.exists(),
+                    folder.bundle,
+                    cache,
+                    shared=False,
+                )
+            except (LewmError, OSError) as error:  # the bundle works without
+                log.warning('the predictor is not trained alone: %s', error)
     if (out / CARD).is_file():
         files[CARD] = out / CARD
     return write_bundle(out, manifest, files)
-
-
-def refine(
-    data: Sequence[Path],
-    bundle: Bundle,
-    config: TrainConfig,
-    folder: RunFolder,
-    device: str = 'auto',
-    threads: int = 1,
-    seed: int = 0,
-    resume: bool = False,
-) -> Bundle:
-    """Train the predictor of a bundle for as many steps more, on the latents of its encoder.
-
-    While both learn, the predictor follows latents that still change. Afterwards its steps are
-    fast, since each frame is encoded once, and its errors fall to a fraction: docs/results.md.
-
-    Args:
-        data: the bags that the bundle was trained on.
-        bundle: written anew.
-        config: of that training.
-        folder: of that run; this one's is beside it.
-        device: see :func:`train`.
-        threads: see :func:`train`.
-        seed: of that training, so that the same episodes are held out.
-        resume: whether that run was resumed; this one continues if it had begun.
-
-    Raises what :func:`train` raises.
-    """
-    plain = {key: getattr(TrainConfig, key) for key in ('objective', 'sigreg_weight')}
-    beside = RunFolder(folder.path.with_name(f'{folder.path.name}-predictor'))
-    log.info('%d steps of the predictor alone, on the latents of the encoder', config.steps)
-    refined = train(
-        data,
-        bundle.contract,
-        bundle.manifest.provenance['model'],
-        replace(config, colour_jitter=0.0, image_size=None, **plain),
-        bundle.path,
-        beside,
-        device=device,
-        threads=threads,
-        seed=seed,
-        resume=resume and beside.checkpoint.exists(),
-        frozen_encoder=bundle.path,
-        shared=False,
-    )
-    assert refined is not None  # noqa: S101 - it is not shared
-    return refined
 
 
 def learn(trainer: Trainer, folder: RunFolder, name: str, threads: int) -> list[dict[str, float]]:

@@ -138,7 +138,7 @@ def tune(
     device = choose_device('auto')
     keep_memory()
     torch.set_num_threads(threads)
-    config = replace(config, held_out=HELD_OUT)
+    config = replace(config, held_out=HELD_OUT, refine=False)
     sizes = config.model(architecture, contract.action.size)
     windows = load_windows(
         list(data),

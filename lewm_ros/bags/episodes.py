@@ -32,6 +32,8 @@ from lewm_ros.time import NS_PER_S
 
 #: A pause between frames longer than this [s] starts a new episode.
 GAP = 1.0
+#: Share of it without any message from which on the recorder is taken to have paused.
+PAUSE = 0.8
 #: Type of the topic of episode numbers.
 EPISODE = 'std_msgs/msg/UInt32'
 #: All types that a contract may name. They are standard messages, the same in every
@@ -146,7 +148,7 @@ class _EpisodeSplitter:
         self._action_size = action_size
         self._report = report
         self._images = images
-        self._logged = self.heard = 0  #: log times of the last frame and of other messages
+        self._frame_logged = self._newest_logged = self._silence = 0  # [ns]
         self._begin()
 
     def _begin(self) -> None:
@@ -154,13 +156,19 @@ class _EpisodeSplitter:
         self._actions: Timeline[np.ndarray] = Timeline()
         self._states: list[tuple[int, np.ndarray]] = []
 
+    def heard(self, logged: int) -> None:
+        """Note that any message was logged at [ns]."""
+        self._silence = max(self._silence, logged - self._newest_logged)
+        self._newest_logged = logged
+
     def frame(self, stamp: int, image: np.ndarray, logged: int) -> Iterator[Episode]:
         """Add a frame (S, S, 3) logged at [ns]; yields the episode that it ends."""
-        newest, before, self._logged = self._frames.newest, self._logged, logged
+        newest, pause = self._frames.newest, logged - self._frame_logged
+        silent, self._silence, self._frame_logged = self._silence, 0, logged
         if newest is not None and stamp - newest > GAP * NS_PER_S:
             # The robot still holds its command when only frames stop. When nothing is recorded,
             # as in a pause of the recorder, it may have got others.
-            held = self._actions.entries[-1:] if self.heard > before else []
+            held = self._actions.entries[-1:] if silent < PAUSE * pause else []
             yield from self.split()
             for command in held:
                 self._actions.add(*command)
@@ -264,6 +272,7 @@ def _read_bag(
             if topic == images:
                 report.refused['frame outside of the episodes'] += 1
             continue
+        splitter.heard(logged)
         try:
             message: Any = TYPES.deserialize_cdr(data, topic.type)
             if topic == numbers:
@@ -276,8 +285,6 @@ def _read_bag(
                 order = order or _warn(topic, unstated_order(message, camera))
                 image = prepare(from_message(message, camera), size, camera.crop)
                 yield from splitter.frame(stamp, image, logged)
-            else:
-                splitter.heard = logged
             if topic == commands:
                 stamp = stamps.read(message, logged, topic, applied, delay)
                 orders[applied.key].check(message)
@@ -330,10 +337,7 @@ def find_episodes(bag: Bag, beside: Sequence[Topic]) -> Topic | None:
     """
     found = [t for t in bag.topics if t.type == EPISODE and _is_named(t.name, 'episode')]
     if len(found) > 1:
-        spaces = [topic.name.rpartition('/')[0] + '/' for topic in beside]
-        near = [
-            t for t in found if all(s.startswith(t.name.rpartition('/')[0] + '/') for s in spaces)
-        ]
+        near = [t for t in found if all(b.name.startswith(_space(t.name)) for b in beside)]
         longest = max((len(topic.name) for topic in near), default=0)
         found = [topic for topic in near if len(topic.name) == longest]
         if len(found) != 1:

@@ -27,7 +27,7 @@ from lewm_ros.training.config import CONFIGS
 from lewm_ros.training.decoder import STEPS, train_decoder
 from lewm_ros.training.device import choose_device
 from lewm_ros.training.run_folder import RunFolder
-from lewm_ros.training.train import describe_losses, refine, train
+from lewm_ros.training.train import describe_losses, train
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,28 +109,21 @@ def run(args: argparse.Namespace) -> int:
     """Train, print held-out losses, add decoder and roadmap, and say whether it is ready."""
     keys = ('steps', 'lr', 'sigreg_weight', 'colour_jitter', 'image_size', 'objective')
     given = {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
-    config = replace(CONFIGS[args.model], **given)
-    folder = RunFolder(args.folder or Path('runs') / args.out.name)
-    common = {
-        'device': args.device,
-        'threads': args.threads,
-        'seed': args.seed,
-        'resume': args.resume,
-    }
     bundle = train(
         args.data,
         Contract.load(find('contract', args.contract)),
         args.model,
-        config,
+        replace(CONFIGS[args.model], **given),
         args.out,
-        folder,
+        RunFolder(args.folder or Path('runs') / args.out.name),
+        device=args.device,
+        threads=args.threads,
+        seed=args.seed,
+        resume=args.resume,
         frozen_encoder=args.frozen_encoder,
-        **common,
     )
     if bundle is None:  # another torchrun process continues
         return 0
-    if config.refine and args.frozen_encoder is None:
-        bundle = refine(args.data, bundle, config, folder, **common)
     for bag in bundle.manifest.provenance['bags']:
         losses = describe_losses(bag) if bag['held_out'] else 'none held out'
         print(f'{bag["name"]}: {losses}')

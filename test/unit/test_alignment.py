@@ -274,6 +274,11 @@ def test_a_command_is_held_over_a_pause_of_the_camera(tmp_path, reacher_contract
     paused = write(tmp_path / 'paused', messages)
     (only,) = read_episodes([paused], reacher_contract, 16)
     assert len(only.stamps) == 5
+    driven = [command(s - MS, 0.1, 0) for s in (*grid(40), *grid(40, 60.07))]
+    filmed_too = [*(frame(s, noise(s % 99)) for s in (*grid(40), *grid(40, 60.0))), *driven]
+    resumed = write(tmp_path / 'resumed', sorted(filmed_too, key=lambda m: m.logged))
+    first, second = read_episodes([resumed], reacher_contract, 16)
+    assert second.action_stamps[0] > second.stamps[0]
     state = joints(3 * NS_PER_S, 0.1, 0.2)
     bag = write(tmp_path / 'bag', sorted([*messages, state], key=lambda m: m.logged))
     first, second = read_episodes([bag], reacher_contract, 16)

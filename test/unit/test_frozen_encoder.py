@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+import shutil
 
 from command_line import lewm
 from networks import tiny_config
@@ -286,7 +287,7 @@ def test_a_bundle_keeps_its_encoder_and_its_weights(bag, tiny_bundle, tmp_path, 
     assert again['encoder'] == {k: made[k] for k in ('command', 'config', 'minutes')}
 
 
-def test_a_training_ends_with_the_predictor_alone(bag, tmp_path, monkeypatch):
+def test_a_training_ends_with_the_predictor_alone(bag, tmp_path, monkeypatch, caplog):
     """The encoder stays that of the joint training, whose settings are kept; a resume is exact."""
     monkeypatch.setattr(training, 'HORIZON', 1)
     monkeypatch.setitem(CONFIGS, 'small', replace(CONFIG, refine=True))
@@ -304,11 +305,21 @@ def test_a_training_ends_with_the_predictor_alone(bag, tmp_path, monkeypatch):
     made = refined.manifest.provenance
     assert made['encoder']['config']['colour_jitter'] == 1 and made['config']['colour_jitter'] == 0
     assert made['bags'][0]['held_out_episodes'] == made['encoder_bags'][0]['held_out_episodes']
-    assert (tmp_path / 'run-predictor' / 'curves.png').is_file()
+    assert (run / 'predictor' / 'curves.png').is_file()
+    assert made['encoder']['config']['refine'] and not made['config']['refine']
     status, _, error = lewm(*args, '--out', out, '--resume')
     assert status == 0, error
     for name, tensor in load(Bundle.load(out).read(WEIGHTS)).items():
         assert torch.equal(after[name], tensor), name
+    shutil.rmtree(run)
+
+    def fails(*args: object) -> None:
+        raise ModelError('no engine for it')
+
+    monkeypatch.setattr('lewm_ros.training.train.load_encoder', fails)
+    status, _, error = lewm(*args, '--out', out)
+    assert status == 0 and 'not trained alone: no engine for it' in caplog.text, error
+    assert 'encoder' not in Bundle.load(out).manifest.provenance
 
 
 def test_an_encoder_for_other_images_is_refused(bag, tiny_bundle, tmp_path):
