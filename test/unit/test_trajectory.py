@@ -149,7 +149,7 @@ JOINTS = ('position[0]', 'velocity[1]')
         ('std_msgs/msg/Float64MultiArray', ('data[1]', 'data[3]')),
         ('geometry_msgs/msg/Twist', ('linear.x', 'angular.z')),
         ('geometry_msgs/msg/TwistStamped', ('twist.linear.x', 'twist.angular.z')),
-        ('sensor_msgs/msg/JointState', ('position[0]', 'position[1]')),
+        ('sensor_msgs/msg/JointState', ('effort[0]', 'effort[1]')),
         (
             'trajectory_msgs/msg/JointTrajectory',
             ('points[0].effort[0]', 'points[0].effort[1]'),
