@@ -75,9 +75,9 @@ def find_windows(spec: ModelSpec, encoded: Iterable[Encoded], past: int) -> Wind
         each = np.full((len(stamps), known.shape[1]), np.nan, np.float32)
         each[:-step] = spec.normalise_block(known)
         rows = np.arange(before * step, len(stamps) - BLOCKS * step)
-        frames = stamps[rows[:, None] + step * np.arange(-before, BLOCKS + 1)]
+        apart = step * np.arange(-before, BLOCKS + 1)
         period = np.median(np.diff(stamps))
-        off = frames - stamps[rows][:, None] - period * step * np.arange(-before, BLOCKS + 1)
+        off = stamps[rows[:, None] + apart] - stamps[rows][:, None] - period * apart
         rows = rows[(np.abs(off) <= 0.75 * period).all(axis=1)]  # no frame is missing
         needed = rows[:, None] + step * np.arange(-past, BLOCKS)
         rows = rows[~np.isnan(each[needed]).any(axis=(1, 2))]

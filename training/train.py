@@ -135,7 +135,7 @@ def train(
         files = trainer.files()
         write_bundle(folder.bundle, manifest, files)
         if config.refine:
-            plain = {key: getattr(TrainConfig, key) for key in ('objective', 'sigreg_weight')}
+            weight = TrainConfig.sigreg_weight  # there is no SIGReg
             alone = RunFolder(folder.path / 'predictor')
             log.info('%d steps of the predictor alone', config.steps)
             try:
@@ -143,7 +143,7 @@ def train(
                     data,
                     contract,
                     architecture,
-                    replace(config, colour_jitter=0.0, image_size=None, **plain),
+                    replace(config, colour_jitter=0.0, image_size=None, sigreg_weight=weight),
                     out,
                     alone,
                     device,

@@ -22,6 +22,7 @@ from lewm_ros.bags.layout import COMMAND, METADATA
 from lewm_ros.bags.raw import Topic
 from lewm_ros.bags.reader import Bag, find_bags
 from lewm_ros.bags.timeline import Timeline
+from lewm_ros.bags.topics import EPISODE
 from lewm_ros.errors import BagError, ConfigError, ObservationError
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.fields import JointOrder, read_command, read_fields
@@ -34,8 +35,6 @@ from lewm_ros.time import NS_PER_S
 GAP = 1.0
 #: Share of it without any message from which on the recorder is taken to have paused.
 PAUSE = 0.8
-#: Type of the topic of episode numbers.
-EPISODE = 'std_msgs/msg/UInt32'
 #: All types that a contract may name. They are standard messages, the same in every
 #: distribution, so the definitions stored in a bag are not needed.
 TYPES = get_typestore(Stores.ROS2_JAZZY)
@@ -335,14 +334,15 @@ def find_episodes(bag: Bag, beside: Sequence[Topic]) -> Topic | None:
 
     Raises BagError where that does not tell which.
     """
-    found = [t for t in bag.topics if t.type == EPISODE and _is_named(t.name, 'episode')]
+    numbered = [t for t in bag.topics if t.type == EPISODE.type]
+    found = [t for t in numbered if _is_named(t.name, EPISODE.name)]
     if len(found) > 1:
         near = [t for t in found if all(b.name.startswith(_space(t.name)) for b in beside)]
         longest = max((len(topic.name) for topic in near), default=0)
         found = [topic for topic in near if len(topic.name) == longest]
         if len(found) != 1:
             raise BagError(
-                f'{[t.name for t in bag.topics if t.type == EPISODE]} number episodes, and no one '
+                f'{[t.name for t in numbered]} number episodes, and no one '
                 'of them is in the namespace of camera and commands: record one robot'
             )
     return found[0] if found else None

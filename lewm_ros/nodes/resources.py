@@ -185,11 +185,12 @@ class ResourceNode(LifecycleNode):
         for subscription in list(self._subscriptions_made):
             self.unsubscribe(subscription)
         for worker in reversed(self._workers):  # the later ones may ask the earlier ones
-            # A wait would hold up the other nodes of the process.
-            if not worker.stop(0.0 if worker.finish else 2.0) and not worker.finish:
+            if worker.finish:
+                worker.stop(0.0)  # a wait would hold up the other nodes of the process
+            elif not worker.stop():
                 self.get_logger().warning('a worker is still busy: left to end by itself')
-        finishing = (*self._finishing, *(w for w in self._workers if w.finish))
-        self._finishing = [worker for worker in finishing if worker.alive]
+        ended = (*self._finishing, *self._workers)
+        self._finishing = [worker for worker in ended if worker.finish and worker.alive]
         self._timers_made, self._workers = [], []
 
     def finish_work(self, timeout: float) -> None:

@@ -45,8 +45,8 @@ class TopicRecorder(LewmNode):
         self._orders: dict[str, JointOrder] = {}  # of topics whose joints are read by index
         self._source = '--all'  # as on the command line
         if self.params['all']:  # this node's own publisher: not one of those found later
-            self._topics = {self.resolve_topic_name('episode'): EPISODE}
-        if not self.params['all']:
+            self._topics = {self.resolve_topic_name(EPISODE.name): EPISODE}
+        else:
             contract = self.load_contract()
             self._source = f'--contract {contract.name}'
             self._topics = {self.resolve_topic_name(t.name): t for t in topics_of(contract)}

@@ -68,7 +68,7 @@ class Worker(Generic[T]):
                 self._pending.clear()
             self._wake.notify()
         self._thread.join(timeout)
-        return not self._thread.is_alive()
+        return not self.alive
 
     @property
     def alive(self) -> bool:

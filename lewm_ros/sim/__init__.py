@@ -9,7 +9,7 @@ from importlib import import_module
 from lewm_ros.errors import ConfigError
 from lewm_ros.sim.cube import Cube
 from lewm_ros.sim.dm_reacher import DmReacher
-from lewm_ros.sim.gymnasium_task import PREFIX, GymnasiumTask, gymnasium_task
+from lewm_ros.sim.gymnasium_task import PREFIX, GymnasiumTask, gymnasium_task, registered_id
 from lewm_ros.sim.mujoco_task import MujocoTask
 from lewm_ros.sim.push import Push
 from lewm_ros.sim.push_t import PushT
@@ -39,7 +39,7 @@ def find_task(name: str) -> type[Task]:
     """
     if name.startswith(PREFIX):
         env_id = name.removeprefix(PREFIX)
-        return gymnasium_task(env_id, ADAPTERS.get(env_id.rpartition(':')[2], GymnasiumTask))
+        return gymnasium_task(env_id, ADAPTERS.get(registered_id(env_id), GymnasiumTask))
     if ':' in name:
         return _own_task(name)
     if name not in TASKS | EXTRA_TASKS:

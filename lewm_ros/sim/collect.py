@@ -20,7 +20,7 @@ from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
 from lewm_ros.sim import Task, make_task
 from lewm_ros.sim.cube_policy import CubePolicy
-from lewm_ros.sim.gymnasium_task import PREFIX
+from lewm_ros.sim.gymnasium_task import PREFIX, registered_id
 from lewm_ros.sim.push_policy import PushPolicy
 from lewm_ros.sim.push_t_policy import PushTPolicy
 from lewm_ros.sim.two_room_policy import TwoRoomPolicy
@@ -57,7 +57,7 @@ SCRIPTED: dict[str, Callable[[Contract, np.random.Generator, Task], Policy]] = {
 
 def scripted_name(task: str) -> str:
     """Return the key of a task in :data:`SCRIPTED`: ``gym:MODULE:ID`` is the environment ID."""
-    return task.rpartition(':')[2] if task.startswith(PREFIX) else task
+    return registered_id(task) if task.startswith(PREFIX) else task
 
 
 class RandomPolicy:

@@ -246,6 +246,11 @@ def gymnasium_task(env_id: str, kind: type[GymnasiumTask] = GymnasiumTask) -> ty
     return type(kind.__name__, (kind,), {'env_id': env_id, 'name': PREFIX + env_id})
 
 
+def registered_id(env_id: str) -> str:
+    """Return the ID alone of ``MODULE:ID``, where the module registers it."""
+    return env_id.rpartition(':')[2]
+
+
 def make_environment(env_id: str, told: bool = True, **options: Any) -> Any:
     """Make a Gymnasium environment that renders images, without a limit of steps.
 
