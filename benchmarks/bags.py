@@ -18,7 +18,8 @@ import numpy as np
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from lewm_ros.bags.episode_writer import BagWriter
-from lewm_ros.bags.episodes import TYPES, read_episodes
+from lewm_ros.bags.episodes import read_episodes
+from lewm_ros.bags.message_types import TYPES
 from lewm_ros.files import find
 from lewm_ros.robot.contract import Contract
 from lewm_ros.time import NS_PER_S

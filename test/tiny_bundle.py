@@ -50,7 +50,7 @@ def write_tiny_bundle(
         action_std=(0.5, 0.6, 0.5)[: contract.action.size],
         contract=contract,
         camera_period=0.05,
-        surprise_scale=(0.1,) * config.latent_size,
+        surprise_scale={1: (0.1,) * config.latent_size},
     )
     return write_bundle(folder, manifest, export_files(model, horizon, history))
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from lewm_ros.bags.episodes import read_episodes
-from lewm_ros.bags.hashes import bag_hashes
+from lewm_ros.bags.hashes import data_hashes
 from lewm_ros.bags.reader import find_bags
 from lewm_ros.bundle import Bundle, add_file, check_writable
 from lewm_ros.engines import Engine
@@ -110,7 +110,7 @@ def train_decoder(
         frames=int((~held_out).sum()),
         error=error,
         spread=spread,
-        data=tuple(digest for bag in bags for digest in bag_hashes(bag)),
+        data=data_hashes(bags),
     )
 
 

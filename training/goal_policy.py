@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lewm_ros.bags.hashes import bag_hashes
+from lewm_ros.bags.hashes import data_hashes
 from lewm_ros.bags.reader import find_bags
 from lewm_ros.bundle import Bundle, check_writable
 from lewm_ros.bundle.policy_file import write_policy
@@ -165,7 +165,7 @@ def train_policy(
         learner.kind,
         GoalPolicy(weights, biases, BLOCKS, len(weights[0]), len(biases[-1])),
         frames=int((~windows.held_out).sum()),
-        data=tuple(digest for bag in find_bags(data) for digest in bag_hashes(bag)),
+        data=data_hashes(find_bags(data)),
         **errors,
     )
 

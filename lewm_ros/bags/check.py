@@ -15,8 +15,8 @@ from rosbags.serde import SerdeError
 
 from lewm_ros.bags.bag_report import BagReport, match_topics
 from lewm_ros.bags.clocks import Stamps
-from lewm_ros.bags.episodes import TYPES
 from lewm_ros.bags.layout import header_stamp
+from lewm_ros.bags.message_types import TYPES, has_header
 from lewm_ros.bags.raw import Topic
 from lewm_ros.bags.reader import Bag
 from lewm_ros.errors import BagError, ConfigError, ObservationError
@@ -130,7 +130,7 @@ def _read(
     problems: dict[str, None] = {}
     notes: dict[str, None] = {}
     orders = {topic: _orders(topic, found) for topic, found in readers.items()}
-    stamped = {topic: _stamped(topic) for topic in readers}
+    stamped = {topic: has_header(topic.type) for topic in readers}
     for topic, logged, data in bag.messages(readers):
         seen[topic] += 1
         first = seen[topic] <= _SAMPLES
@@ -163,9 +163,3 @@ def _orders(topic: Topic, found: list[Reader]) -> list[JointOrder]:
         return []
     orders = [JointOrder(source.fields) for source, _ in found if isinstance(source, Channel)]
     return [order for order in orders if order.by_place]
-
-
-def _stamped(topic: Topic) -> bool:
-    """Whether messages of a topic begin with a header."""
-    fields: Any = TYPES.fielddefs[topic.type][1]
-    return bool(fields) and fields[0][0] == 'header'

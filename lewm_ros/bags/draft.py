@@ -17,7 +17,7 @@ import numpy as np
 from rosbags.serde import SerdeError
 import yaml
 
-from lewm_ros.bags.episodes import TYPES
+from lewm_ros.bags.message_types import TYPES
 from lewm_ros.bags.raw import Topic
 from lewm_ros.bags.reader import Bag
 from lewm_ros.errors import ConfigError, ObservationError, one_line

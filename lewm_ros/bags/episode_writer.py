@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from lewm_ros.bags.episodes import TYPES
 from lewm_ros.bags.layout import COMMAND
+from lewm_ros.bags.message_types import TYPES
 from lewm_ros.bags.writer import BagFolder, Channel
 from lewm_ros.time import NS_PER_S
 

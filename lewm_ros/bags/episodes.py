@@ -14,13 +14,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from rosbags.serde import SerdeError
-from rosbags.typesys import Stores, get_typestore
 
 from lewm_ros.bags.clocks import Stamps
 from lewm_ros.bags.images import ImageBuffer, ImageFile
-from lewm_ros.bags.layout import COMMAND, METADATA
+from lewm_ros.bags.layout import COMMAND
+from lewm_ros.bags.message_types import TYPES
 from lewm_ros.bags.raw import Topic
-from lewm_ros.bags.reader import Bag, find_bags
+from lewm_ros.bags.reader import Bag, find_bags, read_metadata
 from lewm_ros.bags.timeline import Timeline
 from lewm_ros.bags.topics import EPISODE
 from lewm_ros.errors import BagError, ConfigError, ObservationError
@@ -28,16 +28,12 @@ from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.fields import JointOrder, read_command, read_fields
 from lewm_ros.robot.history import SLOWEST, block_actions, nearest, window_indices
 from lewm_ros.robot.imaging import from_message, prepare, unstated_order
-from lewm_ros.robot.yaml_reader import read_yaml
 from lewm_ros.time import NS_PER_S
 
 #: A pause between frames longer than this [s] starts a new episode.
 GAP = 1.0
 #: Share of it without any message from which on the recorder is taken to have paused.
 PAUSE = 0.8
-#: All types that a contract may name. They are standard messages, the same in every
-#: distribution, so the definitions stored in a bag are not needed.
-TYPES = get_typestore(Stores.ROS2_JAZZY)
 log = logging.getLogger('lewm')
 
 
@@ -255,7 +251,7 @@ def _read_bag(
     states = None
     if contract.state is not None:
         states = find_topic(bag, contract.state.topic, contract.state.type)
-    delay = round(contract.action.delay * NS_PER_S)
+    delay = contract.action.delay_ns
     splitter = _EpisodeSplitter(contract.action.size, report, buffer)
     number = None if numbers is None or not bag.counts()[numbers] else 0
     known = 0  # damage when the number was read; the next number may have been lost since
@@ -379,11 +375,8 @@ def _required(bag: Bag, name: str, kind: str) -> Topic:
 def recording_command(bag: str | Path) -> str:
     """Return the command that made a bag, and the bag's name unless the command recreates it."""
     path = Path(bag)
-    try:
-        data = read_yaml(path / METADATA)
-        command = (data['rosbag2_bagfile_information']['custom_data'] or {}).get(COMMAND)
-    except (KeyError, TypeError, ConfigError):
-        command = None
-    if not command:
+    custom = read_metadata(path).get('custom_data')
+    command = custom.get(COMMAND) if isinstance(custom, dict) else None
+    if not isinstance(command, str) or not command:
         return path.name
     return command if command.startswith('lewm collect') else f'{command} ({path.name})'

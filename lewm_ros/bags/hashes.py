@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 import hashlib
 from pathlib import Path
 
@@ -14,6 +15,11 @@ def file_hash(path: Path) -> str:
     """SHA-256 (hex) of a file's content."""
     with path.open('rb') as stream:
         return hashlib.file_digest(stream, 'sha256').hexdigest()
+
+
+def data_hashes(bags: Iterable[Path]) -> tuple[str, ...]:
+    """SHA-256 (hex) of each file of some bags."""
+    return tuple(digest for bag in bags for digest in bag_hashes(bag))
 
 
 def bag_hashes(bag: Path) -> list[str]:

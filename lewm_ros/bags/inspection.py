@@ -10,13 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from rosbags.interfaces import Nodetype
 
 from lewm_ros.bags.bag_report import BagReport, EpisodeReport, TopicReport, match_topics
 from lewm_ros.bags.contact_sheet import ContactSheet
 from lewm_ros.bags.delay import Delay, DelayEstimate
 from lewm_ros.bags.episodes import (
-    TYPES,
     Episode,
     ReadReport,
     episode_windows,
@@ -24,6 +22,7 @@ from lewm_ros.bags.episodes import (
     slow_camera,
 )
 from lewm_ros.bags.layout import header_stamp
+from lewm_ros.bags.message_types import has_header
 from lewm_ros.bags.raw import Topic
 from lewm_ros.bags.reader import Bag
 from lewm_ros.bags.timeline import BEHIND
@@ -119,10 +118,7 @@ class _Intervals:
     def __init__(self, topic: Topic, report: TopicReport, by_log: bool) -> None:
         self.report = report
         self.report.count = 0
-        known = TYPES.fielddefs.get(topic.type)
-        fields = known[1] if known is not None else []
-        stamped = bool(fields) and fields[0][1] == (Nodetype.NAME, 'std_msgs/msg/Header')
-        self.report.clock = 'header' if stamped and not by_log else 'log'
+        self.report.clock = 'header' if has_header(topic.type) and not by_log else 'log'
         self._last: int | None = None
         self._spans = array('q')
 

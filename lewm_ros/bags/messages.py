@@ -11,7 +11,7 @@ import numpy as np
 from rosbags.interfaces import Nodetype
 
 from lewm_ros.bags.episode_writer import BagWriter
-from lewm_ros.bags.episodes import TYPES
+from lewm_ros.bags.message_types import TYPES
 from lewm_ros.robot.contract import Channel
 from lewm_ros.robot.fields import entry_names, write_fields
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import heapq
 from pathlib import Path, PurePosixPath
 import tempfile
+from typing import Any
 
 import zstandard
 
@@ -180,6 +181,15 @@ class Bag:
                     opened.close()
 
 
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """Return what metadata.yaml says of a bag; empty where it cannot be read."""
+    try:
+        data = read_yaml(folder / METADATA)['rosbag2_bagfile_information']
+    except (KeyError, TypeError, ConfigError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
 def bag_files(path: Path) -> list[Path]:
     """List a bag's files in the order of recording: as metadata.yaml says, else by name.
 
@@ -189,11 +199,10 @@ def bag_files(path: Path) -> list[Path]:
         return [path]
     present = _storage_files(path)
     try:
-        data = read_yaml(path / METADATA)
-        names = data['rosbag2_bagfile_information']['relative_file_paths']
+        names = read_metadata(path)['relative_file_paths']
         # Some versions wrote the name with the bag's folder.
         listed = [path / PurePosixPath(name).name for name in names]
-    except (ConfigError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return present
     missing = [p.name for p in listed if not p.is_file()]
     if missing:

@@ -13,16 +13,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 import fcntl
 from pathlib import Path
+from typing import Any
 
 from mcap.records import Channel as ChannelRecord
 from mcap.records import Message, Schema
 
 from lewm_ros.bags.layout import METADATA, natural
 from lewm_ros.bags.mcap_reader import NO_END, describes_all, read_records, read_summary
+from lewm_ros.bags.reader import read_metadata
 from lewm_ros.bags.writer import Channel, Part, PartWriter, write_metadata
 from lewm_ros.errors import BagError, ConfigError
 from lewm_ros.files import atomic_write
-from lewm_ros.robot.yaml_reader import parse_yaml, read_yaml
+from lewm_ros.robot.yaml_reader import parse_yaml
 
 
 @dataclass
@@ -60,12 +62,14 @@ def repair(folder: Path) -> list[Repaired]:
             part, damaged = _rewrite(path)
         parts.append(part)
         report.append(Repaired(path, whole, part.messages, damaged))
-    if all(found.whole for found in report) and _listed(folder) == [path.name for path in files]:
+    metadata = read_metadata(folder)
+    if all(found.whole for found in report) and _listed(metadata) == [path.name for path in files]:
         return report
-    metadata = _custom_data(folder)
-    if metadata is None:
+    if not metadata and (folder / METADATA).exists():
         (folder / METADATA).rename(folder / f'{METADATA}.damaged')
-    write_metadata(folder, parts, metadata or {})
+    custom = metadata.get('custom_data')
+    known = custom if isinstance(custom, dict) else {}
+    write_metadata(folder, parts, {str(key): str(value) for key, value in known.items()})
     return report
 
 
@@ -93,13 +97,11 @@ def _definitions(path: Path) -> Iterator[ChannelRecord | Schema]:
             yield record
 
 
-def _listed(folder: Path) -> list[str] | None:
-    """Return the files that a bag's metadata lists; None where it cannot be read."""
-    try:
-        data = read_yaml(folder / METADATA)['rosbag2_bagfile_information']
-        return sorted(map(str, data['relative_file_paths']), key=lambda n: natural(Path(n)))
-    except (OSError, KeyError, TypeError, ConfigError):
-        return None
+def _listed(metadata: dict[str, Any]) -> list[str]:
+    """Return the files that a bag's metadata lists."""
+    names = metadata.get('relative_file_paths')
+    listed = map(str, names if isinstance(names, list) else [])
+    return sorted(listed, key=lambda name: natural(Path(name)))
 
 
 def _rewrite(path: Path) -> tuple[Part, int]:
@@ -148,15 +150,3 @@ def _channel(record: ChannelRecord, schema: Schema | None) -> Channel:
         reliable=first.get('reliability', 'reliable') in ('reliable', 1),
         latched=first.get('durability', 'volatile') in ('transient_local', 1),
     )
-
-
-def _custom_data(folder: Path) -> dict[str, str] | None:
-    """Return the custom data of a bag's metadata; None where the file cannot be read."""
-    path = folder / METADATA
-    if not path.exists():
-        return {}
-    try:
-        data = read_yaml(path)['rosbag2_bagfile_information']['custom_data'] or {}
-        return {str(key): str(value) for key, value in data.items()}
-    except (AttributeError, KeyError, TypeError, ConfigError):
-        return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 import sqlite3
 
@@ -45,11 +46,9 @@ class SqliteFile(RawFile):
     def counts(self) -> Counter[int]:
         """Messages by topic, up to the first damage."""
         found: Counter[int] = Counter()
-        try:
+        with suppress(sqlite3.Error):
             for (number,) in self._database.execute('SELECT topic_id FROM messages'):
                 found[number] += 1
-        except sqlite3.Error:
-            return found
         return found
 
     def messages(

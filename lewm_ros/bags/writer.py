@@ -31,7 +31,9 @@ from lewm_ros.time import NS_PER_S
 
 try:
     from mcap.writer import CompressionType, Writer
-    from rosbags.typesys import Stores, TypesysError, get_typestore
+    from rosbags.typesys import TypesysError
+
+    from lewm_ros.bags.message_types import TYPES
 except ModuleNotFoundError as error:
     raise BagError(
         f"recording needs the Python package '{error.name}': {how_to_install('record')}"
@@ -41,7 +43,6 @@ except ModuleNotFoundError as error:
 CHUNK = 1 << 20
 #: Layout of metadata.yaml: ROS 2 Jazzy and newer.
 VERSION = 9
-TYPES = get_typestore(Stores.ROS2_JAZZY)
 
 _FOREVER = {'sec': 9223372036, 'nsec': 854775807}
 

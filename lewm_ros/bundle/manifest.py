@@ -48,15 +48,12 @@ DESCRIPTIVE = (
     'goal_tolerance',
 )
 
-#: Keys of a calibration that older bundles lack.
-LATER = ('horizon', 'drift', 'contract', 'rate', 'data')
-
 
 @dataclass(frozen=True)
 class Calibration:
     """Surprise thresholds for one alpha and horizon, and the nominal data and model they hold for.
 
-    The last four are None in bundles calibrated before these fields existed.
+    ``contract``, ``rate`` and ``data`` are None where they are not known.
     """
 
     alpha: float  #: probability of a false alarm in a nominal window
@@ -199,7 +196,7 @@ class Manifest:
     contract: Contract
     camera_period: float  #: [s], median of the training data
     provenance: dict[str, Any] = field(default_factory=dict)
-    #: Horizon [blocks] → (D,) nominal squared error of the prediction. A plain (D,) is that of 1.
+    #: Horizon [blocks] → (D,) nominal squared error of the prediction.
     surprise_scale: dict[int, tuple[float, ...]] = field(default_factory=dict)
     calibration: tuple[Calibration, ...] = ()
     roadmap: RoadmapEntry | None = None  #: of the file :data:`ROADMAP`, where there is one
@@ -252,19 +249,17 @@ class Manifest:
             _check_files(self.files)
 
     def _scales(self) -> dict[int, tuple[float, ...]]:
-        """Check ``surprise_scale``. JSON keys are strings, and older bundles have a single list."""
+        """Check ``surprise_scale``, whose keys are strings in JSON."""
         given: Any = self.surprise_scale
-        if isinstance(given, (list, tuple)):
-            given = {1: given}
-        if given is not None and not isinstance(given, dict):
+        if not isinstance(given, dict):
             raise CheckError(f'surprise_scale is {shown(given)}: expected a list for each horizon')
         scales = {}
-        for horizon, scale in (given or {}).items():
+        for horizon, scale in given.items():
             try:
                 blocks = int(horizon)
             except (TypeError, ValueError):
                 blocks = horizon
-            key = 'surprise_scale' if blocks == 1 else f'surprise_scale.{one_line(horizon)}'
+            key = f'surprise_scale.{one_line(horizon)}'
             blocks = checks.whole(f'horizon of {key}', blocks, 1, MAX_HORIZON)
             scales[blocks] = checks.numbers(key, scale, self.latent_size, **ABOVE_0)
         return scales
@@ -314,7 +309,7 @@ class Manifest:
         if not isinstance(calibration, list):
             raise CheckError(f'calibration is {shown(calibration)}: expected a list')
         for entry in calibration:
-            _check_keys('calibration', entry, Calibration, LATER)
+            _check_keys('calibration', entry, Calibration, ())
         values['calibration'] = tuple(Calibration(**entry) for entry in calibration)
         for key, (_, kind, _) in OPTIONAL.items():
             if values.get(key) is not None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 
@@ -45,23 +46,14 @@ def read_roadmap(bundle: Bundle) -> Roadmap | None:
     return roadmap
 
 
-def write_roadmap(
-    bundle: Bundle,
-    roadmap: Roadmap,
-    frames: int,
-    covered: float,
-    connected: float,
-    data: tuple[str, ...],
-) -> Bundle:
+def write_roadmap(bundle: Bundle, roadmap: Roadmap, **figures: Any) -> Bundle:
     """Add a roadmap to a bundle, replacing an existing one; the model stays the same.
 
     Args:
         bundle: rewritten as a whole.
         roadmap: built from latents of this model.
-        frames: see :class:`lewm_ros.bundle.RoadmapEntry`.
-        covered: see :class:`lewm_ros.bundle.RoadmapEntry`.
-        connected: see :class:`lewm_ros.bundle.RoadmapEntry`.
-        data: see :class:`lewm_ros.bundle.RoadmapEntry`.
+        **figures: ``frames``, ``covered``, ``connected`` and ``data`` of
+            :class:`lewm_ros.bundle.RoadmapEntry`.
 
     Raises ModelError if the folder holds another model by now.
 
@@ -78,8 +70,5 @@ def write_roadmap(
         gap_limit=roadmap.gap_limit,
         nodes=len(roadmap.nodes),
         edges=len(roadmap.edges),
-        frames=frames,
-        covered=covered,
-        connected=connected,
-        data=data,
+        **figures,
     )

@@ -135,7 +135,3 @@ def _module(command: str, place: str) -> Any:
         from lewm_ros.install import missing_package  # slow to import
 
         raise ConfigError(f'lewm {command}: {missing_package(missing)}') from error
-
-
-if __name__ == '__main__':
-    sys.exit(main())

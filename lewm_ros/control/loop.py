@@ -93,7 +93,7 @@ class CommandLoop:
 
     def __init__(self, contract: Contract, reaction: Reaction = IGNORE) -> None:
         action, timeout = contract.action, contract.stop.observation_timeout
-        self.delay = round(action.delay * NS_PER_S)
+        self.delay = action.delay_ns
         self._period = round(contract.period * NS_PER_S)
         self._action = action
         self._hold = contract.stop.mode == 'hold'

@@ -175,10 +175,9 @@ def benchmark(
         provider: 'cpu', 'cuda' or '' for the engine's choice.
         rounds: calls of each work, at most.
 
-    Raises EngineError where a named engine is unknown, not installed or cannot run the bundle.
+    Raises EngineError where a named engine cannot run the bundle; see :func:`check`.
 
     """
-    check(names, threads, rounds)
     engines = load_engines(bundle, names, threads, provider)
     problem = Problem.of(bundle, engines[0].engine)
     rows = []

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lewm_ros.bags.episodes import recording_command
-from lewm_ros.bags.hashes import bag_hashes
+from lewm_ros.bags.hashes import data_hashes
 from lewm_ros.bags.reader import find_bags
 from lewm_ros.bundle import Bundle, Calibration, check_writable, rewrite_manifest
 from lewm_ros.engines import load_engine
@@ -225,7 +225,7 @@ def calibrate_bundle(
         model_hash=bundle.hash,
         contract=bundle.contract.name,
         rate=1 / float(np.median(periods)),
-        data=tuple(digest for bag in bags for digest in bag_hashes(bag)),
+        data=data_hashes(bags),
     )
     scales = {h: np.array(s) for h, s in manifest.surprise_scale.items()}
     entries = [c for c in manifest.calibration if c.horizon not in horizons]

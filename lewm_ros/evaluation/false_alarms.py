@@ -74,7 +74,7 @@ def false_alarms(
 def refuse_calibrated(bundle: Bundle, bags: Sequence[Path]) -> None:
     """Raise CalibrationError for bags that thresholds of the bundle were computed from.
 
-    They are known by the SHA-256 of their files, which calibrations of older versions lack.
+    They are known by the SHA-256 of their files, which some calibrations lack.
     """
     entries = bundle.manifest.calibration
     if any(entry.data is None for entry in entries):

@@ -116,7 +116,7 @@ class Recordings:
         self.lost = Counter[str]()
         self._bundle = bundle
         self._delays = DelayEstimate(bundle.contract)
-        self._shift = round(bundle.contract.action.delay * NS_PER_S)
+        self._shift = bundle.contract.action.delay_ns
 
     @classmethod
     def of_bags(

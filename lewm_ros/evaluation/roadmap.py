@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lewm_ros.bags.episodes import Episode, ReadReport, read_episodes
-from lewm_ros.bags.hashes import bag_hashes
+from lewm_ros.bags.hashes import bag_hashes, data_hashes
 from lewm_ros.bags.reader import find_bags
 from lewm_ros.bundle import Bundle, check_writable
 from lewm_ros.bundle.roadmap_file import read_roadmap, write_roadmap
@@ -105,7 +105,7 @@ def build_roadmap(
         raise ModelError(f'--nodes is {nodes}: expected 1 or more')
     check_writable(bundle.path)
     bags = find_bags(data)
-    hashes = tuple(digest for bag in bags for digest in bag_hashes(bag))
+    hashes = data_hashes(bags)
     old, roadmap = bundle.manifest.roadmap, read_roadmap(bundle) if add else None
     if add:
         if old is None:
@@ -124,4 +124,4 @@ def build_roadmap(
         figures = measure(roadmap, np.concatenate([latents for _, latents in recorded]))
         roadmap = extend(roadmap, recorded, roadmap.speed, spec.block, nodes)
         hashes, frames = (*old.data, *hashes), old.frames + frames
-    return write_roadmap(bundle, roadmap, frames, **figures, data=hashes)
+    return write_roadmap(bundle, roadmap, **figures, frames=frames, data=hashes)

@@ -55,7 +55,7 @@ class Conditions:
                 return
             logged = condition is not None and condition.logged
             self._active.pop(key, None)  # the latest comes last
-            self._active[key] = _Condition(_number(level), text, logged)
+            self._active[key] = _Condition(level[0], text, logged)
             if not logged:
                 self._log(key, time.monotonic())
 
@@ -127,10 +127,6 @@ def status_message(
 def values_of(status: DiagnosticStatus) -> dict[str, str]:
     """Return the values of a status by key."""
     return {item.key: item.value for item in status.values}
-
-
-def _number(level: bytes) -> int:
-    return level[0] if isinstance(level, bytes) else int(level)
 
 
 def _show(value: Any) -> str:

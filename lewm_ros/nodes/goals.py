@@ -87,7 +87,7 @@ def late_text(due: int, frame: int, began: int, published: int, policy: str) -> 
     if published <= due:
         return None
     remedy = 'free the processor'
-    if policy == 'cem':
+    if policy == 'search':
         remedy = f'lower samples or iterations, or {remedy}'
     if began > due:
         remedy = (

@@ -228,7 +228,7 @@ def read_action(
     applied = action.applied
     values = read_command(message, applied.fields)
     stamp = 0 if applied.stamp == 'log' else stamp_of(message)
-    return stamp or received + round(action.delay * NS_PER_S), values
+    return stamp or received + action.delay_ns, values
 
 
 def _bytes(values: np.ndarray) -> array:

@@ -48,7 +48,6 @@ class ObserverNode(LewmNode):
             **self.engine_options(),
         )
         self.block = round(self.bundle.block * NS_PER_S)
-        self.camera_period = round(self.bundle.manifest.camera_period * NS_PER_S)
 
     def activate(self) -> None:
         """Start with an empty history."""

@@ -225,7 +225,7 @@ class PlannerNode(ObserverNode):
         self._missed += plan.deadline_missed
         self._plan_ms.add(milliseconds)
         self._age_ms.add((now - context.stamp) * 1000 / NS_PER_S)
-        due = plan.start - round(self.contract.action.delay * NS_PER_S)
+        due = plan.start - self.contract.action.delay_ns
         self._late += now > due
         self._fruitless_since = None
         if plan.outlook is not None:

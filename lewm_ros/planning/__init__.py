@@ -2,20 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Planning in latent space: numpy in, numpy out; no ROS, no torch."""
 
-from lewm_ros.planning.cem import CEM, CEMConfig, Solution
 from lewm_ros.planning.config import PlannerConfig
 from lewm_ros.planning.costs import goal_cost, weights
 from lewm_ros.planning.policy import PlanningAgent
 from lewm_ros.planning.receding_horizon import Plan, RecedingHorizonPlanner
 
 __all__ = [
-    'CEM',
-    'CEMConfig',
     'Plan',
     'PlannerConfig',
     'PlanningAgent',
     'RecedingHorizonPlanner',
-    'Solution',
     'goal_cost',
     'weights',
 ]

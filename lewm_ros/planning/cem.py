@@ -43,15 +43,9 @@ class CEMConfig:
                 f'CEM has {self.elites} elites of {self.samples} samples: expected elites in '
                 '[1, samples]'
             )
-        if self.iterations < 1:
-            raise ConfigError(f'CEM iterations are {self.iterations}: expected at least 1')
         if not 0 <= self.keep <= self.elites:
             raise ConfigError(
                 f'CEM keeps {self.keep} of {self.elites} elites: expected a number in [0, elites]'
-            )
-        if self.exact_iterations < 0:
-            raise ConfigError(
-                f'CEM exact_iterations are {self.exact_iterations}: expected 0 or more'
             )
 
 

@@ -77,7 +77,7 @@ class PlanningAgent:
         self._mean_action = np.array(spec.action_mean)
         self._hold = contract.stop.mode == 'hold'
         self._playback = Playback(contract.action.size, hold=self._hold)
-        self._delay = round(contract.action.delay * NS_PER_S)
+        self._delay = contract.action.delay_ns
         self._block = self.history.block
         self._outlook: Outlook | None = None
         self._episode = 0

@@ -22,6 +22,7 @@ from lewm_ros.robot import checks
 from lewm_ros.robot.checks import LARGEST, CheckError, Findings
 from lewm_ros.robot.fields import JOINT_TYPES, POINT_FIELD, named_joints
 from lewm_ros.robot.yaml_reader import read_yaml
+from lewm_ros.time import NS_PER_S
 
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 ACTION_TYPES = (
@@ -225,6 +226,11 @@ class Action(Channel):
     def applied(self) -> Channel:
         """Channel of the applied command: the robot's own report if it has one."""
         return self if self.executed is None else self.executed
+
+    @property
+    def delay_ns(self) -> int:
+        """``delay`` [ns]."""
+        return round(self.delay * NS_PER_S)
 
     @property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:

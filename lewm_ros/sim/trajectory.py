@@ -23,7 +23,7 @@ import numpy as np
 
 from lewm_ros.bags import messages
 from lewm_ros.bags.episode_writer import BagWriter
-from lewm_ros.bags.episodes import TYPES
+from lewm_ros.bags.message_types import has_header
 from lewm_ros.bags.messages import JOINT_STATE
 from lewm_ros.errors import ConfigError
 from lewm_ros.progress import progress
@@ -307,8 +307,7 @@ class _EpisodeWriter:
         same = state is not None and (state.topic, state.type) == (applied.topic, applied.type)
         self._joined = has_state and same
         self._has_state = has_state and not self._joined
-        stamped = any(name == 'header' for name, _ in TYPES.fielddefs[applied.type][1])
-        self.lead = 0 if stamped else round(contract.action.delay * NS_PER_S)
+        self.lead = 0 if has_header(applied.type) else contract.action.delay_ns
 
     def frame(self, stamp: int, image: np.ndarray, row: int, episode: Trajectory) -> None:
         """Write an image (S, S, 3) uint8 and the state that it shows."""

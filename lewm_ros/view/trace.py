@@ -151,20 +151,15 @@ class Trace:
         self.alpha: float | None = None
         self._scores: deque[tuple[int, float]] = deque()
         self._anomalies: dict[tuple[str, str, int], Anomaly] = {}
-        self._newest = 0  # stamp [ns]
+        self.newest = 0  #: stamp of the newest score [ns]; 0 if there is none
         self._heard = 0.0  # when, on the steady clock [s]
-
-    @property
-    def newest(self) -> int:
-        """Stamp of the newest score [ns]; 0 if there is none."""
-        return self._newest
 
     def add(self, stamp: int, score: float, heard: float) -> None:
         """Add the score of the frame at ``stamp`` [ns], received at ``heard`` [s, steady]."""
-        if stamp < self._newest:
+        if stamp < self.newest:
             self._scores.clear()
             self._anomalies.clear()
-        self._newest, self._heard = stamp, heard
+        self.newest, self._heard = stamp, heard
         self._scores.append((stamp, score))
         while self._scores[0][0] < stamp - self.span * NS_PER_S:
             self._scores.popleft()
@@ -183,8 +178,8 @@ class Trace:
 
     def snapshot(self, heard: float) -> Snapshot:
         """Return the trace at ``heard`` [s, steady]."""
-        silent = heard - self._heard if self._newest else float('inf')
-        now = self._newest + round(silent * NS_PER_S) if self._newest else 0
+        silent = heard - self._heard if self.newest else float('inf')
+        now = self.newest + round(silent * NS_PER_S) if self.newest else 0
         kept = [(s, v) for s, v in self._scores if s >= now - self.span * NS_PER_S]
         anomalies = tuple(sorted(self._anomalies.values(), key=lambda a: a.start))
         return Snapshot(

@@ -16,7 +16,7 @@ import numpy as np
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 import zstandard
 
-from lewm_ros.bags.episodes import TYPES
+from lewm_ros.bags.message_types import TYPES
 from lewm_ros.time import NS_PER_S
 
 MCAP, SQLITE3 = StoragePlugin.MCAP, StoragePlugin.SQLITE3

@@ -12,7 +12,8 @@ import pytest
 
 from lewm_ros import cli
 from lewm_ros.bags.episode_writer import BagWriter
-from lewm_ros.bags.episodes import TYPES, read_episodes
+from lewm_ros.bags.episodes import read_episodes
+from lewm_ros.bags.message_types import TYPES
 from lewm_ros.bags.reader import Bag
 from lewm_ros.errors import BagError, ConfigError
 from lewm_ros.files import find

@@ -21,12 +21,6 @@ def test_terminal_looks_at_the_last_step_only() -> None:
     assert weights('terminal', 3).tolist() == [0.0, 0.0, 1.0]
 
 
-def test_unknown_cost_is_refused_by_name() -> None:
-    """An unknown cost is rejected with the choices."""
-    with pytest.raises(ModelError, match=r"'mean'.*ramp.*terminal"):
-        weights('mean', 3)
-
-
 def test_cost_by_hand() -> None:
     """Squared distances are summed over dimensions and weighted over steps."""
     latents = np.array([[[1.0, 2.0], [0.0, 0.0]], [[0.0, 1.0], [3.0, 1.0]]], dtype=np.float32)

@@ -10,7 +10,8 @@ import pytest
 from rosbags.highlevel import AnyReader
 
 from lewm_ros.bags.evidence import UNFINISHED, EvidenceFolder, Message, Ring
-from lewm_ros.bags.writer import TYPES, Channel
+from lewm_ros.bags.message_types import TYPES
+from lewm_ros.bags.writer import Channel
 from lewm_ros.errors import BagError
 from lewm_ros.time import NS_PER_S
 

@@ -27,7 +27,9 @@ def test_a_late_plan_gets_the_advice_that_helps(age, seconds, words):
     """
     began = 1_800_000_000 * NS_PER_S
     frame = began - round(age * NS_PER_S)
-    text = late_text(frame + NS_PER_S // 4, frame, began, began + round(seconds * NS_PER_S), 'cem')
+    text = late_text(
+        frame + NS_PER_S // 4, frame, began, began + round(seconds * NS_PER_S), 'search'
+    )
     assert text is None if words is None else words in text
 
 

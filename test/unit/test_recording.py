@@ -26,11 +26,12 @@ import yaml
 
 from lewm_ros.bags.config import RecorderConfig
 from lewm_ros.bags.mcap_reader import McapFile
+from lewm_ros.bags.message_types import TYPES
 from lewm_ros.bags.recorder import BagRecorder
 from lewm_ros.bags.repair import repair
 from lewm_ros.bags.session import SUMMARY, Session
 from lewm_ros.bags.topics import topics_of
-from lewm_ros.bags.writer import TYPES, BagFolder, Channel, definition
+from lewm_ros.bags.writer import BagFolder, Channel, definition
 from lewm_ros.errors import BagError
 from lewm_ros.time import NS_PER_S
 

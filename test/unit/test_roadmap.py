@@ -373,7 +373,7 @@ def test_the_agent_keeps_the_outlook_of_the_goal_that_it_pursues(
 
 def store(bundle: Bundle, roadmap: Roadmap) -> Bundle:
     """Put a roadmap into a bundle."""
-    return write_roadmap(bundle, roadmap, 100, 1.0, 0.5, ('1' * 64,))
+    return write_roadmap(bundle, roadmap, frames=100, covered=1.0, connected=0.5, data=('1' * 64,))
 
 
 def forge(path: Path, **entry: str) -> Bundle:
