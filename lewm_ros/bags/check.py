@@ -43,13 +43,14 @@ def check_contract(path: Path) -> tuple[Contract | None, list[str]]:
         contract = Contract.load(path)
     except CheckError as error:
         return None, list(error.texts)
-    channels = [contract.action, contract.action.executed, contract.state]
+    action, executed, state = contract.action, contract.action.executed, contract.state
+    listed = [(f'{c.key}.fields', c.type, c.fields) for c in (action, executed, state) if c]
+    listed.append(('action.fixed', action.type, tuple(action.fixed or ())))
     return contract, [
-        f"{channel.key}.fields has '{path}': {reason}"
-        for channel in channels
-        if channel is not None
-        for path in channel.fields
-        if (reason := lacks_number(channel.type, path))
+        f"{key} has '{path}': {reason}"
+        for key, kind, paths in listed
+        for path in paths
+        if (reason := lacks_number(kind, path))
     ]
 
 

@@ -27,8 +27,10 @@ from lewm_ros.robot.fields import POINT_FIELD, read_fields
 from lewm_ros.robot.imaging import from_message
 from lewm_ros.time import NS_PER_S
 
-#: Most messages of a topic that are read.
-_MOST = 20_000
+#: Most messages of a topic that are read, and how many in a row.
+_MOST, _RUN = 20_000, 1000
+#: Highest control rate of a draft [Hz]: a block of five periods leaves time for a plan.
+_FASTEST = 30.0
 #: Names of topics that carry commands.
 _COMMANDED = re.compile(
     'cmd|command|action|goal|target|set_?point|reference|trajectory', re.IGNORECASE
@@ -120,9 +122,11 @@ def draft(path: Path) -> tuple[str, list[str]]:
         lines.append(f'state: {_flow(channel)}  # for reports; nothing is learnt from it')
 
     if action is not None and commands is not None:
-        rate = _rate(logged[action])
-        rate = min(max(rate, 0.1), 1000.0)  # what a contract takes
-        lines.append(f'rates: {{control: {float(f"{rate:.2g}" if rate < 10 else round(rate))}}}')
+        rate = max(_rate(logged[action]), 0.1)  # what a contract takes
+        faster = f'  # a plan takes longer than a block at {rate:.0f} Hz' if rate > _FASTEST else ''
+        rate = min(rate, _FASTEST)
+        shown = float(f'{rate:.2g}' if rate < 10 else round(rate))
+        lines.append(f'rates: {{control: {shown}}}{faster}')
         mode = 'hold' if commands.kind == 'position' else 'zero'
         lines.append(f'stop: {{mode: {mode}, observation_timeout: 0.5}}')
     return '\n'.join(lines), lacking
@@ -177,8 +181,11 @@ def _ranked(
 
 
 def _messages(bag: Bag, topic: Topic) -> Iterable[tuple[int, Any]]:
-    """Yield log times [ns] and messages."""
-    for _, (_, logged, data) in zip(range(_MOST), bag.messages([topic])):
+    """Yield log times [ns] and messages: all, or runs of them over the whole bag."""
+    every = max(_RUN, _RUN * bag.counts()[topic] // _MOST)
+    for number, (_, logged, data) in enumerate(bag.messages([topic])):
+        if number % every >= _RUN:
+            continue
         try:
             yield logged, TYPES.deserialize_cdr(data, topic.type)
         except SerdeError:  # `lewm check` counts these
@@ -316,9 +323,14 @@ def _action(topic: Topic, commands: _Numbers, values: np.ndarray) -> list[str]:
         f'  fields: {_flow([commands.fields[n] for n in moving])}',
     ]
     still = [n for n in range(len(commands.fields)) if n not in moving]
-    if still:
-        constant = ', '.join(f'{commands.fields[n]} ({values[0, n]:g})' for n in still)
-        lines.append(f'  # Left out, since constant in the bag: {constant}')
+    fixed = {commands.fields[n]: float(f'{values[0, n]:g}') for n in still}
+    if topic.type.startswith('geometry_msgs/'):  # what is not set is 0 there
+        fixed = {path: value for path, value in fixed.items() if value}
+    if fixed:
+        lines.append(f'  fixed: {_flow(fixed)}  # constant in the bag')
+    step: Any = None
+    if commands.kind == 'position':  # else a plan may cross the range in one period
+        step = [_outward(float(changes[n]) or float(high[n] - low[n]), ceil) for n in moving]
     guess = '  # check: guessed' if topic.type.endswith('Float64MultiArray') else ''
     lines += [
         f'  names: {_flow([commands.names[n] for n in moving])}',
@@ -329,7 +341,7 @@ def _action(topic: Topic, commands: _Numbers, values: np.ndarray) -> list[str]:
         f'  high: {[_outward(high[n], ceil) for n in moving]}',
         '  # In the bag 99 % of the changes from command to command are within '
         f'{[_outward(changes[n], ceil) for n in moving]}.',
-        '  max_step: null',
+        f'  max_step: {_flow(step)}',
         '  delay: 0.0  # `lewm inspect` measures it',
         '  executed: null',
     ]

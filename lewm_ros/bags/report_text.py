@@ -18,6 +18,8 @@ def describe_check(
 ) -> list[str]:
     """Lines of `lewm check`; ``contract`` is None where it cannot be loaded."""
     lines = [f'contract {path}: {_verdict(problems)}', *(f'  - {text}' for text in problems)]
+    if contract is not None:
+        lines += [f'  note: {text}' for text in contract.remarks()]
     titles = ['topic', 'type', 'role', 'count']
     for bag in bags:
         verdict = _verdict(bag.problems)

@@ -116,7 +116,7 @@ def _model(found: Planability) -> list[str]:
     for d in still:
         problems.append(
             f'command {d.name} hardly varies in these recordings (standard deviation '
-            f'{d.deviation:.2%} of its range): record it moving, or leave it out of the contract'
+            f'{d.deviation:.2%} of its range): record it moving, or fix it (action.fixed)'
         )
     if hidden and len(hidden) == len(moving) and (len(hidden) > 1 or share > COPYING):
         effects = ', '.join(f'{d.name} {d.effect:.2f}' for d in hidden)
@@ -137,8 +137,8 @@ def _model(found: Planability) -> list[str]:
                 precise += f', {d.alone:.2g} if {d.like} were known'
         problems.append(
             f'{d.name} does not show in the latents{how} (effect / error {d.effect:.2f}{precise}): '
-            f'{why}, so it cannot be positioned; crop or move the camera, or leave it out of the '
-            'contract'
+            f'{why}, so it cannot be positioned; crop or move the camera, or fix it '
+            '(action.fixed)'
         )
     if share > COPYING:
         problems.append(

@@ -49,6 +49,8 @@ class ControllerNode(LewmNode):
         self._contract = self.load_contract()
         self._action = self._contract.action
         self._period = round(self._contract.period * NS_PER_S)
+        for text in self._contract.remarks():
+            self.get_logger().warning(text)
         self.check(self.params)
         try:
             action_message(np.zeros(self._action.size), self._action, 0)

@@ -205,12 +205,12 @@ def action_message(values: np.ndarray, action: Action, stamp: int, period: int =
     if isinstance(message, JointTrajectory):
         seconds, rest = divmod(period, NS_PER_S)
         message.points = [JointTrajectoryPoint(time_from_start=Duration(sec=seconds, nanosec=rest))]
-        message.joint_names = entry_names(action.fields, action.names)
-    write_fields(message, action.fields, values)
+        message.joint_names = entry_names(action.paths, action.names)
+    write_fields(message, action.paths, action.numbers(values))
     if hasattr(message, 'header'):
         message.header.stamp = to_time(stamp)
     if action.type == 'sensor_msgs/msg/JointState':
-        message.name = entry_names(action.fields, action.names)
+        message.name = entry_names(action.paths, action.names)
     return message
 
 

@@ -138,19 +138,20 @@ class Executed(Channel):
 class Action(Channel):
     """The command. Arrays of this class have one entry per dimension, in contract units.
 
-    ``hold`` is how long the robot's driver holds a command after it was received [s]; None: until
-    the next one.
+    ``fixed`` are numbers by path that every message has beside the dimensions. ``hold`` is how long
+    the robot's driver holds a command after it was received [s]; None: until the next one.
     """
 
     names: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
-    kind: str = 'effort'
+    kind: str = ''
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     max_step: tuple[float, ...] | None = None  #: largest change per control tick
     max_rate: tuple[float, ...] | None = None  #: largest change per second
     delay: float = 0.0
     hold: float | None = None
+    fixed: dict[str, float] | None = None
     executed: Executed | None = None
 
     key = 'action'
@@ -160,8 +161,10 @@ class Action(Channel):
         found.note(super().__post_init__)
         found.note(checks.one_of, 'action.type', self.type, ACTION_TYPES)
         found.note(checks.one_of, 'action.kind', self.kind, KINDS)
-        if self.type in JOINT_TYPES:
+        if self.type in JOINT_TYPES and self.kind in KINDS:
             self._compare_kind(found)
+        if self.fixed is not None:
+            object.__setattr__(self, 'fixed', found.note(_fixed, 'action.fixed', self.fixed))
         sized: dict[str, Any] = {'fields': self.fields}
         for key, check in (
             ('names', checks.strings),
@@ -180,6 +183,8 @@ class Action(Channel):
         if self.hold is not None:
             hold = found.note(checks.number, 'action.hold', self.hold, 0.0, 3600.0, above=True)
             object.__setattr__(self, 'hold', hold)
+        if self.fields is not None:
+            self._compare_paths(found)
         if self.executed is not None:
             sized['executed.fields'] = self.executed.fields
             if self.executed.tolerance is not None:
@@ -196,6 +201,24 @@ class Action(Channel):
             found.expect(
                 meant == self.kind,
                 f'action.kind is {self.kind}, but {path} is of kind {meant}: they must agree',
+            )
+
+    def _compare_paths(self, found: Findings) -> None:
+        """Check that every number of an array comes from ``fields`` or ``fixed``, and from one."""
+        fixed = list(self.fixed or ())
+        both = sorted(set(self.fields) & set(fixed))
+        found.expect(not both, f'action.fixed has {", ".join(both)}, which is in action.fields too')
+        listed: dict[str, set[int]] = {}
+        for path in (*self.fields, *fixed):
+            array, _, place = path.removesuffix(']').rpartition('[')
+            if path.endswith(']') and place.isdecimal():
+                listed.setdefault(array, set()).add(int(place))
+        for array, places in listed.items():
+            gaps = [f'{array}[{n}]' for n in range(max(places)) if n not in places]
+            found.expect(
+                not gaps,
+                f'action.fields lacks {", ".join(gaps[:8])}: the message would have 0 there; add '
+                'it to action.fields, or to action.fixed with the number to send',
             )
 
     def _compare(self, sized: dict[str, tuple[Any, ...]], found: Findings) -> None:
@@ -226,6 +249,15 @@ class Action(Channel):
     def applied(self) -> Channel:
         """Channel of the applied command: the robot's own report if it has one."""
         return self if self.executed is None else self.executed
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Paths of all numbers of a message, of the dimensions first."""
+        return (*self.fields, *(self.fixed or ()))
+
+    def numbers(self, values: np.ndarray) -> np.ndarray:
+        """Return the numbers at :attr:`paths` for a command (A,)."""
+        return np.append(values, list((self.fixed or {}).values()))
 
     @property
     def delay_ns(self) -> int:
@@ -346,7 +378,7 @@ class Contract:
         # Left out at their defaults: the hash stays that of bundles older than these keys.
         for section, keys in (
             (data['camera'], ('scale', 'order', 'stamp')),
-            (data['action'], ('max_rate', 'hold', 'stamp')),
+            (data['action'], ('max_rate', 'hold', 'fixed', 'stamp')),
             (data['action']['executed'], ('tolerance', 'stamp')),
             (data['state'], ('stamp',)),
         ):
@@ -365,16 +397,28 @@ class Contract:
         """Control period [s]."""
         return 1.0 / self.rates.control
 
+    def remarks(self) -> list[str]:
+        """Return what is valid, but seldom meant."""
+        action = self.action
+        if action.kind == 'position' and action.max_step is None and action.max_rate is None:
+            return [
+                'action has no max_step and no max_rate: positions may jump from one limit to the '
+                'other within a control period; set one of them'
+            ]
+        return []
+
     def check_against_bundle(self, trained: Contract) -> None:
         """Refuse a robot whose contract disagrees with the one a bundle was trained under.
 
-        Crop, scale, action names and units and the control rate must be equal; limits may only
-        be tighter. Raises ConfigError naming the key and both values.
+        Crop, scale, colour order, the control rate, and names, units and kind of the action must
+        be equal; limits may only be tighter. Raises ConfigError naming the key and both values.
         """
         for key, ours, theirs in (
             ('camera.crop', self.camera.crop, trained.camera.crop),
             ('camera.scale', self.camera.scale, trained.camera.scale),
+            ('camera.order', self.camera.order, trained.camera.order),
             ('action.names', self.action.names, trained.action.names),
+            ('action.kind', self.action.kind, trained.action.kind),
             ('action.units', self.action.units, trained.action.units),
             ('rates.control', self.rates.control, trained.rates.control),
         ):
@@ -415,6 +459,14 @@ def _build(key: str, data: Any, kind: type, found: Findings) -> Any:
 
 def _limits(key: str, value: Any) -> tuple[float, ...]:
     return checks.numbers(key, value, low=-LARGEST, high=LARGEST)
+
+
+def _fixed(key: str, value: Any) -> dict[str, float]:
+    if not isinstance(value, dict):
+        raise CheckError(f'{key} is {shown(value)}: expected numbers by path, such as data[2]: 1.5')
+    paths = checks.paths(key, list(value))
+    numbers = checks.numbers(key, list(value.values()), low=-LARGEST, high=LARGEST)
+    return dict(zip(paths, numbers))
 
 
 def _changes(key: str, value: Any) -> tuple[float, ...]:

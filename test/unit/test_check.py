@@ -85,6 +85,20 @@ def test_values_that_disagree_are_all_named(tmp_path, capsys, reacher):
         assert text in said
 
 
+def test_positions_that_may_jump_are_noted(tmp_path, capsys, reacher):
+    """A position contract without a limit of its changes is valid, with a note."""
+    reacher['action'].update(kind='position', max_step=None)
+    reacher['stop'] = {'mode': 'hold'}
+    path = tmp_path / 'mine.yaml'
+    path.write_text(yaml.safe_dump(reacher))
+    status, said = checked(capsys, path)
+    assert status == 0
+    assert '  note: action has no max_step and no max_rate: positions may jump' in said
+    reacher['action']['max_rate'] = [1.0, 1.0]
+    path.write_text(yaml.safe_dump(reacher))
+    assert 'note' not in checked(capsys, path)[1]
+
+
 @pytest.mark.parametrize(
     ('kind', 'path', 'reason'),
     [

@@ -234,6 +234,7 @@ def test_bundle_binds_only_what_the_model_learnt_from():
         ('camera.scale', 4000, ('camera.scale is 4000.0 in the contract', 'null in the bundle')),
         ('action.names', ['elbow', 'shoulder'], ("['elbow', 'shoulder']", "['shoulder', 'elbow']")),
         ('action.units', ['deg', 'rad'], ("action.units is ['deg', 'rad']", "['rad', 'rad']")),
+        ('camera.order', 'bgr', ('camera.order is bgr', 'null')),
         ('rates.control', 10, ('rates.control is 10.0', '20.0')),
         ('action.low', [-1, -3], ('limits of elbow', '[-3.0, 2.5]', '[-2.5, 2.5]', 'tighter')),
         ('action.high', [1.5, 2.5], ('limits of shoulder', '[-1.0, 1.5]', '[-1.0, 1.0]')),
@@ -245,6 +246,52 @@ def test_disagreement_with_bundle_names_both_values(key, value, names):
         Contract.parse(changed(key, value)).check_against_bundle(Contract.parse(ARM))
     for name in names:
         assert name in str(caught.value)
+
+
+def test_positions_do_not_run_a_bundle_of_efforts():
+    """The numbers of a bundle mean what they meant in training."""
+    data = changed('action.kind', 'velocity')
+    data['stop'] = {'mode': 'zero'}
+    with pytest.raises(ConfigError, match='kind is position in the contract but velocity'):
+        Contract.parse(ARM).check_against_bundle(Contract.parse(data))
+
+
+def test_the_kind_must_be_stated():
+    """A position robot taken for one of efforts would be stopped by the pose zero."""
+    data = copy.deepcopy(ARM)
+    del data['action']['kind']
+    with pytest.raises(ConfigError, match=r"action\.kind is '': expected one of"):
+        Contract.parse(data)
+
+
+@pytest.mark.parametrize(
+    ('fields', 'fixed', 'says'),
+    [
+        (['data[0]', 'data[2]'], None, r'action\.fields lacks data\[1\]: the message would have 0'),
+        (['data[0]', 'data[3]'], {'data[1]': 1.0}, r'action\.fields lacks data\[2\]: the message'),
+        (['data[0]', 'data[1]'], {'data[1]': 1.0}, r'action\.fixed has data\[1\], which is in'),
+        (['data[0]', 'data[1]'], {'data[2]': 'far'}, r"action\.fixed\[0\] is 'far'"),
+        (['data[0]', 'data[1]'], [1.0], r'action\.fixed is \[1\.0\]: expected numbers by path'),
+        (
+            ['data[0]', 'data[1]'],
+            {'data(2)': 1.0},
+            r"action\.fixed has 'data\(2\)': expected a path",
+        ),
+    ],
+)
+def test_an_array_has_no_gaps(fields, fixed, says):
+    """A number that nobody gives would be sent as 0, which is a pose."""
+    data = changed('action.fields', fields)
+    data['action']['fixed'] = fixed
+    with pytest.raises(ConfigError, match=says):
+        Contract.parse(data)
+
+
+def test_fixed_numbers_are_kept_and_without_them_a_bundles_hash_stays():
+    """Fixed numbers are kept; without them the key is absent, so old hashes stay valid."""
+    given = Contract.parse(changed('action.fixed', {'data[2]': 1.57}))
+    assert Contract.parse(given.to_dict()) == given
+    assert 'fixed' not in Contract.parse(ARM).to_dict()['action']
 
 
 @pytest.mark.parametrize(

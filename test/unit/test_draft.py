@@ -114,7 +114,7 @@ def test_positions_are_found_beside_what_is_missing(tmp_path):
 
 
 def test_the_draft_of_a_recording_with_a_wide_compressed_camera(tmp_path, capsys):
-    """A draft names image size and centre crop, omits constant dimensions and fits its bag."""
+    """A draft names image size and centre crop, fixes constant dimensions and fits its bag."""
     jpeg = cv2.imencode('.jpg', np.zeros((48, 64, 3), np.uint8))[1].tobytes()
     messages = [item for item in drive() if item.type != 'sensor_msgs/msg/Image']
     for item in messages:
@@ -126,10 +126,46 @@ def test_the_draft_of_a_recording_with_a_wide_compressed_camera(tmp_path, capsys
     said = capsys.readouterr().out
     assert 'name: my_bag' in said
     assert '# 64 x 48; crop: [8, 0, 48, 48] is the square in the middle' in said
-    assert 'constant in the bag: data[2] (0.25)' in said
+    assert "  fixed: {'data[2]': 0.25}  # constant in the bag" in said
     assert "fields: ['data[0]', 'data[1]']" in said
     (tmp_path / 'mine.yaml').write_text(said)
     assert main(['check', str(tmp_path / 'mine.yaml'), '--data', str(bag)]) == 0
+
+
+def test_a_joint_that_moves_late_in_a_long_bag_is_a_dimension(tmp_path):
+    """Commands at 500 Hz are sampled over the whole bag; the drafted control rate is lower."""
+    messages = [frame(NS_PER_S + n * NS_PER_S // 20, noise(n)) for n in range(5)]
+    for n in range(25_000):
+        late = 1.5 * np.sin(0.01 * n) if n > 22_500 else 0.0
+        messages.append(command(NS_PER_S + n * NS_PER_S // 500, np.sin(0.01 * n), late))
+    path = write(tmp_path / 'bag', sorted(messages, key=lambda m: m.logged))
+    text, lacking = draft(path)
+    robot = Contract.parse(yaml.safe_load(text))
+    assert lacking == []
+    assert robot.action.fields == ('data[0]', 'data[1]')
+    assert robot.action.high[1] == pytest.approx(1.5, abs=0.1)
+    assert robot.rates.control == 30.0
+    assert '# a plan takes longer than a block at 500 Hz' in text
+
+
+def test_a_drafted_position_arm_moves_no_faster_than_recorded(tmp_path):
+    """Positions get the recorded changes as `max_step`, and joints that stay are held there."""
+    messages = [frame(NS_PER_S + n * NS_PER_S // 20, noise(n)) for n in range(5)]
+    for n in range(200):
+        stamp = NS_PER_S + n * NS_PER_S // 20
+        pose = np.sin(0.1 * n), 1.57, np.cos(0.07 * n)
+        done = joints(stamp + 1000, *pose[:2])
+        done.message.name = ['a', 'b', 'c']
+        done.message.position = np.array(pose)
+        done.message.velocity = done.message.effort = np.zeros(3)
+        messages += [command(stamp, *pose), done]
+    text, _ = draft(write(tmp_path / 'bag', sorted(messages, key=lambda m: m.logged)))
+    robot = Contract.parse(yaml.safe_load(text))
+    assert robot.action.kind == 'position'
+    assert robot.action.fields == ('data[0]', 'data[2]')
+    assert robot.action.fixed == {'data[1]': 1.57}
+    assert robot.action.max_step == pytest.approx((0.1, 0.07), rel=0.05)
+    assert robot.remarks() == []
 
 
 def test_what_a_bag_lacks_is_named_after_its_topics(tmp_path, capsys):

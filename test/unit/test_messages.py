@@ -180,6 +180,18 @@ def test_a_stamped_command_counts_from_its_stamp():
     assert stamp == 1 + 20_000_000
 
 
+def test_fixed_numbers_are_sent_with_every_command():
+    """A joint that is no dimension keeps its place in the array, and its name in a JointState."""
+    action = replace(ACTION, fields=('data[2]', 'data[0]'), fixed={'data[1]': 1.57, 'data[3]': 2.0})
+    message = sent(action_message(np.array([0.1, 0.2]), action, 7))
+    assert list(message.data) == [0.2, 1.57, 0.1, 2.0]
+    fields, kind = ('effort[shoulder]', 'effort[elbow]'), 'sensor_msgs/msg/JointState'
+    action = replace(ACTION, type=kind, fields=fields, fixed={'effort[wrist]': 0.5})
+    message = action_message(np.array([0.1, 0.2]), action, 7)
+    assert list(message.name) == ['shoulder', 'elbow', 'wrist']
+    assert list(message.effort) == [0.1, 0.2, 0.5]
+
+
 def test_joint_commands_carry_the_names_in_the_order_of_the_message():
     """A JointState names its joints in the order of its fields, as drivers read it by name."""
     action = replace(ACTION, type='sensor_msgs/msg/JointState', fields=('effort[1]', 'effort[0]'))
