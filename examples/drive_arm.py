@@ -28,9 +28,10 @@ def drive(seconds: float, seed: int) -> np.ndarray:
         steps = round(1 / RATE / task.timestep)
         errors = []
         for frame in range(round(seconds * RATE)):
-            # On a robot: the camera's stamp, and clock=time.monotonic for the policy.
-            stamp = NS_PER_S + frame * NS_PER_S // RATE
-            command = policy.act(task.render(), stamp)
+            # On a robot: the camera's stamp, the time now, and clock=time.monotonic for the policy.
+            now = NS_PER_S + frame * NS_PER_S // RATE
+            policy.observe(task.render(), now)
+            command = policy.command(now)
             task.step(command, steps)
             errors.append(task.errors(task.goal).max())
     finally:

@@ -31,9 +31,10 @@ def plan(start: np.ndarray, goal: np.ndarray, bundle: str, preset: str) -> Plan:
     policy = lewm_ros.Policy.load(bundle, preset=preset)
     policy.set_goal(goal)
     for frame in range(FRAMES):
-        policy.act(start, NS_PER_S + frame * NS_PER_S // 20)
-        if policy.plan is not None:
-            return policy.plan
+        stamp = NS_PER_S + frame * NS_PER_S // 20
+        if (plan := policy.observe(start, stamp)) is not None:
+            return plan
+        policy.command(stamp)
     raise LewmError(f'no plan after {FRAMES} frames at 20 Hz: does the model take that rate?')
 
 

@@ -6,7 +6,8 @@ The public Python API, imported on first use::
 
     policy = lewm_ros.Policy.load('reacher')
     policy.set_goal(image)
-    command = policy.act(image, stamp)
+    policy.observe(image, stamp)
+    command = policy.command(now)
     monitor = lewm_ros.SurpriseMonitor.load('reacher')
     monitor.add_action(stamp, command)
     reading = monitor.see(image, stamp)

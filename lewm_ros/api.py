@@ -156,7 +156,7 @@ class Policy:
         self._plan(now)
 
     def observe(self, image: np.ndarray, stamp: int) -> Plan | None:
-        """Process the frame taken at ``stamp``; return the plan made on it, if one was due."""
+        """Process the frame taken at ``stamp`` [ns]; return the plan made on it, if one was due."""
         latent, steady = self._encoder.frame(image), self._steady(stamp)
         if self._untimed:  # the goal was set before any time was known
             self.agent.goal.start(steady)
@@ -171,10 +171,11 @@ class Policy:
     def command(self, stamp: int, anomaly: bool = False) -> np.ndarray | None:
         """Return the command (A,) to send at ``stamp``, the stop command where nothing is planned.
 
-        None where ``stop.mode`` is hold and there is nothing to hold yet.
+        Call it once per control period, whether or not a frame has come. The result is None where
+        ``stop.mode`` is hold and there is nothing to hold yet.
 
         Args:
-            stamp: the time now.
+            stamp: the time now [ns], by the clock that stamps the frames.
             anomaly: whether an anomaly is open, such as :attr:`SurpriseMonitor.open`.
 
         """
@@ -182,15 +183,6 @@ class Policy:
         if command is not None and self._contract.action.executed is None:
             self.agent.history.append_action(stamp + self.loop.delay, command)
         return command
-
-    def act(self, image: np.ndarray | None, stamp: int, anomaly: bool = False) -> np.ndarray | None:
-        """Return the command (A,) to send at ``stamp``; see :meth:`command`.
-
-        ``image`` was taken at ``stamp``; None where no new one came since the last tick.
-        """
-        if image is not None:
-            self.observe(image, stamp)
-        return self.command(stamp, anomaly)
 
     def executed(self, values: np.ndarray, stamp: int) -> None:
         """Record what the robot reports as executed from ``stamp`` on, (A,).
