@@ -28,7 +28,7 @@ from lewm_ros.robot.contract import Contract
 from lewm_ros.time import NS_PER_S
 
 #: Increased when the layout or the meaning of a cache changes.
-VERSION = 4
+VERSION = 5
 ARRAYS = ('frames.npy', 'blocks.npy', 'episodes.npy')
 log = logging.getLogger('lewm')
 
@@ -45,6 +45,7 @@ class BagSummary:
     camera_period: float  #: median time between frames [s]; 0 without frames
     clocks: list[str]  #: how those of images and commands differ
     joints: dict[str, list[str]]  #: joints that are read by index, by contract section
+    camera_size: tuple[int, int] | None  #: width and height of the images [px]
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,7 @@ def _build(
         float(np.median(times)) / NS_PER_S if len(times) else 0.0,
         report.clocks,
         report.joints,
+        report.camera_size,
     )
     (folder / 'summary.json').write_text(json.dumps(asdict(summary), indent=1))
 

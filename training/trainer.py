@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 import io
-from itertools import islice
+from itertools import chain, islice
 import json
 import math
 from pathlib import Path
@@ -398,6 +398,8 @@ class Trainer:
             action_std=tuple(self.std.tolist()),
             contract=self.contract,
             camera_period=self.windows.camera_period,
+            camera_size=self.windows.bags[0].summary.camera_size,
+            joints=dict(chain.from_iterable(b.summary.joints.items() for b in self.windows.bags)),
             provenance=provenance,
         )
 

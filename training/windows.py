@@ -14,7 +14,8 @@ import numpy as np
 from lewm_ros.bags.episodes import slow_camera
 from lewm_ros.bags.reader import find_bags
 from lewm_ros.errors import BagError
-from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.contract import Camera, Contract
+from lewm_ros.robot.imaging import other_view
 from lewm_ros.training.cache import CachedBag, cached_bag, hash_bags
 
 #: Largest ratio of camera periods between bags; recordings of one camera differ far less.
@@ -147,8 +148,8 @@ def load_windows(
         cache: folder that holds one sub-folder for each bag.
 
     Raises:
-        BagError: a recording given twice, bags of different camera rates or orders of joints, or
-            nothing usable, with the reasons counted.
+        BagError: a recording given twice, bags of different camera rates, image sizes or orders of
+            joints, or nothing usable, with the reasons counted.
 
     """
     # One by one: a bag that is in two of the given folders is refused, not dropped.
@@ -174,6 +175,7 @@ def load_windows(
             + ''.join(f'; {text}' for bag in read for text in bag.summary.clocks)
         )
     _refuse_other_orders(usable)
+    _refuse_other_views(usable, contract.camera)
     frames, episodes, place, number = [], [], 0, 0
     for bag in usable:
         frames.append(bag.frames + place)
@@ -213,6 +215,16 @@ def _refuse_other_orders(bags: Sequence[CachedBag]) -> None:
                     f'{other.path} as {", ".join(other.summary.joints[section])}: name them in '
                     'the contract, such as position[elbow]'
                 )
+
+
+def _refuse_other_views(bags: Sequence[CachedBag], camera: Camera) -> None:
+    first, *others = [(bag.path, bag.summary.camera_size) for bag in bags]
+    for path, size in others:
+        if size and first[1] and (what := other_view(size, first[1], camera.crop is not None)):
+            raise BagError(
+                f'bag {path} has images of {size[0]}x{size[1]} pixels, {first[0]} of '
+                f'{first[1][0]}x{first[1][1]}: expected the same {what}'
+            )
 
 
 def _log_summary(bag: CachedBag) -> None:

@@ -24,10 +24,10 @@ from lewm_ros.bags.reader import Bag, find_bags, read_metadata
 from lewm_ros.bags.timeline import Timeline
 from lewm_ros.bags.topics import EPISODE
 from lewm_ros.errors import BagError, ConfigError, ObservationError
-from lewm_ros.robot.contract import Contract
+from lewm_ros.robot.contract import Camera, Contract
 from lewm_ros.robot.fields import JointOrder, read_command, read_fields
 from lewm_ros.robot.history import SLOWEST, block_actions, nearest, window_indices
-from lewm_ros.robot.imaging import from_message, prepare, unstated_order
+from lewm_ros.robot.imaging import from_message, other_view, prepare, unstated_order
 from lewm_ros.time import NS_PER_S
 
 #: A pause between frames longer than this [s] starts a new episode.
@@ -61,6 +61,17 @@ class ReadReport:
     clocks: list[str] = field(default_factory=list)  #: of each bag whose clocks differ, by how much
     logged: bool = True  #: whether differing clocks are logged too
     joints: dict[str, list[str]] = field(default_factory=dict)  #: read by index, by section
+    camera_size: tuple[int, int] | None = None  #: width and height of the images [px]
+
+    def see(self, image: np.ndarray, camera: Camera) -> None:
+        """Note the size of an image (H, W, 3); raise ObservationError for one of another view."""
+        size = image.shape[1], image.shape[0]
+        before = self.camera_size = self.camera_size or size
+        if what := other_view(size, before, camera.crop is not None):
+            raise ObservationError(
+                f'image is {size[0]}x{size[1]} pixels, the first was {before[0]}x{before[1]}: '
+                f'expected the same {what}'
+            )
 
 
 def read_episodes(
@@ -258,9 +269,9 @@ def _read_bag(
     wanted = {topic for topic in (images, commands, numbers, states) if topic is not None}
     stamps = Stamps(report.unstamped)
     fields = () if contract.state is None else contract.state.fields
-    orders = {applied.key: JointOrder(applied.fields), 'state': JointOrder(fields)}
-    for key, joints in report.joints.items():  # of the bags before
-        orders[key].joints = joints
+    read = {applied.key: applied.fields, 'state': fields}
+    # In the order of the bags before.
+    orders = {key: JointOrder(paths, report.joints.get(key, ())) for key, paths in read.items()}
     order = ''
     for topic, logged, data in bag.messages(wanted):
         if number == 0 and topic != numbers and damage.total() == known:
@@ -278,7 +289,9 @@ def _read_bag(
             if topic == images:
                 stamp = stamps.read(message, logged, topic, camera)
                 order = order or _warn(topic, unstated_order(message, camera))
-                image = prepare(from_message(message, camera), size, camera.crop)
+                image = from_message(message, camera)
+                report.see(image, camera)
+                image = prepare(image, size, camera.crop)
                 yield from splitter.frame(stamp, image, logged)
             if topic == commands:
                 stamp = stamps.read(message, logged, topic, applied, delay)

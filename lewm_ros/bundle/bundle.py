@@ -106,6 +106,7 @@ class Bundle:
             camera_period=manifest.camera_period,
             action_mean=np.array(manifest.action_mean),
             action_std=np.array(manifest.action_std),
+            camera_size=manifest.camera_size,
         )
 
     @property

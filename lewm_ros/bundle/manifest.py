@@ -46,6 +46,8 @@ DESCRIPTIVE = (
     'inverse',
     'imagined',
     'goal_tolerance',
+    'camera_size',
+    'joints',
 )
 
 
@@ -205,6 +207,10 @@ class Manifest:
     decoder: DecoderEntry | None = None  #: of the file :data:`DECODER`, where there is one
     inverse: PolicyEntry | None = None  #: of the file :data:`INVERSE`, where there is one
     imagined: PolicyEntry | None = None  #: of the file :data:`IMAGINED`, where there is one
+    #: Width and height of the training images before crop and resizing [px], where known.
+    camera_size: tuple[int, int] | None = None
+    #: Joints of messages read by index, as the training data list them, by section of the contract.
+    joints: dict[str, tuple[str, ...]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)  #: name → SHA-256; set when written
 
     def __post_init__(self) -> None:
@@ -238,6 +244,7 @@ class Manifest:
         if self.goal_tolerance is not None:
             tolerance = checks.number('goal_tolerance', self.goal_tolerance, **ABOVE_0)
             object.__setattr__(self, 'goal_tolerance', tolerance)
+        self._check_recorded()
         entries = [(c.horizon, c.alpha) for c in self.calibration]
         if len(set(entries)) != len(entries):
             raise CheckError(
@@ -247,6 +254,17 @@ class Manifest:
         object.__setattr__(self, 'calibration', tuple(self.calibration))
         if self.files:
             _check_files(self.files)
+
+    def _check_recorded(self) -> None:
+        """Check what the training data looked like."""
+        if self.camera_size is not None:
+            checks.numbers('camera_size', self.camera_size, 2)
+            size = tuple(checks.whole('camera_size', n, 1, 65535) for n in self.camera_size)
+            object.__setattr__(self, 'camera_size', size)
+        if not isinstance(self.joints, dict):
+            raise CheckError(f'joints is {shown(self.joints)}: expected a list for each section')
+        joints = {k: checks.strings(f'joints.{one_line(k)}', v) for k, v in self.joints.items()}
+        object.__setattr__(self, 'joints', joints)
 
     def _scales(self) -> dict[int, tuple[float, ...]]:
         """Check ``surprise_scale``, whose keys are strings in JSON."""
@@ -300,7 +318,7 @@ class Manifest:
                 f'{SCHEMA_VERSION}'
             )
         values = {k: v for k, v in data.items() if k != 'schema_version'}
-        _check_keys('manifest', values, cls, (*OPTIONAL, 'goal_tolerance'))
+        _check_keys('manifest', values, cls, (*OPTIONAL, 'goal_tolerance', 'camera_size', 'joints'))
         try:
             values['contract'] = Contract.parse(values['contract'])
         except CheckError as error:

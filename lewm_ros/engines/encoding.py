@@ -9,11 +9,8 @@ import numpy as np
 from lewm_ros.engines.base import Engine
 from lewm_ros.errors import ModelError, ObservationError
 from lewm_ros.robot.contract import Camera
-from lewm_ros.robot.imaging import prepare
+from lewm_ros.robot.imaging import other_view, prepare
 from lewm_ros.robot.spec import ModelSpec
-
-#: Largest relative change of the aspect ratio of images.
-SHAPE_TOLERANCE = 0.01
 
 
 class FrameEncoder:
@@ -25,20 +22,22 @@ class FrameEncoder:
         engine: from ``lewm_ros.engines.load_engine``.
 
     Attributes:
-        size: width and height of the frames [px], None before the first.
+        size: width and height of the frames [px]; before the first those of the training data,
+            None where the bundle does not say.
 
     """
 
     def __init__(self, spec: ModelSpec, camera: Camera, engine: Engine) -> None:
         self._image_size, self._crop, self._engine = spec.image_size, camera.crop, engine
-        self.size: tuple[int, int] | None = None
+        self.size, self._seen = spec.camera_size, False
 
     def frame(self, image: np.ndarray) -> np.ndarray:
         """Return the latent (D,) float32 of a frame (H, W, 3) uint8 RGB; errors as :meth:`goal`."""
-        latent = self._encode(
-            image, '; reactivate encoder_node if the camera has changed permanently'
-        )
-        self.size = image.shape[1], image.shape[0]
+        advice = '; set the camera to the mode of the recordings'
+        if self._seen:
+            advice = '; reactivate encoder_node if the camera has changed permanently'
+        latent = self._encode(image, advice)
+        self.size, self._seen = (image.shape[1], image.shape[0]), True
         return latent
 
     def goal(self, image: np.ndarray) -> np.ndarray:
@@ -51,19 +50,13 @@ class FrameEncoder:
 
     def _encode(self, image: np.ndarray, advice: str = '') -> np.ndarray:
         size, before = (image.shape[1], image.shape[0]), self.size
-        cropped = self._crop is not None
-        if before is not None and size != before and (cropped or _differ(size, before)):
-            what = 'size, on which camera.crop depends' if cropped else 'aspect ratio'
+        if before is not None and (what := other_view(size, before, self._crop is not None)):
+            frames = 'frames' if self._seen else 'frames of the training data'
             raise ObservationError(
-                f'image is {size[0]}x{size[1]} pixels, frames were {before[0]}x{before[1]}: '
+                f'image is {size[0]}x{size[1]} pixels, {frames} were {before[0]}x{before[1]}: '
                 f'expected the same {what}{advice}'
             )
         latent = self._engine.encode(prepare(image, self._image_size, self._crop))
         if not np.isfinite(latent).all():
             raise ModelError('the encoder returned numbers that are not finite')
         return latent
-
-
-def _differ(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Return whether two sizes differ in aspect ratio: resizing distorts them differently."""
-    return abs(size[0] * other[1] / (size[1] * other[0]) - 1) > SHAPE_TOLERANCE

@@ -58,7 +58,8 @@ class ObserverNode(LewmNode):
         self._episode: int | None = None
         self._latent_rate, self._last_latent = Rate(), time.monotonic()
         applied = self.contract.action.applied
-        self._order = JointOrder(applied.fields)
+        trained = self.bundle.manifest.joints.get(applied.key, ())
+        self._order = JointOrder(applied.fields, trained)
         self.subscribe(String, 'model', self._on_model, LATCHED)
         self.subscribe(UInt32, 'episode', self._on_episode, LATCHED)
         self.subscribe(message_class(applied.type), applied.topic, self._on_action, STREAM)

@@ -111,6 +111,7 @@ class JointOrder:
 
     Args:
         paths: paths of the numbers read from the topic.
+        joints: their order in earlier messages; empty: that of the first message.
 
     Attributes:
         by_place: whether the paths use indices, not joint names.
@@ -118,12 +119,12 @@ class JointOrder:
 
     """
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    def __init__(self, paths: Sequence[str], joints: Sequence[str] = ()) -> None:
         self.by_place = not named_joints(paths)
-        self.joints: list[str] = []
+        self.joints = list(joints)
 
     def check(self, message: Any) -> None:
-        """Raise ObservationError if a message lists its joints differently than the first one."""
+        """Raise ObservationError if a message lists its joints differently than those before."""
         joints = list(_joints(message)) if self.by_place else []
         self.joints = self.joints or joints
         if joints != self.joints:

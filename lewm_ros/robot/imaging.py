@@ -49,6 +49,8 @@ _ENCODINGS = {
     'bayer_grbg16': (np.uint16, 1, cv2.COLOR_BayerGB2RGB),
 }
 ENCODINGS = tuple(_ENCODINGS)
+#: Largest relative difference of aspect ratios that are the same.
+SHAPE_TOLERANCE = 0.01
 #: Most pixels of a compressed image (8K): its header may claim any size.
 MOST_PIXELS = 7680 * 4320
 _DEPTH_HEADER = 12  #: header that compressedDepth puts before the image [bytes]
@@ -204,6 +206,17 @@ def unstated_order(message: Any, camera: Camera) -> str | None:
         'image encoding 8UC3 does not state the order of its colours and is read as RGB; '
         'set camera.order in the contract to rgb or bgr'
     )
+
+
+def other_view(size: tuple[int, int], before: tuple[int, int], cropped: bool) -> str | None:
+    """Say what makes an image another view than those before; None for the same one.
+
+    Sizes are (width, height) [px]. Without a crop, images of one aspect ratio are the same view.
+    """
+    if cropped and size != before:
+        return 'size, on which camera.crop depends'
+    ratio = size[0] * before[1] / (size[1] * before[0])
+    return None if cropped or abs(ratio - 1) <= SHAPE_TOLERANCE else 'aspect ratio'
 
 
 def prepare(

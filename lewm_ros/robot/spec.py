@@ -27,6 +27,7 @@ class ModelSpec:
     camera_period: float  #: median time between frames [s]
     action_mean: np.ndarray  #: (A,) float64, contract units
     action_std: np.ndarray  #: (A,) float64
+    camera_size: tuple[int, int] | None = None  #: width and height of the camera's images [px]
 
     @property
     def block(self) -> float:

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+import shutil
 import subprocess
 import sys
 
@@ -14,8 +16,8 @@ import yaml
 
 import lewm_ros
 from lewm_ros.api import planner_config, read_preset
-from lewm_ros.bundle import Bundle
-from lewm_ros.errors import CalibrationError, ConfigError
+from lewm_ros.bundle import Bundle, rewrite_manifest
+from lewm_ros.errors import CalibrationError, ConfigError, ObservationError
 from lewm_ros.planning.config import GoalConfig, PlannerConfig
 from lewm_ros.planning.goal import GoalState
 from lewm_ros.sim import make_task
@@ -113,6 +115,20 @@ def test_a_camera_with_latency_and_missing_frames_moves_the_robot(calibrated: Bu
         command = policy.command(now)
         moving += command is not None and command.any()
     assert moving > 60 and not policy.loop.warnings
+
+
+def test_a_camera_in_another_mode_than_in_training_is_refused(
+    calibrated: Bundle, tmp_path: Path
+) -> None:
+    """The first frame is compared with the training data, if the bundle says what they were."""
+    shutil.copytree(calibrated.path, tmp_path / 'wide')
+    manifest = replace(calibrated.manifest, camera_size=(640, 480))
+    rewrite_manifest(tmp_path / 'wide', manifest)
+    policy = lewm_ros.Policy.load(tmp_path / 'wide')
+    said = 'image is 64x64 pixels, frames of the training data were 640x480: expected the same asp'
+    with pytest.raises(ObservationError, match=said):
+        policy.observe(np.zeros((64, 64, 3), np.uint8), NS_PER_S)
+    policy.observe(np.zeros((48, 64, 3), np.uint8), NS_PER_S)
 
 
 def test_a_policy_keeps_its_deadline_with_a_clock(calibrated: Bundle) -> None:

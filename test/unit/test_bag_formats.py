@@ -66,7 +66,7 @@ def expected(plain, reacher_contract):
     np.testing.assert_array_equal(episodes[1].images[7], noise(207))
     np.testing.assert_array_equal(episodes[1].actions[7], [2.07, -0.07])
     np.testing.assert_array_equal(episodes[1].states[7], [7, 2, 0, 0])
-    assert report == ReadReport(frames=60, episodes=2, joints=JOINTS)
+    assert report == ReadReport(frames=60, episodes=2, joints=JOINTS, camera_size=(16, 16))
     return episodes
 
 
@@ -84,7 +84,7 @@ def test_every_storage_and_compression_gives_the_same(
         (bag / 'metadata.yaml').unlink()
     episodes, report = read(bag, reacher_contract)
     assert_equal(episodes, expected)
-    assert report == ReadReport(frames=60, episodes=2, joints=JOINTS)
+    assert report == ReadReport(frames=60, episodes=2, joints=JOINTS, camera_size=(16, 16))
 
 
 @pytest.mark.parametrize('storage', [MCAP, SQLITE3])

@@ -203,13 +203,15 @@ def test_only_known_files_are_written(tmp_path: Path, manifest: Manifest, name: 
 
 
 def test_hash_is_of_the_model_only(bundle: Bundle, manifest: Manifest) -> None:
-    """The hash covers statistics and files, not name, provenance, calibration or scale."""
+    """The hash covers statistics and files, not what describes the model or its data."""
     same = replace(
         bundle.manifest,
         name='other',
         provenance={'seed': 2},
         surprise_scale={1: (1.0,) * 4},
         calibration=(calibration(bundle),),
+        camera_size=(640, 480),
+        joints={'state': ('shoulder', 'elbow')},
     )
     assert same.model_hash == bundle.hash
     assert replace(bundle.manifest, action_std=(0.5, 2.1)).model_hash != bundle.hash
@@ -400,6 +402,10 @@ def test_unknown_schema_version(bundle: Bundle, version: object) -> None:
         ({'history': True}, 'history is True'),
         ({'image_size': 10**300}, 'image_size is 1'),
         ({'camera_period': 0}, 'camera_period is 0'),
+        ({'camera_size': [64]}, 'camera_size has 1 entries: expected 2'),
+        ({'camera_size': [64, 0.5]}, 'camera_size is 0.5: expected a whole number'),
+        ({'joints': ['elbow']}, "joints is ['elbow']: expected a list for each section"),
+        ({'joints': {'state': 'elbow'}}, "joints.state is 'elbow'"),
         ({'camera_period': '0.05'}, "camera_period is '0.05'"),
         ({'name': ''}, "name is ''"),
         ({'architecture': []}, 'architecture is []'),

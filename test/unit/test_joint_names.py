@@ -72,6 +72,9 @@ def test_places_keep_to_one_order() -> None:
     ):
         order.check(state(['elbow', 'shoulder'], [2, 1]))
     order.check(state(['shoulder', 'elbow'], [1, 2]))
+    trained = JointOrder(BY_PLACE, ('elbow', 'shoulder'))
+    with pytest.raises(ObservationError, match='before as elbow, shoulder'):
+        trained.check(state(['shoulder', 'elbow'], [1, 2]))
     by_name = JointOrder(BY_NAME)
     for names in (['shoulder', 'elbow'], ['elbow', 'shoulder'], ['gripper']):
         by_name.check(state(names, [0.0] * len(names)))
@@ -155,6 +158,23 @@ def test_two_bags_of_two_orders_are_not_trained_on(tmp_path: Path, robot: Contra
     )
     with pytest.raises(BagError, match=said):
         load_windows([first, second], robot, 16, 1, 2, tmp_path / 'cache')
+
+
+def test_a_cropped_camera_has_one_mode(tmp_path: Path, robot: Contract) -> None:
+    """A crop is in pixels of the raw image: with frames of another size it shows another view.
+
+    Without one, two sizes of the same aspect ratio are the same view.
+    """
+    paths = [write(tmp_path / str(side), drive(size=side)) for side in (16, 32)]
+    cropped = replace(robot, camera=replace(robot.camera, crop=(0, 0, 8, 8)))
+    assert len(load_windows(paths, robot, 16, 1, 2, tmp_path / 'cache').bags) == 2
+    said = r'bag .*/32 has images of 32x32 pixels, .*/16 of 16x16: expected the same size'
+    with pytest.raises(BagError, match=said):
+        load_windows(paths, cropped, 16, 1, 2, tmp_path / 'cache')
+    report = ReadReport()
+    assert len(list(read_episodes(paths, cropped, 16, report))) == report.episodes
+    (reason,) = report.refused
+    assert reason.startswith('image is 32x32 pixels, the first was 16x16: expected the same size')
 
 
 def test_a_draft_leaves_out_messages_of_other_joints(tmp_path: Path) -> None:
