@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 import io
-from itertools import chain, islice
+from itertools import islice
 import json
 import math
 from pathlib import Path
@@ -399,7 +399,9 @@ class Trainer:
             contract=self.contract,
             camera_period=self.windows.camera_period,
             camera_size=self.windows.bags[0].summary.camera_size,
-            joints=dict(chain.from_iterable(b.summary.joints.items() for b in self.windows.bags)),
+            joints={
+                k: tuple(v) for bag in self.windows.bags for k, v in bag.summary.joints.items()
+            },
             provenance=provenance,
         )
 
