@@ -171,6 +171,28 @@ def test_a_recording_of_all_topics_has_its_episodes(bench: Bench, call, tmp_path
     assert numbers == [1, 0]
 
 
+def test_a_recording_without_camera_or_commands_is_an_error(bench: Bench, call, tmp_path):
+    """It ends with status 1 and names the topics; nobody may start an episode without a camera.
+
+    The publisher of the camera was there once, but is gone: that was enough for an episode.
+    """
+    bag = tmp_path / 'bag'
+    camera = '/lewm/camera/image'
+    with bench.nodes('recorder_node', contract='reacher', out=bag) as process:
+        robot = Robot(bench)
+        robot.wait()
+        assert call('start_episode') == (True, 'episode 1 started')
+        assert call('stop_episode')[0]
+        bench.node.destroy_publisher(robot.camera)
+        bench.until(lambda: not bench.node.count_publishers(camera), 'the camera is still there')
+        refused = (False, f'nobody publishes {camera}: the episode would be empty')
+        bench.until(lambda: call('start_episode') == refused, 'started without a camera', 5.0)
+        assert process.end() == 1
+        said = f'bag {bag}: no messages of {camera}, /lewm/action: no model can be trained on it'
+        assert said in process.output
+    assert summary(bag)['episodes'] == 1
+
+
 def test_everything_that_the_nodes_say_is_recorded(bench: Bench, tiny_bundle, call, tmp_path):
     """The episodes are those of a running simulator, so the services refuse to start one."""
     bag = tmp_path / 'bag'
@@ -313,7 +335,7 @@ def test_joints_in_two_orders_are_said_while_they_are_recorded(bench: Bench, tmp
         bench.until(lambda: orders(True), 'not said')
         bench.until(lambda: orders(False), 'not over')
         assert process.output.count('listed as elbow') <= 3
-        assert process.end() == 0
+        assert process.end() == 1  # neither frames nor commands
 
 
 def test_a_quiet_start_is_no_lasting_warning(bench: Bench, tmp_path):
@@ -335,7 +357,7 @@ def test_a_user_without_a_home_can_record(bench: Bench, tmp_path, monkeypatch):
     with bench.lewm('record', '--contract', 'reacher', '--out', str(tmp_path / 'bag')) as process:
         bench.until(lambda: (tmp_path / 'bag').exists(), lambda: process.output)
         bench.spin(1.0)
-        assert process.end() == 0
+        assert process.end() == 1  # neither frames nor commands
         assert 'Traceback' not in process.output
 
 
