@@ -55,7 +55,7 @@ PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 
 @dataclass(frozen=True)
 class Argument:
-    """A launch argument; `lewm up` has options of the same meaning (not autostart and those of rviz)."""
+    """A launch argument; `lewm up` has options of the same meaning, but not autostart and rviz."""
 
     name: str
     default: str

@@ -52,6 +52,12 @@ class RecorderNode(TopicRecorder):
             'Record every topic that is published, not those of the contract, which is not read: '
             'for a first bag.',
         ),
+        Parameter(
+            'topics',
+            (),
+            "Topics to record besides those of the contract, of any standard type: `['/tf', "
+            "'/wrench']`.",
+        ),
         replace(
             IMAGE_RELIABILITY,
             default='publisher',
@@ -111,7 +117,7 @@ class RecorderNode(TopicRecorder):
         if self.stop_episode()[0] and episode is not None:
             # The subscriptions are gone: the node would not receive its own last message.
             session.take(episode, serialize_message(UInt32(data=0)), self.now())
-        never = sorted(set(self._topics) - set(session.topics))
+        never = sorted((self._topics.keys() | self._further) - session.topics.keys())
         try:
             text = session.close(episodes=self._number, never_published=never)
         except BagError:

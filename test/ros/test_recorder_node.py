@@ -17,6 +17,7 @@ import termios
 import time
 from typing import Any
 
+from geometry_msgs.msg import WrenchStamped
 from harness import ROOT, Bench
 from mcap.records import Message
 from mcap.stream_reader import StreamReader
@@ -191,6 +192,50 @@ def test_a_recording_without_camera_or_commands_is_an_error(bench: Bench, call, 
         said = f'bag {bag}: no messages of {camera}, /lewm/action: no model can be trained on it'
         assert said in process.output
     assert summary(bag)['episodes'] == 1
+
+
+def test_further_topics_are_recorded_by_name(bench: Bench, tmp_path):
+    """--topics adds topics of any type, with their publishers' QoS; missing ones are reported."""
+    bag = tmp_path / 'bag'
+    sensor = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    wrench = bench.node.create_publisher(WrenchStamped, '/wrench', sensor)
+    setup = bench.node.create_publisher(String, 'setup', LATCHED)
+    setup.publish(String(data='gripper'))  # before the recorder is there
+    other = bench.node.create_publisher(String, 'other', 10)
+    robot = Robot(bench)
+    asked = ('--topics', '/wrench', 'setup', '/nobody')
+    with bench.lewm('record', '--contract', 'reacher', '--out', str(bag), *asked) as process:
+        robot.wait()
+        bench.until(lambda: wrench.get_subscription_count() > 0, '/wrench is not recorded')
+        robot.run(0.5, LARGE[:48, :64])
+        message = WrenchStamped(header=header(bench.now()))
+        message.wrench.force.z = 9.5
+        wrench.publish(message)
+        bench.says('recorder_node', 'nobody publishes /nobody')
+        bench.until(
+            lambda: bench.figures('recorder_node').get('messages: /wrench') == '1',
+            lambda: str(bench.figures('recorder_node')),
+        )
+        assert other.get_subscription_count() == 0
+        assert process.end() == 0
+    found = recorded(bag)
+    ((_, data),) = found['/wrench']
+    assert deserialize_message(data, WrenchStamped).wrench.force.z == 9.5
+    assert [deserialize_message(m, String).data for _, m in found['/lewm/setup']] == ['gripper']
+    assert '/nobody' in summary(bag)['never_published']
+
+
+def test_further_topics_are_names(bench: Bench, tmp_path):
+    """A wrong name, or one text in place of a list, is refused in one line."""
+    for given, text in (
+        ("['5/x']", "parameter 'topics' has '5/x', which is no topic"),
+        ('/tf', "parameter 'topics' has the wrong type: expected a list of strings"),
+    ):
+        options = {'contract': 'reacher', 'out': tmp_path / 'bag', 'topics': given}
+        with bench.nodes('recorder_node', **options) as process:
+            assert process.wait() == 2
+            assert text in process.output
+            assert 'Traceback' not in process.output
 
 
 def test_everything_that_the_nodes_say_is_recorded(bench: Bench, tiny_bundle, call, tmp_path):

@@ -229,7 +229,7 @@ def test_a_pushed_namespace_holds_for_everything_that_is_named(stand_ins, prefix
 
 
 def test_rviz_gets_the_frame_of_the_camera(stand_ins, prefix, tiny_bundle):
-    """`rviz_frame` is the fixed frame of rviz2, which shows nothing of a camera with another one."""
+    """`rviz_frame` is the fixed frame of rviz2: a camera with another one is not shown."""
     put_executable(prefix, 'rviz2', 'rviz2')
     rviz, *_ = start('plan', bundle=str(tiny_bundle.path), rviz='true', rviz_frame='wrist_optical')
     assert rviz.kwargs['arguments'][2:] == ['-f', 'wrist_optical']
