@@ -41,9 +41,9 @@ def row(parameter: Parameter) -> str:
 
 
 def default(parameter: Parameter) -> str:
-    """Return a default as one writes it in YAML; empty for an empty text."""
+    """Return a default as one writes it in YAML; empty for an empty text or list."""
     value = parameter.default
-    if isinstance(value, str):
+    if isinstance(value, str | tuple):
         return f'`{value}`' if value else ''
     return str(value).lower()
 

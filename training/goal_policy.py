@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -152,7 +153,8 @@ def train_policy(
 
     """
     check_writable(bundle.path)
-    windows = find_windows(bundle.spec, encoded, learner.past(bundle.spec))
+    recorded = replace(bundle.spec, contract=bundle.contract)
+    windows = find_windows(recorded, encoded, learner.past(bundle.spec))
     torch.set_num_threads(threads)
     learning = learner(bundle, windows)
     network = fit(windows, steps, learner.batch, learning.loss, learner.name)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+import shutil
 from types import TracebackType
 from typing import Any
 
@@ -19,13 +20,14 @@ class BagWriter:
     """Writes messages given by their fields into a rosbag2 bag; use as a context manager.
 
     ``command`` is stored in the metadata as the provenance of models trained on the bag. The bag
-    is closed on an exception too, and is then complete up to there. Raises BagError if ``path``
-    exists.
+    is closed on an exception too, and is then complete up to there; if it has only latched messages
+    by then, such as the number of an episode, it is removed. Raises BagError if ``path`` exists.
     """
 
     def __init__(self, path: str | Path, command: str = '') -> None:
         # Files are split by size only, not by simulated time.
         self._bag = BagFolder(Path(path), {COMMAND: command}, split_seconds=math.inf)
+        self._empty = True
 
     def __enter__(self) -> BagWriter:
         return self
@@ -36,7 +38,11 @@ class BagWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bag.close()
+        try:
+            self._bag.close()
+        finally:
+            if kind is not None and self._empty:
+                shutil.rmtree(self._bag.path, ignore_errors=True)
 
     def write(
         self, topic: str, kind: str, stamp: int, latched: bool = False, **values: Any
@@ -44,6 +50,7 @@ class BagWriter:
         """Append a message of type ``kind`` with these field values, logged at ``stamp`` [ns]."""
         data = bytes(TYPES.serialize_cdr(self.make(kind, **values), kind))
         self._bag.write(Channel(topic, kind, latched=latched), stamp, data)
+        self._empty &= latched
 
     def header(self, stamp: int, frame_id: str = '') -> Any:
         """Make a std_msgs/Header."""

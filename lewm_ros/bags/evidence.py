@@ -6,10 +6,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+import os
 from pathlib import Path
+import shutil
 import threading
 import time
 
+from lewm_ros.bags.repair import repair
 from lewm_ros.bags.writer import BagFolder, Channel
 from lewm_ros.errors import BagError
 from lewm_ros.time import NS_PER_S
@@ -62,8 +66,8 @@ class Ring:
 class EvidenceFolder:
     """A folder of bags, limited to ``limit`` [bytes] and to ``per_hour`` new bags in an hour.
 
-    Nothing in it is ever deleted: once it is full, further events get no bag. Not thread safe.
-    Raises BagError if it cannot be made.
+    No bag in it is ever deleted: once it is full, further events get no bag. What a killed process
+    was writing is repaired. Not thread safe. Raises BagError if it cannot be made.
     """
 
     def __init__(self, path: Path, per_hour: int, limit: float) -> None:
@@ -77,11 +81,17 @@ class EvidenceFolder:
             raise BagError(
                 f'evidence folder {path}: cannot be created ({error.strerror})'
             ) from error
+        self._repair_unfinished()
 
     @property
     def size(self) -> int:
         """Bytes in it."""
-        return sum(p.stat().st_size for p in self.path.rglob('*') if p.is_file())
+        size = 0
+        for folder, _, files in os.walk(self.path):
+            for name in files:
+                with suppress(FileNotFoundError):  # moved elsewhere meanwhile
+                    size += (Path(folder) / name).stat().st_size
+        return size
 
     def refusal(self, messages: Sequence[Message]) -> str | None:
         """Return why these messages may not be written now; None if they may."""
@@ -108,22 +118,36 @@ class EvidenceFolder:
     ) -> Path:
         """Write messages and files into a new bag ``name``, which appears only when complete.
 
-        Raises BagError or OSError where that cannot be done.
+        Raises BagError or OSError where that cannot be done; nothing is left of it then.
         """
         self._begun.append(time.monotonic())
-        target = self.path / name
-        if target.exists():
+        target, unfinished = self.path / name, self.path / UNFINISHED / name
+        if target.exists() or unfinished.exists():
             raise BagError(f'bag {target}: exists already')
-        unfinished = self.path / UNFINISHED / name
-        bag = BagFolder(unfinished, metadata)
+        bag = None
         try:
+            bag = BagFolder(unfinished, metadata)
+            for file, content in files.items():
+                (unfinished / file).write_bytes(content)
             for index, message in enumerate(messages):
                 bag.write(*message)
                 if index % PAUSE_EVERY == 0:
                     time.sleep(PAUSE)
-        finally:
             bag.close()
-        for file, content in files.items():
-            (unfinished / file).write_bytes(content)
-        unfinished.rename(target)
+            unfinished.rename(target)
+        except Exception:
+            with suppress(OSError):
+                if bag is not None:
+                    bag.close()
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
         return target
+
+    def _repair_unfinished(self) -> None:
+        """Complete the bags that a killed process left; those without a message are removed."""
+        for left in (self.path / UNFINISHED).iterdir():
+            with suppress(BagError, OSError):  # still being written, or no room: stays
+                if any(left.glob('*.mcap')) and any(file.messages for file in repair(left)):
+                    left.rename(self.path / left.name)
+                else:
+                    shutil.rmtree(left)

@@ -91,6 +91,10 @@ class Session:
         """Messages of a topic dropped because the queue was full."""
         return self._recorder.dropped[topic]
 
+    def written(self, topic: str) -> int:
+        """Messages of a topic in the bag."""
+        return self._recorder.written[topic]
+
     def silence(self, recorded: Recorded) -> float:
         """Time since the last message of a regular topic if that is a gap already, else 0 [s]."""
         silent = time.monotonic() - recorded.heard

@@ -28,6 +28,7 @@ OWN = (
     Topic('goal_image/accepted', 'sensor_msgs/msg/Image'),
     Topic('goal_latent', 'sensor_msgs/msg/Image'),
     Topic('goal_status', 'diagnostic_msgs/msg/DiagnosticArray'),
+    Topic('plan', 'trajectory_msgs/msg/JointTrajectory'),
     Topic('surprise', 'std_msgs/msg/Float32', regular=True),
     Topic('surprise/contributions', 'sensor_msgs/msg/Image', regular=True),
     Topic('surprise/threshold', 'std_msgs/msg/Float32'),

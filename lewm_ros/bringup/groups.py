@@ -55,7 +55,7 @@ PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 
 @dataclass(frozen=True)
 class Argument:
-    """A launch argument; `lewm up` has options of the same meaning (not autostart and rviz)."""
+    """A launch argument; `lewm up` has options of the same meaning, but not autostart and rviz."""
 
     name: str
     default: str
@@ -105,6 +105,11 @@ ARGUMENTS = (
         BOOLEAN,
     ),
     Argument('rviz', 'false', 'Start rviz2 with what view_node shows.', BOOLEAN),
+    Argument(
+        'rviz_frame',
+        '',
+        "Fixed frame of rviz2: the camera's frame_id. Empty: camera_optical, the simulator's.",
+    ),
     Argument(
         'log_level',
         'info',

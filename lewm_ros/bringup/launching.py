@@ -137,11 +137,12 @@ def _nodes(context: LaunchContext, group: str) -> list[Action]:
             f'install the apt package ros-{distribution}-rviz2, or give rviz:=false',
         )
         config = find('rviz', 'lewm')
+        frame = given['rviz_frame']
         topics = re.findall(r'Value: /lewm/(\S+)', config.read_text())
         rviz = Node(
             package='rviz2',
             executable='rviz2',
-            arguments=['-d', str(config)],
+            arguments=['-d', str(config), *(('-f', frame) if frame else ())],
             remappings=[(f'/lewm/{t}', f'{namespace.rstrip("/")}/{t}') for t in topics],
         )
         nodes.insert(0, rviz)  # before our nodes, in case launch does not find it

@@ -49,6 +49,7 @@ class Bundle:
 
     path: Path
     manifest: Manifest
+    robot: Contract | None = None  #: contract that bags were recorded under; None: the model's
 
     @classmethod
     def load(cls, path: str | Path) -> Bundle:
@@ -87,8 +88,8 @@ class Bundle:
 
     @property
     def contract(self) -> Contract:
-        """The robot contract that the model was trained under."""
-        return self.manifest.contract
+        """The robot contract: ``robot``, or that which the model was trained under."""
+        return self.robot or self.manifest.contract
 
     @cached_property
     def spec(self) -> ModelSpec:

@@ -11,9 +11,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from lewm_ros.bundle import Bundle
+from lewm_ros.cli.bags import add_contract, bundle_for_bags
 from lewm_ros.evaluation.calibrate import calibrate_bundle, seconds_needed
-from lewm_ros.files import find
 from lewm_ros.surprise.config import SurpriseConfig
 
 ALPHAS = [0.05, 0.01]
@@ -33,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help='bags of nominal running, recorded under the policy that will run',
     )
+    add_contract(parser)
     parser.add_argument(
         '--alpha',
         type=_numbers,
@@ -73,7 +73,7 @@ _numbers.__name__, _window.__name__ = 'number', 'duration'  # what argparse call
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate, and print the thresholds."""
-    bundle = Bundle.load(find('bundle', args.bundle))
+    bundle = bundle_for_bags(args)
     alphas = list(chain.from_iterable(args.alpha))
     metrics = calibrate_bundle(bundle, args.data, alphas, args.window, args.horizon)
     print(json.dumps(metrics) if args.json else _text(metrics, args.window))

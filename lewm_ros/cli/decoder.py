@@ -7,9 +7,9 @@ from __future__ import annotations
 import argparse
 
 from lewm_ros.bundle import DECODER, Bundle
+from lewm_ros.cli.bags import bundle_for_bags
 from lewm_ros.cli.roadmap import add_inputs, add_steps
 from lewm_ros.engines import load_engine
-from lewm_ros.files import find
 from lewm_ros.training.decoder import STEPS, train_decoder
 from lewm_ros.training.device import choose_device
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train the decoder, and print its error."""
-    bundle = Bundle.load(find('bundle', args.bundle))
+    bundle = bundle_for_bags(args)
     engine = load_engine(bundle, args.engine, args.threads)
     device = choose_device(args.device)
     print(describe(train_decoder(bundle, engine, args.data, args.steps, device, args.threads)))

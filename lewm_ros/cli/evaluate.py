@@ -17,6 +17,7 @@ import numpy as np
 from lewm_ros.api import planner_config, require_calibration
 from lewm_ros.bags.episodes import ReadReport
 from lewm_ros.bundle import Bundle
+from lewm_ros.cli.bags import add_contract, bundle_for_bags
 from lewm_ros.engines import ENGINES, PRECISIONS, Engine, EngineConfig, load_engine
 from lewm_ros.errors import ConfigError
 from lewm_ros.evaluation import voe
@@ -32,7 +33,6 @@ from lewm_ros.evaluation.report import prepare_report
 from lewm_ros.evaluation.verdict import describe, judge
 from lewm_ros.evaluation.verdict_figure import draw as draw_verdict
 from lewm_ros.evaluation.voe_figure import draw, draw_expected
-from lewm_ros.files import find
 from lewm_ros.install import missing_package
 from lewm_ros.planning import PlannerConfig
 from lewm_ros.robot.settings import help_of
@@ -55,6 +55,7 @@ OPTIONS: dict[str, tuple[tuple[str, ...], Any]] = {
     'kinds': (('voe',), list(PERTURBATIONS)),
     'alpha': (('voe',), SurpriseConfig.alpha),
     'horizon': (('voe',), SurpriseConfig.horizon),
+    'contract': (('data', 'probe'), None),
     'figure': (('voe', 'data', 'episodes'), None),
     'task': (('goals', 'voe', 'episodes'), None),
     'image_size': (('goals', 'voe', 'episodes'), None),
@@ -125,6 +126,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='BAG',
         help='bags to fit probes of the state on, a linear one and a network',
     )
+    add_contract(parser)
     parser.add_argument(
         '--figure',
         type=Path,
@@ -192,7 +194,7 @@ def run(args: argparse.Namespace) -> int:
             value = getattr(args, name)
             if value is not None and np.min(value) < 1:
                 raise ConfigError(f'--{name} is {value}: expected more than 0')
-    bundle = Bundle.load(find('bundle', args.bundle))
+    bundle = bundle_for_bags(args)
     if args.figure is not None:  # checked before the evaluation, which takes minutes
         prepare_report(args.figure.parent)
     if kind == 'data':

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import argparse
 
-from lewm_ros.bundle import Bundle, PolicyEntry
+from lewm_ros.bundle import PolicyEntry
 from lewm_ros.bundle.policy_file import policy_entry
+from lewm_ros.cli.bags import bundle_for_bags
 from lewm_ros.cli.roadmap import add_inputs, add_steps
 from lewm_ros.engines import load_engine
 from lewm_ros.evaluation.roadmap import encode_bags
-from lewm_ros.files import find
 from lewm_ros.training.goal_policy import Learner, train_policy
 from lewm_ros.training.inverse import InverseModel
 
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 def train(args: argparse.Namespace, learner: type[Learner]) -> PolicyEntry:
     """Encode the bags, train a policy on them, and return its entry in the bundle."""
-    bundle = Bundle.load(find('bundle', args.bundle))
+    bundle = bundle_for_bags(args)
     encoded = encode_bags(bundle, load_engine(bundle, args.engine, args.threads), args.data)
     bundle = train_policy(learner, bundle, encoded, args.data, args.steps, args.threads)
     return policy_entry(bundle, learner.kind)

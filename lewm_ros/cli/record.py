@@ -30,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='record every topic that is published, for a first bag: needs no contract',
     )
+    parser.add_argument(
+        '--topics',
+        nargs='+',
+        default=[],
+        metavar='TOPIC',
+        help='topics to record besides those of the contract, of any standard type, such as /tf',
+    )
     add_launch_arguments(parser)
     parser.add_argument(
         '-p',
@@ -61,6 +68,9 @@ def run(args: argparse.Namespace) -> int:
     overrides = [Override('recorder_node', 'out', yaml_text(args.out))]
     overrides += [Override('recorder_node', 'keys', 'true')]
     overrides += [Override('recorder_node', 'all', str(args.all).lower())]
+    if args.topics:
+        names = ', '.join(map(yaml_text, args.topics))
+        overrides += [Override('recorder_node', 'topics', f'[{names}]')]
     for text in args.parameter:
         overrides.append(Override.parse(f'recorder_node.{text}', GROUPS['record']))
     bringup = Bringup.of('record', args.bundle, args.contract, args.params_file, args.use_sim_time)

@@ -11,10 +11,10 @@ import os
 from pathlib import Path
 
 from lewm_ros.bundle import ROADMAP, Bundle
+from lewm_ros.cli.bags import add_contract, bundle_for_bags
 from lewm_ros.engines import ENGINES, EngineConfig, load_engine
 from lewm_ros.evaluation.roadmap import NODES, build_roadmap, encode_bags
 from lewm_ros.evaluation.verdict import COVERED
-from lewm_ros.files import find
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +59,7 @@ def add_inputs(parser: argparse.ArgumentParser, what: str, bags: str) -> None:
         metavar='BAG',
         help=f'{bags}; best those that the model was trained on',
     )
+    add_contract(parser)
     parser.add_argument(
         '--engine',
         choices=ENGINES,
@@ -69,7 +70,7 @@ def add_inputs(parser: argparse.ArgumentParser, what: str, bags: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build the roadmap, and print what it covers."""
-    bundle = Bundle.load(find('bundle', args.bundle))
+    bundle = bundle_for_bags(args)
     engine = load_engine(bundle, args.engine, args.threads)
     encoded = encode_bags(bundle, engine, args.data)
     bundle = build_roadmap(bundle, encoded, args.data, args.nodes, args.add)

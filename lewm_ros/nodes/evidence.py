@@ -99,14 +99,23 @@ class Evidence:
         }
 
     def _write(self, item: tuple[Event, list[Message], int, np.ndarray | None]) -> None:
-        event, messages, stamp, latents = item
+        written = False
+        try:
+            written = self._write_bag(*item)
+        finally:
+            self.written += written
+            self.skipped += not written
+
+    def _write_bag(
+        self, event: Event, messages: list[Message], stamp: int, latents: np.ndarray | None
+    ) -> bool:
+        """Write the bag of an event; return False where the limits of the folder forbid it."""
         refusal = self._folder.refusal(messages)
         self._node.conditions.set(
             'evidence', None if refusal is None else f'no evidence of anomaly {event.id}: {refusal}'
         )
         if refusal is not None:
-            self.skipped += 1
-            return
+            return False
         name = f'{datetime.now():%Y%m%d_%H%M%S}_{event.id}_{event.kind}'
         about = {COMMAND: f'evidence of anomaly {event.id} ({event.kind})', **self._notes}
         files = {}
@@ -116,8 +125,8 @@ class Evidence:
             except LewmError as error:  # the bag is worth more than the image
                 self._node.get_logger().warning(f'no {EXPECTED} of anomaly {event.id}: {error}')
         bag = self._folder.write(name, messages, about, files)
-        self.written += 1
         self._node.get_logger().info(f'evidence of anomaly {event.id} is in {bag}')
+        return True
 
     def _draw(self, latents: np.ndarray, frame: np.ndarray | None) -> bytes:
         if self._imagination is None:

@@ -30,6 +30,7 @@ _TYPE_NAMES = {
     int: 'a whole number',
     float: 'a float, such as 2.0',
     str: 'a string',
+    tuple: 'a list of strings',
 }
 
 
@@ -37,13 +38,14 @@ _TYPE_NAMES = {
 class Parameter:
     """One parameter of a node.
 
-    The type is that of ``default``. ``low`` and ``high`` are inclusive; every number has both,
-    because a range also rejects NaN. A ``dynamic`` parameter can be set while the node runs. All
-    others are read-only after start, because the node reads them when it is configured.
+    The type is that of ``default``; an empty tuple means an array of strings. ``low`` and ``high``
+    are inclusive; every number has both, because a range also rejects NaN. A ``dynamic`` parameter
+    can be set while the node runs. All others are read-only after start, because the node reads
+    them when it is configured.
     """
 
     name: str
-    default: bool | int | float | str
+    default: bool | int | float | str | tuple[str, ...]
     description: str
     low: float | None = None
     high: float | None = None
@@ -165,10 +167,13 @@ class Parameters:
 
 
 def _declare(node: Node, parameter: Parameter) -> Any:
+    default: Any = parameter.default
+    if default == ():  # ROS would take an empty array for one of bytes
+        default = rclpy.parameter.Parameter.Type.STRING_ARRAY
     try:
-        value: Any = node.declare_parameter(
-            parameter.name, parameter.default, parameter.descriptor()
-        ).value
+        value: Any = node.declare_parameter(parameter.name, default, parameter.descriptor()).value
+        if value is None:
+            value = parameter.default
         parameter.check(value)
     except InvalidParameterTypeException as error:
         raise ConfigError(

@@ -21,6 +21,7 @@ from std_srvs.srv import Trigger
 from lewm_ros.bags.config import RecorderConfig
 from lewm_ros.bags.layout import COMMAND
 from lewm_ros.bags.session import Session
+from lewm_ros.bags.topics import Topic
 from lewm_ros.errors import BagError
 from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.parameters import Parameter, parameters_of
@@ -50,6 +51,12 @@ class RecorderNode(TopicRecorder):
             False,
             'Record every topic that is published, not those of the contract, which is not read: '
             'for a first bag.',
+        ),
+        Parameter(
+            'topics',
+            (),
+            "Topics to record besides those of the contract, of any standard type: `['/tf', "
+            "'/wrench']`.",
         ),
         replace(
             IMAGE_RELIABILITY,
@@ -110,13 +117,21 @@ class RecorderNode(TopicRecorder):
         if self.stop_episode()[0] and episode is not None:
             # The subscriptions are gone: the node would not receive its own last message.
             session.take(episode, serialize_message(UInt32(data=0)), self.now())
-        never = sorted(set(self._topics) - set(session.topics))
+        never = sorted((self._topics.keys() | self._further) - session.topics.keys())
         try:
             text = session.close(episodes=self._number, never_published=never)
         except BagError:
             self.finish(2)
             raise
         self.get_logger().info(text)
+        lacking = [n for n, t in self._topics.items() if t.required and not session.written(n)]
+        if lacking:
+            self.get_logger().error(
+                f'bag {session.path}: no messages of {", ".join(lacking)}: no model can be trained '
+                'on it'
+            )
+            if self._finalized:  # not where a lifecycle manager only deactivates it
+                self.finish(1)
 
     def report(self) -> dict[str, Any]:
         """Figures of the recording."""
@@ -132,7 +147,7 @@ class RecorderNode(TopicRecorder):
             return False, f'episode {self._running} is running: stop it first'
         for name, topic in self._topics.items():
             # Other episode publishers are unknown until the robot has been discovered.
-            if topic.required and (self._session is None or name not in self._session.topics):
+            if topic.required and not self._is_recorded(name, topic):
                 return False, f'nobody publishes {name}: the episode would be empty'
         self._number += 1
         self._running = self._number
@@ -167,6 +182,12 @@ class RecorderNode(TopicRecorder):
                     self.get_logger().warning(text)
             elif key == 'q':
                 self.finish(0)
+
+    def _is_recorded(self, name: str, topic: Topic) -> bool:
+        """Whether a topic is subscribed to and has a publisher at the moment."""
+        recorded = self._session is not None and name in self._session.topics
+        offers = self.get_publishers_info_by_topic(name)
+        return recorded and any(offer.topic_type == topic.type for offer in offers)
 
     def _say(self, text: str) -> tuple[bool, str]:
         self.get_logger().info(text)

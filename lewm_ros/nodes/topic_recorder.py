@@ -7,13 +7,15 @@ from __future__ import annotations
 from typing import Any
 
 from rclpy.event_handler import QoSMessageLostInfo, SubscriptionEventCallbacks
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
+from rclpy.validate_topic_name import validate_topic_name
 
 from lewm_ros.bags.session import Recorded, Session
 from lewm_ros.bags.topics import EPISODE, Topic, topics_of
 from lewm_ros.bags.writer import Channel, definition
-from lewm_ros.errors import BagError, ObservationError
+from lewm_ros.errors import BagError, ConfigError, ObservationError
 from lewm_ros.nodes.base import LewmNode
 from lewm_ros.nodes.diagnostics import ERROR
 from lewm_ros.nodes.messages import message_class
@@ -31,7 +33,7 @@ UNASKED = ('/parameter_events', '/rosout')
 class TopicRecorder(LewmNode):
     """Subscribes to each topic of a contract once it has a publisher, with the QoS that it offers.
 
-    Or to every topic that is published, where the parameter ``all`` is set.
+    Likewise to the parameter ``topics``, or to every topic where the parameter ``all`` is set.
 
     A subclass has the parameters and opens the session.
     """
@@ -51,8 +53,18 @@ class TopicRecorder(LewmNode):
             self._source = f'--contract {contract.name}'
             self._topics = {self.resolve_topic_name(t.name): t for t in topics_of(contract)}
             self._orders = self._joint_orders(contract)
+        self._further = {self._full_name(name) for name in self.params['topics']}
+        if self._further:
+            self._source += f' --topics {" ".join(sorted(self._further))}'
         self._silent: set[str] = set()  # topics reported as silent
         self._classes: dict[str, Any] = {n: message_class(t.type) for n, t in self._topics.items()}
+
+    def _full_name(self, name: str) -> str:
+        try:
+            validate_topic_name(name)
+        except InvalidTopicNameException as error:
+            raise ConfigError(f"parameter 'topics' has '{name}', which is no topic") from error
+        return self.resolve_topic_name(name)
 
     def _joint_orders(self, contract: Contract) -> dict[str, JointOrder]:
         sources = (contract.action, contract.action.executed, contract.state)
@@ -73,8 +85,7 @@ class TopicRecorder(LewmNode):
             self.conditions.set('bag', str(session.error), ERROR)
             self.finish(2)
             return
-        if self.params['all']:
-            self._add_published()
+        self._add_published(session)
         for name, topic in self._topics.items():
             recorded = session.topics.get(name)
             if recorded is None:
@@ -94,19 +105,24 @@ class TopicRecorder(LewmNode):
             None if owner is None else f'{owner} also publishes episodes: their numbers are mixed',
         )
 
-    def _add_published(self) -> None:
-        """Add every topic that another node publishes."""
-        for name, types in self.get_topic_names_and_types():
-            if name in self._topics or name in UNASKED or not self._others(name):
+    def _add_published(self, session: Session) -> None:
+        """Add the topics asked for whose types only their publishers tell, once there are some."""
+        types = dict(self.get_topic_names_and_types())
+        names = types.keys() - set(UNASKED) if self.params['all'] else set()
+        for name in (names | self._further) - self._topics.keys():
+            if name not in types or not self._others(name):
+                if name in self._further and session.seconds > MISSING_AFTER:
+                    self.conditions.set(f'no {name}', f'nobody publishes {name}')
                 continue
+            kind = types[name][0]
             try:
-                definition(types[0])
-                self._classes[name] = message_class(types[0])
+                definition(kind)
+                self._classes[name] = message_class(kind)
             except (BagError, ImportError, AttributeError):
-                text = f'{name} is not recorded: its type {types[0]} is unknown'
+                text = f'{name} is not recorded: its type {kind} is unknown'
                 self.conditions.set(f'no {name}', text)
             else:
-                self._topics[name] = Topic(name, types[0])
+                self._topics[name] = Topic(name, kind)
 
     def _subscribe_if_published(self, session: Session, name: str, topic: Topic) -> None:
         offers = self.get_publishers_info_by_topic(name)

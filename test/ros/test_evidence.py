@@ -65,6 +65,24 @@ def test_an_event_leaves_a_bag_of_the_seconds_before_it(bench: Bench, calibrated
             assert f'/lewm/{name}' in inspect.output
 
 
+def test_a_bag_that_cannot_be_written_is_reported_and_counted(bench: Bench, calibrated, tmp_path):
+    """An event whose evidence is lost is an error of the node, and counts as skipped."""
+    folder = tmp_path / 'evidence'
+    parameters = {'alpha': 0.05, 'gap_seconds': 0.5, 'evidence_folder': folder}
+    with bench.nodes('surprise_node', bundle=calibrated.path, **parameters):
+        bench.active('surprise_node')
+        (folder / '.unfinished').rmdir()
+        (folder / '.unfinished').write_text('')
+        latent = bench.publisher(Image, 'latent')
+        bench.publisher(String, 'model', LATCHED).publish(String(data=calibrated.hash))
+        for _ in range(20):
+            latent.publish(vector_message(np.zeros(8, np.float32), header(bench.now())))
+            bench.spin(0.05)
+        bench.says('surprise_node', 'cannot be created')
+        figures = bench.figures('surprise_node')
+        assert (figures['evidence_written'], figures['evidence_skipped']) == ('0', '1')
+
+
 def test_a_folder_that_cannot_be_is_refused_at_the_start(bench: Bench, calibrated, tmp_path):
     """It is refused at startup; at the first event it would be too late."""
     (tmp_path / 'file').write_text('')

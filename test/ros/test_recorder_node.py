@@ -17,6 +17,7 @@ import termios
 import time
 from typing import Any
 
+from geometry_msgs.msg import WrenchStamped
 from harness import ROOT, Bench
 from mcap.records import Message
 from mcap.stream_reader import StreamReader
@@ -171,6 +172,72 @@ def test_a_recording_of_all_topics_has_its_episodes(bench: Bench, call, tmp_path
     assert numbers == [1, 0]
 
 
+def test_a_recording_without_camera_or_commands_is_an_error(bench: Bench, call, tmp_path):
+    """It ends with status 1 and names the topics; nobody may start an episode without a camera.
+
+    The publisher of the camera was there once, but is gone: that was enough for an episode.
+    """
+    bag = tmp_path / 'bag'
+    camera = '/lewm/camera/image'
+    with bench.nodes('recorder_node', contract='reacher', out=bag) as process:
+        robot = Robot(bench)
+        robot.wait()
+        assert call('start_episode') == (True, 'episode 1 started')
+        assert call('stop_episode')[0]
+        bench.node.destroy_publisher(robot.camera)
+        bench.until(lambda: not bench.node.count_publishers(camera), 'the camera is still there')
+        refused = (False, f'nobody publishes {camera}: the episode would be empty')
+        bench.until(lambda: call('start_episode') == refused, 'started without a camera', 5.0)
+        assert process.end() == 1
+        said = f'bag {bag}: no messages of {camera}, /lewm/action: no model can be trained on it'
+        assert said in process.output
+    assert summary(bag)['episodes'] == 1
+
+
+def test_further_topics_are_recorded_by_name(bench: Bench, tmp_path):
+    """--topics adds topics of any type, with their publishers' QoS; missing ones are reported."""
+    bag = tmp_path / 'bag'
+    sensor = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    wrench = bench.node.create_publisher(WrenchStamped, '/wrench', sensor)
+    setup = bench.node.create_publisher(String, 'setup', LATCHED)
+    setup.publish(String(data='gripper'))  # before the recorder is there
+    other = bench.node.create_publisher(String, 'other', 10)
+    robot = Robot(bench)
+    asked = ('--topics', '/wrench', 'setup', '/nobody')
+    with bench.lewm('record', '--contract', 'reacher', '--out', str(bag), *asked) as process:
+        robot.wait()
+        bench.until(lambda: wrench.get_subscription_count() > 0, '/wrench is not recorded')
+        robot.run(0.5, LARGE[:48, :64])
+        message = WrenchStamped(header=header(bench.now()))
+        message.wrench.force.z = 9.5
+        wrench.publish(message)
+        bench.says('recorder_node', 'nobody publishes /nobody')
+        bench.until(
+            lambda: bench.figures('recorder_node').get('messages: /wrench') == '1',
+            lambda: str(bench.figures('recorder_node')),
+        )
+        assert other.get_subscription_count() == 0
+        assert process.end() == 0
+    found = recorded(bag)
+    ((_, data),) = found['/wrench']
+    assert deserialize_message(data, WrenchStamped).wrench.force.z == 9.5
+    assert [deserialize_message(m, String).data for _, m in found['/lewm/setup']] == ['gripper']
+    assert '/nobody' in summary(bag)['never_published']
+
+
+def test_further_topics_are_names(bench: Bench, tmp_path):
+    """A wrong name, or one text in place of a list, is refused in one line."""
+    for given, text in (
+        ("['5/x']", "parameter 'topics' has '5/x', which is no topic"),
+        ('/tf', "parameter 'topics' has the wrong type: expected a list of strings"),
+    ):
+        options = {'contract': 'reacher', 'out': tmp_path / 'bag', 'topics': given}
+        with bench.nodes('recorder_node', **options) as process:
+            assert process.wait() == 2
+            assert text in process.output
+            assert 'Traceback' not in process.output
+
+
 def test_everything_that_the_nodes_say_is_recorded(bench: Bench, tiny_bundle, call, tmp_path):
     """The episodes are those of a running simulator, so the services refuse to start one."""
     bag = tmp_path / 'bag'
@@ -187,7 +254,7 @@ def test_everything_that_the_nodes_say_is_recorded(bench: Bench, tiny_bundle, ca
             assert not done
             assert text == 'episodes are announced by /lewm/sim_node: start them there'
             bench.spin(2.0)
-            assert process.end() == 0
+            assert process.end() == 1  # nobody sent a command
     found = recorded(bag)
     counts = {n.removeprefix('/lewm/'): len(m) for n, m in found.items()}
     assert {'camera/image', 'joint_states', 'latent', 'model', 'episode'} <= set(counts)
@@ -313,7 +380,7 @@ def test_joints_in_two_orders_are_said_while_they_are_recorded(bench: Bench, tmp
         bench.until(lambda: orders(True), 'not said')
         bench.until(lambda: orders(False), 'not over')
         assert process.output.count('listed as elbow') <= 3
-        assert process.end() == 0
+        assert process.end() == 1  # neither frames nor commands
 
 
 def test_a_quiet_start_is_no_lasting_warning(bench: Bench, tmp_path):
@@ -335,7 +402,7 @@ def test_a_user_without_a_home_can_record(bench: Bench, tmp_path, monkeypatch):
     with bench.lewm('record', '--contract', 'reacher', '--out', str(tmp_path / 'bag')) as process:
         bench.until(lambda: (tmp_path / 'bag').exists(), lambda: process.output)
         bench.spin(1.0)
-        assert process.end() == 0
+        assert process.end() == 1  # neither frames nor commands
         assert 'Traceback' not in process.output
 
 

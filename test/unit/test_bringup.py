@@ -274,6 +274,9 @@ def test_lewm_record_gives_the_recorder_its_folder_and_the_keys(monkeypatch):
         'recorder_node.all:=false',
         'recorder_node.gap:=0.2',
     ]
+    seen.clear()
+    assert cli.main(['record', '--contract', 'reacher', '--topics', '/tf', 'joints/raw']) == 0
+    assert "recorder_node.topics:=['/tf', 'joints/raw']" in map(str, seen)
 
 
 def test_lewm_record_repairs_a_bag(tmp_path, capsys):

@@ -142,6 +142,23 @@ def test_a_collection_that_fails_leaves_no_camera_open(tmp_path):
     assert len(episode.stamps) == 20
 
 
+@pytest.mark.parametrize('frames', [0, 2])
+def test_a_collection_that_fails_leaves_no_empty_bag(monkeypatch, tmp_path, frames):
+    """A bag in which nothing was recorded would block its name; what was recorded is kept."""
+
+    def fail(*args):
+        for index in range(frames):
+            yield 'image', START + index, np.zeros((64, 64, 3), np.uint8)
+        raise ConfigError('the simulator failed')
+
+    monkeypatch.setattr('lewm_ros.sim.collect.simulate', fail)
+    with pytest.raises(ConfigError, match='the simulator failed'):
+        collect_task('reacher', tmp_path / 'bag', episodes=1, seconds=1.0)
+    assert (tmp_path / 'bag').exists() is (frames > 0)
+    if frames:
+        assert Bag(tmp_path / 'bag', Counter()).counts().total() == 1 + frames
+
+
 @pytest.mark.parametrize(
     ('words', 'says'),
     [

@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+import shutil
+import threading
 
 import pytest
 from rosbags.highlevel import AnyReader
 
 from lewm_ros.bags.evidence import UNFINISHED, EvidenceFolder, Message, Ring
 from lewm_ros.bags.message_types import TYPES
-from lewm_ros.bags.writer import Channel
+from lewm_ros.bags.writer import BagFolder, Channel
 from lewm_ros.errors import BagError
 from lewm_ros.time import NS_PER_S
 
@@ -101,3 +103,54 @@ def test_a_full_folder_takes_nothing_and_loses_nothing(tmp_path: Path) -> None:
     refusal = EvidenceFolder(tmp_path, 6, used + needed - 1).refusal(messages(10))
     assert refusal is not None and 'evidence_mb' in refusal and str(tmp_path) in refusal
     assert (tmp_path / 'old').is_dir()
+
+
+def test_a_bag_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    """A failed write leaves no unfinished folder, which would count against the limit for ever."""
+    folder = EvidenceFolder(tmp_path, 6, 1e6)
+    unknown = (Channel('/lewm/other', 'no/msg/Such'), NS_PER_S, b'x')
+    with pytest.raises(BagError, match='message type no/msg/Such is unknown'):
+        folder.write('bag', [*messages(20), unknown], {}, {'note.txt': b'seen'})
+    assert not list((tmp_path / UNFINISHED).iterdir())
+    assert folder.size == 0
+    assert folder.write('bag', messages(20), {}, {}).is_dir()
+
+
+def test_what_a_killed_process_was_writing_is_repaired(tmp_path: Path) -> None:
+    """The next start completes it, or removes it if it has no message; a bag in use is left."""
+    unfinished = tmp_path / 'evidence' / UNFINISHED
+    writing = BagFolder(unfinished / 'in_use')
+    for message in messages(20):
+        writing.write(*message)
+    writing.flush()
+    shutil.copytree(unfinished / 'in_use', unfinished / 'killed')
+    BagFolder(tmp_path / 'begun').write(*messages(1)[0])
+    shutil.copytree(tmp_path / 'begun', unfinished / 'begun')
+    (unfinished / 'empty').mkdir()
+    EvidenceFolder(tmp_path / 'evidence', 6, 1e6)
+    assert [p.name for p in unfinished.iterdir()] == ['in_use']
+    assert sorted(p.name for p in unfinished.parent.iterdir()) == [UNFINISHED, 'killed']
+    with AnyReader([unfinished.parent / 'killed']) as reader:
+        assert reader.message_count == 20
+    writing.close()
+
+
+def test_bags_may_be_moved_away_while_the_folder_is_measured(tmp_path: Path) -> None:
+    """A user may move bags away at any time: the next event once lost its bag by that."""
+    folder = EvidenceFolder(tmp_path / 'evidence', 6, 1e6)
+    bag = folder.write('bag', messages(20), {}, {f'{i}.txt': b'' for i in range(200)})
+    away, done = tmp_path / 'away', threading.Event()
+
+    def move() -> None:
+        while not done.is_set():
+            bag.rename(away)
+            away.rename(bag)
+
+    mover = threading.Thread(target=move)
+    mover.start()
+    try:
+        for _ in range(200):
+            assert folder.refusal(messages(2)) is None
+    finally:
+        done.set()
+        mover.join()

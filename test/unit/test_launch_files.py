@@ -165,7 +165,8 @@ def test_a_launch_file_starts_what_lewm_up_starts(stand_ins, prefix, tiny_bundle
     encoder = [n for n in nodes if n.kwargs['name'] == 'encoder_node']
     assert len(encoder) == (group != 'record')
     assert all(n.kwargs['remappings'] == [('image', 'camera/image')] for n in encoder)
-    assert Path(rviz.kwargs['arguments'][1]).is_file()
+    flag, config = rviz.kwargs['arguments']
+    assert flag == '-d' and Path(config).is_file()
     assert all(n.kwargs['respawn'] is False for n in nodes)
 
 
@@ -225,6 +226,13 @@ def test_a_pushed_namespace_holds_for_everything_that_is_named(stand_ins, prefix
     assert {n.kwargs['namespace'] for n in nodes} == {'/'}
     assert nodes[0].kwargs['arguments'][2] == f'{nodes[0].kwargs["name"]}:=debug'
     assert dict(rviz.kwargs['remappings'])['/lewm/view/image'] == '/view/image'
+
+
+def test_rviz_gets_the_frame_of_the_camera(stand_ins, prefix, tiny_bundle):
+    """`rviz_frame` is the fixed frame of rviz2: a camera with another one is not shown."""
+    put_executable(prefix, 'rviz2', 'rviz2')
+    rviz, *_ = start('plan', bundle=str(tiny_bundle.path), rviz='true', rviz_frame='wrist_optical')
+    assert rviz.kwargs['arguments'][2:] == ['-f', 'wrist_optical']
 
 
 def test_a_misspelt_argument_is_named_and_those_of_other_launch_files_are_not(

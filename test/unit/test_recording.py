@@ -451,7 +451,9 @@ def test_topics_are_those_of_the_contract_and_of_the_nodes(reacher_contract):
     """Only camera and command are required; every topic type has a RIHS01 hash."""
     topics = {t.name: t for t in topics_of(reacher_contract)}
     assert {n for n, t in topics.items() if t.required} == {'camera/image', 'action'}
-    assert {'joint_states', 'latent', 'surprise', 'anomaly', 'model', 'episode'} <= set(topics)
+    assert {'joint_states', 'latent', 'plan', 'surprise', 'anomaly', 'model', 'episode'} <= set(
+        topics
+    )
     for topic in topics.values():
         assert definition(topic.type)[1].startswith('RIHS01_')
     camera = replace(reacher_contract.camera, stamp='log')
