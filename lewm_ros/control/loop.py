@@ -157,7 +157,10 @@ class CommandLoop:
         return None
 
     def executed(self, values: np.ndarray, steady: float) -> None:
-        """Record what the robot reports as executed, (A,) contract units."""
+        """Record what the robot reports as executed, (A,) contract units, or its positions.
+
+        Positions beside a contract without ``action.executed`` are where the first command starts.
+        """
         self._execution.reported(steady, values)
 
     def drop_plans(self) -> None:

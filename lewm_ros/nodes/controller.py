@@ -8,6 +8,7 @@ The command stream depends on nothing but this node: it is a
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -25,7 +26,7 @@ from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
 from lewm_ros.nodes.figures import Rate, Reasons
 from lewm_ros.nodes.messages import action_message, message_class, read_action, read_plan, stamp_of
 from lewm_ros.nodes.parameters import parameters_of
-from lewm_ros.robot.fields import JointOrder
+from lewm_ros.robot.fields import JointOrder, read_fields
 from lewm_ros.robot.settings import from_values
 from lewm_ros.time import NS_PER_S
 
@@ -49,6 +50,7 @@ class ControllerNode(LewmNode):
         self._contract = self.load_contract()
         self._action = self._contract.action
         self._period = round(self._contract.period * NS_PER_S)
+        self._pose_fields = self._contract.pose_fields
         for text in self._contract.remarks():
             self.get_logger().warning(text)
         self.check(self.params)
@@ -89,6 +91,9 @@ class ControllerNode(LewmNode):
             self._order = JointOrder(executed.fields)
             self.subscribe(kind, executed.topic, self._on_executed, STREAM)
             self._where['executed'] = f' on {self.resolve_topic_name(executed.topic)}'
+        if self._pose_fields:
+            state = self._contract.state
+            self.subscribe(message_class(state.type), state.topic, self._on_state, STREAM)
         self._start = monotonic()
         self.every(CHECK_PERIOD, self._check_publishers)
         self.every(self._contract.period, self._tick)
@@ -158,6 +163,10 @@ class ControllerNode(LewmNode):
     def _on_executed(self, message: Any, received: int) -> None:
         _, values = read_action(message, self._action, received, self._order)
         self._loop.executed(values, monotonic())
+
+    def _on_state(self, message: Any, received: int) -> None:
+        with suppress(ObservationError):  # of other joints, such as a gripper's
+            self._loop.executed(read_fields(message, self._pose_fields), monotonic())
 
     def _on_episode(self, message: UInt32, received: int) -> None:
         if self._episode not in (None, message.data):

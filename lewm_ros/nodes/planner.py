@@ -16,11 +16,19 @@ from trajectory_msgs.msg import JointTrajectory
 
 from lewm_ros.api import make_goal, make_planner
 from lewm_ros.engines import describe
-from lewm_ros.nodes.base import LATCHED, NEWEST
+from lewm_ros.errors import ObservationError
+from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM
 from lewm_ros.nodes.diagnostics import OK
 from lewm_ros.nodes.figures import Rate, Recent
 from lewm_ros.nodes.goals import goal_message, late_text, roadmap_text, timeout_text
-from lewm_ros.nodes.messages import header, plan_message, stamp_of, vector, vector_message
+from lewm_ros.nodes.messages import (
+    header,
+    message_class,
+    plan_message,
+    stamp_of,
+    vector,
+    vector_message,
+)
 from lewm_ros.nodes.observer import ENGINE, PRECISION, ObserverNode
 from lewm_ros.nodes.parameters import Parameter, parameters_of
 from lewm_ros.nodes.peers import ONE_NODE
@@ -28,6 +36,7 @@ from lewm_ros.planning import Plan, PlannerConfig
 from lewm_ros.planning.config import GoalConfig
 from lewm_ros.planning.goal import GoalState
 from lewm_ros.planning.policy import PlanningAgent, PlanRequest
+from lewm_ros.robot.fields import read_fields
 from lewm_ros.robot.history import Context, History
 from lewm_ros.robot.settings import from_values
 from lewm_ros.time import NS_PER_S
@@ -76,12 +85,24 @@ class PlannerNode(ObserverNode):
         self._worker = self.worker('planner', self._work)
         super().activate()
         self.subscribe(Image, 'goal_latent', self._on_goal, LATCHED)
+        if self.contract.pose_fields:
+            state = self.contract.state
+            self.subscribe(message_class(state.type), state.topic, self._on_state, STREAM)
         self._publish_goal_status()
         self.every(GOAL_PERIOD, self._check_goal)
 
     def make_history(self) -> History:
         """Return the agent's history."""
         return self._agent.history
+
+    def _on_state(self, message: Any, received: int) -> None:
+        try:
+            pose = read_fields(message, self.contract.pose_fields)
+        except ObservationError:  # of other joints, such as a gripper's
+            return
+        if np.isfinite(pose).all():
+            with self.lock:
+                self._agent.pose = pose
 
     def deactivate(self) -> None:
         """Publish that there is no active goal."""

@@ -64,6 +64,7 @@ class PlanningAgent:
         goal: the current goal, and the distance of the robot to it.
         config: settings of the next search.
         planner: runs the searches.
+        pose: newest measured positions (A,), where they are known.
 
     """
 
@@ -80,6 +81,8 @@ class PlanningAgent:
         self._delay = contract.action.delay_ns
         self._block = self.history.block
         self._outlook: Outlook | None = None
+        self.pose: np.ndarray | None = None
+        self._filled: int | None = None  # stamp of the last command that nobody sent [ns]
         self._episode = 0
         self._searched = -1  # episode that the planner's memory belongs to
         self._asked: int | None = None  # stamp of the latent of the last plan request
@@ -113,13 +116,18 @@ class PlanningAgent:
 
     def observe(self, stamp: int, latent: np.ndarray, steady: float) -> bool:
         """Compare the newest latent (D,) with the goal; return whether the state changed."""
-        stamps, values = self.history.actions()
-        if self._hold and (values == self._mean_action).all():
+        newest = self.history.newest_action
+        if self._hold and newest in (None, self._filled):
             # A robot with stop mode hold gets no command before its first plan, and there is no
-            # plan without past actions: the model's mean action fills the gap, repeated as needed.
+            # plan without past actions: the measured positions fill the gap, or the model's mean
+            # action, repeated as needed.
+            fill = self._mean_action if self.pose is None else self.pose
             hold = round((self.history.hold or LONG) * NS_PER_S)
-            for at in range(int(stamps[-1]) + hold if len(stamps) else stamp, stamp + 1, hold):
-                self.history.append_action(at, self._mean_action)
+            if self.pose is not None:
+                hold = min(hold, self._block)
+            for at in range(stamp if newest is None else newest + hold, stamp + 1, hold):
+                self.history.append_action(at, fill)
+            self._filled = self.history.newest_action
         return self.goal.observe(stamp, latent, steady)
 
     def ask(self) -> bool:

@@ -397,6 +397,20 @@ class Contract:
         """Control period [s]."""
         return 1.0 / self.rates.control
 
+    @property
+    def pose_fields(self) -> tuple[str, ...]:
+        """Fields of ``state`` with the measured position of each action dimension, in their order.
+
+        Empty where commands are no positions, where the robot reports them as ``action.executed``,
+        or where the state lacks the position of a joint.
+        """
+        action, state = self.action, self.state
+        if action.kind != 'position' or action.executed is not None or state is None:
+            return ()
+        joints = named_joints(action.fields) or action.names
+        found = tuple(f'position[{joint}]' for joint in joints)
+        return found if set(found) <= set(state.fields) else ()
+
     def remarks(self) -> list[str]:
         """Return what is valid, but seldom meant."""
         action = self.action

@@ -259,6 +259,30 @@ def test_a_holding_robot_holds_the_last_position(bench, contract_file):
         assert list(commands[-1][1].position) == pytest.approx([-0.8, 0.4])
 
 
+def test_the_first_position_starts_from_the_measured_one(bench, contract_file):
+    """The state has the position of every joint: the first command is within a step of it."""
+    fields = ['position[elbow]', 'position[shoulder]']
+    kind = 'sensor_msgs/msg/JointState'
+    changed = {'type': kind, 'fields': fields, 'kind': 'position', 'max_step': [0.1, 0.1]}
+    state = {'topic': 'joint_states', 'type': kind, 'fields': [*fields]}
+    contract = contract_file(action=changed, state=state)
+    with bench.nodes('controller_node', contract=contract):
+        bench.active('controller_node')
+        commands = bench.listen(JointState, 'action')
+        plan = bench.publisher(JointTrajectory, 'plan')
+        latent = bench.publisher(Image, 'latent')
+        states = bench.publisher(JointState, 'joint_states')
+        latent.publish(Image())
+        states.publish(JointState(name=['gripper'], position=[3.0]))
+        states.publish(JointState(name=['elbow', 'shoulder'], position=[0.5, -0.5]))
+        bench.spin(0.1)
+        action = Contract.load(contract).action
+        plan.publish(plan_message(bench.now(), PERIOD, np.tile([[-0.9, 0.9]], (5, 1)), action))
+        bench.until(lambda: len(commands) > 1, 'no command')
+        assert list(commands[0][1].position) == pytest.approx([0.4, -0.4])
+        assert list(commands[1][1].position) == pytest.approx([0.3, -0.3])
+
+
 def test_steps_between_commands_are_limited(bench, contract_file):
     """With max_step 0.2 a plan of 1.0 is reached, and left, in steps of at most 0.2."""
     contract = contract_file(action={'max_step': [0.2, 0.2]})

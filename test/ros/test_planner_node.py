@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import re
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -18,8 +19,11 @@ from std_msgs.msg import Float64MultiArray, String, UInt32
 from trajectory_msgs.msg import JointTrajectory
 import yaml
 
+from lewm_ros.bundle import write_bundle
+from lewm_ros.bundle.manifest import FILES
 from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.messages import header, read_plan, vector_message
+from lewm_ros.robot.contract import Channel, Stop
 from lewm_ros.time import NS_PER_S
 
 TICK = NS_PER_S // 20
@@ -270,13 +274,34 @@ def test_without_commands_it_says_what_is_missing(start):
     robot.bench.says('planner_node', 'since the first of them, the commands on /lewm/action')
 
 
-def test_a_holding_robot_gets_its_first_plan_without_any_command(start, contract_file):
-    """A controller that holds sends nothing before its first plan, so none can be required."""
-    robot, _ = start(contract=contract_file(action={'kind': 'position'}))
-    robot.set_goal()
-    plans = robot.live(1.5, command=False)
+@pytest.mark.parametrize('pose', [None, [0.8, -0.6]])
+def test_a_holding_robot_gets_its_first_plan_without_any_command(
+    bench: Bench, tiny_bundle, tmp_path, pose
+):
+    """A controller that holds sends nothing before its first plan, so none can be required.
+
+    The first plan begins at the measured positions, where the state has them.
+    """
+    action = replace(tiny_bundle.contract.action, kind='position', max_step=(0.1, 0.1))
+    fields = ('position[shoulder]', 'position[elbow]')
+    state = Channel('joint_states', 'sensor_msgs/msg/JointState', fields)
+    contract = replace(tiny_bundle.contract, action=action, state=state, stop=Stop('hold'))
+    files = {name: tiny_bundle.path / name for name in FILES}
+    manifest = replace(tiny_bundle.manifest, contract=contract)
+    bundle = write_bundle(tmp_path / 'holding', manifest, files)
+    with bench.nodes('planner_node', bundle=bundle.path, threads=1):
+        robot = Robot(bench, bundle)
+        if pose is not None:
+            states = bench.publisher(JointState, 'joint_states')
+            states.publish(JointState(name=['gripper'], position=[3.0]))
+            states.publish(JointState(name=['elbow', 'shoulder'], position=pose[::-1]))
+            bench.spin(0.2)
+        robot.set_goal()
+        plans = robot.live(1.5, command=False)
     assert plans
-    assert len(plans[0].points[0].positions) == 2
+    first = plans[0].points[0].positions
+    assert len(first) == 2
+    assert pose is None or np.abs(np.array(first) - pose).max() <= 0.1 + 1e-6
 
 
 def test_it_can_be_deactivated_and_activated_again(start):
