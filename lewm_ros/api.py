@@ -187,7 +187,8 @@ class Policy:
     def executed(self, values: np.ndarray, stamp: int) -> None:
         """Record what the robot reports as executed from ``stamp`` on, (A,).
 
-        Needed at every tick where the contract has ``action.executed``, and only there.
+        Needed at every tick where the contract has ``action.executed``; else only before the first
+        command of a robot of positions, with those measured.
         """
         self.loop.executed(values, self._steady(stamp))
         self.agent.history.append_action(stamp, values)
