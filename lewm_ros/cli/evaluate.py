@@ -28,7 +28,7 @@ from lewm_ros.evaluation.held_out import AHEAD
 from lewm_ros.evaluation.offsets_figure import draw as draw_offsets
 from lewm_ros.evaluation.planability import Recordings, examine
 from lewm_ros.evaluation.probe import probe_bags
-from lewm_ros.evaluation.recorded import draw_pairs, read_recorded
+from lewm_ros.evaluation.recorded import draw_pairs, lead_of, read_recorded
 from lewm_ros.evaluation.report import prepare_report
 from lewm_ros.evaluation.verdict import describe, judge
 from lewm_ros.evaluation.verdict_figure import draw as draw_verdict
@@ -295,13 +295,12 @@ def _episodes(args: argparse.Namespace, bundle: Bundle, task: Task, config: Plan
     engine, config = _planning(args, bundle, config)
     period, seed = bundle.contract.period, args.seed
     recorded = read_recorded(bundle, args.episodes, task)
-    lead = (bundle.manifest.history - 1) * bundle.block + period  # and one command before
     offsets: list[int | None] = [*args.offset, *([None] if args.cross else [])]
     rows: list[dict[str, Any]] = []
     drawn = []
     for offset in offsets:  # all before the first is measured, which takes minutes
         seconds = None if offset is None else offset * period
-        drawn.append(draw_pairs(recorded, task, seconds, lead, args.goals, seed))
+        drawn.append(draw_pairs(recorded, task, seconds, lead_of(bundle), args.goals, seed))
     if not args.json:
         print('offset and budget in control steps; left out: pairs whose start is at the goal')
         print('offset  budget   reached  95 % interval  mean time   random  left out')

@@ -56,6 +56,7 @@ class PlannerPolicy:
     ) -> None:
         self.policy = Policy(bundle, contract, engine, config)
         self._reports = contract.action.executed is not None
+        self._period = round(contract.period * NS_PER_S)
         self._rest = task.rest
         self._new_goal, self._goal_seconds = new_goal or task.goal_image, goal_seconds
         self.reset()
@@ -89,9 +90,14 @@ class PlannerPolicy:
         self._goal_due = float('-inf')  # [ns]
         self.forecasts: list[tuple[int, float]] = []
 
-    def wait(self, stamp: int) -> None:
-        """Delay the episode's first goal until ``stamp`` [ns]."""
-        self._goal_due = stamp
+    def resume(self, begin: int, commands: np.ndarray, start: int) -> None:
+        """Let the first plan begin at ``start`` [ns].
+
+        Until then another source sends commands (n, A), from ``begin`` [ns] on, one per period.
+        """
+        agent = self.policy.agent
+        self._goal_due = start - agent.history.block - agent.history.period // 2
+        agent.expect(begin, self._period, commands)
 
     def follow(self, command: np.ndarray, stamp: int) -> None:
         """Record a command (A,) that another source sends at ``stamp`` [ns]."""

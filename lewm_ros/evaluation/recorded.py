@@ -40,11 +40,12 @@ class Pair:
 class Resumed:
     """Replays the commands before a pair's start, then lets a policy drive.
 
-    A planner receives the frames during the replay, and gets its goal at the start.
+    A planner receives the frames during the replay. It gets its goal a block before the start,
+    knowing the commands until then, so that its first plan begins there.
     """
 
     def __init__(self, policy: Policy, pair: Pair) -> None:
-        self._policy, self._commands = policy, pair.commands
+        self._policy, self._pair = policy, pair
         self._start = START + pair.lead
         self._next = 0
 
@@ -53,7 +54,8 @@ class Resumed:
         self._policy.reset()
         self._next = 0
         if isinstance(self._policy, PlannerPolicy):
-            self._policy.wait(self._start)
+            begin = START + round(self._pair.phase * NS_PER_S)
+            self._policy.resume(begin, self._pair.commands, self._start)
 
     def observe(self, stamp: int, image: np.ndarray) -> None:
         """Pass the frame to the policy."""
@@ -63,11 +65,17 @@ class Resumed:
         """Return the recorded command (A,) before the start, the policy's from the start on."""
         if stamp >= self._start:
             return self._policy.act(stamp)
-        command = self._commands[min(self._next, len(self._commands) - 1)]
+        commands = self._pair.commands
+        command = commands[min(self._next, len(commands) - 1)]
         self._next += 1
         if isinstance(self._policy, PlannerPolicy):
             self._policy.follow(command, stamp)
         return command
+
+
+def lead_of(bundle: Bundle) -> float:
+    """Return how long before a start the replay begins [s]: a block, its context, a command."""
+    return bundle.manifest.history * bundle.block + bundle.contract.period
 
 
 def read_recorded(bundle: Bundle, bags: Sequence[Path], task: Task) -> list[Episode]:

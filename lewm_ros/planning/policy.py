@@ -114,6 +114,13 @@ class PlanningAgent:
         self._asked = None
         return True
 
+    def expect(self, start: int, period: int, commands: np.ndarray) -> None:
+        """Count with commands (n, A) that another source sends from ``start`` [ns] on.
+
+        Each is held for ``period`` [ns]. They last until they end, or a plan begins.
+        """
+        self._playback.add(start + self._delay, period, commands)
+
     def observe(self, stamp: int, latent: np.ndarray, steady: float) -> bool:
         """Compare the newest latent (D,) with the goal; return whether the state changed."""
         newest = self.history.newest_action

@@ -20,7 +20,7 @@ from lewm_ros.bundle import Bundle
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import BagError, ConfigError
 from lewm_ros.evaluation.closed_loop import PlannerPolicy
-from lewm_ros.evaluation.recorded import Resumed, draw_pairs, read_recorded
+from lewm_ros.evaluation.recorded import Resumed, draw_pairs, lead_of, read_recorded
 from lewm_ros.files import find
 from lewm_ros.planning import PlannerConfig
 from lewm_ros.sim import TASKS, Reacher, make_task
@@ -90,14 +90,15 @@ def test_states_come_back_from_the_bag(bag, reacher):
 
 
 def test_what_was_recorded_before_a_start_is_repeated(bag, reacher):
-    """The recorded commands and motion are replayed up to the start; then the planner acts."""
+    """The recorded commands and motion are replayed up to the start; a plan begins there."""
     with closing(make_task('reacher', 64)) as arm:
         recorded = read_recorded(reacher, [bag], arm)
-        (pair, other), _ = draw_pairs(recorded, Reacher, 1.0, 0.55, 2, 0)
+        (pair, other), _ = draw_pairs(recorded, Reacher, 1.0, 0.8, 2, 0)
         engine = load_engine(reacher, horizon=PlannerConfig().rollout_blocks(reacher.spec))
         planner = PlannerPolicy(reacher, reacher.contract, engine, PlannerConfig(), arm)
         for chosen in (pair, other):
-            assert chosen.lead == 11 * FRAME and len(chosen.commands) == 11
+            assert lead_of(reacher) == pytest.approx(0.8)
+            assert chosen.lead == 16 * FRAME and len(chosen.commands) == 16
             episode, begin = next(
                 (e, int(np.flatnonzero(found)[0]))
                 for e in recorded
@@ -119,11 +120,11 @@ def test_what_was_recorded_before_a_start_is_repeated(bag, reacher):
             )
             start = START + chosen.lead
             states = np.array([v for k, t, v in events if k == 'state' and t <= start])
-            np.testing.assert_allclose(states, episode.states[begin : begin + 12], atol=1e-9)
-            np.testing.assert_array_equal(chosen.goal, episode.states[begin + 31, :2])
+            np.testing.assert_allclose(states, episode.states[begin : begin + 17], atol=1e-9)
+            np.testing.assert_array_equal(chosen.goal, episode.states[begin + 36, :2])
             sent = [(t, v) for k, t, v in events if k == 'action']
-            assert all(np.any(v) for t, v in sent if t > start + 5 * FRAME)
-            assert not any(np.any(v) for t, v in sent if start <= t < start + 3 * FRAME)
+            acted = [(t, v) for t, v in sent if t >= start]
+            assert acted[0][0] < start + FRAME and all(np.any(v) for _, v in acted)
 
 
 def test_a_goal_lies_its_offset_after_the_start():
