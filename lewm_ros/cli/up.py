@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         'Start nodes: plan (a robot reaching goal images), surprise (watch a robot that '
         'something else drives), record (into a bag, see also `lewm record`), demo (a simulated '
-        'robot with goals and teleports). Ends with '
-        'status 0 on Ctrl-C; the last command sent is the stop command.'
+        'robot with goals and teleports). Ends with status 0 on Ctrl-C, 1 after a recording that '
+        'lacks camera or commands; the last command sent is the stop command.'
     )
     parser.add_argument('group', choices=GROUPS, help='what to start')
     add_launch_arguments(parser)
