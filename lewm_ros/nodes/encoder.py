@@ -16,10 +16,10 @@ from std_srvs.srv import Trigger
 from lewm_ros.engines import describe, load_engine
 from lewm_ros.engines.encoding import FrameEncoder
 from lewm_ros.errors import ModelError, ObservationError
-from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
+from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
 from lewm_ros.nodes.diagnostics import OK
 from lewm_ros.nodes.figures import Rate, Reasons, Recent
-from lewm_ros.nodes.frame_stamps import FrameStamps
+from lewm_ros.nodes.frame_stamps import FrameStamps, silence_text
 from lewm_ros.nodes.goals import encoding_text, read_goal_file
 from lewm_ros.nodes.messages import image_message, stamp_of, to_time, vector_message
 from lewm_ros.nodes.observer import ENGINE
@@ -92,6 +92,7 @@ class EncoderNode(LewmNode):
         self._encoder = FrameEncoder(self._bundle.spec, self._contract.camera, self._engine)
         self._activated = time.time_ns(), time.monotonic()
         self._first_goal = 0  # when it was published [ns]
+        self._last_goal = 0  # when the last message with a goal was published [ns]
         self._waiting: tuple[str, Any] | None = None  # kind and message of a goal
         self._planner_state: str | None = None  # state of its goal
         self._service = self.create_service(Trigger, '~/set_goal', self._on_set_goal)
@@ -99,10 +100,13 @@ class EncoderNode(LewmNode):
         self._model.publish(String(data=self._bundle.hash))
         camera = self.subscribe_to_camera(self._contract.camera, self._on_image, 5, ONE_CAMERA)
         self._topic: str = camera.topic_name  # after remapping: the name that a user sees
+        self._cameras = 0  # publishers of it, at the last check
         if self._goal_file is not None:  # before a goal_image, which replaces it
             self._request('first goal', self._goal_file)
         for kind, topic in (Image, 'goal_image'), (CompressedImage, 'goal_image/compressed'):
-            self.subscribe(kind, topic, self._on_goal, LATCHED, published=True)
+            # A latched goal needs a latched subscription, which no volatile publisher reaches.
+            for qos in LATCHED, NEWEST:
+                self.subscribe(kind, topic, self._on_goal, qos, published=True)
         self.subscribe(DiagnosticArray, 'goal_status', self._on_goal_status, LATCHED)
         self.every(0.5, self._watch)
 
@@ -146,6 +150,9 @@ class EncoderNode(LewmNode):
         self._request('frame', message)
 
     def _on_goal(self, message: Image | CompressedImage, published: int) -> None:
+        if published == self._last_goal:
+            return  # a latched publisher reaches both subscriptions
+        self._last_goal = published
         if stamp_of(message) == 0:
             message.header.stamp = to_time(published)
         if published >= self._activated[0]:
@@ -238,10 +245,11 @@ class EncoderNode(LewmNode):
         silent = time.monotonic() - self._last_frame
         text = None
         if silent > FRAME_TIMEOUT:
-            text = (
-                f'no frames on {self._topic} for {silent:.0f} s '
-                f'(publishers: {self.count_publishers(self._topic)})'
-            )
+            cameras = self.count_publishers(self._topic)
+            text = silence_text(self._topic, silent, cameras, self._frames > 0)
+            if cameras != self._cameras:
+                self.conditions.clear('no frames')  # log it again: the remedy is another one
+                self._cameras = cameras
             self._stamps.clear()
         self.conditions.set('no frames', text)
         self.conditions.set('frame rate', self._stamps.slow(self._topic))

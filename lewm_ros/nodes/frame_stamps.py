@@ -13,6 +13,22 @@ SLOW, FAST_ENOUGH = 0.8, 0.9
 RATE_SECONDS, RATE_FRAMES = 5.0, 20
 
 
+def silence_text(topic: str, seconds: float, publishers: int, came: bool) -> str:
+    """Report that no frames came for ``seconds`` [s], with the remedy.
+
+    ``publishers`` of the topic exist now; ``came``: there were frames before.
+    """
+    text = f'no frames on {topic} for {seconds:.0f} s (publishers: {publishers}): '
+    if not publishers:
+        return text + 'start the camera driver, or correct camera.topic in the contract'
+    if came:
+        return text + 'restart the camera driver'
+    return text + (
+        'if they are raw images above 512 KiB, set config/fastdds.xml for the camera driver too; '
+        'run it as the same user as this node (docs/safety.md)'
+    )
+
+
 class FrameStamps:
     """Watches the stamps of the frames of one topic.
 

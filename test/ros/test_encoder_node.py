@@ -127,20 +127,27 @@ def test_bad_frames_are_named_and_counted_and_good_ones_still_encoded(
 
 
 def test_a_silent_camera_is_named_within_five_seconds(bench: Bench, tiny_bundle):
-    """The report names the remapped topic and its publishers; each frame clears it."""
-    with bench.nodes('encoder_node', bundle=tiny_bundle.path):
+    """Topic, publishers and remedy are logged at each change of the latter; a frame clears it.
+
+    The log once ended with "publishers: 0" where a camera had appeared, but none of its frames.
+    """
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path) as process:
         bench.active('encoder_node')
-        said = ('no frames on /lewm/camera/image for', '(publishers: 0)')
+        said = ('no frames on /lewm/camera/image for', '(publishers: 0): start the camera driver')
         bench.says('encoder_node', *said, timeout=5.0)
         camera = bench.publisher(Image, 'camera/image')
         image = np.zeros((64, 64, 3), np.uint8)
+        said = '(publishers: 1): if they are raw images above 512 KiB, set config/fastdds.xml'
+        bench.until(lambda: said in process.output, 'not logged', 5.0)
+        bench.spin(2.0)
+        assert process.output.count(']: no frames on ') == 2
 
         def seen():
             camera.publish(image_message(image, header(bench.now())))
             return bench.text('encoder_node') == 'ok'
 
         bench.until(seen, 'not over', 5.0)
-        bench.says('encoder_node', '(publishers: 1)', timeout=5.0)
+        bench.says('encoder_node', '(publishers: 1): restart the camera driver', timeout=5.0)
         bench.until(seen, 'not over', 5.0)
 
 
@@ -260,6 +267,26 @@ def test_a_compressed_goal_is_taken_whatever_the_camera_sends(
         np.testing.assert_allclose(
             vector(goals[1][1], SIZE), expected(tiny_bundle, image), rtol=1e-5, atol=1e-6
         )
+
+
+def test_a_goal_arrives_whatever_the_durability_of_its_publisher(bench: Bench, tiny_bundle, image):
+    """A goal of a default publisher is encoded, and one of a latched publisher only once.
+
+    The only subscription was latched, which a default publisher does not reach.
+    """
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path):
+        latents = bench.listen(Image, 'latent')
+        goals = bench.listen(Image, 'goal_latent', LATCHED)
+        camera = bench.publisher(Image, 'camera/image')
+        send_until(bench, camera, image_message(image, header(1)), latents)
+        for stamp, qos in enumerate((10, LATCHED), start=2):
+            publisher = bench.publisher(Image, 'goal_image', qos)
+            bench.spin(0.5)  # until the second subscription has it too
+            publisher.publish(image_message(image, header(stamp)))
+            bench.until(lambda stamp=stamp: len(goals) == stamp - 1, 'no goal')
+        bench.spin(0.5)
+        assert [stamp_of(m) for _, m in goals] == [2, 3]
+        assert 'goal_image' not in bench.text('encoder_node')
 
 
 @pytest.mark.parametrize('newer', ['goal_image', 'goal_image/compressed'])
