@@ -205,6 +205,29 @@ def test_after_a_timeout_nothing_is_planned_until_a_goal_is_set_again(start):
     assert [m.status[0].message for _, m in told] == ['none', 'active', 'timeout', 'active']
 
 
+def test_an_empty_goal_latent_ends_the_goal(start):
+    """Planning stops until a goal is set; the answer to a timeout leaves its state."""
+    robot, _ = start(goal_timeout=1.5)
+    bench, target = robot.bench, np.full(SIZE, 3.0)
+    told = bench.listen(DiagnosticArray, 'goal_status', LATCHED)
+    bench.until(lambda: told, 'no status')
+    robot.live(0.8)
+    robot.set_goal(target, stamp=77)
+    assert robot.live(0.7)
+    robot.set_goal(np.empty(0))
+    bench.spin(0.3)  # a plan that was on its way
+    assert robot.live(1.0) == []
+    robot.set_goal(np.empty(0))  # there is none
+    robot.set_goal(target, stamp=78)
+    assert robot.live(1.6)
+    for stamp in (78, 79):
+        bench.until(lambda: told[-1][1].status[0].message == 'timeout', 'no timeout')
+        robot.set_goal(np.empty(0), stamp)
+        bench.spin(0.3)
+    states = [m.status[0].message for _, m in told]
+    assert states == ['none', 'active', 'none', 'active', 'timeout', 'none']
+
+
 def test_a_missing_goal_is_said_and_is_no_fault(start):
     """A robot without a goal stands still on purpose, so the level stays OK."""
     robot, _ = start()
