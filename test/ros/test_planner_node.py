@@ -131,6 +131,41 @@ def test_a_clock_of_commands_that_jumps_back_is_followed(bench: Bench, tmp_path,
         assert live(2.0)
 
 
+@pytest.mark.parametrize('offset', [-3.0, 3.0])
+def test_reports_of_another_clock_are_named_with_the_remedy(
+    bench: Bench, tmp_path, tiny_bundle, offset
+):
+    """Topic, offset and remedy are named while such reports come.
+
+    Reports 3 s behind once gave contexts of a single old command, and no warning.
+    """
+    data = tiny_bundle.contract.to_dict()
+    data['action']['executed'] = {
+        'topic': 'applied',
+        'type': 'sensor_msgs/msg/JointState',
+        'fields': ['effort[0]', 'effort[1]'],
+    }
+    path = tmp_path / 'reporting.yaml'
+    path.write_text(yaml.safe_dump(data))
+    with bench.nodes('planner_node', bundle=tiny_bundle.path, contract=path, threads=1) as node:
+        bench.active('planner_node')
+        applied = bench.publisher(JointState, 'applied')
+
+        def said(seconds: float, expected: bool) -> bool:
+            stamp = bench.now() + round(seconds * NS_PER_S)
+            applied.publish(JointState(header=header(stamp), effort=[0.1, -0.2]))
+            bench.spin(0.05)
+            return (text in bench.text('planner_node')) is expected
+
+        text = 'commands on /lewm/applied are stamped '
+        bench.until(lambda: said(offset, True), 'not said', 8.0)
+        way = 'ahead of' if offset > 0 else 'behind'
+        found = re.search(rf"{text}(\d\.\d\d) s {way} this node's clock: (.*)", node.output)
+        assert float(found[1]) == pytest.approx(3.0, abs=0.1)
+        assert 'set action.executed.stamp: log in the contract' in found[2]
+        bench.until(lambda: said(-0.1, False), 'still said', 8.0)
+
+
 def test_a_new_goal_is_planned_for_at_once(start):
     """Its plan does not wait for the end of the blocks that are being executed."""
     robot, _ = start(execute=4)
