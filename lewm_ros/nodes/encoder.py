@@ -109,9 +109,8 @@ class EncoderNode(LewmNode):
         camera = self.subscribe_to_camera(self._contract.camera, self._on_image, 5, ONE_CAMERA)
         self._topic: str = camera.topic_name  # after remapping: the name that a user sees
         self._cameras = 0  # publishers of it, at the last check
-        if (
-            self._goal_file is not None and not self._cleared
-        ):  # before a goal_image, which replaces it
+        # Before a goal_image, which replaces it.
+        if self._goal_file is not None and not self._cleared:
             self._request('first goal', self._goal_file)
         for kind, topic in (Image, 'goal_image'), (CompressedImage, 'goal_image/compressed'):
             # A latched goal needs a latched subscription, which no volatile publisher reaches.
@@ -168,9 +167,8 @@ class EncoderNode(LewmNode):
             message.header.stamp = to_time(published)
         if published >= self._activated[0]:
             self._request('goal', message)
-        elif published > max(
-            self._first_goal, self._cleared
-        ):  # topics arrive in any order: the newer goal counts
+        # Topics arrive in any order: the newer goal counts.
+        elif published > max(self._first_goal, self._cleared):
             self._first_goal = published
             self._request('first goal', message)
 
