@@ -41,7 +41,7 @@ LONG = (
     *('planner_node', 'encoder_node', 'controller_node', 'fuzz', 'signals', 'recorder_node'),
     *('lifecycle_loops', 'surprise_node', 'view_node', 'parameters', 'watch', 'reaction', 'qos'),
     *('sim_node', 'own_robot', 'imagination', 'own_task_demo', 'goals', 'fuzz_planner'),
-    *('lifecycle', 'large_images', 'peers', 'evidence'),
+    *('goal_command', 'lifecycle', 'large_images', 'peers', 'evidence'),
     *('push_demo', 'demo', 'commands', 'clock', 'frames', 'kills', 'loop'),
 )
 _domains = iter(range(1, 10_000))

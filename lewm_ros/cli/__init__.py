@@ -23,6 +23,7 @@ from lewm_ros.errors import ConfigError, LewmError
 COMMANDS = {
     'up': ('cli.up', 'start the nodes of the robot, or of the demo'),
     'record': ('cli.record', 'record a robot into a rosbag2 bag'),
+    'goal': ('cli.goal', 'make an image file the goal of a running robot'),
     'watch': ('cli.watch', 'plot the surprise score in this terminal'),
     'collect': (
         'cli.collect',

@@ -16,12 +16,12 @@ from std_srvs.srv import Trigger
 from lewm_ros.engines import describe, load_engine
 from lewm_ros.engines.encoding import FrameEncoder
 from lewm_ros.errors import ModelError, ObservationError
-from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
-from lewm_ros.nodes.diagnostics import OK
+from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
+from lewm_ros.nodes.diagnostics import OK, values_of
 from lewm_ros.nodes.figures import Rate, Reasons, Recent
-from lewm_ros.nodes.frame_stamps import FrameStamps
+from lewm_ros.nodes.frame_stamps import FrameStamps, silence_text
 from lewm_ros.nodes.goals import encoding_text, read_goal_file
-from lewm_ros.nodes.messages import image_message, stamp_of, to_time, vector_message
+from lewm_ros.nodes.messages import header, image_message, stamp_of, to_time, vector_message
 from lewm_ros.nodes.observer import ENGINE
 from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.nodes.peers import ONE_CAMERA, ONE_NODE
@@ -46,9 +46,12 @@ class EncoderNode(LewmNode):
     match. A refused goal changes nothing. The active goal is latched on ``goal_latent`` and, for
     display, on ``goal_image/accepted``, which only this node publishes.
 
+    ``~/clear_goal`` replaces both by empty messages, as does the end of the goal by a timeout: the
+    planner would take up the latched goal again when it is activated or restarted.
+
     A goal from before the node was active (the file, a latched image) counts only as a first goal.
     It waits while a planner has a goal, so that restarting this node does not change the active
-    goal.
+    goal. It does not count if a goal was cleared since.
     """
 
     PARAMETERS = (
@@ -76,6 +79,8 @@ class EncoderNode(LewmNode):
         self._latent = self.publisher(Image, 'latent', STREAM, alone=ONE_NODE)
         self._goal_latent = self.publisher(Image, 'goal_latent', LATCHED)
         self._goal_image = self.publisher(Image, 'goal_image/accepted', LATCHED)
+        self._goal_stamp: int | None = None  # of the latched goal [ns]
+        self._cleared = 0  # when the last goal was cleared [ns]
 
     def activate(self) -> None:
         """Announce the model and start to encode."""
@@ -92,23 +97,32 @@ class EncoderNode(LewmNode):
         self._encoder = FrameEncoder(self._bundle.spec, self._contract.camera, self._engine)
         self._activated = time.time_ns(), time.monotonic()
         self._first_goal = 0  # when it was published [ns]
+        self._last_goal = 0  # when the last message with a goal was published [ns]
         self._waiting: tuple[str, Any] | None = None  # kind and message of a goal
         self._planner_state: str | None = None  # state of its goal
-        self._service = self.create_service(Trigger, '~/set_goal', self._on_set_goal)
+        self._goal_services = [
+            self.create_service(Trigger, f'~/{name}_goal', callback)
+            for name, callback in (('set', self._on_set_goal), ('clear', self._on_clear_goal))
+        ]
         self._worker = self.worker('encoder', self._encode)
         self._model.publish(String(data=self._bundle.hash))
         camera = self.subscribe_to_camera(self._contract.camera, self._on_image, 5, ONE_CAMERA)
         self._topic: str = camera.topic_name  # after remapping: the name that a user sees
-        if self._goal_file is not None:  # before a goal_image, which replaces it
+        self._cameras = 0  # publishers of it, at the last check
+        # Before a goal_image, which replaces it.
+        if self._goal_file is not None and not self._cleared:
             self._request('first goal', self._goal_file)
         for kind, topic in (Image, 'goal_image'), (CompressedImage, 'goal_image/compressed'):
-            self.subscribe(kind, topic, self._on_goal, LATCHED, published=True)
+            # A latched goal needs a latched subscription, which no volatile publisher reaches.
+            for qos in LATCHED, NEWEST:
+                self.subscribe(kind, topic, self._on_goal, qos, published=True)
         self.subscribe(DiagnosticArray, 'goal_status', self._on_goal_status, LATCHED)
         self.every(0.5, self._watch)
 
     def deactivate(self) -> None:
-        """End the service."""
-        self.destroy_service(self._service)
+        """End the services."""
+        for service in self._goal_services:
+            self.destroy_service(service)
 
     def cleanup(self) -> None:
         """Drop the model."""
@@ -146,16 +160,23 @@ class EncoderNode(LewmNode):
         self._request('frame', message)
 
     def _on_goal(self, message: Image | CompressedImage, published: int) -> None:
+        if published == self._last_goal:
+            return  # a latched publisher reaches both subscriptions
+        self._last_goal = published
         if stamp_of(message) == 0:
             message.header.stamp = to_time(published)
         if published >= self._activated[0]:
             self._request('goal', message)
-        elif published > self._first_goal:  # topics arrive in any order: the newer goal counts
+        # Topics arrive in any order: the newer goal counts.
+        elif published > max(self._first_goal, self._cleared):
             self._first_goal = published
             self._request('first goal', message)
 
     def _on_goal_status(self, message: DiagnosticArray, received: int) -> None:
-        self._planner_state = message.status[0].message
+        (status,) = message.status
+        self._planner_state = status.message
+        if status.message == GoalState.TIMEOUT.value:
+            self._request('timeout', int(values_of(status).get('goal_stamp', 0)))
 
     def _on_set_goal(self, request: Trigger.Request, response: Trigger.Response) -> Any:
         good = self._last_good
@@ -171,13 +192,25 @@ class EncoderNode(LewmNode):
                 response.message += f': {self._refusal}'
         return response
 
-    def _request(self, kind: str, message: Any) -> None:
-        self._worker.request((kind, message, time.monotonic()), kind)
+    def _on_clear_goal(self, request: Trigger.Request, response: Trigger.Response) -> Any:
+        self._request('clear', self.now(), 'goal')  # it replaces a goal that was not encoded yet
+        response.success, response.message = True, 'there is no goal any more'
+        return response
+
+    def _request(self, kind: str, message: Any, slot: str = '') -> None:
+        self._worker.request((kind, message, time.monotonic()), slot or kind)
 
     def _encode(self, item: tuple[str, Any, float]) -> None:
         kind, message, came = item
         if kind == 'frame':
             self._encode_frame(message, came)
+        elif kind == 'clear':
+            self._waiting = None
+            self.conditions.set('first goal', None, OK)
+            self._clear_goal(message)
+        elif kind == 'timeout':
+            if message == self._goal_stamp:  # there is no newer goal
+                self._clear_goal(message)
         elif kind == 'goal' or self._waiting is None or self._waiting[0] != 'goal':
             self._waiting = kind, message
         if self._waiting is None or self._last_good is None:
@@ -225,10 +258,19 @@ class EncoderNode(LewmNode):
             self._refuse('goal', str(error))
             return
         self._goals += 1
+        self._goal_stamp = stamp_of(message)
         self._goal_latent.publish(vector_message(latent, message.header))
         self._goal_image.publish(image_message(image, message.header))
         self.conditions.set('bad goal', None)
         self.conditions.set('goal encoding', encoding_text(message, frame, self._topic))
+
+    def _clear_goal(self, stamp: int) -> None:
+        """Latch empty messages; ``stamp`` [ns] is that of the goal if it timed out."""
+        self._goal_stamp, self._cleared = None, time.time_ns()
+        self._goal_latent.publish(vector_message(np.empty(0), header(stamp)))
+        self._goal_image.publish(image_message(np.empty((0, 0, 3), np.uint8), header(stamp)))
+        self.conditions.set('bad goal', None)
+        self.conditions.set('goal encoding', None)
 
     def _refuse(self, kind: str, reason: str) -> None:
         self._bad.add(f'{kind}: {reason}')
@@ -238,10 +280,11 @@ class EncoderNode(LewmNode):
         silent = time.monotonic() - self._last_frame
         text = None
         if silent > FRAME_TIMEOUT:
-            text = (
-                f'no frames on {self._topic} for {silent:.0f} s '
-                f'(publishers: {self.count_publishers(self._topic)})'
-            )
+            cameras = self.count_publishers(self._topic)
+            text = silence_text(self._topic, silent, cameras, self._frames > 0)
+            if cameras != self._cameras:
+                self.conditions.clear('no frames')  # log it again: the remedy is another one
+                self._cameras = cameras
             self._stamps.clear()
         self.conditions.set('no frames', text)
         self.conditions.set('frame rate', self._stamps.slow(self._topic))

@@ -1,6 +1,6 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The topic ``goal_status``, warnings about goals and plans, and the file of a first goal."""
+"""The topic ``goal_status``, warnings about goals and plans, and image files of goals."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from lewm_ros.nodes.messages import header
 from lewm_ros.planning.goal import Goal, GoalState
 from lewm_ros.planning.receding_horizon import Outlook
 from lewm_ros.robot.contract import Camera
-from lewm_ros.robot.imaging import from_message, prepare
+from lewm_ros.robot.imaging import decode_compressed, from_message, prepare
 from lewm_ros.time import NS_PER_S
 
-#: Largest goal_file [bytes].
-GOAL_FILE_LIMIT = 1 << 26
+#: Largest image file of a goal [bytes].
+IMAGE_FILE_LIMIT = 1 << 26
 
 
 def goal_message(goal: Goal, outlook: Outlook | None, robot: str, stamp: int) -> DiagnosticArray:
@@ -119,20 +119,32 @@ def encoding_text(
     )
 
 
+def read_image_file(name: str, what: str = 'goal image') -> CompressedImage:
+    """Read a PNG or JPEG, stamped with the time of its last change.
+
+    Raises ObservationError, which says ``what`` it is.
+    """
+    path = Path(name).expanduser()
+    try:
+        data = read_limited(path, IMAGE_FILE_LIMIT)
+        decode_compressed(data, scale=65535.0)  # of 16 bits only the contract knows the scale
+        return CompressedImage(header=header(path.stat().st_mtime_ns), data=array('B', data))
+    except OSError as error:
+        raise ObservationError(
+            f"{what} '{name}': {error.strerror}; expected a PNG or JPEG"
+        ) from error
+    except ObservationError as error:
+        raise ObservationError(f"{what} '{name}': {error}") from error
+
+
 def read_goal_file(name: str, camera: Camera, size: int) -> CompressedImage:
     """Read the image of parameter goal_file; it has to give a model's image of ``size`` pixels.
 
     Raises ObservationError.
     """
-    path = Path(name).expanduser()
+    message = read_image_file(name, 'goal_file')
     try:
-        data = read_limited(path, GOAL_FILE_LIMIT)
-        message = CompressedImage(header=header(path.stat().st_mtime_ns), data=array('B', data))
         prepare(from_message(message, camera), size, camera.crop)
-    except OSError as error:
-        raise ObservationError(
-            f"goal_file '{name}': {error.strerror}; expected a PNG or JPEG"
-        ) from error
     except ObservationError as error:
         raise ObservationError(f"goal_file '{name}': {error}") from error
     return message

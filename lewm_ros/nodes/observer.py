@@ -15,6 +15,7 @@ from std_msgs.msg import String, UInt32
 from lewm_ros.engines import EngineConfig, load_engine
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
 from lewm_ros.nodes.figures import Rate
+from lewm_ros.nodes.frame_stamps import StampClock
 from lewm_ros.nodes.messages import (
     message_class,
     read_action,
@@ -25,6 +26,9 @@ from lewm_ros.nodes.parameters import parameters_of
 from lewm_ros.robot.fields import JointOrder
 from lewm_ros.robot.history import History
 from lewm_ros.time import NS_PER_S
+
+#: How often the clock of the commands is checked [s]; a longer silence ends the warning.
+CLOCK_PERIOD = 2.0
 
 *ENGINE, PRECISION = parameters_of(EngineConfig)
 
@@ -60,10 +64,15 @@ class ObserverNode(LewmNode):
         applied = self.contract.action.applied
         trained = self.bundle.manifest.joints.get(applied.key, ())
         self._order = JointOrder(applied.fields, trained)
+        self._stamps = StampClock('commands', applied.key, ahead=self.contract.action.delay)
+        self._last_action = time.monotonic()
         self.subscribe(String, 'model', self._on_model, LATCHED)
         self.subscribe(UInt32, 'episode', self._on_episode, LATCHED)
-        self.subscribe(message_class(applied.type), applied.topic, self._on_action, STREAM)
+        kind = message_class(applied.type)
+        commands = self.subscribe(kind, applied.topic, self._on_action, STREAM)
+        self._commands: str = commands.topic_name
         self.subscribe(Image, 'latent', self._on_latent, STREAM)
+        self.every(CLOCK_PERIOD, self._check_clock)
 
     def cleanup(self) -> None:
         """Drop the model and what it has seen."""
@@ -126,9 +135,18 @@ class ObserverNode(LewmNode):
 
     def _on_action(self, message: Any, received: int) -> None:
         stamp, values = read_action(message, self.contract.action, received, self._order)
+        self._last_action = time.monotonic()
+        if self.contract.action.applied.stamp == 'header' and stamp_of(message):
+            self._stamps.add(stamp, received)
         self._follow_clock(stamp, self.history.newest_action, 'commands')
         with self.lock:
             self.history.append_action(stamp, values)
+
+    def _check_clock(self) -> None:
+        """Warn if the commands are stamped by another clock: they do not fit the frames then."""
+        if time.monotonic() - self._last_action > CLOCK_PERIOD:
+            self._stamps.clear()
+        self.conditions.set('clock', self._stamps.differs(self._commands))
 
     def _follow_clock(self, stamp: int, newest: int | None, what: str) -> None:
         """Clear the history if a stamp is more than a block before the newest one."""

@@ -29,6 +29,8 @@ _LISTENERS = NODES.keys() - {'sim_node'}
 _TOOLS = ('rosbag2_recorder', '_ros2cli')
 #: Publishes plans of its own, but only while the planner is inactive.
 _STAND_IN = 'trial_node'
+#: Stands for a node whose name the middleware has not learned yet, or never will.
+UNNAMED = 'a node of unknown name'
 #: What to do about a second node of the same kind.
 ONE_NODE = 'end one of them, or give it another namespace'
 #: What to do about a second camera.
@@ -38,6 +40,14 @@ ONE_CAMERA = 'end one of them, or give each camera a topic of its own'
 def type_name(kind: type) -> str:
     """Name a message class as ROS does, such as sensor_msgs/msg/Image."""
     return '/'.join([*kind.__module__.split('.')[:2], kind.__name__])
+
+
+def node_name(endpoint: Any) -> str:
+    """Name the node of an endpoint in the graph, with namespace."""
+    # An endpoint is discovered before its node; the middleware then has a placeholder for it.
+    if 'UNKNOWN_' in endpoint.node_name:
+        return UNNAMED
+    return f'{endpoint.node_namespace.rstrip("/")}/{endpoint.node_name}'
 
 
 class Peers:
@@ -60,7 +70,8 @@ class Peers:
             self._conditions.set(key, None)
         self._since = {key: self._since.get(key, now) for key in found}
         for key, text in found.items():
-            if now - self._since[key] >= CONFIRMED or key.startswith('type of'):
+            certain = key.startswith('type of') and UNNAMED not in text
+            if certain or now - self._since[key] >= CONFIRMED:
                 self._conditions.set(key, text)
 
     def _find(self, endpoints: Iterable[Endpoint]) -> dict[str, str]:
@@ -121,4 +132,4 @@ class Peers:
 
 def _names(endpoints: Iterable[Any]) -> str:
     """List the nodes of endpoints, with namespace."""
-    return ', '.join(sorted(f'{e.node_namespace.rstrip("/")}/{e.node_name}' for e in endpoints))
+    return ', '.join(sorted(map(node_name, endpoints)))

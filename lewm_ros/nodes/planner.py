@@ -50,7 +50,8 @@ GOAL_PERIOD = 0.1
 class PlannerNode(ObserverNode):
     """Plans on a worker whenever enough of the last plan has been executed, or the goal changes.
 
-    Planning continues to hold a reached goal. After a timeout it stops until another goal arrives.
+    Planning continues to hold a reached goal. After a timeout, or an empty goal latent, it stops
+    until another goal arrives.
     """
 
     PARAMETERS = (
@@ -106,8 +107,7 @@ class PlannerNode(ObserverNode):
 
     def deactivate(self) -> None:
         """Publish that there is no active goal."""
-        self._agent.goal.clear()
-        self._publish_goal_status()
+        self._drop_goal()
 
     def check(self, values: dict[str, Any]) -> None:
         """Reject settings that do not make a valid search."""
@@ -156,10 +156,18 @@ class PlannerNode(ObserverNode):
         }
 
     def _on_goal(self, message: Image, received: int) -> None:
+        stamp = stamp_of(message) or received
+        if not message.width:
+            with self.lock:
+                goal = self._agent.goal
+                # The encoder's answer to a timeout has the stamp of the goal.
+                answer = goal.state is GoalState.TIMEOUT and goal.stamp == stamp
+                if goal.state is not GoalState.NONE and not answer:
+                    self._drop_goal()
+            return
         if self.model_differs:
             return
         latent = vector(message, self.bundle.manifest.latent_size)
-        stamp = stamp_of(message) or received
         with self.lock:
             due = self._agent.set_goal(latent, stamp, time.monotonic()) and self._agent.ask()
         self._publish_goal_status()
@@ -180,9 +188,12 @@ class PlannerNode(ObserverNode):
         """Drop the plans with the history; the goal stays, if it is a latent of this model."""
         self._agent.reset()
         if self.model_differs:
-            self._agent.goal.clear()
-            self._forget_problems()
-            self._publish_goal_status()
+            self._drop_goal()
+
+    def _drop_goal(self) -> None:
+        self._agent.goal.clear()
+        self._forget_problems()
+        self._publish_goal_status()
 
     def _work(self, item: None) -> None:
         started, agent = time.perf_counter(), self._agent

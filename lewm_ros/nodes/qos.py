@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
+import time
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
@@ -31,7 +32,7 @@ from rclpy.qos_overriding_options import InvalidQosOverridesError, QoSOverriding
 from lewm_ros.errors import ConfigError
 from lewm_ros.nodes.diagnostics import Conditions
 from lewm_ros.nodes.parameters import Parameter
-from lewm_ros.nodes.peers import Peers, type_name
+from lewm_ros.nodes.peers import CONFIRMED, UNNAMED, Peers, node_name, type_name
 
 #: Parameter of every node that shows or encodes the camera image.
 IMAGE_RELIABILITY = Parameter(
@@ -108,8 +109,7 @@ class Endpoint:
             theirs = other.qos_profile
             offered, asked = (self.qos, theirs) if self.side == 'publisher' else (theirs, self.qos)
             if qos_check_compatible(offered, asked)[0] == QoSCompatibility.ERROR:
-                name = f'{other.node_namespace.rstrip("/")}/{other.node_name}'
-                return f'{self.topic}: {self._explain(offered, asked, name)}'
+                return f'{self.topic}: {self._explain(offered, asked, node_name(other))}'
         return None
 
     def _explain(self, offered: QoSProfile, asked: QoSProfile, other: str) -> str:
@@ -144,8 +144,10 @@ class Endpoint:
 class Endpoints:
     """Creates publishers and subscriptions of a node, with QoS overrides and mismatch reports.
 
-    A QoS mismatch is a condition from the middleware's event on until the other side is gone. The
-    other endpoints of the topics are looked up (:class:`~lewm_ros.nodes.peers.Peers`).
+    A QoS mismatch is a condition from the middleware's event on until the other side is gone. It
+    waits a moment for the name of the other node. Of several endpoints of a topic on the same side
+    the last one counts: create the one that fits most others last. The other endpoints of the
+    topics are looked up (:class:`~lewm_ros.nodes.peers.Peers`).
 
     Args:
         node: whose endpoints they are.
@@ -157,7 +159,7 @@ class Endpoints:
         self._node, self._conditions = node, conditions
         self._peers = Peers(node, conditions)
         self._made: dict[tuple[str, str], Endpoint] = {}
-        self._suspects: set[tuple[str, str]] = set()
+        self._suspects: dict[tuple[str, str], float] = {}  # when the event came [s, steady]
 
     def publisher(
         self,
@@ -213,14 +215,15 @@ class Endpoints:
         """Forget a destroyed endpoint."""
         self._made.pop((topic, side), None)
         if (topic, side) in self._suspects:
-            self._suspects.remove((topic, side))
+            del self._suspects[topic, side]
             self._conditions.clear(f'qos of {side} {topic}')
 
     def look(self) -> None:
         """Refresh the conditions; call it about twice a second."""
-        for topic, side in list(self._suspects):
+        for (topic, side), since in list(self._suspects.items()):
             text = self._made[topic, side].mismatch(self._node)
-            self._conditions.set(f'qos of {side} {topic}', text)
+            if text is None or UNNAMED not in text or time.monotonic() - since >= CONFIRMED:
+                self._conditions.set(f'qos of {side} {topic}', text)
         self._peers.look(list(self._made.values()))
 
     def _note(
@@ -235,6 +238,6 @@ class Endpoints:
         """Return the mismatch event callback; the event names no node and has no end."""
 
         def suspect(event: Any) -> None:
-            self._suspects.add((endpoint.topic, endpoint.side))
+            self._suspects[endpoint.topic, endpoint.side] = time.monotonic()
 
         return suspect

@@ -238,7 +238,7 @@ class ViewNode(WatchingNode):
         self._expected = message
 
     def _on_goal(self, message: Image, received: int) -> None:
-        self._goal = message
+        self._goal = message if message.width else None  # empty: the goal was cleared
 
     def _on_goal_status(self, message: DiagnosticArray, received: int) -> None:
         self._time_to_goal = time_to_goal(message)

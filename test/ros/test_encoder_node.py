@@ -9,8 +9,9 @@ import re
 import time
 
 import cv2
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from harness import Bench
+from lifecycle_msgs.msg import Transition
 import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
@@ -127,20 +128,27 @@ def test_bad_frames_are_named_and_counted_and_good_ones_still_encoded(
 
 
 def test_a_silent_camera_is_named_within_five_seconds(bench: Bench, tiny_bundle):
-    """The report names the remapped topic and its publishers; each frame clears it."""
-    with bench.nodes('encoder_node', bundle=tiny_bundle.path):
+    """Topic, publishers and remedy are logged at each change of the latter; a frame clears it.
+
+    The log once ended with "publishers: 0" where a camera had appeared, but none of its frames.
+    """
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path) as process:
         bench.active('encoder_node')
-        said = ('no frames on /lewm/camera/image for', '(publishers: 0)')
+        said = ('no frames on /lewm/camera/image for', '(publishers: 0): start the camera driver')
         bench.says('encoder_node', *said, timeout=5.0)
         camera = bench.publisher(Image, 'camera/image')
         image = np.zeros((64, 64, 3), np.uint8)
+        said = '(publishers: 1): if they are raw images above 512 KiB, set config/fastdds.xml'
+        bench.until(lambda: said in process.output, 'not logged', 5.0)
+        bench.spin(2.0)
+        assert process.output.count(']: no frames on ') == 2
 
         def seen():
             camera.publish(image_message(image, header(bench.now())))
             return bench.text('encoder_node') == 'ok'
 
         bench.until(seen, 'not over', 5.0)
-        bench.says('encoder_node', '(publishers: 1)', timeout=5.0)
+        bench.says('encoder_node', '(publishers: 1): restart the camera driver', timeout=5.0)
         bench.until(seen, 'not over', 5.0)
 
 
@@ -262,6 +270,26 @@ def test_a_compressed_goal_is_taken_whatever_the_camera_sends(
         )
 
 
+def test_a_goal_arrives_whatever_the_durability_of_its_publisher(bench: Bench, tiny_bundle, image):
+    """A goal of a default publisher is encoded, and one of a latched publisher only once.
+
+    The only subscription was latched, which a default publisher does not reach.
+    """
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path):
+        latents = bench.listen(Image, 'latent')
+        goals = bench.listen(Image, 'goal_latent', LATCHED)
+        camera = bench.publisher(Image, 'camera/image')
+        send_until(bench, camera, image_message(image, header(1)), latents)
+        for stamp, qos in enumerate((10, LATCHED), start=2):
+            publisher = bench.publisher(Image, 'goal_image', qos)
+            bench.spin(0.5)  # until the second subscription has it too
+            publisher.publish(image_message(image, header(stamp)))
+            bench.until(lambda stamp=stamp: len(goals) == stamp - 1, 'no goal')
+        bench.spin(0.5)
+        assert [stamp_of(m) for _, m in goals] == [2, 3]
+        assert 'goal_image' not in bench.text('encoder_node')
+
+
 @pytest.mark.parametrize('newer', ['goal_image', 'goal_image/compressed'])
 def test_of_two_latched_goals_the_newer_is_the_first(bench: Bench, tiny_bundle, image, newer):
     """The newer goal wins, whichever topic the middleware delivers first."""
@@ -351,6 +379,63 @@ def test_a_goal_file_is_the_first_goal_and_a_goal_image_replaces_it(
         assert stamp_of(goals[1][1]) == stamp_of(shown[1][1]) == 9
         np.testing.assert_array_equal(from_message(shown[1][1]), 255 - image)
         bench.until(lambda: 'goal image' not in bench.text('encoder_node'), 'still complains')
+
+
+def test_a_cleared_goal_leaves_empty_messages_and_does_not_come_back(
+    bench: Bench, tiny_bundle, image, tmp_path
+):
+    """Neither the latched goal, nor the file, nor a latched image counts after activation."""
+    path = tmp_path / 'goal.png'
+    cv2.imwrite(str(path), image[..., ::-1])
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path, goal_file=path):
+        camera = bench.publisher(Image, 'camera/image')
+        goals = goals_while_filming(bench, camera, image)
+        bench.publisher(Image, 'goal_image', LATCHED).publish(image_message(image, header(9)))
+        bench.until(lambda: len(goals) == 2, 'no second goal')
+        assert bench.call(Trigger, 'encoder_node/clear_goal').success
+        bench.until(lambda: len(goals) == 3, 'not cleared')
+        bench.change('encoder_node', Transition.TRANSITION_DEACTIVATE)
+        bench.change('encoder_node', Transition.TRANSITION_ACTIVATE)
+        for _ in range(20):  # longer than goals from before the activation wait
+            camera.publish(image_message(image, header(bench.now())))
+            bench.spin(0.1)
+        assert bench.report('encoder_node')['goals'] == '0'
+        for topic in ('goal_latent', 'goal_image/accepted'):
+            late = bench.listen(Image, topic, LATCHED)
+            bench.until(lambda late=late: late, 'not latched')
+            assert [len(m.data) for _, m in late] == [0]
+
+
+def test_clearing_drops_a_goal_that_waits_for_a_frame(bench: Bench, tiny_bundle, image):
+    """It does not become active with the first frame."""
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path):
+        goals = bench.listen(Image, 'goal_latent', LATCHED)
+        latents = bench.listen(Image, 'latent')
+        bench.publisher(Image, 'goal_image').publish(image_message(image, header(1)))
+        bench.spin(0.5)
+        assert bench.call(Trigger, 'encoder_node/clear_goal').success
+        camera = bench.publisher(Image, 'camera/image')
+        send_until(bench, camera, image_message(image, header(2)), latents)
+        bench.spin(0.5)
+        assert [m.width for _, m in goals] == [0]
+
+
+def test_a_goal_that_timed_out_is_not_latched_any_more(bench: Bench, tiny_bundle, image):
+    """An empty latent with its stamp replaces it; a timeout of an older goal does nothing."""
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path):
+        status = bench.publisher(DiagnosticArray, 'goal_status', LATCHED)
+        goals = bench.listen(Image, 'goal_latent', LATCHED)
+        latents = bench.listen(Image, 'latent')
+        camera = bench.publisher(Image, 'camera/image')
+        send_until(bench, camera, image_message(image, header(1)), latents)
+        bench.publisher(Image, 'goal_image').publish(image_message(image, header(7)))
+        bench.until(lambda: goals, 'no goal')
+        for stamp in (6, 7, 7):
+            values = [KeyValue(key='goal_stamp', value=str(stamp))]
+            timeout = DiagnosticStatus(name='goal', message='timeout', values=values)
+            status.publish(DiagnosticArray(status=[timeout]))
+            bench.spin(0.5)
+        assert [(stamp_of(m), m.width) for _, m in goals] == [(7, SIZE), (7, 0)]
 
 
 def test_a_goal_that_does_not_name_its_colours_is_taken_with_a_warning(

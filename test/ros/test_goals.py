@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import Bench
+from lifecycle_msgs.msg import Transition
 import numpy as np
+import pytest
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
@@ -60,6 +62,38 @@ def test_new_goals_in_mid_run_never_make_a_command_jump(bench: Bench, tmp_path):
         # On a busy machine, a late plan begins from another command than it expects.
         late = int(bench.report('planner_node')['late_plans'])
         assert int(figures['exceeded']) <= 0.1 * int(figures['ticks']) + 5 * late
+        assert process.end() == 0
+
+
+@pytest.mark.parametrize('ending', ['clear_goal', 'timeout'])
+def test_a_goal_that_has_ended_does_not_come_back(bench: Bench, ending):
+    """The arm stops, and a planner that is activated again has no goal.
+
+    It once took up the latched goal again, after a timeout too, and no goal could be cancelled.
+    """
+    own = {'goal_timeout': 2.0, 'roadmap': False} if ending == 'timeout' else {}
+    with bench.nodes(*NODES, bundle=find('bundle', 'reacher'), threads=1, **own) as process:
+        bench.active(*NODES)
+        commands = bench.listen(Float64MultiArray, 'action')
+        told = bench.listen(DiagnosticArray, 'goal_status', LATCHED)
+        frames = bench.listen(Image, 'camera/image')
+        image = bench.publisher(Image, 'goal_image')
+        bench.until(lambda: len(frames) > 20, 'no frames')
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        image.publish(image_message(noise, header(bench.now())))
+        bench.until(lambda: any(commands[-1][1].data), 'it does not move')
+        if ending == 'clear_goal':
+            assert bench.call(Trigger, 'encoder_node/clear_goal').success
+        state = {'clear_goal': 'none', 'timeout': 'timeout'}[ending]
+        bench.until(lambda: told[-1][1].status[0].message == state, 'the goal has not ended')
+        bench.spin(2.0)  # to the end of its plan
+        assert told[-1][1].status[0].message == state
+        assert not any(commands[-1][1].data)
+        bench.change('planner_node', Transition.TRANSITION_DEACTIVATE)
+        bench.change('planner_node', Transition.TRANSITION_ACTIVATE)
+        bench.spin(1.5)
+        assert told[-1][1].status[0].message == 'none'
+        assert not any(commands[-1][1].data)
         assert process.end() == 0
 
 

@@ -135,6 +135,41 @@ def test_a_clock_of_commands_that_jumps_back_is_followed(bench: Bench, tmp_path,
         assert live(2.0)
 
 
+@pytest.mark.parametrize('offset', [-3.0, 3.0])
+def test_reports_of_another_clock_are_named_with_the_remedy(
+    bench: Bench, tmp_path, tiny_bundle, offset
+):
+    """Topic, offset and remedy are named while such reports come.
+
+    Reports 3 s behind once gave contexts of a single old command, and no warning.
+    """
+    data = tiny_bundle.contract.to_dict()
+    data['action']['executed'] = {
+        'topic': 'applied',
+        'type': 'sensor_msgs/msg/JointState',
+        'fields': ['effort[0]', 'effort[1]'],
+    }
+    path = tmp_path / 'reporting.yaml'
+    path.write_text(yaml.safe_dump(data))
+    with bench.nodes('planner_node', bundle=tiny_bundle.path, contract=path, threads=1) as node:
+        bench.active('planner_node')
+        applied = bench.publisher(JointState, 'applied')
+
+        def said(seconds: float, expected: bool) -> bool:
+            stamp = bench.now() + round(seconds * NS_PER_S)
+            applied.publish(JointState(header=header(stamp), effort=[0.1, -0.2]))
+            bench.spin(0.05)
+            return (text in bench.text('planner_node')) is expected
+
+        text = 'commands on /lewm/applied are stamped '
+        bench.until(lambda: said(offset, True), 'not said', 8.0)
+        way = 'ahead of' if offset > 0 else 'behind'
+        found = re.search(rf"{text}(\d\.\d\d) s {way} this node's clock: (.*)", node.output)
+        assert float(found[1]) == pytest.approx(3.0, abs=0.1)
+        assert 'set action.executed.stamp: log in the contract' in found[2]
+        bench.until(lambda: said(-0.1, False), 'still said', 8.0)
+
+
 def test_a_new_goal_is_planned_for_at_once(start):
     """Its plan does not wait for the end of the blocks that are being executed."""
     robot, _ = start(execute=4)
@@ -207,6 +242,29 @@ def test_after_a_timeout_nothing_is_planned_until_a_goal_is_set_again(start):
     assert robot.live(0.7)
     bench.content('planner_node')
     assert [m.status[0].message for _, m in told] == ['none', 'active', 'timeout', 'active']
+
+
+def test_an_empty_goal_latent_ends_the_goal(start):
+    """Planning stops until a goal is set; the answer to a timeout leaves its state."""
+    robot, _ = start(goal_timeout=1.5)
+    bench, target = robot.bench, np.full(SIZE, 3.0)
+    told = bench.listen(DiagnosticArray, 'goal_status', LATCHED)
+    bench.until(lambda: told, 'no status')
+    robot.live(0.8)
+    robot.set_goal(target, stamp=77)
+    assert robot.live(0.7)
+    robot.set_goal(np.empty(0))
+    bench.spin(0.3)  # a plan that was on its way
+    assert robot.live(1.0) == []
+    robot.set_goal(np.empty(0))  # there is none
+    robot.set_goal(target, stamp=78)
+    assert robot.live(1.6)
+    for stamp in (78, 79):
+        bench.until(lambda: told[-1][1].status[0].message == 'timeout', 'no timeout')
+        robot.set_goal(np.empty(0), stamp)
+        bench.spin(0.3)
+    states = [m.status[0].message for _, m in told]
+    assert states == ['none', 'active', 'none', 'active', 'timeout', 'none']
 
 
 def test_a_missing_goal_is_said_and_is_no_fault(start):

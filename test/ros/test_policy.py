@@ -8,9 +8,11 @@ from contextlib import ExitStack
 from fnmatch import fnmatchcase
 from xml.etree import ElementTree
 
+import cv2
 from harness import ROOT, Bench
+import numpy as np
 import pytest
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from lewm_ros.bringup.groups import NODES
 
@@ -31,6 +33,7 @@ UNUSED = {
     'recorder_node': {'/clock'},
     'sim_node': {'/clock'},
     'trial_node': {'/clock'},
+    'goal': set(),
     'watch': set(),
 }
 
@@ -42,7 +45,7 @@ def policy() -> dict[str, dict[str, list[str]]]:
         allowed: dict[str, list[str]] = {kind: [] for kind in KINDS}
         for profile in enclave.iter('profile'):
             space, node = profile.attrib['ns'], profile.attrib['node']
-            name = node.removesuffix('_*')  # `lewm watch` adds its process's number
+            name = node.removesuffix('_*')  # the commands add their process's number
             assert enclave.attrib['path'] == f'{space}/{name}'
             for rules in profile:
                 (kind,) = rules.attrib
@@ -71,8 +74,8 @@ def graph(shared_bench: Bench) -> dict[str, dict[str, set[str]]]:
             stack.enter_context(bench.nodes(*names, bundle='reacher', threads=1, **given))
         stack.enter_context(bench.lewm('watch', '--seconds', '600'))
         bench.active(*NODES)
-        bench.until(lambda: watch(bench), 'nobody watches')
-        ((watcher, enclave),) = watch(bench).items()
+        bench.until(lambda: command(bench, 'watch'), 'nobody watches')
+        ((watcher, enclave),) = command(bench, 'watch').items()
         assert enclave == '/lewm/watch'
         bench.active(watcher)
         for name in ('image', 'plan', 'expected'):  # view_node listens for what is looked at
@@ -85,10 +88,10 @@ def graph(shared_bench: Bench) -> dict[str, dict[str, set[str]]]:
         }
 
 
-def watch(bench: Bench) -> dict[str, str]:
-    """Enclave of the node behind `lewm watch`, by its name."""
+def command(bench: Bench, which: str) -> dict[str, str]:
+    """Enclave of the node behind a command such as `lewm watch`, by its name."""
     nodes = bench.node.get_node_names_and_namespaces_with_enclaves()
-    return {name: enclave for name, _, enclave in nodes if name.startswith('watch_')}
+    return {name: enclave for name, _, enclave in nodes if name.startswith(f'{which}_')}
 
 
 def names_of(bench: Bench, what: str, node: str) -> set[str]:
@@ -100,8 +103,27 @@ def names_of(bench: Bench, what: str, node: str) -> set[str]:
 @pytest.mark.parametrize('name', [*NODES, 'watch'])
 def test_a_node_may_do_what_it_does_and_no_more(graph, name):
     """Everything in the graph is allowed, and nothing else, except for UNUSED."""
+    check(name, graph[name])
+
+
+def test_the_command_for_goals_may_do_what_it_does(bench: Bench):
+    """`lewm goal` needs its own test: beside all nodes, the trial replaces its goal."""
+    path = bench.folder / 'goal.png'
+    cv2.imwrite(str(path), np.zeros((64, 64, 3), np.uint8))
+    bench.listen(CompressedImage, 'goal_image/compressed')  # so that it waits for an answer
+    with bench.lewm('goal', str(path)):
+        bench.until(lambda: command(bench, 'goal'), 'no goal')
+        ((sender, enclave),) = command(bench, 'goal').items()
+        assert enclave == '/lewm/goal'
+        bench.active(sender)
+        bench.spin(1.0)
+        check('goal', {kind: names_of(bench, what, sender) for kind, what in KINDS.items()})
+
+
+def check(name: str, used: dict[str, set[str]]) -> None:
+    """Compare the names that a node uses, by permission, with the policy."""
     for kind, patterns in policy()[name].items():
-        real = graph[name][kind]
+        real = used[kind]
         assert real or kind == 'request'
         missing = {r for r in real if not any(fnmatchcase(r, p) for p in patterns)}
         assert not missing, f'{kind}: {missing}'

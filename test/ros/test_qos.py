@@ -5,17 +5,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 from harness import Bench
 import numpy as np
 import pytest
 from rcl_interfaces.srv import GetParameters
+import rclpy.logging
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 import yaml
 
+from lewm_ros.nodes.diagnostics import Conditions
 from lewm_ros.nodes.messages import header, image_message
+from lewm_ros.nodes.qos import Endpoints
 
 BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
@@ -66,14 +71,49 @@ def test_every_side_of_a_mismatch_is_named(bench: Bench, tiny_bundle):
     with bench.program('encoder', '-p', f'bundle:={tiny_bundle.path}', *overrides):
         bench.active('encoder_node')
         bench.node.create_subscription(Image, latents, lambda m: None, RELIABLE)
-        bench.node.create_publisher(Image, 'goal_image', RELIABLE)  # volatile
+        bench.node.create_publisher(DiagnosticArray, 'goal_status', RELIABLE)  # volatile
         expected = (
             f'{latents}: /lewm/bench asks for reliable, we offer best effort: set parameter '
             f'qos_overrides.{latents}.publisher.reliability to reliable',
-            '/lewm/goal_image: /lewm/bench offers volatile, we ask for transient local: publish '
+            '/lewm/goal_status: /lewm/bench offers volatile, we ask for transient local: publish '
             'with durability transient_local',
         )
         bench.says('encoder_node', *expected, timeout=SOON)
+
+
+def test_a_report_waits_for_the_name_of_the_other_node(monkeypatch):
+    """A mismatch is reported once the node has a name, or without it after 2.5 s.
+
+    Endpoints are discovered before their nodes: `_NODE_NAME_UNKNOWN_` once stood in the log.
+    """
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr('time.monotonic', lambda: clock.now)
+    camera = SimpleNamespace(
+        node_namespace='_NODE_NAMESPACE_UNKNOWN_',
+        node_name='_NODE_NAME_UNKNOWN_',
+        qos_profile=BEST_EFFORT,
+        topic_type='sensor_msgs/msg/Image',
+    )
+    node = SimpleNamespace(
+        resolve_topic_name=lambda topic: topic,
+        get_topic_names_and_types=lambda: [('/cam', ['sensor_msgs/msg/Image'])],
+        get_publishers_info_by_topic=lambda topic: [camera],
+        create_subscription=lambda *_, event_callbacks, **__: event_callbacks,
+        get_logger=lambda: rclpy.logging.get_logger('test'),
+    )
+    for named, seconds in ((False, 3.0), (True, 0.5)):
+        conditions = Conditions(node)
+        endpoints = Endpoints(node, conditions)
+        endpoints.subscription(Image, '/cam', print, RELIABLE, 'none').incompatible_qos(None)
+        endpoints.look()
+        assert conditions.text == 'ok'
+        if named:
+            camera.node_namespace, camera.node_name = '/robot', 'camera'
+        clock.now += seconds
+        endpoints.look()
+        name = '/robot/camera' if named else 'a node of unknown name'
+        said = f'/cam: {name} offers best effort, we ask for reliable: none'
+        assert conditions.text == said
 
 
 def test_the_remedy_that_is_named_works(bench: Bench, tiny_bundle):

@@ -120,6 +120,25 @@ def test_nothing_is_drawn_and_no_frame_received_while_nobody_looks(bench: Bench)
         assert images
 
 
+def test_a_cleared_goal_is_not_shown_any_more(bench: Bench):
+    """An empty goal image replaces the blue one, and the camera is still drawn."""
+    with bench.nodes('view_node', contract='reacher'):
+        robot = Robot(bench)
+        robot.wait()
+        bench.active('view_node')
+        images = bench.listen(Image, 'view/image')
+
+        def goal_shown(shown: bool) -> bool:
+            robot.see(1.0, 5)
+            drawn = from_message(images[-1][1]) if images else np.zeros((1, 1, 3), np.uint8)
+            return bool((drawn == BLUE[0, 0]).all(axis=-1).sum() > 1000) is shown
+
+        bench.until(lambda: goal_shown(True), 'no goal')
+        robot.goal.publish(image_message(BLUE[:0, :0], header(2, FRAME_ID)))
+        images.clear()
+        bench.until(lambda: images and goal_shown(False), 'still there')
+
+
 @pytest.mark.parametrize('name', OUTPUTS)
 def test_each_output_comes_in_the_frame_of_the_camera_at_a_bounded_rate(bench: Bench, name):
     """RViz needs no transform with the camera's frame id, which is never empty."""

@@ -15,7 +15,7 @@ import rclpy.logging
 
 from lewm_ros.nodes.diagnostics import ERROR, WARN, Conditions
 from lewm_ros.nodes.figures import Rate, StampRate
-from lewm_ros.nodes.frame_stamps import FrameStamps
+from lewm_ros.nodes.frame_stamps import FrameStamps, StampClock
 from lewm_ros.time import NS_PER_S
 
 
@@ -161,6 +161,20 @@ def test_frames_of_another_clock_are_named_as_long_as_they_come():
     assert 'clock (simulated time, or time since boot?): synchronise' in str(said(-1e9))
     stamps.clear()
     assert said() is None
+
+
+def test_commands_may_be_stamped_up_to_their_delay_ahead():
+    """A command is stamped when it takes effect: only what is beyond that counts as offset."""
+    clock, second = StampClock('commands', 'action', ahead=0.8), NS_PER_S
+
+    def said(offset: float) -> str | None:
+        clock.add(100 * second + round(offset * second), 100 * second)
+        return clock.differs('/cmd')
+
+    for offset in (-0.4, 0.0, 0.8, 1.2):
+        assert said(offset) is None
+    assert str(said(3.8)).startswith("commands on /cmd are stamped 3.00 s ahead of this node's")
+    assert 'set action.stamp: log in the contract' in str(said(-0.6))
 
 
 HOLD = """
