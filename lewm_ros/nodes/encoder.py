@@ -27,7 +27,7 @@ from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.nodes.peers import ONE_CAMERA, ONE_NODE
 from lewm_ros.nodes.qos import IMAGE_RELIABILITY
 from lewm_ros.planning.goal import GoalState
-from lewm_ros.robot.imaging import from_message
+from lewm_ros.robot.imaging import from_message, unstated_order
 from lewm_ros.time import NS_PER_S
 
 #: A silence of the camera is reported after this long [s].
@@ -249,6 +249,7 @@ class EncoderNode(LewmNode):
         self._last_good = came, message
         if started - self._last_bad > BAD_FRAME_HOLD:
             self.conditions.set('bad frame', None)
+        self.conditions.set('colour order', unstated_order(message, self._contract.camera))
 
     def _encode_goal(self, message: Any, frame: Any) -> None:
         try:

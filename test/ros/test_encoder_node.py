@@ -547,6 +547,17 @@ def test_a_goal_file_that_is_no_image_is_one_line_and_status_2(
         assert 'Traceback' not in process.output
 
 
+def test_colours_of_unstated_order_are_named(bench: Bench, tiny_bundle, image):
+    """8UC3 is read as RGB, which cv_bridge's images without an encoding are not."""
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path):
+        latents = bench.listen(Image, 'latent')
+        camera = bench.publisher(Image, 'camera/image')
+        message = image_message(image, header(1))
+        message.encoding = '8UC3'
+        send_until(bench, camera, message, latents)
+        bench.says('encoder_node', 'image encoding 8UC3 does not state the order of its colours')
+
+
 def test_frames_may_change_their_size_but_not_what_they_show(
     bench: Bench, tiny_bundle, image, tmp_path
 ):
