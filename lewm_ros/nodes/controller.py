@@ -50,7 +50,6 @@ class ControllerNode(LewmNode):
         self._contract = self.load_contract()
         self._action = self._contract.action
         self._period = round(self._contract.period * NS_PER_S)
-        self._pose_fields = self._contract.pose_fields
         for text in self._contract.remarks():
             self.get_logger().warning(text)
         self.check(self.params)
@@ -91,9 +90,9 @@ class ControllerNode(LewmNode):
             self._order = JointOrder(executed.fields)
             self.subscribe(kind, executed.topic, self._on_executed, STREAM)
             self._where['executed'] = f' on {self.resolve_topic_name(executed.topic)}'
-        if self._pose_fields:
-            state = self._contract.state
-            self.subscribe(message_class(state.type), state.topic, self._on_state, STREAM)
+        if (pose := self._contract.pose) is not None:
+            self._pose = pose.fields
+            self.subscribe(message_class(pose.type), pose.topic, self._on_pose, STREAM)
         self._start = monotonic()
         self.every(CHECK_PERIOD, self._check_publishers)
         self.every(self._contract.period, self._tick)
@@ -164,9 +163,9 @@ class ControllerNode(LewmNode):
         _, values = read_action(message, self._action, received, self._order)
         self._loop.executed(values, monotonic())
 
-    def _on_state(self, message: Any, received: int) -> None:
+    def _on_pose(self, message: Any, received: int) -> None:
         with suppress(ObservationError):  # of other joints, such as a gripper's
-            self._loop.executed(read_fields(message, self._pose_fields), monotonic())
+            self._loop.executed(read_fields(message, self._pose), monotonic())
 
     def _on_episode(self, message: UInt32, received: int) -> None:
         if self._episode not in (None, message.data):

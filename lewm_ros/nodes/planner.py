@@ -86,9 +86,9 @@ class PlannerNode(ObserverNode):
         self._worker = self.worker('planner', self._work)
         super().activate()
         self.subscribe(Image, 'goal_latent', self._on_goal, LATCHED)
-        if self.contract.pose_fields:
-            state = self.contract.state
-            self.subscribe(message_class(state.type), state.topic, self._on_state, STREAM)
+        if (pose := self.contract.pose) is not None:
+            self._pose = pose.fields
+            self.subscribe(message_class(pose.type), pose.topic, self._on_pose, STREAM)
         self._publish_goal_status()
         self.every(GOAL_PERIOD, self._check_goal)
 
@@ -96,9 +96,9 @@ class PlannerNode(ObserverNode):
         """Return the agent's history."""
         return self._agent.history
 
-    def _on_state(self, message: Any, received: int) -> None:
+    def _on_pose(self, message: Any, received: int) -> None:
         try:
-            pose = read_fields(message, self.contract.pose_fields)
+            pose = read_fields(message, self._pose)
         except ObservationError:  # of other joints, such as a gripper's
             return
         if np.isfinite(pose).all():

@@ -398,18 +398,18 @@ class Contract:
         return 1.0 / self.rates.control
 
     @property
-    def pose_fields(self) -> tuple[str, ...]:
-        """Fields of ``state`` with the measured position of each action dimension, in their order.
+    def pose(self) -> Channel | None:
+        """The part of ``state`` with the measured position of each action dimension, in their order.
 
-        Empty where commands are no positions, where the robot reports them as ``action.executed``,
+        None where commands are no positions, where the robot reports them as ``action.executed``,
         or where the state lacks the position of a joint.
         """
         action, state = self.action, self.state
         if action.kind != 'position' or action.executed is not None or state is None:
-            return ()
+            return None
         joints = named_joints(action.fields) or action.names
         found = tuple(f'position[{joint}]' for joint in joints)
-        return found if set(found) <= set(state.fields) else ()
+        return replace(state, fields=found) if set(found) <= set(state.fields) else None
 
     def remarks(self) -> list[str]:
         """Return what is valid, but seldom meant."""
