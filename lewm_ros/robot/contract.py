@@ -399,7 +399,7 @@ class Contract:
 
     @property
     def pose(self) -> Channel | None:
-        """The part of ``state`` with the measured position of each action dimension, in their order.
+        """The part of ``state`` that has the position of each action dimension, in their order.
 
         None where commands are no positions, where the robot reports them as ``action.executed``,
         or where the state lacks the position of a joint.
