@@ -20,6 +20,7 @@ ACTION = Action(
     fields=('data[0]', 'data[1]', 'data[2]'),
     names=('a', 'b', 'c'),
     units=('rad', 'rad', 'rad'),
+    kind='effort',
     low=(-1.0, -0.2, 3.0),
     high=(1.0, 0.5, 4.0),
 )
