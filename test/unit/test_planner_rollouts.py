@@ -113,7 +113,8 @@ def test_doing_nothing_is_a_candidate(bundle: Bundle) -> None:
         action = replace(bundle.contract.action, kind=kind)
         contract = replace(bundle.contract, action=action, stop=stop)
         engine = PointMass(bundle)
-        planner = RecedingHorizonPlanner(bundle.spec, contract, engine, CONFIG)
+        spec = replace(bundle.spec, contract=contract)
+        planner = RecedingHorizonPlanner(spec, contract, engine, CONFIG)
         for _ in range(2):  # cold and warm
             engine.calls.clear()
             planner.plan(at(REST), np.full((TICKS, SIZE), 0.4), GOAL)

@@ -81,7 +81,8 @@ def test_rounding_does_not_pass_a_limit(bundle: Bundle, engine: PointMass) -> No
     contract = replace(bundle.contract, action=action, stop=Stop('hold'))
     # With one elite the plan is a single clipped sample, mostly at the limits.
     config = replace(CONFIG, elites=1, keep_elites=0, cold_iterations=1)
-    planner = RecedingHorizonPlanner(bundle.spec, contract, engine, config)
+    spec = replace(bundle.spec, contract=contract)
+    planner = RecedingHorizonPlanner(spec, contract, engine, config)
     actions = planner.plan(at(REST), idle(), np.array([9, 9, 0, 0], dtype=np.float32)).actions
     assert (actions <= high).all()
     assert (actions == high).any(axis=0).all()
@@ -176,7 +177,8 @@ def test_warm_start_of_positions_holds_the_last(bundle: Bundle, engine: PointMas
     """Beyond the end of the old plan, the first candidate repeats its last position."""
     action = replace(bundle.contract.action, kind='position')
     contract = replace(bundle.contract, action=action, stop=Stop('hold'))
-    planner = RecedingHorizonPlanner(bundle.spec, contract, engine, CONFIG)
+    spec = replace(bundle.spec, contract=contract)
+    planner = RecedingHorizonPlanner(spec, contract, engine, CONFIG)
     old = planner.plan(at(REST), idle(), GOAL)
     engine.calls.clear()
     planner.plan(at(REST, NS_PER_S + 2 * BLOCK), idle(), GOAL)

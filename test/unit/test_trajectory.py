@@ -146,7 +146,7 @@ JOINTS = ('position[0]', 'velocity[1]')
 @pytest.mark.parametrize(
     ('kind', 'fields'),
     [
-        ('std_msgs/msg/Float64MultiArray', ('data[1]', 'data[3]')),
+        ('std_msgs/msg/Float64MultiArray', ('data[1]', 'data[0]')),
         ('geometry_msgs/msg/Twist', ('linear.x', 'angular.z')),
         ('geometry_msgs/msg/TwistStamped', ('twist.linear.x', 'twist.angular.z')),
         ('sensor_msgs/msg/JointState', ('effort[0]', 'effort[1]')),
