@@ -131,12 +131,13 @@ def events(rate: int) -> Iterator[tuple[int, str]]:
 
 
 @pytest.fixture
-def at_rate(tiny_bundle: Bundle, tmp_path: Path) -> Callable[[int], Bundle]:
-    """Return a maker of bundles trained at a camera rate [Hz]."""
+def at_rate(tiny_bundle: Bundle, tmp_path: Path) -> Callable[[int, Contract], Bundle]:
+    """Return a maker of bundles trained at a camera rate [Hz] on a robot."""
 
-    def make(rate: int) -> Bundle:
+    def make(rate: int, contract: Contract) -> Bundle:
         files: dict[str, bytes | Path] = {name: tiny_bundle.read(name) for name in FILES}
-        manifest = replace(tiny_bundle.manifest, camera_period=1 / rate, files={})
+        period = 1 / rate
+        manifest = replace(tiny_bundle.manifest, contract=contract, camera_period=period, files={})
         return write_bundle(tmp_path / 'bundle', manifest, files)
 
     return make
@@ -147,16 +148,16 @@ def at_rate(tiny_bundle: Bundle, tmp_path: Path) -> Callable[[int], Bundle]:
 )
 def test_nodes_and_library_do_the_same(
     bench: Bench,
-    at_rate: Callable[[int], Bundle],
+    at_rate: Callable[[int, Contract], Bundle],
     contract_file: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
     rate: int,
     robot: str,
 ) -> None:
     """Plans and commands are bitwise equal, across a new goal and a silent camera."""
-    bundle = at_rate(rate)
     file = contract_file(action=ROBOTS[robot])
     contract = Contract.load(file)
+    bundle = at_rate(rate, contract)
     config = planner_config('live')
     engine = load_engine(bundle, horizon=config.rollout_blocks(bundle.spec))
     policy = Policy(bundle, contract, engine, config)

@@ -47,7 +47,7 @@ def test_the_arm_is_recorded_drafted_and_driven_to_goals(
     with script(bench, 'driver') as driver:
         bench.until(lambda: frames, 'no frames', 20.0)
         age = bench.now() - stamp_of(frames[-1][1])
-        assert 0.06 <= age / NS_PER_S < 0.5
+        assert 0.05 <= age / NS_PER_S < 0.5
         with bench.lewm('record', '--all', '--out', str(bag)) as recorder:
             bench.active('recorder_node')
             with script(bench, 'wander', '--seconds', '6', '--seed', '1') as wander:

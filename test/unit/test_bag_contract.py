@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+import shutil
 
 import pytest
 from rosbags.highlevel import AnyReader
@@ -58,14 +59,15 @@ def test_bags_of_another_contract_are_read(
 ) -> None:
     """The nodes run under a contract with other topics, so its bags must be usable too."""
     monkeypatch.setattr('lewm_ros.evaluation.probe.find_spec', lambda name: None)  # slow: network
+    path = shutil.copytree(tiny_bundle.path, tmp_path / 'bundle')  # which the commands change
     robot = tiny_bundle.contract
     renamed = replace(robot, camera=replace(robot.camera, topic=TOPIC))
     given = write(tmp_path / 'robot.yaml', renamed)
-    arguments = [command, str(tiny_bundle.path), data, str(bag), *options]
+    arguments = [command, str(path), data, str(bag), *options]
     assert cli.main(arguments) == 2
     assert 'no topic camera/image' in capsys.readouterr().err
     assert cli.main([*arguments, '--contract', given]) == 0, capsys.readouterr().err
-    assert Bundle.load(tiny_bundle.path).contract == robot
+    assert Bundle.load(path).contract == robot
 
 
 def test_a_contract_that_does_not_fit_the_bundle_is_refused(bag: Path, tmp_path, capsys) -> None:
