@@ -8,7 +8,6 @@ The command stream depends on nothing but this node: it is a
 
 from __future__ import annotations
 
-from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -26,7 +25,7 @@ from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM, LewmNode
 from lewm_ros.nodes.figures import Rate, Reasons
 from lewm_ros.nodes.messages import action_message, message_class, read_action, read_plan, stamp_of
 from lewm_ros.nodes.parameters import parameters_of
-from lewm_ros.robot.fields import JointOrder, read_fields
+from lewm_ros.robot.fields import JointOrder
 from lewm_ros.robot.settings import from_values
 from lewm_ros.time import NS_PER_S
 
@@ -90,9 +89,7 @@ class ControllerNode(LewmNode):
             self._order = JointOrder(executed.fields)
             self.subscribe(kind, executed.topic, self._on_executed, STREAM)
             self._where['executed'] = f' on {self.resolve_topic_name(executed.topic)}'
-        if (pose := self._contract.pose) is not None:
-            self._pose = pose.fields
-            self.subscribe(message_class(pose.type), pose.topic, self._on_pose, STREAM)
+        self.subscribe_to_pose(self._contract, self._on_pose)
         self._start = monotonic()
         self.every(CHECK_PERIOD, self._check_publishers)
         self.every(self._contract.period, self._tick)
@@ -163,9 +160,8 @@ class ControllerNode(LewmNode):
         _, values = read_action(message, self._action, received, self._order)
         self._loop.executed(values, monotonic())
 
-    def _on_pose(self, message: Any, received: int) -> None:
-        with suppress(ObservationError):  # of other joints, such as a gripper's
-            self._loop.executed(read_fields(message, self._pose), monotonic())
+    def _on_pose(self, pose: np.ndarray) -> None:
+        self._loop.executed(pose, monotonic())
 
     def _on_episode(self, message: UInt32, received: int) -> None:
         if self._episode not in (None, message.data):

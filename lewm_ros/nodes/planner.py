@@ -16,14 +16,12 @@ from trajectory_msgs.msg import JointTrajectory
 
 from lewm_ros.api import make_goal, make_planner
 from lewm_ros.engines import describe
-from lewm_ros.errors import ObservationError
-from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM
+from lewm_ros.nodes.base import LATCHED, NEWEST
 from lewm_ros.nodes.diagnostics import OK
 from lewm_ros.nodes.figures import Rate, Recent
 from lewm_ros.nodes.goals import goal_message, late_text, roadmap_text, timeout_text
 from lewm_ros.nodes.messages import (
     header,
-    message_class,
     plan_message,
     stamp_of,
     vector,
@@ -36,7 +34,6 @@ from lewm_ros.planning import Plan, PlannerConfig
 from lewm_ros.planning.config import GoalConfig
 from lewm_ros.planning.goal import GoalState
 from lewm_ros.planning.policy import PlanningAgent, PlanRequest
-from lewm_ros.robot.fields import read_fields
 from lewm_ros.robot.history import Context, History
 from lewm_ros.robot.settings import from_values
 from lewm_ros.time import NS_PER_S
@@ -86,9 +83,7 @@ class PlannerNode(ObserverNode):
         self._worker = self.worker('planner', self._work)
         super().activate()
         self.subscribe(Image, 'goal_latent', self._on_goal, LATCHED)
-        if (pose := self.contract.pose) is not None:
-            self._pose = pose.fields
-            self.subscribe(message_class(pose.type), pose.topic, self._on_pose, STREAM)
+        self.subscribe_to_pose(self.contract, self._on_pose)
         self._publish_goal_status()
         self.every(GOAL_PERIOD, self._check_goal)
 
@@ -96,11 +91,7 @@ class PlannerNode(ObserverNode):
         """Return the agent's history."""
         return self._agent.history
 
-    def _on_pose(self, message: Any, received: int) -> None:
-        try:
-            pose = read_fields(message, self._pose)
-        except ObservationError:  # of other joints, such as a gripper's
-            return
+    def _on_pose(self, pose: np.ndarray) -> None:
         if np.isfinite(pose).all():
             with self.lock:
                 self._agent.pose = pose

@@ -15,17 +15,19 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from lewm_ros.errors import LewmError
+from lewm_ros.errors import LewmError, ObservationError
 from lewm_ros.nodes.diagnostics import ERROR, Conditions
 from lewm_ros.nodes.messages import message_class, to_time
 from lewm_ros.nodes.qos import Endpoints, image_qos
 from lewm_ros.nodes.worker import Worker
-from lewm_ros.robot.contract import Camera
+from lewm_ros.robot.contract import Camera, Contract
+from lewm_ros.robot.fields import read_fields
 from lewm_ros.time import NS_PER_S
 
 if TYPE_CHECKING:  # older distributions have no name for it
@@ -138,6 +140,25 @@ class ResourceNode(LifecycleNode):
         qos = image_qos(self.params['image_reliability'], depth)
         remedy = 'set parameter image_reliability to best_effort'
         return self.subscribe(kind, topic, stamped, qos, remedy, alone=alone)
+
+    def subscribe_to_pose(self, robot: Contract, callback: Callable[[np.ndarray], None]) -> None:
+        """Subscribe to the measured position (A,) of each action dimension, if the state has it.
+
+        Messages of other joints, such as a gripper's on the same topic, are ignored.
+        """
+        pose = robot.pose
+        if pose is None:
+            return
+        fields = pose.fields
+
+        def read(message: Any, received: int) -> None:
+            try:
+                values = read_fields(message, fields)
+            except ObservationError:
+                return
+            callback(values)
+
+        self.subscribe(message_class(pose.type), pose.topic, read, STREAM)
 
     def unsubscribe(self, subscription: Any) -> None:
         """End a subscription of :meth:`subscribe`."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 import re
 import time
 
@@ -33,6 +34,14 @@ def image() -> np.ndarray:
     """Return an image with structure, 60 x 80 px."""
     y, x = np.mgrid[:60, :80]
     return np.stack([3 * x, 4 * y, (x * y) % 256], axis=-1).astype(np.uint8)
+
+
+@pytest.fixture
+def goal_file(image: np.ndarray, tmp_path: Path) -> Path:
+    """Write the image as a PNG file and return its path."""
+    path = tmp_path / 'goal.png'
+    cv2.imwrite(str(path), image[..., ::-1])
+    return path
 
 
 def expected(bundle: Bundle, image: np.ndarray) -> np.ndarray:
@@ -351,12 +360,10 @@ def test_set_goal_needs_a_frame_that_is_fresh_and_readable(bench: Bench, tiny_bu
 
 
 def test_a_goal_file_is_the_first_goal_and_a_goal_image_replaces_it(
-    bench: Bench, tiny_bundle, image, tmp_path
+    bench: Bench, tiny_bundle, image, goal_file
 ):
     """An unreadable goal image is refused by name, and changes neither latent nor image."""
-    path = tmp_path / 'goal.png'
-    cv2.imwrite(str(path), image[..., ::-1])
-    with bench.nodes('encoder_node', bundle=tiny_bundle.path, goal_file=path):
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path, goal_file=goal_file):
         camera = bench.publisher(Image, 'camera/image')
         goals = goals_while_filming(bench, camera, image)
         shown = bench.listen(Image, 'goal_image/accepted', LATCHED)
@@ -382,12 +389,10 @@ def test_a_goal_file_is_the_first_goal_and_a_goal_image_replaces_it(
 
 
 def test_a_cleared_goal_leaves_empty_messages_and_does_not_come_back(
-    bench: Bench, tiny_bundle, image, tmp_path
+    bench: Bench, tiny_bundle, image, goal_file
 ):
     """Neither the latched goal, nor the file, nor a latched image counts after activation."""
-    path = tmp_path / 'goal.png'
-    cv2.imwrite(str(path), image[..., ::-1])
-    with bench.nodes('encoder_node', bundle=tiny_bundle.path, goal_file=path):
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path, goal_file=goal_file):
         camera = bench.publisher(Image, 'camera/image')
         goals = goals_while_filming(bench, camera, image)
         bench.publisher(Image, 'goal_image', LATCHED).publish(image_message(image, header(9)))
@@ -496,16 +501,14 @@ def test_a_goal_waits_for_the_first_frame_and_has_to_agree_with_it(
 
 @pytest.mark.parametrize(('state', 'repeated'), [('timeout', False), ('none', True)])
 def test_an_encoder_that_starts_again_repeats_no_goal_that_a_planner_knows(
-    bench: Bench, tiny_bundle, image, tmp_path, state, repeated
+    bench: Bench, tiny_bundle, image, goal_file, state, repeated
 ):
     """If the planner has a goal, neither file nor latched image is repeated; else the image is."""
-    path = tmp_path / 'goal.png'
-    cv2.imwrite(str(path), image[..., ::-1])
     status = bench.node.create_publisher(DiagnosticArray, 'goal_status', LATCHED)
     status.publish(DiagnosticArray(status=[DiagnosticStatus(name='goal', message=state)]))
     goal = bench.node.create_publisher(Image, 'goal_image', LATCHED)
     goal.publish(image_message(255 - image, header(0)))
-    with bench.nodes('encoder_node', bundle=tiny_bundle.path, goal_file=path):
+    with bench.nodes('encoder_node', bundle=tiny_bundle.path, goal_file=goal_file):
         goals = bench.listen(Image, 'goal_latent', LATCHED)
         camera = bench.publisher(Image, 'camera/image')
 

@@ -224,13 +224,20 @@ def test_the_same_goal_asked_for_again_is_acknowledged(start):
     assert robot.live(0.5)
 
 
-def test_after_a_timeout_nothing_is_planned_until_a_goal_is_set_again(start):
-    """Even the same goal has to be set again."""
+@pytest.fixture
+def pursuing(start):
+    """Return a robot with a short goal timeout, a far goal latent, and the goal status heard."""
     robot, _ = start(goal_timeout=1.5)
-    bench, target = robot.bench, np.full(SIZE, 3.0)
-    told = bench.listen(DiagnosticArray, 'goal_status', LATCHED)
-    bench.until(lambda: told, 'no status')
+    heard = robot.bench.listen(DiagnosticArray, 'goal_status', LATCHED)
+    robot.bench.until(lambda: heard, 'no status')
     robot.live(0.8)
+    return robot, np.full(SIZE, 3.0), heard
+
+
+def test_after_a_timeout_nothing_is_planned_until_a_goal_is_set_again(pursuing):
+    """Even the same goal has to be set again."""
+    robot, target, told = pursuing
+    bench = robot.bench
     robot.set_goal(target, stamp=77)
     assert robot.live(1.6)
     bench.spin(0.3)  # a plan that was on its way
@@ -244,13 +251,10 @@ def test_after_a_timeout_nothing_is_planned_until_a_goal_is_set_again(start):
     assert [m.status[0].message for _, m in told] == ['none', 'active', 'timeout', 'active']
 
 
-def test_an_empty_goal_latent_ends_the_goal(start):
+def test_an_empty_goal_latent_ends_the_goal(pursuing):
     """Planning stops until a goal is set; the answer to a timeout leaves its state."""
-    robot, _ = start(goal_timeout=1.5)
-    bench, target = robot.bench, np.full(SIZE, 3.0)
-    told = bench.listen(DiagnosticArray, 'goal_status', LATCHED)
-    bench.until(lambda: told, 'no status')
-    robot.live(0.8)
+    robot, target, told = pursuing
+    bench = robot.bench
     robot.set_goal(target, stamp=77)
     assert robot.live(0.7)
     robot.set_goal(np.empty(0))
