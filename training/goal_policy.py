@@ -24,7 +24,7 @@ from lewm_ros.bundle.policy_file import write_policy
 from lewm_ros.errors import BagError
 from lewm_ros.evaluation.roadmap import Encoded
 from lewm_ros.planning.goal_policy import LAYERS, GoalPolicy
-from lewm_ros.robot.history import block_actions, frames_in
+from lewm_ros.robot.history import block_actions, frame_period, frames_in
 from lewm_ros.robot.spec import ModelSpec
 from lewm_ros.training.descent import descend
 
@@ -77,7 +77,7 @@ def find_windows(spec: ModelSpec, encoded: Iterable[Encoded], past: int) -> Wind
         each[:-step] = spec.normalise_block(known)
         rows = np.arange(before * step, len(stamps) - BLOCKS * step)
         apart = step * np.arange(-before, BLOCKS + 1)
-        period = np.median(np.diff(stamps))
+        period = frame_period(stamps)
         off = stamps[rows[:, None] + apart] - stamps[rows][:, None] - period * apart
         rows = rows[(np.abs(off) <= 0.75 * period).all(axis=1)]  # no frame is missing
         needed = rows[:, None] + step * np.arange(-past, BLOCKS)

@@ -12,7 +12,7 @@ import numpy as np
 from lewm_ros.bags.episodes import Episode
 from lewm_ros.robot.contract import KINDS, Contract
 from lewm_ros.robot.fields import steps
-from lewm_ros.robot.history import held_average, held_values
+from lewm_ros.robot.history import frame_period, held_average, held_values
 from lewm_ros.time import NS_PER_S
 
 #: Longest lag that is tried [s].
@@ -92,7 +92,7 @@ class DelayEstimate:
         if len(episode.stamps) < 4:
             return
         if not self._step:
-            self._step = max(int(np.median(np.diff(episode.stamps))), NS_PER_S // 100)
+            self._step = max(int(frame_period(episode.stamps)), NS_PER_S // 100)
             self._lags = np.arange(round(LONGEST * NS_PER_S) // self._step + 1) * self._step
             size, lags = len(self._names), len(self._lags)
             self._by_change, self._by_size = _Sums(lags, size, 1), _Sums(lags, size, 1)

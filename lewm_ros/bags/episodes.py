@@ -26,7 +26,7 @@ from lewm_ros.bags.topics import EPISODE
 from lewm_ros.errors import BagError, ConfigError, ObservationError
 from lewm_ros.robot.contract import Camera, Contract
 from lewm_ros.robot.fields import JointOrder, read_command, read_fields
-from lewm_ros.robot.history import SLOWEST, block_actions, nearest, window_indices
+from lewm_ros.robot.history import SLOWEST, block_actions, frame_period, nearest, window_indices
 from lewm_ros.robot.imaging import from_message, other_view, prepare, unstated_order
 from lewm_ros.time import NS_PER_S
 
@@ -118,8 +118,7 @@ def episode_windows(
 
     Returns indices of the frames (w, H + 1) and action blocks (w, H, k·A) float64.
     """
-    step = np.diff(episode.stamps)
-    period = int(np.median(step)) if len(step) else 0
+    period = int(frame_period(episode.stamps))
     block = round(frameskip * contract.period * NS_PER_S)
     found = window_indices(episode.stamps, block, history + 1, period)
     actions = block_actions(

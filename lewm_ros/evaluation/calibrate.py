@@ -21,6 +21,7 @@ from lewm_ros.engines import load_engine
 from lewm_ros.errors import CalibrationError
 from lewm_ros.evaluation.roadmap import read_marked
 from lewm_ros.evaluation.scoring import Forecast, forecast_episode
+from lewm_ros.robot.history import frame_period
 from lewm_ros.surprise.calibration import conformal_threshold, window_maxima, windows_needed
 from lewm_ros.surprise.monitors import running_means
 from lewm_ros.surprise.score import nominal_scale, score
@@ -202,7 +203,7 @@ def calibrate_bundle(
         for horizon, forecast in found.items():
             forecasts[horizon].append(forecast)
         spans.append(float(episode.stamps[-1] - episode.stamps[0]) / NS_PER_S)
-        periods.append(float(np.median(np.diff(episode.stamps))) / NS_PER_S)
+        periods.append(frame_period(episode.stamps) / NS_PER_S)
     fewest = 2 if window is None else 1
     if len(spans) < fewest:
         raise CalibrationError(

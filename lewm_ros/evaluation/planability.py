@@ -35,7 +35,7 @@ from lewm_ros.evaluation.roadmap import (
 from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner
 from lewm_ros.planning.roadmap import Recorded, Roadmap, assign, build
 from lewm_ros.robot.contract import Contract
-from lewm_ros.robot.history import Context, window_indices
+from lewm_ros.robot.history import Context, frame_period, window_indices
 from lewm_ros.time import NS_PER_S
 
 #: Frames that are read at most.
@@ -230,7 +230,7 @@ def examine(
 def _lost(bundle: Bundle, episode: Episode) -> dict[str, int]:
     """Count the frames of an episode at which no window starts, by reason."""
     spec, stamps = bundle.spec, episode.stamps
-    period = int(np.median(np.diff(stamps))) if len(stamps) > 1 else 0
+    period = int(frame_period(stamps))
     block = round(spec.block * NS_PER_S)
     ends = int((stamps + spec.history * block > stamps[-1] + 3 * period // 4).sum())
     whole = len(window_indices(stamps, block, spec.history + 1, period))

@@ -16,7 +16,7 @@ from lewm_ros.bundle import Bundle
 from lewm_ros.errors import BagError
 from lewm_ros.evaluation.closed_loop import PlannerPolicy
 from lewm_ros.evaluation.roadmap import read_marked
-from lewm_ros.robot.history import nearest
+from lewm_ros.robot.history import frame_period, nearest
 from lewm_ros.sim import Task
 from lewm_ros.sim.collect import START, Policy
 from lewm_ros.time import NS_PER_S
@@ -170,8 +170,7 @@ def _shifted(stamps: np.ndarray, by: float) -> np.ndarray:
     """Index of the frame ``by`` [s] after each (n,), -1 where there is none."""
     wanted = stamps + round(by * NS_PER_S)
     index = nearest(stamps, wanted)
-    period = np.median(np.diff(stamps)) if len(stamps) > 1 else 0
-    return np.where(np.abs(stamps[index] - wanted) <= period / 2, index, -1)
+    return np.where(np.abs(stamps[index] - wanted) <= frame_period(stamps) / 2, index, -1)
 
 
 def _rounds(starts: Sequence[np.ndarray], rng: np.random.Generator) -> Iterator[tuple[int, int]]:

@@ -15,6 +15,7 @@ from lewm_ros.errors import ConfigError
 from lewm_ros.evaluation.intervals import wilson
 from lewm_ros.files import atomic_write, check_room
 from lewm_ros.install import missing_package
+from lewm_ros.robot.history import frame_period
 from lewm_ros.time import NS_PER_S
 
 REPORT = 4 << 20  #: what a report may take [bytes]
@@ -215,7 +216,7 @@ def _film(path: Path, record: TrialRecord) -> None:
             text = f'time to the goal: {seconds:.1f} s'
             ImageDraw.Draw(frames[-1]).text((8, 6), text, stroke_width=2, stroke_fill=(0, 0, 0))
     stamps = [stamp for stamp, _, _ in record.film]
-    period = float(np.median(np.diff(stamps))) / NS_PER_S if len(stamps) > 1 else 0.05
+    period = frame_period(np.array(stamps)) / NS_PER_S or 0.05
     milliseconds = max(round(100 * period), 2) * 10  # viewers slow down what is faster
     frames[0].save(
         path,

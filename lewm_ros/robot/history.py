@@ -37,9 +37,14 @@ def nearest(stamps: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.where(earlier, left, right)
 
 
+def frame_period(stamps: np.ndarray) -> float:
+    """Return the median time between frames (n,) [ns]; 0 for fewer than two."""
+    return float(np.median(np.diff(stamps))) if len(stamps) > 1 else 0.0
+
+
 def frames_in(seconds: float, stamps: np.ndarray) -> int:
     """Return how many frames a time [s] spans, at least 1, for frame stamps (n ≥ 2,) [ns]."""
-    return max(1, round(seconds * NS_PER_S / float(np.median(np.diff(stamps)))))
+    return max(1, round(seconds * NS_PER_S / frame_period(stamps)))
 
 
 def block_edges(start: np.ndarray | int, stop: np.ndarray | int, parts: int) -> np.ndarray:
