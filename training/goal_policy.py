@@ -28,7 +28,7 @@ from lewm_ros.robot.history import block_actions, frame_period, frames_in
 from lewm_ros.robot.spec import ModelSpec
 from lewm_ros.training.descent import descend
 
-BLOCKS = 4  #: n: largest distance of hindsight goals, and length of the predicted commands
+BLOCKS = 4  #: n, by default: largest distance of goals, and length of the predicted commands
 WIDTH = 384
 LR = 1e-3
 #: One of so many episodes is held out.
@@ -43,10 +43,11 @@ class Windows(NamedTuple):
     starts: np.ndarray  #: (w,) rows with n known blocks after and ``past`` known blocks before
     held_out: np.ndarray  #: (w,)
     step: int  #: frames in a block
+    ahead: int  #: n
 
     def commands(self, rows: np.ndarray) -> torch.Tensor:
         """Mean commands (B, n, A) of the n blocks from rows (B,) on."""
-        after = rows[:, None] + self.step * np.arange(BLOCKS)
+        after = rows[:, None] + self.step * np.arange(self.ahead)
         return torch.from_numpy(self.blocks[after].mean(axis=2))
 
     def inputs(self, rows: np.ndarray, goals: np.ndarray) -> torch.Tensor:
@@ -57,8 +58,10 @@ class Windows(NamedTuple):
         return torch.from_numpy(np.concatenate(parts, axis=1))
 
 
-def find_windows(spec: ModelSpec, encoded: Iterable[Encoded], past: int) -> Windows:
-    """Find the frames of encoded episodes that have ``past`` known blocks and a latent before.
+def find_windows(spec: ModelSpec, encoded: Iterable[Encoded], past: int, ahead: int) -> Windows:
+    """Find the frames of encoded episodes with known blocks: ``past`` before, ``ahead`` after.
+
+    There is a latent one block before each.
 
     Episodes with other frame rates than the model's are left out. Raises BagError where none
     of the others is long enough.
@@ -68,19 +71,19 @@ def find_windows(spec: ModelSpec, encoded: Iterable[Encoded], past: int) -> Wind
     count, step = 0, max(1, round(spec.block / spec.camera_period))
     for number, (episode, z, _) in enumerate(encoded):
         stamps = episode.stamps
-        if len(stamps) <= (before + BLOCKS) * step or frames_in(spec.block, stamps) != step:
+        if len(stamps) <= (before + ahead) * step or frames_in(spec.block, stamps) != step:
             continue
         pairs = np.stack([stamps[:-step], stamps[step:]], axis=1)
         sent, hold = (episode.action_stamps, episode.actions), spec.contract.action.hold
         known = block_actions(*sent, pairs, spec.frameskip, hold)[:, 0]
         each = np.full((len(stamps), known.shape[1]), np.nan, np.float32)
         each[:-step] = spec.normalise_block(known)
-        rows = np.arange(before * step, len(stamps) - BLOCKS * step)
-        apart = step * np.arange(-before, BLOCKS + 1)
+        rows = np.arange(before * step, len(stamps) - ahead * step)
+        apart = step * np.arange(-before, ahead + 1)
         period = frame_period(stamps)
         off = stamps[rows[:, None] + apart] - stamps[rows][:, None] - period * apart
         rows = rows[(np.abs(off) <= 0.75 * period).all(axis=1)]  # no frame is missing
-        needed = rows[:, None] + step * np.arange(-past, BLOCKS)
+        needed = rows[:, None] + step * np.arange(-past, ahead)
         rows = rows[~np.isnan(each[needed]).any(axis=(1, 2))]
         latents.append(z)
         blocks.append(each.reshape(len(stamps), spec.frameskip, -1))
@@ -89,14 +92,14 @@ def find_windows(spec: ModelSpec, encoded: Iterable[Encoded], past: int) -> Wind
         count += len(z)
     if not starts or not len(np.concatenate(starts)):
         raise BagError(
-            f'no episode has {before + BLOCKS} blocks of {spec.block:g} s with a command '
+            f'no episode has {before + ahead} blocks of {spec.block:g} s with a command '
             f'throughout and frames {spec.camera_period:g} s apart: this training needs them'
         )
     kept = np.concatenate(held_out)
     if kept.all() or not kept.any():  # few episodes: hold out the last frames
         kept = np.arange(len(kept)) >= len(kept) - max(1, len(kept) // HELD_OUT_EVERY)
     return Windows(
-        np.concatenate(latents), np.concatenate(blocks), np.concatenate(starts), kept, step
+        np.concatenate(latents), np.concatenate(blocks), np.concatenate(starts), kept, step, ahead
     )
 
 
@@ -137,6 +140,7 @@ def train_policy(
     encoded: Iterable[Encoded],
     data: Sequence[Path],
     steps: int,
+    blocks: int = BLOCKS,
     threads: int = 1,
 ) -> Bundle:
     """Train a policy on encoded episodes and put it into the bundle.
@@ -147,6 +151,7 @@ def train_policy(
         encoded: from :func:`lewm_ros.evaluation.roadmap.encode_bags`.
         data: the bags.
         steps: of the optimiser.
+        blocks: largest distance of goals, and length of the predicted commands.
         threads: of the processor.
 
     Raises BagError where no episode is long enough, ModelError where the bundle cannot be written.
@@ -154,7 +159,7 @@ def train_policy(
     """
     check_writable(bundle.path)
     recorded = replace(bundle.spec, contract=bundle.contract)
-    windows = find_windows(recorded, encoded, learner.past(bundle.spec))
+    windows = find_windows(recorded, encoded, learner.past(bundle.spec), blocks)
     torch.set_num_threads(threads)
     learning = learner(bundle, windows)
     network = fit(windows, steps, learner.batch, learning.loss, learner.name)
@@ -165,7 +170,7 @@ def train_policy(
     return write_policy(
         bundle,
         learner.kind,
-        GoalPolicy(weights, biases, BLOCKS, len(weights[0]), len(biases[-1])),
+        GoalPolicy(weights, biases, windows.ahead, len(weights[0]), len(biases[-1])),
         frames=int((~windows.held_out).sum()),
         data=data_hashes(find_bags(data)),
         **errors,
@@ -182,7 +187,7 @@ def fit(
     """Train a network (B, 3 D) → (B, n A) by a loss of a batch of rows (B,)."""
     rng = np.random.default_rng(0)
     rows = windows.starts[~windows.held_out]
-    outputs = BLOCKS * windows.blocks.shape[2]
+    outputs = windows.ahead * windows.blocks.shape[2]
     sizes = [3 * windows.latents.shape[1], *[WIDTH] * (LAYERS - 1), outputs]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

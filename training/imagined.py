@@ -16,7 +16,7 @@ from torch import nn
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines.torch_engine import load_model
 from lewm_ros.robot.spec import ModelSpec
-from lewm_ros.training.goal_policy import BLOCKS, Learner, Windows
+from lewm_ros.training.goal_policy import Learner, Windows
 
 MEASURED = 2048  #: held-out frames, at most
 OTHER = 0.2  #: share of goals from anywhere in the bags
@@ -56,14 +56,14 @@ class Imagination(Learner):
         Goals are 1 frame to n blocks ahead, or anywhere in the bags.
         """
         windows = self._windows
-        ahead = rng.integers(1, BLOCKS * windows.step + 1, len(rows))
+        ahead = rng.integers(1, windows.ahead * windows.step + 1, len(rows))
         other = rng.random(len(rows)) < OTHER
-        ahead[other] = BLOCKS * windows.step
+        ahead[other] = windows.ahead * windows.step
         goals = np.where(other, rng.permutation(rows), rows + ahead)
-        told = network(windows.inputs(rows, goals)).unflatten(1, (BLOCKS, -1))
+        told = network(windows.inputs(rows, goals)).unflatten(1, (windows.ahead, -1))
         commands = self._limited(told)
         distances = self._distances(self.rollout(rows, commands), goals)
-        due = torch.from_numpy(ahead[:, None] <= windows.step * np.arange(1, BLOCKS + 1))
+        due = torch.from_numpy(ahead[:, None] <= windows.step * np.arange(1, windows.ahead + 1))
         reached = (distances * due).sum(1) / due.sum(1)
         return reached.mean() + EXCESS * (told - commands).square().mean()
 
@@ -75,7 +75,7 @@ class Imagination(Learner):
         """
         windows, rng = self._windows, np.random.default_rng(0)
         rows = rng.permutation(rows)[:MEASURED]
-        ahead = rng.integers(1, BLOCKS + 1, len(rows))
+        ahead = rng.integers(1, windows.ahead + 1, len(rows))
         goals = rows + ahead * windows.step
         recorded = windows.commands(rows)
         told = self._limited(network(windows.inputs(rows, goals)).reshape(recorded.shape))

@@ -10,7 +10,7 @@ from torch import nn
 
 from lewm_ros.bundle import Bundle
 from lewm_ros.robot.spec import ModelSpec
-from lewm_ros.training.goal_policy import BLOCKS, Learner, Windows
+from lewm_ros.training.goal_policy import Learner, Windows
 
 
 class InverseModel(Learner):
@@ -30,7 +30,8 @@ class InverseModel(Learner):
     def loss(self, network: nn.Module, rows: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
         """Squared error of the commands before the goal; later ones do not count."""
         ahead, found, wanted = self._told(network, rows, rng)
-        before = torch.from_numpy(ahead[:, None] > self._windows.step * np.arange(BLOCKS))
+        windows = self._windows
+        before = torch.from_numpy(ahead[:, None] > windows.step * np.arange(windows.ahead))
         return (found - wanted)[before].square().mean()
 
     def errors(self, network: nn.Module, rows: np.ndarray) -> dict[str, float]:
@@ -46,6 +47,6 @@ class InverseModel(Learner):
     ) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
         """Goal distances (B,) [frames], predicted and recorded commands (B, n, A)."""
         windows = self._windows
-        ahead = rng.integers(1, BLOCKS * windows.step + 1, len(rows))
+        ahead = rng.integers(1, windows.ahead * windows.step + 1, len(rows))
         wanted = windows.commands(rows)
         return ahead, network(windows.inputs(rows, rows + ahead)).reshape(wanted.shape), wanted

@@ -8,7 +8,7 @@ import argparse
 
 from lewm_ros.bundle import DECODER, Bundle
 from lewm_ros.cli.bags import bundle_for_bags
-from lewm_ros.cli.roadmap import add_inputs, add_steps
+from lewm_ros.cli.roadmap import add_count, add_inputs
 from lewm_ros.engines import load_engine
 from lewm_ros.training.decoder import STEPS, train_decoder
 from lewm_ros.training.device import choose_device
@@ -17,7 +17,7 @@ from lewm_ros.training.device import choose_device
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     add_inputs(parser, 'the decoder', 'bags')
-    add_steps(parser, STEPS)
+    add_count(parser, '--steps', STEPS, 'optimiser steps')
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads (default 1)')
 

@@ -36,16 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--json', action='store_true', help='metrics as JSON on standard output')
 
 
-def add_steps(parser: argparse.ArgumentParser, default: int) -> None:
-    """Declare the optimiser steps, which a command checks before it encodes the bags."""
+def add_count(
+    parser: argparse.ArgumentParser, name: str, default: int, text: str, highest: int = 10**9
+) -> None:
+    """Declare a number from 1 to ``highest``, which is checked before bags are encoded."""
 
-    def steps(text: str) -> int:
-        if (count := int(text)) < 1:
-            raise argparse.ArgumentTypeError(f'{text}: expected at least 1')
-        return count
+    def count(given: str) -> int:
+        if not 1 <= (value := int(given)) <= highest:
+            raise argparse.ArgumentTypeError(f'{given}: expected 1 to {highest}')
+        return value
 
-    text = f'optimiser steps (default {default})'
-    parser.add_argument('--steps', type=steps, default=default, help=text)
+    parser.add_argument(name, type=count, default=default, help=f'{text} (default {default})')
 
 
 def add_inputs(parser: argparse.ArgumentParser, what: str, bags: str) -> None:

@@ -82,7 +82,7 @@ def rolled_out(bundle: Bundle, episodes: int, length: int = 20) -> Iterator[Enco
 def test_imagination_leads_to_goals_that_it_has_not_seen(tiny_bundle: Bundle) -> None:
     """If the world is the model, recorded commands reach held-out goals; training comes near."""
     spec = replace(tiny_bundle.spec, camera_period=tiny_bundle.block)
-    windows = find_windows(spec, rolled_out(tiny_bundle, 40), past=2)
+    windows = find_windows(spec, rolled_out(tiny_bundle, 40), past=2, ahead=4)
     imagination = imagined.Imagination(tiny_bundle, windows)
     network = fit(windows, 100, 64, imagination.loss, 'imagined policy')
     errors = imagination.errors(network, windows.starts[windows.held_out])
@@ -114,12 +114,12 @@ def test_imagination_is_what_a_robot_predicts() -> None:
     history = History.of_model(spec, bundle.contract.action)
     sent, actions = np.arange(65) * 33_000_000 - 20_000_000, rng.uniform(-1, 1, (65, 2))
     episode = Episode(stamps, np.empty(0), sent, actions, None)
-    windows = find_windows(spec, [Encoded(episode, latents, True)], past=spec.history - 1)
+    windows = find_windows(spec, [Encoded(episode, latents, True)], spec.history - 1, ahead=4)
     assert (windows.starts == np.arange(10, 40)).all() and windows.step == 5
     slow = replace(episode, stamps=np.arange(60) * 100_000_000)  # a camera of half the rate
     cut = replace(episode, stamps=np.arange(2) * 400_000_000)
     mixed = [Encoded(e, latents[: len(e.stamps)], True) for e in (slow, episode, slow, cut)]
-    again = find_windows(spec, mixed, past=spec.history - 1)
+    again = find_windows(spec, mixed, spec.history - 1, ahead=4)
     assert again.step == 5 and (again.starts == windows.starts).all()
     row = 39
     for stamp, action in zip(sent, actions):
@@ -167,17 +167,18 @@ def test_a_plan_is_its_answer_towards_the_way(made: Path, kind: str) -> None:
         np.testing.assert_allclose(plan.actions[20:], 0, atol=1e-9)  # then the robot rests
 
 
-def test_one_frame_of_context_is_enough_for_a_policy(make_tiny_bundle) -> None:
+@pytest.mark.parametrize('blocks', [4, 6])
+def test_one_frame_of_context_is_enough_for_a_policy(make_tiny_bundle, blocks: int) -> None:
     """The latent before the plan is that of the newest frame, in any window."""
     commands = []
     for window in (1, 3):
         bundle = make_tiny_bundle(history=1, window=window)
         spec, rng = bundle.spec, np.random.default_rng(0)
-        sizes = np.array([3 * spec.latent_size, 16, 16, 16, 4 * 2])
+        sizes = np.array([3 * spec.latent_size, 16, 16, 16, blocks * 2])
         shapes = list(zip(sizes[:-1], sizes[1:]))
         weights = tuple(rng.normal(size=s).astype(np.float32) / 4 for s in shapes)
         biases = tuple(np.zeros(s[1], np.float32) for s in shapes)
-        policy = GoalPolicy(weights, biases, 4, 3 * spec.latent_size, 8)
+        policy = GoalPolicy(weights, biases, blocks, 3 * spec.latent_size, 2 * blocks)
         planner = RecedingHorizonPlanner(
             spec,
             bundle.contract,
@@ -191,7 +192,9 @@ def test_one_frame_of_context_is_enough_for_a_policy(make_tiny_bundle) -> None:
         plan = planner.plan(context, committed, z[1])
         after = planner.foresee(context, committed, plan)[0]
         wanted = spec.denormalise(policy.commands(context.latents[0], after, z[1]))
-        np.testing.assert_allclose(plan.actions[:20:5], np.clip(wanted, -1, 1), atol=1e-5)
+        played = min(blocks, 5)  # a plan of horizon 6 has 5 blocks of its own
+        found = plan.actions[: 5 * played : 5]
+        np.testing.assert_allclose(found, np.clip(wanted[:played], -1, 1), atol=1e-5)
         commands.append(plan.actions)
     assert np.abs(commands[0]).max() > 0
 
@@ -230,11 +233,12 @@ def test_one_of_another_model_or_damaged_is_refused_by_name(made: Path, tmp_path
 
 
 def test_too_short_episodes_are_named(made: Path, tmp_path: Path, capsys) -> None:
-    """Episodes shorter than five blocks (six with history, for `imagine`) are rejected."""
+    """Episodes that are too short are rejected: goals are blocks ahead, `imagine` reads history."""
     bag = str(tmp_path / 'bag')
     assert cli.main(['collect', 'reacher', '--out', bag, '--episodes', '2', '--seconds', '1']) == 0
-    for command, blocks in (('inverse', 5), ('imagine', 6)):
-        assert cli.main([command, str(made), '--data', bag]) == 2
+    cases = ((['inverse'], 5), (['inverse', '--blocks', '6'], 7), (['imagine'], 6))
+    for (command, *options), blocks in cases:
+        assert cli.main([command, str(made), '--data', bag, *options]) == 2
         assert f'no episode has {blocks} blocks of 0.25 s' in capsys.readouterr().err
 
 
@@ -251,7 +255,7 @@ def test_windows_leave_out_blocks_with_missing_frames(tiny_bundle: Bundle) -> No
         images = np.zeros((len(stamps), 2, 2, 3), np.uint8)
         latents = np.zeros((len(stamps), spec.latent_size), np.float32)
         episode = Episode(stamps, images, sent, commands, None)
-        return find_windows(spec, [Encoded(episode, latents, False)], 0).starts
+        return find_windows(spec, [Encoded(episode, latents, False)], past=0, ahead=4).starts
 
     whole = starts(ticks * period)
     assert whole.tolist() == list(range(step, 8 * step))
@@ -273,11 +277,20 @@ def test_a_few_steps_are_enough_to_descend(steps: int) -> None:
     assert network.bias.item() != before
 
 
-@pytest.mark.parametrize('command', ['decoder', 'inverse', 'imagine'])
-def test_no_steps_are_refused_before_the_bags_are_read(
-    command: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ('command', 'option', 'given', 'problem'),
+    [
+        ('decoder', '--steps', '0', 'expected 1 to 1000000000'),
+        ('inverse', '--steps', '0', 'expected 1 to 1000000000'),
+        ('imagine', '--steps', '0', 'expected 1 to 1000000000'),
+        ('inverse', '--blocks', '0', 'expected 1 to 64'),
+        ('inverse', '--blocks', '65', 'expected 1 to 64'),
+    ],
+)
+def test_counts_out_of_range_are_refused_before_the_bags_are_read(
+    command: str, option: str, given: str, problem: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Zero steps are rejected by option name before the bags are read."""
+    """Steps and blocks out of range are rejected by option name before the bags are read."""
     with pytest.raises(SystemExit, match='2'):
-        cli.main([command, 'reacher', '--data', 'nowhere', '--steps', '0'])
-    assert '--steps: 0: expected at least 1' in capsys.readouterr().err
+        cli.main([command, 'reacher', '--data', 'nowhere', option, given])
+    assert f'{option}: {given}: {problem}' in capsys.readouterr().err
