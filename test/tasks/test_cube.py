@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import json
 from pathlib import Path
 
 import numpy as np
@@ -83,3 +84,17 @@ def test_recorded_states_are_those_of_the_images(tmp_path: Path) -> None:
         seen.set_state(episode.states[index])
         np.testing.assert_array_equal(prepare(seen.render(), 64), episode.images[index])
     seen.close()
+
+
+@pytest.mark.timeout(600)
+def test_the_bundle_reaches_goals_without_a_search(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The inverse model carries the cube to where episodes that it has not seen have it."""
+    bag = str(tmp_path / 'bag')
+    assert main(['collect', NAME, '--out', bag, '--episodes', '2', '--seed', '98']) == 0
+    capsys.readouterr()
+    given = ['--task', NAME, '--episodes', bag, '--preset', 'idm', '--goals', '6', '--json']
+    assert main(['evaluate', 'cube', '--offset', '25', *given]) == 0
+    (found,) = json.loads(capsys.readouterr().out)['offsets']
+    assert found['planner']['successes'] >= 4 and found['random']['successes'] <= 2

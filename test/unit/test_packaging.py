@@ -237,7 +237,7 @@ def test_installed_versions_are_the_pinned_ones():
         assert found.split('+')[0] == wanted, name
 
 
-@pytest.mark.parametrize('name', ['reacher', 'push', 'two_room', 'dm_reacher', 'tiny'])
+@pytest.mark.parametrize('name', ['reacher', 'push', 'two_room', 'dm_reacher', 'cube', 'tiny'])
 def test_bundles_tell_nothing_of_the_machine_they_were_made_on(name, tiny_bundle):
     """Exported graphs contain no source paths; commands of shipped bundles use relative paths."""
     folder = tiny_bundle.path if name == 'tiny' else ROOT / 'models' / name

@@ -93,7 +93,7 @@ def test_what_cannot_be_is_refused(bundle, bags, capsys, arguments, said) -> Non
     assert (bundle / 'manifest.json').read_bytes() == before
 
 
-@pytest.mark.parametrize('name', ['reacher', 'push', 'two_room', 'dm_reacher'])
+@pytest.mark.parametrize('name', ['reacher', 'push', 'two_room', 'dm_reacher', 'cube'])
 def test_shipped_bundles_have_maps_of_their_bags(name: str) -> None:
     """Over 85 % of the held-out frames are covered, and of their pairs connected."""
     bundle = Bundle.load(find('bundle', name))
