@@ -140,7 +140,7 @@ def train_policy(
     encoded: Iterable[Encoded],
     data: Sequence[Path],
     steps: int,
-    blocks: int = BLOCKS,
+    blocks: int,
     threads: int = 1,
 ) -> Bundle:
     """Train a policy on encoded episodes and put it into the bundle.

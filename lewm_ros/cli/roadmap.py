@@ -37,13 +37,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_count(
-    parser: argparse.ArgumentParser, name: str, default: int, text: str, highest: int = 10**9
+    parser: argparse.ArgumentParser,
+    name: str,
+    default: int,
+    text: str,
+    highest: int | None = None,
 ) -> None:
-    """Declare a number from 1 to ``highest``, which is checked before bags are encoded."""
+    """Declare a number from 1 on, up to ``highest``, which is checked before bags are encoded."""
 
     def count(given: str) -> int:
-        if not 1 <= (value := int(given)) <= highest:
-            raise argparse.ArgumentTypeError(f'{given}: expected 1 to {highest}')
+        value = int(given)
+        if value < 1 or (highest is not None and value > highest):
+            wanted = 'at least 1' if highest is None else f'1 to {highest}'
+            raise argparse.ArgumentTypeError(f'{given}: expected {wanted}')
         return value
 
     parser.add_argument(name, type=count, default=default, help=f'{text} (default {default})')
