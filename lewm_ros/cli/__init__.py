@@ -58,7 +58,8 @@ PLANNING = {'up', 'evaluate', 'collect', 'benchmark'}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status.
 
-    0: done. 2: bad input, one line on stderr. 130: interrupted.
+    0: done. 2: bad input, one line on stderr. 130: interrupted. 143: terminated (SIGTERM), after
+    files such as a bag were completed.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv[:1] and argv[0] in PLANNING:  # see prepare_environment: before numpy is imported
@@ -73,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         threads = getattr(args, 'threads', None)
         if threads is not None and threads < 1:
             raise ConfigError(f'--threads is {threads}: expected 1 or more')
-        return args.run(args)
+        with _handler(signal.SIGTERM, signal.SIG_DFL, _exit):
+            return args.run(args)
     except LewmError as error:
         print(f'lewm: error: {error}', file=sys.stderr)
         return 2
@@ -106,28 +108,34 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
+def _exit(number: int, frame: object) -> None:
+    """Leave by an exception, so that what is open is closed."""
+    sys.exit(128 + number)
+
+
+def _leave(number: int, frame: object) -> None:
+    """End the process at once: during imports libraries turn Ctrl-C into other errors."""
+    print('lewm: interrupted', file=sys.stderr, flush=True)
+    os._exit(130)
+
+
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C end the process at once: during imports libraries turn it into other errors."""
-
-    def leave(number: int, frame: object) -> None:
-        print('lewm: interrupted', file=sys.stderr, flush=True)
-        os._exit(130)
-
-    before = signal.getsignal(signal.SIGINT)
-    ours = before is signal.default_int_handler and current_thread() is main_thread()
+def _handler(number: int, default: Any, handler: Any) -> Iterator[None]:
+    """Handle a signal for a while, in the main thread, if its handler is the default one."""
+    before = signal.getsignal(number)
+    ours = before is default and current_thread() is main_thread()
     if ours:
-        signal.signal(signal.SIGINT, leave)
+        signal.signal(number, handler)
     try:
         yield
     finally:
         if ours:
-            signal.signal(signal.SIGINT, before)
+            signal.signal(number, before)
 
 
 def _module(command: str, place: str) -> Any:
     try:
-        with _interruptible():
+        with _handler(signal.SIGINT, signal.default_int_handler, _leave):
             return import_module(f'lewm_ros.{place}')
     except ModuleNotFoundError as error:
         missing = error.name or ''

@@ -1,12 +1,17 @@
 # Copyright 2026 The lewm_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""The `lewm` command and the machine: the CPUs that it may use, and Ctrl-C at startup."""
+"""The `lewm` command and the machine: the CPUs that it may use, and signals that end it."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import time
+
+from lewm_ros.bags.episodes import read_episodes
+from lewm_ros.files import find
+from lewm_ros.robot.contract import Contract
 
 CTRL_C = """
 import os, signal, sys
@@ -37,3 +42,18 @@ def test_ctrl_c_while_libraries_are_imported_is_one_line():
     """Ctrl-C during imports gives one line; numpy once turned it into an ImportError."""
     ended = subprocess.run([sys.executable, '-c', CTRL_C], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, '', 'lewm: interrupted\n')
+
+
+def test_a_terminated_collection_is_a_whole_bag(tmp_path):
+    """SIGTERM ends a command as Ctrl-C does: what was recorded is a complete bag."""
+    bag = tmp_path / 'bag'
+    run = [sys.executable, '-m', 'lewm_ros.cli', 'collect', 'push', '--out', str(bag)]
+    with subprocess.Popen(run, stderr=subprocess.DEVNULL) as process:
+        began = time.monotonic()
+        while not any(f.stat().st_size > 10_000 for f in bag.glob('*')):
+            assert process.poll() is None and time.monotonic() - began < 60
+            time.sleep(0.02)
+        process.terminate()
+        assert process.wait(30) == 143
+    assert (bag / 'metadata.yaml').exists()
+    assert next(read_episodes([bag], Contract.load(find('contract', 'push')), 64)).images.any()
