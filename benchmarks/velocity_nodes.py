@@ -26,9 +26,10 @@ import numpy as np
 from lewm_ros.api import load_bundle
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import load_engine
+from lewm_ros.evaluation.bags import encode_bags
 from lewm_ros.evaluation.closed_loop import PlannerPolicy
 from lewm_ros.evaluation.evaluate import run_goals
-from lewm_ros.evaluation.roadmap import NODES, encode_bags
+from lewm_ros.evaluation.roadmap import NODES
 from lewm_ros.planning import Plan, PlannerConfig, RecedingHorizonPlanner
 from lewm_ros.planning.cem import CEMConfig, Search
 from lewm_ros.planning.receding_horizon import Outlook

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.bags.hashes import data_hashes
 from lewm_ros.bags.reader import find_bags
 from lewm_ros.bundle import Bundle, add_file, check_writable
 from lewm_ros.engines import Engine
 from lewm_ros.errors import BagError
+from lewm_ros.evaluation.bags import read_bags
 from lewm_ros.progress import progress
 from lewm_ros.robot.imaging import prepare
 from lewm_ros.training.descent import descend
@@ -146,7 +146,7 @@ def _encoded(
     images = np.empty((FRAMES, SIZE, SIZE, 3), np.uint8)
     held_out, numbers = np.zeros(FRAMES, bool), np.zeros(FRAMES, int)
     count = 0
-    source = read_episodes(bags, bundle.contract, spec.image_size)
+    source = read_bags(bundle, bags)
     for number, episode in enumerate(progress(source, desc='encode', unit='episode')):
         for image in episode.images:
             place = count if count < FRAMES else int(rng.integers(count + 1))

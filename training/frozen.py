@@ -19,7 +19,7 @@ from lewm_ros.bundle.bundle import FILE_LIMIT
 from lewm_ros.engines.graphs import parse_graph
 from lewm_ros.engines.torch_engine import load_model
 from lewm_ros.errors import ModelError, one_line
-from lewm_ros.evaluation.roadmap import seen_bags
+from lewm_ros.evaluation.bags import seen_bags
 from lewm_ros.files import atomic_write, read_limited
 from lewm_ros.model import LeWorldModel, ModelConfig
 from lewm_ros.progress import progress

@@ -22,7 +22,7 @@ from lewm_ros.bags.reader import find_bags
 from lewm_ros.bundle import Bundle, check_writable
 from lewm_ros.bundle.policy_file import write_policy
 from lewm_ros.errors import BagError
-from lewm_ros.evaluation.roadmap import Encoded
+from lewm_ros.evaluation.bags import Encoded
 from lewm_ros.planning.goal_policy import LAYERS, GoalPolicy
 from lewm_ros.robot.history import block_actions, frame_period, frames_in
 from lewm_ros.robot.spec import ModelSpec

@@ -21,8 +21,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lewm_ros.bundle import Manifest
 from lewm_ros.errors import ModelError
+from lewm_ros.evaluation.bags import FULL_CONTEXT, HELD_OUT_WINDOWS
 from lewm_ros.evaluation.latents import effective_rank, latent_std, straightness
-from lewm_ros.evaluation.roadmap import FULL_CONTEXT, HELD_OUT_WINDOWS
 from lewm_ros.files import atomic_write
 from lewm_ros.model import LeWorldModel, prediction_loss
 from lewm_ros.robot.contract import Contract

@@ -12,7 +12,7 @@ from lewm_ros.bundle.policy_file import policy_entry
 from lewm_ros.cli.bags import bundle_for_bags
 from lewm_ros.cli.roadmap import add_count, add_inputs
 from lewm_ros.engines import load_engine
-from lewm_ros.evaluation.roadmap import encode_bags
+from lewm_ros.evaluation.bags import encode_bags
 from lewm_ros.training.goal_policy import BLOCKS, Learner, train_policy
 from lewm_ros.training.inverse import InverseModel
 

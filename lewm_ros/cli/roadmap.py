@@ -13,7 +13,8 @@ from pathlib import Path
 from lewm_ros.bundle import ROADMAP, Bundle
 from lewm_ros.cli.bags import add_contract, bundle_for_bags
 from lewm_ros.engines import ENGINES, EngineConfig, load_engine
-from lewm_ros.evaluation.roadmap import NODES, build_roadmap, encode_bags
+from lewm_ros.evaluation.bags import encode_bags
+from lewm_ros.evaluation.roadmap import NODES, build_roadmap
 from lewm_ros.evaluation.verdict import COVERED
 
 

@@ -18,8 +18,9 @@ from lewm_ros.cli import decoder
 from lewm_ros.cli.roadmap import describe as roadmap_text
 from lewm_ros.engines import Engine, EngineConfig, load_engine
 from lewm_ros.errors import LewmError
+from lewm_ros.evaluation.bags import Encoded, encode_bags
 from lewm_ros.evaluation.planability import Recordings, examine
-from lewm_ros.evaluation.roadmap import Encoded, build_roadmap, encode_bags
+from lewm_ros.evaluation.roadmap import build_roadmap
 from lewm_ros.evaluation.verdict import describe, judge
 from lewm_ros.files import find
 from lewm_ros.robot.contract import Contract

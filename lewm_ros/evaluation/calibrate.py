@@ -19,7 +19,7 @@ from lewm_ros.bags.reader import find_bags
 from lewm_ros.bundle import Bundle, Calibration, check_writable, rewrite_manifest
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import CalibrationError
-from lewm_ros.evaluation.roadmap import read_marked
+from lewm_ros.evaluation.bags import read_marked
 from lewm_ros.evaluation.scoring import Forecast, forecast_episode
 from lewm_ros.robot.history import frame_period
 from lewm_ros.surprise.calibration import conformal_threshold, window_maxima, windows_needed

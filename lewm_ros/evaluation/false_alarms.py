@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bags.reader import find_bags
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import Engine
 from lewm_ros.errors import CalibrationError
+from lewm_ros.evaluation.bags import read_bags
 from lewm_ros.evaluation.detection import share
 from lewm_ros.evaluation.scoring import score_episode
 from lewm_ros.progress import progress
@@ -36,8 +36,7 @@ def false_alarms(
     """
     refuse_calibrated(bundle, bags)
     stamps, scores, lengths = [], [], []
-    source = read_episodes(bags, bundle.contract, bundle.manifest.image_size)
-    for episode in progress(source, desc='nominal', unit='episode'):
+    for episode in progress(read_bags(bundle, bags), desc='nominal', unit='episode'):
         scored = score_episode(bundle, engine, episode, horizon)
         stamps.append(scored.stamps)
         scores.append(scored.scores)

@@ -23,15 +23,15 @@ from lewm_ros.bundle import Bundle
 from lewm_ros.bundle.roadmap_file import read_roadmap
 from lewm_ros.engines import Engine
 from lewm_ros.errors import BagError, ModelError
-from lewm_ros.evaluation.held_out import Dimension, HeldOutWindows
-from lewm_ros.evaluation.roadmap import (
+from lewm_ros.evaluation.bags import (
     FULL_CONTEXT,
     HELD_OUT_WINDOWS,
-    NODES,
     Encoded,
     encode_bags,
     trained_bags,
 )
+from lewm_ros.evaluation.held_out import Dimension, HeldOutWindows
+from lewm_ros.evaluation.roadmap import NODES
 from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner
 from lewm_ros.planning.roadmap import Recorded, Roadmap, assign, build
 from lewm_ros.robot.contract import Contract

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import Engine
 from lewm_ros.errors import BagError
+from lewm_ros.evaluation.bags import read_bags
 from lewm_ros.evaluation.latents import effective_rank, straightness
 from lewm_ros.progress import progress
 from lewm_ros.robot.history import frames_in
@@ -82,8 +82,7 @@ def probe_bags(bundle: Bundle, engine: Engine, bags: list[Path]) -> dict[str, An
     latents: list[np.ndarray] = []
     states: list[np.ndarray] = []
     paths: list[np.ndarray] = []
-    source = read_episodes(bags, bundle.contract, bundle.manifest.image_size)
-    for episode in progress(source, desc='probe', unit='episode'):
+    for episode in progress(read_bags(bundle, bags), desc='probe', unit='episode'):
         if episode.states is not None:
             z = np.stack([engine.encode(image) for image in episode.images])
             known = np.isfinite(episode.states).any(axis=1)  # recorded at that time

@@ -14,8 +14,8 @@ import numpy as np
 from lewm_ros.bags.episodes import Episode
 from lewm_ros.bundle import Bundle
 from lewm_ros.errors import BagError
+from lewm_ros.evaluation.bags import read_marked
 from lewm_ros.evaluation.closed_loop import PlannerPolicy
-from lewm_ros.evaluation.roadmap import read_marked
 from lewm_ros.robot.history import frame_period, nearest
 from lewm_ros.sim import Task
 from lewm_ros.sim.collect import START, Policy

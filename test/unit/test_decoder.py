@@ -105,7 +105,7 @@ def test_the_end_of_one_long_recording_is_held_out(bundle, bag, monkeypatch) -> 
     images = np.concatenate([episode.images for episode in whole])
     stamps = np.arange(len(images)) * (NS_PER_S // 20)
     one = replace(whole[0], images=images, stamps=stamps)
-    monkeypatch.setattr(decoding, 'read_episodes', lambda *args: [one])
+    monkeypatch.setattr(decoding, 'read_bags', lambda *args: [one])
 
     class Counting:
         frames = 0

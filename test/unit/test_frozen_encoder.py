@@ -25,7 +25,7 @@ from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bundle import ENCODER, ROLLOUT, WEIGHTS, Bundle, write_bundle
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import ModelError
-from lewm_ros.evaluation.roadmap import read_marked
+from lewm_ros.evaluation.bags import read_marked
 from lewm_ros.model import ARCHITECTURES
 from lewm_ros.robot.imaging import normalise
 from lewm_ros.training import trainer as training

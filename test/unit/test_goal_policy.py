@@ -22,7 +22,7 @@ from lewm_ros.bundle.policy_file import read_policy
 from lewm_ros.bundle.roadmap_file import read_roadmap
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import ConfigError, ModelError
-from lewm_ros.evaluation.roadmap import Encoded
+from lewm_ros.evaluation.bags import Encoded
 from lewm_ros.files import find
 from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner
 from lewm_ros.planning.goal_policy import GoalPolicy

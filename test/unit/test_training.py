@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import torch
 
-from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.bundle import DECODER, Bundle
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import BagError, ModelError
 from lewm_ros.evaluation import probe
+from lewm_ros.evaluation.bags import read_bags
 from lewm_ros.evaluation.latents import effective_rank, latent_std, straightness
 from lewm_ros.evaluation.probe import linear_probe, mlp_probe
 from lewm_ros.training import export
@@ -383,7 +383,7 @@ def test_evaluate_and_calibrate_work_on_a_fresh_bundle(bag, tiny_bundle, tmp_pat
     assert set(json.loads(out)['probe_r2']) == set(fields)
 
     def still(*args):
-        for episode in read_episodes(*args):
+        for episode in read_bags(*args):
             episode.states[:, 1] = 0.5
             yield episode
 
@@ -392,12 +392,12 @@ def test_evaluate_and_calibrate_work_on_a_fresh_bundle(bag, tiny_bundle, tmp_pat
         one = {key: getattr(last, key)[:1] for key in ('stamps', 'images', 'states')}
         yield from (*others, replace(last, **one))
 
-    monkeypatch.setattr(probe, 'read_episodes', short)
+    monkeypatch.setattr(probe, 'read_bags', short)
     status, out, _ = lewm('evaluate', path, '--probe', bag, '--json')
     assert status == 0 and 'NaN' not in out
     status, _, error = lewm('evaluate', path, '--probe', bag, '--preset', 'paper')
     assert status == 2 and '--preset only has a meaning' in error
-    monkeypatch.setattr(probe, 'read_episodes', still)
+    monkeypatch.setattr(probe, 'read_bags', still)
     status, out, _ = lewm('evaluate', path, '--probe', bag, '--json')
     assert status == 0 and 'NaN' not in out
     assert list(json.loads(out)['probe_r2']) == [fields[0], *fields[2:]]  # constant: left out

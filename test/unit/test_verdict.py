@@ -19,10 +19,10 @@ from lewm_ros import cli
 from lewm_ros.bags.episodes import Episode, read_episodes
 from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bundle import ROADMAP, Bundle, rewrite_manifest
-from lewm_ros.evaluation import roadmap
+from lewm_ros.evaluation import bags
+from lewm_ros.evaluation.bags import FULL_CONTEXT, HELD_OUT_WINDOWS, Encoded, encode_bags
 from lewm_ros.evaluation.held_out import Dimension, HeldOutWindows
 from lewm_ros.evaluation.planability import Field, Planability, Recordings, _trained, examine
-from lewm_ros.evaluation.roadmap import FULL_CONTEXT, HELD_OUT_WINDOWS, Encoded, encode_bags
 from lewm_ros.evaluation.verdict import describe, judge
 from lewm_ros.files import find
 from lewm_ros.planning import PlannerConfig
@@ -243,7 +243,7 @@ def test_less_light_than_in_training_is_found(bag: Path, monkeypatch, capsys) ->
         for episode in read_episodes(*args):
             yield replace(episode, images=(0.8 * episode.images).astype(np.uint8))
 
-    monkeypatch.setattr(roadmap, 'read_episodes', dimmed)
+    monkeypatch.setattr(bags, 'read_episodes', dimmed)
     assert cli.main(['evaluate', 'reacher', '--data', str(bag)]) == 0
     assert 'these frames are out of distribution' in capsys.readouterr().out
 
