@@ -302,8 +302,11 @@ def _episodes(args: argparse.Namespace, bundle: Bundle, task: Task, config: Plan
         seconds = None if offset is None else offset * period
         drawn.append(draw_pairs(recorded, task, seconds, lead_of(bundle), args.goals, seed))
     if not args.json:
-        print('offset and budget in control steps; left out: pairs whose start is at the goal')
-        print('offset  budget   reached  95 % interval  mean time   random  left out')
+        print(
+            'offset and budget in control steps; left out: pairs whose start is at the goal; plan: '
+            'median time from a frame to its plan'
+        )
+        print('offset  budget   reached  95 % interval  mean time   random  left out    plan')
     for offset, (pairs, solved) in zip(offsets, drawn):
         budget = args.budget or 2 * (offset or max(args.offset))
         measured = evaluate(
@@ -313,11 +316,12 @@ def _episodes(args: argparse.Namespace, bundle: Bundle, task: Task, config: Plan
         if args.json:
             continue
         planner, random = measured['planner'], measured['random']
-        time = planner['seconds_mean']
+        time, plan = planner['seconds_mean'], planner['plan_median']
         print(
             f'{offset or "cross":>6}  {budget:>6}  {_of(planner):>8}  '
             f'{planner["success_low"]:.2f} to {planner["success_high"]:.2f}   '
-            f'{"-" if time is None else f"{time:.2f} s":>9}  {_of(random):>7}  {solved:>8}',
+            f'{"-" if time is None else f"{time:.2f} s":>9}  {_of(random):>7}  {solved:>8}  '
+            f'{"-" if plan is None else f"{1e3 * plan:.0f} ms":>6}',
             flush=True,
         )
     if args.json:

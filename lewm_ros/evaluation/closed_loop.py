@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+import time
 
 import numpy as np
 
@@ -41,6 +42,7 @@ class PlannerPolicy:
     Attributes:
         forecasts: stamp [ns] and the roadmap's time to the goal [s] for each plan of the episode;
             empty without plans or a roadmap.
+        plan_times: from a frame to its plan, encoding included [s], for each plan of all episodes.
 
     """
 
@@ -59,6 +61,7 @@ class PlannerPolicy:
         self._period = round(contract.period * NS_PER_S)
         self._rest = task.rest
         self._new_goal, self._goal_seconds = new_goal or task.goal_image, goal_seconds
+        self.plan_times: list[float] = []
         self.reset()
 
     @classmethod
@@ -113,8 +116,12 @@ class PlannerPolicy:
         if stamp >= self._goal_due:
             self.policy.set_goal(self._new_goal(), stamp)
             self._goal_due = stamp + self._goal_seconds * NS_PER_S
+        began = time.perf_counter()
         plan = self.policy.observe(image, stamp)
-        if plan is not None and plan.outlook is not None:
+        if plan is None:
+            return
+        self.plan_times.append(time.perf_counter() - began)
+        if plan.outlook is not None:
             self.forecasts.append((stamp, plan.outlook.time_to_goal))
 
     def act(self, stamp: int) -> np.ndarray:

@@ -37,7 +37,7 @@ def run_goals(
 
     Poses and goals depend on the seed alone. Success latches at any frame, as in the paper;
     ``within_at_end`` counts those still at the goal. Each episode has its own search seed, so that
-    their random errors are independent.
+    their random errors are independent. ``plan_median`` is the time from a frame to its plan [s].
     """
     task.rng = np.random.default_rng(seed)
     rng = np.random.default_rng(seed)
@@ -84,6 +84,9 @@ def run_goals(
         'final_error_median': float(np.median(np.max(errors, axis=1))),
         'final_errors': errors,
         'forecast': _compare(forecasts),
+        'plan_median': float(np.median(planner.plan_times))
+        if planner and planner.plan_times
+        else None,
         'unit': task.unit,
     }
 

@@ -190,6 +190,7 @@ def test_a_table_with_a_row_for_each_offset(bag, tmp_path):
     assert all(r['planner']['episodes'] == r['random']['episodes'] == 2 for r in rows)
     assert rows[0]['planner']['successes'] == 2
     assert all(r['random']['successes'] == 0 for r in rows)
+    assert all(r['planner']['plan_median'] > 0 and r['random']['plan_median'] is None for r in rows)
     figure = tmp_path / 'offsets.png'
     options = ('--offset', '5', '10', '--budget', '8', '--goals', '1', '--figure', figure)
     status, out, err = lewm(*words, *options)
@@ -198,16 +199,16 @@ def test_a_table_with_a_row_for_each_offset(bag, tmp_path):
     note, head, *table = out.splitlines()
     assert head.split()[:3] == ['offset', 'budget', 'reached'] and 'control steps' in note
     assert [row.split()[:2] for row in table] == [['5', '8'], ['10', '8']]
-    assert all(row.split()[2].endswith('/1') for row in table)
+    assert all(row.split()[2].endswith('/1') and row.endswith(' ms') for row in table)
 
 
 def test_only_episodes_that_the_bundle_has_not_seen(bag, reacher, monkeypatch):
     """Of a bag that the bundle was trained on, only held-out episodes are read."""
     from lewm_ros.bags.hashes import bag_hashes
-    from lewm_ros.evaluation import roadmap
+    from lewm_ros.evaluation import bags
 
     used = {'sha256': bag_hashes(bag), 'held_out_episodes': [1]}
-    monkeypatch.setattr(roadmap, 'trained_bags', lambda bundle: [used])
+    monkeypatch.setattr(bags, 'trained_bags', lambda bundle: [used])
     with closing(make_task('reacher', 16)) as arm:
         (episode,) = read_recorded(reacher, [bag], arm)
         assert NS_PER_S * 14 < episode.stamps[0] < NS_PER_S * 16  # the second of the three
