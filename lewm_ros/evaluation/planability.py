@@ -363,7 +363,8 @@ def _states(
     return [
         Field(name, *map(float, figures))
         for name, figures in zip(contract.state.fields, read[better, :, range(len(better))])
-        if not derivative(name) and np.isfinite(figures).all()  # one frame shows no velocity
+        # One frame shows no velocity; what is mostly the same tells nothing about the latents.
+        if not derivative(name) and np.isfinite(figures).all() and figures[1] > 0
     ]
 
 

@@ -345,3 +345,17 @@ def test_whole_turns_of_an_angle_do_not_count(bundle: Bundle, engine: PointMass)
     assert turned[0].error == pytest.approx(straight[0].error)
     assert turned[0].precision == pytest.approx(straight[0].precision)
     assert turned[1] == straight[1]
+
+
+def test_a_state_that_is_mostly_the_same_is_left_out(bundle: Bundle, engine: PointMass) -> None:
+    """Of two frames at random most have the same value: the latents need not encode it."""
+    bundle = arm('effort', bundle)
+    engine.encode = lambda image: np.zeros(4, dtype=np.float32)
+    recordings = Recordings(bundle)
+    for number in range(4):
+        encoded = drive(bundle, number)
+        states = encoded.episode.states.copy()
+        states[len(states) // 8 :, 0] = 0.0
+        recordings.add(encoded._replace(episode=replace(encoded.episode, states=states)))
+    found = examine(bundle, engine, recordings, PlannerConfig(iterations=1, cold_iterations=1))
+    assert [s.name for s in found.states] == ['position[1]']
