@@ -75,25 +75,24 @@ def read_marked(
                 same = used['sha256'] == hashes
                 held_out = set(used.get('held_out_episodes', ()) if same else ())
                 unseen = held_out if unseen is None else unseen & held_out
-        source = progress(_read(bundle, bag, report), desc=f'read {bag.name}', unit='episode')
+        source = progress(
+            _read(bundle, bag, report or ReadReport()), desc=f'read {bag.name}', unit='episode'
+        )
         for number, episode in enumerate(source):
             yield episode, unseen is None or number in unseen
 
 
-def read_bags(
-    bundle: Bundle, bags: Sequence[Path], report: ReadReport | None = None
-) -> Iterator[Episode]:
+def read_bags(bundle: Bundle, bags: Sequence[Path]) -> Iterator[Episode]:
     """Read the episodes of some bags as the model sees them.
 
     Raises BagError for a bag whose images are of another view than those of the training data.
     """
     for bag in find_bags(bags):
-        yield from _read(bundle, bag, report)
+        yield from _read(bundle, bag, ReadReport())
 
 
-def _read(bundle: Bundle, bag: Path, report: ReadReport | None) -> Iterator[Episode]:
+def _read(bundle: Bundle, bag: Path, report: ReadReport) -> Iterator[Episode]:
     contract, before = bundle.contract, bundle.spec.camera_size
-    report = ReadReport() if report is None else report
     report.camera_size = None  # that of the first image counts, for each bag
     for episode in read_episodes([bag], contract, bundle.spec.image_size, report):
         size = report.camera_size
