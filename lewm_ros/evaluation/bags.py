@@ -87,13 +87,15 @@ def read_bags(bundle: Bundle, bags: Sequence[Path]) -> Iterator[Episode]:
 
     Raises BagError for a bag whose images are of another view than those of the training data.
     """
+    report = ReadReport()
     for bag in find_bags(bags):
-        yield from _read(bundle, bag, ReadReport())
+        yield from _read(bundle, bag, report)
 
 
 def _read(bundle: Bundle, bag: Path, report: ReadReport) -> Iterator[Episode]:
     contract, before = bundle.contract, bundle.spec.camera_size
-    report.camera_size = None  # that of the first image counts, for each bag
+    if before is not None:  # else bags are compared with the first of them
+        report.camera_size = None  # becomes that of the bag's first image
     for episode in read_episodes([bag], contract, bundle.spec.image_size, report):
         size = report.camera_size
         if size and before and (what := other_view(size, before, contract.camera.crop is not None)):
