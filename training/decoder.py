@@ -22,15 +22,13 @@ from lewm_ros.errors import BagError
 from lewm_ros.evaluation.bags import read_bags
 from lewm_ros.progress import progress
 from lewm_ros.robot.imaging import prepare
-from lewm_ros.training.descent import descend
+from lewm_ros.training.descent import HELD_OUT_EVERY, descend
 from lewm_ros.training.device import has_bfloat16
 from lewm_ros.training.export import export_graph
 
 SIZE = 64  #: of the decoded images, whatever size the model reads [px]
 FRAMES = 12_000  #: largest number of frames to train on, drawn at random
 STEPS, BATCH, LR = 3000, 64, 3e-3
-#: Every so many episodes, one is held out.
-HELD_OUT_EVERY = 10
 _CHANNELS = 128, 64, 48, 32  #: at 4, 8, 16 and 32 px
 
 

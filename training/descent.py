@@ -12,6 +12,9 @@ from torch import nn
 
 from lewm_ros.progress import progress
 
+#: One episode of so many is held out.
+HELD_OUT_EVERY = 10
+
 
 def descend(
     network: nn.Module,

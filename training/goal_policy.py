@@ -24,15 +24,13 @@ from lewm_ros.bundle.policy_file import write_policy
 from lewm_ros.errors import BagError
 from lewm_ros.evaluation.bags import Encoded
 from lewm_ros.planning.goal_policy import LAYERS, GoalPolicy
-from lewm_ros.robot.history import block_actions, frame_period, frames_in
+from lewm_ros.robot.history import block_actions, frame_period, frames_in, on_grid
 from lewm_ros.robot.spec import ModelSpec
-from lewm_ros.training.descent import descend
+from lewm_ros.training.descent import HELD_OUT_EVERY, descend
 
 BLOCKS = 4  #: n, by default: largest distance of goals, and length of the predicted commands
 WIDTH = 384
 LR = 1e-3
-#: One of so many episodes is held out.
-HELD_OUT_EVERY = 10
 
 
 class Windows(NamedTuple):
@@ -82,7 +80,7 @@ def find_windows(spec: ModelSpec, encoded: Iterable[Encoded], past: int, ahead: 
         apart = step * np.arange(-before, ahead + 1)
         period = frame_period(stamps)
         off = stamps[rows[:, None] + apart] - stamps[rows][:, None] - period * apart
-        rows = rows[(np.abs(off) <= 0.75 * period).all(axis=1)]  # no frame is missing
+        rows = rows[on_grid(off, period).all(axis=1)]
         needed = rows[:, None] + step * np.arange(-past, ahead)
         rows = rows[~np.isnan(each[needed]).any(axis=(1, 2))]
         latents.append(z)

@@ -68,6 +68,7 @@ def read_marked(
 
     Raises BagError as :func:`read_bags`.
     """
+    report = report or ReadReport()
     for bag in find_bags(bags):
         hashes, unseen = bag_hashes(bag), None
         for used in seen_bags(bundle):
@@ -75,9 +76,7 @@ def read_marked(
                 same = used['sha256'] == hashes
                 held_out = set(used.get('held_out_episodes', ()) if same else ())
                 unseen = held_out if unseen is None else unseen & held_out
-        source = progress(
-            _read(bundle, bag, report or ReadReport()), desc=f'read {bag.name}', unit='episode'
-        )
+        source = progress(_read(bundle, bag, report), desc=f'read {bag.name}', unit='episode')
         for number, episode in enumerate(source):
             yield episode, unseen is None or number in unseen
 
@@ -85,7 +84,8 @@ def read_marked(
 def read_bags(bundle: Bundle, bags: Sequence[Path]) -> Iterator[Episode]:
     """Read the episodes of some bags as the model sees them.
 
-    Raises BagError for a bag whose images are of another view than those of the training data.
+    Raises BagError for a bag whose images are of another view than those of the training data, or,
+    where the bundle does not know those, than those of the first bag.
     """
     report = ReadReport()
     for bag in find_bags(bags):
@@ -93,14 +93,16 @@ def read_bags(bundle: Bundle, bags: Sequence[Path]) -> Iterator[Episode]:
 
 
 def _read(bundle: Bundle, bag: Path, report: ReadReport) -> Iterator[Episode]:
-    contract, before = bundle.contract, bundle.spec.camera_size
-    if before is not None:  # else bags are compared with the first of them
-        report.camera_size = None  # becomes that of the bag's first image
+    contract, first = bundle.contract, report.camera_size
+    before = bundle.spec.camera_size or first
+    whose = 'training data' if bundle.spec.camera_size else 'first bag'
+    report.camera_size = None  # becomes that of this bag's first image
     for episode in read_episodes([bag], contract, bundle.spec.image_size, report):
         size = report.camera_size
         if size and before and (what := other_view(size, before, contract.camera.crop is not None)):
             raise BagError(
-                f'bag {bag} has images of {size[0]}x{size[1]} pixels, those of the training data '
+                f'bag {bag} has images of {size[0]}x{size[1]} pixels, those of the {whose} '
                 f'were {before[0]}x{before[1]}: expected the same {what}'
             )
         yield episode
+    report.camera_size = first or report.camera_size

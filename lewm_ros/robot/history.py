@@ -37,6 +37,11 @@ def nearest(stamps: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.where(earlier, left, right)
 
 
+def on_grid(off: np.ndarray, period: float) -> np.ndarray:
+    """Whether frames that are ``off`` a point of the grid (...) are its frames, for the period."""
+    return 4 * np.abs(off) <= 3 * period
+
+
 def frame_period(stamps: np.ndarray) -> float:
     """Return the median time between frames (n,) [ns]; 0 for fewer than two."""
     return float(np.median(np.diff(stamps))) if len(stamps) > 1 else 0.0
@@ -146,8 +151,7 @@ def window_indices(stamps: np.ndarray, block: int, length: int, period: int) -> 
         return np.empty((0, length), dtype=np.int64)
     wanted = stamps[:, None] + block * np.arange(length)
     index = nearest(stamps, wanted)
-    fits = (4 * np.abs(stamps[index] - wanted) <= 3 * period).all(axis=1)
-    return index[fits]
+    return index[on_grid(stamps[index] - wanted, period).all(axis=1)]
 
 
 @dataclass(frozen=True)
@@ -261,8 +265,8 @@ class History:
         newest = int(stamps[nearest(stamps, np.array(stamp))])
         wanted = newest - self.block * np.arange(self.length - 1, -1, -1)
         index = nearest(stamps, wanted)
-        off = np.abs(np.append(stamps[index] - wanted, newest - stamp))
-        if (4 * off > 3 * self.period).any():
+        off = np.append(stamps[index] - wanted, newest - stamp)
+        if not on_grid(off, self.period).all():
             return None
         past = self.executed(stamps[index])
         if np.isnan(past).any():

@@ -41,3 +41,16 @@ def test_a_bag_of_another_view_is_refused(command, option, bag, calibrated: Bund
     status, _, error = lewm(command, tmp_path / 'wide', option, bag)
     said = f'bag {bag} has images of 64x64 pixels, those of the training data were 640x480: '
     assert status == 2 and said + 'expected the same aspect ratio' in error
+
+
+@pytest.mark.parametrize(('command', 'option'), READERS)
+def test_bags_of_two_views_are_refused(command, option, bag, calibrated: Bundle, tmp_path):
+    """A bundle may not know its images' size (an imported one): then bags need the same view."""
+    pytest.importorskip('torch')
+    wide, size = tmp_path / 'wide_bag', ('--image-size', '128x96')
+    assert lewm('collect', 'reacher', '--out', wide, '--episodes', 2, '--seconds', 1, *size)[0] == 0
+    shutil.copytree(calibrated.path, tmp_path / 'unknown')
+    rewrite_manifest(tmp_path / 'unknown', replace(calibrated.manifest, camera_size=None))
+    status, _, error = lewm(command, tmp_path / 'unknown', option, bag, wide)
+    said = f'bag {wide} has images of 128x96 pixels, those of the first bag were 64x64: '
+    assert status == 2 and said + 'expected the same aspect ratio' in error
