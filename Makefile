@@ -118,7 +118,7 @@ test-tasks: $(TASKS)/.lewm_ros
 $(TASKS)/.lewm_ros: setup.py constraints.txt
 	$(PYTHON) -m venv --clear $(TASKS)
 	$(TASKS)/bin/python -m pip install --disable-pip-version-check -c constraints.txt \
-	    -e '.[cpu,sim,record,cube,dmc,pusht]' pytest pytest-timeout tqdm lz4 zstandard
+	    -e '.[cpu,sim,record,cube,dmc,pusht]' pytest pytest-timeout lz4 zstandard
 	touch $@
 
 lint: setup
@@ -209,6 +209,5 @@ $(JAZZY_STAMP): setup.py setup.cfg pyproject.toml package.xml constraints-jazzy.
 	pip() { $(JAZZY)/bin/python -m pip "$$@"; }
 	pip install -q --disable-pip-version-check -c constraints-jazzy.txt setuptools wheel
 	pip install -q --disable-pip-version-check -c constraints-jazzy.txt --no-build-isolation \
-	    -e '.[cpu,sim,record,ros]' lz4 matplotlib pillow pytest pytest-timeout pytest-xdist \
-	    tqdm zstandard
+	    -e '.[cpu,sim,record,ros]' lz4 pytest pytest-timeout pytest-xdist zstandard
 	echo '$(CURDIR)' > $@

@@ -58,7 +58,7 @@ setup(
         *share('config', 'launch', 'models'),
     ],
     zip_safe=False,
-    install_requires=['numpy', 'opencv-python-headless', 'pyyaml'],
+    install_requires=['numpy', 'opencv-python-headless', 'pyyaml', 'tqdm'],
     extras_require={
         'cpu': ['onnxruntime', 'onnx'],
         'gpu': ['onnxruntime-gpu', 'onnx'],
@@ -69,7 +69,7 @@ setup(
         'dmc': ['mujoco>=3.17,<4', 'dm-control'],
         # 7 has no collision handlers any more.
         'pusht': ['gymnasium>=1', 'gym-pusht', 'pymunk<7'],
-        'record': ['mcap>=1.6', 'rosbags'],
+        'record': ['mcap>=1.6', 'rosbags', 'matplotlib', 'pillow'],
         'train': [
             'torch',
             'onnx',
@@ -81,7 +81,6 @@ setup(
             'zstandard',
             'matplotlib',
             'pillow',
-            'tqdm',
         ],
         'ros': ROS,
         'test': [

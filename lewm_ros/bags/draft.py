@@ -119,7 +119,7 @@ def draft(path: Path) -> tuple[str, list[str]]:
             lines += _action(action, commands, values)
     if state is not None and measured is not None:
         channel = {'topic': state.name, 'type': state.type, 'fields': measured.fields}
-        lines.append(f'state: {_flow(channel)}  # for reports; nothing is learnt from it')
+        lines.append(f'state: {_flow(channel)}  # not for the model: for reports and safety')
 
     if action is not None and commands is not None:
         rate = max(_rate(logged[action]), 0.1)  # what a contract takes

@@ -74,7 +74,7 @@ class EvidenceFolder:
         self.path = path
         self._per_hour = per_hour
         self._limit = limit
-        self._begun: deque[float] = deque()
+        self._written: deque[float] = deque()  # when bags were completed
         try:
             (path / UNFINISHED).mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -96,10 +96,10 @@ class EvidenceFolder:
     def refusal(self, messages: Sequence[Message]) -> str | None:
         """Return why these messages may not be written now; None if they may."""
         now = time.monotonic()
-        while self._begun and now - self._begun[0] > 3600:
-            self._begun.popleft()
-        if len(self._begun) >= self._per_hour:
-            return f'{len(self._begun)} bags in the last hour already (evidence_per_hour)'
+        while self._written and now - self._written[0] > 3600:
+            self._written.popleft()
+        if len(self._written) >= self._per_hour:
+            return f'{len(self._written)} bags in the last hour already (evidence_per_hour)'
         needed = sum(len(data) for _, _, data in messages)
         used = self.size
         if used + needed > self._limit:
@@ -120,7 +120,6 @@ class EvidenceFolder:
 
         Raises BagError or OSError where that cannot be done; nothing is left of it then.
         """
-        self._begun.append(time.monotonic())
         target, unfinished = self.path / name, self.path / UNFINISHED / name
         if target.exists() or unfinished.exists():
             raise BagError(f'bag {target}: exists already')
@@ -135,6 +134,7 @@ class EvidenceFolder:
                     time.sleep(PAUSE)
             bag.close()
             unfinished.rename(target)
+            self._written.append(time.monotonic())
         except Exception:
             with suppress(OSError):
                 if bag is not None:

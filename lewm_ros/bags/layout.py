@@ -10,6 +10,10 @@ import struct
 
 from lewm_ros.time import NS_PER_S
 
+#: A log time further behind the newest than this [ns]: the clock was set back. Less is tolerated:
+#: the middleware does not deliver topics in the order of arrival.
+SET_BACK = NS_PER_S
+
 #: File that describes a bag, in its folder.
 METADATA = 'metadata.yaml'
 #: Key of a bag's custom data: the command that made the bag.

@@ -18,7 +18,7 @@ from typing import Any
 
 import zstandard
 
-from lewm_ros.bags.layout import METADATA, natural
+from lewm_ros.bags.layout import METADATA, SET_BACK, natural
 from lewm_ros.bags.mcap_reader import McapFile
 from lewm_ros.bags.raw import RawFile, Topic, room
 from lewm_ros.bags.sqlite_reader import SqliteFile
@@ -233,16 +233,23 @@ def _inflate(path: Path, target: Path, problems: Counter[str]) -> Path:
 
 
 def _in_order(messages: Iterator[tuple[Topic, int, bytes]]) -> Iterator[tuple[Topic, int, bytes]]:
-    """Sort by log time within a bounded look-ahead."""
+    """Sort by log time within a bounded look-ahead, not across a clock that was set back."""
     waiting: list[tuple[int, int, Topic, bytes]] = []
-    held = 0
+    held = newest = 0
     for place, (topic, logged, data) in enumerate(messages):
+        if logged < newest - SET_BACK:
+            yield from _sorted(waiting)
+            waiting, held, newest = [], 0, logged
+        newest = max(newest, logged)
         heapq.heappush(waiting, (logged, place, topic, data))
         held += len(data)
         while len(waiting) > _AHEAD or held > _AHEAD_BYTES:
             first = heapq.heappop(waiting)
             held -= len(first[3])
             yield first[2], first[0], first[3]
-    while waiting:
-        first = heapq.heappop(waiting)
-        yield first[2], first[0], first[3]
+    yield from _sorted(waiting)
+
+
+def _sorted(waiting: list[tuple[int, int, Topic, bytes]]) -> Iterator[tuple[Topic, int, bytes]]:
+    for logged, _, topic, data in sorted(waiting):
+        yield topic, logged, data

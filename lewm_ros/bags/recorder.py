@@ -31,7 +31,7 @@ class BagRecorder:
     def __init__(self, bag: BagFolder, config: RecorderConfig = DEFAULTS) -> None:
         self.written: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
-        self.error: Exception | None = None
+        self.error: BagError | None = None
         self._bag = bag
         self._config = config
         self._queue: deque[tuple[Channel, int, bytes]] = deque()
@@ -84,8 +84,11 @@ class BagRecorder:
     def _run(self) -> None:
         try:
             self._write()
-        except (BagError, OSError) as error:
+        except BagError as error:
             self.error = error
+        except OSError as error:
+            why = error.strerror or error
+            self.error = BagError(f'bag {self._bag.path}: cannot be written ({why})')
         except Exception as error:
             self.error = BagError(f'bag {self._bag.path}: {type(error).__name__}: {error}')
         finally:

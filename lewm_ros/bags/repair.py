@@ -3,7 +3,7 @@
 """Repair of a bag whose recorder was killed: adds the missing index and metadata.
 
 Truncated chunks and chunks with a wrong CRC are left out. Works on bags of other recorders too,
-as long as their topics have standard types.
+as long as their files are not compressed and their topics have standard types in CDR.
 """
 
 from __future__ import annotations
@@ -48,8 +48,14 @@ def repair(folder: Path) -> list[Repaired]:
 
     A metadata.yaml that cannot be read is kept as ``metadata.yaml.damaged``.
 
-    Raises BagError if it has no MCAP file, or if it is still being recorded.
+    Raises BagError if it has no MCAP file, if it is still being recorded, or if it has what would
+    be lost: compressed files, topics in other formats than CDR or without a schema.
     """
+    if packed := sorted(path.name for path in folder.glob('*.mcap.*')):
+        raise BagError(
+            f'bag {folder}: {", ".join(packed)}: decompress these first (`zstd -d --rm`); the '
+            'metadata of a repaired bag lists MCAP files only'
+        )
     files = sorted(folder.glob('*.mcap'), key=natural)
     if not files:
         raise BagError(f'bag {folder}: no .mcap file in it: expected the folder of a bag')
@@ -87,7 +93,7 @@ def _read_index(path: Path) -> Part | None:
     part = Part(path.name, statistics.message_start_time, statistics.message_end_time)
     for number, count in statistics.channel_message_counts.items():
         record = channels[number]
-        part.counts[_channel(record, schemas.get(record.schema_id))] += count
+        part.counts[_channel(path, record, schemas.get(record.schema_id))] += count
     return part
 
 
@@ -119,8 +125,7 @@ def _copy(path: Path, writer: PartWriter) -> tuple[Part, int]:
         if isinstance(record, Schema):
             schemas[record.id] = record
         elif isinstance(record, ChannelRecord):
-            if record.schema_id in schemas:
-                channels[record.id] = _channel(record, schemas[record.schema_id])
+            channels[record.id] = _channel(path, record, schemas.get(record.schema_id))
         elif isinstance(record, Message) and record.channel_id in channels:
             writer.write(channels[record.channel_id], record.log_time, record.data)
     del damage[f'{path.name}: {NO_END}']  # expected after a kill
@@ -138,14 +143,20 @@ def _check_abandoned(path: Path) -> None:
             pass  # a file system without locks
 
 
-def _channel(record: ChannelRecord, schema: Schema | None) -> Channel:
+def _channel(path: Path, record: ChannelRecord, schema: Schema | None) -> Channel:
+    if schema is None or record.message_encoding != 'cdr':
+        how = 'no schema' if schema is None else f"messages in '{record.message_encoding}'"
+        raise BagError(
+            f'{path}: {record.topic} has {how}: expected cdr messages with a schema; repair it '
+            'with the tools of its recorder'
+        )
     try:
         first = dict(parse_yaml(record.metadata.get('offered_qos_profiles', ''))[0])
     except (ConfigError, LookupError, TypeError, ValueError):  # missing or unknown
         first = {}
     return Channel(
         record.topic,
-        '' if schema is None else schema.name,
+        schema.name,
         # As names, or as numbers of older recorders.
         reliable=first.get('reliability', 'reliable') in ('reliable', 1),
         latched=first.get('durability', 'volatile') in ('transient_local', 1),

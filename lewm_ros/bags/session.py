@@ -58,7 +58,7 @@ class Session:
         self._recorder = BagRecorder(self._bag, config)
 
     @property
-    def error(self) -> Exception | None:
+    def error(self) -> BagError | None:
         """What ended the writing, or None."""
         return self._recorder.error
 
@@ -118,8 +118,8 @@ class Session:
     def close(self, **details: Any) -> str:
         """Write what is queued, close the bag and return a summary as text.
 
-        The summary and ``details`` are stored in the bag's metadata too. Raises BagError if the
-        bag cannot be completed.
+        The summary and ``details`` are stored in the bag's metadata too. Raises BagError if a
+        message could not be written, or the bag cannot be completed.
         """
         summary = {'seconds': round(self.seconds, 1), **details}
         self._recorder.stop()
@@ -132,7 +132,10 @@ class Session:
                 f'bag {self.path}: cannot be completed ({error}): make room, then '
                 f'`lewm record --repair {self.path}`'
             ) from error
-        return _text(f'{self.path}: {self._bag.size / 1e6:.1f} MB', summary)
+        text = _text(f'{self.path}: {self._bag.size / 1e6:.1f} MB', summary)
+        if self.error is not None:
+            raise BagError(f'{self.error}; the recording ends there\n{text}') from self.error
+        return text
 
     def _summary(self, recorded: Recorded) -> dict[str, Any]:
         topic, flow = recorded.channel.topic, recorded.flow

@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from lewm_ros import __version__
-from lewm_ros.bags.layout import METADATA
+from lewm_ros.bags.layout import METADATA, SET_BACK
 from lewm_ros.errors import BagError
 from lewm_ros.files import atomic_write
 from lewm_ros.install import how_to_install
@@ -195,6 +195,7 @@ class BagFolder:
         self._split_bytes = split_bytes
         self._parts: list[Part] = []
         self._writer: PartWriter | None = None
+        self._failure: OSError | None = None
         # Opened at once, so that an error is raised before the first message.
         self._open()
 
@@ -208,9 +209,8 @@ class BagFolder:
         writer = self._writer or self._open()
         part = writer.part
         if part.counts and (
-            # A clock that jumps back starts a new file too. Up to a second is tolerated:
-            # the middleware does not deliver topics in the order of arrival.
-            not -NS_PER_S <= stamp - part.start < self._split_time
+            stamp - part.start >= self._split_time
+            or stamp < part.end - SET_BACK
             or writer.size >= self._split_bytes
         ):
             self.close()
@@ -223,11 +223,20 @@ class BagFolder:
             self._writer.flush()
 
     def close(self) -> None:
-        """Close the current file and list it in metadata.yaml. Safe to call twice."""
+        """Close the current file and list it in metadata.yaml.
+
+        Safe to call twice. An OSError is raised again: then the bag has to be repaired.
+        """
+        if self._failure is not None:
+            raise self._failure
         writer, self._writer = self._writer, None
         if writer is not None:
-            self._parts.append(writer.close())
-            write_metadata(self.path, self._parts, self.metadata)
+            try:
+                self._parts.append(writer.close())
+                write_metadata(self.path, self._parts, self.metadata)
+            except OSError as error:
+                self._failure = error
+                raise
 
     def _open(self) -> PartWriter:
         name = f'{self.path.name}_{len(self._parts)}.mcap'

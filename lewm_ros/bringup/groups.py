@@ -47,6 +47,8 @@ GROUPS = {
 }
 
 
+#: Groups with a view_node.
+_SHOWN = tuple(group for group, nodes in GROUPS.items() if 'view_node' in nodes)
 #: Nodes that neither subscribe to images nor publish them.
 _SMALL = {'planner_node', 'controller_node'}
 #: Variables that name the profiles of Fast DDS, since version 3 and before.
@@ -77,8 +79,8 @@ ARGUMENTS = (
     Argument(
         'bundle',
         '',
-        'Trained bundle: a folder, or a name under models/. Empty: that of the task (demo), else '
-        "the shipped 'reacher'.",
+        'Trained bundle: a folder, or a name under models/. Empty: the shipped '
+        "'reacher', in the demo that of the task.",
     ),
     Argument(
         'contract',
@@ -104,11 +106,12 @@ ARGUMENTS = (
         'Restart nodes that die; each node runs in its own process.',
         BOOLEAN,
     ),
-    Argument('rviz', 'false', 'Start rviz2 with what view_node shows.', BOOLEAN),
+    Argument('rviz', 'false', 'Start rviz2 with what view_node shows.', BOOLEAN, _SHOWN),
     Argument(
         'rviz_frame',
         '',
         "Fixed frame of rviz2: the camera's frame_id. Empty: camera_optical, the simulator's.",
+        groups=_SHOWN,
     ),
     Argument(
         'log_level',

@@ -129,7 +129,7 @@ def _nodes(context: LaunchContext, group: str) -> list[Action]:
         for name in bringup.nodes
     ]
     _check_installed(PACKAGE, bringup.nodes, 'build it again with colcon, or install it again')
-    if given['rviz'] == 'true':
+    if given.get('rviz') == 'true':
         distribution = os.environ.get('ROS_DISTRO', '<distribution>')
         _check_installed(
             'rviz2',

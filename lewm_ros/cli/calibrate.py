@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import argparse
-from itertools import chain
 import json
 import math
 from pathlib import Path
@@ -35,10 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_contract(parser)
     parser.add_argument(
         '--alpha',
-        type=_numbers,
+        type=float,
         nargs='+',
-        default=[ALPHAS],
-        help=f'chance of a false alarm in a window (default {",".join(map(str, ALPHAS))}); with '
+        default=ALPHAS,
+        help=f'chance of a false alarm in a window (default {" ".join(map(str, ALPHAS))}); with '
         f'windows of {WINDOW:g} s, one uninterrupted recording must last at least {needed}',
     )
     parser.add_argument(
@@ -60,22 +59,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--json', action='store_true', help='metrics as JSON on standard output')
 
 
-def _numbers(text: str) -> list[float]:
-    return [float(part) for part in text.split(',') if part]
-
-
 def _window(text: str) -> float | None:
     return None if text == 'episode' else float(text)
 
 
-_numbers.__name__, _window.__name__ = 'number', 'duration'  # what argparse calls them
+_window.__name__ = 'duration'  # what argparse calls it
 
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate, and print the thresholds."""
     bundle = bundle_for_bags(args)
-    alphas = list(chain.from_iterable(args.alpha))
-    metrics = calibrate_bundle(bundle, args.data, alphas, args.window, args.horizon)
+    metrics = calibrate_bundle(bundle, args.data, args.alpha, args.window, args.horizon)
     print(json.dumps(metrics) if args.json else _text(metrics, args.window))
     return 0
 

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the planner reaching random goals (default 'random')",
     )
     task.add_argument('--bundle', help='bundle of the planner (default: named like the task)')
-    task.add_argument('--seed', type=int, help='(default 0)')
+    task.add_argument('--seed', type=int, help='of the episodes and their commands (default 0)')
     mjcf = parser.add_argument_group('instead of TASK')
     mjcf.add_argument('--mjcf', type=Path, metavar='MODEL.xml', help='MuJoCo model')
     mjcf.add_argument('--camera', metavar='NAME', help='camera of the model')

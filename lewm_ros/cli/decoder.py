@@ -18,7 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     add_inputs(parser, 'the decoder', 'bags')
     add_count(parser, '--steps', STEPS, 'optimiser steps')
-    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
+    parser.add_argument(
+        '--device',
+        choices=('auto', 'cpu', 'cuda'),
+        default='auto',
+        help='default auto: cuda where there is one',
+    )
     parser.add_argument('--threads', type=int, default=1, help='CPU threads (default 1)')
 
 

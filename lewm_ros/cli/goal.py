@@ -17,15 +17,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.description = (
         'Make an image of the whole camera view the goal of a running robot. Exit status 0 once '
-        'planner_node has the goal, or with --wait once the goal is reached; 1 if that does not '
-        'happen. The robot keeps the goal when the command ends, also after Ctrl-C.'
+        'planner_node has the goal, or with --wait once the goal is reached; 1 if nobody answers, '
+        'or if the goal ends otherwise. The robot keeps the goal when the command ends, also '
+        'after Ctrl-C.'
     )
     parser.add_argument('image', help='PNG or JPEG')
     parser.add_argument('--namespace', default='lewm', help="of the nodes (default 'lewm')")
     parser.add_argument(
         '--wait',
         action='store_true',
-        help='print the states of the goal until it is reached, times out or is replaced',
+        help='print the states of the goal until it is reached, times out (parameters goal_timeout '
+        'and goal_timeout_factor of planner_node; by default never) or is replaced',
     )
 
 

@@ -16,6 +16,7 @@ from lewm_ros.bags.report_text import describe_inspection
 from lewm_ros.errors import BagError, ConfigError
 from lewm_ros.evaluation.report import prepare_report
 from lewm_ros.files import find
+from lewm_ros.model.config import ModelConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,14 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--contract', required=True, help='a contract file, or a name in config/robots'
     )
-    for option, default, text in (
-        ('--image-size', 64, 'image size [px]'),
-        ('--history', 3, 'context frames H; a window has H + 1 frames'),
-        ('--frameskip', 5, 'control periods in a block'),
-    ):
-        parser.add_argument(
-            option, type=int, default=default, help=f'{text}, as for training (default {default})'
-        )
+    parser.add_argument(
+        '--image-size',
+        type=int,
+        default=64,
+        help='image size of the model [px], as for training (default 64)',
+    )
     parser.add_argument(
         '--out',
         type=Path,
@@ -60,16 +59,15 @@ def _prepared(out: Path, wanted: bool) -> Path | None:
 
 def run(args: argparse.Namespace) -> int:
     """Inspect and print. Raises BagError where there is no usable window."""
-    for option in ('image_size', 'history', 'frameskip'):
-        if getattr(args, option) < 1:
-            name = '--' + option.replace('_', '-')
-            raise BagError(f'{name} is {getattr(args, option)}: expected 1 or more')
+    if args.image_size < 1:
+        raise BagError(f'--image-size is {args.image_size}: expected 1 or more')
     path = find('contract', args.contract)
     bags = find_bags(args.bags)
     out = args.out or (None if args.json else Path('inspect.png'))
     if out is not None:
         out = _prepared(out, args.out is not None)
-    report = inspect_bags(bags, path, args.image_size, args.history, args.frameskip, out)
+    history, frameskip = ModelConfig.history, ModelConfig.frameskip
+    report = inspect_bags(bags, path, args.image_size, history, frameskip, out)
     if args.json:
         print(json.dumps(asdict(report), allow_nan=False))
     else:

@@ -20,7 +20,7 @@ from lewm_ros.training.inverse import InverseModel
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     add_training(parser, InverseModel)
-    text = 'goals up to so many blocks ahead; more helps where the recordings are demonstrations'
+    text = 'goals up to this many blocks ahead; more helps where the recordings are demonstrations'
     add_count(parser, '--blocks', BLOCKS, text, MAX_BLOCKS)
 
 

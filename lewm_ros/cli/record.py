@@ -64,10 +64,12 @@ def run(args: argparse.Namespace) -> int:
         # The node would take the next name, as it does when it is started again.
         raise BagError(f'bag {args.out}: exists already; choose another name or remove it')
     prepare_environment('record')
-    # Quoted for ROS, which reads values as YAML: a folder named 5 is text.
-    overrides = [Override('recorder_node', 'out', yaml_text(args.out))]
-    overrides += [Override('recorder_node', 'keys', 'true')]
-    overrides += [Override('recorder_node', 'all', str(args.all).lower())]
+    # What is not given may be in the parameter file.
+    overrides = [Override('recorder_node', 'keys', 'true')]
+    if args.out:  # quoted for ROS, which reads values as YAML: a folder named 5 is text
+        overrides.append(Override('recorder_node', 'out', yaml_text(args.out)))
+    if args.all:
+        overrides.append(Override('recorder_node', 'all', 'true'))
     if args.topics:
         names = ', '.join(map(yaml_text, args.topics))
         overrides += [Override('recorder_node', 'topics', f'[{names}]')]

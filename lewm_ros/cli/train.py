@@ -47,12 +47,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--run', dest='folder', type=Path, help='run folder (default runs/NAME of the bundle)'
     )
-    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
+    parser.add_argument(
+        '--device',
+        choices=('auto', 'cpu', 'cuda'),
+        default='auto',
+        help='default auto: cuda where there is one',
+    )
     parser.add_argument(
         '--steps',
         type=int,
         help="optimiser steps (default: the model's); model small then makes as many of the "
-        'predictor alone, which are fast',
+        'predictor alone, which are fast; the decoder takes at most as many, and at most '
+        f'{STEPS}',
     )
     parser.add_argument('--lr', type=float, help="peak learning rate (default: the model's)")
     collapse = parser.add_mutually_exclusive_group()

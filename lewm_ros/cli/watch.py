@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ending = parser.add_mutually_exclusive_group()
     ending.add_argument('--once', action='store_true', help='print one frame and end')
     ending.add_argument(
-        '--seconds', type=float, default=0.0, help='end after that long, with a last frame [s]'
+        '--seconds', type=float, default=0.0, help='end after this time [s], with a last frame'
     )
 
 

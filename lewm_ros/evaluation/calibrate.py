@@ -176,7 +176,6 @@ def calibrate_bundle(
     where the bundle cannot be written.
 
     """
-    manifest = bundle.manifest
     alphas = list(dict.fromkeys(alphas))
     if not alphas:
         raise CalibrationError('no alpha is given: expected at least one')
@@ -228,25 +227,26 @@ def calibrate_bundle(
         rate=1 / float(np.median(periods)),
         data=data_hashes(bags),
     )
-    scales = {h: np.array(s) for h, s in manifest.surprise_scale.items()}
-    entries = [c for c in manifest.calibration if c.horizon not in horizons]
+    scales: dict[int, tuple[float, ...]] = {}
+    new: list[Calibration] = []
     medians = {}
     for horizon in horizons:
         # What History keeps, including the jitter and the block before the context.
         context = (bundle.spec.history + 1 + horizon) * bundle.block
-        scales[horizon], added, medians[horizon] = calibrate(
+        scale, added, medians[horizon] = calibrate(
             forecasts[horizon], alphas, window, replace(template, horizon=horizon), context
         )
-        entries += added
+        scales[horizon] = tuple(scale.tolist())
+        new += added
+    now = Bundle.load(bundle.path).manifest  # others may have calibrated other horizons meanwhile
     rewrite_manifest(
         bundle.path,
         replace(
-            manifest,
-            surprise_scale={h: tuple(s.tolist()) for h, s in sorted(scales.items())},
-            calibration=tuple(entries),
+            bundle.manifest,
+            surprise_scale=dict(sorted((now.surprise_scale | scales).items())),
+            calibration=(*(c for c in now.calibration if c.horizon not in horizons), *new),
         ),
     )
-    new = [c for c in entries if c.horizon in horizons]
     return _metrics(new, medians, float(np.mean(spans)) if window is None else window)
 
 

@@ -21,7 +21,7 @@ EVENTS = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-#: ``header.frame_id`` of the message of a node that has stopped watching.
+#: ``header.frame_id`` of the message of a node that does not watch.
 ENDED = 'ended'
 
 
@@ -31,7 +31,7 @@ def nothing_open(stamp: int) -> DiagnosticArray:
 
 
 def not_watching(stamp: int) -> DiagnosticArray:
-    """Make the message of a node that stops watching at ``stamp`` [ns]; open events stay open."""
+    """Make the message of a node that does not watch, at ``stamp`` [ns]; open events stay open."""
     return DiagnosticArray(header=header(stamp, ENDED))
 
 

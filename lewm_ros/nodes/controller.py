@@ -187,11 +187,12 @@ class ControllerNode(LewmNode):
         if reaction != 'ignore':
             blind = f"on_anomaly '{reaction}' cannot react"
             text = self._missing('anomaly', blind)
-            self._anomalies.watched &= self.count_publishers('anomaly') > 0
+            name = self.resolve_topic_name('anomaly')
+            self._anomalies.watched &= self.count_publishers(name) > 0
             if text is None and not self._anomalies.watched and self._others_started():
-                text = f'surprise_node is not active: {blind}'
+                text = f'surprise_node is not active, or not calibrated: {blind}'
         if text is not None and self._anomalies:
-            text += f'; open until a surprise_node starts again: {self._anomalies}'
+            text += f'; open until a surprise_node watches again: {self._anomalies}'
         self.conditions.set('no anomalies', text)
         self._check_limits()
 

@@ -90,7 +90,6 @@ class EncoderNode(LewmNode):
         self._frame_rate, self._latent_rate = Rate(), Rate()
         self._stamps = FrameStamps(self._bundle.manifest.camera_period)
         self._last_frame = time.monotonic()
-        self._unstamped = False
         self._last_good: tuple[float, Any] | None = None  # when it came [s, steady], message
         self._last_bad = float('-inf')
         self._refusal = ''
@@ -149,13 +148,6 @@ class EncoderNode(LewmNode):
         self._frames += 1
         self._frame_rate.add()
         self._last_frame = time.monotonic()
-        if stamp_of(message) == 0:
-            message.header.stamp = to_time(received)
-            if not self._unstamped:
-                self._unstamped = True
-                self.get_logger().warning(
-                    f'frames on {self._topic} have no stamp: their receive time is used instead'
-                )
         self._stamps.add(stamp_of(message), received)
         self._request('frame', message)
 
@@ -220,7 +212,8 @@ class EncoderNode(LewmNode):
             if time.monotonic() - self._activated[1] < DISCOVERY_TIME:
                 return
             state = self._planner_state
-            if state is None and self.count_publishers('goal_status'):
+            name = self.resolve_topic_name('goal_status')
+            if state is None and self.count_publishers(name):
                 return  # the planner will publish it
             if state not in (None, GoalState.NONE.value):
                 text = (

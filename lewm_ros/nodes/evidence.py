@@ -17,12 +17,12 @@ from rclpy.serialization import deserialize_message, serialize_message
 
 from lewm_ros.bags.config import EvidenceConfig
 from lewm_ros.bags.evidence import EvidenceFolder, Message, Ring
-from lewm_ros.bags.layout import COMMAND
+from lewm_ros.bags.layout import COMMAND, header_stamp
 from lewm_ros.bags.writer import Channel
 from lewm_ros.bundle import Bundle
 from lewm_ros.errors import LewmError
 from lewm_ros.nodes.base import LATCHED, STREAM, LewmNode
-from lewm_ros.nodes.messages import is_frame_of, message_class, stamp_of
+from lewm_ros.nodes.messages import frame_of, message_class
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.imaging import from_message, prepare
 from lewm_ros.robot.settings import from_values
@@ -137,15 +137,19 @@ class Evidence:
     def _frame(self, messages: list[Message], stamp: int) -> np.ndarray | None:
         """Find the frame of a stamp, preprocessed as for the model; None if it is missing."""
         kind, topic = message_class(self._camera.type), self._images.topic
-        for channel, received, data in reversed(messages):
-            if channel.topic != topic:
-                continue
-            message: Any = deserialize_message(data, kind)
-            found = received if self._camera.stamp == 'log' else stamp_of(message)
-            if is_frame_of(stamp, found, self._camera):
-                image = from_message(message, self._camera)
-                return prepare(image, self._bundle.spec.image_size, self._camera.crop)
-        return None
+        log = self._camera.stamp == 'log'
+        data = frame_of(
+            stamp,
+            (
+                (received if log else header_stamp(data) or received, data)
+                for channel, received, data in messages
+                if channel.topic == topic
+            ),
+        )
+        if data is None:
+            return None
+        image = from_message(deserialize_message(data, kind), self._camera)
+        return prepare(image, self._bundle.spec.image_size, self._camera.crop)
 
     def _channel(self, topic: str, kind: str, latched: bool) -> Channel:
         return Channel(self._node.resolve_topic_name(topic), kind, latched=latched)

@@ -44,6 +44,7 @@ class GoalSenderNode(LewmNode):
         self._since = time.monotonic()
         self._stamp: int | None = None  # of the goal [ns], once published
         self._state: str | None = None  # of the goal, once planner_node has it
+        self._reachable = 'true'  # as of the last line about it
         self._encoder_text = 'nothing'
         self._encoder = f'{self.get_namespace()}/encoder_node'.lstrip('/')
         self.subscribe(DiagnosticArray, 'goal_status', self._on_goal_status, LATCHED)
@@ -88,6 +89,11 @@ class GoalSenderNode(LewmNode):
             self._state = status.message
             seconds, distance = float(values['seconds']), values['distance']
             print(f'{self._state} after {seconds:.1f} s, distance {distance}', flush=True)
+        reachable = values.get('reachable', 'true')
+        if reachable != self._reachable:
+            self._reachable = reachable
+            reason = values['reason']
+            print(f'reachable: {reachable}' + (f', {reason}' if reason else ''), flush=True)
         if not self.params['wait'] or self._state == GoalState.REACHED.value:
             self.finish()
         elif self._state == GoalState.TIMEOUT.value:

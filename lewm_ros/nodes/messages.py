@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 from importlib import import_module
-from typing import Any
+from operator import itemgetter
+from typing import Any, TypeVar
 
 from builtin_interfaces.msg import Duration, Time
 import numpy as np
@@ -26,6 +28,7 @@ from lewm_ros.robot.fields import (
 from lewm_ros.time import NS_PER_S
 
 LATENT_ENCODING = '32FC1'
+T = TypeVar('T')
 #: Nodes receive the same frame within this time [ns]; less than half a period of most cameras.
 RECEIVED_APART = NS_PER_S // 70
 
@@ -36,12 +39,16 @@ def stamp_of(message: Any) -> int:
     return 0 if header is None else to_ns(header.stamp)
 
 
-def is_frame_of(stamp: int, frame: int, camera: Camera) -> bool:
-    """Whether a frame [ns] is the one that a latent was computed from.
+def frame_of(stamp: int, frames: Iterable[tuple[int, T]]) -> T | None:
+    """Return the frame that the latent of ``stamp`` [ns] was computed from; None if it is missing.
 
-    With ``camera.stamp: log`` frames have receive times, which differ from node to node.
+    Frames come with their stamps [ns]. Receive times, where they replace stamps, differ from node
+    to node.
     """
-    return abs(stamp - frame) <= (RECEIVED_APART if camera.stamp == 'log' else 0)
+    apart, frame = min(
+        ((abs(stamp - s), f) for s, f in frames), key=itemgetter(0), default=(0, None)
+    )
+    return frame if apart <= RECEIVED_APART else None
 
 
 def to_ns(stamp: Any) -> int:

@@ -23,7 +23,7 @@ from sensor_msgs.msg import Image
 
 from lewm_ros.errors import LewmError, ObservationError
 from lewm_ros.nodes.diagnostics import ERROR, Conditions
-from lewm_ros.nodes.messages import message_class, to_time
+from lewm_ros.nodes.messages import message_class, stamp_of, to_time
 from lewm_ros.nodes.qos import Endpoints, image_qos
 from lewm_ros.nodes.worker import Worker
 from lewm_ros.robot.contract import Camera, Contract
@@ -66,6 +66,7 @@ class ResourceNode(LifecycleNode):
         self._timers_made: list[Any] = []
         self._workers: list[Worker] = []
         self._finishing: list[Worker] = []
+        self._unstamped: set[str] = set()  # camera topics
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
 
     @property
@@ -127,12 +128,19 @@ class ResourceNode(LifecycleNode):
     ) -> Any:
         """Subscribe to ``image`` or ``image/compressed`` with the QoS of image_reliability.
 
-        Where the contract says ``stamp: log``, frames are stamped with their receive time.
+        Where the contract says ``stamp: log``, or a frame has no stamp, it gets its receive time.
         """
 
         def stamped(message: Any, received: int) -> None:
-            if camera.stamp == 'log':
+            unstamped = stamp_of(message) == 0 and camera.stamp != 'log'
+            if unstamped or camera.stamp == 'log':
                 message.header.stamp = to_time(received)
+            if unstamped and topic not in self._unstamped:
+                self._unstamped.add(topic)
+                self.get_logger().warning(
+                    f'frames on {self.resolve_topic_name(topic)} have no stamp: their receive '
+                    'time is used instead'
+                )
             callback(message, received)
 
         kind = message_class(camera.type)

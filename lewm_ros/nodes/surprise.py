@@ -81,7 +81,8 @@ class SurpriseNode(ObserverNode):
         self._evidence: Evidence | None = None
         self._adopt()
         self.every(SILENCE_PERIOD, self._look_for_silence)
-        self._anomaly.publish(nothing_open(self.now()))
+        started = not_watching if self._calibration is None else nothing_open
+        self._anomaly.publish(started(self.now()))
         self._evidence = self._make_evidence()
         self._worker = self.worker('surprise', self._work, QUEUE)
         super().activate()
@@ -103,7 +104,10 @@ class SurpriseNode(ObserverNode):
 
     def changed(self) -> None:
         """Switch to the new thresholds."""
+        before = self._calibration
         self._adopt()
+        if before is None and self._calibration is not None:
+            self._anomaly.publish(nothing_open(self.now()))
 
     def cleanup(self) -> None:
         """Drop what holds memory."""

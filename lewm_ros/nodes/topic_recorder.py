@@ -159,7 +159,7 @@ class TopicRecorder(LewmNode):
             self._check_order(name, kind, data)
             if pause:
                 self._note_gap(recorded)
-            if dropped := session.dropped(name):
+            if session.error is None and (dropped := session.dropped(name)):
                 self.conditions.set(
                     f'dropped {name}',
                     f'{name}: {dropped} messages dropped, the disk is too slow for a queue of '

@@ -21,7 +21,7 @@ from lewm_ros.nodes.base import LATCHED, NEWEST, STREAM
 from lewm_ros.nodes.diagnostics import OK
 from lewm_ros.nodes.goals import time_to_goal
 from lewm_ros.nodes.markers import gauge
-from lewm_ros.nodes.messages import header, image_message, is_frame_of, stamp_of, vectors
+from lewm_ros.nodes.messages import frame_of, header, image_message, stamp_of, vectors
 from lewm_ros.nodes.parameters import Parameter, parameters_of
 from lewm_ros.nodes.qos import IMAGE_RELIABILITY
 from lewm_ros.nodes.watching import WatchingNode
@@ -156,7 +156,7 @@ class ViewNode(WatchingNode):
         """Return a function that draws the expected frame, and the observed one if available."""
         camera = self._contract.camera
         stamp = stamp_of(latents)
-        found = next((m for m in self._frames if is_frame_of(stamp, stamp_of(m), camera)), None)
+        found = frame_of(stamp, ((stamp_of(m), m) for m in self._frames))
 
         def draw(imagination: Imagination, both: np.ndarray) -> np.ndarray:
             frame = None

@@ -94,22 +94,25 @@ class Channel:
         found.note(checks.one_of, f'{self.key}.type', self.type, STATE_TYPES)
         paths = found.note(checks.paths, f'{self.key}.fields', self.fields)
         object.__setattr__(self, 'fields', paths)
-        named = [path for path in paths or () if named_joints([path])]
-        found.expect(
-            not named or self.type in JOINT_TYPES,
-            f"{self.key}.fields has '{', '.join(named)}', but {self.type} has no joint names: "
-            'expected an index, such as data[0]',
-        )
-        found.expect(
-            not named or named == list(paths or ()),
-            f'{self.key}.fields {list(paths or ())} mixes joint names and indices: name all joints',
-        )
+        self._check_joint_names(found, f'{self.key}.fields', paths or ())
         found.expect(
             len(set(paths or ())) == len(paths or ()),
             f'{self.key}.fields has duplicates: {list(paths or ())}',
         )
         found.note(checks.one_of, f'{self.key}.stamp', self.stamp, STAMPS)
         found.report()
+
+    def _check_joint_names(self, found: Findings, key: str, paths: tuple[str, ...]) -> None:
+        named = [path for path in paths if named_joints([path])]
+        found.expect(
+            not named or self.type in JOINT_TYPES,
+            f"{key} has '{', '.join(named)}', but {self.type} has no joint names: "
+            'expected an index, such as data[0]',
+        )
+        found.expect(
+            not named or named == list(paths),
+            f'{key} {list(paths)} mixes joint names and indices: name all joints',
+        )
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,8 @@ class Action(Channel):
     def _compare_paths(self, found: Findings) -> None:
         """Check that every number of an array comes from ``fields`` or ``fixed``, and from one."""
         fixed = list(self.fixed or ())
+        if fixed:  # a message lists the joints of both
+            self._check_joint_names(found, 'action.fields with action.fixed', self.paths)
         both = sorted(set(self.fields) & set(fixed))
         found.expect(not both, f'action.fixed has {", ".join(both)}, which is in action.fields too')
         listed: dict[str, set[int]] = {}

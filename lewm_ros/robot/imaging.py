@@ -115,16 +115,29 @@ def _to_bytes(words: np.ndarray, scale: float | None) -> np.ndarray:
     return (words >> 8).astype(np.uint8)
 
 
-def decode_compressed(data: object, form: str = '', scale: float | None = None) -> np.ndarray:
+def stored_encoding(form: str) -> str:
+    """Return the encoding of the pixels in a compressed image; '' if its format does not name it.
+
+    image_transport writes the encoding of the raw image, and that to which it was converted before
+    compression, if it was: 'bayer_rggb8; jpeg compressed mono8', '8UC3; png compressed '.
+    """
+    source, _, how = form.partition(';')
+    converted = how.partition('compressed')[2].strip()
+    return converted if converted in _ENCODINGS else source.strip()
+
+
+def decode_compressed(
+    data: object, form: str = '', scale: float | None = None, order: str | None = None
+) -> np.ndarray:
     """Decode a JPEG or PNG (sensor_msgs/CompressedImage data) to RGB, (H, W, 3) uint8.
 
     ``form`` is the ``format`` field of the message as image_transport writes it, such as
-    '16UC1; compressedDepth png'. It begins with the encoding before compression, by which
-    single-channel images are read as in :func:`decode`. Without it, 16-bit images count as 16UC1.
-    ``scale`` is as for :func:`decode`. Raises ObservationError.
+    '16UC1; compressedDepth png'. Single-channel images and 8UC3 are read by its encoding as in
+    :func:`decode`, of which 8UC3 in the ``order`` 'rgb' (default) or 'bgr'. Without an encoding,
+    16-bit images count as 16UC1. ``scale`` is as for :func:`decode`. Raises ObservationError.
     """
     buffer = np.frombuffer(data, dtype=np.uint8)  # type: ignore[call-overload]
-    encoding = form.partition(';')[0].strip()
+    encoding = stored_encoding(form)
     if 'compressedDepth' in form:
         if encoding not in ('16UC1', 'mono16') or 'rvl' in form:
             raise ObservationError(
@@ -142,8 +155,8 @@ def decode_compressed(data: object, form: str = '', scale: float | None = None) 
     image = cv2.imdecode(buffer, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH) if claimed else None
     if image is None:
         raise ObservationError('compressed image cannot be decoded: expected JPEG or PNG')
-    if image.ndim == 3:
-        encoding = 'bgr8'
+    if image.ndim == 3:  # 8UC3 is compressed as it is, as if it were BGR
+        encoding = '8UC3' if encoding == '8UC3' and order != 'bgr' else 'bgr8'
     elif _ENCODINGS.get(encoding, ())[:2] != (image.dtype, 1):
         encoding = 'mono8' if image.dtype == np.uint8 else '16UC1'
     _require_scale(encoding, scale)
@@ -186,7 +199,7 @@ def from_message(message: Any, camera: Camera | None = None) -> np.ndarray:
     """
     scale, order = (None, None) if camera is None else (camera.scale, camera.order)
     if hasattr(message, 'format'):
-        return decode_compressed(message.data, message.format, scale)
+        return decode_compressed(message.data, message.format, scale, order)
     return decode(
         'bgr8' if message.encoding == '8UC3' and order == 'bgr' else message.encoding,
         message.height,
@@ -200,7 +213,9 @@ def from_message(message: Any, camera: Camera | None = None) -> np.ndarray:
 
 def unstated_order(message: Any, camera: Camera) -> str | None:
     """Return a warning if neither an image nor the contract states the channel order."""
-    if getattr(message, 'encoding', '') != '8UC3' or camera.order is not None:
+    compressed = hasattr(message, 'format')
+    encoding = stored_encoding(message.format) if compressed else message.encoding
+    if encoding != '8UC3' or camera.order is not None:
         return None
     return (
         'image encoding 8UC3 does not state the order of its colours and is read as RGB; '

@@ -158,13 +158,13 @@ def test_a_message_that_rclpy_cannot_take_ends_nothing(robot):
     assert robot.process.running
 
 
-def test_a_reaction_is_blind_while_surprise_node_is_not_active(bench, reacher_contract):
+def test_a_reaction_is_blind_while_surprise_node_does_not_watch(bench, reacher_contract):
     """surprise_node then publishes without watching; open anomalies stay open."""
     with bench.nodes('controller_node', contract='reacher', on_anomaly='stop') as process:
         bench.active('controller_node')
         robot = Robot(bench, process, reacher_contract.action)
         surprise = bench.publisher(DiagnosticArray, 'anomaly', EVENTS)
-        blind = "surprise_node is not active: on_anomaly 'stop' cannot react"
+        blind = "surprise_node is not active, or not calibrated: on_anomaly 'stop' cannot react"
 
         def says(wanted):
             bench.until(lambda: (blind in bench.text('controller_node')) == wanted, str(wanted))

@@ -20,6 +20,7 @@ from lewm_ros.nodes.goals import goal_message
 from lewm_ros.nodes.messages import stamp_of
 from lewm_ros.planning.config import GoalConfig
 from lewm_ros.planning.goal import Goal, GoalState
+from lewm_ros.planning.receding_horizon import Outlook
 
 NODES = ('sim_node', 'encoder_node', 'planner_node', 'controller_node')
 
@@ -40,14 +41,16 @@ class Planner:
         self.images = bench.listen(CompressedImage, 'goal_image/compressed')
         self._status = bench.node.create_publisher(DiagnosticArray, 'goal_status', LATCHED)
 
-    def tell(self, state: GoalState, stamp: int | None = None) -> None:
+    def tell(
+        self, state: GoalState, stamp: int | None = None, outlook: Outlook | None = None
+    ) -> None:
         """Publish a state of the goal that was received, or of another one."""
         goal = Goal(GoalConfig(), 0.05)
         if state is not GoalState.NONE:
             stamp = stamp_of(self.images[0][1]) if stamp is None else stamp
             goal.set(np.zeros(3), stamp, 0.0)
             goal.state = state
-        self._status.publish(goal_message(goal, None, 'arm', 1))
+        self._status.publish(goal_message(goal, outlook, 'arm', 1))
         self.bench.spin(0.3)
 
 
@@ -88,6 +91,21 @@ def test_waiting_ends_with_the_goal(bench: Bench, png, states, status, said):
         lines = process.output.splitlines()
         assert len(lines) == len(said)
         assert all(line.startswith(text) for line, text in zip(lines, said))
+
+
+def test_waiting_says_whether_the_goal_is_reachable(bench: Bench, png):
+    """A goal without a timeout may be waited for without end: why is one line, not one a plan."""
+    planner = Planner(bench)
+    with bench.lewm('goal', str(png), '--wait') as process:
+        bench.until(lambda: planner.images, 'no goal')
+        planner.tell(GoalState.ACTIVE)
+        for gap in (3.0, 3.1):  # in every message another reason
+            planner.tell(GoalState.ACTIVE, outlook=Outlook(1.0, gap, 0.0, 1.0, 1.0, True))
+        planner.tell(GoalState.REACHED, outlook=Outlook(1.0, 0.0, 0.0, 1.0, 1.0, True))
+        assert process.wait() == 0
+    active, unlike, reached, reachable = process.output.splitlines()
+    assert unlike.startswith('reachable: false, ') and '3' in unlike
+    assert (active[:6], reached[:7], reachable) == ('active', 'reached', 'reachable: true')
 
 
 def test_waiting_ends_with_another_goal_and_with_a_signal(bench: Bench, png):

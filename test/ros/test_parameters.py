@@ -32,6 +32,7 @@ from visualization_msgs.msg import MarkerArray
 
 from lewm_ros.bringup.compose import node_class
 from lewm_ros.bundle import Bundle, rewrite_manifest
+from lewm_ros.nodes.anomalies import ENDED
 from lewm_ros.nodes.base import LATCHED, SUCCESS, LewmNode
 from lewm_ros.nodes.parameters import COMMON
 from lewm_ros.nodes.view import ViewNode
@@ -212,6 +213,8 @@ def test_surprise_can_begin_to_watch_without_a_restart(bench: Bench, calibrated)
         robot = SurpriseRobot(bench, calibrated)
         bench.says('surprise_node', 'not calibrated')
         assert set_each(bench, 'surprise_node', alpha=0.05, release=0.9) == ['', '']
+        bench.until(lambda: len(robot.anomalies) == 2, 'no word that it watches')
+        assert [m.header.frame_id for _, m in robot.anomalies] == [ENDED, '']
         calm = np.zeros(SIZE, np.float32)
         robot.see(calm, 25)
         robot.see(np.full(SIZE, 40, np.float32), 3)

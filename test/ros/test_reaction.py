@@ -106,7 +106,7 @@ def test_a_watcher_that_is_gone_leaves_the_robot_stopped(bench: Bench, reacher_c
         assert robot.heard(0.6) == {0.0}
         bench.node.destroy_publisher(robot.anomaly)
         assert robot.heard(1.5) == {0.0}
-        said = 'open until a surprise_node starts again: anomaly 1 (frozen_camera)'
+        said = 'open until a surprise_node watches again: anomaly 1 (frozen_camera)'
         bench.says('controller_node', said)
         robot.anomaly = bench.publisher(DiagnosticArray, 'anomaly', EVENTS)
         assert robot.heard(0.3) == {0.0}  # and it sees again: a plan before that is dropped

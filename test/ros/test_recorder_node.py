@@ -406,6 +406,15 @@ def test_a_user_without_a_home_can_record(bench: Bench, tmp_path, monkeypatch):
         assert 'Traceback' not in process.output
 
 
+def test_a_parameter_file_names_the_folder(bench: Bench, tmp_path):
+    """What the command line does not give is taken from the file."""
+    file, bag = tmp_path / 'params.yaml', tmp_path / 'bag'
+    file.write_text(f'/**/recorder_node: {{ros__parameters: {{out: {bag}, all: true}}}}')
+    with bench.lewm('record', '--contract', 'reacher', '--params-file', str(file)) as process:
+        bench.until(bag.exists, lambda: process.output)
+        process.end()
+
+
 def test_an_existing_folder_is_refused_in_one_line(bench: Bench, tmp_path):
     """Nothing is overwritten; status 2, no traceback."""
     with bench.lewm('record', '--contract', 'reacher', '--out', str(tmp_path)) as process:

@@ -15,7 +15,7 @@ from std_msgs.msg import Float32, Float64MultiArray, String
 
 from lewm_ros.bundle import Bundle, rewrite_manifest
 from lewm_ros.engines import load_engine
-from lewm_ros.nodes.anomalies import EVENTS
+from lewm_ros.nodes.anomalies import ENDED, EVENTS
 from lewm_ros.nodes.base import LATCHED
 from lewm_ros.nodes.messages import header, stamp_of, vector, vector_message
 from lewm_ros.surprise.score import score
@@ -121,7 +121,7 @@ def test_without_a_calibration_scores_come_and_no_event(bench: Bench, calibrated
         robot.see(np.zeros(SIZE, dtype=np.float32), 20)
         robot.see(np.full(SIZE, 100, dtype=np.float32), 5)
         assert max(m.data for _, m in robot.scores) > 50
-        assert not [m for _, m in robot.anomalies if m.status]
+        assert [(len(m.status), m.header.frame_id) for _, m in robot.anomalies] == [(0, ENDED)]
         bench.says('surprise_node', 'not calibrated', '[0.05]', '0.02')
 
 

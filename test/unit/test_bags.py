@@ -84,6 +84,20 @@ def test_a_gap_and_a_jump_back_start_new_episodes(tmp_path, reacher_contract):
     assert report.frames == 15
 
 
+def test_log_times_that_jump_back_are_not_sorted_across_the_jump(tmp_path, reacher_contract):
+    """A clock set back during a recording: no old frame is read into the new episode."""
+    first = NS_PER_S * 20 + FRAME * np.arange(100)
+    second = first - 3 * NS_PER_S
+    with BagWriter(tmp_path / 'bag') as bag:
+        write_frames(bag, first.tolist(), reacher_contract, value=10)
+        write_frames(bag, second.tolist(), reacher_contract, value=200)
+    report = ReadReport()
+    episodes = list(read_episodes([tmp_path / 'bag'], reacher_contract, 8, report))
+    assert [np.unique(e.images).tolist() for e in episodes] == [[10], [200]]
+    assert [e.stamps.tolist() for e in episodes] == [first.tolist(), second.tolist()]
+    assert report.late == 0
+
+
 def test_a_refused_frame_is_counted_by_reason(tmp_path, reacher_contract):
     """An unsupported encoding costs one frame, not the bag, and is counted by reason."""
     with BagWriter(tmp_path / 'bag') as bag:

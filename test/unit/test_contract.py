@@ -265,6 +265,21 @@ def test_the_kind_must_be_stated():
 
 
 @pytest.mark.parametrize(
+    ('fields', 'fixed'),
+    [
+        (['position[0]', 'position[1]'], {'position[gripper]': 0.9}),
+        (['position[shoulder]', 'position[elbow]'], {'position[0]': 0.9}),
+    ],
+)
+def test_fixed_numbers_are_named_as_the_others_are(fields, fixed):
+    """A joint named beside indices would be written to the first place of the message."""
+    data = changed('action.fields', fields)
+    data['action'] |= {'type': 'sensor_msgs/msg/JointState', 'kind': 'position', 'fixed': fixed}
+    with pytest.raises(ConfigError, match='action.fixed .* mixes joint names and indices'):
+        Contract.parse(data)
+
+
+@pytest.mark.parametrize(
     ('fields', 'fixed', 'says'),
     [
         (['data[0]', 'data[2]'], None, r'action\.fields lacks data\[1\]: the message would have 0'),

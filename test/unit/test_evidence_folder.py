@@ -94,6 +94,16 @@ def test_no_more_bags_than_so_many_in_an_hour(tmp_path: Path) -> None:
     assert 'evidence_per_hour' in str(folder.refusal(messages(2)))
 
 
+def test_a_bag_that_could_not_be_written_does_not_count(tmp_path: Path, disk_of) -> None:
+    """A full disk costs the evidence of its time, not that of the next hour."""
+    folder = EvidenceFolder(tmp_path, 1, 1e9)
+    disk_of(100)
+    with pytest.raises(OSError, match='File too large'):
+        folder.write('a', messages(2), {}, {})
+    disk_of(1 << 30)
+    assert folder.refusal(messages(2)) is None
+
+
 def test_a_full_folder_takes_nothing_and_loses_nothing(tmp_path: Path) -> None:
     """A full folder accepts no bag and deletes none; bags from earlier runs count."""
     EvidenceFolder(tmp_path, 6, 1e6).write('old', messages(20), {}, {})

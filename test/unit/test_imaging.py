@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import array
 import tracemalloc
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ from lewm_ros.robot.imaging import (
     from_message,
     normalise,
     prepare,
+    unstated_order,
 )
 
 RED, GREEN, BLUE = 200, 100, 50
@@ -252,6 +254,14 @@ def test_a_bayer_pattern_compressed_as_grey_is_seen_in_colour(pattern, tile):
     assert np.abs(image.astype(int) - [RED, GREEN, BLUE]).max() < 4
 
 
+def test_a_bayer_image_that_was_converted_to_grey_stays_grey():
+    """image_transport converts it before compression, and says so after 'compressed'."""
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    png = cv2.imencode('.png', grey)[1].tobytes()
+    image = decode_compressed(png, 'bayer_rggb8; png compressed mono8')
+    np.testing.assert_array_equal(image, np.repeat(grey[..., None], 3, axis=2))
+
+
 @pytest.mark.parametrize(('order', 'seen'), [(None, 1), ('rgb', 1), ('bgr', -1)])
 def test_the_contract_states_the_order_of_8uc3(order, seen):
     """``camera.order`` applies to 8UC3 alone: other encodings state their own order."""
@@ -260,6 +270,11 @@ def test_the_contract_states_the_order_of_8uc3(order, seen):
     np.testing.assert_array_equal(image, PIXELS[..., ::seen])
     image = from_message(frame(1, PIXELS, 'rgb8').message, camera)
     np.testing.assert_array_equal(image, PIXELS)
+    # image_transport compresses 8UC3 as it is, in the order that imencode takes for BGR.
+    png = cv2.imencode('.png', PIXELS)[1]
+    packed = SimpleNamespace(format='8UC3; png compressed ', data=png)
+    np.testing.assert_array_equal(from_message(packed, camera), PIXELS[..., ::seen])
+    assert (unstated_order(packed, camera) is None) == (order is not None)
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg'])

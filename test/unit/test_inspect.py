@@ -103,13 +103,12 @@ def test_rates_gaps_episodes_and_windows(tmp_path, inspected):
     assert found['refused'] == {}
 
 
-@pytest.mark.parametrize(('history', 'frameskip'), [(3, 5), (2, 3)])
-def test_windows_are_those_of_training(tmp_path, inspected, history, frameskip):
+def test_windows_are_those_of_training(tmp_path, inspected):
     """The number of windows equals that of training."""
     bag = write(tmp_path / 'bag', drive(frames=40))
-    status, report, _ = inspected(bag, '--history', history, '--frameskip', frameskip)
+    status, report, _ = inspected(bag)
     contract = Contract.load(contract_file(tmp_path))
-    windows = load_windows([bag], contract, 16, history, frameskip, tmp_path / 'cache')
+    windows = load_windows([bag], contract, 16, 3, 5, tmp_path / 'cache')
     assert status == 0
     assert report['windows'] == len(windows.frames) > 0
 
@@ -405,12 +404,11 @@ def test_a_bag_without_the_topics_is_not_usable(tmp_path, inspected):
     assert not (tmp_path / 'sheet.png').exists()
 
 
-@pytest.mark.parametrize('option', ['--image-size', '--history', '--frameskip'])
-def test_sizes_below_one_are_refused(tmp_path, capsys, option):
-    """Sizes below one are rejected by option name."""
+def test_an_image_size_below_one_is_refused(tmp_path, capsys):
+    """It is rejected by option name."""
     bag = write(tmp_path / 'bag', following(0, frames=10))
-    assert main(['inspect', str(bag), '--contract', 'reacher', option, '0']) == 2
-    assert f'{option} is 0: expected 1 or more' in capsys.readouterr().err
+    assert main(['inspect', str(bag), '--contract', 'reacher', '--image-size', '0']) == 2
+    assert '--image-size is 0: expected 1 or more' in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written_costs_the_sheet_alone(tmp_path, monkeypatch, disk_of):

@@ -24,7 +24,12 @@ ON_PYPI = {'PIL': 'pillow', 'cv2': 'opencv-python-headless', 'yaml': 'pyyaml'}
 #: What `make test-jazzy` installs of this package.
 JAZZY_EXTRAS = ('cpu', 'sim', 'record', 'ros')
 #: Import name → rosdep key of the runtime dependencies that every distribution packages.
-ROSDEP = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy', 'yaml': 'python3-yaml'}
+ROSDEP = {
+    'cv2': 'python3-opencv',
+    'numpy': 'python3-numpy',
+    'tqdm': 'python3-tqdm',
+    'yaml': 'python3-yaml',
+}
 
 
 def plain(requirement: str) -> str:

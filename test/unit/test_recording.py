@@ -149,6 +149,12 @@ def test_files_roll_over_by_time_and_by_size_and_by_a_jump_back(tmp_path):
     jumped.close()
     assert len(list(jumped.path.glob('*.mcap'))) == 2
 
+    late = BagFolder(tmp_path / 'late')  # by less than its length, but more than a second
+    write(late, 60)
+    write(late, 2)
+    late.close()
+    assert len(list(late.path.glob('*.mcap'))) == 2
+
 
 def test_an_empty_recording_is_a_whole_bag(tmp_path):
     """A recording without messages is a valid bag."""
@@ -248,6 +254,29 @@ def test_a_disk_that_fails_ends_the_recording_with_the_reason(tmp_path):
     recorder.put(Channel('/odd', 'my_msgs/msg/Odd'), START, b'')
     recorder.stop()
     assert 'my_msgs/msg/Odd is unknown' in str(recorder.error)
+
+
+def test_a_session_that_could_not_write_everything_is_an_error(tmp_path, disk_of):
+    """What ended the writing is raised at the end, with what is in the bag, or how to repair it."""
+    early = Session(tmp_path / 'early', NO_MINIMUM, {})
+    early.take(early.add(IMAGE, regular=True, stamped=True), image(START), START)
+    odd = early.add(Channel('/odd', 'my_msgs/msg/Odd'), regular=False, stamped=False)
+    early.take(odd, b'', START)
+    with pytest.raises(
+        BagError, match=r'Odd is unknown.*; the recording ends there\n.*1 messages'
+    ) as info:
+        early.close()
+    assert str(info.value).count('my_msgs') == 1
+    with AnyReader([early.path]) as reader:
+        assert reader.message_count == 1
+
+    full = Session(tmp_path / 'full', replace(NO_MINIMUM, split_seconds=1.0), {})
+    camera = full.add(IMAGE, regular=True, stamped=True)
+    full.take(camera, image(START), START)
+    full._recorder.stop()  # what is queued is written
+    disk_of(100)
+    with pytest.raises(BagError, match=r'full: cannot be completed .*`lewm record --repair'):
+        full.close()
 
 
 def test_a_session_sums_up_what_became_of_every_topic(tmp_path):
@@ -417,6 +446,34 @@ def test_repair_leaves_an_intact_bag_as_it_is(tmp_path):
     about.unlink()
     repair(bag.path)
     assert about.exists()
+
+
+@pytest.mark.parametrize(('encoding', 'says'), [('json', "messages in 'json'"), ('', 'no schema')])
+def test_repair_refuses_what_it_would_change(tmp_path, encoding, says):
+    """A topic that is not CDR, or has no schema, would be lost or mislabelled."""
+    path = tmp_path / 'bag_0.mcap'
+    with path.open('wb') as file:
+        writer = Writer(file, chunk_size=100)
+        writer.start('ros2', 'another recorder')
+        schema = writer.register_schema('std_msgs/msg/String', 'jsonschema', b'{}')
+        channel = writer.register_channel('/cmd', encoding or 'cdr', schema if encoding else 0)
+        for stamp in range(9):
+            writer.add_message(channel, stamp, b'{"data": "go"}', stamp)
+        writer.flush()
+    before = path.read_bytes()
+    with pytest.raises(BagError, match=rf'/cmd has {says}: expected cdr messages with a schema'):
+        repair(tmp_path)
+    assert path.read_bytes() == before and not (tmp_path / 'metadata.yaml').exists()
+
+
+def test_repair_refuses_a_bag_of_compressed_files(tmp_path):
+    """Its metadata would leave them out."""
+    bag = BagFolder(tmp_path / 'bag')
+    write(bag, 3)
+    bag.close()
+    (bag.path / 'bag_1.mcap.zstd').write_bytes(b'')
+    with pytest.raises(BagError, match=r'bag_1\.mcap\.zstd: decompress these first'):
+        repair(bag.path)
 
 
 @pytest.mark.parametrize('repeated', [{'repeat_schemas': False}, {'repeat_channels': False}])

@@ -18,7 +18,7 @@ from lewm_ros.bags.episodes import Episode, read_episodes
 from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bundle import Bundle, Calibration, rewrite_manifest
 from lewm_ros.errors import CalibrationError
-from lewm_ros.evaluation.calibrate import calibrate, seconds_needed
+from lewm_ros.evaluation.calibrate import calibrate, calibrate_bundle, seconds_needed
 from lewm_ros.evaluation.scoring import Forecast, score_episode
 from lewm_ros.time import NS_PER_S
 
@@ -192,11 +192,11 @@ def bag(tmp_path_factory) -> Path:
 
 
 def test_calibrate_from_the_command_line(bag: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
-    """Both ways to list alphas work; the manifest keeps calibrations of all horizons."""
+    """The manifest keeps the calibrations of all horizons."""
     path = tmp_path / 'tiny'
     shutil.copytree(tiny_bundle.path, path)
     common = ('calibrate', path, '--data', bag, '--json')
-    status, out, _ = lewm(*common, '--alpha', '0.5,0.25', '--window', 1, '--horizon', 1, 3)
+    status, out, _ = lewm(*common, '--alpha', 0.5, 0.25, '--window', 1, '--horizon', 1, 3)
     assert status == 0
     figures = json.loads(out)
     assert [h['horizon'] for h in figures['horizons']] == [1, 3]
@@ -214,6 +214,11 @@ def test_calibrate_from_the_command_line(bag: Path, tiny_bundle: Bundle, tmp_pat
     assert second.calibration_for(0.25).window is None
     assert second.calibration_for(0.25).windows == 6
     assert second.calibration_for(0.25, horizon=3) == entry  # is kept
+
+    # Also those written by another command after this one loaded the bundle.
+    calibrate_bundle(first, [bag], [0.5], 1.0, [2])
+    assert Bundle.load(path).calibration_for(0.25) == second.calibration_for(0.25)
+    assert sorted(Bundle.load(path).manifest.surprise_scale) == [1, 2, 3]
 
 
 def test_calibrating_on_training_episodes_is_reported(
@@ -260,7 +265,7 @@ def test_help_says_how_much_to_record() -> None:
     ('option', 'value', 'says'),
     [
         ('--alpha', '2', 'alpha is 2.0'),
-        ('--alpha', 'few', "invalid number value: 'few'"),
+        ('--alpha', 'few', "invalid float value: 'few'"),
         ('--window', 'long', "invalid duration value: 'long'"),
         ('--horizon', '0', '--horizon is 0'),
         ('--horizon', '99', 'horizon is 99 blocks'),
