@@ -17,7 +17,7 @@ from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from lewm_ros.errors import ObservationError
-from lewm_ros.robot.contract import Action, Camera
+from lewm_ros.robot.contract import Action
 from lewm_ros.robot.fields import (
     POINT_FIELD,
     JointOrder,

@@ -263,7 +263,7 @@ def test_a_session_that_could_not_write_everything_is_an_error(tmp_path, disk_of
     odd = early.add(Channel('/odd', 'my_msgs/msg/Odd'), regular=False, stamped=False)
     early.take(odd, b'', START)
     with pytest.raises(
-        BagError, match=r'Odd is unknown.*; the recording ends there\n.*1 messages'
+        BagError, match=r'(?s)Odd is unknown.*; the recording ends there\n.*1 messages'
     ) as info:
         early.close()
     assert str(info.value).count('my_msgs') == 1
