@@ -94,7 +94,6 @@ class Policy:
         self._contract = contract
         self._encoder = FrameEncoder(bundle.spec, contract.camera, engine)
         self._clock, self._reaction = clock, Reaction(on_anomaly, slow_factor)
-        self._untimed = False
         planner = make_planner(bundle, contract, engine, config)
         if clock is not None:  # first calls are slow
             size = bundle.spec.image_size
@@ -139,6 +138,7 @@ class Policy:
     def reset(self) -> None:
         """Start a new episode, in which stamps may start over; the goal stays."""
         self.agent.reset()
+        self._untimed = self._clock is None and self.agent.goal.pursued is not None
         self.loop = CommandLoop(self._contract, self._reaction)
         self.plan: Plan | None = None
         self.refused: str | None = None
@@ -158,12 +158,12 @@ class Policy:
     def observe(self, image: np.ndarray, stamp: int) -> Plan | None:
         """Process the frame taken at ``stamp`` [ns]; return the plan made on it, if one was due."""
         latent, steady = self._encoder.frame(image), self._steady(stamp)
-        if self._untimed:  # the goal was set before any time was known
+        if self._untimed:  # the goal was set before this episode's time was known
             self.agent.goal.start(steady)
             self._untimed = False
-        self.loop.observe(stamp, stamp, steady)
         if not self.agent.history.append_latent(stamp, latent):
             return None
+        self.loop.observe(stamp, stamp, steady)
         self.agent.observe(stamp, latent, steady)
         self.agent.goal.expire(steady)
         return self._plan(stamp)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lewm_ros.bags.episodes import find_episodes, find_topic, foreign
+from lewm_ros.bags.episodes import find_episodes, find_topic, foreign, is_named
 from lewm_ros.bags.raw import Topic
 from lewm_ros.bags.reader import Bag
 from lewm_ros.errors import BagError
@@ -113,11 +113,14 @@ def _there_instead(bag: Bag, name: str, kind: str) -> str:
     why = foreign(bag, name)
     if why is not None:
         return why
-    tail = '/' + name.lstrip('/')
-    same_name = [t.type for t in bag.topics if t.name.endswith(tail) and t.type != kind]
-    same_type = [t.name for t in bag.topics if t.type == kind]
+    same_name = [t.type for t in bag.topics if is_named(t.name, name)]
     if same_name:
         return f'its type in the bag is {same_name[0]}'
+    same_type = [t.name for t in bag.topics if t.type == kind]
     if same_type:
         return f'not in the bag; topics of this type: {", ".join(same_type)}'
+    tail = '/' + name.rpartition('/')[2]
+    alike = [f'{t.name} ({t.type})' for t in bag.topics if t.name.endswith(tail)]
+    if alike:
+        return f'not in the bag, which has {", ".join(alike)}'
     return 'not in the bag, and no other topic has this type'

@@ -90,7 +90,7 @@ def check_bag(path: Path, contract: Contract | None) -> BagReport:
         if contract is not None:
             stamps = Stamps(set())
             readers = _readers(contract, found)
-            _read(bag, contract.camera, readers, stamps, report)
+            _read(bag, readers, stamps, report)
             differ = stamps.differ(contract)
             report.problems += [] if differ is None else [differ]
         damage |= bag.damage
@@ -118,7 +118,6 @@ def _readers(contract: Contract, found: Mapping[str, Topic]) -> dict[Topic, list
 
 def _read(
     bag: Bag,
-    camera: Camera,
     readers: dict[Topic, list[Reader]],
     stamps: Stamps,
     report: BagReport,
@@ -141,15 +140,17 @@ def _read(
                 message = TYPES.deserialize_cdr(data, topic.type)
             for order in orders[topic]:
                 order.check(message)
-            if first:
-                unstated = unstated_order(message, camera)
-                if unstated is not None:
-                    notes[f'{topic.name}: {unstated}'] = None
             for source, read in readers[topic]:
                 if stamped[topic] and source.stamp == 'header' and len(data) >= _HEADER:
                     stamps.note(header_stamp(data), logged, topic, source)
                 if first:
                     read(message)
+                if (
+                    first
+                    and isinstance(source, Camera)
+                    and (unstated := unstated_order(message, source))
+                ):
+                    notes[f'{topic.name}: {unstated}'] = None
         except (ObservationError, ConfigError) as error:
             problems[f'{topic.name}: {error}'] = None
         except SerdeError:

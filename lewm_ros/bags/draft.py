@@ -80,7 +80,7 @@ def draft(path: Path) -> tuple[str, list[str]]:
     logged = _log_times(bag)
     lines, lacking = _table(counts, logged), []
     name = re.sub('[^a-z0-9_]+', '_', path.stem.lower()).strip('_')
-    lines += ['# Every key is explained in docs/contract.md.', f'name: {name or "my_robot"}']
+    lines += ['# Every key is explained in docs/contract.md.', f'name: {_flow(name or "my_robot")}']
 
     images = _ranked(counts, IMAGE_TYPES, lambda topic: 'depth' not in topic.name)
     cameras = (line for topic in images if (line := _camera(bag, topic)))
@@ -91,8 +91,14 @@ def draft(path: Path) -> tuple[str, list[str]]:
     else:
         lacking.append(f'no camera: no message of {" or ".join(IMAGE_TYPES)}')
 
+    # Joint states are the robot's own unless their name says otherwise.
+    measured_only = {
+        topic
+        for topic in counts
+        if topic.type == 'sensor_msgs/msg/JointState' and not _COMMANDED.search(topic.name)
+    }
     action = _choose(
-        counts,
+        {topic: count for topic, count in counts.items() if topic not in measured_only},
         ACTION_TYPES,
         lambda topic: _COMMANDED.search(topic.name) is not None,
         lambda topic: topic.type != 'sensor_msgs/msg/JointState',
@@ -107,7 +113,11 @@ def draft(path: Path) -> tuple[str, list[str]]:
     measured = None if state is None else _numbers(bag, state, False)
     commands = None if action is None else _numbers(bag, action, True)
     if action is None or commands is None:
-        lacking.append(f'no commands: no message of {", ".join(ACTION_TYPES)} with numbers')
+        text = f'no commands: no message of {", ".join(ACTION_TYPES)} with numbers'
+        if measured_only:
+            named = ', '.join(sorted(topic.name for topic in measured_only))
+            text += f' (by its name, {named} is measured)'
+        lacking.append(text)
     else:
         values = np.array(commands.rows)
         if not len(_moving(values)):
@@ -116,7 +126,7 @@ def draft(path: Path) -> tuple[str, list[str]]:
             plain = action.type.endswith('Float64MultiArray')
             if plain and measured is not None:
                 _follow(commands, measured)
-            lines += _action(action, commands, values)
+            lines += _action(action, commands, values, _ticks(_rate(logged[action])))
     if state is not None and measured is not None:
         channel = {'topic': state.name, 'type': state.type, 'fields': measured.fields}
         lines.append(f'state: {_flow(channel)}  # not for the model: for reports and safety')
@@ -309,13 +319,27 @@ def _moving(values: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.ptp(values, axis=0) > SAME * np.abs(values).max())
 
 
-def _action(topic: Topic, commands: _Numbers, values: np.ndarray) -> list[str]:
-    """Lines of the section; ``values`` (n, A)."""
+def _ticks(rate: float) -> int:
+    """Return how many commands of this rate [Hz] there are in a drafted control period."""
+    return max(1, round(rate / _FASTEST))
+
+
+def _changes(commands: _Numbers, values: np.ndarray, ticks: int) -> np.ndarray:
+    """Return the changes of the commands (n, A) over so many messages, not across pauses."""
+    taken = np.diff(commands.times)
+    apart = np.asarray(commands.times[ticks:]) - commands.times[:-ticks]
+    changes = np.abs(values[ticks:] - values[:-ticks])
+    whole = apart <= 3 * ticks * np.median(taken) if len(taken) else apart > 0
+    return changes[whole] if whole.any() else np.zeros((1, values.shape[1]))
+
+
+def _action(topic: Topic, commands: _Numbers, values: np.ndarray, ticks: int) -> list[str]:
+    """Lines of the section; ``values`` (n, A), of which a control period has ``ticks``."""
     moving = _moving(values).tolist()
     low, high = values.min(axis=0), values.max(axis=0)
     if commands.kind != 'position':  # zero, the stop command, must be allowed
         low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
-    changes = np.percentile(np.abs(np.diff(values, axis=0, prepend=values[:1])), 99, axis=0)
+    changes = np.percentile(_changes(commands, values, ticks), 99, axis=0)
     lines = [
         'action:',
         f'  topic: {_flow(topic.name)}',
@@ -339,7 +363,7 @@ def _action(topic: Topic, commands: _Numbers, values: np.ndarray) -> list[str]:
         '  # Limits of the commands in the bag: set those of the robot.',
         f'  low: {[_outward(low[n], floor) for n in moving]}',
         f'  high: {[_outward(high[n], ceil) for n in moving]}',
-        '  # In the bag 99 % of the changes from command to command are within '
+        '  # In the bag 99 % of the changes in a control period are within '
         f'{[_outward(changes[n], ceil) for n in moving]}.',
         f'  max_step: {_flow(step)}',
         '  delay: 0.0  # `lewm inspect` measures it',

@@ -328,7 +328,7 @@ def find_topic(bag: Bag, name: str, kind: str) -> Topic | None:
 
     Raises BagError where more than one fits.
     """
-    found = [topic for topic in bag.topics if topic.type == kind and _is_named(topic.name, name)]
+    found = [topic for topic in bag.topics if topic.type == kind and is_named(topic.name, name)]
     if len(found) > 1:
         raise BagError(
             f'{kind} {name} is ambiguous, it matches {[topic.name for topic in found]}: give the '
@@ -343,7 +343,7 @@ def find_episodes(bag: Bag, beside: Sequence[Topic]) -> Topic | None:
     Raises BagError where that does not tell which.
     """
     numbered = [t for t in bag.topics if t.type == EPISODE.type]
-    found = [t for t in numbered if _is_named(t.name, EPISODE.name)]
+    found = [t for t in numbered if is_named(t.name, EPISODE.name)]
     if len(found) > 1:
         near = [t for t in found if all(b.name.startswith(_space(t.name)) for b in beside)]
         longest = max((len(topic.name) for topic in near), default=0)
@@ -362,11 +362,12 @@ def _space(topic: str) -> str:
 
 def foreign(bag: Bag, name: str) -> str | None:
     """Return why a topic of this name cannot be read (it is not CDR), or None."""
-    reasons = (why for topic, why in bag.foreign.items() if _is_named(topic, name))
+    reasons = (why for topic, why in bag.foreign.items() if is_named(topic, name))
     return next(reasons, None)
 
 
-def _is_named(topic: str, name: str) -> bool:
+def is_named(topic: str, name: str) -> bool:
+    """Whether a topic is the one of a contract's name; a relative one may be in a namespace."""
     tail = '/' + name.lstrip('/')
     return topic == tail or (not name.startswith('/') and topic.endswith(tail))
 

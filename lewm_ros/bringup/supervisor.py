@@ -194,7 +194,8 @@ def supervise(
 
     Returns:
         The exit status of the process that ended all, as in a shell (128 + number
-        after a signal); 0 after a signal to the supervisor; 1 where one could not be started.
+        after a signal); after a signal to the supervisor the largest one of :data:`FINISHING`, or
+        0; 1 where one could not be started.
 
     """
     signals = StopSignals()
@@ -217,7 +218,9 @@ def supervise(
                     remove_abandoned_memory()
                     child.start_again()
             time.sleep(_POLL_PERIOD)
-        return 0
+        signals.ignore()
+        _end([c.process for c in children], grace)
+        return max(0, *(c.process.returncode for c in children if c.name in FINISHING), 0)
     except OSError as error:
         _log(f'a process cannot be started: {error}')
         return 1

@@ -79,6 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LewmError as error:
         print(f'lewm: error: {error}', file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:  # some are imported only where they are needed
+        print(f'lewm: error: lewm {argv[0]}: {_missing(error)}', file=sys.stderr)
+        return 2
     except BrokenPipeError:  # such as of `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -102,7 +105,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     for name, (place, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)
         if name == chosen:
-            module = _module(name, place)
+            module = _module(place)
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     return parser
@@ -133,14 +136,15 @@ def _handler(number: int, default: Any, handler: Any) -> Iterator[None]:
             signal.signal(number, before)
 
 
-def _module(command: str, place: str) -> Any:
-    try:
-        with _handler(signal.SIGINT, signal.default_int_handler, _leave):
-            return import_module(f'lewm_ros.{place}')
-    except ModuleNotFoundError as error:
-        missing = error.name or ''
-        if missing.split('.')[0] == 'lewm_ros':
-            raise ConfigError(f'lewm {command}: not part of this installation ({error})') from error
-        from lewm_ros.install import missing_package  # slow to import
+def _module(place: str) -> Any:
+    with _handler(signal.SIGINT, signal.default_int_handler, _leave):
+        return import_module(f'lewm_ros.{place}')
 
-        raise ConfigError(f'lewm {command}: {missing_package(missing)}') from error
+
+def _missing(error: ModuleNotFoundError) -> str:
+    missing = (error.name or '').partition('.')[0]
+    if missing == 'lewm_ros':
+        return f'not part of this installation ({error})'
+    from lewm_ros.install import missing_package  # slow to import
+
+    return missing_package(missing)

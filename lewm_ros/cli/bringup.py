@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from lewm_ros.bringup.groups import ARGUMENTS, Bringup, Override
+from lewm_ros.bringup.groups import ARGUMENTS, Bringup, Override, enclave
 from lewm_ros.bringup.supervisor import signals_noted
 from lewm_ros.errors import ConfigError
 
@@ -37,6 +37,8 @@ def run_nodes(bringup: Bringup, args: argparse.Namespace, overrides: Sequence[Ov
     compose = import_compose()
     nodes = [(name, compose.node_class(name)) for name in bringup.nodes]
     arguments = bringup.ros_arguments(args.namespace, args.log_level)
+    if len(bringup.nodes) == 1:  # else none fits all
+        arguments += ['--enclave', enclave(args.namespace, bringup.nodes[0])]
     return compose.run(nodes, arguments, [*bringup.own, *overrides], exit_on_failure=True)
 
 

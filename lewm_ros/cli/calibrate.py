@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--data',
         nargs='+',
+        action='extend',
         type=Path,
         required=True,
         help='bags of nominal running, recorded under the policy that will run',

@@ -114,6 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--data',
         nargs='+',
+        action='extend',
         type=Path,
         metavar='BAG',
         help='held-out bags to check the bundle on: whether it is ready, and what to change; with '
@@ -122,6 +123,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--probe',
         nargs='+',
+        action='extend',
         type=Path,
         metavar='BAG',
         help='bags to fit probes of the state on, a linear one and a network',
@@ -143,7 +145,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'was trained on, are left out.',
     )
     group.add_argument(
-        '--episodes', nargs='+', type=Path, metavar='BAG', help='held-out bags of the task'
+        '--episodes',
+        nargs='+',
+        action='extend',
+        type=Path,
+        metavar='BAG',
+        help='held-out bags of the task',
     )
     group.add_argument(
         '--offset',

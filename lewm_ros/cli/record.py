@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--topics',
         nargs='+',
+        action='extend',
         default=[],
         metavar='TOPIC',
         help='topics to record besides those of the contract, of any standard type, such as /tf',

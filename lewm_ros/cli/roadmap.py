@@ -62,6 +62,7 @@ def add_inputs(parser: argparse.ArgumentParser, what: str, bags: str) -> None:
     parser.add_argument(
         '--data',
         nargs='+',
+        action='extend',
         type=Path,
         required=True,
         metavar='BAG',

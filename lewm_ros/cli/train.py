@@ -33,7 +33,14 @@ from lewm_ros.training.train import describe_losses, train
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument('--data', nargs='+', type=Path, required=True, help='one bag or more')
+    parser.add_argument(
+        '--data',
+        nargs='+',
+        action='extend',
+        type=Path,
+        required=True,
+        help='one bag or more',
+    )
     parser.add_argument('--contract', required=True, help='contract file or name')
     parser.add_argument(
         '--model',

@@ -33,7 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'Find the weight of SIGReg in the loss, the only one that LeWM has, by at most 4 short '
         'trainings, compared by the share of held-out images that their predictions explain.'
     )
-    parser.add_argument('--data', nargs='+', type=Path, required=True, help='one bag or more')
+    parser.add_argument(
+        '--data',
+        nargs='+',
+        action='extend',
+        type=Path,
+        required=True,
+        help='one bag or more',
+    )
     parser.add_argument('--contract', required=True, help='contract file or name')
     parser.add_argument(
         '--model', choices=sorted(CONFIGS), default='small', help='architecture (default small)'

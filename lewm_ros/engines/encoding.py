@@ -35,7 +35,10 @@ class FrameEncoder:
         """Return the latent (D,) float32 of a frame (H, W, 3) uint8 RGB; errors as :meth:`goal`."""
         advice = '; set the camera to the mode of the recordings'
         if self._seen:
-            advice = '; reactivate encoder_node if the camera has changed permanently'
+            advice = (
+                '; if the camera has changed for good, reactivate encoder_node or load the policy '
+                'again'
+            )
         latent = self._encode(image, advice)
         self.size, self._seen = (image.shape[1], image.shape[0]), True
         return latent

@@ -223,6 +223,34 @@ def test_a_goal_set_before_the_first_frame_counts_from_it(calibrated: Bundle) ->
     assert policy.agent.goal.state is GoalState.TIMEOUT
 
 
+def test_a_goal_of_an_episode_before_counts_from_the_next_one(calibrated: Bundle) -> None:
+    """Stamps of a new episode may start over, or later: the goal is as if set then."""
+    images = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), np.uint8)
+    policy = lewm_ros.Policy.load(calibrated.path)
+    policy.agent.goal.config = GoalConfig(0.0, 0.5, 1.0)
+    policy.set_goal(images[0])
+    for began in (100, 1, 500):
+        for tick, image in enumerate(images[:19]):
+            act(policy, image, began * NS_PER_S + tick * NS_PER_S // 20)
+        assert policy.agent.goal.state is GoalState.ACTIVE
+        policy.reset()
+    for tick, image in enumerate(images):
+        act(policy, image, NS_PER_S + tick * NS_PER_S // 20)
+    assert policy.agent.goal.state is GoalState.TIMEOUT
+
+
+def test_a_frame_that_is_given_again_is_no_sign_of_the_camera(calibrated: Bundle) -> None:
+    """A program that passes the newest frame at every tick stops with a camera that hangs."""
+    images = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), np.uint8)
+    policy = lewm_ros.Policy.load(calibrated.path)
+    policy.set_goal(images[0])
+    for tick in range(60):
+        now, seen = NS_PER_S + tick * NS_PER_S // 20, min(tick, 29)
+        policy.observe(images[seen], NS_PER_S + seen * NS_PER_S // 20)
+        policy.command(now)
+        assert ('stale' in policy.loop.warnings) == (tick > 29 + 10)
+
+
 def test_a_monitor_sees_a_teleport() -> None:
     """A teleport opens an event within three frames, and no event is open before it."""
     monitor = lewm_ros.SurpriseMonitor.load('reacher')

@@ -269,9 +269,8 @@ def test_lewm_record_gives_the_recorder_its_folder_and_the_keys(monkeypatch):
     arguments = ['record', '--contract', 'reacher', '--out', "5'6", '-p', 'gap:=0.2']
     assert cli.main(arguments) == 0
     assert [str(o) for o in seen] == [
-        "recorder_node.out:='5''6'",
         'recorder_node.keys:=true',
-        'recorder_node.all:=false',
+        "recorder_node.out:='5''6'",
         'recorder_node.gap:=0.2',
     ]
     seen.clear()

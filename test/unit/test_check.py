@@ -179,6 +179,16 @@ def test_what_a_bag_lacks_is_named_with_what_it_has(tmp_path, capsys):
     ]
 
 
+def test_a_topic_that_is_named_alike_is_another_one(tmp_path, capsys):
+    """An absolute name is not the end of another: the type of that one is not the fault."""
+    other = replace(command(NS_PER_S, 0, 0), topic='/arm/cmd_vel')
+    bag = write(tmp_path / 'bag', [frame(NS_PER_S, noise(1)), other])
+    status, said = checked(capsys, 'base_twist', '--data', bag)
+    assert status == 2
+    there = 'not in the bag, which has /arm/cmd_vel (std_msgs/msg/Float64MultiArray)'
+    assert f'action.topic /cmd_vel (geometry_msgs/msg/Twist): {there}' in said
+
+
 def test_a_topic_in_another_serialisation_is_named_as_such(tmp_path, capsys, reacher_contract):
     """A topic that is not serialised as CDR is reported as such, not as missing."""
     bag = write(tmp_path / 'bag', drive(8, 1), SQLITE3)

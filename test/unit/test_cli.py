@@ -4,12 +4,18 @@
 
 from __future__ import annotations
 
+import argparse
+from importlib import import_module
 import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
+
+import pytest
 
 from lewm_ros.bags.episodes import read_episodes
+from lewm_ros.cli import COMMANDS, main
 from lewm_ros.files import find
 from lewm_ros.robot.contract import Contract
 
@@ -42,6 +48,51 @@ def test_ctrl_c_while_libraries_are_imported_is_one_line():
     """Ctrl-C during imports gives one line; numpy once turned it into an ImportError."""
     ended = subprocess.run([sys.executable, '-c', CTRL_C], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, '', 'lewm: interrupted\n')
+
+
+def test_a_package_that_is_missing_is_one_line_wherever_it_is_imported(tmp_path):
+    """Some commands import libraries only where they need them."""
+    code = (
+        'import sys; sys.modules["mcap"] = None\n'
+        f'from lewm_ros.cli import main; sys.exit(main(["record", "--repair", {str(tmp_path)!r}]))'
+    )
+    ended = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("lewm: error: lewm record: Python package 'mcap' is missing: ")
+    assert ended.stderr.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+    ('command', 'option'),
+    [
+        (['train', '--contract', 'c', '--out', 'o'], '--data'),
+        (['calibrate', 'b'], '--data'),
+        (['roadmap', 'b'], '--data'),
+        (['tune', '--contract', 'c'], '--data'),
+        (['evaluate', 'b'], '--episodes'),
+        (['record'], '--topics'),
+    ],
+)
+def test_a_list_may_be_given_in_parts(command, option):
+    """An option for bags or topics that is repeated adds to those before."""
+    place = COMMANDS[command[0]][0]
+    parser = argparse.ArgumentParser()
+    import_module(f'lewm_ros.{place}').add_arguments(parser)
+    args = parser.parse_args([*command[1:], option, '/a', option, '/b', '/c'])
+    assert [str(item) for item in getattr(args, option[2:])] == ['/a', '/b', '/c']
+
+
+def test_a_single_node_has_its_enclave(monkeypatch):
+    """`lewm record` starts recorder_node under its own name in SROS2, as the launch files do."""
+    started = []
+    compose = SimpleNamespace(
+        node_class=lambda name: name,
+        run=lambda nodes, arguments, *rest, **options: started.append(arguments) or 0,
+    )
+    monkeypatch.setattr('lewm_ros.cli.bringup.import_compose', lambda: compose)
+    assert main(['record', '--contract', 'reacher']) == 0
+    at = started[0].index('--enclave')
+    assert started[0][at + 1] == '/lewm/recorder_node'
 
 
 def test_a_terminated_collection_is_a_whole_bag(tmp_path):

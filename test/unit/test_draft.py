@@ -148,12 +148,16 @@ def test_a_joint_that_moves_late_in_a_long_bag_is_a_dimension(tmp_path):
     assert '# a plan takes longer than a block at 500 Hz' in text
 
 
-def test_a_drafted_position_arm_moves_no_faster_than_recorded(tmp_path):
-    """Positions get the recorded changes as `max_step`, and joints that stay are held there."""
+@pytest.mark.parametrize('ticks', [1, 8])
+def test_a_drafted_position_arm_moves_as_fast_as_recorded(tmp_path, ticks):
+    """Positions get the changes in a control period as `max_step`; joints that stay are held.
+
+    Commands at 240 Hz are for a control rate of 30 Hz.
+    """
     messages = [frame(NS_PER_S + n * NS_PER_S // 20, noise(n)) for n in range(5)]
-    for n in range(200):
-        stamp = NS_PER_S + n * NS_PER_S // 20
-        pose = np.sin(0.1 * n), 1.57, np.cos(0.07 * n)
+    for n in range(200 * ticks):
+        stamp = NS_PER_S + n * NS_PER_S // (30 * ticks)
+        pose = np.sin(0.1 * n / ticks), 1.57, np.cos(0.07 * n / ticks)
         done = joints(stamp + 1000, *pose[:2])
         done.message.name = ['a', 'b', 'c']
         done.message.position = np.array(pose)
@@ -165,6 +169,7 @@ def test_a_drafted_position_arm_moves_no_faster_than_recorded(tmp_path):
     assert robot.action.fields == ('data[0]', 'data[2]')
     assert robot.action.fixed == {'data[1]': 1.57}
     assert robot.action.max_step == pytest.approx((0.1, 0.07), rel=0.05)
+    assert robot.rates.control == 30.0
     assert robot.remarks() == []
 
 
@@ -175,6 +180,8 @@ def test_what_a_bag_lacks_is_named_after_its_topics(tmp_path, capsys):
     output = capsys.readouterr()
     assert '/joint_states' in output.out
     assert 'no camera: no message of sensor_msgs/msg/Image' in output.err
+    # An arm that is commanded in another way: what it measures is no command.
+    assert 'by its name, /lewm/joint_states is measured' in output.err
     still = [item for item in drive() if item.type != 'std_msgs/msg/Float64MultiArray']
     command = next(item for item in drive() if item.type == 'std_msgs/msg/Float64MultiArray')
     bag = write(tmp_path / 'still', [*still, command])
@@ -187,6 +194,13 @@ def test_a_contract_or_a_bag_to_draft_one_from(capsys, arguments):
     """`lewm check` takes a contract or --draft: neither and both are rejected."""
     assert main(['check', *arguments]) == 2
     assert 'expected a contract, or --draft with a bag' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name', ['2026-11-29', 'on'])
+def test_a_bag_may_be_named_like_another_value_of_yaml(tmp_path, name):
+    """A date is a number in YAML, and `on` is true: the contract's name is text."""
+    text, _ = draft(write(tmp_path / name, drive()))
+    assert Contract.parse(yaml.safe_load(text)).name == name.replace('-', '_')
 
 
 def test_names_in_a_bag_cannot_break_the_file(tmp_path):

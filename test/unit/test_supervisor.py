@@ -106,6 +106,17 @@ def test_a_process_that_ignores_sigint_is_killed_after_the_grace_time(supervisor
     assert 'killing' in output[1]
 
 
+@pytest.mark.parametrize(('name', 'status'), [('recorder_node', 2), ('encoder_node', 0)])
+def test_a_recording_that_fails_at_its_end_is_a_failure(supervisor, name, status):
+    """After Ctrl-C the recorder completes its bag: whether it could is the status of all."""
+    failing = SLEEP[-1].replace('while not', 'print("ready", flush=True)\nwhile not') + '\nexit(2)'
+    process = supervisor({name: program(failing), 'sleeper': SLEEP})
+    assert process.stdout.readline() == 'ready\n'
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=20)
+    assert process.returncode == status, output
+
+
 def test_a_process_killed_by_a_signal_is_a_failure(supervisor):
     """The status is 128 plus the signal number, as in a shell."""
     process = supervisor({'crasher': program('import os, signal; os.kill(os.getpid(), 9)')})
