@@ -149,11 +149,15 @@ class Policy:
         If there are enough frames, a plan is made at once, on the newest one. ``stamp`` is the
         current time; None: that of the newest frame.
         """
+        self._plan(self.aim(image, stamp))
+
+    def aim(self, image: np.ndarray, stamp: int | None = None) -> int:
+        """Set a goal as :meth:`set_goal` does, for the plan on the next frame; return the time."""
         newest = self.agent.history.newest
         self._untimed = newest is None and stamp is None and self._clock is None
         now = (newest or 0) if stamp is None else stamp
         self.agent.set_goal(self._encoder.goal(image), now, self._steady(now))
-        self._plan(now)
+        return now
 
     def observe(self, image: np.ndarray, stamp: int) -> Plan | None:
         """Process the frame taken at ``stamp`` [ns]; return the plan made on it, if one was due."""

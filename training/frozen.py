@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from lewm_ros.bags.episodes import check_view
 from lewm_ros.bundle import ENCODER, WEIGHTS, Bundle
 from lewm_ros.bundle.bundle import FILE_LIMIT
 from lewm_ros.engines.graphs import parse_graph
@@ -195,6 +196,14 @@ class BundleEncoder(FrozenEncoder):
         """Compare crop and scale of the camera with those that the encoder was trained under."""
         trained = self._bundle.contract
         replace(trained, camera=contract.camera).check_against_bundle(trained)
+
+    def encoded(self, windows: Windows, cache: Path) -> Windows:
+        """Encode the frames, which must be of the view that the encoder was trained on."""
+        whose = "the encoder's training data"
+        before, camera = self._bundle.spec.camera_size, self._bundle.contract.camera
+        for bag in windows.bags:
+            check_view(bag.path, bag.summary.camera_size, before, camera, whose)
+        return super().encoded(windows, cache)
 
     @property
     def provenance(self) -> dict[str, Any]:

@@ -99,6 +99,33 @@ def train(
     if shared:
         begin(device, config.batch)
     writes = rank() == 0
+    alone = RunFolder(folder.path / 'predictor')
+
+    def refine() -> Bundle | None:
+        log.info('%d steps of the predictor alone', config.steps)
+        weight = TrainConfig.sigreg_weight  # there is no SIGReg
+        return train(
+            data,
+            contract,
+            architecture,
+            replace(config, colour_jitter=0.0, image_size=None, sigreg_weight=weight),
+            out,
+            alone,
+            device,
+            threads,
+            seed,
+            resume and alone.checkpoint.exists(),
+            folder.bundle,
+            cache,
+            shared=False,
+        )
+
+    if resume and frozen_encoder is None and alone.checkpoint.exists():
+        end()
+        if not writes:
+            return None
+        with folder.claimed():  # the encoder is finished, and stays as it is
+            return refine()
     frozen = None if frozen_encoder is None else load_encoder(frozen_encoder, threads)
     if frozen is not None:
         frozen.check(contract)
@@ -135,25 +162,8 @@ def train(
         files = trainer.files()
         write_bundle(folder.bundle, manifest, files)
         if config.refine:
-            weight = TrainConfig.sigreg_weight  # there is no SIGReg
-            alone = RunFolder(folder.path / 'predictor')
-            log.info('%d steps of the predictor alone', config.steps)
             try:
-                return train(
-                    data,
-                    contract,
-                    architecture,
-                    replace(config, colour_jitter=0.0, image_size=None, sigreg_weight=weight),
-                    out,
-                    alone,
-                    device,
-                    threads,
-                    seed,
-                    resume and alone.checkpoint.exists(),
-                    folder.bundle,
-                    cache,
-                    shared=False,
-                )
+                return refine()
             except (LewmError, OSError) as error:  # the bundle works without
                 log.warning('the predictor is not trained alone: %s', error)
     if (out / CARD).is_file():

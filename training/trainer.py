@@ -298,6 +298,8 @@ class Trainer:
         rng = np.random.default_rng(self.seed)
         size = self.config.batch
         fit = rng.permutation(self.train)[: 20 * size]
+        if world_size() > 1:  # each has a part of every batch
+            fit = fit[: len(fit) // size * size]
         reestimate_batchnorm(
             self.model, (self.batch(part(fit[i : i + size])) for i in range(0, len(fit), size))
         )

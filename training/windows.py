@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lewm_ros.bags.episodes import slow_camera
+from lewm_ros.bags.episodes import check_view, slow_camera
 from lewm_ros.bags.reader import find_bags
 from lewm_ros.errors import BagError
 from lewm_ros.robot.contract import Camera, Contract
-from lewm_ros.robot.imaging import other_view
 from lewm_ros.training.cache import CachedBag, cached_bag, hash_bags
 
 #: Largest ratio of camera periods between bags; recordings of one camera differ far less.
@@ -218,13 +217,10 @@ def _refuse_other_orders(bags: Sequence[CachedBag]) -> None:
 
 
 def _refuse_other_views(bags: Sequence[CachedBag], camera: Camera) -> None:
-    first, *others = [(bag.path, bag.summary.camera_size) for bag in bags]
-    for path, size in others:
-        if size and first[1] and (what := other_view(size, first[1], camera.crop is not None)):
-            raise BagError(
-                f'bag {path} has images of {size[0]}x{size[1]} pixels, {first[0]} of '
-                f'{first[1][0]}x{first[1][1]}: expected the same {what}'
-            )
+    first, *others = bags
+    before = first.summary.camera_size
+    for bag in others:
+        check_view(bag.path, bag.summary.camera_size, before, camera, f'bag {first.path}')
 
 
 def _log_summary(bag: CachedBag) -> None:

@@ -74,6 +74,24 @@ class ReadReport:
             )
 
 
+def check_view(
+    bag: Path,
+    size: tuple[int, int] | None,
+    before: tuple[int, int] | None,
+    camera: Camera,
+    whose: str,
+) -> None:
+    """Raise BagError for a bag with images of another view than those before.
+
+    ``whose`` says whose those are; a size (width, height) [px] that is None is not known.
+    """
+    if size and before and (what := other_view(size, before, camera.crop is not None)):
+        raise BagError(
+            f'bag {bag} has images of {size[0]}x{size[1]} pixels, those of {whose} were '
+            f'{before[0]}x{before[1]}: expected the same {what}'
+        )
+
+
 def read_episodes(
     bags: Iterable[str | Path],
     contract: Contract,

@@ -10,14 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lewm_ros.bags.episodes import Episode, ReadReport, read_episodes
+from lewm_ros.bags.episodes import Episode, ReadReport, check_view, read_episodes
 from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bags.reader import find_bags
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import Engine
-from lewm_ros.errors import BagError
 from lewm_ros.progress import progress
-from lewm_ros.robot.imaging import other_view
 
 #: Keys of a bag in a manifest: prediction loss on its held-out windows with a full context, as in
 #: planning, and their number.
@@ -95,14 +93,9 @@ def read_bags(bundle: Bundle, bags: Sequence[Path]) -> Iterator[Episode]:
 def _read(bundle: Bundle, bag: Path, report: ReadReport) -> Iterator[Episode]:
     contract, first = bundle.contract, report.camera_size
     before = bundle.spec.camera_size or first
-    whose = 'training data' if bundle.spec.camera_size else 'first bag'
+    whose = 'the training data' if bundle.spec.camera_size else 'the first bag'
     report.camera_size = None  # becomes that of this bag's first image
     for episode in read_episodes([bag], contract, bundle.spec.image_size, report):
-        size = report.camera_size
-        if size and before and (what := other_view(size, before, contract.camera.crop is not None)):
-            raise BagError(
-                f'bag {bag} has images of {size[0]}x{size[1]} pixels, those of the {whose} '
-                f'were {before[0]}x{before[1]}: expected the same {what}'
-            )
+        check_view(bag, report.camera_size, before, contract.camera, whose)
         yield episode
     report.camera_size = first or report.camera_size

@@ -26,6 +26,11 @@ from lewm_ros.time import NS_PER_S
 GOAL_SECONDS = 6.0
 
 
+def any_goals(task: Task) -> tuple[Callable[[], np.ndarray], float]:
+    """Return what draws any goal of a task, as its image, and the time for each [s]."""
+    return lambda: task.set_goal(task.sample_goal(np.inf)), task.goal_seconds
+
+
 class PlannerPolicy:
     """What :func:`lewm_ros.sim.collect.simulate` drives, around a :class:`lewm_ros.Policy`.
 
@@ -59,7 +64,7 @@ class PlannerPolicy:
         self.policy = Policy(bundle, contract, engine, config)
         self._reports = contract.action.executed is not None
         self._period = round(contract.period * NS_PER_S)
-        self._rest = task.rest
+        self._rest, self._hold = task.rest, contract.stop.mode == 'hold'
         self._new_goal, self._goal_seconds = new_goal or task.goal_image, goal_seconds
         self.plan_times: list[float] = []
         self.reset()
@@ -76,15 +81,7 @@ class PlannerPolicy:
         bundle, _ = load_bundle(name)
         config = PlannerConfig(seed=seed)
         engine = load_engine(bundle, horizon=config.rollout_blocks(bundle.spec))
-        return cls(
-            bundle,
-            contract,
-            engine,
-            config,
-            task,
-            lambda: task.set_goal(task.sample_goal(np.inf)),
-            task.goal_seconds,
-        )
+        return cls(bundle, contract, engine, config, task, *any_goals(task))
 
     def reset(self) -> None:
         """Begin an episode with an empty history; the next frame sets a goal."""
@@ -93,12 +90,14 @@ class PlannerPolicy:
         self._goal_due = float('-inf')  # [ns]
         self.forecasts: list[tuple[int, float]] = []
 
-    def resume(self, begin: int, commands: np.ndarray, start: int) -> None:
+    def resume(self, begin: int, held: np.ndarray, commands: np.ndarray, start: int) -> None:
         """Let the first plan begin at ``start`` [ns].
 
-        Until then another source sends commands (n, A), from ``begin`` [ns] on, one per period.
+        Until then another source sends commands (n, A), from ``begin`` [ns] on, one per period;
+        before, ``held`` (A,) is in effect.
         """
         agent = self.policy.agent
+        self.follow(held, begin - self._period)
         self._goal_due = start - agent.history.block - agent.history.period // 2
         agent.expect(begin, self._period, commands)
 
@@ -114,8 +113,10 @@ class PlannerPolicy:
     def observe(self, stamp: int, image: np.ndarray) -> None:
         """Process a frame, and plan if a plan is due."""
         if stamp >= self._goal_due:
-            self.policy.set_goal(self._new_goal(), stamp)
+            self.policy.aim(self._new_goal(), stamp)
             self._goal_due = stamp + self._goal_seconds * NS_PER_S
+        if self._hold:
+            self.policy.agent.pose = self._rest()
         began = time.perf_counter()
         plan = self.policy.observe(image, stamp)
         if plan is None:
@@ -127,8 +128,10 @@ class PlannerPolicy:
     def act(self, stamp: int) -> np.ndarray:
         """Return the command (A,) from ``stamp`` on."""
         command = self.policy.command(stamp)
-        if command is None:
-            return self._rest()
+        if command is None:  # nothing to hold yet
+            command = self._rest()
+            self.policy.executed(command, stamp)
+            return command
         if self._reports:
             self.policy.executed(command, stamp)
         return command

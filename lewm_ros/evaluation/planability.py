@@ -17,6 +17,7 @@ import time
 
 import numpy as np
 
+from lewm_ros.api import make_planner
 from lewm_ros.bags.delay import DelayEstimate, derivative
 from lewm_ros.bags.episodes import Episode, ReadReport, episode_windows
 from lewm_ros.bundle import Bundle
@@ -32,7 +33,7 @@ from lewm_ros.evaluation.bags import (
 )
 from lewm_ros.evaluation.held_out import Dimension, HeldOutWindows
 from lewm_ros.evaluation.roadmap import NODES
-from lewm_ros.planning import PlannerConfig, RecedingHorizonPlanner
+from lewm_ros.planning import PlannerConfig
 from lewm_ros.planning.roadmap import Recorded, Roadmap, assign, build
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.history import Context, frame_period, window_indices
@@ -190,9 +191,7 @@ def examine(
     order = way.order if way is not None and len(way.order) else None
     predicted = windows.predict(engine)
     floor = windows.floor(predicted)
-    encode_ms, plan_ms = _times(
-        bundle, engine, config, None if way is None else way.roadmap, windows
-    )
+    encode_ms, plan_ms = _times(bundle, engine, config, windows)
     squares = np.square(predicted[:, 0] - windows.future).mean(axis=(0, 2))
     copies = np.square(windows.future - windows.now[:, None]).mean(axis=(0, 2))
     return Planability(
@@ -377,7 +376,6 @@ def _times(
     bundle: Bundle,
     engine: Engine,
     config: PlannerConfig,
-    roadmap: Roadmap | None,
     windows: HeldOutWindows,
 ) -> tuple[float, float | None]:
     """Median time of encoding a frame, and of encoding plus a warm-started plan [ms]."""
@@ -387,7 +385,7 @@ def _times(
     encode = _median_ms([partial(engine.encode, image)] * PLANS)
     if config.horizon > spec.horizon:
         return encode, None
-    planner = RecedingHorizonPlanner(spec, bundle.contract, engine, config, roadmap)
+    planner = make_planner(bundle, bundle.contract, engine, config)
     planner.warm_up()
     ticks, goal, calls = spec.frameskip, windows.future[0, -1], []
     for number in range(min(PLANS, len(windows.now))):

@@ -55,7 +55,7 @@ class Resumed:
         self._next = 0
         if isinstance(self._policy, PlannerPolicy):
             begin = START + round(self._pair.phase * NS_PER_S)
-            self._policy.resume(begin, self._pair.commands, self._start)
+            self._policy.resume(begin, self._pair.held, self._pair.commands, self._start)
 
     def observe(self, stamp: int, image: np.ndarray) -> None:
         """Pass the frame to the policy."""

@@ -19,7 +19,7 @@ from lewm_ros.api import thresholds_of
 from lewm_ros.bags.episodes import Episode
 from lewm_ros.bundle import Bundle, Calibration
 from lewm_ros.engines import Engine
-from lewm_ros.evaluation.closed_loop import GOAL_SECONDS, PlannerPolicy
+from lewm_ros.evaluation.closed_loop import PlannerPolicy, any_goals
 from lewm_ros.evaluation.detection import (
     Trial,
     auroc,
@@ -95,13 +95,7 @@ class Trials:
         self._bundle, self._task, self._calibration = bundle, task, calibration
         self._engine = EncodedOnce(engine)
         self._policy = PlannerPolicy(
-            bundle,
-            bundle.contract,
-            self._engine,
-            config,
-            task,
-            lambda: task.set_goal(task.sample_goal()),
-            GOAL_SECONDS,
+            bundle, bundle.contract, self._engine, config, task, *any_goals(task)
         )
 
     def run(
@@ -115,7 +109,7 @@ class Trials:
         manifest = self._bundle.manifest
         rng = np.random.default_rng(seed)
         full = (manifest.history - 1 + self._calibration.horizon) * self._bundle.block
-        time = full + BEFORE + rng.uniform(0, GOAL_SECONDS)
+        time = full + BEFORE + rng.uniform(0, self._task.goal_seconds)
         phase = rng.uniform(0, self._bundle.contract.period)
         self._engine.forget()
 

@@ -165,7 +165,8 @@ class PlanningAgent:
         decided = now + self._delay
         stamps, values = self.history.actions()
         committed = self._playback.expected(stamps, values, decided, edges)
-        ends = np.stack([edges[-2:] - MOMENT, edges[-2:]], axis=1)
+        begin, end = edges[-2:]
+        ends = np.array([[begin, begin + MOMENT], [end - MOMENT, end]])
         last = self._playback.expected(stamps, values, decided, ends)
         before = int(np.searchsorted(stamps, context.stamp))
         previous = values[before - 1] if before else None

@@ -275,10 +275,10 @@ def build(
     partial = extend(None, rest, speed, block, cap)
     limit = float(np.quantile(partial.gaps(test), GAP_QUANTILE))
     # Held-out frames fall into holes of the map too, which tells nothing about other images.
-    narrowest, widest = (factor * partial.radius for factor in LIMITS)
+    whole = extend(None, episodes, speed, block, cap)
+    narrowest, widest = (factor * whole.radius for factor in LIMITS)
     limit = min(max(limit, narrowest), widest)
-    whole = replace(extend(None, episodes, speed, block, cap), gap_limit=limit)
-    return whole, measure(replace(partial, gap_limit=limit), test)
+    return replace(whole, gap_limit=limit), measure(replace(partial, gap_limit=limit), test)
 
 
 def measure(roadmap: Roadmap, latents: np.ndarray) -> dict[str, float]:

@@ -156,7 +156,9 @@ class MujocoTask(Task):
     def render(self) -> np.ndarray:
         """Return the camera image of the present state, (H, W, 3) uint8 RGB."""
         self._appearance.apply(self.time)
-        self._mujoco.mj_camlight(self.model, self.data)  # where a camera that moved looks from
+        # mj_step computes where bodies are, and then moves the joints once more.
+        self._mujoco.mj_kinematics(self.model, self.data)
+        self._mujoco.mj_camlight(self.model, self.data)
         return self._appearance.finish(self._camera.render(self.data))
 
     def state(self) -> np.ndarray:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 import shutil
+from typing import Any
 
 from command_line import lewm
 from networks import tiny_config
@@ -22,7 +23,7 @@ import torch
 import yaml
 
 from lewm_ros.bags.hashes import bag_hashes
-from lewm_ros.bundle import ENCODER, ROLLOUT, WEIGHTS, Bundle, write_bundle
+from lewm_ros.bundle import ENCODER, ROLLOUT, WEIGHTS, Bundle, rewrite_manifest, write_bundle
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import ModelError
 from lewm_ros.evaluation.bags import read_marked
@@ -32,6 +33,8 @@ from lewm_ros.training import trainer as training
 from lewm_ros.training.config import CONFIGS, TrainConfig
 from lewm_ros.training.export import export_bundle
 from lewm_ros.training.frozen import BundleEncoder, FrozenEncoder
+from lewm_ros.training.run_folder import RunFolder
+from lewm_ros.training.train import learn
 from lewm_ros.training.trainer import Trainer
 from lewm_ros.training.windows import Windows, load_windows
 
@@ -307,8 +310,16 @@ def test_a_training_ends_with_the_predictor_alone(bag, tmp_path, monkeypatch, ca
     assert made['bags'][0]['held_out_episodes'] == made['encoder_bags'][0]['held_out_episodes']
     assert (run / 'predictor' / 'curves.png').is_file()
     assert made['encoder']['config']['refine'] and not made['config']['refine']
+    # A resume of the predictor keeps the encoder, which other threads would round otherwise.
+    learned = []
+
+    def noted(trainer: Trainer, folder: RunFolder, *rest: Any) -> list[dict[str, float]]:
+        learned.append(folder.path)
+        return learn(trainer, folder, *rest)
+
+    monkeypatch.setattr('lewm_ros.training.train.learn', noted)
     status, _, error = lewm(*args, '--out', out, '--resume')
-    assert status == 0, error
+    assert status == 0 and learned == [run / 'predictor'], error
     for name, tensor in load(Bundle.load(out).read(WEIGHTS)).items():
         assert torch.equal(after[name], tensor), name
     shutil.rmtree(run)
@@ -331,6 +342,18 @@ def test_an_encoder_for_other_images_is_refused(bag, tiny_bundle, tmp_path):
     args = ['train', '--data', bag, '--contract', path, '--out', tmp_path / 'bundle']
     status, _, error = lewm(*args, '--frozen-encoder', tiny_bundle.path)
     assert status == 2 and 'camera.crop is [0, 0, 16, 16] in the contract but null' in error
+
+
+def test_an_encoder_for_another_view_is_refused(bag, tiny_bundle, tmp_path, monkeypatch):
+    """It would see squashed images, and the new bundle would call them its own."""
+    monkeypatch.setitem(CONFIGS, 'small', CONFIG)
+    monkeypatch.setitem(ARCHITECTURES, 'small', tiny_config)
+    shutil.copytree(tiny_bundle.path, tmp_path / 'wide')
+    rewrite_manifest(tmp_path / 'wide', replace(tiny_bundle.manifest, camera_size=(640, 480)))
+    args = ['train', '--data', bag, '--contract', 'reacher', '--out', tmp_path / 'bundle']
+    status, _, error = lewm(*args, '--run', tmp_path / 'run', '--frozen-encoder', tmp_path / 'wide')
+    said = "those of the encoder's training data were 640x480: expected the same aspect ratio"
+    assert status == 2 and said in error
 
 
 def test_episodes_that_the_encoder_knows_are_not_fresh(bag, tiny_bundle):

@@ -80,6 +80,18 @@ def test_a_task_goes_on_from_a_recorded_state(name):
                 task.set_state(state)
 
 
+@pytest.mark.parametrize('name', TASKS)
+def test_an_image_shows_the_present_state(name):
+    """The frame after steps is the one of the state then, not of the physics step before."""
+    with closing(make_task(name, 64, seed=3)) as task:
+        task.model.opt.timestep = 0.02  # a step that shows
+        for share in (0.7, -1.0, 1.0):
+            task.step(share * np.array(task.model.actuator_ctrlrange[:, 1]), 9)
+            image = task.render()
+            task.set_state(task.state())
+            np.testing.assert_array_equal(task.render(), image)
+
+
 def test_states_come_back_from_the_bag(bag, reacher):
     """Every frame has a state; the velocity is zero in the first frame and not in the middle."""
     with closing(make_task('reacher', 16)) as arm:
@@ -96,7 +108,8 @@ def test_what_was_recorded_before_a_start_is_repeated(bag, reacher):
         (pair, other), _ = draw_pairs(recorded, Reacher, 1.0, 0.8, 2, 0)
         engine = load_engine(reacher, horizon=PlannerConfig().rollout_blocks(reacher.spec))
         planner = PlannerPolicy(reacher, reacher.contract, engine, PlannerConfig(), arm)
-        for chosen in (pair, other):
+        for chosen in (pair, other, replace(pair, phase=0.0)):
+            planner.plan_times.clear()
             assert lead_of(reacher) == pytest.approx(0.8)
             assert chosen.lead == 16 * FRAME and len(chosen.commands) == 16
             episode, begin = next(
@@ -120,11 +133,15 @@ def test_what_was_recorded_before_a_start_is_repeated(bag, reacher):
             )
             start = START + chosen.lead
             states = np.array([v for k, t, v in events if k == 'state' and t <= start])
-            np.testing.assert_allclose(states, episode.states[begin : begin + 17], atol=1e-9)
+            if chosen.phase:  # else commands come at the times of the frames, as in other tasks
+                np.testing.assert_allclose(states, episode.states[begin : begin + 17], atol=1e-9)
             np.testing.assert_array_equal(chosen.goal, episode.states[begin + 36, :2])
             sent = [(t, v) for k, t, v in events if k == 'action']
             acted = [(t, v) for t, v in sent if t >= start]
             assert acted[0][0] < start + FRAME and all(np.any(v) for _, v in acted)
+            # Of the plan that begins at the start, and the one a block later.
+            assert [t for t, _ in planner.forecasts] == [start - 5 * FRAME, start]
+            assert len(planner.plan_times) == 2
 
 
 def test_a_goal_lies_its_offset_after_the_start():

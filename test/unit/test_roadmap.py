@@ -41,7 +41,15 @@ from lewm_ros.errors import ModelError
 from lewm_ros.planning import PlanningAgent, RecedingHorizonPlanner
 from lewm_ros.planning.config import GoalConfig
 from lewm_ros.planning.goal import Goal
-from lewm_ros.planning.roadmap import Recorded, Roadmap, build, extend, field_cost, time_to_goal
+from lewm_ros.planning.roadmap import (
+    LIMITS,
+    Recorded,
+    Roadmap,
+    build,
+    extend,
+    field_cost,
+    time_to_goal,
+)
 from lewm_ros.robot.contract import Contract
 from lewm_ros.time import NS_PER_S
 
@@ -140,6 +148,16 @@ def test_a_cap_makes_nodes_wider() -> None:
     _, latents = drive(ROUND)
     assert coarse.gaps(latents).max() <= coarse.radius * 1.0001
     assert coarse.field(spot(1, 0)).value(spot(0, 0)) == pytest.approx(2.2, rel=0.3)
+
+
+def test_a_limit_is_no_less_than_the_radius_of_a_capped_map_allows() -> None:
+    """The map of all episodes may have wider nodes than that without the held-out ones."""
+    rng = np.random.default_rng(0)
+    walks = [np.cumsum(rng.normal(0, scale, (400, 4)), axis=0) for scale in (0.3, 0.05)]
+    episodes = [(NS_PER_S // 20 * np.arange(400), walk.astype(np.float32)) for walk in walks]
+    roadmap, _ = build(episodes, 0.25, 5, cap=60)
+    assert roadmap.gap_limit >= LIMITS[0] * roadmap.radius
+    assert (roadmap.gaps(np.concatenate([z for _, z in episodes])) <= roadmap.gap_limit).all()
 
 
 def test_added_recordings_connect_what_was_apart() -> None:

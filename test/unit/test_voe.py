@@ -80,6 +80,16 @@ def test_trials_are_equal_up_to_the_event(protocol: Trials) -> None:
     assert not normal.events['frozen_camera'] and not normal.events['surprise']
 
 
+def test_goals_are_those_of_calibration_data(protocol: Trials) -> None:
+    """Thresholds hold for what they were computed on: any goal of the task, and its time."""
+    task, drawn = protocol._task, []
+    with tqdm(disable=True) as bar, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task, 'sample_goal', lambda far=None: drawn.append(far) or task.data.qpos + 1)
+        protocol.run(['teleport'], (7, 0), bar)
+    assert set(drawn) == {np.inf}
+    assert protocol._policy._goal_seconds == task.goal_seconds
+
+
 def made(score: float, alarm: bool = False) -> Trial:
     """Return a trial of one second with a score, detected or not."""
     stamps = 10**9 + 50_000_000 * np.arange(21)
