@@ -145,12 +145,9 @@ def _read(
                     stamps.note(header_stamp(data), logged, topic, source)
                 if first:
                     read(message)
-                if (
-                    first
-                    and isinstance(source, Camera)
-                    and (unstated := unstated_order(message, source))
-                ):
-                    notes[f'{topic.name}: {unstated}'] = None
+                    unstated = isinstance(source, Camera) and unstated_order(message, source)
+                    if unstated:
+                        notes[f'{topic.name}: {unstated}'] = None
         except (ObservationError, ConfigError) as error:
             problems[f'{topic.name}: {error}'] = None
         except SerdeError:

@@ -220,7 +220,7 @@ def supervise(
             time.sleep(_POLL_PERIOD)
         signals.ignore()
         _end([c.process for c in children], grace)
-        return max(0, *(c.process.returncode for c in children if c.name in FINISHING), 0)
+        return max([0, *(c.process.returncode for c in children if c.name in FINISHING)])
     except OSError as error:
         _log(f'a process cannot be started: {error}')
         return 1
