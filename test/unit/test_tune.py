@@ -207,14 +207,14 @@ def test_where_every_training_fails_it_is_an_error(data, tmp_path, monkeypatch, 
 def test_bad_input_is_one_line(data, tmp_path):
     """The last line names what is wrong, and no training starts."""
     few = write(tmp_path / 'few', drive(20, 4))
-    for options, text in (
-        (('--steps', 0), 'steps is 0'),
-        (('--threads', 0), '--threads is 0'),
-        (('--contract', 'absent'), "contract 'absent'"),
-        (('--data', tmp_path / 'absent'), 'absent'),
-        (('--data', few), '1 held-out episodes of 6 blocks or more: tuning compares at least 2'),
+    for bag, options, text in (
+        (data, ('--steps', 0), 'steps is 0'),
+        (data, ('--threads', 0), '--threads is 0'),
+        (data, ('--contract', 'absent'), "contract 'absent'"),
+        (data, ('--data', tmp_path / 'absent'), 'absent'),
+        (few, (), '1 held-out episodes of 6 blocks or more: tuning compares at least 2'),
     ):
-        status, _, errors = tune(data, tmp_path / 'out', *options)
+        status, _, errors = tune(bag, tmp_path / 'out', *options)
         assert status == 2
         assert errors.splitlines()[-1].startswith('lewm: error: ') and text in errors, errors
     assert not list((tmp_path / 'out').glob('sigreg_*'))
