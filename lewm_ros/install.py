@@ -30,7 +30,8 @@ def missing_package(module: str) -> str:
     package = _PACKAGES.get(module, module)
     extras = {extra: _requirements(extra) for extra in ('train', 'sim', 'record', 'cpu', 'gym')}
     found = [e for e, lines in extras.items() if package in map(_name, lines)]
-    smallest = min(found, key=lambda extra: len(_lacking(extra)), default=None)
+    missing = {extra: (len(_lacking(extra)), len(_requirements(extra))) for extra in found}
+    smallest = min(found, key=missing.__getitem__, default=None)
     return f"Python package '{module}' is missing: " + (
         _command([package]) if smallest is None else how_to_install(smallest)
     )

@@ -450,5 +450,5 @@ def test_json_needs_no_matplotlib(tmp_path):
     assert (report['windows'], report['sheet']) == (105, None)
     drawn = subprocess.run(command, check=False, **given)
     assert drawn.returncode == 2
-    assert '-m pip install ' in drawn.stderr and ' matplotlib pillow ' in drawn.stderr
+    assert '-m pip install ' in drawn.stderr and drawn.stderr.endswith(' matplotlib pillow\n')
     assert not list(tmp_path.glob('*.png'))
