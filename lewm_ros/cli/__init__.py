@@ -62,6 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     files such as a bag were completed.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    stopped: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        """Leave by an exception, so that what is open is closed."""
+        stopped.append(number)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
     if argv[:1] and argv[0] in PLANNING:  # see prepare_environment: before numpy is imported
         os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
     logging.basicConfig(format='%(message)s')
@@ -74,7 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         threads = getattr(args, 'threads', None)
         if threads is not None and threads < 1:
             raise ConfigError(f'--threads is {threads}: expected 1 or more')
-        with _handler(signal.SIGTERM, signal.SIG_DFL, _exit):
+        with (
+            _handler(signal.SIGTERM, signal.SIG_DFL, stop),
+            _handler(signal.SIGINT, signal.default_int_handler, stop),
+        ):
             return args.run(args)
     except LewmError as error:
         print(f'lewm: error: {error}', file=sys.stderr)
@@ -92,6 +102,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print('lewm: interrupted', file=sys.stderr)
         return 130
+    except Exception:
+        if not stopped:
+            raise
+        # ctypes turns what is raised while it converts an argument into an error of its own.
+        return 128 + stopped[0]
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
@@ -109,11 +124,6 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     return parser
-
-
-def _exit(number: int, frame: object) -> None:
-    """Leave by an exception, so that what is open is closed."""
-    sys.exit(128 + number)
 
 
 def _leave(number: int, frame: object) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -33,6 +34,36 @@ sys.modules.pop('datetime', None)
 sys.meta_path.insert(0, Finder())
 sys.exit(cli.main(['roadmap', '--help']))
 """
+
+
+#: A signal while ctypes converts an argument, as in the renderer.
+WITHIN_CTYPES = """
+import ctypes, os, sys
+from lewm_ros import cli
+from lewm_ros.cli import roadmap
+
+class Number:
+    @classmethod
+    def from_param(cls, value):
+        os.kill(os.getpid(), {number})
+        return ctypes.c_int(value)
+
+def run(args):
+    ctypes.pythonapi.PyLong_FromLong.argtypes = [Number]
+    ctypes.pythonapi.PyLong_FromLong(1)
+
+roadmap.run = run
+sys.exit(cli.main(['roadmap', 'reacher', '--data', 'bag']))
+"""
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_a_call_into_a_library_ends_the_command(number):
+    """What the handler raises becomes another error there, which is no fault of the command."""
+    code = WITHIN_CTYPES.format(number=int(number))
+    code = f'import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n{code}'
+    ended = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (128 + number, '')
 
 
 def test_a_set_of_processors_is_counted_not_the_machines():
