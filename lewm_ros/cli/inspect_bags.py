@@ -16,7 +16,7 @@ from lewm_ros.bags.report_text import describe_inspection
 from lewm_ros.errors import BagError, ConfigError
 from lewm_ros.evaluation.report import prepare_report
 from lewm_ros.files import find
-from lewm_ros.model.config import ModelConfig
+from lewm_ros.robot.history import FRAMESKIP, HISTORY
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,8 +66,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or (None if args.json else Path('inspect.png'))
     if out is not None:
         out = _prepared(out, args.out is not None)
-    history, frameskip = ModelConfig.history, ModelConfig.frameskip
-    report = inspect_bags(bags, path, args.image_size, history, frameskip, out)
+    report = inspect_bags(bags, path, args.image_size, HISTORY, FRAMESKIP, out)
     if args.json:
         print(json.dumps(asdict(report), allow_nan=False))
     else:
