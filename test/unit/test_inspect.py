@@ -436,7 +436,7 @@ def test_a_folder_that_cannot_be_written_costs_the_sheet_alone(tmp_path, monkeyp
 
 
 def test_a_robot_needs_no_torch_and_json_no_matplotlib(tmp_path):
-    """--json needs no matplotlib: a sheet is drawn only if --out is given. torch is for training."""
+    """With --json a sheet is drawn only if --out is given; torch is for training."""
     bag = write(tmp_path / 'bag', following(0))
     code = (
         'import sys; sys.modules.update(matplotlib=None, PIL=None, torch=None); '
