@@ -16,7 +16,10 @@ from lewm_ros.bags.report_text import describe_inspection
 from lewm_ros.errors import BagError, ConfigError
 from lewm_ros.evaluation.report import prepare_report
 from lewm_ros.files import find
-from lewm_ros.robot.history import FRAMESKIP, HISTORY
+
+#: Context frames and control periods in a block of the models that `lewm train` makes. Their
+#: configuration cannot be imported here: it comes with torch, which a robot does not need.
+HISTORY, FRAMESKIP = 3, 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

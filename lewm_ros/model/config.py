@@ -9,7 +9,6 @@ from typing import Any
 
 from lewm_ros.errors import ModelError
 from lewm_ros.robot import checks
-from lewm_ros.robot.history import FRAMESKIP, HISTORY
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,8 @@ class ModelConfig:
     predictor_head_size: int
     predictor_mlp: int
     action_size: int
-    frameskip: int = FRAMESKIP  #: k, control ticks in a block
-    history: int = HISTORY  #: H, frames of context
+    frameskip: int = 5  #: k, control ticks in a block
+    history: int = 3  #: H, frames of context
     action_smoothed: int = 10
     action_hidden: int = 768
     dropout: float = 0.1  #: of the predictor, while it is trained

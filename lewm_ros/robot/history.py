@@ -22,8 +22,6 @@ from lewm_ros.robot.contract import Action
 from lewm_ros.robot.spec import ModelSpec
 from lewm_ros.time import NS_PER_S
 
-#: Of the models that `lewm train` makes: frames of context H, control periods in a block k.
-HISTORY, FRAMESKIP = 3, 5
 #: Longest camera period, in blocks, at which windows have one frame for each block.
 SLOWEST = 1.05
 

@@ -23,6 +23,7 @@ from lewm_ros.bags.delay import DelayEstimate
 from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.cli import main
 from lewm_ros.errors import BagError, ObservationError
+from lewm_ros.model.config import ModelConfig
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.imaging import from_message
 from lewm_ros.time import NS_PER_S
@@ -108,7 +109,8 @@ def test_windows_are_those_of_training(tmp_path, inspected):
     bag = write(tmp_path / 'bag', drive(frames=40))
     status, report, _ = inspected(bag)
     contract = Contract.load(contract_file(tmp_path))
-    windows = load_windows([bag], contract, 16, 3, 5, tmp_path / 'cache')
+    sizes = ModelConfig.history, ModelConfig.frameskip
+    windows = load_windows([bag], contract, 16, *sizes, tmp_path / 'cache')
     assert status == 0
     assert report['windows'] == len(windows.frames) > 0
 
