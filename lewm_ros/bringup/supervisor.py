@@ -218,9 +218,6 @@ def supervise(
                     remove_abandoned_memory()
                     child.start_again()
             time.sleep(_POLL_PERIOD)
-        signals.ignore()
-        _end([c.process for c in children], grace)
-        return max([0, *(c.process.returncode for c in children if c.name in FINISHING)])
     except OSError as error:
         _log(f'a process cannot be started: {error}')
         return 1
@@ -228,6 +225,7 @@ def supervise(
         signals.ignore()
         _end([c.process for c in children], grace)
         remove_abandoned_memory()
+    return max([0, *(c.process.returncode for c in children if c.name in FINISHING)])
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]], grace: float) -> None:

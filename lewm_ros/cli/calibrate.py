@@ -7,10 +7,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from pathlib import Path
 from typing import Any
 
-from lewm_ros.cli.bags import add_contract, bundle_for_bags
+from lewm_ros.cli.bags import add_bags, add_contract, bundle_for_bags
 from lewm_ros.evaluation.calibrate import calibrate_bundle, seconds_needed
 from lewm_ros.surprise.config import SurpriseConfig
 
@@ -24,14 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f'{math.ceil(seconds_needed(alpha, WINDOW) / 60)} min for {alpha}' for alpha in ALPHAS
     )
     parser.add_argument('bundle', help='bundle folder or name; its manifest is rewritten')
-    parser.add_argument(
-        '--data',
-        nargs='+',
-        action='extend',
-        type=Path,
-        required=True,
-        help='bags of nominal running, recorded under the policy that will run',
-    )
+    add_bags(parser, 'bags of nominal running, recorded under the policy that will run')
     add_contract(parser)
     parser.add_argument(
         '--alpha',

@@ -18,13 +18,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     add_inputs(parser, 'the decoder', 'bags')
     add_count(parser, '--steps', STEPS, 'optimiser steps')
+    add_device(parser)
+    parser.add_argument('--threads', type=int, default=1, help='CPU threads (default 1)')
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Declare where to train."""
     parser.add_argument(
         '--device',
         choices=('auto', 'cpu', 'cuda'),
         default='auto',
         help='default auto: cuda where there is one',
     )
-    parser.add_argument('--threads', type=int, default=1, help='CPU threads (default 1)')
 
 
 def run(args: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 from lewm_ros.api import planner_config, require_calibration
 from lewm_ros.bags.episodes import ReadReport
 from lewm_ros.bundle import Bundle
-from lewm_ros.cli.bags import add_contract, bundle_for_bags
+from lewm_ros.cli.bags import add_bags, add_contract, bundle_for_bags
 from lewm_ros.engines import ENGINES, PRECISIONS, Engine, EngineConfig, load_engine
 from lewm_ros.errors import ConfigError
 from lewm_ros.evaluation import voe
@@ -111,23 +111,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=help_of(EngineConfig, 'precision'),
     )
     parser.add_argument('--seed', type=int, help='of goals and search (default 1000)')
-    parser.add_argument(
-        '--data',
-        nargs='+',
-        action='extend',
-        type=Path,
-        metavar='BAG',
-        help='held-out bags to check the bundle on: whether it is ready, and what to change; with '
+    add_bags(
+        parser,
+        'held-out bags to check the bundle on: whether it is ready, and what to change; with '
         '--voe: bags not used for calibration, to count false alarms on',
+        required=False,
     )
-    parser.add_argument(
-        '--probe',
-        nargs='+',
-        action='extend',
-        type=Path,
-        metavar='BAG',
-        help='bags to fit probes of the state on, a linear one and a network',
-    )
+    probed = 'bags to fit probes of the state on, a linear one and a network'
+    add_bags(parser, probed, '--probe', required=False)
     add_contract(parser)
     parser.add_argument(
         '--figure',
@@ -144,14 +135,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'up to the start. Pairs whose start is already at the goal, and episodes that the bundle '
         'was trained on, are left out.',
     )
-    group.add_argument(
-        '--episodes',
-        nargs='+',
-        action='extend',
-        type=Path,
-        metavar='BAG',
-        help='held-out bags of the task',
-    )
+    add_bags(group, 'held-out bags of the task', '--episodes', required=False)
     group.add_argument(
         '--offset',
         nargs='+',

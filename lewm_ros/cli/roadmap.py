@@ -8,10 +8,9 @@ import argparse
 from dataclasses import asdict
 import json
 import os
-from pathlib import Path
 
 from lewm_ros.bundle import ROADMAP, Bundle
-from lewm_ros.cli.bags import add_contract, bundle_for_bags
+from lewm_ros.cli.bags import add_bags, add_contract, bundle_for_bags
 from lewm_ros.engines import ENGINES, EngineConfig, load_engine
 from lewm_ros.evaluation.bags import encode_bags
 from lewm_ros.evaluation.roadmap import NODES, build_roadmap
@@ -59,15 +58,7 @@ def add_count(
 def add_inputs(parser: argparse.ArgumentParser, what: str, bags: str) -> None:
     """Declare the arguments of a command that adds a file made from encoded frames to a bundle."""
     parser.add_argument('bundle', help=f'bundle folder or name; {what} is put into it')
-    parser.add_argument(
-        '--data',
-        nargs='+',
-        action='extend',
-        type=Path,
-        required=True,
-        metavar='BAG',
-        help=f'{bags}; best those that the model was trained on',
-    )
+    add_bags(parser, f'{bags}; best those that the model was trained on')
     add_contract(parser)
     parser.add_argument(
         '--engine',

@@ -15,6 +15,7 @@ import sys
 from lewm_ros.api import planner_config
 from lewm_ros.bundle import Bundle
 from lewm_ros.cli import decoder
+from lewm_ros.cli.bags import add_bags
 from lewm_ros.cli.roadmap import describe as roadmap_text
 from lewm_ros.engines import Engine, EngineConfig, load_engine
 from lewm_ros.errors import LewmError
@@ -33,14 +34,7 @@ from lewm_ros.training.train import describe_losses, train
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument(
-        '--data',
-        nargs='+',
-        action='extend',
-        type=Path,
-        required=True,
-        help='one bag or more',
-    )
+    add_bags(parser, 'one bag or more')
     parser.add_argument('--contract', required=True, help='contract file or name')
     parser.add_argument(
         '--model',
@@ -54,12 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--run', dest='folder', type=Path, help='run folder (default runs/NAME of the bundle)'
     )
-    parser.add_argument(
-        '--device',
-        choices=('auto', 'cpu', 'cuda'),
-        default='auto',
-        help='default auto: cuda where there is one',
-    )
+    decoder.add_device(parser)
     parser.add_argument(
         '--steps',
         type=int,

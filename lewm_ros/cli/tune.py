@@ -17,6 +17,7 @@ import shlex
 import sys
 from typing import Any
 
+from lewm_ros.cli.bags import add_bags
 from lewm_ros.evaluation.report import prepare_report
 from lewm_ros.files import atomic_write, find
 from lewm_ros.robot.contract import Contract
@@ -33,14 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'Find the weight of SIGReg in the loss, the only one that LeWM has, by at most 4 short '
         'trainings, compared by the share of held-out images that their predictions explain.'
     )
-    parser.add_argument(
-        '--data',
-        nargs='+',
-        action='extend',
-        type=Path,
-        required=True,
-        help='one bag or more',
-    )
+    add_bags(parser, 'one bag or more')
     parser.add_argument('--contract', required=True, help='contract file or name')
     parser.add_argument(
         '--model', choices=sorted(CONFIGS), default='small', help='architecture (default small)'
