@@ -43,8 +43,12 @@ class Plotter(MujocoTask):
     def goal_near(
         cls, pose: np.ndarray, rng: np.random.Generator, far: float | None = None
     ) -> np.ndarray:
-        """Draw a goal (2,) [m] at most ``far`` away along each axis."""
-        return np.clip(pose + rng.uniform(-1, 1, 2) * (far or 0.2), -0.35, 0.35)
+        """Draw a goal (2,) [m] that is not reached yet, at most ``far`` away (default 0.2)."""
+        far = 0.2 if far is None else far
+        while True:
+            goal = cls.random_pose(rng)
+            if cls.tolerance < cls.pose_errors(pose, goal).item() <= far:
+                return goal
 
     @staticmethod
     def pose_errors(pose: np.ndarray, goal: np.ndarray) -> np.ndarray:

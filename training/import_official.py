@@ -14,7 +14,7 @@ from pathlib import Path
 import sys
 from typing import Any
 
-from lewm_ros.bundle import Bundle, Manifest, refuse_other, write_bundle
+from lewm_ros.bundle import Bundle, Manifest, name_of, refuse_other, write_bundle
 from lewm_ros.errors import ConfigError, ModelError, one_line
 from lewm_ros.files import find, read_limited
 from lewm_ros.robot.contract import Contract
@@ -167,7 +167,7 @@ def import_official(
             'as if contract units were standard deviations of its training data'
         )
     manifest = Manifest(
-        name=out.name,
+        name=name_of(out),
         architecture=config.to_dict(),
         image_size=config.image_size,
         frameskip=frameskip,

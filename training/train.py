@@ -20,7 +20,7 @@ import yaml
 
 from lewm_ros import __version__
 from lewm_ros.bags.episodes import recording_command
-from lewm_ros.bundle import CARD, Bundle, check_writable, refuse_other, write_bundle
+from lewm_ros.bundle import CARD, Bundle, check_writable, name_of, refuse_other, write_bundle
 from lewm_ros.errors import LewmError, ModelError
 from lewm_ros.progress import progress
 from lewm_ros.robot.contract import Contract
@@ -151,14 +151,14 @@ def train(
     with folder.claimed() if writes else nullcontext():
         if resume:
             trainer.load(folder.checkpoint)
-        losses = learn(trainer, folder, out.name, threads)
+        losses = learn(trainer, folder, name_of(out), threads)
         end()
         if trainer.step < config.steps:
             log.info('stopped at step %d: --resume continues there', trainer.step)
             raise KeyboardInterrupt
         if not writes:
             return None
-        manifest = trainer.manifest(out.name, _provenance(trainer, folder, losses))
+        manifest = trainer.manifest(name_of(out), _provenance(trainer, folder, losses))
         files = trainer.files()
         write_bundle(folder.bundle, manifest, files)
         if config.refine:

@@ -21,7 +21,7 @@ from lewm_ros.errors import ConfigError
 from lewm_ros.files import find, share_dir
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.params_file import read_params_file
-from lewm_ros.sim import NAMES, find_task
+from lewm_ros.sim import NAMES, check_actions, find_task
 
 #: Every node: name → its class. Console scripts have the same names.
 NODES = {
@@ -297,12 +297,7 @@ class Bringup:
         nodes = GROUPS[group]
         own: tuple[Override, ...] = ()
         if group == 'demo':
-            driven = simulated.robot().action.names
-            if robot.action.names != driven:
-                raise ConfigError(
-                    f'the {simulated.name} task has actions {", ".join(driven)}, bundle {path} has '
-                    f'{", ".join(robot.action.names)}: give a bundle of this task'
-                )
+            check_actions(simulated, robot, f'bundle {path}')
             own = tuple(Override(n, 'task', named) for n in ('sim_node', 'trial_node'))
         if out:
             # Absolute, which YAML reads as text whatever the name is.

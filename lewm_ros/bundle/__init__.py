@@ -19,7 +19,7 @@ from lewm_ros.bundle.manifest import (
     PolicyEntry,
     RoadmapEntry,
 )
-from lewm_ros.bundle.place import check_writable, refuse_other
+from lewm_ros.bundle.place import check_writable, name_of, refuse_other
 from lewm_ros.files import MANIFEST
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     'RoadmapEntry',
     'add_file',
     'check_writable',
+    'name_of',
     'refuse_other',
     'rewrite_manifest',
     'write_bundle',

@@ -35,6 +35,11 @@ def check_writable(path: str | Path) -> None:
         ) from error
 
 
+def name_of(path: Path) -> str:
+    """Return the name of a bundle at a path, which may be '.'."""
+    return Path(os.path.abspath(path)).name  # links are not followed
+
+
 def refuse_other(path: Path) -> None:
     """Raise ModelError if ``path`` holds something other than a bundle or an empty folder."""
     empty = path.is_dir() and not any(path.iterdir())

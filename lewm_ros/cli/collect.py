@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--camera-rate',
         type=float,
-        help='[Hz] (default 20, or the next lower one with whole steps between)',
+        help='[Hz] (default 20, or the next lower one with whole steps between; that of the bundle '
+        'with --policy planner)',
     )
     parser.add_argument(
         '--image-size', type=image_size, default=64, metavar='PX', help='64 (default) or 640x480'
@@ -108,6 +109,11 @@ def _check_options(args: argparse.Namespace) -> None:
         raise ConfigError(f'--{wrong[0]} only has a meaning {where}: leave it out')
     if args.bundle and args.policy != 'planner':
         raise ConfigError('--bundle only has a meaning with --policy planner: leave it out')
+    if args.camera_rate is not None and args.policy == 'planner':
+        raise ConfigError(
+            '--camera-rate has no meaning with --policy planner, whose bundle is of one camera '
+            'rate: leave it out'
+        )
     if needed:
         raise ConfigError(f'--mjcf needs --{" and --".join(needed)} as well')
     for name, default in TASK_ONLY.items():

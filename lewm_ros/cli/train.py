@@ -13,7 +13,7 @@ from pathlib import Path
 import sys
 
 from lewm_ros.api import planner_config
-from lewm_ros.bundle import Bundle
+from lewm_ros.bundle import Bundle, name_of
 from lewm_ros.cli import decoder
 from lewm_ros.cli.bags import add_bags
 from lewm_ros.cli.roadmap import describe as roadmap_text
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
         args.model,
         replace(CONFIGS[args.model], **given),
         args.out,
-        RunFolder(args.folder or Path('runs') / args.out.name),
+        RunFolder(args.folder or Path('runs') / name_of(args.out)),
         device=args.device,
         threads=args.threads,
         seed=args.seed,

@@ -47,6 +47,7 @@ class PlannerPolicy:
     Attributes:
         forecasts: stamp [ns] and the roadmap's time to the goal [s] for each plan of the episode;
             empty without plans or a roadmap.
+        camera_rate: of the frames that the model was trained on [Hz].
         plan_times: from a frame to its plan, encoding included [s], for each plan of all episodes.
 
     """
@@ -66,6 +67,7 @@ class PlannerPolicy:
         self._period = round(contract.period * NS_PER_S)
         self._rest, self._hold = task.rest, contract.stop.mode == 'hold'
         self._new_goal, self._goal_seconds = new_goal or task.goal_image, goal_seconds
+        self.camera_rate = 1 / bundle.manifest.camera_period
         self.plan_times: list[float] = []
         self.reset()
 

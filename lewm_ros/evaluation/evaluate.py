@@ -138,9 +138,9 @@ def evaluate(
 
     """
     contract = bundle.contract
-    rate = 1 / bundle.manifest.camera_period
     planner = PlannerPolicy(bundle, contract, engine, config, task)
     uniform = UniformPolicy(contract, np.random.default_rng(seed))
+    rate = planner.camera_rate
     return {
         name: run_goals(task, contract, policy, goals, seconds, rate, seed, far, pairs)
         for name, policy in (('planner', planner), ('random', uniform))

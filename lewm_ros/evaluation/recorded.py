@@ -137,7 +137,7 @@ def draw_pairs(
     if offset is not None:
         ends = [_shifted(e.stamps, offset) for e in episodes]
         starts = [start[end[start] >= 0] for start, end in zip(starts, ends)]
-    solved, judge = 0, task.judge()
+    solved = 0
 
     def unsolved() -> Iterator[Pair]:
         nonlocal solved
@@ -148,7 +148,7 @@ def draw_pairs(
                 other = (number + int(rng.integers(1, len(episodes)))) % len(episodes)
                 end = rng.choice(states[other])
             goal = task.goal_of(end)
-            if judge.achieves(task.goal_of(states[number][start]), goal):
+            if task.achieves(task.goal_of(states[number][start]), goal):
                 solved += 1
             else:
                 begin = leads[number][start]

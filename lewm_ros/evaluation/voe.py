@@ -136,7 +136,7 @@ class Trials:
         """
         bundle, task = self._bundle, self._task
         size, crop = bundle.manifest.image_size, bundle.contract.camera.crop
-        rate = 1 / bundle.manifest.camera_period
+        rate = self._policy.camera_rate
         images, actions = [], []
         due, moment = START + round(time * NS_PER_S), 0
         task.reset()

@@ -24,14 +24,14 @@ from lewm_ros.nodes.messages import header, image_message, message_class
 from lewm_ros.nodes.parameters import Parameter
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.fields import read_fields, write_fields
-from lewm_ros.sim import NAMES, make_task
+from lewm_ros.sim import NAMES, check_actions, make_task
 from lewm_ros.sim.collect import refuse_delay, refuse_reports
 from lewm_ros.time import NS_PER_S
 
 FRAME_ID = 'camera_optical'
 #: A command counts as zero when it is not renewed for this long: a driver's timeout [ns].
 COMMAND_TIMEOUT = NS_PER_S // 2
-#: Longest lag that the simulation catches up with; it skips longer ones [ns].
+#: Longest lag that the simulation catches up with, or two periods; it skips longer ones [ns].
 BEHIND = NS_PER_S // 2
 
 
@@ -42,18 +42,20 @@ class RealtimeSimulation:
         task: of :mod:`lewm_ros.sim`.
         size: A.
         now: the time of the simulation [ns].
+        period: between the calls of :meth:`advance` [ns].
         hold: True: the driver holds the last command, as for positions, and stands still before
             the first one. False: zero follows once a command times out.
 
     """
 
-    def __init__(self, task: Any, size: int, now: int, hold: bool = False) -> None:
+    def __init__(self, task: Any, size: int, now: int, period: int, hold: bool = False) -> None:
         self.time = now
         self.re_anchors = 0
         self._task = task
         self._hold = hold
         self._rest = None if hold else np.zeros(size)
         self._step = round(task.timestep * NS_PER_S)
+        self._behind = max(BEHIND, 2 * period)
         self._commands: deque[tuple[int, np.ndarray]] = deque()
 
     def command(self, stamp: int, values: np.ndarray) -> None:
@@ -68,7 +70,7 @@ class RealtimeSimulation:
 
     def advance(self, now: int) -> None:
         """Integrate up to ``now`` [ns], in whole physics steps."""
-        if not 0 <= now - self.time <= max(BEHIND, 2 * self._step):
+        if not 0 <= now - self.time <= self._behind:
             self.re_anchors += 1
             self.set_time(now)
         while now - self.time >= self._step:
@@ -138,7 +140,10 @@ class SimNode(LewmNode):
         """Begin the first episode and start the simulation."""
         action = self._contract.action
         hold = self._contract.stop.mode == 'hold'
-        self._simulation = RealtimeSimulation(self._task, action.size, self.now(), hold)
+        period = max(1 / self.params['camera_rate'], self._task.timestep)
+        self._simulation = RealtimeSimulation(
+            self._task, action.size, self.now(), round(period * NS_PER_S), hold
+        )
         self._perturbations: list[str] = []
         self._frames = 0
         self._reset_service = self.create_service(Trigger, 'sim/reset', self._on_reset)
@@ -146,7 +151,7 @@ class SimNode(LewmNode):
         self.subscribe(Float64MultiArray, 'sim/goal', self._on_goal, STREAM)
         self.subscribe(String, 'sim/perturb', self._on_perturb, STREAM)
         self._begin_episode()
-        self.every(max(1 / self.params['camera_rate'], self._task.timestep), self._tick)
+        self.every(period, self._tick)
 
     def deactivate(self) -> None:
         """Stop the simulation."""
@@ -175,6 +180,7 @@ class SimNode(LewmNode):
                 f'camera.type is {contract.camera.type}: the simulator publishes '
                 'sensor_msgs/msg/Image'
             )
+        check_actions(self._task, contract, f'contract {contract.name}')
         refuse_delay(contract)
         refuse_reports(contract)
         state, told = contract.state, len(self._task.state())

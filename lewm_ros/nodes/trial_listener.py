@@ -23,7 +23,7 @@ from lewm_ros.nodes.goals import time_to_goal
 from lewm_ros.nodes.messages import message_class, stamp_of, to_ns
 from lewm_ros.robot.fields import read_fields
 from lewm_ros.robot.imaging import from_message
-from lewm_ros.sim import find_task
+from lewm_ros.sim import Task, find_task
 from lewm_ros.time import NS_PER_S
 
 #: Time within which a teleport must raise an event [s].
@@ -50,6 +50,11 @@ class TrialListener(LewmNode):
         self._task = find_task(self.params['task'])
         self._judge = self._task.judge()
         self._block = round(bundle.block * NS_PER_S)
+
+    def cleanup(self) -> None:
+        """Close the environment that judges, where the task is one."""
+        if isinstance(self._judge, Task):
+            self._judge.close()
 
     def activate(self) -> None:
         """Listen to everything."""

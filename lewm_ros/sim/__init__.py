@@ -9,15 +9,25 @@ from importlib import import_module
 from lewm_ros.errors import ConfigError
 from lewm_ros.sim.cube import Cube
 from lewm_ros.sim.dm_reacher import DmReacher
-from lewm_ros.sim.gymnasium_task import PREFIX, GymnasiumTask, gymnasium_task, registered_id
+from lewm_ros.sim.gymnasium_task import PREFIX, GymnasiumTask, environment_task, registered_id
 from lewm_ros.sim.mujoco_task import MujocoTask
 from lewm_ros.sim.push import Push
 from lewm_ros.sim.push_t import PushT
 from lewm_ros.sim.reacher import Reacher
-from lewm_ros.sim.task import Task
+from lewm_ros.sim.task import Task, check_actions
 from lewm_ros.sim.two_room import TwoRoom
 
-__all__ = ['TASKS', 'MujocoTask', 'Push', 'Reacher', 'Task', 'TwoRoom', 'find_task', 'make_task']
+__all__ = [
+    'TASKS',
+    'MujocoTask',
+    'Push',
+    'Reacher',
+    'Task',
+    'TwoRoom',
+    'check_actions',
+    'find_task',
+    'make_task',
+]
 
 #: Every task of this package, by name.
 TASKS: dict[str, type[MujocoTask]] = {task.name: task for task in (Reacher, Push, TwoRoom)}
@@ -39,7 +49,7 @@ def find_task(name: str) -> type[Task]:
     """
     if name.startswith(PREFIX):
         env_id = name.removeprefix(PREFIX)
-        return gymnasium_task(env_id, ADAPTERS.get(registered_id(env_id), GymnasiumTask))
+        return environment_task(env_id, ADAPTERS.get(registered_id(env_id), GymnasiumTask))
     if ':' in name:
         return _own_task(name)
     if name not in TASKS | EXTRA_TASKS:
@@ -55,6 +65,8 @@ def make_task(name: str, image_size: int | tuple[int, int] = 64, seed: int = 0) 
 def _own_task(name: str) -> type[Task]:
     """Import a task that is written as ``MODULE:CLASS``."""
     module, _, attribute = name.partition(':')
+    if not module:
+        raise ConfigError(f"task '{name}' names no module: expected MODULE:CLASS")
     try:
         found = getattr(import_module(module), attribute, None)
     except ImportError as error:
@@ -63,4 +75,6 @@ def _own_task(name: str) -> type[Task]:
         ) from error
     if not (isinstance(found, type) and issubclass(found, Task)):
         raise ConfigError(f"task '{name}': {attribute} in {module} is not a subclass of Task")
+    if missing := sorted(getattr(found, '__abstractmethods__', ())):
+        raise ConfigError(f"task '{name}': {attribute} lacks the methods {', '.join(missing)}")
     return found

@@ -216,7 +216,7 @@ def _whole(steps: float, name: str) -> int:
 
 def _frame_steps(camera_rate: float, task: Task) -> float:
     """Physics steps between frames, at least one."""
-    if camera_rate * task.timestep > 1:
+    if camera_rate * task.timestep > 1 + 1e-6:  # a rate may come from a rounded period
         raise ConfigError(
             f'--camera-rate is {camera_rate:g} Hz: expected at most {1 / task.timestep:g}, one '
             'frame in each physics step'
@@ -252,7 +252,8 @@ def collect_task(
         seconds: length of each [s].
         camera_rate: [Hz]; None: 20, or the next lower one with whole steps between.
         size: height and width of the images [px], or one number for both.
-        policy_name: 'random', or 'planner', which reaches random goals.
+        policy_name: 'random', or 'planner', which reaches random goals, at the camera rate of its
+            bundle.
         bundle: of the planner; named like the task where it is empty.
         seed: of task and policy.
         command: stored in the bag's metadata, as the provenance of models trained on it.
@@ -271,6 +272,7 @@ def collect_task(
             from lewm_ros.evaluation.closed_loop import PlannerPolicy
 
             policy = PlannerPolicy.from_bundle(bundle or task.name, task, contract, seed=seed)
+            camera_rate = policy.camera_rate
         elif (known := scripted_name(name)) in SCRIPTED:
             policy = SCRIPTED[known](contract, rng, task)
         elif contract.action.kind == 'position':

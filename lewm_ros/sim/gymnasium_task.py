@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 import re
 from typing import Any, NamedTuple
@@ -20,12 +20,15 @@ import numpy as np
 
 from lewm_ros.errors import ConfigError
 from lewm_ros.install import missing_package
+from lewm_ros.robot.checks import MOST
 from lewm_ros.robot.contract import Contract
 from lewm_ros.sim.rendering import choose_backend
 from lewm_ros.sim.task import Judge, Task
 
 #: Prefix of the names of such tasks.
 PREFIX = 'gym:'
+#: Resets at most to find a goal that is not reached yet.
+DRAWS = 100
 
 
 class StateAccess(NamedTuple):
@@ -56,9 +59,11 @@ class GymnasiumTask(Task):
     unit = 'of state'
 
     def __init__(self, image_size: int | tuple[int, int] = 64, seed: int = 0) -> None:
-        self._env = self.make()
-        self._robot = self.robot()
         self._size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        if min(self._size) < 1:
+            raise ConfigError(f'image size is {image_size}: expected at least 1')
+        self._robot = self.robot()
+        self._env = self.make()
         self.rng = np.random.default_rng(seed)
         self.goal = None
         self._steps = 0
@@ -142,7 +147,7 @@ class GymnasiumTask(Task):
         """Return the camera image of the present state, (H, W, 3) uint8 RGB."""
         try:
             image = self._draw()
-        except _gymnasium_errors() as error:
+        except _missing_parts() as error:
             raise ConfigError(f'{self.name} does not render: {error}') from error
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ConfigError(
@@ -162,22 +167,33 @@ class GymnasiumTask(Task):
         return np.empty(0) if self._access is None else self._access.get()
 
     def sample_goal(self, far: float | None = None) -> np.ndarray:
-        """Draw a state (X,) as the environment's resets do; there is no measure of distance."""
+        """Draw a goal (X,) as :meth:`goal_near` does; there is no measure of distance."""
         return self.goal_near(self.state(), self.rng, far)
 
     def goal_near(
         self, pose: np.ndarray, rng: np.random.Generator, far: float | None = None
     ) -> np.ndarray:
-        """Draw a state (X,) as the environment's resets do; the world stays as it is."""
+        """Draw a state (X,) as the environment's resets do, which does not count as ``pose``.
+
+        The world stays as it is. Raises ConfigError where resets draw no such state.
+        """
         if far is not None and np.isfinite(far):
             raise ConfigError(
                 f'far is {far}, but {self.name} has no distance measure: leave it out'
             )
         before = self._told().get()
-        self._env.reset(seed=int(rng.integers(2**31)))
-        goal = self.state()
-        self._put(before)
-        return goal
+        try:
+            for _ in range(DRAWS):
+                self._env.reset(seed=int(rng.integers(2**31)))
+                goal = self.state()
+                if not self._counts(pose, goal):
+                    return goal
+        finally:
+            self._put(before)
+        raise ConfigError(
+            f'{self.name}: the states of {DRAWS} resets all count as the present one: take goals '
+            'from recorded episodes (lewm evaluate --episodes)'
+        )
 
     def set_goal(self, goal: np.ndarray) -> np.ndarray:
         """Make a state (X,) the goal; return its image, (H, W, 3) uint8 RGB."""
@@ -204,7 +220,7 @@ class GymnasiumTask(Task):
 
     def achieves(self, pose: np.ndarray, goal: np.ndarray) -> bool:
         """Whether a state (X,) counts as the goal, by the environment's own criterion."""
-        judge = getattr(self._env.unwrapped, 'achieves', None)
+        judge = getattr(self.environment, 'achieves', None)
         if judge is None:
             raise ConfigError(
                 f'{self.name} does not say when a goal is reached: expected a method '
@@ -222,11 +238,18 @@ class GymnasiumTask(Task):
             raise ConfigError(f"{self.name} has no perturbation '{kind}': expected 'teleport'")
         self._put(self.sample_goal())
 
+    def _counts(self, pose: np.ndarray, goal: np.ndarray) -> bool:
+        try:
+            return self.achieves(pose, goal)
+        except ConfigError:  # there is no criterion
+            return False
+
     def _told(self) -> StateAccess:
         if self._access is None:
             raise ConfigError(
                 f'{self.name} cannot report and restore its state, so it has no goals: expected '
-                'methods get_state() and set_state(state) of the environment (docs/tasks.md)'
+                'methods get_state() and set_state(state) of the environment, of an array '
+                'of 1 to 128 numbers (docs/tasks.md)'
             )
         return self._access
 
@@ -241,7 +264,7 @@ class GymnasiumTask(Task):
 
 
 @cache
-def gymnasium_task(env_id: str, kind: type[GymnasiumTask] = GymnasiumTask) -> type[GymnasiumTask]:
+def environment_task(env_id: str, kind: type[GymnasiumTask] = GymnasiumTask) -> type[GymnasiumTask]:
     """Return the task of an environment, which is made when the task is."""
     return type(kind.__name__, (kind,), {'env_id': env_id, 'name': PREFIX + env_id})
 
@@ -282,7 +305,7 @@ def make_environment(env_id: str, told: bool = True, **options: Any) -> Any:
             disable_env_checker=True,
             **options,
         )
-    except _gymnasium_errors() as error:
+    except _missing_parts(TypeError) as error:  # it may have no render_mode
         raise ConfigError(f'task {PREFIX}{env_id}: {error}') from error
     if told and 'rgb_array' not in env.metadata.get('render_modes', ()):
         raise ConfigError(
@@ -292,38 +315,53 @@ def make_environment(env_id: str, told: bool = True, **options: Any) -> Any:
     return env
 
 
-def _gymnasium_errors() -> tuple[type[Exception], ...]:
+def _missing_parts(*others: type[Exception]) -> tuple[type[Exception], ...]:
     """Exceptions of unknown environments and of missing environment packages."""
     from gymnasium.error import Error
 
-    return Error, ImportError, TypeError  # the last where there is no render_mode
+    return Error, ImportError, *others
 
 
 def state_access(env: Any) -> StateAccess | None:
     """Find how to get and set the state; None if there is no way.
 
     By methods ``get_state()`` and ``set_state(state)``, by positions and velocities of a MuJoCo
-    environment, or by an attribute ``state`` of numbers, as in classic control; after a reset.
+    environment, or by an attribute ``state`` of numbers, as in classic control; after a reset. A
+    way counts if it gives and takes an array of 1 to 128 finite numbers.
     """
     inner = env.unwrapped
-    positions = getattr(getattr(inner, 'data', None), 'qpos', None)
+    told = np.asarray(getattr(inner, 'state', None))
+
+    def positions_and_velocities() -> np.ndarray:
+        return np.concatenate([inner.data.qpos, inner.data.qvel])
+
+    def put_both(state: np.ndarray) -> None:
+        inner.set_state(*np.split(state, [len(inner.data.qpos)]))
+
+    def put_attribute(state: np.ndarray) -> None:
+        inner.state = state.astype(told.dtype).reshape(told.shape)[()]
+
+    ways = [
+        StateAccess(positions_and_velocities, put_both),
+        StateAccess(lambda: np.atleast_1d(inner.state), put_attribute),
+    ]
     if hasattr(inner, 'get_state') and hasattr(inner, 'set_state'):
-        return StateAccess(lambda: np.array(inner.get_state(), dtype=float), inner.set_state)
-    if positions is not None and hasattr(inner, 'set_state'):
-        return StateAccess(
-            lambda: np.concatenate([inner.data.qpos, inner.data.qvel]),
-            lambda state: inner.set_state(*np.split(state, [len(positions)])),
-        )
-    try:
-        told = np.array(getattr(inner, 'state', None), dtype=float)
-    except (TypeError, ValueError):  # a method, or a structure of its own
-        return None
-    if told.ndim > 1 or not np.isfinite(told).all():  # such as an image
-        return None
-    return StateAccess(
-        lambda: np.array(inner.state, dtype=float).reshape(-1),
-        lambda state: setattr(inner, 'state', state.copy()),
-    )
+        ways.insert(0, StateAccess(inner.get_state, inner.set_state))
+    for way in ways:
+        get = partial(_numbers, way.get)
+        with suppress(Exception):  # of an environment that has no such way, or another one
+            state = get()
+            if 1 <= len(state) <= MOST and np.isfinite(state).all():
+                way.set(state)
+                return StateAccess(get, way.set)
+    return None
+
+
+def _numbers(get: Callable[[], Any]) -> np.ndarray:
+    state = np.array(get(), dtype=float)
+    if state.ndim != 1:  # such as an image
+        raise ConfigError(f'the state has the shape {state.shape}: expected a row of numbers')
+    return state
 
 
 @cache
@@ -346,8 +384,11 @@ def _contract(task: type[GymnasiumTask], env: Any, states: int) -> Contract:
     low, high = (
         np.reshape(getattr(space, k, np.nan), -1).astype(float).round(6) for k in ('low', 'high')
     )
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        raise ConfigError(f'task {name} has the actions {space}: expected a Box of finite numbers')
+    real = np.issubdtype(getattr(space, 'dtype', None) or int, np.floating)
+    if not (real and np.isfinite(low).all() and np.isfinite(high).all()):
+        raise ConfigError(
+            f'task {name} has the actions {space}: expected a Box of finite floating-point numbers'
+        )
     period = task.period_of(env)
     if period is None:
         raise ConfigError(

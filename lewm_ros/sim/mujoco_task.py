@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lewm_ros.errors import ConfigError
+from lewm_ros.errors import ConfigError, one_line
 from lewm_ros.files import find
 from lewm_ros.robot.contract import Contract
 from lewm_ros.sim.perturbations import PERTURBATIONS, Appearance
@@ -39,11 +39,11 @@ class MujocoTask(Task):
 
     def __init__(self, image_size: int | tuple[int, int] = 64, seed: int = 0) -> None:
         self._mujoco = load_mujoco()
-        self.model = self._make_model()
+        self.model = self._checked_model()
         self.data = self._mujoco.MjData(self.model)
         self._goal_data = self._mujoco.MjData(self.model)
-        self._camera = Camera(self.model, self.camera, image_size)
         self._appearance = Appearance(self.model, self.camera, self.painted)
+        self._camera = Camera(self.model, self.camera, image_size)
         self.rng = np.random.default_rng(seed)
         self.goal = None
         self.reset()
@@ -51,6 +51,33 @@ class MujocoTask(Task):
     def _make_model(self) -> Any:
         mjcf = self.mjcf or (Path(__file__).parent / f'{self.name}.xml').read_text()
         return self._mujoco.MjModel.from_xml_string(mjcf)
+
+    def _checked_model(self) -> Any:
+        """Return the model. Raises ConfigError naming what this task lacks in it."""
+        try:
+            model = self._make_model()
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f'task {self.name}: its world cannot be read: {one_line(error)}'
+            ) from error
+        try:
+            for find, names in (
+                (model.camera, [self.camera]),
+                (model.geom, self.painted),
+                (model.joint, self.joints),
+            ):
+                for name in names:
+                    find(name)
+        except KeyError as error:
+            raise ConfigError(f'task {self.name}, its world: {error.args[0]}') from error
+        count = len(self.joints)
+        if not model.nq == model.nv == count:
+            raise ConfigError(
+                f'task {self.name}: its world has {model.nq} positions and {model.nv} velocities: '
+                f'expected {count} of each, those of the joints {", ".join(self.joints)}, which '
+                'slide or hinge'
+            )
+        return model
 
     @classmethod
     def robot(cls) -> Contract:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from lewm_ros.errors import ConfigError
 from lewm_ros.robot.contract import Contract
 
 
@@ -134,9 +135,23 @@ class Task(ABC):
         """How far the world is from a goal, (E,), all at least 0."""
 
     @abstractmethod
+    def achieves(self, pose: np.ndarray, goal: np.ndarray) -> bool:
+        """Whether a state counts as the goal."""
+
+    @abstractmethod
     def reached(self) -> bool:
         """Whether the goal is reached as the world stands."""
 
     @abstractmethod
     def perturb(self, kind: str) -> None:
         """Begin a perturbation. Raises ConfigError for a kind that this task does not have."""
+
+
+def check_actions(task: Task | type[Task], contract: Contract, owner: str) -> None:
+    """Raise ConfigError where a contract has not the actions of a task; ``owner`` has it."""
+    driven, given = task.robot().action.names, contract.action.names
+    if given != driven:
+        raise ConfigError(
+            f'the {task.name} task has actions {", ".join(driven)}, {owner} has '
+            f'{", ".join(given)}: expected the same'
+        )

@@ -161,10 +161,31 @@ def test_an_unknown_task_is_refused_in_one_line(bench):
         assert 'Traceback' not in process.output
 
 
+def test_a_contract_of_another_robot_is_refused(bench):
+    """The contract has the actions of the task; status 2, no traceback."""
+    with bench.nodes('sim_node', contract='push.yaml') as process:
+        assert process.wait() == 2
+        said = 'the reacher task has actions shoulder, elbow, contract push has x, y: expected the'
+        assert said in process.output
+        assert 'Traceback' not in process.output
+
+
+def test_a_slow_camera_lets_the_robot_move():
+    """Frames a second and more apart show a robot that moved all the time between them."""
+    task = make_task('reacher', 32)
+    simulation = RealtimeSimulation(task, 2, 0, 2 * NS_PER_S)
+    for frame in range(4):
+        for tick in range(40):
+            simulation.command(2 * frame * NS_PER_S + tick * NS_PER_S // 20, np.array([0.5, 0.0]))
+        simulation.advance(2 * (frame + 1) * NS_PER_S)
+    assert simulation.re_anchors == 0 and task.time == pytest.approx(8.0)
+    task.close()
+
+
 def test_a_driver_of_positions_holds_the_last_one():
     """It is held however old it is; before the first command the world stands still."""
     task, step = make_task('reacher', 32), NS_PER_S // 10
-    simulation = RealtimeSimulation(task, 2, 0, hold=True)
+    simulation = RealtimeSimulation(task, 2, 0, NS_PER_S // 20, hold=True)
     for tick in range(1, 5):
         simulation.advance(tick * step)
     assert task.time == 0 and simulation.time == 4 * step

@@ -105,5 +105,73 @@ class Grey(Point):
         return super().render()[..., 0]
 
 
-for kind in (Point, MutePoint, Unjudged, Visible, Clockless, Buttons, Grey):
+class Still(Point):
+    """Every reset gives the same state."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        """Put the point in the middle."""
+        super().reset(seed=seed)
+        self._x[:] = 0
+        return self._x.astype(np.float32), {}
+
+
+class Whole(Point):
+    """Has actions of whole numbers."""
+
+    action_space = Box(np.int32([0, 0]), np.int32([9, 9]), dtype=np.int32)
+
+
+class Slow(Point):
+    """Makes a step in a time that is no whole number of nanoseconds."""
+
+    metadata: ClassVar = {'render_modes': ['rgb_array'], 'render_fps': 12}
+
+
+class Telling(MutePoint):
+    """Gives its state as a dictionary."""
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Return position and velocity."""
+        return {'x': self._x}
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Put the point there."""
+        self._x = state['x']
+
+
+class ReadOnly(MutePoint):
+    """Has an attribute ``state`` that cannot be set."""
+
+    @property
+    def state(self) -> np.ndarray:
+        """Position and velocity."""
+        return self._x
+
+
+class Wide(MutePoint):
+    """Has more numbers in its state than a contract."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        """Put the point somewhere."""
+        result = super().reset(seed=seed)
+        self.state = np.zeros(200)
+        return result
+
+
+class Cell(MutePoint):
+    """Is in one of ten places, by a whole number."""
+
+    state = 3
+
+    def render(self) -> np.ndarray:
+        """Draw the place, (40, 60, 3) uint8."""
+        image = PLANE.copy()
+        image[:, 6 * self.state : 6 * self.state + 6] = 0
+        return image
+
+
+for kind in (
+    *(Point, MutePoint, Unjudged, Visible, Clockless, Buttons, Grey, Still, Whole, Slow, Telling),
+    *(ReadOnly, Wide, Cell),
+):
     gymnasium.register(f'lewm/{kind.__name__}-v0', entry_point=kind, max_episode_steps=5)

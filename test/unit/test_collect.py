@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
+from command_line import lewm
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ from lewm_ros.bags.episode_writer import BagWriter
 from lewm_ros.bags.episodes import read_episodes
 from lewm_ros.bags.message_types import TYPES
 from lewm_ros.bags.reader import Bag
+from lewm_ros.bundle import FILES, Bundle, write_bundle
 from lewm_ros.errors import BagError, ConfigError
 from lewm_ros.files import find
 from lewm_ros.robot.contract import Contract, Executed
@@ -182,3 +185,20 @@ def test_options_that_do_not_go_together(tmp_path, capsys, words, says):
     assert cli.main(['collect', '--out', str(tmp_path / 'bag'), *words.split()]) == 2
     assert says in capsys.readouterr().err
     assert not (tmp_path / 'bag').exists()
+
+
+def test_the_planner_is_recorded_at_the_camera_rate_of_its_bundle(
+    tmp_path: Path, tiny_bundle: Bundle
+) -> None:
+    """The planner sees frames as its model was trained with, and so it plans."""
+    slow = replace(tiny_bundle.manifest, camera_period=0.125)
+    files = {name: tiny_bundle.path / name for name in FILES}
+    path = write_bundle(tmp_path / 'slow', slow, files).path
+    words = ('collect', 'reacher', '--policy', 'planner', '--bundle', path)
+    words = (*words, '--episodes', 1, '--seconds', 3, '--image-size', 32)
+    status, _, error = lewm(*words, '--out', tmp_path / 'bag')
+    assert status == 0, error
+    (episode,) = read_episodes([tmp_path / 'bag'], tiny_bundle.contract, 16)
+    assert len(episode.stamps) == 24 and np.abs(episode.actions).max() > 0.01
+    status, _, error = lewm(*words, '--camera-rate', 7, '--out', tmp_path / 'other')
+    assert status == 2 and '--camera-rate has no meaning with --policy planner' in error

@@ -22,6 +22,7 @@ from lewm_ros.errors import ConfigError
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.imaging import prepare
 from lewm_ros.sim import Task, find_task, make_task
+from lewm_ros.sim.collect import START, RandomPolicy, simulate
 
 pytest.importorskip('gymnasium')
 import_module('point_env')
@@ -134,6 +135,11 @@ def test_it_is_evaluated_by_the_paper_s_protocol(
         ('point_env:lewm/Grey-v0', Task.render, r'renders uint8 of shape \(40, 60\)'),
         ('point_env:lewm/MutePoint-v0', Task.sample_goal, 'expected methods get_state'),
         ('point_env:lewm/Visible-v0', Task.sample_goal, 'expected methods get_state'),
+        ('point_env:lewm/Telling-v0', Task.sample_goal, 'expected methods get_state'),
+        ('point_env:lewm/ReadOnly-v0', Task.sample_goal, 'expected methods get_state'),
+        ('point_env:lewm/Wide-v0', Task.sample_goal, 'an array of 1 to 128 numbers'),
+        ('point_env:lewm/Whole-v0', find_task, 'expected a Box of finite floating-point numbers'),
+        ('point_env:lewm/Still-v0', Task.sample_goal, 'states of 100 resets all count as the pre'),
         ('point_env:lewm/Unjudged-v0', Task.reached, 'expected a method achieves'),
         ('point_env:lewm/Point-v0', Task.perturb, "no perturbation 'push': expected 'teleport'"),
     ],
@@ -149,6 +155,38 @@ def test_what_an_environment_lacks_is_said_by_name(name: str, does, says: str) -
         task.set_goal(task.sample_goal())
     with pytest.raises(ConfigError, match=says):
         getattr(task, does.__name__)(*(['push'] if does is Task.perturb else []))
+
+
+def test_goals_are_not_reached_yet(task: Task) -> None:
+    """A goal that counts as reached is drawn again, about one in a hundred here."""
+    for _ in range(500):
+        goal = task.sample_goal()
+        assert not task.achieves(task.state(), goal)
+
+
+def test_a_state_keeps_its_type() -> None:
+    """A whole number is restored as one, so the environment still draws it."""
+    task = make_task('gym:point_env:lewm/Cell-v0')
+    task.set_state(np.array([7.0]))
+    assert task.state().tolist() == [7.0]
+    assert task.render()[:, 45].max() == 0
+    task.close()
+
+
+def test_an_image_has_a_size() -> None:
+    """The size of images is at least one pixel."""
+    with pytest.raises(ConfigError, match='image size is 0: expected at least 1'):
+        make_task(POINT, 0)
+
+
+def test_a_frame_in_each_step_of_any_duration() -> None:
+    """A period rounded to nanoseconds, as in a bundle, gives a frame in each step."""
+    task = make_task('gym:point_env:lewm/Slow-v0')
+    contract = task.robot()
+    policy = RandomPolicy(contract, np.random.default_rng(0))
+    found = simulate(task, contract, policy, 1.0, 1 / 0.083333333, 0.0, START)
+    assert [kind for kind, _, _ in found].count('image') == 12
+    task.close()
 
 
 def test_a_recording_without_states_has_none(tmp_path: Path) -> None:
