@@ -38,6 +38,8 @@ class TrialListener(LewmNode):
 
     """
 
+    _judge: Any = None  # a lewm_ros.sim.task.Judge
+
     def configure(self) -> None:
         """Read the contract; a trial judges a simulated task by its true state."""
         bundle, self._contract = self.load_bundle()
@@ -55,6 +57,7 @@ class TrialListener(LewmNode):
         """Close the environment that judges, where the task is one."""
         if isinstance(self._judge, Task):
             self._judge.close()
+        self._judge = None
 
     def activate(self) -> None:
         """Listen to everything."""
