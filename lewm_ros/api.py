@@ -310,9 +310,10 @@ def require_calibration(bundle: Bundle, alpha: float, horizon: int) -> Calibrati
     found = bundle.calibration_for(alpha, horizon)
     if found is None:
         known = [c.alpha for c in bundle.manifest.calibration if c.horizon == horizon]
+        every = ' '.join(f'{a:g}' for a in (*known, alpha))  # a horizon is calibrated as a whole
         raise CalibrationError(
             f'bundle {bundle.path} has thresholds for alpha {known} at horizon {horizon}, not for '
-            f'{alpha:g}: run `lewm calibrate {bundle.path} --data BAG... --alpha {alpha:g} '
+            f'{alpha:g}: run `lewm calibrate {bundle.path} --data BAG... --alpha {every} '
             f'--horizon {horizon}` first'
         )
     return found

@@ -88,10 +88,11 @@ def find_windows(spec: ModelSpec, encoded: Iterable[Encoded], past: int, ahead: 
         starts.append(count + rows)
         held_out.append(np.full(len(rows), number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1))
         count += len(z)
-    if not starts or not len(np.concatenate(starts)):
+    if sum(map(len, starts)) < 2:  # one is held out
         raise BagError(
-            f'no episode has {before + ahead} blocks of {spec.block:g} s with a command '
-            f'throughout and frames {spec.camera_period:g} s apart: this training needs them'
+            f'there are fewer than two spans of {before + ahead} blocks of {spec.block:g} s with a '
+            f'command throughout and frames {spec.camera_period:g} s apart: this training '
+            'needs them'
         )
     kept = np.concatenate(held_out)
     if kept.all() or not kept.any():  # few episodes: hold out the last frames

@@ -74,7 +74,6 @@ class EvidenceFolder:
         self.path = path
         self._per_hour = per_hour
         self._limit = limit
-        self._written: deque[float] = deque()  # when bags were completed
         try:
             (path / UNFINISHED).mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -95,11 +94,9 @@ class EvidenceFolder:
 
     def refusal(self, messages: Sequence[Message]) -> str | None:
         """Return why these messages may not be written now; None if they may."""
-        now = time.monotonic()
-        while self._written and now - self._written[0] > 3600:
-            self._written.popleft()
-        if len(self._written) >= self._per_hour:
-            return f'{len(self._written)} bags in the last hour already (evidence_per_hour)'
+        recent = self._recent()
+        if recent >= self._per_hour:
+            return f'{recent} bags in the last hour already (evidence_per_hour)'
         needed = sum(len(data) for _, _, data in messages)
         used = self.size
         if used + needed > self._limit:
@@ -134,7 +131,6 @@ class EvidenceFolder:
                     time.sleep(PAUSE)
             bag.close()
             unfinished.rename(target)
-            self._written.append(time.monotonic())
         except Exception:
             with suppress(OSError):
                 if bag is not None:
@@ -142,6 +138,14 @@ class EvidenceFolder:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
         return target
+
+    def _recent(self) -> int:
+        """Bags of the last hour, by the time at which their folder last changed."""
+        count, now = 0, time.time()
+        for bag in self.path.iterdir():
+            with suppress(FileNotFoundError):  # moved elsewhere meanwhile
+                count += bag.name != UNFINISHED and now - bag.stat().st_mtime < 3600
+        return count
 
     def _repair_unfinished(self) -> None:
         """Complete the bags that a killed process left; those without a message are removed."""

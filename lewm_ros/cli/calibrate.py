@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[SurpriseConfig.horizon],
         help='how far ahead frames are predicted [blocks] '
         f'(default {SurpriseConfig.horizon}); thresholds of other '
-        'horizons in the manifest stay',
+        'horizons in the manifest stay, those of these are replaced',
     )
     parser.add_argument('--json', action='store_true', help='metrics as JSON on standard output')
 

@@ -176,9 +176,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure success, surprise (--voe), or a bundle on bags (--data, --probe)."""
     kind = _choose_options(args)
-    if kind == 'goals' and (args.goals < 1 or not args.seconds > 0):
+    if kind == 'goals' and (args.goals < 1 or not 0 < args.seconds < float('inf')):
         raise ConfigError(
-            f'--goals is {args.goals}, --seconds {args.seconds}: expected more than 0'
+            f'--goals is {args.goals}, --seconds {args.seconds}: expected finite, more than 0'
         )
     if kind == 'episodes':
         for name in ('goals', 'offset', 'budget'):
@@ -188,6 +188,10 @@ def run(args: argparse.Namespace) -> int:
     bundle = bundle_for_bags(args)
     if args.figure is not None:  # checked before the evaluation, which takes minutes
         prepare_report(args.figure.parent)
+        if args.figure.is_dir():
+            raise ConfigError(
+                f'--figure {args.figure} is a folder: expected a file, such as voe.png'
+            )
     if kind == 'data':
         return _verdict(args, bundle)
     if kind == 'probe':

@@ -52,6 +52,12 @@ class FrameEncoder:
         return self._encode(image)
 
     def _encode(self, image: np.ndarray, advice: str = '') -> np.ndarray:
+        shape = np.shape(image)
+        if len(shape) != 3 or shape[2] != 3 or not image.size or image.dtype != np.uint8:
+            kind = getattr(image, 'dtype', type(image).__name__)
+            raise ObservationError(
+                f'image has shape {shape} and type {kind}: expected (height, width, 3), uint8'
+            )
         size, before = (image.shape[1], image.shape[0]), self.size
         if before is not None and (what := other_view(size, before, self._crop is not None)):
             frames = 'frames' if self._seen else 'frames of the training data'

@@ -23,7 +23,7 @@ from lewm_ros.evaluation.bags import read_marked
 from lewm_ros.evaluation.scoring import Forecast, forecast_episode
 from lewm_ros.robot.history import frame_period
 from lewm_ros.surprise.calibration import conformal_threshold, window_maxima, windows_needed
-from lewm_ros.surprise.monitors import running_means
+from lewm_ros.surprise.monitors import DRIFT_SPAN, running_means
 from lewm_ros.surprise.score import nominal_scale, score
 from lewm_ros.time import NS_PER_S
 
@@ -160,7 +160,8 @@ def calibrate_bundle(
 ) -> dict[str, Any]:
     """Score nominal data; store scales and thresholds in the bundle's manifest.
 
-    Thresholds of other horizons in the manifest stay.
+    Thresholds of other horizons in the manifest stay. Those of these horizons are replaced, also
+    for other alphas, since they are of another scale.
 
     Args:
         bundle: its manifest is rewritten.
@@ -239,6 +240,25 @@ def calibrate_bundle(
         scales[horizon] = tuple(scale.tolist())
         new += added
     now = Bundle.load(bundle.path).manifest  # others may have calibrated other horizons meanwhile
+    for old in now.calibration:
+        if old.horizon in horizons and old.alpha not in alphas:
+            log.warning(
+                'the threshold for alpha %g at horizon %d is gone: it was of another scale; '
+                'calibrate for all that you use at once (--alpha %s)',
+                old.alpha,
+                old.horizon,
+                ' '.join(f'{a:g}' for a in (*alphas, old.alpha)),
+            )
+    for entry in new:
+        if entry.drift is None:
+            log.warning(
+                'drift is not watched at alpha %g, horizon %d: the mean of %g s begins %g s into '
+                'an uninterrupted recording, so it has fewer windows; record longer',
+                entry.alpha,
+                entry.horizon,
+                DRIFT_SPAN,
+                DRIFT_SPAN,
+            )
     rewrite_manifest(
         bundle.path,
         replace(

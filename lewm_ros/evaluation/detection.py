@@ -66,16 +66,17 @@ def auroc(high: np.ndarray, low: np.ndarray) -> float:
     return float(_wins(high, low).mean())
 
 
-def auroc_interval(high: np.ndarray, low: np.ndarray, seed: int) -> tuple[float, float]:
+def auroc_interval(high: np.ndarray, low: np.ndarray, seed: int) -> tuple[float, float] | None:
     """95 % percentile bootstrap interval of :func:`auroc` (Efron & Tibshirani 1993, ch. 13).
 
-    Trials are resampled: entry i of both (n,) belongs to trial i, and they stay together.
+    Trials are resampled: entry i of both (n,) belongs to trial i, and they stay together. Returns
+    None where no resample differs, as at an AUROC of 1, about which resampling tells nothing.
     """
     count = len(high)
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
     values = (drawn @ _wins(high, low) * drawn).sum(axis=1) / count**2
     below, above = np.percentile(values, [2.5, 97.5])
-    return float(below), float(above)
+    return (float(below), float(above)) if below < above else None
 
 
 def _wins(high: np.ndarray, low: np.ndarray) -> np.ndarray:
@@ -99,7 +100,8 @@ def detection_figures(
     quiet = np.array([n.peak(t.shown, seconds) for t, n in zip(trials, normal, strict=True)])
     found = [(t, t.detection('surprise', t.shown, seconds)) for t in trials]
     delays = [t.frames(t.shown, start) for t, start in found if start is not None]
-    low, high = auroc_interval(peaks, quiet, seed)
+    interval = auroc_interval(peaks, quiet, seed)
+    low, high = interval or (None, None)
     return {
         'auroc': auroc(peaks, quiet),
         'auroc_low': low,

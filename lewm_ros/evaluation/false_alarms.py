@@ -16,10 +16,10 @@ from lewm_ros.bags.reader import find_bags
 from lewm_ros.bundle import Bundle
 from lewm_ros.engines import Engine
 from lewm_ros.errors import CalibrationError
-from lewm_ros.evaluation.bags import read_bags
+from lewm_ros.evaluation.bags import read_marked
 from lewm_ros.evaluation.detection import share
+from lewm_ros.evaluation.intervals import exceedance
 from lewm_ros.evaluation.scoring import score_episode
-from lewm_ros.progress import progress
 from lewm_ros.surprise.calibration import window_maxima
 from lewm_ros.time import NS_PER_S
 
@@ -31,16 +31,24 @@ def false_alarms(
 ) -> dict[str, dict[str, Any]]:
     """Share of windows with a false alarm, for every alpha of a horizon [blocks].
 
-    Windows are as long as those of the calibration. Raises CalibrationError if a bag was used for
-    the calibration, or if there is no complete window.
+    Windows are as long as those of the calibration. ``chance`` is that of as many alarms or more,
+    if the data are like those of the calibration. Episodes that the bundle was trained on are left
+    out. Raises CalibrationError if a bag was used for the calibration, or if there is no complete
+    window.
     """
     refuse_calibrated(bundle, bags)
     stamps, scores, lengths = [], [], []
-    for episode in progress(read_bags(bundle, bags), desc='nominal', unit='episode'):
+    trained_on = 0
+    for episode, fresh in read_marked(bundle, bags):
+        trained_on += not fresh
+        if not fresh:
+            continue
         scored = score_episode(bundle, engine, episode, horizon)
         stamps.append(scored.stamps)
         scores.append(scored.scores)
         lengths.append(float(episode.stamps[-1] - episode.stamps[0]) / NS_PER_S)
+    if trained_on:
+        log.warning('%d episodes were used to train this bundle: left out', trained_on)
     episodes = np.repeat(np.arange(len(scores)), [len(s) for s in scores])
     found = {}
     for entry in bundle.manifest.calibration:
@@ -65,6 +73,7 @@ def false_alarms(
             'low': counted['rate_low'],
             'high': counted['rate_high'],
             'windows': len(maxima),
+            'chance': exceedance(alarms, len(maxima), entry.alpha, entry.windows),
             'per_hour': counted['rate'] * 3600 / seconds,
         }
     return found

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 import math
 
 
@@ -17,3 +18,23 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+
+
+def exceedance(alarms: int, windows: int, alpha: float, calibrated: int) -> float:
+    """Chance of at least as many alarms in new windows as there were, if all are exchangeable.
+
+    The share of windows above the threshold is itself random, since the threshold is one of the
+    ``calibrated`` windows; so the number of alarms has a beta-binomial distribution (Vovk 2012,
+    conditional validity of inductive conformal predictors, proposition 2).
+    """
+    above = math.floor((calibrated + 1) * Fraction(str(alpha)))  # the threshold's rank from above
+    below = calibrated + 1 - above
+
+    def beta(a: float, b: float) -> float:
+        return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+    def log_chance(count: int) -> float:
+        ways = -beta(count + 1, windows - count + 1) - math.log(windows + 1)
+        return ways + beta(count + above, windows - count + below) - beta(above, below)
+
+    return min(1.0, sum(math.exp(log_chance(count)) for count in range(alarms, windows + 1)))

@@ -98,21 +98,27 @@ class EdgePublisher:
         self._publisher = publisher
         self._lock = threading.Lock()
         self._open: dict[int, DiagnosticArray] = {}
-        self._since = 0  # messages since the open edges were last published
+        self._sent: dict[int, int] = {}  # number of the message in which it was last published
+        self._count = 0  # messages
 
     def publish(self, event: Event, edge: DiagnosticArray) -> None:
         """Publish the edge of an event."""
         with self._lock:
-            self._publisher.publish(edge)
-            self._since += 1
+            self._publish(event.id, edge)
             if event.end is None:
                 self._open[event.id] = edge
             else:
                 self._open.pop(event.id, None)
-            if self._since + len(self._open) >= EVENTS.depth:
-                for message in self._open.values():
-                    self._publisher.publish(message)
-                self._since = 0
+                self._sent.pop(event.id)
+            oldest = min(self._sent.values(), default=self._count)
+            if self._count - oldest + len(self._open) >= EVENTS.depth:
+                for number, message in self._open.items():
+                    self._publish(number, message)
+
+    def _publish(self, number: int, message: DiagnosticArray) -> None:
+        self._publisher.publish(message)
+        self._count += 1
+        self._sent[number] = self._count
 
 
 class OpenAnomalies:

@@ -40,11 +40,16 @@ EXPECTED = 'expected.png'
 class Evidence:
     """Buffers the topics of a bag while the node is active, and writes a bag when asked to.
 
-    Raises BagError where the folder cannot be made.
+    ``notes`` returns metadata of a bag whose event opens now. Raises BagError where the folder
+    cannot be made.
     """
 
     def __init__(
-        self, node: LewmNode, bundle: Bundle, contract: Contract, notes: dict[str, str]
+        self,
+        node: LewmNode,
+        bundle: Bundle,
+        contract: Contract,
+        notes: Callable[[], dict[str, str]],
     ) -> None:
         config = from_values(EvidenceConfig, node.params)
         self.written = self.skipped = 0
@@ -89,7 +94,7 @@ class Evidence:
         """
         messages = self._ring.snapshot()
         messages.append((self._anomaly, self._node.now(), serialize_message(edge)))
-        self._worker.request((event, messages, stamp, latents))
+        self._worker.request((event, messages, stamp, latents, self._notes()))
 
     def report(self) -> dict[str, Any]:
         """Figures for /diagnostics."""
@@ -98,7 +103,9 @@ class Evidence:
             'evidence_skipped': self.skipped + self._worker.skipped,
         }
 
-    def _write(self, item: tuple[Event, list[Message], int, np.ndarray | None]) -> None:
+    def _write(
+        self, item: tuple[Event, list[Message], int, np.ndarray | None, dict[str, str]]
+    ) -> None:
         written = False
         try:
             written = self._write_bag(*item)
@@ -107,7 +114,12 @@ class Evidence:
             self.skipped += not written
 
     def _write_bag(
-        self, event: Event, messages: list[Message], stamp: int, latents: np.ndarray | None
+        self,
+        event: Event,
+        messages: list[Message],
+        stamp: int,
+        latents: np.ndarray | None,
+        notes: dict[str, str],
     ) -> bool:
         """Write the bag of an event; return False where the limits of the folder forbid it."""
         refusal = self._folder.refusal(messages)
@@ -117,7 +129,7 @@ class Evidence:
         if refusal is not None:
             return False
         name = f'{datetime.now():%Y%m%d_%H%M%S}_{event.id}_{event.kind}'
-        about = {COMMAND: f'evidence of anomaly {event.id} ({event.kind})', **self._notes}
+        about = {COMMAND: f'evidence of anomaly {event.id} ({event.kind})', **notes}
         files = {}
         if latents is not None and self._bundle.manifest.decoder is not None:
             try:

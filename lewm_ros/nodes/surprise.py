@@ -96,7 +96,7 @@ class SurpriseNode(ObserverNode):
         if values['alpha'] != self.params['alpha']:
             found, about = self._look_up(values['alpha'], values['horizon'])
             if found is None:
-                raise CalibrationError(about)
+                raise CalibrationError(f'{about}; a new calibration is read when this node starts')
 
     def deactivate(self) -> None:
         """Publish that this node has stopped watching."""
@@ -183,7 +183,9 @@ class SurpriseNode(ObserverNode):
             return None
         from lewm_ros.nodes.evidence import Evidence  # needs the extra [record]
 
-        notes = {'lewm_model': self.bundle.hash, 'lewm_calibration': self._about}
+        def notes() -> dict[str, str]:
+            return {'lewm_model': self.bundle.hash, 'lewm_calibration': self._about}
+
         return Evidence(self, self.bundle, self.contract, notes)
 
     def _look_for_silence(self) -> None:

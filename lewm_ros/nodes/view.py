@@ -80,6 +80,7 @@ class ViewNode(WatchingNode):
         self._frames: deque[Any] = deque(maxlen=FRAMES)
         self._plan: Image | None = None  # latents not drawn yet, like the next one
         self._expected: Image | None = None
+        self._expected_drawn = 0  # stamp of the last one [ns]
         self._plan_drawn = float('-inf')  # when [s, steady]
         self._imagination: Imagination | None = None
         self._frame_id: str = self.params['frame_id']
@@ -133,6 +134,7 @@ class ViewNode(WatchingNode):
             draw['plan'] = self._imagined(latents, lambda i, z: i.plan(z))
         if self._expected is not None:
             latents, self._expected = self._expected, None
+            self._expected_drawn = stamp_of(latents)
             draw['expected'] = self._expected_of(latents)
         for name in draw.keys() & set(wanted):
             self._worker.request((name, draw[name]), name)
@@ -235,7 +237,8 @@ class ViewNode(WatchingNode):
         self._plan = message
 
     def _on_expected(self, message: Image, received: int) -> None:
-        self._expected = message
+        if stamp_of(message) != self._expected_drawn:  # else it has come with a new subscription
+            self._expected = message
 
     def _on_goal(self, message: Image, received: int) -> None:
         self._goal = message if message.width else None  # empty: the goal was cleared

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+import logging
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ _CHUNK = 1024
 #: Latents whose times to the goal are computed at a time: the matrix of latents by nodes should fit
 #: into the CPU cache.
 _ROWS = 128
+log = logging.getLogger('lewm')
 #: Added to squared distances, times the largest squared norm: rounding must not make them negative.
 SLACK = 1e-5
 #: Stamps (n,) int64 [ns] and latents (n, D) of one episode.
@@ -276,6 +278,16 @@ def build(
     limit = float(np.quantile(partial.gaps(test), GAP_QUANTILE))
     # Held-out frames fall into holes of the map too, which tells nothing about other images.
     whole = extend(None, episodes, speed, block, cap)
+    usual = RADIUS_SPREAD * _spread(np.concatenate([z for _, z in episodes]))
+    if whole.radius > GROWTH * usual:
+        log.warning(
+            '%d nodes are few for these recordings: their radius is %.2f, expected at most %.2f; '
+            'the time to the goal is coarse, and images unlike the recordings may not be noticed; '
+            'allow more with --nodes',
+            len(whole.nodes),
+            whole.radius,
+            usual,
+        )
     narrowest, widest = (factor * whole.radius for factor in LIMITS)
     limit = min(max(limit, narrowest), widest)
     return replace(whole, gap_limit=limit), measure(replace(partial, gap_limit=limit), test)

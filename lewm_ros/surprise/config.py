@@ -42,7 +42,12 @@ class SurpriseConfig:
         0.05,
         60.0,
     )
-    gap_seconds: float = setting(0.5, 'A longer pause between frames is a gap [s].', 0.01, 60.0)
+    gap_seconds: float = setting(
+        0.5,
+        'A longer pause between frames is a gap [s]; at least two periods of the camera.',
+        0.01,
+        60.0,
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)

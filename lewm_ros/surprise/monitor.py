@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from lewm_ros.errors import ObservationError
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.history import Context, History
 from lewm_ros.robot.spec import ModelSpec
@@ -30,6 +31,10 @@ if TYPE_CHECKING:  # it is handed in
     from lewm_ros.engines import Engine
 
 
+#: A gap is at least as long as this many periods of the camera.
+PERIODS = 2
+
+
 @dataclass(frozen=True)
 class Thresholds:
     """Where events start and end."""
@@ -39,13 +44,16 @@ class Thresholds:
     drift: float | None = None  #: running mean above which drift starts; None: not watched
     config: SurpriseConfig = DEFAULTS  #: of when events end, and of the other monitors
 
-    def detectors(self, ids: Iterator[int]) -> dict[str, EventDetector]:
-        """Make a detector of each kind; their events share the numbers."""
-        config = self.config
+    def detectors(self, ids: Iterator[int], period: float) -> dict[str, EventDetector]:
+        """Make a detector of each kind; their events share the numbers.
+
+        ``period`` is the time between frames [s].
+        """
+        config, gap = self.config, max(self.config.gap_seconds, PERIODS * period)
         made = [
             EventDetector('surprise', self.surprise, config.release, config.hold, self.alpha, ids),
             EventDetector('frozen_camera', config.frozen_seconds, 1.0, 0.0, ids=ids),
-            EventDetector('frame_gap', config.gap_seconds, 1.0, 0.0, ids=ids),
+            EventDetector('frame_gap', gap, 1.0, 0.0, ids=ids),
         ]
         if self.drift is not None:
             # A mean is smooth: it needs no hysteresis.
@@ -130,7 +138,9 @@ class SurpriseMonitor:
 
         ``stamp`` [ns] is the stamp of such an end.
         """
-        made = {} if thresholds is None else thresholds.detectors(self._ids)
+        made = {}
+        if thresholds is not None:
+            made = thresholds.detectors(self._ids, self._spec.camera_period)
         with self._lock:
             ended = []
             for kind, detector in self._detectors.items():
@@ -155,7 +165,15 @@ class SurpriseMonitor:
         return any(detector.event is not None for detector in self.detectors)
 
     def add_action(self, stamp: int, command: np.ndarray) -> None:
-        """Note a command (A,), contract units, that takes effect at ``stamp`` [ns]."""
+        """Note a command (A,), contract units, that takes effect at ``stamp`` [ns].
+
+        Raises ObservationError unless it is A finite numbers.
+        """
+        command, size = np.asarray(command, dtype=float), self._contract.action.size
+        if command.shape != (size,) or not np.isfinite(command).all():
+            raise ObservationError(
+                f'command is {command.tolist()}: expected {size} numbers, finite'
+            )
         self.history.append_action(stamp, command)
 
     def update(self, stamp: int, latent: np.ndarray, now: float | None = None) -> SurpriseReading:

@@ -17,7 +17,7 @@ from lewm_ros.time import NS_PER_S
 SILENT_AFTER = 2.0
 #: Scores above this fraction of the threshold are 'raised'.
 RAISED = 0.5
-#: Anomalies kept; the oldest are dropped first.
+#: Anomalies kept; the oldest that have ended are dropped first.
 MAX_ANOMALIES = 100
 
 
@@ -168,7 +168,8 @@ class Trace:
         """Add the start or end of an anomaly."""
         self._anomalies[anomaly.kind, anomaly.id, anomaly.start] = anomaly
         while len(self._anomalies) > MAX_ANOMALIES:
-            del self._anomalies[min(self._anomalies, key=lambda k: k[2])]
+            ended = [key for key, known in self._anomalies.items() if known.end is not None]
+            del self._anomalies[min(ended or self._anomalies, key=lambda key: key[2])]
 
     def nothing_open(self, stamp: int) -> None:
         """End all open anomalies: surprise_node was started at ``stamp`` [ns]."""

@@ -116,6 +116,13 @@ def test_an_anomaly_is_shown_as_expected_and_seen(bench: Bench, bundle, poses, t
         bench.until(lambda: list(tmp_path.glob('evidence/2*')), 'no evidence')
         (saved,) = tmp_path.glob('evidence/2*_surprise/expected.png')
         assert (cv2.imread(str(saved))[..., ::-1] == expected).all()
+        # Who looks again gets the same image, though the frame is no longer kept.
+        for looking in [s for s in bench.node.subscriptions if s.topic_name.endswith('/expected')]:
+            bench.node.destroy_subscription(looking)
+        bench.until(lambda: not bench.node.count_subscribers('surprise/expected'), 'still asked')
+        again = bench.listen(Image, 'view/expected', LATCHED)
+        robot.see(poses[1], 1.5)
+        assert again and all((from_message(image) == expected).all() for _, image in again)
 
 
 def test_without_a_decoder_the_image_says_what_to_do(bench: Bench, tiny_bundle):

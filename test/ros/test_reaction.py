@@ -4,6 +4,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+import random
+import re
+
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import Bench
 import numpy as np
@@ -142,6 +146,32 @@ def test_an_event_that_many_others_follow_reaches_a_late_joiner():
                 late.take(message)
             assert 'anomaly 1 (surprise)' in str(late)
     assert len(sent) < 220
+
+
+def test_every_open_event_reaches_a_late_joiner():
+    """After any edge of any of four kinds the last 32 messages tell which events are open."""
+    sent: list[DiagnosticArray] = []
+
+    class Topic:
+        publish = sent.append
+
+    edges, rng, number = EdgePublisher(Topic), random.Random(0), 0
+    running: dict[str, Event] = {}
+    for _ in range(5000):
+        kind = rng.choice(('surprise', 'drift', 'frozen_camera', 'frame_gap'))
+        if event := running.pop(kind, None):
+            event = replace(event, end=NS_PER_S)
+        else:
+            number += 1
+            event = Event(number, kind, NS_PER_S, NS_PER_S, 9.0, 5.0, 0.05, None)
+            running[kind] = event
+        edges.publish(event, edge_message(event, NS_PER_S, 9.0, 'surprise_node', 'arm'))
+        late = OpenAnomalies()
+        for message in sent[-EVENTS.depth :]:
+            late.take(message)
+        told = set(re.findall(r'anomaly (\d+)', str(late)))
+        assert told == {str(event.id) for event in running.values()}
+    assert len(sent) < 7000
 
 
 def test_a_slower_position_does_not_exist(bench: Bench, contract_file):

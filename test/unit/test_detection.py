@@ -14,6 +14,8 @@ from lewm_ros.evaluation.detection import (
     detection_figures,
     monitor_figures,
 )
+from lewm_ros.evaluation.intervals import exceedance
+from lewm_ros.surprise.calibration import conformal_threshold
 from lewm_ros.surprise.events import EventDetector
 from lewm_ros.time import NS_PER_S
 
@@ -61,7 +63,9 @@ def test_the_interval_of_auroc_covers_the_truth() -> None:
     rng = np.random.default_rng(0)
     covered = 0
     for seed in range(200):
-        low, high = auroc_interval(rng.normal(1, 1, 40), rng.normal(0, 1, 40), seed)
+        found = auroc_interval(rng.normal(1, 1, 40), rng.normal(0, 1, 40), seed)
+        assert found is not None
+        low, high = found
         covered += low < 0.7602 < high
     assert 0.90 <= covered / 200 <= 0.99
 
@@ -73,8 +77,9 @@ def test_trials_are_drawn_as_pairs() -> None:
     bootstrap that resampled the halves separately would reach 0.
     """
     low = np.array([1.0, 2.0, 3.0])
-    assert auroc_interval(low + 0.1, low, 0)[0] >= 0.5
-    assert auroc_interval(low + 5, low, 0) == (1.0, 1.0)
+    interval = auroc_interval(low + 0.1, low, 0)
+    assert interval is not None and interval[0] >= 0.5
+    assert auroc_interval(low + 5, low, 0) is None
 
 
 def test_shares_and_delays() -> None:
@@ -121,3 +126,22 @@ def test_a_monitor_is_measured_from_the_first_frame_on() -> None:
     found = monitor_figures([late, trial(quiet())], 'surprise', 2.0)
     assert found['detected'] == 0.5
     assert found['delay_seconds_median'] == found['delay_seconds_max'] == pytest.approx(0.5)
+
+
+def test_as_many_alarms_as_promised() -> None:
+    """The chance of the alarms found is that of exchangeable windows, in one of twenty below 5%.
+
+    Neither few alarms nor those of a threshold that came out low by chance are too many.
+    """
+    rng = np.random.default_rng(1)
+    chances = []
+    for _ in range(2000):
+        scores = rng.random(126 + 360)
+        threshold = conformal_threshold(scores[:126], 0.05)
+        chances.append(exceedance(int((scores[126:] > threshold).sum()), 360, 0.05, 126))
+    assert 0.03 < np.mean(np.array(chances) < 0.05) < 0.06
+    assert exceedance(0, 360, 0.05, 126) == pytest.approx(1.0)
+    assert exceedance(60, 360, 0.05, 126) < 0.005
+    # One new window exceeds the highest of 19 with the chance 1 / 20, two with 2 / (20 · 21).
+    assert exceedance(1, 1, 0.05, 19) == pytest.approx(1 / 20)
+    assert exceedance(2, 2, 0.05, 19) == pytest.approx(2 / (20 * 21))

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 import shutil
 import threading
+import time
 
 import pytest
 from rosbags.highlevel import AnyReader
@@ -92,6 +94,11 @@ def test_no_more_bags_than_so_many_in_an_hour(tmp_path: Path) -> None:
         assert folder.refusal(messages(2)) is None
         folder.write(name, messages(2), {}, {})
     assert 'evidence_per_hour' in str(folder.refusal(messages(2)))
+    again = EvidenceFolder(tmp_path, 2, 1e9)  # a node that was restarted
+    assert 'evidence_per_hour' in str(again.refusal(messages(2)))
+    for age, full in ((3500, True), (3700, False)):
+        os.utime(tmp_path / 'a', (time.time() - age,) * 2)
+        assert ('evidence_per_hour' in str(again.refusal(messages(2)))) == full
 
 
 def test_a_bag_that_could_not_be_written_does_not_count(tmp_path: Path, disk_of) -> None:

@@ -140,9 +140,12 @@ def test_a_wide_gap_costs_more_than_a_way_round(detour: Roadmap) -> None:
     assert wide > 16 * detour.price(detour.radius)
 
 
-def test_a_cap_makes_nodes_wider() -> None:
-    """With a cap, fewer and larger nodes still cover all latents."""
-    fine, coarse = make(ROUND), make(ROUND, cap=10)
+def test_a_cap_makes_nodes_wider(caplog) -> None:
+    """With a cap, fewer and larger nodes still cover all latents, and a warning says so."""
+    fine = make(ROUND)
+    assert not caplog.text
+    coarse = make(ROUND, cap=10)
+    assert 'nodes are few for these recordings: their radius is' in caplog.text
     assert len(fine.nodes) > 20 > 10 >= len(coarse.nodes)
     assert coarse.radius > fine.radius
     _, latents = drive(ROUND)

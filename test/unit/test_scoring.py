@@ -14,6 +14,7 @@ import numpy as np
 from point_mass import SIZE, TICKS, PointMass, point_mass_bundle
 import pytest
 
+from lewm_ros.api import require_calibration
 from lewm_ros.bags.episodes import Episode, read_episodes
 from lewm_ros.bags.hashes import bag_hashes
 from lewm_ros.bundle import Bundle, Calibration, rewrite_manifest
@@ -191,7 +192,9 @@ def bag(tmp_path_factory) -> Path:
     return path
 
 
-def test_calibrate_from_the_command_line(bag: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_calibrate_from_the_command_line(
+    bag: Path, tiny_bundle: Bundle, tmp_path: Path, caplog
+) -> None:
     """The manifest keeps the calibrations of all horizons."""
     path = tmp_path / 'tiny'
     shutil.copytree(tiny_bundle.path, path)
@@ -214,6 +217,17 @@ def test_calibrate_from_the_command_line(bag: Path, tiny_bundle: Bundle, tmp_pat
     assert second.calibration_for(0.25).window is None
     assert second.calibration_for(0.25).windows == 6
     assert second.calibration_for(0.25, horizon=3) == entry  # is kept
+    said = caplog.text
+    assert 'is gone' not in said and 'drift is not watched at alpha 0.5, horizon 1' in said
+
+    assert lewm(*common, '--alpha', 0.4, '--window', 'episode')[0] == 0
+    assert Bundle.load(path).calibration_for(0.25) is None
+    assert 'the threshold for alpha 0.25 at horizon 1 is gone' in caplog.text
+    assert '(--alpha 0.4 0.25)' in caplog.text and 'horizon 3 is gone' not in caplog.text
+    with pytest.raises(CalibrationError, match=r'--data BAG\.\.\. --alpha 0\.4 0\.25 --horizon 1'):
+        require_calibration(Bundle.load(path), 0.25, 1)
+    assert lewm(*common, '--alpha', 0.5, 0.25, '--window', 'episode')[0] == 0
+    second = Bundle.load(path)
 
     # Also those written by another command after this one loaded the bundle.
     calibrate_bundle(first, [bag], [0.5], 1.0, [2])

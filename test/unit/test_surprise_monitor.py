@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from lewm_ros.errors import ObservationError
 from lewm_ros.robot.contract import Contract
 from lewm_ros.robot.spec import ModelSpec
 from lewm_ros.surprise.config import SurpriseConfig
@@ -46,6 +48,26 @@ def monitor(reacher_contract: Contract) -> SurpriseMonitor:
     )
     engine: Any = Still()
     return SurpriseMonitor(spec, reacher_contract, engine, np.ones(4), THRESHOLDS)
+
+
+def test_a_slow_camera_has_no_gaps(monitor: SurpriseMonitor) -> None:
+    """A gap is at least two periods of the camera long, whatever the parameter."""
+    slow = replace(monitor._spec, camera_period=0.6)
+    patient = SurpriseMonitor(slow, monitor._contract, monitor._engine, np.ones(4), THRESHOLDS)
+    stamp = NS_PER_S
+    for wait in (0, 0.6, 0.7, 1.1):
+        stamp += round(wait * NS_PER_S)
+        assert not patient.update(stamp, np.zeros(4, np.float32)).edges
+    stamp += round(1.3 * NS_PER_S)
+    edges = patient.update(stamp, np.zeros(4, np.float32)).edges
+    assert [edge.event.kind for edge in edges] == ['frame_gap', 'frame_gap']
+
+
+@pytest.mark.parametrize('command', [np.zeros(3), np.array([np.nan, 0.0]), [0.1], 0.3])
+def test_a_wrong_command_is_refused(monitor: SurpriseMonitor, command: Any) -> None:
+    """A command has a finite number for each action dimension."""
+    with pytest.raises(ObservationError, match=r'command is .*: expected 2 numbers, finite'):
+        monitor.add_action(NS_PER_S, command)
 
 
 def drive(monitor: SurpriseMonitor, latents: np.ndarray, first: int = 0) -> list[Edge]:

@@ -142,6 +142,19 @@ def test_a_trace_is_bounded():
 # The scale.
 
 
+def test_an_open_anomaly_outlasts_many_that_ended():
+    """Of more anomalies than are kept, the one that lasts is kept, and is the level."""
+    trace = Trace(10.0)
+    trace.threshold = 5.0
+    trace.add(NS_PER_S, 1.0, 0.0)
+    trace.note(Anomaly('drift', '0', NS_PER_S))
+    for index in range(1, 2 * MAX_ANOMALIES):
+        trace.note(Anomaly('surprise', str(index), index * NS_PER_S, (index + 1) * NS_PER_S))
+    found = trace.snapshot(0.1)
+    assert found.level is Level.ANOMALY and [a.id for a in found.open] == ['0']
+    assert len(found.anomalies) == MAX_ANOMALIES
+
+
 def test_decades_hold_threshold_and_scores():
     """The axis has whole decades, at most six from the top; non-finite values are ignored."""
     assert decades(np.array([1.0, 5.0]), 16.0) == (-1, 2)

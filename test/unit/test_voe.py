@@ -139,7 +139,7 @@ def test_the_shipped_bundle_tells_teleports_from_colours(
     assert image.read_bytes().startswith(b'\x89PNG')
 
 
-def test_false_alarms_of_a_bag(tiny_bundle: Bundle, tmp_path: Path, capsys) -> None:
+def test_false_alarms_of_a_bag(tiny_bundle: Bundle, tmp_path: Path, capsys, caplog) -> None:
     """No window exceeds an unreachable threshold; every window exceeds one near zero."""
     bag = tmp_path / 'nominal'
     collect = ['collect', 'reacher', '--image-size', '32', '--episodes', '2', '--seconds', '4']
@@ -156,10 +156,23 @@ def test_false_alarms_of_a_bag(tiny_bundle: Bundle, tmp_path: Path, capsys) -> N
         'low': 0.0,
         'high': pytest.approx(3.84 / 9.84, abs=0.01),  # Wilson, 0 of 6
         'windows': 6,
+        'chance': pytest.approx(1.0),
         'per_hour': 0.0,
     }
     assert (found['0.05']['rate'], found['0.05']['windows']) == (1.0, 12)
     assert found['0.05']['per_hour'] == 7200
+    assert found['0.05']['chance'] < 1e-6
+
+    # Episodes that the model was trained on do not count.
+    used = {'sha256': bag_hashes(bag), 'held_out_episodes': [1]}
+    manifest = Bundle.load(bundle.path).manifest
+    rewrite_manifest(bundle.path, replace(manifest, provenance={'bags': [used]}))
+    capsys.readouterr()
+    assert cli.main([*command, '--data', str(bag)]) == 0
+    said = capsys.readouterr()
+    assert 'alpha 0.05: in 1.0000 of 6 nominal windows' in said.out
+    assert 'more than alpha promises' in said.out and 'as alpha promises' in said.out
+    assert '1 episodes were used to train this bundle: left out' in caplog.text
 
 
 def test_bags_of_the_calibration_are_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
