@@ -3,11 +3,13 @@
 """Train encoders of model `small` to regress the recorded state: what can they learn to see?
 
     .venv/bin/python benchmarks/supervised.py BAG --held-out BAG --contract FILE
-        [--fields 0 1 2 3] [--angles 4] [--steps 450]
+        [--fields 0 1 2 3] [--angles 4] [--steps 450] [--out FILE.onnx]
 
 Prints, for the encoder with BatchNorm and without, the R² of each target on the held-out bag while
 training goes on. Of an angle the targets are sine and cosine. An encoder that cannot learn this
-from labels does not learn it from predictions either.
+from labels does not learn it from predictions either. With --out, the encoder with BatchNorm alone
+is trained, and written for `lewm train --frozen-encoder`: how far does a planner get that sees the
+state?
 """
 
 from __future__ import annotations
@@ -25,9 +27,11 @@ from lewm_ros.errors import BagError
 from lewm_ros.model.config import small
 from lewm_ros.model.encoder import ConvEncoder
 from lewm_ros.robot.contract import Contract
+from lewm_ros.training.export import export_graph
 from lewm_ros.training.loader import normalised
 
 EVERY = 4  #: frames of a bag are used
+SIZE = 64  #: of an image [px]
 BATCH, LR, REPORT = 128, 1e-3, 150
 
 
@@ -38,19 +42,23 @@ def main() -> None:
     images, target = read(args, args.bag)
     unseen, truth = read(args, args.held_out)
     config = small(action_size=1)
-    for kind in ('conv_bn', 'conv'):
+    for kind in ('conv_bn',) if args.out else ('conv_bn', 'conv'):
         torch.manual_seed(0)
         encoder = ConvEncoder(replace(config, encoder=kind))
         network = nn.Sequential(
             encoder, nn.GELU(), nn.Linear(config.encoder_width, target.shape[1])
         )
         train(network, args.steps, images, target, unseen, truth, kind)
+        if args.out:
+            batch = {'pixels': torch.zeros(2, 3, SIZE, SIZE)}
+            sizes: dict[str, dict[int, object]] = {'pixels': {0: torch.export.Dim('batch')}}
+            args.out.write_bytes(export_graph(network.eval(), batch, ['state'], sizes))
 
 
 def read(args: argparse.Namespace, bag: Path) -> tuple[np.ndarray, np.ndarray]:
     """Frames (N, S, S, 3) uint8 of a bag and their standardised targets (N, X)."""
     images, states = [], []
-    for episode in read_episodes([bag], Contract.load(args.contract), 64):
+    for episode in read_episodes([bag], Contract.load(args.contract), SIZE):
         if episode.states is None:
             raise BagError(f'{bag} holds no state: expected one in the contract and in the bag')
         images.append(episode.images[::EVERY].copy())
@@ -108,6 +116,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument('--fields', type=int, nargs='*', default=[0, 1, 2, 3], help='of the state')
     parser.add_argument('--angles', type=int, nargs='*', default=[4], help='fields that turn')
     parser.add_argument('--steps', type=int, default=450)
+    parser.add_argument('--out', type=Path, help='file for the encoder with BatchNorm')
     return parser.parse_args()
 
 
