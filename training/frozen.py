@@ -152,6 +152,9 @@ class FrozenEncoder:
         """Return that of a bundle with this encoder and a trained model of ``trained``."""
         return trained
 
+    def begin(self, model: LeWorldModel) -> None:
+        """Give a new model what is known of its weights: nothing."""
+
     def files(self, trained: LeWorldModel, mean: np.ndarray, std: np.float32) -> dict[str, bytes]:
         """Files of a bundle, by name, that are not exported from the trained model alone."""
         return {ENCODER: self.graph(mean, std)}
@@ -180,6 +183,8 @@ class FrozenEncoder:
 
 class BundleEncoder(FrozenEncoder):
     """The encoder of a bundle: the new bundle has the same latents, and the encoder's weights.
+
+    The new predictor begins as the bundle's.
 
     Args:
         bundle: whose architecture the new model has, too.
@@ -220,6 +225,11 @@ class BundleEncoder(FrozenEncoder):
     def architecture(self, trained: ModelConfig) -> ModelConfig:
         """Return the bundle's, with the dropout of the training."""
         return replace(self._whole.config, dropout=trained.dropout)
+
+    def begin(self, model: LeWorldModel) -> None:
+        """Let the predictor begin as that of the bundle."""
+        whole = self._whole.state_dict()
+        model.load_state_dict({name: whole[name] for name in model.state_dict()})
 
     def files(self, trained: LeWorldModel, mean: np.ndarray, std: np.float32) -> dict[str, bytes]:
         """Return the bundle's graph, unchanged, and its encoder's weights beside the trained."""

@@ -134,6 +134,8 @@ class Trainer:
         torch.manual_seed(seed)
         sizes = config.model(architecture, contract.action.size, frozen)
         self.model = LeWorldModel(sizes).to(device)
+        if frozen is not None:
+            frozen.begin(self.model)
         self.objective = make_objective(config, self.model.config).to(device)
         self.parameters = [*self.model.parameters(), *self.objective.parameters()]
         self.optimiser = torch.optim.AdamW(

@@ -277,6 +277,9 @@ def test_a_bundle_keeps_its_encoder_and_its_weights(bag, tiny_bundle, tmp_path, 
     for name, tensor in before.items():
         kept = name.startswith(('encoder.', 'projector.'))
         assert torch.equal(after[name], tensor) == kept or tensor.dtype == torch.int64, name
+        if not kept and tensor.is_floating_point() and 'running' not in name:
+            # It began as the bundle's predictor: four steps change it little.
+            assert (after[name] - tensor).abs().max() < 0.01, name
     image = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
     latent = load_engine(tiny_bundle).encode(image)
     assert np.array_equal(load_engine(bundle).encode(image), latent)
