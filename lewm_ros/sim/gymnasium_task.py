@@ -330,7 +330,6 @@ def state_access(env: Any) -> StateAccess | None:
     way counts if it gives and takes an array of 1 to 128 finite numbers.
     """
     inner = env.unwrapped
-    told = np.asarray(getattr(inner, 'state', None))
 
     def positions_and_velocities() -> np.ndarray:
         return np.concatenate([inner.data.qpos, inner.data.qvel])
@@ -339,7 +338,8 @@ def state_access(env: Any) -> StateAccess | None:
         inner.set_state(*np.split(state, [len(inner.data.qpos)]))
 
     def put_attribute(state: np.ndarray) -> None:
-        inner.state = state.astype(told.dtype).reshape(told.shape)[()]
+        before = np.asarray(inner.state)
+        inner.state = state.astype(before.dtype).reshape(before.shape)[()]
 
     ways = [
         StateAccess(positions_and_velocities, put_both),

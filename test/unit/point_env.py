@@ -158,6 +158,12 @@ class Wide(MutePoint):
         return result
 
 
+class Ragged(MutePoint):
+    """Has lists of different lengths as the attribute ``state``."""
+
+    state = ([1.0], [1.0, 2.0])
+
+
 class Cell(MutePoint):
     """Is in one of ten places, by a whole number."""
 
@@ -172,6 +178,6 @@ class Cell(MutePoint):
 
 for kind in (
     *(Point, MutePoint, Unjudged, Visible, Clockless, Buttons, Grey, Still, Whole, Slow, Telling),
-    *(ReadOnly, Wide, Cell),
+    *(ReadOnly, Wide, Cell, Ragged),
 ):
     gymnasium.register(f'lewm/{kind.__name__}-v0', entry_point=kind, max_episode_steps=5)

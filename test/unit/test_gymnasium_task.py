@@ -136,6 +136,7 @@ def test_it_is_evaluated_by_the_paper_s_protocol(
         ('point_env:lewm/MutePoint-v0', Task.sample_goal, 'expected methods get_state'),
         ('point_env:lewm/Visible-v0', Task.sample_goal, 'expected methods get_state'),
         ('point_env:lewm/Telling-v0', Task.sample_goal, 'expected methods get_state'),
+        ('point_env:lewm/Ragged-v0', Task.sample_goal, 'expected methods get_state'),
         ('point_env:lewm/ReadOnly-v0', Task.sample_goal, 'expected methods get_state'),
         ('point_env:lewm/Wide-v0', Task.sample_goal, 'an array of 1 to 128 numbers'),
         ('point_env:lewm/Whole-v0', find_task, 'expected a Box of finite floating-point numbers'),
