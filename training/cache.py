@@ -113,7 +113,9 @@ def cached_bag(
                 os.replace(partial, folder)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
-    summary = BagSummary(**json.loads((folder / 'summary.json').read_text()))
+    found = json.loads((folder / 'summary.json').read_text())
+    found['camera_size'] = found['camera_size'] and tuple(found['camera_size'])
+    summary = BagSummary(**found)
     images = np.empty((0, size, size, 3), dtype=np.uint8)
     if summary.frames:
         images = np.memmap(folder / 'images.u8', np.uint8, 'r').reshape(-1, size, size, 3)

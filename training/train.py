@@ -87,6 +87,11 @@ def train(
     """
     refuse_other(out)
     check_writable(out)
+    if folder.path.resolve().is_relative_to(out.resolve()):
+        raise ModelError(
+            f'run folder {folder.path} lies in bundle {out}: choose another with --run'
+        )
+    cache = cache or folder.path.parent / 'cache'
     if folder.checkpoint.exists() and not resume:
         raise ModelError(
             f'{folder.checkpoint} exists: add --resume, or choose another --run folder'
@@ -131,7 +136,6 @@ def train(
         frozen.check(contract)
         config = replace(config, refine=False)
     sizes = config.model(architecture, contract.action.size, frozen)
-    cache = cache or folder.path.parent / 'cache'
     with first_rank_first():
         windows = load_windows(
             list(data),

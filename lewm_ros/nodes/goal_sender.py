@@ -89,7 +89,7 @@ class GoalSenderNode(LewmNode):
             self._state = status.message
             seconds, distance = float(values['seconds']), values['distance']
             print(f'{self._state} after {seconds:.1f} s, distance {distance}', flush=True)
-        reachable = values.get('reachable', 'true')
+        reachable = values.get('reachable', self._reachable)  # untold after a timeout
         if reachable != self._reachable:
             self._reachable = reachable
             reason = values['reason']

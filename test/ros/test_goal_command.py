@@ -108,6 +108,21 @@ def test_waiting_says_whether_the_goal_is_reachable(bench: Bench, png):
     assert (active[:6], reached[:7], reachable) == ('active', 'reached', 'reachable: true')
 
 
+def test_waiting_for_an_unreachable_goal_ends_with_its_timeout(bench: Bench, png):
+    """After the timeout the status says no more about the way."""
+    planner = Planner(bench)
+    with bench.lewm('goal', str(png), '--wait') as process:
+        bench.until(lambda: planner.images, 'no goal')
+        planner.tell(GoalState.ACTIVE, outlook=Outlook(1.0, 3.0, 0.0, 1.0, 1.0, True))
+        planner.tell(GoalState.TIMEOUT)
+        assert process.wait() == 1
+    assert [line.split()[0] for line in process.output.splitlines()] == [
+        'active',
+        'reachable:',
+        'timeout',
+    ]
+
+
 def test_waiting_ends_with_another_goal_and_with_a_signal(bench: Bench, png):
     """Both give status 1."""
     planner = Planner(bench)

@@ -27,6 +27,7 @@ from lewm_ros.bundle import ENCODER, ROLLOUT, WEIGHTS, Bundle, rewrite_manifest,
 from lewm_ros.engines import load_engine
 from lewm_ros.errors import ModelError
 from lewm_ros.evaluation.bags import read_marked
+from lewm_ros.files import find
 from lewm_ros.model import ARCHITECTURES
 from lewm_ros.robot.imaging import normalise
 from lewm_ros.training import trainer as training
@@ -294,15 +295,27 @@ def test_a_bundle_keeps_its_encoder_and_its_weights(bag, tiny_bundle, tmp_path, 
 
 
 def test_a_training_ends_with_the_predictor_alone(bag, tmp_path, monkeypatch, caplog):
-    """The encoder stays that of the joint training, whose settings are kept; a resume is exact."""
+    """The encoder stays that of the joint training, whose settings are kept; a resume is exact.
+
+    The camera is cropped, so all images have to be of one size.
+    """
+    cropped = yaml.safe_load(find('contract', 'reacher').read_text())
+    cropped['camera']['crop'] = [0, 0, 32, 32]
+    (tmp_path / 'cropped.yaml').write_text(yaml.safe_dump(cropped))
     monkeypatch.setattr(training, 'HORIZON', 1)
     monkeypatch.setitem(CONFIGS, 'small', replace(CONFIG, refine=True))
     monkeypatch.setitem(ARCHITECTURES, 'small', tiny_config)
     run, out = tmp_path / 'run', tmp_path / 'bundle'
-    args = ['train', '--data', bag, '--contract', 'reacher', '--device', 'cpu', '--threads', 1]
-    args += ['--run', run, '--no-decoder', '--no-roadmap', '--steps', 6, '--colour-jitter', 1]
+    args = ['train', '--data', bag, '--contract', tmp_path / 'cropped.yaml', '--device', 'cpu']
+    args += ['--threads', 1, '--run', run, '--no-decoder', '--no-roadmap', '--steps', 6]
+    args += ['--colour-jitter', 1]
+    status, _, error = lewm(*args, '--out', tmp_path)
+    assert status == 2 and 'exists and is not a bundle' in error
+    status, _, error = lewm(*args, '--out', run)
+    assert status == 2 and f'run folder {run} lies in bundle {run}' in error
     status, _, error = lewm(*args, '--out', out)
     assert status == 0, error
+    caches = sorted(p for p in tmp_path.rglob('*') if p.name == 'cache')
     joint, refined = Bundle.load(run / 'bundle'), Bundle.load(out)
     before, after = (load(b.read(WEIGHTS)) for b in (joint, refined))
     for name, tensor in before.items():
@@ -323,6 +336,7 @@ def test_a_training_ends_with_the_predictor_alone(bag, tmp_path, monkeypatch, ca
     monkeypatch.setattr('lewm_ros.training.train.learn', noted)
     status, _, error = lewm(*args, '--out', out, '--resume')
     assert status == 0 and learned == [run / 'predictor'], error
+    assert sorted(p for p in tmp_path.rglob('*') if p.name == 'cache') == caches
     for name, tensor in load(Bundle.load(out).read(WEIGHTS)).items():
         assert torch.equal(after[name], tensor), name
     shutil.rmtree(run)
