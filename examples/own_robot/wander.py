@@ -74,7 +74,10 @@ def main() -> None:
         rclpy.spin_once(node, timeout_sec=0.0)
         time.sleep(max(begin + (tick + 1) / RATE - time.monotonic(), 0.0))
     if recording:
-        rclpy.spin_until_future_complete(node, stop.call_async(Trigger.Request()))
+        stopped = stop.call_async(Trigger.Request())
+        rclpy.spin_until_future_complete(node, stopped, timeout_sec=10.0)
+        if not stopped.done():
+            raise SystemExit('recorder_node does not answer: has it ended?')
 
 
 if __name__ == '__main__':
