@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 import math
+
+from lewm_ros.surprise.calibration import threshold_rank
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
@@ -27,8 +28,8 @@ def exceedance(alarms: int, windows: int, alpha: float, calibrated: int) -> floa
     ``calibrated`` windows; so the number of alarms has a beta-binomial distribution (Vovk 2012,
     conditional validity of inductive conformal predictors, proposition 2).
     """
-    above = math.floor((calibrated + 1) * Fraction(str(alpha)))  # the threshold's rank from above
-    below = calibrated + 1 - above
+    below = threshold_rank(calibrated, alpha)
+    above = calibrated + 1 - below
 
     def beta(a: float, b: float) -> float:
         return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)

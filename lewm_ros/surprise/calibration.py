@@ -78,6 +78,11 @@ def windows_needed(alpha: float) -> int:
     return math.ceil(1 / _exact(alpha)) - 1
 
 
+def threshold_rank(count: int, alpha: float) -> int:
+    """Which of ``count`` maxima is the threshold for ``alpha``; 1 is the smallest."""
+    return math.ceil((count + 1) * (1 - _exact(alpha)))
+
+
 def conformal_threshold(maxima: np.ndarray, alpha: float) -> float:
     """Threshold that a new window's maximum exceeds with probability at most ``alpha``.
 
@@ -93,8 +98,7 @@ def conformal_threshold(maxima: np.ndarray, alpha: float) -> float:
             f'{len(maxima)} nominal windows are too few for alpha {alpha}: expected at least '
             f'{needed}; record longer, or choose a larger alpha or shorter windows'
         )
-    rank = math.ceil((len(maxima) + 1) * (1 - _exact(alpha)))
-    return float(np.sort(maxima)[rank - 1])
+    return float(np.sort(maxima)[threshold_rank(len(maxima), alpha) - 1])
 
 
 def _exact(alpha: float) -> Fraction:

@@ -152,21 +152,24 @@ def test_the_pusher_moves_under_twists(bench):
         assert joints[-1][1].velocity[0] == pytest.approx(way, abs=0.02)
 
 
-def test_an_unknown_task_is_refused_in_one_line(bench):
-    """The error lists the known tasks; status 2, no traceback."""
-    with bench.nodes('sim_node', task='hexapod') as process:
+@pytest.mark.parametrize(
+    ('options', 'says'),
+    [
+        (
+            {'task': 'hexapod'},
+            "task 'hexapod' is unknown: expected reacher, push, two_room, ",
+        ),
+        (
+            {'contract': 'push.yaml'},
+            'the reacher task has actions shoulder, elbow, contract push has x, y: expected the',
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(bench, options, says):
+    """An unknown task, or a contract of another robot: status 2, no traceback."""
+    with bench.nodes('sim_node', **options) as process:
         assert process.wait() == 2
-        said = "task 'hexapod' is unknown: expected reacher, push, two_room, "
-        assert said in process.output
-        assert 'Traceback' not in process.output
-
-
-def test_a_contract_of_another_robot_is_refused(bench):
-    """The contract has the actions of the task; status 2, no traceback."""
-    with bench.nodes('sim_node', contract='push.yaml') as process:
-        assert process.wait() == 2
-        said = 'the reacher task has actions shoulder, elbow, contract push has x, y: expected the'
-        assert said in process.output
+        assert says in process.output
         assert 'Traceback' not in process.output
 
 
